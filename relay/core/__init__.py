@@ -1,0 +1,1 @@
+"""The relay's decisions: numbering, interest, retention. No sockets, no files, no clock."""

@@ -1,0 +1,199 @@
+"""The msgpack envelope that carries one event (protocol section 3).
+
+Payloads are limited to what JSON can carry as well, so that whatever the relay accepts, every
+browser can be given.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import msgpack
+
+from relay.wire.errors import InvalidEnvelope, TooDeep, TooLarge
+from relay.wire.topics import RESOURCE_MONITOR, TASK
+
+MAX_ENVELOPE_BYTES = 1024 * 1024
+MAX_DEPTH = 32
+MAX_LABEL_CHARS = 255
+"""For `type`, `username`, `source` and `id`."""
+
+_MIN_INT, _MAX_INT = -(2**63), 2**64 - 1
+_MAX_TIME_MS = 2**53
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """One event: what it says, who said it, when, and whom it is for."""
+
+    type: str
+    data: dict[str, Any]
+    username: str | None
+    source: str
+    emitted_at: int
+    """Unix time in milliseconds."""
+    id: str
+
+
+def default_type(kind: str) -> str:
+    """The `type` of an event whose emitter named none."""
+    return {TASK: "task_update", RESOURCE_MONITOR: "resource_update"}.get(kind, "event")
+
+
+def pack_envelope(envelope: Envelope, kind: str) -> bytes:
+    """Return the msgpack bytes of `envelope`, whose topic is of `kind`.
+
+    Raises `InvalidEnvelope` naming the field that msgpack or JSON cannot carry, `TooDeep` or
+    `TooLarge`.
+    """
+    fields: dict[str, Any] = {
+        "type": envelope.type,
+        "data": envelope.data,
+        "source": envelope.source,
+        "emitted_at": envelope.emitted_at,
+        "id": envelope.id,
+    }
+    if envelope.username is not None:
+        fields["username"] = envelope.username
+    _check_fields(fields, kind)
+    try:
+        packed: bytes = msgpack.packb(fields)
+    except UnicodeEncodeError as error:
+        raise InvalidEnvelope("data", f"text must be encodable as UTF-8: {error}") from None
+    if len(packed) > MAX_ENVELOPE_BYTES:
+        raise TooLarge("data", f"{len(packed)} bytes, the limit is {MAX_ENVELOPE_BYTES}")
+    return packed
+
+
+def unpack_envelope(payload: bytes, kind: str) -> Envelope:
+    """Return the complete envelope in `payload`, whose topic is of `kind`.
+
+    Raises `InvalidEnvelope`, `TooDeep` or `TooLarge`; see `complete_envelope` for publishers
+    that send less.
+    """
+    fields = _unpack_map(payload)
+    _check_fields(fields, kind)
+    return _from_fields(fields)
+
+
+def complete_envelope(payload: bytes, kind: str, *, now_ms: int, new_id: str) -> Envelope:
+    """Return the envelope a plain publisher meant by `payload`.
+
+    A map without both `type` and `data` is itself the data. Missing `source`, `emitted_at` and
+    `id` are filled with `""`, `now_ms` and `new_id`. Raises as `unpack_envelope` does.
+    """
+    fields = _unpack_map(payload)
+    if not ("type" in fields and "data" in fields):
+        fields = {"type": default_type(kind), "data": fields}
+    fields = {"source": "", "emitted_at": now_ms, "id": new_id} | fields
+    _check_fields(fields, kind)
+    return _from_fields(fields)
+
+
+def _from_fields(fields: dict[str, Any]) -> Envelope:
+    return Envelope(
+        type=fields["type"],
+        data=fields["data"],
+        username=fields.get("username"),
+        source=fields["source"],
+        emitted_at=fields["emitted_at"],
+        id=fields["id"],
+    )
+
+
+def _unpack_map(payload: bytes) -> dict[str, Any]:
+    if len(payload) > MAX_ENVELOPE_BYTES:
+        raise TooLarge("envelope", f"{len(payload)} bytes, the limit is {MAX_ENVELOPE_BYTES}")
+    try:
+        fields = msgpack.unpackb(payload, ext_hook=_refuse_extension)
+    except InvalidEnvelope:
+        raise
+    except msgpack.StackError:
+        raise TooDeep("envelope", f"nested deeper than {MAX_DEPTH}") from None
+    except (ValueError, TypeError, OverflowError, msgpack.UnpackException) as error:
+        raise InvalidEnvelope("envelope", f"not msgpack: {error}") from None
+    if not isinstance(fields, dict):
+        raise InvalidEnvelope("envelope", f"must be a map, not {_name(fields)}")
+    return fields
+
+
+def _refuse_extension(code: int, _data: bytes) -> Any:
+    raise InvalidEnvelope("envelope", f"msgpack extension type {code} is not supported")
+
+
+def _check_fields(fields: dict[str, Any], kind: str) -> None:
+    for name in ("type", "source", "id"):
+        if name not in fields:
+            raise InvalidEnvelope(name, "is missing")
+        _check_label(name, fields[name], may_be_empty=name == "source")
+    username = fields.get("username")
+    if username is not None:
+        _check_label("username", username, may_be_empty=False)
+    elif kind == TASK:
+        raise InvalidEnvelope("username", "a task event is always addressed to one user")
+    emitted_at = fields.get("emitted_at")
+    if type(emitted_at) is not int or not 0 <= emitted_at <= _MAX_TIME_MS:
+        raise InvalidEnvelope("emitted_at", "must be Unix time in milliseconds")
+    data = fields.get("data")
+    if not isinstance(data, dict):
+        raise InvalidEnvelope("data", f"must be a map, not {_name(data)}")
+    check_value(data, "data")
+
+
+def _check_label(field: str, value: object, *, may_be_empty: bool) -> None:
+    if not isinstance(value, str):
+        raise InvalidEnvelope(field, f"must be text, not {_name(value)}")
+    if len(value) > MAX_LABEL_CHARS or not (value or may_be_empty):
+        least = 0 if may_be_empty else 1
+        raise InvalidEnvelope(field, f"must have {least} to {MAX_LABEL_CHARS} characters")
+    if not value.isascii():
+        try:
+            value.encode()
+        except UnicodeEncodeError as error:
+            raise InvalidEnvelope(field, f"must be encodable as UTF-8: {error}") from None
+
+
+def check_value(value: object, path: str, depth: int = 1) -> None:
+    """Raise `InvalidEnvelope` or `TooDeep` unless both msgpack and JSON can carry `value`.
+
+    Allowed are None, bool, int (64 bits), finite float, str, lists, tuples, and maps with str
+    keys. The error names the path of the first value that is not.
+    """
+    if value is None or isinstance(value, str | bool):
+        return
+    if isinstance(value, int):
+        if not _MIN_INT <= value <= _MAX_INT:
+            raise InvalidEnvelope(path, "an integer must fit 64 bits")
+    elif isinstance(value, float):
+        if not math.isfinite(value):
+            raise InvalidEnvelope(path, f"{value} cannot be carried by JSON")
+    elif isinstance(value, dict):
+        _check_depth(path, depth)
+        for key, item in value.items():
+            if not isinstance(key, str):
+                raise InvalidEnvelope(path, f"the key {_shown(key)} must be text")
+            if type(item) is not str:
+                check_value(item, f"{path}.{key}", depth + 1)
+    elif isinstance(value, list | tuple):
+        _check_depth(path, depth)
+        for index, item in enumerate(value):
+            if type(item) is not str:
+                check_value(item, f"{path}[{index}]", depth + 1)
+    else:
+        hint = " (use a dict)" if isinstance(value, Mapping) else ""
+        raise InvalidEnvelope(path, f"a value of type {_name(value)} cannot be carried{hint}")
+
+
+def _check_depth(path: str, depth: int) -> None:
+    if depth > MAX_DEPTH:
+        raise TooDeep(path.split(".", 1)[0], f"nested deeper than {MAX_DEPTH}")
+
+
+def _name(value: object) -> str:
+    return "nothing" if value is None else type(value).__name__
+
+
+def _shown(value: object) -> str:
+    shown = repr(value)
+    return shown if len(shown) <= 40 else f"{shown[:40]}…"

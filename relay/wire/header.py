@@ -1,0 +1,66 @@
+"""The two fixed-size binary frames (protocol section 3).
+
+A tracked emitter puts a `Header` between topic and envelope. The relay puts a `Stamp` in its
+place on the way to the edges. Both start with a version byte; integers are big-endian.
+"""
+
+import struct
+from typing import NamedTuple
+
+from relay.wire.errors import InvalidFrame
+
+VERSION = 1
+EMITTER_ID_BYTES = 16
+
+_HEADER = struct.Struct("!B16sQQ")
+_STAMP = struct.Struct("!BQQQ")
+
+
+class Header(NamedTuple):
+    """Who sent an event and as which of theirs."""
+
+    emitter_id: bytes
+    epoch: int
+    sequence: int
+    """Contiguous from 1 within the emitter's epoch for journaled kinds; 0 for live kinds."""
+
+
+class Stamp(NamedTuple):
+    """What the relay says of an event: its place in the stream."""
+
+    epoch: int
+    offset: int
+    """Contiguous from 1 within the stream; 0 for live kinds, which are not numbered."""
+    relayed_at: int
+    """Unix time in milliseconds."""
+
+
+def pack_header(header: Header) -> bytes:
+    """Return the 33 bytes of `header`."""
+    return _HEADER.pack(VERSION, *header)
+
+
+def unpack_header(frame: bytes) -> Header:
+    """Return the header in `frame`, or raise `InvalidFrame`."""
+    _check(_HEADER, frame, "header")
+    _, emitter_id, epoch, sequence = _HEADER.unpack(frame)
+    return Header(emitter_id, epoch, sequence)
+
+
+def pack_stamp(stamp: Stamp) -> bytes:
+    """Return the 25 bytes of `stamp`."""
+    return _STAMP.pack(VERSION, *stamp)
+
+
+def unpack_stamp(frame: bytes) -> Stamp:
+    """Return the stamp in `frame`, or raise `InvalidFrame`."""
+    _check(_STAMP, frame, "stamp")
+    _, epoch, offset, relayed_at = _STAMP.unpack(frame)
+    return Stamp(epoch, offset, relayed_at)
+
+
+def _check(layout: struct.Struct, frame: bytes, name: str) -> None:
+    if len(frame) != layout.size:
+        raise InvalidFrame(f"a {name} has {layout.size} bytes, this one {len(frame)}")
+    if frame[0] != VERSION:
+        raise InvalidFrame(f"{name} version {frame[0]} is not supported, expected {VERSION}")
