@@ -21,7 +21,11 @@ MAX_CONTROL_BYTES = 1024 * 1024
 HEARTBEAT_TOPIC = b"!heartbeat"
 SYNC_PREFIX = b"!sync:"
 """A subscriber ends its subscriptions with `!sync:` and a nonce; when an event of that topic
-comes back, every subscription made before it is in place."""
+comes back, every subscription made before it is in place. The body is that of a heartbeat."""
+EXACT_PREFIX = b"!exact:"
+WITHIN_PREFIX = b"!within:"
+"""ZeroMQ knows only prefixes, so an edge says beside each live subscription what it means:
+`!exact:` and a topic, or `!within:` and a prefix. Emitters read these to tell what is watched."""
 
 Unsigned = Annotated[int, Field(ge=0, le=2**64 - 1)]
 
@@ -169,7 +173,7 @@ def _unpack_map(frame: bytes) -> dict[Any, Any]:
     try:
         fields = msgpack.unpackb(frame, use_list=False)
     except (ValueError, TypeError, OverflowError, msgpack.UnpackException) as error:
-        raise InvalidFrame(f"not msgpack: {error}") from None
+        raise InvalidFrame(f"not msgpack ({error or type(error).__name__})") from None
     if not isinstance(fields, dict):
         raise InvalidFrame("a control message is a map")
     return fields

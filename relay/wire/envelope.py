@@ -112,7 +112,9 @@ def _unpack_map(payload: bytes) -> dict[str, Any]:
     except msgpack.StackError:
         raise TooDeep("envelope", f"nested deeper than {MAX_DEPTH}") from None
     except (ValueError, TypeError, OverflowError, msgpack.UnpackException) as error:
-        raise InvalidEnvelope("envelope", f"not msgpack: {error}") from None
+        raise InvalidEnvelope(
+            "envelope", f"not msgpack ({error or type(error).__name__})"
+        ) from None
     if not isinstance(fields, dict):
         raise InvalidEnvelope("envelope", f"must be a map, not {_name(fields)}")
     return fields

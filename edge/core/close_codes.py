@@ -1,0 +1,45 @@
+"""The one table of close codes (protocol section 7)."""
+
+from enum import Enum
+from typing import NamedTuple
+
+
+class Close(NamedTuple):
+    """How a connection ends: the code and the reason that go into the close frame."""
+
+    code: int
+    reason: str
+
+
+class CloseCode(Enum):
+    """Code, meaning, and what the client should do."""
+
+    GOING_AWAY = (1001, "edge is shutting down", "reconnect after a random delay, resume")
+    UNSUPPORTED_DATA = (1003, "binary message", "stop: a bug in the client")
+    INVALID_TEXT = (1007, "bad UTF-8", "stop: a bug in the client")
+    TOO_LARGE = (1009, "message too large", "stop: a bug in the client")
+    NOT_AUTHENTICATED = (1008, "not authenticated", "get a new token first")
+    TOKEN_EXPIRED = (4001, "token expired", "get a new token, reconnect, resume")
+    TOO_SLOW = (4008, "too slow", "reconnect, resume")
+    TOO_MANY_CONNECTIONS = (4009, "too many connections", "reconnect later")
+    RELAY_LOST = (
+        4013,
+        "edge has lost the relay or is overloaded",
+        "reconnect after a random delay",
+    )
+    TOO_MANY_MESSAGES = (4029, "too many messages", "reconnect later")
+
+    def __init__(self, code: int, meaning: str, advice: str) -> None:
+        self.code = code
+        self.meaning = meaning
+        self.advice = advice
+
+    def close(self, reason: str | None = None) -> Close:
+        """The close frame's content; `reason` defaults to the meaning."""
+        return Close(self.code, self.meaning if reason is None else reason)
+
+
+MISSING_AUTHENTICATION = CloseCode.NOT_AUTHENTICATED.close("Missing authentication message")
+MISSING_TOKEN = CloseCode.NOT_AUTHENTICATED.close("Missing token")
+INVALID_TOKEN = CloseCode.NOT_AUTHENTICATED.close("Invalid token")
+AUTHENTICATION_TIMEOUT = CloseCode.NOT_AUTHENTICATED.close("Authentication timeout")

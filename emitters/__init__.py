@@ -1,0 +1,22 @@
+"""Emit events from any process.
+
+from emitters import Emitter
+
+with Emitter(name="manager-1") as emitter:
+    emitter.emit("event:after_backup", {"server_name": "survival"})
+"""
+
+from emitters.emitter import Emitter
+from emitters.errors import EmitterClosed, EmitterError, OutboxFull, RelayUnavailable
+from relay.wire.errors import InvalidEnvelope, InvalidTopic, WireError
+
+__all__ = [
+    "Emitter",
+    "EmitterClosed",
+    "EmitterError",
+    "InvalidEnvelope",
+    "InvalidTopic",
+    "OutboxFull",
+    "RelayUnavailable",
+    "WireError",
+]

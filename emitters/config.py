@@ -1,0 +1,23 @@
+"""The settings of an emitter: the `EMITTER_*` variables."""
+
+import os
+import socket
+
+from pydantic import Field
+
+from relay.settings import Endpoint, Settings, settings_config
+
+
+def _default_name() -> str:
+    return f"{socket.gethostname()}-{os.getpid()}"
+
+
+class EmitterSettings(Settings):
+    """Where the relay is and what this emitter is called."""
+
+    model_config = settings_config("EMITTER_")
+
+    relay_ingress: Endpoint = "tcp://127.0.0.1:5555"
+    relay_control: Endpoint = "tcp://127.0.0.1:5557"
+    name: str = Field(default_factory=_default_name, min_length=1, max_length=255)
+    """The `source` of every event; it should survive a restart of the process."""

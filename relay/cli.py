@@ -1,0 +1,72 @@
+"""`event-relay`: run the relay, or ask a running one for its counters."""
+
+import json
+import signal
+import time
+
+import click
+import zmq
+
+from relay.config import RelaySettings
+from relay.logs import configure
+from relay.server import AddressInUse, Relay
+from relay.settings import SettingsError, load, refuse
+from relay.transport import open_socket, receive, send
+from relay.wire.control import Stats, StatsReply, pack_message, unpack_reply
+
+PROGRAM = "event-relay"
+
+
+@click.group(invoke_without_command=True)
+@click.version_option(package_name="event-relay", prog_name=PROGRAM)
+@click.pass_context
+def main(context: click.Context) -> None:
+    """Relay events from emitters to edges. Without a command, run the relay.
+
+    Settings come from the environment: RELAY_INGRESS, RELAY_EGRESS, RELAY_CONTROL,
+    RELAY_DATA_DIR, RELAY_JOURNALED_KINDS, RELAY_HEARTBEAT_S, RELAY_EGRESS_HWM, RELAY_LOG_LEVEL.
+    """
+    if context.invoked_subcommand is None:
+        run()
+
+
+def run() -> None:
+    """Run the relay until SIGTERM or SIGINT."""
+    settings = _settings()
+    configure(PROGRAM, settings.log_level)
+    try:
+        relay = Relay(settings)
+    except AddressInUse as error:
+        refuse(PROGRAM, error)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: relay.stop())
+    relay.run()
+
+
+@main.command()
+@click.option("--timeout", default=5.0, show_default=True, help="Seconds to wait for the relay.")
+def stats(timeout: float) -> None:
+    """Print the counters of the relay at RELAY_CONTROL as JSON."""
+    settings = _settings()
+    context = zmq.Context()
+    try:
+        control = open_socket(context, zmq.DEALER)
+        control.connect(settings.control)
+        deadline = time.monotonic() + timeout
+        if not control.poll(int(timeout * 1000), zmq.POLLOUT):
+            raise click.ClickException(f"no relay at {settings.control}")
+        send(control, pack_message(Stats(id=1)))
+        if not control.poll(max(0, int((deadline - time.monotonic()) * 1000))):
+            raise click.ClickException(f"the relay at {settings.control} does not answer")
+        reply = unpack_reply(receive(control)[-1], Stats)
+    finally:
+        context.destroy(linger=0)
+    if isinstance(reply, StatsReply):
+        click.echo(json.dumps(reply.stats, indent=2))
+
+
+def _settings() -> RelaySettings:
+    try:
+        return load(RelaySettings)
+    except SettingsError as error:
+        refuse(PROGRAM, error)

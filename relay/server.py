@@ -1,0 +1,231 @@
+"""The relay's sockets and its one loop.
+
+Events come in on the XSUB (ingress), are checked, numbered and remembered, and go out on the XPUB
+(egress). Subscriptions travel the other way. The ROUTER (control) answers questions.
+"""
+
+import fcntl
+import logging
+import secrets
+import socket
+import time
+from pathlib import Path
+from typing import IO
+
+import zmq
+
+from relay.config import RelaySettings
+from relay.control import ControlDesk
+from relay.core.interest import Interest, Verdict
+from relay.core.retained import Item, Retained
+from relay.core.sequencer import Sequencer
+from relay.core.stats import Stats
+from relay.logs import LimitedLog
+from relay.transport import Socket, open_socket, receive, send
+from relay.wire.control import HEARTBEAT_TOPIC, Heartbeat, pack_message
+from relay.wire.envelope import Envelope, complete_envelope, pack_envelope, unpack_envelope
+from relay.wire.errors import InvalidFrame, WireError
+from relay.wire.header import Stamp, pack_stamp, unpack_header
+from relay.wire.topics import TASK, Topic, decode_topic
+
+INGRESS_BATCH = 256
+"""Events taken in before the other sockets are looked at again."""
+
+logger = logging.getLogger(__name__)
+
+
+class AddressInUse(Exception):  # noqa: N818
+    """An endpoint that another process listens on; the text names the setting."""
+
+
+class Relay:
+    """Binds on construction, relays in `run`, ends after `stop`.
+
+    Raises `AddressInUse` when an endpoint is taken.
+    """
+
+    def __init__(self, settings: RelaySettings) -> None:
+        self._settings = settings
+        self._started_at = time.monotonic()
+        self._sequencer = Sequencer(_now_ms(), settings.journaled_kinds)
+        self._interest = Interest(settings.journaled_kinds)
+        self._retained = Retained()
+        self._stats = Stats()
+        self._desk = ControlDesk(
+            self._sequencer,
+            self._retained,
+            self._stats,
+            settings.heartbeat_s,
+            lambda: time.monotonic() - self._started_at,
+        )
+        self._log = LimitedLog(logger)
+        self._stopping = False
+        self._stop_reader, self._stop_writer = socket.socketpair()
+        self._stop_writer.setblocking(False)
+        self._locks: list[IO[str]] = []
+        self._context: zmq.Context[Socket] = zmq.Context()
+        try:
+            self._ingress, self._egress, self._control = self._bind()
+        except AddressInUse:
+            self._close()
+            raise
+
+    def run(self) -> None:
+        """Relay until `stop`."""
+        poller = zmq.Poller()
+        for source in (self._ingress, self._egress, self._control, self._stop_reader):
+            poller.register(source, zmq.POLLIN)
+        logger.info(
+            "relaying %s to %s, control at %s, epoch %d",
+            self._settings.ingress,
+            self._settings.egress,
+            self._settings.control,
+            self._sequencer.epoch,
+        )
+        heartbeat_due_at = time.monotonic()
+        try:
+            while not self._stopping:
+                now = time.monotonic()
+                if now >= heartbeat_due_at:
+                    self._send_tips(HEARTBEAT_TOPIC)
+                    heartbeat_due_at = now + self._settings.heartbeat_s
+                poller.poll(max(1, int((heartbeat_due_at - now) * 1000)))
+                self._pass_subscriptions_on()
+                self._answer_requests()
+                self._relay_batch()
+        finally:
+            self._close()
+            logger.info("stopped")
+
+    def stop(self) -> None:
+        """End `run` soon. Safe to call from a signal handler."""
+        self._stopping = True
+        self._stop_writer.send(b"\0")
+
+    def _bind(self) -> tuple[Socket, Socket, Socket]:
+        ingress = open_socket(self._context, zmq.XSUB)
+        # Without this, a later frame of an event that starts with 0 or 1 reads as a subscription.
+        ingress.setsockopt(zmq.ONLY_FIRST_SUBSCRIBE, 1)
+        # A subscription above the high-water mark would be dropped without a word.
+        ingress.setsockopt(zmq.SNDHWM, 0)
+        egress = open_socket(self._context, zmq.XPUB)
+        egress.setsockopt(zmq.SNDHWM, self._settings.egress_hwm)
+        egress.setsockopt(zmq.RCVHWM, 0)
+        control = open_socket(self._context, zmq.ROUTER)
+        control.setsockopt(zmq.ROUTER_MANDATORY, 1)
+        control.setsockopt(zmq.ROUTER_HANDOVER, 1)
+        self._bind_one(ingress, self._settings.ingress, "RELAY_INGRESS")
+        self._bind_one(egress, self._settings.egress, "RELAY_EGRESS")
+        self._bind_one(control, self._settings.control, "RELAY_CONTROL")
+        for prefix in self._interest.always:
+            ingress.send(b"\x01" + prefix)
+        return ingress, egress, control
+
+    def _bind_one(self, bound: Socket, endpoint: str, setting: str) -> None:
+        if endpoint.startswith("ipc://"):
+            self._lock(Path(endpoint.removeprefix("ipc://")), setting)
+        try:
+            bound.bind(endpoint)
+        except zmq.ZMQError as error:
+            if error.errno == zmq.EADDRINUSE:
+                raise AddressInUse(f"{setting}: {endpoint} is already in use") from None
+            raise AddressInUse(f"{setting}: cannot listen on {endpoint}: {error}") from None
+
+    def _lock(self, path: Path, setting: str) -> None:
+        """Hold the lock beside an `ipc://` path: libzmq itself would take a used path over."""
+        try:
+            lock = open(f"{path}.lock", "w")  # noqa: SIM115 - held until the relay ends
+            self._locks.append(lock)
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise AddressInUse(f"{setting}: ipc://{path} is already in use") from None
+        except OSError as error:
+            raise AddressInUse(f"{setting}: cannot listen on ipc://{path}: {error}") from None
+
+    def _close(self) -> None:
+        self._context.destroy(linger=0)
+        for lock in self._locks:
+            lock.close()
+        self._stop_reader.close()
+        self._stop_writer.close()
+
+    def _pass_subscriptions_on(self) -> None:
+        while True:
+            try:
+                frame = self._egress.recv(zmq.NOBLOCK)
+            except zmq.Again:
+                return
+            made, prefix = frame[:1] == b"\x01", frame[1:]
+            if frame[:1] not in (b"\x00", b"\x01"):
+                self._refuse(InvalidFrame("a subscriber sent something else than a subscription"))
+                continue
+            match self._interest.judge(prefix):
+                case Verdict.FORWARD:
+                    self._ingress.send(frame)
+                case Verdict.ANSWER if made:
+                    self._send_tips(prefix)
+                case _:
+                    pass
+
+    def _answer_requests(self) -> None:
+        while True:
+            try:
+                frames = receive(self._control)
+            except zmq.Again:
+                return
+            peer, request = frames[0], frames[-1]
+            reply = self._desk.answer(request if len(frames) == 2 else b"")
+            try:
+                send(self._control, peer, pack_message(reply))
+            except zmq.ZMQError as error:
+                self._log.warning("reply", "a reply could not be sent: %s", error)
+
+    def _relay_batch(self) -> None:
+        now_ms = _now_ms()
+        for _ in range(INGRESS_BATCH):
+            try:
+                frames = receive(self._ingress)
+            except zmq.Again:
+                return
+            self._stats.received += 1
+            try:
+                self._relay(frames, now_ms)
+            except WireError as error:
+                self._refuse(error)
+
+    def _relay(self, frames: list[bytes], now_ms: int) -> None:
+        topic = decode_topic(frames[0])
+        envelope, payload = self._open(topic, frames, now_ms)
+        stamp = pack_stamp(self._sequencer.stamp(topic.kind, now_ms))
+        item = Item(frames[0], stamp, payload)
+        if topic.kind == TASK or not self._sequencer.is_journaled(topic.kind):
+            self._retained.keep(topic, envelope, item)
+        self._stats.relayed[topic.kind] += 1
+        send(self._egress, *item)
+
+    def _open(self, topic: Topic, frames: list[bytes], now_ms: int) -> tuple[Envelope, bytes]:
+        """Return the envelope in `frames` and the bytes that go to the edges."""
+        if len(frames) == 3:
+            unpack_header(frames[1])
+            self._stats.tracked += 1
+            return unpack_envelope(frames[2], topic.kind), frames[2]
+        if len(frames) == 2:
+            self._stats.best_effort += 1
+            envelope = complete_envelope(
+                frames[1], topic.kind, now_ms=now_ms, new_id=secrets.token_hex(12)
+            )
+            return envelope, pack_envelope(envelope, topic.kind)
+        raise InvalidFrame(f"an event has 2 or 3 frames, not {len(frames)}")
+
+    def _refuse(self, error: WireError) -> None:
+        self._stats.malformed[error.reason] += 1
+        self._log.warning(error.reason, "dropped a malformed message: %s", error)
+
+    def _send_tips(self, topic: bytes) -> None:
+        stamp = Stamp(self._sequencer.epoch, 0, _now_ms())
+        body = pack_message(Heartbeat(tips=self._sequencer.tips))
+        send(self._egress, topic, pack_stamp(stamp), body)
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000

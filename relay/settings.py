@@ -1,0 +1,72 @@
+"""How settings are read and refused, the same way in every program.
+
+A settings class is frozen, reads the environment once, and is built in a program's `__main__`.
+"""
+
+import sys
+from typing import Annotated, Any, NoReturn, TypeVar
+
+from pydantic import AfterValidator, BeforeValidator, ValidationError
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+S = TypeVar("S", bound="Settings")
+
+EXIT_WRONG_SETTING = 2
+
+
+class SettingsError(Exception):
+    """A setting that cannot be used; the text names it and says what it should be."""
+
+
+def settings_config(prefix: str) -> SettingsConfigDict:
+    """The configuration of a settings class whose variables start with `prefix`."""
+    return SettingsConfigDict(env_prefix=prefix, frozen=True, extra="forbid", env_ignore_empty=True)
+
+
+class Settings(BaseSettings):
+    """Base of the settings classes."""
+
+
+def load(settings: type[S], **overrides: Any) -> S:
+    """Return `settings` from the environment and `overrides`, or raise `SettingsError`."""
+    given = {name: value for name, value in overrides.items() if value is not None}
+    try:
+        return settings(**given)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        name = str(first["loc"][0]) if first["loc"] else ""
+        prefix = settings.model_config.get("env_prefix", "")
+        problem = first["msg"].removeprefix("Value error, ")
+        raise SettingsError(
+            f"{prefix}{name.upper()}: {problem} (it is {str(first['input'])[:80]!r})"
+        ) from None
+
+
+def refuse(program: str, problem: object) -> NoReturn:
+    """End `program` with one line on standard error and exit code 2."""
+    print(f"{program}: {problem}", file=sys.stderr)
+    raise SystemExit(EXIT_WRONG_SETTING)
+
+
+def _check_endpoint(value: str) -> str:
+    transport, separator, address = value.partition("://")
+    if not separator or transport not in ("tcp", "ipc") or not address:
+        raise ValueError("must be tcp://HOST:PORT or ipc://PATH")
+    if transport == "tcp":
+        host, colon, port = address.rpartition(":")
+        if not (colon and host and port.isascii() and port.isdigit() and 0 < int(port) < 65536):
+            raise ValueError("must be tcp://HOST:PORT with a port from 1 to 65535")
+    return value
+
+
+def _split(value: object) -> object:
+    if isinstance(value, str):
+        return tuple(part.strip() for part in value.split(",") if part.strip())
+    return value
+
+
+Endpoint = Annotated[str, AfterValidator(_check_endpoint)]
+"""A ZeroMQ address: `tcp://HOST:PORT` or `ipc://PATH`."""
+
+CommaSeparated = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
+"""Several values in one variable, separated by commas."""
