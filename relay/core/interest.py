@@ -35,8 +35,7 @@ class Interest:
         """Return what to do with a subscription to `prefix`."""
         if prefix.startswith(SYNC_PREFIX):
             return Verdict.ANSWER
-        if prefix.startswith((EXACT_PREFIX, WITHIN_PREFIX)):
-            return Verdict.FORWARD
-        if prefix.startswith(b"!") or prefix.startswith(self._journaled_prefixes):
+        meant = prefix.removeprefix(EXACT_PREFIX).removeprefix(WITHIN_PREFIX)
+        if meant.startswith((b"!", *self._journaled_prefixes)):
             return Verdict.KEEP
         return Verdict.FORWARD

@@ -1,0 +1,185 @@
+"""The FastAPI application of one worker: puts the parts together and names the routes."""
+
+import asyncio
+import contextlib
+import logging
+import multiprocessing
+import os
+import signal
+import time
+from collections.abc import AsyncIterator
+from typing import Annotated, Any
+
+from fastapi import Depends, FastAPI, Response
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from starlette.types import ASGIApp
+
+from edge.auth import Authentication, auth_router
+from edge.config import EdgeSettings
+from edge.core.access import Identity
+from edge.core.tokens import Tokens
+from edge.endpoint import ClientEndpoint
+from edge.fanout import Fanout
+from edge.metrics import EdgeCollector, edge_registry
+from edge.pages import SecurityHeaders, add_pages
+from edge.relay_link import RelayLink
+from edge.stats import EdgeStats
+from edge.users import UsersFile
+from relay.logs import configure
+from relay.settings import load
+from relay.wire.events import CATALOGUE
+
+HOUSEKEEPING_S = 1.0
+logger = logging.getLogger(__name__)
+
+
+class Worker:
+    """Everything one worker process has."""
+
+    def __init__(self, settings: EdgeSettings) -> None:
+        self.settings = settings
+        self.tokens = Tokens(settings.secret())
+        self.users = UsersFile(settings.users_path)
+        self.fanout = Fanout(EdgeStats())
+        self.endpoint = ClientEndpoint(settings, self.fanout, self.tokens)
+        self.link = RelayLink(settings, self, f"edge-{os.getpid()}")
+        self.fanout.attach(self.link)
+
+    # What the relay says.
+
+    def synchronize(self, epoch: int, tips: dict[str, int]) -> None:
+        """See `Listener`."""
+        self.fanout.synchronize(epoch, tips)
+        self.endpoint.relay_found()
+
+    def take_event(self, frames: list[bytes]) -> None:
+        """See `Listener`."""
+        self.fanout.take_event(frames)
+
+    def take_retained(self, items: tuple[tuple[bytes, bytes, bytes], ...]) -> None:
+        """See `Listener`."""
+        self.fanout.take_retained(items)
+
+    def relay_lost(self) -> None:
+        """See `Listener`."""
+        self.endpoint.relay_lost()
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Follow the relay and look after clients."""
+        self.link.start()
+        housekeeping = asyncio.create_task(self._housekeep())
+        try:
+            yield
+        finally:
+            housekeeping.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await housekeeping
+            self.link.close()
+
+    async def _housekeep(self) -> None:
+        parent = multiprocessing.parent_process()
+        while True:
+            await asyncio.sleep(HOUSEKEEPING_S)
+            self.endpoint.housekeep(time.time())
+            if parent is not None and not parent.is_alive():
+                logger.warning("the process that started this worker is gone: stopping")
+                os.kill(os.getpid(), signal.SIGTERM)
+                return
+
+
+def create_app(settings: EdgeSettings | None = None) -> ASGIApp:
+    """Return the application. Without `settings`, as in a worker process, from the environment."""
+    if settings is None:
+        settings = load(EdgeSettings)
+        configure("event-edge", settings.log_level)
+    worker = Worker(settings)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        async with worker.running():
+            yield
+
+    app = FastAPI(
+        title="Event Relay edge",
+        description="Signs users in and forwards events to them on `/ws`.",
+        docs_url=None,
+        redoc_url=None,
+        lifespan=lifespan,
+    )
+    _add_api(app, worker)
+    _add_operations(app, worker)
+    add_pages(app)
+    app.websocket("/ws")(worker.endpoint.serve)
+    return SecurityHeaders(app)
+
+
+def _add_api(app: FastAPI, worker: Worker) -> None:
+    authentication = Authentication(worker.tokens)
+    app.include_router(
+        auth_router(worker.tokens, worker.users, authentication, worker.settings.token_ttl_s)
+    )
+
+    @app.get("/api/tasks", tags=["events"])
+    async def tasks(identity: Annotated[Identity, Depends(authentication)]) -> dict[str, Any]:
+        """The caller's own tasks as `task_update` messages, newest update first."""
+        return {"tasks": worker.fanout.tasks.tasks_of(identity.username)}
+
+    @app.get("/api/topics", tags=["events"])
+    async def topics(_: Annotated[Identity, Depends(authentication)]) -> dict[str, Any]:
+        """The events that managers emit, with the JSON schema of their data, and the kinds."""
+        return TOPICS
+
+
+TOPICS: dict[str, Any] = {
+    "events": [
+        {
+            "topic": spec.topic,
+            "meaning": spec.meaning,
+            "schema": spec.model.model_json_schema(),
+        }
+        for spec in CATALOGUE.values()
+    ],
+    "kinds": [
+        {"kind": "event", "topic": "event:{event_name}", "meaning": "Something happened."},
+        {
+            "kind": "resource-monitor",
+            "topic": "resource-monitor:{server_name}",
+            "meaning": "The newest reading of a server's CPU and memory.",
+        },
+        {
+            "kind": "task",
+            "topic": "task:{task_id}",
+            "meaning": "The state of a task, pushed to the user who started it.",
+        },
+    ],
+}
+
+
+def _add_operations(app: FastAPI, worker: Worker) -> None:
+    registry = edge_registry(
+        EdgeCollector(
+            worker.fanout,
+            lambda: len(worker.endpoint),
+            lambda: worker.link.is_alive,
+            str(os.getpid()),
+        )
+    )
+
+    @app.get("/healthz", tags=["operations"])
+    async def alive() -> dict[str, str]:
+        """200 while the process works."""
+        return {"status": "alive"}
+
+    @app.get("/readyz", tags=["operations"])
+    async def ready(response: Response) -> dict[str, str]:
+        """200 while events arrive from the relay, else 503."""
+        if worker.link.is_alive:
+            return {"status": "ready"}
+        response.status_code = 503
+        return {"status": "the relay's heartbeat is missing"}
+
+    @app.get("/metrics", tags=["operations"])
+    async def metrics() -> Response:
+        """Counters of the worker that answers, for Prometheus."""
+        return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)

@@ -1,0 +1,177 @@
+"""`event-edge`: run the edge, make tokens, manage users."""
+
+import contextlib
+import logging
+import signal
+import socket
+import sys
+import time
+from typing import NoReturn
+
+import click
+import uvicorn
+from uvicorn.supervisors import Multiprocess
+
+from edge.config import EdgeSettings
+from edge.core.access import DEFAULT_ROLE, ROLES
+from edge.core.tokens import Tokens
+from edge.users import UsersError, UsersFile
+from edge.websocket import DirectWebSocketProtocol
+from relay.logs import configure
+from relay.settings import SettingsError, load, refuse
+
+PROGRAM = "event-edge"
+BACKLOG = 4096
+GRACEFUL_SHUTDOWN_S = 3
+
+
+@click.group(invoke_without_command=True)
+@click.version_option(package_name="event-relay", prog_name=PROGRAM)
+@click.pass_context
+def main(context: click.Context) -> None:
+    """Forward events to authenticated WebSocket clients. Without a command, run the edge.
+
+    Settings come from the environment: EDGE_HOST, EDGE_PORT, EDGE_WORKERS, EDGE_RELAY_EGRESS,
+    EDGE_RELAY_CONTROL, EDGE_TOPIC_PREFIXES, EDGE_DATA_DIR, EDGE_JWT_SECRET, EDGE_USERS_FILE and
+    those that docs/operations.md lists.
+    """
+    if context.invoked_subcommand is None:
+        run()
+
+
+def run() -> None:
+    """Run the edge until SIGTERM or SIGINT."""
+    settings = _settings()
+    configure(PROGRAM, settings.log_level)
+    # uvicorn's own lines repeat ours, and its handshake lines would show tokens.
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    try:
+        settings.secret()
+    except SettingsError as error:
+        refuse(PROGRAM, error)
+    listener = _listen(settings)
+    config = uvicorn.Config(
+        "edge.app:create_app",
+        factory=True,
+        workers=settings.workers,
+        ws=DirectWebSocketProtocol,
+        ws_max_size=settings.max_message_bytes,
+        ws_per_message_deflate=False,
+        backlog=BACKLOG,
+        timeout_graceful_shutdown=GRACEFUL_SHUTDOWN_S,
+        access_log=False,
+        log_config=None,
+        server_header=False,
+    )
+    logging.getLogger(__name__).info(
+        "serving http://%s:%d with %d worker(s)", settings.host, settings.port, settings.workers
+    )
+    if settings.workers > 1:
+        Multiprocess(config, sockets=[listener]).run()
+    else:
+        _serve(config, listener)
+
+
+def _serve(config: uvicorn.Config, listener: socket.socket) -> None:
+    server = uvicorn.Server(config)
+    # uvicorn raises the signal that stopped it once more; ours make that a clean exit.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    with contextlib.suppress(KeyboardInterrupt):
+        server.run(sockets=[listener])
+    if not server.started:
+        sys.exit(3)
+
+
+def _listen(settings: EdgeSettings) -> socket.socket:
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    listener = socket.socket(family)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((settings.host, settings.port))
+    except OSError as error:
+        refuse(
+            PROGRAM,
+            f"EDGE_PORT: cannot listen on {settings.host}:{settings.port}: {error.strerror}",
+        )
+    listener.set_inheritable(True)
+    return listener
+
+
+@main.command()
+@click.argument("username")
+@click.option("--role", type=click.Choice(ROLES), default=DEFAULT_ROLE, show_default=True)
+@click.option(
+    "--ttl",
+    type=click.IntRange(min=1),
+    default=3600,
+    show_default=True,
+    help="Seconds of validity.",
+)
+def token(username: str, role: str, ttl: int) -> None:
+    """Print a token for scripts, signed with EDGE_JWT_SECRET or the secret in EDGE_DATA_DIR."""
+    try:
+        tokens = Tokens(_settings().secret())
+    except SettingsError as error:
+        refuse(PROGRAM, error)
+    click.echo(tokens.issue(username, role, int(time.time()) + ttl))
+
+
+@main.group()
+def user() -> None:
+    """Add, remove and list the users in EDGE_USERS_FILE."""
+
+
+@user.command("add")
+@click.argument("username")
+@click.option("--role", type=click.Choice(ROLES), default=DEFAULT_ROLE, show_default=True)
+@click.option(
+    "--password-stdin", is_flag=True, help="Read the password from standard input, for scripts."
+)
+def add_user(username: str, role: str, password_stdin: bool) -> None:
+    """Add a user, or give one a new password and role. Asks for the password."""
+    if password_stdin:
+        password = sys.stdin.readline().rstrip("\r\n")
+    else:
+        password = click.prompt("Password", hide_input=True, confirmation_prompt=True)
+    try:
+        is_new = _users().add(username, password, role)
+    except UsersError as error:
+        _fail(error)
+    click.echo(f"{'Added' if is_new else 'Updated'} {username} ({role}).")
+
+
+@user.command("remove")
+@click.argument("username")
+def remove_user(username: str) -> None:
+    """Remove a user. Tokens made before stay valid until they expire."""
+    try:
+        _users().remove(username)
+    except UsersError as error:
+        _fail(error)
+    click.echo(f"Removed {username}.")
+
+
+@user.command("list")
+def list_users() -> None:
+    """List the users and their roles."""
+    try:
+        users = _users().list()
+    except UsersError as error:
+        _fail(error)
+    for name, entry in sorted(users.items()):
+        click.echo(f"{name}\t{entry.role}")
+
+
+def _users() -> UsersFile:
+    return UsersFile(_settings().users_path)
+
+
+def _settings() -> EdgeSettings:
+    try:
+        return load(EdgeSettings)
+    except SettingsError as error:
+        refuse(PROGRAM, error)
+
+
+def _fail(error: UsersError) -> NoReturn:
+    raise click.ClickException(str(error))

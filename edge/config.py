@@ -1,0 +1,114 @@
+"""The settings of the edge: the `EDGE_*` variables."""
+
+import os
+import re
+import secrets
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field, SecretStr
+
+from edge.core.session import SessionLimits
+from edge.core.tokens import MIN_SECRET_BYTES
+from relay.settings import CommaSeparated, Endpoint, Settings, SettingsError, settings_config
+from relay.wire.errors import InvalidTopic
+from relay.wire.topics import parse_pattern
+
+_ORIGIN = re.compile(r"https?://[^/\s]+\Z")
+
+
+def _check_prefixes(prefixes: tuple[str, ...]) -> tuple[str, ...]:
+    for prefix in prefixes:
+        try:
+            parse_pattern(f"{prefix}*")
+        except InvalidTopic as error:
+            raise ValueError(f"must be topic prefixes such as event:,task: ({error})") from None
+    return prefixes
+
+
+def _check_origins(origins: tuple[str, ...]) -> tuple[str, ...]:
+    for origin in origins:
+        if not _ORIGIN.match(origin):
+            raise ValueError("must be origins such as https://example.org, separated by commas")
+    return origins
+
+
+def _check_secret(secret: SecretStr | None) -> SecretStr | None:
+    if secret is not None and len(secret.get_secret_value().encode()) < MIN_SECRET_BYTES:
+        raise ValueError(f"must have at least {MIN_SECRET_BYTES} bytes")
+    return secret
+
+
+class EdgeSettings(Settings):
+    """Where the edge listens, which relay it follows, whom it lets in."""
+
+    model_config = settings_config("EDGE_")
+
+    host: str = "127.0.0.1"
+    port: int = Field(default=8000, ge=1, le=65535)
+    workers: int = Field(default=1, ge=1, le=256)
+    relay_egress: Endpoint = "tcp://127.0.0.1:5556"
+    relay_control: Endpoint = "tcp://127.0.0.1:5557"
+    relay_timeout_s: float = Field(default=3.0, ge=0.2, le=60)
+    """Silence after which the relay counts as lost."""
+    topic_prefixes: Annotated[CommaSeparated, AfterValidator(_check_prefixes)] = ("",)
+    """The topics this edge serves; all by default."""
+    data_dir: Path = Field(default_factory=lambda: Path.home() / ".event-relay")
+    """Holds the secret and the users, unless they are given."""
+    jwt_secret: Annotated[SecretStr | None, AfterValidator(_check_secret)] = None
+    users_file: Path | None = None
+    token_ttl_s: int = Field(default=8 * 3600, ge=60)
+    allowed_origins: Annotated[CommaSeparated, AfterValidator(_check_origins)] = ()
+    """Besides the edge's own: whose pages may use the cookie on `/ws`."""
+    authentication_timeout_s: float = Field(default=5.0, ge=0.1, le=60)
+    max_message_bytes: int = Field(default=64 * 1024, ge=1024)
+    max_connections: int = Field(default=20_000, ge=1)
+    max_connections_per_user: int = Field(default=1_000, ge=1)
+    max_subscriptions: int = Field(default=1_000, ge=1)
+    max_queued_bytes: int = Field(default=1024 * 1024, ge=1024)
+    """What may wait for one slow client."""
+    messages_per_s: float = Field(default=100.0, gt=0)
+    message_burst: int = Field(default=2_000, ge=1)
+    position_interval_s: float = Field(default=20.0, ge=0.1)
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+
+    @property
+    def users_path(self) -> Path:
+        """Where the users are."""
+        return self.users_file or self.data_dir / "users.json"
+
+    @property
+    def session_limits(self) -> SessionLimits:
+        """What one client may do."""
+        return SessionLimits(
+            self.messages_per_s,
+            self.message_burst,
+            self.max_subscriptions,
+            self.max_connections_per_user,
+        )
+
+    def secret(self) -> str:
+        """Return the secret that signs tokens; without one given, a file's, made when missing.
+
+        Raises `SettingsError` when the file cannot be read or made.
+        """
+        if self.jwt_secret is not None:
+            return self.jwt_secret.get_secret_value()
+        path = self.data_dir / "jwt-secret"
+        try:
+            self.data_dir.mkdir(parents=True, exist_ok=True)
+            try:
+                descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            except FileExistsError:
+                secret = path.read_text().strip()
+            else:
+                secret = secrets.token_urlsafe(MIN_SECRET_BYTES)
+                with os.fdopen(descriptor, "w") as file:
+                    file.write(secret)
+        except (OSError, UnicodeDecodeError) as error:
+            raise SettingsError(f"EDGE_DATA_DIR: cannot keep a secret in {path}: {error}") from None
+        if len(secret.encode()) < MIN_SECRET_BYTES:
+            raise SettingsError(
+                f"EDGE_DATA_DIR: {path} must hold at least {MIN_SECRET_BYTES} bytes"
+            )
+        return secret

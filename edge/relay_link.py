@@ -1,0 +1,265 @@
+"""The edge's connection to the relay, on the event loop.
+
+Sockets are read by poll-then-drain on their file descriptors: `zmq.asyncio` costs five times as
+much a message. A descriptor becomes readable once per change, so whoever touches a socket drains
+it afterwards.
+"""
+
+import asyncio
+import logging
+import secrets
+from typing import Protocol
+
+import zmq
+
+from edge.config import EdgeSettings
+from edge.core.upstream import stream_subscriptions, subscriptions
+from relay.logs import LimitedLog
+from relay.transport import Socket, open_socket, receive, send
+from relay.wire.control import (
+    HEARTBEAT_TOPIC,
+    SYNC_PREFIX,
+    ErrorReply,
+    Hello,
+    Request,
+    Retained,
+    RetainedReply,
+    pack_message,
+    reply_id,
+    unpack_heartbeat,
+    unpack_reply,
+)
+from relay.wire.errors import InvalidFrame, WireError
+from relay.wire.header import unpack_stamp
+from relay.wire.topics import EVENT, TASK, Pattern
+
+BATCH = 512
+"""Messages read before the event loop goes on with other work."""
+TICK_S = 0.25
+SYNC_RETRY_S = 1.0
+MAX_PENDING_REQUESTS = 10_000
+
+logger = logging.getLogger(__name__)
+
+
+class Listener(Protocol):
+    """Who is told what the relay says."""
+
+    def synchronize(self, epoch: int, tips: dict[str, int]) -> None:
+        """Subscriptions are in place and the streams are at `tips`."""
+
+    def take_event(self, frames: list[bytes]) -> None:
+        """An event: topic, stamp, envelope, as far as they are well formed."""
+
+    def take_retained(self, items: tuple[tuple[bytes, bytes, bytes], ...]) -> None:
+        """The answer to `request_retained`."""
+
+    def relay_lost(self) -> None:
+        """Nothing was heard from the relay for `relay_timeout_s`."""
+
+
+class RelayLink:
+    """Subscribes, synchronizes, listens for heartbeats, and asks the control socket."""
+
+    def __init__(self, settings: EdgeSettings, listener: Listener, name: str) -> None:
+        self._settings = settings
+        self._listener = listener
+        self._name = name
+        self._context: zmq.Context[Socket] = zmq.Context()
+        self._sub = open_socket(self._context, zmq.SUB)
+        # Above the high-water mark a subscription would be dropped without a word.
+        self._sub.setsockopt(zmq.SNDHWM, 0)
+        self._sub.setsockopt(zmq.RCVHWM, 100_000)
+        self._control = open_socket(self._context, zmq.DEALER)
+        self._control.setsockopt(zmq.SNDHWM, 0)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._tick: asyncio.TimerHandle | None = None
+        self._streams: frozenset[bytes] = frozenset()
+        self._nonce = b""
+        self._synchronized = False
+        self._epoch = 0
+        self._sync_due_at = 0.0
+        self._heard_at = 0.0
+        self._pending: dict[int, type[Request]] = {}
+        self._unsent: list[Request] = []
+        self._next_request_id = 1
+        self._log = LimitedLog(logger)
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether events arrive: subscriptions are in place and the relay was heard lately."""
+        return self._synchronized
+
+    def start(self) -> None:
+        """Connect; needs a running event loop."""
+        self._loop = asyncio.get_running_loop()
+        self._subscribe_streams((EVENT, TASK))
+        self._sub.subscribe(HEARTBEAT_TOPIC)
+        self._sub.connect(self._settings.relay_egress)
+        self._control.connect(self._settings.relay_control)
+        self._loop.add_reader(self._sub.fileno(), self._read_events)
+        self._loop.add_reader(self._control.fileno(), self._read_replies)
+        self._on_tick()
+
+    def close(self) -> None:
+        """Disconnect."""
+        if self._loop is not None and not self._sub.closed:
+            self._loop.remove_reader(self._sub.fileno())
+            self._loop.remove_reader(self._control.fileno())
+        if self._tick is not None:
+            self._tick.cancel()
+        self._context.destroy(linger=0)
+
+    def want(self, selector: Pattern) -> None:
+        """See `Upstream`."""
+        for prefix in subscriptions(selector, self._settings.topic_prefixes):
+            self._sub.subscribe(prefix)
+        self._drain_soon()
+
+    def unwant(self, selector: Pattern) -> None:
+        """See `Upstream`."""
+        if self._sub.closed:
+            return
+        for prefix in subscriptions(selector, self._settings.topic_prefixes):
+            self._sub.unsubscribe(prefix)
+        self._drain_soon()
+
+    def request_retained(self, prefix: str) -> None:
+        """See `Upstream`."""
+        self._request(Retained(id=self._new_request_id(), prefix=prefix))
+
+    def _drain_soon(self) -> None:
+        if self._loop is not None:
+            self._loop.call_soon(self._read_events)
+
+    def _on_tick(self) -> None:
+        assert self._loop is not None
+        now = self._loop.time()
+        self._tick = self._loop.call_later(TICK_S, self._on_tick)
+        if self._synchronized and now - self._heard_at > self._settings.relay_timeout_s:
+            self._synchronized = False
+            logger.warning("lost the relay at %s", self._settings.relay_egress)
+            self._listener.relay_lost()
+        if not self._synchronized and now >= self._sync_due_at:
+            self._begin_sync(now)
+        self._send_unsent()
+        self._read_events()
+        self._read_replies()
+
+    def _begin_sync(self, now: float) -> None:
+        """Subscribe to a fresh nonce; when it comes back, all before it is in place."""
+        self._sync_due_at = now + SYNC_RETRY_S
+        if self._nonce:
+            self._sub.unsubscribe(self._nonce)
+        self._nonce = SYNC_PREFIX + secrets.token_hex(8).encode()
+        self._sub.subscribe(self._nonce)
+        self._pending.clear()
+        self._unsent.clear()
+        self._request(Hello(id=self._new_request_id(), role="edge", name=self._name))
+
+    def _finish_sync(self, epoch: int, tips: dict[str, int]) -> None:
+        if not self._subscribe_streams(tuple(tips)):
+            # The relay journals other kinds than we thought: once more, with those in place.
+            self._sync_due_at = 0.0
+            return
+        self._synchronized = True
+        self._sub.unsubscribe(self._nonce)
+        self._nonce = b""
+        logger.info("following the relay at %s, epoch %d", self._settings.relay_egress, epoch)
+        self._epoch = epoch
+        self._listener.synchronize(epoch, tips)
+
+    def _subscribe_streams(self, journaled_kinds: tuple[str, ...]) -> bool:
+        """Subscribe to the streams; return whether that was so before."""
+        wanted = stream_subscriptions(journaled_kinds, self._settings.topic_prefixes)
+        for prefix in wanted - self._streams:
+            self._sub.subscribe(prefix)
+        for prefix in self._streams - wanted:
+            self._sub.unsubscribe(prefix)
+        unchanged = wanted == self._streams
+        self._streams = wanted
+        return unchanged
+
+    def _read_events(self) -> None:
+        if self._sub.closed:
+            return
+        for _ in range(BATCH):
+            try:
+                frames = receive(self._sub)
+            except zmq.Again:
+                return
+            if frames[0][:1] == b"!":
+                self._on_relay_word(frames)
+            else:
+                self._listener.take_event(frames)
+        self._drain_soon()
+
+    def _on_relay_word(self, frames: list[bytes]) -> None:
+        assert self._loop is not None
+        try:
+            topic, stamp_frame, body = _three(frames)
+            epoch = unpack_stamp(stamp_frame).epoch
+            tips = unpack_heartbeat(body).tips
+        except WireError as error:
+            self._log.warning("heartbeat", "the relay's heartbeat is not understood: %s", error)
+            return
+        self._heard_at = self._loop.time()
+        if topic == self._nonce:
+            self._finish_sync(epoch, tips)
+        elif self._synchronized and epoch != self._epoch:
+            logger.warning("the relay at %s was started anew", self._settings.relay_egress)
+            self._synchronized = False
+            self._begin_sync(self._loop.time())
+
+    def _request(self, request: Request) -> None:
+        if len(self._unsent) < MAX_PENDING_REQUESTS:
+            self._unsent.append(request)
+        self._send_unsent()
+
+    def _send_unsent(self) -> None:
+        while self._unsent:
+            request = self._unsent[0]
+            try:
+                send(self._control, pack_message(request))
+            except zmq.Again:
+                return
+            self._pending[request.id] = type(request)
+            del self._unsent[0]
+        if self._loop is not None:
+            self._loop.call_soon(self._read_replies)
+
+    def _read_replies(self) -> None:
+        if self._control.closed:
+            return
+        while True:
+            try:
+                frame = receive(self._control)[-1]
+            except zmq.Again:
+                return
+            try:
+                self._on_reply(frame)
+            except WireError as error:
+                self._log.warning("reply", "the relay's reply is not understood: %s", error)
+
+    def _on_reply(self, frame: bytes) -> None:
+        request = self._pending.pop(reply_id(frame), None)
+        if request is None:
+            return
+        match unpack_reply(frame, request):
+            case RetainedReply(items=items):
+                self._listener.take_retained(items)
+            case ErrorReply(message=message):
+                logger.error("the relay refused this edge: %s", message)
+            case _:
+                pass
+
+    def _new_request_id(self) -> int:
+        identifier = self._next_request_id
+        self._next_request_id += 1
+        return identifier
+
+
+def _three(frames: list[bytes]) -> tuple[bytes, bytes, bytes]:
+    if len(frames) != 3:
+        raise InvalidFrame(f"expected 3 frames, got {len(frames)}")
+    return frames[0], frames[1], frames[2]
