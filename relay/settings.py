@@ -4,9 +4,9 @@ A settings class is frozen, reads the environment once, and is built in a progra
 """
 
 import sys
-from typing import Annotated, Any, NoReturn, TypeVar
+from typing import Annotated, Any, NoReturn, TypeVar, get_args
 
-from pydantic import AfterValidator, BeforeValidator, ValidationError
+from pydantic import AfterValidator, BeforeValidator, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 S = TypeVar("S", bound="Settings")
@@ -37,15 +37,19 @@ def load(settings: type[S], **overrides: Any) -> S:
         name = str(first["loc"][0]) if first["loc"] else ""
         prefix = settings.model_config.get("env_prefix", "")
         problem = first["msg"].removeprefix("Value error, ")
-        raise SettingsError(
-            f"{prefix}{name.upper()}: {problem} (it is {str(first['input'])[:80]!r})"
-        ) from None
+        shown = "" if _is_secret(settings, name) else f" (it is {str(first['input'])[:80]!r})"
+        raise SettingsError(f"{prefix}{name.upper()}: {problem}{shown}") from None
 
 
 def refuse(program: str, problem: object) -> NoReturn:
     """End `program` with one line on standard error and exit code 2."""
     print(f"{program}: {problem}", file=sys.stderr)
     raise SystemExit(EXIT_WRONG_SETTING)
+
+
+def _is_secret(settings: type[Settings], name: str) -> bool:
+    field = settings.model_fields.get(name)
+    return field is not None and SecretStr in (field.annotation, *get_args(field.annotation))
 
 
 def _check_endpoint(value: str) -> str:

@@ -1,0 +1,67 @@
+# Everything a developer runs: `make run`, `make test`, `make check`, `make bench`.
+# The environment in .venv is made when it is missing or older than what it is made from.
+
+PYTHON ?= python3
+BIN := .venv/bin
+VENDOR := edge/static/vendor
+CHARTS := $(VENDOR)/uPlot.esm.js
+
+.PHONY: run test check format bench screenshot dist lock clean
+
+run: .venv/.installed $(CHARTS)
+	@mkdir -p .run
+	@for user in "alice user" "bob user" "admin admin"; do set -- $$user; \
+	  echo "$$1-demo" | EDGE_DATA_DIR=.run/edge $(BIN)/event-edge user add $$1 --role $$2 \
+	    --password-stdin >/dev/null || exit 1; done
+	@exec $(BIN)/supervisord -n -c cluster.conf
+
+test: .venv/.installed $(CHARTS)
+	$(BIN)/pytest
+
+check: .venv/.installed $(CHARTS)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	PATH="$(CURDIR)/$(BIN):$$PATH" node_modules/.bin/tsc -p tsconfig.json
+
+format: .venv/.installed
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: .venv/.installed $(CHARTS)
+	$(BIN)/python -m bench
+
+screenshot: .venv/.installed $(CHARTS)
+	$(BIN)/python -m tests.screenshot docs/dashboard.png
+
+dist: .venv/.installed $(CHARTS)
+	$(BIN)/hatchling build
+
+lock: .venv/.installed
+	$(BIN)/python -m pip install --quiet "uv>=0.9,<1"
+	$(BIN)/uv pip compile --universal --generate-hashes --no-header --no-annotate \
+	  --python-version 3.11 --group dev pyproject.toml -o requirements.lock
+	npm install --package-lock-only --ignore-scripts
+
+clean:
+	rm -rf .venv .run node_modules $(VENDOR) dist
+
+.venv/.installed: pyproject.toml requirements.lock
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed")'
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+# Browser libraries come from the locked npm packages; where Node is missing, from PyPI's.
+$(CHARTS): package.json package-lock.json | .venv/.installed
+	command -v npm >/dev/null || test -x $(BIN)/npm || \
+	  $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-node.lock
+	PATH="$$PATH:$(CURDIR)/$(BIN)" npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
+	mkdir -p $(VENDOR)
+	cd node_modules/swagger-ui-dist && cp swagger-ui-bundle.js swagger-ui.css $(CURDIR)/$(VENDOR)
+	cp node_modules/swagger-ui-dist/LICENSE $(VENDOR)/swagger-ui.LICENSE
+	cp node_modules/uplot/LICENSE $(VENDOR)/uPlot.LICENSE
+	cp node_modules/uplot/dist/uPlot.min.css $(VENDOR)
+	cp node_modules/uplot/dist/uPlot.esm.js $(CHARTS)
+	@touch $@

@@ -1,0 +1,110 @@
+"""Any one process is killed and started again, and events flow as before."""
+
+import os
+import signal
+
+import pytest
+
+from emitters import Emitter, EmitterClosed, OutboxFull
+from tests.support.cluster import Cluster, Edge
+from tests.support.waiting import wait_for
+
+RECOVERY_S = 5.0
+
+
+def test_a_killed_relay_sends_clients_away_and_is_followed_again(cluster: Cluster) -> None:
+    relay = cluster.start_relay()
+    edge = cluster.start_edge()
+    emitter = cluster.emitter()
+    client = cluster.connect(edge, "alice")
+    client.subscribe("event:*")
+    relay.kill()
+    assert client.wait_closed() == (4013, "edge has lost the relay or is overloaded")
+    assert edge.status("/readyz") == 503
+    wait_for(lambda: not emitter.wait_connected(0), "the emitter notices")
+    emitter.emit("event:while_away", {"n": 1})
+    cluster.start_relay()
+    wait_for(lambda: edge.status("/readyz") == 200, "the edge is ready again", RECOVERY_S)
+    again = cluster.connect(edge, "alice")
+    again.subscribe("event:*")
+    assert emitter.wait_connected(RECOVERY_S)
+    emitter.emit("event:after", {"n": 2})
+    assert again.receive_on("event:after")["data"] == {"n": 2}
+
+
+def test_a_relay_that_is_back_at_once_costs_no_connection(cluster: Cluster) -> None:
+    relay = cluster.start_relay()
+    edge = cluster.start_edge(EDGE_RELAY_TIMEOUT_S="10")
+    emitter = cluster.emitter()
+    client = cluster.connect(edge, "alice")
+    epoch = client.subscribe("event:*")["epoch"]
+    relay.kill()
+    wait_for(lambda: not emitter.wait_connected(0), "the emitter notices")
+    cluster.start_relay()
+    wait_for(
+        lambda: client.ask({"action": "subscribe", "topic": "event:*"})["epoch"] != epoch,
+        "the edge follows the new relay",
+    )
+    assert emitter.wait_connected(RECOVERY_S)
+    emitter.emit("event:after", {})
+    assert client.receive_on("event:after")["offset"] == 1
+
+
+def test_events_emitted_before_there_is_a_relay_wait_for_it(cluster: Cluster) -> None:
+    emitter = Emitter(name="early", ingress=cluster.ingress, control=cluster.control, max_events=3)
+    try:
+        for number in range(3):
+            emitter.emit("event:early", {"n": number})
+        with pytest.raises(OutboxFull, match="3 events"):
+            emitter.emit("event:early", {"n": 3})
+        # The edge is there first, so that nothing is relayed before somebody listens.
+        edge = cluster.start_edge(ready=False)
+        cluster.start_relay(RELAY_HEARTBEAT_S="0.1")
+        edge.wait_ready()
+        assert emitter.wait_connected(10)
+        assert emitter.close(5) == 0
+    finally:
+        emitter.close(0)
+
+
+def test_a_killed_edge_is_replaced_on_the_same_port(cluster: Cluster) -> None:
+    cluster.start_relay()
+    edge = cluster.start_edge()
+    emitter = cluster.emitter()
+    emitter.emit("task:1", {"status": "in_progress"}, username="alice")
+    edge.process.kill()
+    edge = cluster.start_edge(port=edge.port)
+    client = cluster.connect(edge, "alice")
+    assert client.receive_on("task:1")["data"] == {"status": "in_progress"}
+
+
+def test_workers_of_a_killed_edge_end_by_themselves(cluster: Cluster) -> None:
+    """Or they would hold the port, and the edge could not be started again."""
+    cluster.start_relay()
+    edge = cluster.start_edge(EDGE_WORKERS="2")
+    edge.process.kill()
+    wait_for(lambda: edge.status("/healthz") == 0, "the workers are gone")
+    replaced = cluster.start_edge(port=edge.port, EDGE_WORKERS="2")
+    assert replaced.status("/readyz") == 200
+
+
+def test_a_killed_worker_is_replaced(cluster: Cluster) -> None:
+    cluster.start_relay()
+    edge = cluster.start_edge(EDGE_WORKERS="2")
+    before = set(edge.connections_by_worker())
+    os.kill(int(min(before)), signal.SIGKILL)
+    wait_for(
+        lambda: (
+            len(edge.connections_by_worker() | {}) == 2
+            and set(edge.connections_by_worker()) != before
+        ),
+        "a new worker",
+        15,
+    )
+
+
+def test_an_emitter_that_is_closed_says_so(cluster: Cluster, edge: Edge) -> None:
+    emitter = cluster.emitter()
+    assert emitter.close() == 0
+    with pytest.raises(EmitterClosed):
+        emitter.emit("event:x", {})

@@ -1,0 +1,97 @@
+"""A WebSocket client for tests: plain, synchronous, with deadlines."""
+
+import json
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from typing import Any
+
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import connect
+
+Message = dict[str, Any]
+
+TIMEOUT_S = 10.0
+
+
+class Client:
+    """Speaks JSON to `/ws` and remembers what came."""
+
+    def __init__(self, url: str, **options: Any) -> None:
+        self._stack = ExitStack()
+        self._socket = self._stack.enter_context(
+            connect(url, open_timeout=TIMEOUT_S, close_timeout=1, proxy=None, **options)
+        )
+        self.received: list[Message] = []
+        """Every message so far, in order."""
+
+    def send(self, message: object) -> None:
+        """Send `message` as JSON; text and bytes go as they are."""
+        raw = message if isinstance(message, str | bytes) else json.dumps(message)
+        self._socket.send(raw)
+
+    def send_as_text(self, payload: bytes) -> None:
+        """Send `payload` in a text frame, whether or not it is UTF-8."""
+        self._socket.send(payload, text=True)
+
+    def receive(self, timeout: float = TIMEOUT_S) -> Message:
+        """Return the next message."""
+        message: Message = json.loads(self._socket.recv(timeout))
+        self.received.append(message)
+        return message
+
+    def ask(self, message: object) -> Message:
+        """Send `message` and return the reply, skipping events."""
+        self.send(message)
+        return self.receive_until(lambda reply: "status" in reply, f"a reply to {message!r}")
+
+    def subscribe(self, topic: str) -> Message:
+        """Subscribe and return the reply, which must be a success."""
+        reply = self.ask({"action": "subscribe", "topic": topic})
+        assert reply["status"] == "success", reply
+        return reply
+
+    def receive_until(
+        self, condition: Callable[[Message], bool], what: str, timeout: float = TIMEOUT_S
+    ) -> Message:
+        """Return the first message from now on for which `condition` is true."""
+        deadline = time.monotonic() + timeout
+        while (remaining := deadline - time.monotonic()) > 0:
+            try:
+                message = self.receive(remaining)
+            except TimeoutError:
+                break
+            if condition(message):
+                return message
+        raise AssertionError(f"{what}: not within {timeout} s; got {self.received[-5:]}")
+
+    def receive_on(self, topic: str, timeout: float = TIMEOUT_S) -> Message:
+        """Return the next message on `topic`."""
+        return self.receive_until(
+            lambda message: message.get("topic") == topic and "status" not in message,
+            f"a message on {topic}",
+            timeout,
+        )
+
+    def drain_until(self, marker: Callable[[], object]) -> list[Message]:
+        """Make `marker` send something this client gets, and return what came before it."""
+        before = len(self.received)
+        marker()
+        self.receive_until(lambda message: message.get("topic") == "event:marker", "the marker")
+        return self.received[before:-1]
+
+    def wait_closed(self, timeout: float = TIMEOUT_S) -> tuple[int, str]:
+        """Return code and reason of the server's close frame."""
+        deadline = time.monotonic() + timeout
+        while time.monotonic() < deadline:
+            try:
+                self.receive(deadline - time.monotonic())
+            except ConnectionClosed as closed:
+                if closed.rcvd is None:
+                    raise AssertionError("the connection was cut without a close frame") from None
+                return closed.rcvd.code, closed.rcvd.reason
+        raise AssertionError(f"the server did not close within {timeout} s")
+
+    def close(self) -> None:
+        """Leave."""
+        self._stack.close()

@@ -1,0 +1,161 @@
+"""A relay, edges and managers on free ports, as a fixture for multi-process tests."""
+
+import re
+import secrets
+import socket
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Sequence
+from pathlib import Path
+
+from edge.core.tokens import Tokens
+from emitters import Emitter
+from tests.support.clients import Client
+from tests.support.processes import ManagedProcess, python
+from tests.support.waiting import wait_for
+
+
+def free_ports(count: int) -> list[int]:
+    """Return ports that nobody listens on right now."""
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for item in sockets:
+            item.bind(("127.0.0.1", 0))
+        return [item.getsockname()[1] for item in sockets]
+    finally:
+        for item in sockets:
+            item.close()
+
+
+class Cluster:
+    """Starts parts on demand and ends them all."""
+
+    def __init__(self, directory: Path) -> None:
+        ingress, egress, control = free_ports(3)
+        self.directory = directory
+        self.ingress = f"tcp://127.0.0.1:{ingress}"
+        self.egress = f"tcp://127.0.0.1:{egress}"
+        self.control = f"tcp://127.0.0.1:{control}"
+        secret = secrets.token_hex(32)
+        self.tokens = Tokens(secret)
+        self.env = {
+            "RELAY_INGRESS": self.ingress,
+            "RELAY_EGRESS": self.egress,
+            "RELAY_CONTROL": self.control,
+            "RELAY_DATA_DIR": str(directory / "relay"),
+            "EDGE_RELAY_EGRESS": self.egress,
+            "EDGE_RELAY_CONTROL": self.control,
+            "EDGE_DATA_DIR": str(directory / "edge"),
+            "EDGE_JWT_SECRET": secret,
+            "EMITTER_RELAY_INGRESS": self.ingress,
+            "EMITTER_RELAY_CONTROL": self.control,
+        }
+        self._processes: list[ManagedProcess] = []
+        self._emitters: list[Emitter] = []
+        self._clients: list[Client] = []
+
+    # Processes.
+
+    def start(self, name: str, command: Sequence[str], **env: str) -> ManagedProcess:
+        """Start any command with the cluster's settings in its environment."""
+        process = ManagedProcess(name, command, self.env | env)
+        self._processes.append(process)
+        process.start()
+        return process
+
+    def start_relay(self, **env: str) -> ManagedProcess:
+        """Start the relay and wait until it listens."""
+        relay = self.start("relay", python("-m", "relay"), **env)
+        relay.wait_for_output("relaying")
+        return relay
+
+    def start_edge(self, *, ready: bool = True, port: int | None = None, **env: str) -> "Edge":
+        """Start an edge, and wait until it follows the relay unless `ready` is False."""
+        port = free_ports(1)[0] if port is None else port
+        process = self.start(f"edge-{port}", python("-m", "edge"), EDGE_PORT=str(port), **env)
+        edge = Edge(process, port, int(env.get("EDGE_WORKERS", "1")))
+        if ready:
+            edge.wait_ready()
+        else:
+            wait_for(lambda: edge.status("/healthz") == 200, "the edge answers")
+        return edge
+
+    def emitter(self, name: str = "test-manager") -> Emitter:
+        """Return a connected emitter in this process."""
+        emitter = Emitter(name=name, ingress=self.ingress, control=self.control)
+        self._emitters.append(emitter)
+        assert emitter.wait_connected(10), "the emitter does not reach the relay"
+        return emitter
+
+    # Clients.
+
+    def token(self, username: str, role: str = "user", ttl_s: float = 600) -> str:
+        """Return a valid token."""
+        return self.tokens.issue(username, role, int(time.time() + ttl_s))
+
+    def connect(self, edge: "Edge", username: str | None = None, role: str = "user") -> Client:
+        """Return a WebSocket client of `edge`, authenticated if a username is given."""
+        query = "" if username is None else f"?token={self.token(username, role)}"
+        client = Client(f"ws://127.0.0.1:{edge.port}/ws{query}")
+        self._clients.append(client)
+        return client
+
+    def close(self) -> None:
+        """End everything that was started."""
+        for client in self._clients:
+            client.close()
+        for emitter in self._emitters:
+            emitter.close(timeout=0)
+        for process in reversed(self._processes):
+            process.close()
+
+
+class Edge:
+    """A running edge."""
+
+    def __init__(self, process: ManagedProcess, port: int, workers: int) -> None:
+        self.process = process
+        self.port = port
+        self.workers = workers
+
+    @property
+    def url(self) -> str:
+        """Where its pages are."""
+        return f"http://127.0.0.1:{self.port}"
+
+    def status(self, path: str) -> int:
+        """The HTTP status of a GET, 0 when nobody answers."""
+        try:
+            with urllib.request.urlopen(f"{self.url}{path}", timeout=5) as response:
+                return int(response.status)
+        except urllib.error.HTTPError as error:
+            return error.code
+        except OSError:
+            return 0
+
+    def connections_by_worker(self) -> dict[str, float]:
+        """Open WebSocket connections by the worker that holds them, of every worker."""
+        found: dict[str, float] = {}
+
+        def all_workers_answered() -> bool:
+            with urllib.request.urlopen(f"{self.url}/metrics", timeout=5) as response:
+                text = response.read().decode()
+            worker, value = re.search(
+                r'^edge_connections\{worker="(\d+)"\} (\S+)', text, re.MULTILINE
+            ).groups()  # type: ignore[union-attr]
+            found[worker] = float(value)
+            return len(found) >= self.workers
+
+        wait_for(all_workers_answered, "every worker answers")
+        return found
+
+    def wait_ready(self, timeout: float = 20.0) -> None:
+        """Wait until every worker follows the relay."""
+
+        def ready() -> bool:
+            assert self.process.returncode is None, f"edge ended:\n{self.process.output()}"
+            followed = self.process.output().count("following the relay")
+            return followed >= self.workers and self.status("/readyz") == 200
+
+        wait_for(ready, "the edge is ready", timeout)

@@ -1,0 +1,110 @@
+"""Real processes under test, each ended by whoever started it."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from tests.support.waiting import wait_for
+
+ROOT = Path(__file__).resolve().parents[2]
+STOP_TIMEOUT_S = 10.0
+
+
+class ManagedProcess:
+    """A child process whose output is kept for failure messages."""
+
+    def __init__(self, name: str, command: Sequence[str], env: Mapping[str, str]) -> None:
+        self.name = name
+        self._command = list(command)
+        self._env = dict(os.environ) | {"PYTHONPATH": str(ROOT)} | dict(env)
+        self._output = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int:
+        """The process id."""
+        assert self._process is not None, f"{self.name} was not started"
+        return self._process.pid
+
+    @property
+    def returncode(self) -> int | None:
+        """The exit code, None while it runs."""
+        return None if self._process is None else self._process.poll()
+
+    def start(self) -> None:
+        """Start it, in a process group of its own."""
+        self._process = subprocess.Popen(
+            self._command,
+            env=self._env,
+            cwd=ROOT,
+            stdin=subprocess.DEVNULL,
+            stdout=self._output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+
+    def output(self) -> str:
+        """What it has printed so far."""
+        self._output.seek(0)
+        return self._output.read().decode(errors="replace")
+
+    def wait_for_output(self, text: str, timeout: float = 15.0) -> None:
+        """Wait until it has printed `text`."""
+
+        def printed() -> bool:
+            assert self.returncode is None, f"{self.name} ended early:\n{self.output()}"
+            return text in self.output()
+
+        wait_for(printed, f"{self.name} prints {text!r}", timeout)
+
+    def signal(self, number: int) -> None:
+        """Send a signal to the process."""
+        os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        """`kill -9`, and wait for the end."""
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait(STOP_TIMEOUT_S)
+
+    def terminate(self, timeout: float = STOP_TIMEOUT_S) -> int:
+        """SIGTERM; return the exit code."""
+        assert self._process is not None
+        if self._process.poll() is None:
+            self._process.terminate()
+        return self._process.wait(timeout)
+
+    def close(self) -> None:
+        """End the process and whatever it has started."""
+        if self._process is None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait(STOP_TIMEOUT_S)
+        self._output.close()
+
+
+def python(*arguments: str) -> list[str]:
+    """The command that runs Python with `arguments`."""
+    return [sys.executable, *arguments]
+
+
+def run_cli(
+    *arguments: str, env: Mapping[str, str], stdin: str = "", timeout: float = 20.0
+) -> subprocess.CompletedProcess[str]:
+    """Run `python -m arguments…` to its end."""
+    return subprocess.run(
+        python("-m", *arguments),
+        env=dict(os.environ) | {"PYTHONPATH": str(ROOT)} | dict(env),
+        cwd=ROOT,
+        input=stdin,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+    )

@@ -1,0 +1,20 @@
+"""Waiting for a condition, with a deadline that names what did not happen."""
+
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+T = TypeVar("T")
+
+INTERVAL_S = 0.02
+
+
+def wait_for(condition: Callable[[], T], what: str, timeout: float = 10.0) -> T:
+    """Return the first true result of `condition`; fail saying that `what` did not happen."""
+    deadline = time.monotonic() + timeout
+    while True:
+        if result := condition():
+            return result
+        if time.monotonic() >= deadline:
+            raise AssertionError(f"{what}: not within {timeout} s")
+        time.sleep(INTERVAL_S)
