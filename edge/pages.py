@@ -1,11 +1,13 @@
 """The pages for people: the dashboard, the API's documentation, and their security headers."""
 
 from pathlib import Path
+from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import FileResponse, HTMLResponse
 from fastapi.staticfiles import StaticFiles
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 STATIC = Path(__file__).parent / "static"
@@ -43,6 +45,16 @@ class SecurityHeaders:
         await self._app(scope, receive, send_with_headers)
 
 
+class RevalidatedFiles(StaticFiles):
+    """Has browsers ask whether a file has changed, so that one page never mixes two versions."""
+
+    def file_response(self, *args: Any, **kwargs: Any) -> Response:
+        """See Starlette."""
+        response = super().file_response(*args, **kwargs)
+        response.headers["Cache-Control"] = "no-cache"
+        return response
+
+
 def add_pages(app: FastAPI) -> None:
     """Add `/`, `/docs` and `/static`."""
 
@@ -65,4 +77,4 @@ def add_pages(app: FastAPI) -> None:
         )
         return page
 
-    app.mount("/static", StaticFiles(directory=STATIC), name="static")
+    app.mount("/static", RevalidatedFiles(directory=STATIC), name="static")

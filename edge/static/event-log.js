@@ -1,0 +1,159 @@
+// What the event feed holds and shows: bounded in events and in characters, filtered, pausable.
+// Decides only; feed.js draws it.
+
+import { RingBuffer } from "./ring-buffer.js";
+
+/**
+ * @typedef {import("./relay-client.js").RelayMessage} RelayMessage
+ * @typedef {{
+ *   sequence: number,
+ *   topic: string,
+ *   source: string,
+ *   type: string,
+ *   emittedAt: number,
+ *   offset: number | undefined,
+ *   json: string,
+ * }} LogEntry `json` is the data as text: smaller to keep and quicker to search than objects
+ */
+
+export const MAX_EVENTS = 10_000;
+export const MAX_CHARACTERS = 32 * 1024 * 1024;
+
+export class EventLog {
+  #maxEvents;
+  #maxCharacters;
+  /** @type {RingBuffer<LogEntry>} */
+  #held;
+  /** @type {RingBuffer<LogEntry>} */
+  #shown;
+  /**
+   * While paused, the entries that can be shown: what was held at that moment.
+   * @type {LogEntry[] | null}
+   */
+  #frozen = null;
+  #characters = 0;
+  #nextSequence = 1;
+  #pausedAtSequence = 0;
+  #filter = "";
+
+  /** How many entries were ever added on top of what is shown. */
+  shownOnTop = 0;
+
+  constructor(maxEvents = MAX_EVENTS, maxCharacters = MAX_CHARACTERS) {
+    this.#maxEvents = maxEvents;
+    this.#maxCharacters = maxCharacters;
+    this.#held = new RingBuffer(maxEvents);
+    this.#shown = new RingBuffer(maxEvents);
+  }
+
+  /** How many events are held, shown or not. */
+  get heldCount() {
+    return this.#held.length;
+  }
+
+  get shownCount() {
+    return this.#shown.length;
+  }
+
+  get isPaused() {
+    return this.#frozen !== null;
+  }
+
+  /** How many events came since the pause and are still held. */
+  get waitingCount() {
+    if (!this.isPaused) return 0;
+    return Math.min(this.#nextSequence - this.#pausedAtSequence, this.#held.length);
+  }
+
+  get filter() {
+    return this.#filter;
+  }
+
+  /** @param {number} row from the newest, 0 */
+  row(row) {
+    return this.#shown.at(this.#shown.length - 1 - row);
+  }
+
+  /** @param {number} sequence @returns {number} the row that shows it, or -1 */
+  rowOf(sequence) {
+    let low = 0;
+    let high = this.#shown.length - 1;
+    while (low <= high) {
+      const middle = (low + high) >> 1;
+      const found = this.#shown.at(middle)?.sequence ?? 0;
+      if (found === sequence) return this.#shown.length - 1 - middle;
+      if (found < sequence) low = middle + 1;
+      else high = middle - 1;
+    }
+    return -1;
+  }
+
+  /** @param {RelayMessage} message @param {number} now Unix milliseconds */
+  add(message, now) {
+    const entry = {
+      sequence: this.#nextSequence++,
+      topic: message.topic,
+      source: message.source ?? "",
+      type: message.type,
+      emittedAt: message.emitted_at ?? now,
+      offset: message.offset,
+      json: JSON.stringify(message.data) ?? "",
+    };
+    this.#makeRoom(entry.json.length);
+    this.#held.push(entry);
+    this.#characters += entry.json.length;
+    if (!this.isPaused && this.#matches(entry)) {
+      this.#shown.push(entry);
+      this.shownOnTop += 1;
+    }
+  }
+
+  pause() {
+    if (this.isPaused) return;
+    this.#frozen = [...this.#held];
+    this.#pausedAtSequence = this.#nextSequence;
+  }
+
+  resume() {
+    this.#frozen = null;
+    this.#showMatching();
+  }
+
+  /** @param {string} text shows only events that contain it, in any case */
+  setFilter(text) {
+    this.#filter = text.trim().toLowerCase();
+    this.#showMatching();
+  }
+
+  clear() {
+    this.#held.clear();
+    this.#shown.clear();
+    this.#frozen = null;
+    this.#characters = 0;
+  }
+
+  /** @param {number} characters that are about to come */
+  #makeRoom(characters) {
+    const isFull = () =>
+      this.#held.length >= this.#maxEvents ||
+      (this.#held.length > 0 && this.#characters + characters > this.#maxCharacters);
+    while (isFull()) {
+      const dropped = this.#held.shift();
+      this.#characters -= dropped?.json.length ?? 0;
+      if (!this.isPaused && this.#shown.at(0) === dropped) this.#shown.shift();
+    }
+  }
+
+  #showMatching() {
+    this.#shown.clear();
+    for (const entry of this.#frozen ?? this.#held) {
+      if (this.#matches(entry)) this.#shown.push(entry);
+    }
+  }
+
+  /** @param {LogEntry} entry */
+  #matches(entry) {
+    if (this.#filter === "") return true;
+    return `${entry.topic} ${entry.source} ${entry.json}`.toLowerCase().includes(this.#filter);
+  }
+}

@@ -1,0 +1,107 @@
+/** The types of relay-client.js: what goes in, what comes out, and the states between. */
+
+/** A message from the relay that carries a topic. `data` is whatever the emitter sent. */
+export interface RelayMessage {
+  type: string;
+  topic: string;
+  data: Record<string, unknown>;
+  source?: string;
+  /** Unix time in milliseconds, by the emitter's clock. */
+  emitted_at?: number;
+  /** Place in its stream; only journaled kinds have one. */
+  offset?: number;
+}
+
+export interface TaskData extends Record<string, unknown> {
+  status: "in_progress" | "success" | "error";
+  message: string;
+  result: unknown;
+  username: string;
+  /** From 0 to 1, when the task tells it. */
+  progress?: number;
+}
+
+export interface TaskMessage extends RelayMessage {
+  data: TaskData;
+}
+
+/** A request that the relay refused; the connection stays open. */
+export interface RelayError {
+  code: string;
+  message: string;
+  action?: string;
+  topic?: string;
+}
+
+/**
+ * - `connecting`: opening, authenticating or subscribing. `code` and `reason` tell why the
+ *   connection before this one ended, when there was one.
+ * - `live`: authenticated, and every subscription has been answered.
+ * - `waiting`: the connection is gone; the next try is at `retryAt` (Unix milliseconds).
+ * - `unauthenticated`: the credentials were refused. `retry()` starts again.
+ * - `closed`: `close()` was called, or the relay found a fault in this client (1003, 1007, 1009).
+ */
+export type ConnectionState =
+  | { name: "connecting"; code?: number; reason?: string }
+  | { name: "live"; username: string }
+  | { name: "waiting"; code: number; reason: string; retryAt: number }
+  | { name: "unauthenticated"; code: number; reason: string }
+  | { name: "closed"; code: number; reason: string };
+
+/** How far the streams have been seen: the last offset of each, under one epoch. */
+export interface StreamPosition {
+  epoch: number | string | null;
+  position: Record<string, number>;
+}
+
+export interface ConnectOptions {
+  /** Default: `/ws` on the host that served the page. */
+  url?: string;
+  /** Asked for a JWT before every connection and before the old one expires. Without it the
+   * cookie is used. */
+  token?: () => string | Promise<string>;
+  /** The longest ordinary delay between two tries. Default 3000. */
+  maxDelayMs?: number;
+  /** Where there is no global WebSocket. */
+  WebSocket?: typeof WebSocket;
+}
+
+export interface RelayClient {
+  readonly state: ConnectionState;
+  readonly position: StreamPosition;
+  /**
+   * Calls `handler` once for each message whose topic matches: a topic, a prefix that ends in `*`,
+   * or `*` alone. However many handlers a pattern has, it is subscribed to once; the last one to
+   * leave unsubscribes.
+   */
+  subscribe(pattern: string, handler: (message: RelayMessage) => void): () => void;
+  /** The user's own tasks, which come without a subscription. */
+  onTask(handler: (message: TaskMessage) => void): () => void;
+  /** Called at once with the present state, then at each change. */
+  onState(handler: (state: ConnectionState) => void): () => void;
+  onError(handler: (error: RelayError) => void): () => void;
+  /** Tries now: after signing in again, or instead of waiting. */
+  retry(): void;
+  /** Ends the connection for good. */
+  close(): void;
+}
+
+export function connect(options?: ConnectOptions): RelayClient;
+
+/** What a close code asks of a client. */
+export type CloseAction = "stop" | "authenticate" | "renew" | "reconnect" | "spread" | "later";
+
+export function closeAction(code: number): CloseAction;
+
+/** The delay before try number `attempt` (from 0), in milliseconds. */
+export function retryDelayMs(
+  action: CloseAction,
+  attempt: number,
+  maxDelayMs: number,
+  random?: () => number,
+): number;
+
+/** How long a token that ends at `expiresAt` (Unix seconds) is kept before the next is asked for. */
+export function renewDelayMs(expiresAt: number, nowMs: number): number;
+
+export function topicMatches(pattern: string, topic: string): boolean;

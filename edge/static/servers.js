@@ -1,0 +1,272 @@
+// The server cards on the page, and what they watch.
+//
+// A manager samples a server only while somebody watches it: so a card subscribes to its readings
+// while it is in view and the tab is visible, and at no other time.
+
+import { LineChart } from "./chart.js";
+import { find, instantiate, oncePerFrame, setHidden, setText } from "./dom.js";
+import { counted, decimal } from "./format.js";
+import { parseReading, ReadingWindow, readingNote } from "./readings.js";
+import { managerNote, resourceTopic, ServerList } from "./server-list.js";
+
+/**
+ * @typedef {import("./relay-client.js").RelayClient} RelayClient
+ * @typedef {import("./relay-client.js").RelayMessage} RelayMessage
+ * @typedef {import("./server-list.js").Server} Server
+ * @typedef {import("./readings.js").Reading} Reading
+ */
+
+const TICK_MS = 1_000;
+
+export class Servers {
+  #list = new ServerList();
+  /** @type {Map<string, ServerCard>} */
+  #cards = new Map();
+  /** @type {RelayClient | null} */
+  #client = null;
+  #liveSince = 0;
+  #host = find(document, "#server-cards", HTMLElement);
+  #empty = find(document, "#servers-empty", HTMLElement);
+  #summary = find(document, "#servers-summary", HTMLElement);
+  #views = new IntersectionObserver((entries) => this.#onViews(entries), { rootMargin: "80px" });
+  #draw = oncePerFrame(() => this.#render());
+
+  constructor() {
+    document.addEventListener("visibilitychange", () => this.#watchVisible());
+    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", this.#draw);
+    setInterval(() => this.#client && this.#draw(), TICK_MS);
+  }
+
+  /** @param {RelayClient} client */
+  start(client) {
+    this.#client = client;
+    client.onState((state) => {
+      if (state.name === "live") this.#liveSince = Date.now();
+    });
+    client.subscribe("event:*", (message) => this.#apply(message));
+  }
+
+  clear() {
+    for (const card of this.#cards.values()) card.remove();
+    this.#cards.clear();
+    this.#list.clear();
+    this.#views.disconnect();
+    this.#client = null;
+    this.#draw();
+  }
+
+  /** @param {RelayMessage} message */
+  #apply(message) {
+    const told = this.#list.apply(message, Date.now());
+    for (const { name } of told) {
+      if (!this.#cards.has(name)) this.#addCard(name);
+    }
+    if (told.length > 0) this.#draw();
+  }
+
+  /** @param {string} name */
+  #addCard(name) {
+    const card = new ServerCard(name, this.#draw);
+    this.#cards.set(name, card);
+    const names = this.#list.servers.map((server) => server.name);
+    const following = names.slice(names.indexOf(name) + 1).find((other) => this.#cards.has(other));
+    const next = following === undefined ? null : this.#cards.get(following)?.element;
+    this.#host.insertBefore(card.element, next ?? null);
+    this.#views.observe(card.element);
+  }
+
+  /** @param {IntersectionObserverEntry[]} entries */
+  #onViews(entries) {
+    for (const entry of entries) {
+      for (const card of this.#cards.values()) {
+        if (card.element === entry.target) card.isInView = entry.isIntersecting;
+      }
+    }
+    this.#watchVisible();
+  }
+
+  #watchVisible() {
+    const isPageVisible = document.visibilityState === "visible";
+    for (const card of this.#cards.values()) {
+      if (isPageVisible && card.isInView && this.#client) card.watch(this.#client);
+      else card.unwatch();
+    }
+    this.#draw();
+  }
+
+  #render() {
+    const now = Date.now();
+    for (const [name, card] of this.#cards) {
+      const server = this.#list.get(name);
+      if (server) card.render(server, managerNote(server, this.#liveSince, now), now);
+    }
+    const count = this.#cards.size;
+    const hidden = this.#list.hasTooMany ? ", and more that are not shown" : "";
+    setText(this.#summary, count > 0 ? `${counted(count, "server")}${hidden}` : "");
+    setHidden(this.#empty, count > 0);
+  }
+}
+
+class ServerCard {
+  element = instantiate("server-card-template");
+  isInView = false;
+
+  #name;
+  #onReading;
+  #status = find(this.element, ".server-status", HTMLElement);
+  #statusText = find(this.element, ".server-status-text", HTMLElement);
+  #origin = find(this.element, ".server-origin", HTMLElement);
+  #note = find(this.element, ".server-note", HTMLElement);
+  #cpu = new Meter(this.element, "cpu", "CPU", "%", 5);
+  #memory = new Meter(this.element, "memory", "Memory", "MB", 10);
+
+  #window = new ReadingWindow();
+  /** @type {Reading | null} */
+  #reading = null;
+  /** @type {(() => void) | null} */
+  #unsubscribe = null;
+  /** @type {number | null} */
+  #watchedSince = null;
+  /** @type {number | null} */
+  #heardAt = null;
+  /** @type {number | undefined} */
+  #lastEmittedAt;
+
+  /** @param {string} name @param {() => void} onReading */
+  constructor(name, onReading) {
+    this.#name = name;
+    this.#onReading = onReading;
+    this.element.dataset.server = name;
+    setText(find(this.element, ".server-name", HTMLElement), name);
+  }
+
+  /** @param {RelayClient} client */
+  watch(client) {
+    if (this.#unsubscribe) return;
+    this.#watchedSince = Date.now();
+    this.#unsubscribe = client.subscribe(resourceTopic(this.#name), (message) =>
+      this.#read(message),
+    );
+  }
+
+  unwatch() {
+    this.#unsubscribe?.();
+    this.#unsubscribe = null;
+    this.#watchedSince = null;
+  }
+
+  remove() {
+    this.unwatch();
+    this.#cpu.destroy();
+    this.#memory.destroy();
+    this.element.remove();
+  }
+
+  /** @param {RelayMessage} message */
+  #read(message) {
+    // The last value comes again with every new subscription.
+    if (message.emitted_at !== undefined && message.emitted_at === this.#lastEmittedAt) return;
+    this.#lastEmittedAt = message.emitted_at;
+    this.#heardAt = Date.now();
+    this.#reading = parseReading(message.data);
+    this.#window.add(this.#reading, this.#heardAt / 1000);
+    this.#onReading();
+  }
+
+  /** @param {Server} server @param {string} managerNote @param {number} now Unix milliseconds */
+  render(server, managerNote, now) {
+    const pid = this.#reading?.pid ?? server.pid;
+    setText(this.#statusText, statusText(server.status));
+    this.#status.dataset.tone = statusTone(server.status);
+    const uptime = this.#reading?.uptime;
+    const facts = [server.manager, pid === null ? "" : `pid ${pid}`, uptime ? `up ${uptime}` : ""];
+    setText(this.#origin, facts.filter(Boolean).join(" · "));
+
+    const isRunning = this.#heardAt === null ? null : this.#reading !== null;
+    const note = readingNote(
+      { watchedSince: this.#watchedSince, heardAt: this.#heardAt, isRunning },
+      now,
+    );
+    const notes = [note, managerNote].filter(Boolean).join(", ");
+    setText(this.#note, notes);
+    this.element.dataset.stale = String(notes !== "");
+    if (this.#watchedSince !== null) this.#renderMeters(now);
+  }
+
+  /** @param {number} now Unix milliseconds */
+  #renderMeters(now) {
+    const { times, cpu, memory } = this.#window;
+    this.#cpu.render(this.#name, this.#reading?.cpuPercent, times, cpu, now);
+    this.#memory.render(this.#name, this.#reading?.memoryMb, times, memory, now);
+  }
+}
+
+/** A number and its chart. */
+class Meter {
+  #value;
+  #chartHost;
+  #label;
+  #unit;
+  #colour;
+  #leastTop;
+  /** @type {LineChart | null} made when it is first drawn, because only then it has a width */
+  #chart = null;
+
+  /**
+   * @param {HTMLElement} card
+   * @param {"cpu" | "memory"} kind
+   * @param {string} label
+   * @param {string} unit
+   * @param {number} leastTop of the chart's axis
+   */
+  constructor(card, kind, label, unit, leastTop) {
+    this.#value = find(card, `.${kind}-value`, HTMLElement);
+    this.#chartHost = find(card, `.${kind}-chart`, HTMLElement);
+    this.#colour = `--${kind}`;
+    this.#label = label;
+    this.#unit = unit;
+    this.#leastTop = leastTop;
+  }
+
+  /**
+   * @param {string} server
+   * @param {number | undefined} latest
+   * @param {number[]} times
+   * @param {(number | null)[]} values
+   * @param {number} now Unix milliseconds
+   */
+  render(server, latest, times, values, now) {
+    const text = latest === undefined ? "–" : decimal(latest);
+    setText(this.#value, text);
+    this.#chart ??= new LineChart(
+      this.#chartHost,
+      this.#colour,
+      this.#unit,
+      this.#leastTop,
+    );
+    this.#chart.update(times, values, now / 1000);
+    const highest = values.reduce((most, value) => Math.max(most ?? 0, value ?? 0), 0) ?? 0;
+    this.#chartHost.setAttribute(
+      "aria-label",
+      `${this.#label} of ${server} over the last two minutes: now ${text} ${this.#unit}, ` +
+        `highest ${decimal(highest)} ${this.#unit}`,
+    );
+  }
+
+  destroy() {
+    this.#chart?.destroy();
+  }
+}
+
+/** @param {string} status */
+function statusText(status) {
+  if (status === "") return "Unknown";
+  return status.charAt(0).toUpperCase() + status.slice(1).toLowerCase();
+}
+
+/** @param {string} status */
+function statusTone(status) {
+  if (status === "RUNNING") return "good";
+  if (status === "STARTING" || status === "STOPPING") return "busy";
+  return status === "STOPPED" || status === "" ? "quiet" : "bad";
+}

@@ -1,0 +1,67 @@
+// The calls to the edge's HTTP API: who is signed in, signing in and out, one's tasks,
+// what the topics mean.
+// The session itself is a cookie that scripts cannot read.
+
+/**
+ * @typedef {import("./relay-client.js").TaskMessage} TaskMessage
+ * @typedef {{username: string, role: string, expires_at: number}} Session
+ */
+
+/** The edge's answer is no, and its words say why. */
+export class RefusedError extends Error {}
+
+/** The edge does not answer, or not as it should. */
+export class UnreachableError extends Error {}
+
+/** @returns {Promise<Session | null>} null when nobody is signed in */
+export async function whoAmI() {
+  const response = await call("/auth/me");
+  if (response.status === 401) return null;
+  return (await expectOk(response)).json();
+}
+
+/** @param {string} username @param {string} password */
+export async function signIn(username, password) {
+  const body = new URLSearchParams({ grant_type: "password", username, password });
+  const response = await call("/auth/token", { method: "POST", body });
+  if (response.status >= 400 && response.status < 500) {
+    const { detail } = await response.json().catch(() => ({}));
+    throw new RefusedError(
+      typeof detail === "string" ? detail : "The username or the password is not right.",
+    );
+  }
+  await expectOk(response);
+}
+
+export async function signOut() {
+  await expectOk(await call("/auth/logout", { method: "POST" }));
+}
+
+/** @returns {Promise<TaskMessage[]>} newest first */
+export async function loadTasks() {
+  const { tasks } = await (await expectOk(await call("/api/tasks"))).json();
+  return tasks;
+}
+
+/** @returns {Promise<Map<string, string>>} what each known event topic means */
+export async function loadMeanings() {
+  const { events } = await (await expectOk(await call("/api/topics"))).json();
+  /** @type {{topic: string, meaning: string}[]} */
+  const known = events;
+  return new Map(known.map(({ topic, meaning }) => [topic, meaning]));
+}
+
+/** @param {string} path @param {RequestInit} [init] */
+async function call(path, init) {
+  try {
+    return await fetch(path, { ...init, credentials: "same-origin", cache: "no-store" });
+  } catch (error) {
+    throw new UnreachableError("The server cannot be reached.", { cause: error });
+  }
+}
+
+/** @param {Response} response */
+async function expectOk(response) {
+  if (response.ok) return response;
+  throw new UnreachableError(`The server answered ${response.status}.`);
+}

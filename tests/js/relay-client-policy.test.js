@@ -1,0 +1,83 @@
+// The pure decisions of the client: delays, renewal, matching. The table of close codes is in
+// vectors.test.js.
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+
+import {
+  closeAction,
+  renewDelayMs,
+  retryDelayMs,
+  topicMatches,
+} from "../../edge/static/relay-client.js";
+
+const half = () => 0.5;
+
+test("a close code that nobody announced means to come back", () => {
+  for (const code of [1000, 1006, 1011, 4999]) assert.equal(closeAction(code), "reconnect");
+});
+
+test("the delay doubles from 250 ms up to the cap, and is anything below that", () => {
+  const ceilings = [0, 1, 2, 3, 4, 50].map((attempt) =>
+    retryDelayMs("reconnect", attempt, 3000, () => 1),
+  );
+  assert.deepEqual(ceilings, [250, 500, 1000, 2000, 3000, 3000]);
+  assert.equal(retryDelayMs("reconnect", 3, 3000, () => 0), 0);
+  assert.equal(retryDelayMs("reconnect", 3, 3000, half), 1000);
+});
+
+test("a server that sends everybody away has them come back over a second, not at once", () => {
+  assert.equal(retryDelayMs("spread", 0, 3000, half), 500);
+  assert.equal(retryDelayMs("spread", 4, 3000, half), 1500);
+  assert.equal(retryDelayMs("spread", 0, 100, () => 1), 100);
+});
+
+test("later means at least the cap", () => {
+  assert.equal(retryDelayMs("later", 0, 3000, () => 0), 3000);
+  assert.equal(retryDelayMs("later", 9, 3000, half), 4500);
+});
+
+test("the delays of many clients are spread over the whole range", () => {
+  const delays = Array.from({ length: 2000 }, () => retryDelayMs("reconnect", 10, 3000));
+  assert.ok(delays.every((delay) => delay >= 0 && delay < 3000));
+  const quarters = [0, 0, 0, 0];
+  for (const delay of delays) {
+    const quarter = Math.floor(delay / 750);
+    quarters[quarter] = (quarters[quarter] ?? 0) + 1;
+  }
+  assert.ok(quarters.every((count) => count > 300), `uneven: ${quarters}`);
+});
+
+test("a token is renewed half a minute ahead of its end, a short one at four fifths", () => {
+  const nowMs = 1_000_000;
+  const now = nowMs / 1000;
+  assert.equal(renewDelayMs(now + 3600, nowMs), 3_570_000);
+  assert.equal(renewDelayMs(now + 60, nowMs), 48_000);
+});
+
+test("a token that has ended does not make the client ask in a tight loop", () => {
+  assert.equal(renewDelayMs(1000, 1_000_000), 5000);
+  assert.equal(renewDelayMs(10, 1_000_000), 5000);
+});
+
+test("a token of a year is waited for in a delay that timers can hold", () => {
+  assert.equal(renewDelayMs(40_000_000, 0), 2 ** 31 - 1);
+});
+
+test("topics match exactly, prefixes by their start", () => {
+  /** @type {[string, string, boolean][]} */
+  const cases = [
+    ["event:after_backup", "event:after_backup", true],
+    ["event:after_backup", "event:after_backup_2", false],
+    ["event:after_*", "event:after_backup", true],
+    ["event:after_*", "event:before_backup", false],
+    ["event:*", "event:", true],
+    ["*", "resource-monitor:survival", true],
+    ["task:1", "task:10", false],
+    ["resource-monitor:my server.1", "resource-monitor:my server.1", true],
+    ["resource-monitor:a.c", "resource-monitor:abc", false],
+  ];
+  for (const [pattern, topic, expected] of cases) {
+    assert.equal(topicMatches(pattern, topic), expected, `${pattern} on ${topic}`);
+  }
+});

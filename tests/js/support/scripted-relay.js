@@ -1,0 +1,115 @@
+// A relay at the other end of a WebSocket that does what a test tells it to, in memory.
+
+/**
+ * @typedef {Record<string, any>} Message
+ */
+
+export class ScriptedRelay {
+  /** Every socket a client opened, oldest first. @type {ScriptedSocket[]} */
+  sockets = [];
+
+  constructor() {
+    const relay = this;
+    /** What the client under test is given instead of the browser's class. */
+    this.WebSocket = /** @type {typeof WebSocket} */ (
+      /** @type {unknown} */ (
+        class extends ScriptedSocket {
+          /** @param {string} url */
+          constructor(url) {
+            super(url);
+            relay.sockets.push(this);
+          }
+        }
+      )
+    );
+  }
+
+  get socket() {
+    const socket = this.sockets.at(-1);
+    if (!socket) throw new Error("The client has not opened a socket");
+    return socket;
+  }
+
+  /** Opens the newest socket and answers everything until the client is live. */
+  admit(username = "alice", expiresAt = 2_000_000_000) {
+    this.socket.open();
+    this.answer({ username, expires_at: expiresAt });
+    this.answerAll();
+  }
+
+  /** Answers the newest socket's next unanswered request. @param {Message} [fields] */
+  answer(fields = {}) {
+    const request = this.socket.takeRequest();
+    this.socket.say({ status: "success", action: request.action, id: request.id, ...fields });
+    return request;
+  }
+
+  answerAll() {
+    while (this.socket.requests.length > 0) this.answer();
+  }
+}
+
+export class ScriptedSocket {
+  readyState = 0;
+  wasClosedByClient = false;
+  /** What the client sent and nobody answered yet. @type {Message[]} */
+  requests = [];
+  /** Everything the client sent. @type {Message[]} */
+  sent = [];
+  /** @type {(() => void) | null} */
+  onopen = null;
+  /** @type {((event: {data: string}) => void) | null} */
+  onmessage = null;
+  /** @type {((event: {code: number, reason: string}) => void) | null} */
+  onclose = null;
+
+  /** @param {string} url */
+  constructor(url) {
+    this.url = url;
+  }
+
+  /** @param {string} text */
+  send(text) {
+    const message = JSON.parse(text);
+    this.sent.push(message);
+    this.requests.push(message);
+  }
+
+  close() {
+    this.wasClosedByClient = true;
+    this.readyState = 3;
+  }
+
+  open() {
+    this.readyState = 1;
+    this.onopen?.();
+  }
+
+  takeRequest() {
+    const request = this.requests.shift();
+    if (!request) throw new Error("The client has sent nothing that is not answered");
+    return request;
+  }
+
+  /** @param {Message} message */
+  say(message) {
+    this.onmessage?.({ data: JSON.stringify(message) });
+  }
+
+  /** @param {number} code @param {string} [reason] */
+  drop(code, reason = "") {
+    this.readyState = 3;
+    this.onclose?.({ code, reason });
+  }
+}
+
+/** Lets what was awaited go on. */
+export async function settled() {
+  for (let turn = 0; turn < 5; turn += 1) await Promise.resolve();
+}
+
+/** @param {string} topic @param {Message} [fields] @returns {any} */
+export function event(topic, fields = {}) {
+  const emitted_at = 1_790_000_000_000;
+  return { type: "event", topic, data: {}, source: "manager-1", emitted_at, ...fields };
+}
