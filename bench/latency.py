@@ -5,6 +5,7 @@ one process that sends the same JSON to the same Chromium over a WebSocket of it
 """
 
 import asyncio
+import contextlib
 import json
 import multiprocessing
 import time
@@ -15,6 +16,7 @@ from typing import Any
 from playwright.sync_api import Error as PlaywrightError
 from playwright.sync_api import Page, sync_playwright
 from websockets.asyncio.server import ServerConnection, serve
+from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 
 from emitters import Emitter
@@ -136,9 +138,10 @@ def _serve_reference(port: int) -> None:
         await connection.recv()
         await connection.send('{"status":"success"}')
         start = time.perf_counter()
-        for index in range(60 * RATE_PER_S):
-            await asyncio.sleep(_paced(index, start))
-            await connection.send(json.dumps({"type": "event", "data": _payload()}))
+        with contextlib.suppress(ConnectionClosed):
+            for index in range(60 * RATE_PER_S):
+                await asyncio.sleep(_paced(index, start))
+                await connection.send(json.dumps({"type": "event", "data": _payload()}))
 
     def page_or_socket(connection: ServerConnection, request: Request) -> Response | None:
         return connection.respond(200, "reference") if request.path == "/page" else None
