@@ -11,7 +11,7 @@ CHARTS := $(VENDOR)/uPlot.esm.js
 run: .venv/.installed $(CHARTS)
 	@mkdir -p .run
 	@for user in "alice user" "bob user" "admin admin"; do set -- $$user; \
-	  echo "$$1-demo" | EDGE_DATA_DIR=.run/edge $(BIN)/event-edge user add $$1 --role $$2 \
+	  echo "$$1-demo" | EDGE_DATA_DIR="$${EDGE_DATA_DIR:-.run/edge}" $(BIN)/event-edge user add $$1 --role $$2 \
 	    --password-stdin >/dev/null || exit 1; done
 	@exec $(BIN)/supervisord -n -c cluster.conf
 

@@ -18,9 +18,12 @@ STOP_TIMEOUT_S = 10.0
 class ManagedProcess:
     """A child process whose output is kept for failure messages."""
 
-    def __init__(self, name: str, command: Sequence[str], env: Mapping[str, str]) -> None:
+    def __init__(
+        self, name: str, command: Sequence[str], env: Mapping[str, str], cwd: Path = ROOT
+    ) -> None:
         self.name = name
         self._command = list(command)
+        self._cwd = cwd
         self._env = dict(os.environ) | {"PYTHONPATH": str(ROOT)} | dict(env)
         self._output = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
         self._process: subprocess.Popen[bytes] | None = None
@@ -41,7 +44,7 @@ class ManagedProcess:
         self._process = subprocess.Popen(
             self._command,
             env=self._env,
-            cwd=ROOT,
+            cwd=self._cwd,
             stdin=subprocess.DEVNULL,
             stdout=self._output,
             stderr=subprocess.STDOUT,

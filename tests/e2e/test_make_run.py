@@ -1,0 +1,99 @@
+"""`make run`: the cluster a stranger starts, and how it ends."""
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.support.cluster import Cluster, Edge, free_ports
+from tests.support.processes import ROOT, ManagedProcess
+from tests.support.waiting import wait_for
+
+NEEDED = (
+    "Makefile",
+    "cluster.conf",
+    "relay",
+    "edge",
+    "emitters",
+    "pyproject.toml",
+    "requirements.lock",
+    "package.json",
+    "package-lock.json",
+    "node_modules",
+    ".venv",
+)
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A directory that looks like the repository, so that no running cluster is disturbed."""
+    if not (ROOT / ".venv/.installed").exists():
+        pytest.fail("run the tests with `make test`, which makes the environment first")
+    checkout = tmp_path / "checkout"
+    checkout.mkdir()
+    for name in NEEDED:
+        (checkout / name).symlink_to(ROOT / name)
+    return checkout
+
+
+def processes_in(directory: Path) -> list[psutil.Process]:
+    """The processes that work in `directory`."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.cwd().startswith(str(directory)):
+                found.append(process)
+        except (psutil.NoSuchProcess, psutil.AccessDenied):
+            continue
+    return found
+
+
+@pytest.fixture
+def running(cluster: Cluster, checkout: Path) -> Iterator[tuple[ManagedProcess, Edge]]:
+    """`make run` on free ports, when it has said how to sign in."""
+    [port] = free_ports(1)
+    env = {name: value for name, value in cluster.env.items() if not name.endswith("_DATA_DIR")}
+    make = ManagedProcess("make run", ["make", "run"], env | {"EDGE_PORT": str(port)}, checkout)
+    make.start()
+    try:
+        make.wait_for_output(f"Open http://127.0.0.1:{port} and sign in as alice", 60)
+        yield make, Edge(make, port, 1)
+    finally:
+        make.close()
+        for process in processes_in(checkout):
+            process.kill()
+
+
+@pytest.mark.timeout(120)
+def test_ctrl_c_leaves_no_process_behind(
+    running: tuple[ManagedProcess, Edge], checkout: Path
+) -> None:
+    make, edge = running
+    assert edge.status("/readyz") == 200
+    assert len(processes_in(checkout)) >= 6
+    os.killpg(make.pid, signal.SIGINT)  # as a terminal does
+    wait_for(lambda: make.returncode is not None, "make ends")
+    wait_for(lambda: not processes_in(checkout), "no process is left")
+    assert "Traceback" not in make.output()
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("part", ["relay", "edge", "emitters.demo manager-1"])
+def test_a_killed_part_is_started_again(
+    running: tuple[ManagedProcess, Edge], checkout: Path, part: str
+) -> None:
+    _, edge = running
+
+    def pid_of_part() -> int:
+        for process in processes_in(checkout):
+            if f"-m {part}" in " ".join(process.cmdline()):
+                return process.pid
+        return 0
+
+    first = wait_for(pid_of_part, f"{part} runs")
+    os.kill(first, signal.SIGKILL)
+    wait_for(lambda: pid_of_part() not in (0, first), f"{part} runs again")
+    wait_for(lambda: edge.status("/readyz") == 200, "the edge is ready")

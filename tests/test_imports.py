@@ -1,0 +1,142 @@
+"""Imports flow one way: words, decisions, shells; and edge and emitters never meet."""
+
+import ast
+from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGES = ("relay", "edge", "emitters")
+SHARED = ("relay.wire", "relay.transport", "relay.settings", "relay.logs")
+"""What edge and emitters may use of `relay`."""
+ALLOWED = {
+    "relay.wire": ("relay.wire",),
+    "relay.core": ("relay.wire", "relay.core"),
+    "edge.core": ("relay.wire", "edge.core"),
+    "emitters.core": ("relay.wire", "emitters.core", "emitters.errors"),
+    "relay": ("relay",),
+    "edge": ("edge", *SHARED),
+    "emitters": ("emitters", *SHARED),
+}
+"""Package to what of ours it may import; the most specific one counts."""
+PURE = ("relay.wire", "relay.core", "edge.core", "emitters.core")
+SHELL_MODULES = (
+    "asyncio",
+    "datetime",
+    "fastapi",
+    "multiprocessing",
+    "os",
+    "pathlib",
+    "psutil",
+    "select",
+    "socket",
+    "starlette",
+    "subprocess",
+    "threading",
+    "time",
+    "uvicorn",
+    "uvloop",
+    "websockets",
+    "zmq",
+)
+
+
+def within(module: str, package: str) -> bool:
+    return module == package or module.startswith(f"{package}.")
+
+
+def module_name(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+FILES = {module_name(path): path for package in PACKAGES for path in (ROOT / package).rglob("*.py")}
+
+
+def imported_by(module: str) -> Iterator[str]:
+    """The modules that `module` imports, wherever in the file; of ours the defining module."""
+    path = FILES[module]
+    package = module if path.name == "__init__.py" else module.rpartition(".")[0]
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                above = package.split(".")[: len(package.split(".")) - node.level + 1]
+                base = ".".join([*above, base] if base else above)
+            for alias in node.names:
+                inner = f"{base}.{alias.name}"
+                yield inner if inner in FILES else base
+
+
+def is_ours(module: str) -> bool:
+    return module.partition(".")[0] in PACKAGES
+
+
+IMPORTS = {module: set(imported_by(module)) for module in FILES}
+
+
+def test_every_package_was_found() -> None:
+    """A wrong path must not make these tests pass."""
+    assert {module.partition(".")[0] for module in FILES} == set(PACKAGES)
+    assert all(any(within(module, package) for module in FILES) for package in ALLOWED)
+    assert "relay.wire.topics" in IMPORTS["relay.server"]
+
+
+@pytest.mark.parametrize("module", sorted(FILES))
+def test_a_module_imports_only_what_its_package_may(module: str) -> None:
+    package = max((name for name in ALLOWED if within(module, name)), key=len)
+    wrong = {
+        imported
+        for imported in IMPORTS[module]
+        if is_ours(imported) and not any(within(imported, name) for name in ALLOWED[package])
+    }
+    assert wrong == set(), f"{package} may import {ALLOWED[package]} only"
+
+
+@pytest.mark.parametrize(
+    "module",
+    sorted(module for module in FILES if any(within(module, name) for name in PURE)),
+)
+def test_words_and_decisions_know_no_sockets_files_threads_or_clock(module: str) -> None:
+    wrong = {
+        imported
+        for imported in IMPORTS[module]
+        if any(within(imported, shell) for shell in SHELL_MODULES)
+    }
+    assert wrong == set()
+
+
+@pytest.mark.parametrize(
+    "module",
+    sorted(module for module in FILES if any(within(module, name) for name in PURE)),
+)
+def test_words_and_decisions_never_await_or_open(module: str) -> None:
+    tree = ast.parse(FILES[module].read_text(encoding="utf-8"))
+    waiting = [
+        node.lineno
+        for node in ast.walk(tree)
+        if isinstance(node, ast.AsyncFunctionDef | ast.Await | ast.AsyncFor | ast.AsyncWith)
+    ]
+    opening = [
+        node.lineno
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Name)
+        and node.func.id in ("open", "print", "input")
+    ]
+    assert (waiting, opening) == ([], [])
+
+
+def test_imports_have_no_circles() -> None:
+    graph = {
+        module: {name for name in imported if name in FILES and name != module}
+        for module, imported in IMPORTS.items()
+    }
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        pytest.fail(" → ".join(error.args[1]))
