@@ -85,6 +85,8 @@ class DirectClient:
 
     def send(self, frame: bytes) -> None:
         """See `Connection`."""
+        if self.closed:
+            return
         if self._queue is not None:
             self._queue.add(frame)
             self._check_limit(self._queue)
@@ -95,7 +97,7 @@ class DirectClient:
 
     def send_live(self, topic: str, frame: bytes) -> None:
         """See `Connection`."""
-        if self._queue is None:
+        if self._queue is None or self.closed:
             self.send(frame)
             return
         if self._queue.add_live(topic, frame):
@@ -129,7 +131,7 @@ class DirectClient:
 
     def _write(self) -> None:
         frames = self._frames
-        if not frames or self.closed:
+        if not frames:
             return
         self._frames = []
         self._protocol.write_frames(frames[0] if len(frames) == 1 else b"".join(frames))
