@@ -41,6 +41,7 @@ from relay.wire.prefixes import PrefixSet
 from relay.wire.topics import decode_topic
 
 HELLO_RETRY_S = 1.0
+NOT_CONNECTED_RETRY_S = 0.05
 FULL_SOCKET_RETRY_MS = 5
 SEND_BATCH = 256
 """Events sent before the thread looks at its other sockets again."""
@@ -145,7 +146,7 @@ class RelayLink(threading.Thread):
             control.close()
             context.term()
             for _, future in [*self._requests, *self._pending.values()]:
-                future.cancel()
+                future.set_exception(EmitterClosed("this emitter was closed"))
             self._wake_reader.close()
             self._wake_writer.close()
 
@@ -170,7 +171,7 @@ class RelayLink(threading.Thread):
         if time.monotonic() >= self._close_at:
             return True
         with self._changed:
-            return len(self._outbox) == 0
+            return len(self._outbox) == 0 and not self._outbox.has_new_live_values
 
     def _until_due_ms(self) -> int:
         """Until the next hello or the end of `close`; sockets and `wake` do the rest."""
@@ -255,7 +256,6 @@ class RelayLink(threading.Thread):
     def _send_requests(self, control: zmq.Socket[bytes]) -> None:
         now = time.monotonic()
         if self._journaled_kinds is None and now >= self._hello_due_at:
-            self._hello_due_at = now + HELLO_RETRY_S
             with self._changed:
                 self._hello_id = self._new_request_id()
             hello = Hello(
@@ -265,7 +265,8 @@ class RelayLink(threading.Thread):
                 emitter_id=self._emitter_id,
                 emitter_epoch=self._epoch,
             )
-            self._try_request(control, hello)
+            sent = self._try_request(control, hello)
+            self._hello_due_at = now + (HELLO_RETRY_S if sent else NOT_CONNECTED_RETRY_S)
         if self._journaled_kinds is None:
             return
         with self._changed:

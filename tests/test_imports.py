@@ -24,7 +24,6 @@ ALLOWED = {
 PURE = ("relay.wire", "relay.core", "edge.core", "emitters.core")
 SHELL_MODULES = (
     "asyncio",
-    "datetime",
     "fastapi",
     "multiprocessing",
     "os",

@@ -100,10 +100,16 @@ class Outbox:
         """Undo `take_live` for `values`, except where a newer value has come since."""
         for event in values:
             topic = event.topic.text
-            if topic in self._live or topic in self._unwatched:
+            is_superseded = topic in self._live or topic in self._unwatched
+            if is_superseded or len(self._live) + len(self._unwatched) >= MAX_LIVE_TOPICS:
                 self.conflated += 1
             else:
                 self._live[topic] = event
+
+    @property
+    def has_new_live_values(self) -> bool:
+        """Whether there are live values that `take_live` has not looked at yet."""
+        return bool(self._live)
 
     def interest_changed(self) -> None:
         """Somebody began or ceased to watch: `take_live` considers every value again."""

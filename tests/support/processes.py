@@ -53,8 +53,9 @@ class ManagedProcess:
 
     def output(self) -> str:
         """What it has printed so far."""
-        self._output.seek(0)
-        return self._output.read().decode(errors="replace")
+        # Not by seeking: the child writes at the same file position.
+        size = os.fstat(self._output.fileno()).st_size
+        return os.pread(self._output.fileno(), size, 0).decode(errors="replace")
 
     def wait_for_output(self, text: str, timeout: float = 15.0) -> None:
         """Wait until it has printed `text`."""

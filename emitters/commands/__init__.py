@@ -1,0 +1,1 @@
+"""The commands of `event-emit`, one a file."""

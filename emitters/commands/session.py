@@ -1,0 +1,102 @@
+"""What the commands of `event-emit` share: opening an emitter, closing it, saying what is wrong."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import click
+
+from emitters.emitter import Emitter
+from relay.settings import SettingsError, refuse
+from relay.wire.errors import InvalidEnvelope, InvalidTopic, WireError
+
+PROGRAM = "event-emit"
+EXIT_UNREACHABLE = 1
+EXIT_BAD_INPUT = 2
+DEFAULT_NAME = "event-emit"
+
+C = TypeVar("C", bound=Callable[..., Any])
+
+
+def relay_options(command: C) -> C:
+    """Add the options that say where the relay is and how long to wait for it."""
+    for option in (
+        click.option(
+            "--timeout",
+            type=click.FloatRange(min=0, max=86400),
+            default=5.0,
+            show_default=True,
+            metavar="SECONDS",
+            help="How long to wait for the relay.",
+        ),
+        click.option(
+            "--name",
+            envvar="EMITTER_NAME",
+            default=DEFAULT_NAME,
+            show_default=True,
+            help="The source of the events [env: EMITTER_NAME].",
+        ),
+        click.option(
+            "--control",
+            metavar="ENDPOINT",
+            help="Where the relay answers [env: EMITTER_RELAY_CONTROL].",
+        ),
+        click.option(
+            "--ingress",
+            metavar="ENDPOINT",
+            help="Where the relay takes events [env: EMITTER_RELAY_INGRESS].",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+@contextmanager
+def open_emitter(*, block_timeout_s: float | None = None, **settings: Any) -> Iterator[Emitter]:
+    """Yield an emitter; a setting that cannot be used ends the program with exit code 2.
+
+    The body closes it when events must still go out; afterwards what waits is given up.
+    """
+    try:
+        emitter = Emitter(block_timeout_s=block_timeout_s, **settings)
+    except SettingsError as error:
+        refuse(PROGRAM, error)
+    try:
+        yield emitter
+    finally:
+        emitter.close(timeout=0)
+
+
+def say(problem: object) -> None:
+    """Write one line on standard error."""
+    click.echo(f"{PROGRAM}: {problem}", err=True)
+
+
+def explain(error: WireError) -> str:
+    """Return what is wrong with an event, starting with the field."""
+    if isinstance(error, InvalidTopic):
+        return f"topic: {error}"
+    if isinstance(error, InvalidEnvelope):
+        return str(error)
+    return f"event: {error}"
+
+
+class Unreachable(click.ClickException):
+    """The relay cannot be reached within the time given."""
+
+    exit_code = EXIT_UNREACHABLE
+
+    def __init__(self, timeout: float, consequence: str) -> None:
+        super().__init__(f"the relay cannot be reached within {timeout:g} s; {consequence}")
+
+    def show(self, file: Any = None) -> None:
+        say(self.message)
+
+
+class BadInput(click.ClickException):
+    """What was given cannot be published; the text names the field."""
+
+    exit_code = EXIT_BAD_INPUT
+
+    def show(self, file: Any = None) -> None:
+        say(self.message)

@@ -1,0 +1,157 @@
+"""`event-emit tail`: what the relay sends out, on standard output."""
+
+import json
+import os
+import select
+import signal
+import stat
+import sys
+import time
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any
+
+import click
+
+from emitters.commands.session import PROGRAM, BadInput, Unreachable, say
+from emitters.egress import Egress, Event
+from relay.settings import Endpoint, Settings, SettingsError, load, refuse, settings_config
+
+SILENT_AFTER_S = 5.0
+"""The relay says something every second; without a word for so long it is gone."""
+
+
+class TailSettings(Settings):
+    """Where `tail` finds the relay: `EMITTER_RELAY_EGRESS`."""
+
+    model_config = settings_config("EMITTER_")
+
+    relay_egress: Endpoint = "tcp://127.0.0.1:5556"
+
+
+@click.command(short_help="Watch events as they happen.")
+@click.argument("prefix", default="")
+@click.option("--pretty", is_flag=True, help="For people: time, topic, and the data by itself.")
+@click.option("--count", type=click.IntRange(min=1), help="End after so many events.")
+@click.option(
+    "--egress",
+    metavar="ENDPOINT",
+    help="Where the relay sends [env: EMITTER_RELAY_EGRESS] [default: tcp://127.0.0.1:5556].",
+)
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=0, max=86400),
+    default=5.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long to wait for the relay at the start.",
+)
+def tail(prefix: str, pretty: bool, count: int | None, egress: str | None, timeout: float) -> None:
+    """Print the events whose topic starts with PREFIX, one JSON line each, until Ctrl-C.
+
+    Each line has epoch, offset (0 on live topics, which are not numbered), topic, type, data,
+    username (null when for everybody), source, emitted_at, relayed_at (Unix time in milliseconds)
+    and id. Everything is shown, whoever it is addressed to.
+
+    \b
+    Examples:
+      event-emit tail event:
+      event-emit tail resource-monitor:survival --pretty
+      event-emit tail task: | jq .data.message
+    """
+    try:
+        settings = load(TailSettings, relay_egress=egress)
+    except SettingsError as error:
+        refuse(PROGRAM, error)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    wanted = prefix.removesuffix("*")
+    if not _is_utf8(wanted):
+        raise BadInput("PREFIX: must be UTF-8")
+    try:
+        with Egress(settings.relay_egress, wanted) as source:
+            _follow(source, wanted, pretty, count, timeout)
+    except KeyboardInterrupt:
+        return
+    except BrokenPipeError:
+        # The interpreter flushes standard output once more at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _follow(source: Egress, prefix: str, pretty: bool, count: int | None, timeout: float) -> None:
+    if not source.wait_subscribed(timeout):
+        raise Unreachable(timeout, f"nothing is watched at {source.endpoint}")
+    say(f"watching {prefix!r} at {source.endpoint}; Ctrl-C ends")
+    show = _pretty if pretty else _json_line
+    for number, event in enumerate(_events(source), 1):
+        click.echo(show(event))
+        if number == count:
+            return
+
+
+def _events(source: Egress) -> Iterator[Event]:
+    """Yield events; say so when the relay falls silent and when it is back."""
+    output = sys.stdout.fileno() if _is_pipe(sys.stdout.fileno()) else None
+    silent = False
+    while True:
+        heard = source.wait(SILENT_AFTER_S, output)
+        if output is not None and _reader_is_gone(output):
+            raise BrokenPipeError
+        if silent != (time.monotonic() - source.heard_at > SILENT_AFTER_S):
+            silent = not silent
+            say("the relay is silent" if silent else "the relay is back")
+        if heard:
+            yield from source.read()
+
+
+def _is_pipe(descriptor: int) -> bool:
+    return stat.S_ISFIFO(os.fstat(descriptor).st_mode)
+
+
+def _reader_is_gone(descriptor: int) -> bool:
+    poller = select.poll()
+    poller.register(descriptor, 0)
+    return any(flags & select.POLLERR for _, flags in poller.poll(0))
+
+
+def _json_line(event: Event) -> str:
+    return json.dumps(_fields(event), ensure_ascii=False, separators=(",", ":"))
+
+
+def _fields(event: Event) -> dict[str, Any]:
+    envelope, stamp = event.envelope, event.stamp
+    return {
+        "epoch": stamp.epoch,
+        "offset": stamp.offset,
+        "topic": event.topic,
+        "type": envelope.type,
+        "data": envelope.data,
+        "username": envelope.username,
+        "source": envelope.source,
+        "emitted_at": envelope.emitted_at,
+        "relayed_at": stamp.relayed_at,
+        "id": envelope.id,
+    }
+
+
+def _pretty(event: Event) -> str:
+    envelope = event.envelope
+    at = datetime.fromtimestamp(event.stamp.relayed_at / 1000).strftime("%H:%M:%S.%f")[:-3]
+    number = f" #{event.stamp.offset}" if event.stamp.offset else ""
+    whom = f" for {_harmless(envelope.username)}" if envelope.username is not None else ""
+    source = f" from {_harmless(envelope.source)}" if envelope.source else ""
+    head = f"{click.style(at, dim=True)} {click.style(_harmless(event.topic), bold=True)}{number}"
+    data = json.dumps(envelope.data, ensure_ascii=False, indent=2)
+    return "\n".join([f"{head}{source}{whom}", *map(_harmless, data.splitlines())])
+
+
+def _harmless(text: str) -> str:
+    """Return `text` without what a terminal would obey."""
+    return "".join(char if char.isprintable() else "�" for char in text)
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -1,0 +1,39 @@
+"""What a program's output says last."""
+
+import codecs
+import re
+
+MAX_LINE_CHARS = 500
+
+_END_OF_LINE = re.compile(r"[\r\n]+")
+_TERMINAL_SEQUENCE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|.)")
+
+
+class LastLine:
+    """Follows output in pieces of any size.
+
+    Carriage returns end lines too, as progress bars use them; colours and the like are left out.
+    """
+
+    def __init__(self) -> None:
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._unfinished = ""
+
+    def feed(self, piece: bytes) -> str | None:
+        """Return the last line that `piece` completed and that says something, or None."""
+        *complete, rest = _END_OF_LINE.split(self._unfinished + self._decoder.decode(piece))
+        self._unfinished = rest[-4 * MAX_LINE_CHARS :]
+        return _last_that_says_something(complete)
+
+    def finish(self) -> str | None:
+        """Return what stands after the last end of line, or None."""
+        return _last_that_says_something([self._unfinished])
+
+
+def _last_that_says_something(lines: list[str]) -> str | None:
+    for line in reversed(lines):
+        plain = _TERMINAL_SEQUENCE.sub("", line[: 4 * MAX_LINE_CHARS])
+        shown = "".join(char for char in plain if char.isprintable() or char == "\t").strip()
+        if shown:
+            return shown if len(shown) <= MAX_LINE_CHARS else f"{shown[:MAX_LINE_CHARS]}…"
+    return None

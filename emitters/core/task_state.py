@@ -1,0 +1,77 @@
+"""The states of a task, as its user is told them (protocol section 7)."""
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from typing import Any, Literal, Self
+
+from emitters.core.carry import carry, carry_text
+
+RUNNING_MESSAGE = "Task is running."
+SUCCESS_MESSAGE = "Task completed successfully."
+ORPHANED_MESSAGE = "The manager stopped before the task finished."
+MAX_MESSAGE_BYTES = 4096
+
+Status = Literal["in_progress", "success", "error"]
+
+
+@dataclass(frozen=True, slots=True)
+class TaskState:
+    """What is known of one task."""
+
+    id: str
+    username: str
+    status: Status = "in_progress"
+    message: str = RUNNING_MESSAGE
+    result: Any = None
+    """Only what an event can carry; see `emitters.core.carry`."""
+    progress: float | None = None
+    """From 0 to 1."""
+
+    @property
+    def topic(self) -> str:
+        """The topic of the task's updates."""
+        return f"task:{self.id}"
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether nothing will change any more."""
+        return self.status != "in_progress"
+
+    def data(self) -> dict[str, Any]:
+        """Return the `data` of the update that tells this state."""
+        data = {
+            "status": self.status,
+            "message": self.message,
+            "result": self.result,
+            "username": self.username,
+        }
+        return data if self.progress is None else data | {"progress": self.progress}
+
+    def advanced(self, fraction: float | None, message: str | None) -> Self:
+        """Return the state with a new progress or message; None keeps the present one."""
+        progress = self.progress
+        if fraction is not None and not math.isnan(fraction):
+            progress = round(min(1.0, max(0.0, float(fraction))), 4)
+        text = self.message if message is None else carry_text(message, MAX_MESSAGE_BYTES)
+        return dataclasses.replace(self, progress=progress, message=text)
+
+    def succeeded(self, result: object) -> Self:
+        """Return the final state of a task that returned `result`."""
+        progress = None if self.progress is None else 1.0
+        return dataclasses.replace(
+            self,
+            status="success",
+            message=SUCCESS_MESSAGE,
+            result=carry(result),
+            progress=progress,
+        )
+
+    def failed(self, message: object, result: object = None) -> Self:
+        """Return the final state of a task that failed with `message`."""
+        return dataclasses.replace(
+            self,
+            status="error",
+            message=carry_text(message, MAX_MESSAGE_BYTES),
+            result=carry(result),
+        )

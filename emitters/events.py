@@ -1,0 +1,28 @@
+"""The event names an emitter can count on, for `from emitters.events import EventName`.
+
+The catalogue itself lives in `relay.wire.events`, where the edges read it too.
+"""
+
+from relay.wire.events import (
+    CATALOGUE,
+    AfterEvent,
+    EventData,
+    EventName,
+    EventSpec,
+    Outcome,
+    ServerEvent,
+    ServerStatus,
+    ServerStatuses,
+)
+
+__all__ = [
+    "CATALOGUE",
+    "AfterEvent",
+    "EventData",
+    "EventName",
+    "EventSpec",
+    "Outcome",
+    "ServerEvent",
+    "ServerStatus",
+    "ServerStatuses",
+]

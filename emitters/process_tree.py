@@ -1,0 +1,80 @@
+"""What a process and its descendants use, between one reading and the next."""
+
+import time
+from datetime import timedelta
+from typing import NamedTuple
+
+import psutil
+
+_MIB = 1024 * 1024
+
+
+class Reading(NamedTuple):
+    """What was seen of a process tree at one moment."""
+
+    at: float
+    """Monotonic seconds."""
+    cpu_s: float
+    """CPU time used since the start, by descendants that have ended too."""
+    memory_bytes: int
+    uptime_s: float
+
+
+class ProcessTree:
+    """A process and its descendants, by the process's id and the moment it was created.
+
+    Another process that gets the same id later is not mistaken for it.
+    """
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        try:
+            self._root: psutil.Process | None = psutil.Process(pid)
+        except psutil.NoSuchProcess:
+            self._root = None
+
+    def read(self) -> Reading | None:
+        """Return what the tree uses, or None when the process is gone.
+
+        Raises `psutil.AccessDenied` when the process may not be looked at.
+        """
+        if self._root is None or not self._root.is_running():
+            return None
+        try:
+            if self._root.status() == psutil.STATUS_ZOMBIE:
+                return None
+            cpu_s, memory_bytes = _usage(self._root)
+            for child in self._root.children(recursive=True):
+                more_cpu_s, more_bytes = _usage_of_child(child)
+                cpu_s += more_cpu_s
+                memory_bytes += more_bytes
+            uptime_s = time.time() - self._root.create_time()
+        except psutil.NoSuchProcess:
+            return None
+        return Reading(time.monotonic(), cpu_s, memory_bytes, uptime_s)
+
+
+def process_info(pid: int, earlier: Reading, later: Reading) -> dict[str, object]:
+    """Return the `process_info` of a resource update (protocol section 7)."""
+    elapsed_s = max(later.at - earlier.at, 1e-3)
+    cpu_percent = max(0.0, later.cpu_s - earlier.cpu_s) / elapsed_s * 100
+    return {
+        "pid": pid,
+        "cpu_percent": round(cpu_percent, 1),
+        "memory_mb": round(later.memory_bytes / _MIB, 1),
+        "uptime": str(timedelta(seconds=max(0, int(later.uptime_s)))),
+    }
+
+
+def _usage(process: psutil.Process) -> tuple[float, int]:
+    with process.oneshot():
+        times = process.cpu_times()
+        ended_s = getattr(times, "children_user", 0.0) + getattr(times, "children_system", 0.0)
+        return times.user + times.system + ended_s, process.memory_info().rss
+
+
+def _usage_of_child(process: psutil.Process) -> tuple[float, int]:
+    try:
+        return _usage(process)
+    except (psutil.NoSuchProcess, psutil.AccessDenied):
+        return 0.0, 0

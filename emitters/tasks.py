@@ -1,0 +1,299 @@
+"""`TaskManager`: functions that run in the background while their user sees how they are doing.
+
+    tasks = TaskManager(emitter)
+    task_id = tasks.run_task(backup, "alice", "survival", keep=3)
+
+Inside the function `progress(0.5, "Half way")` tells the user where it is. The states themselves
+are in `emitters.core.task_state`.
+"""
+
+import asyncio
+import contextvars
+import inspect
+import logging
+import threading
+import time
+import uuid
+from collections import OrderedDict, deque
+from collections.abc import Callable
+from typing import Any, ParamSpec
+
+from emitters.core.pacing import Pacer
+from emitters.core.ports import EmitsTasks
+from emitters.core.task_state import ORPHANED_MESSAGE, TaskState
+from emitters.errors import EmitterError, OutboxFull
+
+P = ParamSpec("P")
+
+DEFAULT_MAX_WORKERS = 8
+MAX_WAITING_TASKS = 1000
+MAX_FINISHED_TASKS = 200
+PROGRESS_INTERVAL_S = 0.25
+FINAL_UPDATE_RETRY_S = 0.1
+FINAL_UPDATE_TIMEOUT_S = 60.0
+
+logger = logging.getLogger(__name__)
+
+
+class TasksRefused(RuntimeError):  # noqa: N818 - the name says what it is at every call site
+    """The task was not taken: the manager is shut down, or too many tasks wait already."""
+
+
+class TaskFailed(Exception):  # noqa: N818
+    """Raise it in a task to end it as an error that carries a `result`."""
+
+    def __init__(self, message: str, result: object = None) -> None:
+        super().__init__(message)
+        self.result = result
+
+
+def progress(fraction: float | None = None, message: str | None = None) -> None:
+    """Tell the user of the running task how far it is.
+
+    `fraction` is from 0 to 1, and what is beyond is cut; None keeps the previous value of either.
+    May be called as often as one likes: the newest value is sent a few times a second. Outside of
+    a task it does nothing, so that the same function can be called directly too.
+    """
+    task = _current_task.get()
+    if task is not None:
+        task.manager._advance(task, fraction, message)
+
+
+class TaskManager:
+    """Runs tasks in up to `max_workers` threads; further ones wait their turn.
+
+    Every task is told to its user at once, and exactly once how it ended. The threads are daemon
+    threads: `shutdown` is what waits for them.
+    """
+
+    def __init__(self, emitter: EmitsTasks, *, max_workers: int = DEFAULT_MAX_WORKERS) -> None:
+        if max_workers < 1:
+            raise ValueError(f"max_workers must be at least 1, not {max_workers}")
+        self._emitter = emitter
+        self._max_workers = max_workers
+        self._changed = threading.Condition()
+        """Guards what follows; notified when a task ends and when progress becomes due."""
+        self._active: dict[str, _Task] = {}
+        self._finished: OrderedDict[str, TaskState] = OrderedDict()
+        self._waiting: deque[_Task] = deque()
+        self._workers = 0
+        self._pacer = Pacer(PROGRESS_INTERVAL_S)
+        self._herald: threading.Thread | None = None
+        """Sends progress while there are tasks."""
+        self._shut_down = False
+        self._give_up = threading.Event()
+        """Set when final updates are no longer tried again."""
+
+    def run_task(
+        self, function: Callable[P, Any], username: str, *args: P.args, **kwargs: P.kwargs
+    ) -> str:
+        """Run `function(*args, **kwargs)` as a task of `username` and return the task's id.
+
+        Raises `TasksRefused`, or what `Emitter.emit` raises; then nothing is run.
+        """
+        state = TaskState(id=uuid.uuid4().hex, username=username)
+        task = _Task(self, state, function, args, kwargs)
+        with self._changed:
+            self._refuse_when_full()
+            self._active[state.id] = task
+        try:
+            self._tell_start(task)
+        except BaseException:
+            with self._changed:
+                self._active.pop(state.id, None)
+                self._changed.notify_all()
+            raise
+        with self._changed:
+            if task.state.is_finished:
+                return state.id  # Shut down meanwhile, and its user was told.
+            self._waiting.append(task)
+            if self._workers < self._max_workers:
+                self._workers += 1
+                self._start_thread(self._work, f"task-worker-{self._workers}")
+        return state.id
+
+    def get_task(self, task_id: str) -> TaskState | None:
+        """Return the state of a task, or None when it is unknown or finished long ago."""
+        with self._changed:
+            task = self._active.get(task_id)
+            return task.state if task is not None else self._finished.get(task_id)
+
+    def get_all_tasks(self) -> dict[str, TaskState]:
+        """Return the states of all tasks that are not finished, and of the latest that are."""
+        with self._changed:
+            active = {task_id: task.state for task_id, task in self._active.items()}
+            return dict(self._finished) | active
+
+    def close_orphans(self, timeout: float = 5.0) -> int:
+        """End the tasks that an earlier process of this emitter's name left behind.
+
+        Its users get a last update with the status `error`. Returns how many there were. Raises
+        `RelayUnavailable` when the relay does not answer within `timeout` seconds.
+        """
+        orphans = 0
+        for topic, envelope in self._emitter.retained("task:", timeout):
+            task_id = topic.removeprefix("task:")
+            if (
+                envelope.source != self._emitter.name
+                or envelope.username is None
+                or envelope.data.get("status") != "in_progress"
+                or self.get_task(task_id) is not None
+            ):
+                continue
+            self._send(TaskState(task_id, envelope.username).failed(ORPHANED_MESSAGE))
+            orphans += 1
+        return orphans
+
+    def shutdown(self, *, wait: bool = True, timeout: float | None = None) -> int:
+        """Refuse new tasks, wait for the others, and return how many did not finish.
+
+        Waits for at most `timeout` seconds, without it for as long as it takes, and with
+        `wait=False` not at all. The user of a task that did not finish is told so.
+        """
+        with self._changed:
+            self._shut_down = True
+            self._changed.wait_for(lambda: not self._active, timeout if wait else 0)
+            unfinished = list(self._active.values())
+            self._waiting.clear()
+        self._give_up.set()
+        for task in unfinished:
+            self._finish(task, task.state.failed(ORPHANED_MESSAGE))
+        return len(unfinished)
+
+    def _refuse_when_full(self) -> None:
+        if self._shut_down:
+            raise TasksRefused("the task manager is shut down")
+        if len(self._waiting) >= MAX_WAITING_TASKS:
+            raise TasksRefused(f"{MAX_WAITING_TASKS} tasks wait already")
+
+    def _start_thread(self, target: Callable[[], None], name: str) -> threading.Thread:
+        thread = threading.Thread(target=target, name=name, daemon=True)
+        thread.start()
+        return thread
+
+    def _tell_start(self, task: "_Task") -> None:
+        with task.telling:
+            if task.state.is_finished:
+                raise TasksRefused("the task manager is shut down")
+            self._send(task.state)
+
+    def _work(self) -> None:
+        while True:
+            with self._changed:
+                if not self._waiting:
+                    self._workers -= 1
+                    return
+                task = self._waiting.popleft()
+            self._finish(task, task.run())
+
+    def _finish(self, task: "_Task", final: TaskState) -> None:
+        with task.telling:
+            with self._changed:
+                if task.state.is_finished:
+                    return
+                task.state = final
+            self._send_final(final)
+        with self._changed:
+            self._active.pop(final.id, None)
+            self._pacer.forget(final.id)
+            self._finished[final.id] = final
+            if len(self._finished) > MAX_FINISHED_TASKS:
+                self._finished.popitem(last=False)
+            self._changed.notify_all()
+
+    def _send(self, state: TaskState) -> None:
+        self._emitter.emit(state.topic, state.data(), type="task_update", username=state.username)
+
+    def _send_final(self, state: TaskState) -> None:
+        """Send `state`; while the outbox is full, try again."""
+        give_up_at = time.monotonic() + FINAL_UPDATE_TIMEOUT_S
+        while True:
+            try:
+                self._send(state)
+                return
+            except OutboxFull as error:
+                if time.monotonic() < give_up_at and not self._give_up.wait(FINAL_UPDATE_RETRY_S):
+                    continue
+                logger.error("the end of task %s could not be told: %s", state.id, error)
+                return
+            except EmitterError as error:
+                logger.error("the end of task %s could not be told: %s", state.id, error)
+                return
+
+    def _advance(self, task: "_Task", fraction: float | None, message: str | None) -> None:
+        with self._changed:
+            if task.state.is_finished:
+                return
+            task.state = task.state.advanced(fraction, message)
+            self._pacer.changed(task.state.id, time.monotonic())
+            if self._herald is None:
+                self._herald = self._start_thread(self._tell_progress, "task-progress")
+            self._changed.notify_all()
+
+    def _tell_progress(self) -> None:
+        """Send what is due until no task is left."""
+        while True:
+            with self._changed:
+                due = self._pacer.take_due(time.monotonic())
+                if not due:
+                    if not self._active:
+                        self._herald = None
+                        return
+                    self._changed.wait(self._until_due_s())
+                tasks = [task for task_id in due if (task := self._active.get(task_id))]
+            for task in tasks:
+                self._tell(task)
+
+    def _until_due_s(self) -> float | None:
+        due_at = self._pacer.next_due_at()
+        return None if due_at is None else max(0.0, due_at - time.monotonic())
+
+    def _tell(self, task: "_Task") -> None:
+        with task.telling:
+            if task.state.is_finished:
+                return
+            try:
+                self._send(task.state)
+            except EmitterError as error:
+                logger.warning("progress of task %s is not told: %s", task.state.id, error)
+
+
+class _Task:
+    """One call that runs or waits to run."""
+
+    def __init__(
+        self,
+        manager: TaskManager,
+        state: TaskState,
+        function: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> None:
+        self.manager = manager
+        self.state = state
+        self.telling = threading.Lock()
+        """Held while an update is sent, so that none follows the last."""
+        self._function = function
+        self._args = args
+        self._kwargs = kwargs
+        self._context = contextvars.copy_context()
+
+    def run(self) -> TaskState:
+        """Call the function and return the task's final state."""
+        try:
+            result = self._context.run(self._call)
+            return self.state.succeeded(result)
+        except TaskFailed as error:
+            return self.state.failed(error, error.result)
+        except BaseException as error:  # the task's user is told, whatever it was
+            logger.warning("task %s failed", self.state.id, exc_info=True)
+            return self.state.failed(str(error) or type(error).__name__)
+
+    def _call(self) -> Any:
+        _current_task.set(self)
+        if inspect.iscoroutinefunction(self._function):
+            return asyncio.run(self._function(*self._args, **self._kwargs))
+        return self._function(*self._args, **self._kwargs)
+
+
+_current_task: contextvars.ContextVar[_Task | None] = contextvars.ContextVar("task", default=None)

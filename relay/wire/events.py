@@ -1,0 +1,212 @@
+"""The catalogue of event names: what each means and what its `data` looks like.
+
+Emitters may choose other names too; these are the ones every client can count on. The models
+describe and check payloads for whoever asks: the relay and the edges pass on any map.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum, auto
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, create_model
+
+
+class EventName(StrEnum):
+    """Every event name of the catalogue; `EventName.AFTER_BACKUP == "after_backup"`."""
+
+    BEFORE_ADDON_IMPORT = auto()
+    AFTER_ADDON_IMPORT = auto()
+    BEFORE_BACKUP = auto()
+    AFTER_BACKUP = auto()
+    BEFORE_RESTORE = auto()
+    AFTER_RESTORE = auto()
+    BEFORE_PRUNE_BACKUPS = auto()
+    AFTER_PRUNE_BACKUPS = auto()
+    BEFORE_PLAYERS_ADD = auto()
+    AFTER_PLAYERS_ADD = auto()
+    BEFORE_PLAYER_DB_SCAN = auto()
+    AFTER_PLAYER_DB_SCAN = auto()
+    BEFORE_SERVER_START = auto()
+    AFTER_SERVER_START = auto()
+    BEFORE_SERVER_STOP = auto()
+    AFTER_SERVER_STOP = auto()
+    BEFORE_COMMAND_SEND = auto()
+    AFTER_COMMAND_SEND = auto()
+    BEFORE_ALLOWLIST_CHANGE = auto()
+    AFTER_ALLOWLIST_CHANGE = auto()
+    BEFORE_SERVER_INSTALL = auto()
+    AFTER_SERVER_INSTALL = auto()
+    BEFORE_SERVER_UPDATE = auto()
+    AFTER_SERVER_UPDATE = auto()
+    BEFORE_AUTOSTART_CHANGE = auto()
+    AFTER_AUTOSTART_CHANGE = auto()
+    AFTER_SERVER_STATUSES_UPDATED = auto()
+    BEFORE_WEB_SERVER_START = auto()
+    AFTER_WEB_SERVER_START = auto()
+    BEFORE_WEB_SERVER_STOP = auto()
+    AFTER_WEB_SERVER_STOP = auto()
+    BEFORE_WORLD_EXPORT = auto()
+    AFTER_WORLD_EXPORT = auto()
+    BEFORE_WORLD_IMPORT = auto()
+    AFTER_WORLD_IMPORT = auto()
+    BEFORE_WORLD_RESET = auto()
+    AFTER_WORLD_RESET = auto()
+
+    @property
+    def topic(self) -> str:
+        """The topic the event is published on: `event:after_backup`."""
+        return f"event:{self.value}"
+
+
+class EventData(BaseModel):
+    """The `data` of any event; fields that are not listed are kept."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+
+class Outcome(BaseModel):
+    """How an operation went, as most operations report it."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    status: Literal["success", "error"]
+    message: str | None = None
+
+
+class AfterEvent(EventData):
+    """The `data` of an event that follows an operation."""
+
+    result: Annotated[Outcome | Any, Field(union_mode="left_to_right")] = None
+    """What the operation returned; an `Outcome` with status `error` when it failed."""
+
+
+class ServerEvent(EventData):
+    """Something that concerns one server."""
+
+    server_name: str
+
+
+class AddonImport(ServerEvent):
+    addon_file: str | None = None
+
+
+class Backup(ServerEvent):
+    backup_type: str | None = None
+
+
+class Restore(ServerEvent):
+    backup_file: str | None = None
+
+
+class PruneBackups(ServerEvent):
+    keep: int | None = None
+
+
+class PlayersAdd(EventData):
+    players: list[Any] = Field(default_factory=list)
+
+
+class CommandSend(ServerEvent):
+    command: str
+
+
+class AllowlistChange(ServerEvent):
+    added: list[Any] = Field(default_factory=list)
+    removed: list[Any] = Field(default_factory=list)
+
+
+class ServerVersionChange(ServerEvent):
+    target_version: str | None = None
+
+
+class AutostartChange(ServerEvent):
+    enabled: bool | None = None
+
+
+class WebServerStart(EventData):
+    host: str | None = None
+    port: int | None = None
+
+
+class WorldFile(ServerEvent):
+    file: str | None = None
+
+
+class ServerStatus(EventData):
+    """One server in `ServerStatuses`."""
+
+    name: str
+    status: str
+    """`RUNNING`, `STOPPED`, `CRASHED`, or a manager's own."""
+    pid: int | None = None
+
+
+class ServerStatuses(EventData):
+    servers: list[ServerStatus] = Field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class EventSpec:
+    """One entry of the catalogue."""
+
+    name: EventName
+    topic: str
+    meaning: str
+    model: type[EventData]
+    """Describes the event's `data`."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Operation:
+    name: str
+    verb: str
+    """Completes the sentence "About to …"."""
+    model: type[EventData]
+
+
+_OPERATIONS = (
+    _Operation("addon_import", "import an add-on into a server", AddonImport),
+    _Operation("backup", "back up a server", Backup),
+    _Operation("restore", "restore a server from a backup", Restore),
+    _Operation("prune_backups", "delete a server's old backups", PruneBackups),
+    _Operation("players_add", "add players to the player database", PlayersAdd),
+    _Operation("player_db_scan", "scan servers for players to remember", EventData),
+    _Operation("server_start", "start a server", ServerEvent),
+    _Operation("server_stop", "stop a server", ServerEvent),
+    _Operation("command_send", "send a command to a server's console", CommandSend),
+    _Operation("allowlist_change", "change who may join a server", AllowlistChange),
+    _Operation("server_install", "install a server", ServerVersionChange),
+    _Operation("server_update", "update a server to another version", ServerVersionChange),
+    _Operation("autostart_change", "change whether a server starts by itself", AutostartChange),
+    _Operation("web_server_start", "start the manager's web server", WebServerStart),
+    _Operation("web_server_stop", "stop the manager's web server", EventData),
+    _Operation("world_export", "export a server's world to a file", WorldFile),
+    _Operation("world_import", "replace a server's world by one from a file", WorldFile),
+    _Operation("world_reset", "delete a server's world so that it starts afresh", ServerEvent),
+)
+
+
+def _before(operation: _Operation) -> EventSpec:
+    name = EventName(f"before_{operation.name}")
+    return EventSpec(name, name.topic, f"About to {operation.verb}.", operation.model)
+
+
+def _after(operation: _Operation) -> EventSpec:
+    name = EventName(f"after_{operation.name}")
+    meaning = f"Tried to {operation.verb}; `result` tells how it went."
+    title = "".join(part.capitalize() for part in name.value.split("_"))
+    bases = (AfterEvent, operation.model) if operation.model is not EventData else (AfterEvent,)
+    return EventSpec(name, name.topic, meaning, create_model(title, __base__=bases))
+
+
+def _catalogue() -> dict[EventName, EventSpec]:
+    specs = [spec for each in _OPERATIONS for spec in (_before(each), _after(each))]
+    statuses = EventName.AFTER_SERVER_STATUSES_UPDATED
+    meaning = "The manager's servers and their current status."
+    specs.append(EventSpec(statuses, statuses.topic, meaning, ServerStatuses))
+    by_name = {spec.name: spec for spec in specs}
+    return {name: by_name[name] for name in EventName}
+
+
+CATALOGUE: dict[EventName, EventSpec] = _catalogue()
+"""Every event of the catalogue by its name, in the order of `EventName`."""

@@ -1,0 +1,412 @@
+"""The conversation on `/ws`: every reply text and every close reason, to the letter."""
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edge.core.access import Identity
+from edge.core.close_codes import Close
+from edge.core.connections import ConnectionManager
+from edge.core.frames import text_frame
+from edge.core.session import MAX_REQUEST_ID_CHARS, MAX_SHOWN_CHARS, Session, SessionLimits
+from edge.core.streams import StreamPositions
+from edge.core.tokens import Tokens
+from tests.edge.recorders import FixedSnapshots, RecordingConnection, RecordingInterest
+from tests.relay.wire.strategies import any_text, json_values
+from tests.relay.wire.vectors import case_name, vectors
+
+VECTORS = vectors("messages")
+NOW = 1_789_000_000.0
+EXPIRES_AT = 1_790_000_000
+TOKENS = Tokens("s" * 32)
+INVALID_TOKEN = Close(1008, "Invalid token")
+MISSING_TOKEN = Close(1008, "Missing token")
+MISSING_AUTHENTICATION = Close(1008, "Missing authentication message")
+TOO_MANY_MESSAGES = Close(4029, "too many messages")
+TOO_MANY_CONNECTIONS = Close(4009, "too many connections")
+
+
+class Table:
+    """A session and everything it talks to."""
+
+    def __init__(
+        self,
+        *,
+        cookie: str | None = None,
+        burst: int = 1000,
+        max_subscriptions: int = 100,
+        max_connections_per_user: int = 100,
+    ) -> None:
+        self.interest = RecordingInterest()
+        self.manager = ConnectionManager(self.interest)
+        self.positions = StreamPositions()
+        self.positions.synchronize(1, {"event": 1042, "task": 77})
+        self.snapshots = FixedSnapshots()
+        self.limits = SessionLimits(10.0, burst, max_subscriptions, max_connections_per_user)
+        self.connection = RecordingConnection("nobody yet")
+        self.session = self.open(self.connection, cookie)
+
+    def open(self, connection: RecordingConnection, cookie: str | None = None) -> Session:
+        """Another client of the same edge."""
+        return Session(
+            connection,
+            self.manager,
+            self.positions,
+            self.snapshots,
+            TOKENS,
+            self.limits,
+            cookie=cookie,
+            now=NOW,
+        )
+
+    def say(self, message: object, now: float = NOW) -> list[dict[str, Any]]:
+        """Send a message that must not end the connection; return the replies."""
+        text = message if isinstance(message, str) else json.dumps(message)
+        assert self.session.receive(text, now) is None
+        return self.connection.take()
+
+    def subscribe(self, topic: str, **more: object) -> dict[str, Any]:
+        (reply,) = self.say({"action": "subscribe", "topic": topic, **more})
+        return reply
+
+    def topics(self) -> list[str]:
+        """What the client is subscribed to."""
+        return sorted(map(str, self.manager.subscriptions(self.connection)))
+
+
+def token(
+    username: str = "alice", role: str = "user", expires_at: int = EXPIRES_AT, secret: str = "s"
+) -> str:
+    return Tokens(secret * 32).issue(username, role, expires_at)
+
+
+def authenticate(token_text: object, **more: object) -> str:
+    return json.dumps({"action": "authenticate", "token": token_text, **more})
+
+
+def admitted(role: str = "user", **options: Any) -> Table:
+    table = Table(**options)
+    assert table.session.admit(Identity("alice", role, EXPIRES_AT)) is None
+    return table
+
+
+# Before authentication.
+
+
+@pytest.mark.parametrize("case", VECTORS["closes_before_authentication"], ids=case_name)
+def test_vector_closes_before_authentication(case: dict[str, Any]) -> None:
+    table = Table()
+    assert table.session.receive(case["send"], NOW) == Close(**case["close"])
+    assert table.connection.take() == []
+    assert len(table.manager) == 0
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        token(expires_at=int(NOW)),
+        token(secret="x"),
+        token()[:-2],
+        token() + "x" * 5000,
+        True,
+        17,
+        {"a": 1},
+    ],
+)
+def test_a_token_that_is_not_valid_closes_the_connection(wrong: object) -> None:
+    table = Table()
+    assert table.session.receive(authenticate(wrong), NOW) == INVALID_TOKEN
+    assert table.session.identity is None
+
+
+def test_an_id_of_the_wrong_type_before_authentication_closes() -> None:
+    table = Table()
+    text = authenticate(token(), id=[])
+    assert table.session.receive(text, NOW) == MISSING_AUTHENTICATION
+
+
+def test_a_valid_token_is_welcomed_with_username_and_expiry() -> None:
+    table = Table()
+    assert table.say(authenticate(token(), id="x")) == [
+        {
+            "status": "success",
+            "message": "Authenticated successfully",
+            "action": "authenticate",
+            "username": "alice",
+            "expires_at": EXPIRES_AT,
+            "id": "x",
+        }
+    ]
+    assert table.session.identity == Identity("alice", "user", EXPIRES_AT)
+    assert table.connection.identity == table.session.identity
+    assert list(table.manager) == [table.connection]
+
+
+def test_an_empty_token_means_the_cookie() -> None:
+    table = Table(cookie=token("bob"))
+    assert table.say(authenticate(""))[0]["username"] == "bob"
+
+
+def test_an_empty_token_with_a_wrong_cookie_is_invalid() -> None:
+    table = Table(cookie="nonsense")
+    assert table.session.receive(authenticate(""), NOW) == INVALID_TOKEN
+
+
+def test_the_cookie_is_not_used_unless_asked_for() -> None:
+    table = Table(cookie=token())
+    assert table.session.receive('{"action":"authenticate"}', NOW) == MISSING_TOKEN
+
+
+# Admission.
+
+
+def test_unfinished_tasks_are_shown_on_admission() -> None:
+    table = Table()
+    table.snapshots.tasks = [text_frame(b'{"task":1}'), text_frame(b'{"task":2}')]
+    assert table.session.admit(Identity("alice", "user", EXPIRES_AT)) is None
+    assert table.connection.take() == [{"task": 1}, {"task": 2}]
+    assert table.snapshots.asked == ["alice"]
+
+
+def test_the_welcome_comes_before_unfinished_tasks() -> None:
+    table = Table()
+    table.snapshots.tasks = [text_frame(b'{"task":1}')]
+    replies = table.say(authenticate(token()))
+    assert [reply.get("action", "task") for reply in replies] == ["authenticate", "task"]
+
+
+def test_a_user_has_a_limited_number_of_connections() -> None:
+    table = Table(max_connections_per_user=2)
+    alice = Identity("alice", "user", EXPIRES_AT)
+    admissions = [table.open(RecordingConnection()).admit(alice) for _ in range(3)]
+    assert admissions == [None, None, TOO_MANY_CONNECTIONS]
+    assert len(table.manager) == 2
+    bob = Identity("bob", "user", EXPIRES_AT)
+    assert table.open(RecordingConnection("bob")).admit(bob) is None
+    assert table.session.receive(authenticate(token()), NOW) == TOO_MANY_CONNECTIONS
+
+
+@pytest.mark.parametrize(("seconds", "expired"), [(-1, False), (0, True), (1, True)])
+def test_a_session_ends_with_its_token(seconds: int, expired: bool) -> None:
+    assert admitted().session.is_expired(EXPIRES_AT + seconds) is expired
+
+
+def test_a_session_without_token_does_not_expire() -> None:
+    assert not Table().session.is_expired(EXPIRES_AT + 1)
+
+
+# Requests.
+
+
+@pytest.mark.parametrize("case", VECTORS["replies_to_user"], ids=case_name)
+def test_vector_reply(case: dict[str, Any]) -> None:
+    table = admitted()
+    assert table.say(case["send"].replace("<token>", token())) == [case["reply"]]
+
+
+@pytest.mark.parametrize("request_id", ["", "x" * MAX_REQUEST_ID_CHARS, 0, -1, 1.5, 2**63, "ü🎉"])
+def test_an_id_is_echoed_in_success_and_error(request_id: object) -> None:
+    table = admitted()
+    assert table.subscribe("event:a", id=request_id)["id"] == request_id
+    assert table.subscribe("task:1", id=request_id)["id"] == request_id
+
+
+def test_without_an_id_none_is_echoed() -> None:
+    assert "id" not in admitted().subscribe("event:a", id=None)
+
+
+@pytest.mark.parametrize("request_id", [[], {}, "x" * (MAX_REQUEST_ID_CHARS + 1)])
+def test_an_id_of_the_wrong_kind_is_refused(request_id: object) -> None:
+    table = admitted()
+    reply = table.subscribe("event:a", id=request_id)
+    assert (reply["status"], reply["code"]) == ("error", "bad_request")
+    assert table.topics() == []
+
+
+def test_long_words_of_a_client_are_shortened_in_errors() -> None:
+    long = "x" * (MAX_SHOWN_CHARS + 1)
+    table = admitted()
+    assert table.subscribe(long)["message"] == f"Invalid topic: '{long[:-1]}…'"
+    (reply,) = table.say({"action": long, "topic": "event:a"})
+    assert reply["message"] == f"Unknown action: '{long[:-1]}…'"
+
+
+@pytest.mark.parametrize("more", [{"since": {"event": 1040}, "epoch": 1}, {"last": 50}])
+def test_a_client_that_asks_for_the_past_is_told_that_it_is_not_kept(more: Any) -> None:
+    assert admitted().subscribe("event:a", **more)["recovered"] is False
+
+
+def test_a_live_topic_is_answered_with_its_last_value() -> None:
+    table = admitted()
+    table.snapshots.values = [("resource-monitor:a", b"a"), ("resource-monitor:b", b"b")]
+    reply = table.subscribe("resource-monitor:a")
+    assert reply["status"] == "success"
+    assert table.connection.live == [("resource-monitor:a", b"a")]
+
+
+def test_a_refused_subscription_is_not_answered_with_values() -> None:
+    table = admitted()
+    table.snapshots.values = [("secret:a", b"a")]
+    assert table.subscribe("secret:a")["code"] == "forbidden"
+    assert table.connection.live == []
+
+
+def test_subscriptions_are_limited_but_may_be_repeated() -> None:
+    table = admitted(max_subscriptions=2)
+    assert table.subscribe("event:a")["status"] == "success"
+    assert table.subscribe("event:b")["status"] == "success"
+    assert table.subscribe("event:a")["status"] == "success"
+    refused = table.subscribe("event:c", id=1)
+    assert refused == {
+        "status": "error",
+        "message": "At most 2 subscriptions are allowed.",
+        "code": "bad_request",
+        "id": 1,
+    }
+    table.say({"action": "unsubscribe", "topic": "event:a"})
+    assert table.subscribe("event:c")["status"] == "success"
+
+
+def test_everything_is_what_the_role_may_see() -> None:
+    table = admitted()
+    table.subscribe("*")
+    assert table.topics() == ["*"]
+    assert {str(selector) for selector in table.interest.selectors} == {
+        "event:*",
+        "resource-monitor:*",
+    }
+
+
+def test_an_administrator_may_subscribe_to_any_kind() -> None:
+    table = admitted("admin")
+    assert table.subscribe("secret:x")["status"] == "success"
+    assert table.subscribe("*")["position"] == {"event": 1042, "task": 77}
+
+
+# Renewal.
+
+
+def test_the_same_user_renews_the_token_and_keeps_the_subscriptions() -> None:
+    table = admitted()
+    table.subscribe("event:a")
+    (reply,) = table.say(authenticate(token(expires_at=EXPIRES_AT + 60)))
+    assert (reply["action"], reply["expires_at"]) == ("authenticate", EXPIRES_AT + 60)
+    assert table.topics() == ["event:a"]
+    assert not table.session.is_expired(EXPIRES_AT + 59)
+    assert len(table.manager) == 1
+
+
+def test_renewal_does_not_count_as_another_connection() -> None:
+    table = admitted(max_connections_per_user=1)
+    assert table.say(authenticate(token()))[0]["status"] == "success"
+
+
+def test_another_user_cannot_take_over_the_connection() -> None:
+    table = admitted()
+    assert table.session.receive(authenticate(token("bob")), NOW) == INVALID_TOKEN
+    assert table.connection.take() == []
+    assert table.connection.identity.username == "alice"
+
+
+@pytest.mark.parametrize(
+    ("message", "close"),
+    [(authenticate("x"), INVALID_TOKEN), (authenticate(""), MISSING_TOKEN)],
+)
+def test_a_renewal_that_fails_closes_the_connection(message: str, close: Close) -> None:
+    assert admitted().session.receive(message, NOW) == close
+
+
+def test_a_lower_role_loses_what_it_may_not_see_and_is_told() -> None:
+    table = admitted("admin")
+    for topic in ("*", "secret:x", "event:a", "task:*"):
+        table.subscribe(topic)
+    welcome, *lost = table.say(authenticate(token(role="user")))
+    assert welcome["status"] == "success"
+    assert sorted(reply["message"] for reply in lost) == [
+        "Not allowed to subscribe to topic 'secret:x'",
+        "Not allowed to subscribe to topic 'task:*'",
+    ]
+    assert {reply["code"] for reply in lost} == {"forbidden"}
+    assert table.topics() == ["*", "event:a"]
+    assert {str(selector) for selector in table.interest.selectors} == {
+        "event:*",
+        "resource-monitor:*",
+        "event:a",
+    }
+
+
+def test_a_higher_role_widens_everything() -> None:
+    table = admitted("user")
+    table.subscribe("*")
+    table.say(authenticate(token(role="admin")))
+    assert {str(selector) for selector in table.interest.selectors} == {"*"}
+
+
+# Rate.
+
+
+def test_more_messages_than_the_burst_close_the_connection() -> None:
+    table = admitted(burst=3)
+    for _ in range(3):
+        table.say({})
+    assert table.session.receive("{}", NOW) == TOO_MANY_MESSAGES
+
+
+def test_the_allowance_comes_back_at_the_configured_rate() -> None:
+    """10 messages a second."""
+    table = admitted(burst=2)
+    table.say({})
+    table.say({})
+    table.say({}, NOW + 0.101)
+    assert table.session.receive("{}", NOW + 0.15) == TOO_MANY_MESSAGES
+
+
+def test_a_long_silence_gives_no_more_than_the_burst() -> None:
+    table = admitted(burst=2)
+    table.say({}, NOW + 1000)
+    table.say({}, NOW + 1000)
+    assert table.session.receive("{}", NOW + 1000) == TOO_MANY_MESSAGES
+
+
+def test_a_clock_that_is_set_back_gives_nothing() -> None:
+    table = admitted(burst=1)
+    table.say({})
+    assert table.session.receive("{}", NOW - 1000) == TOO_MANY_MESSAGES
+
+
+def test_unauthenticated_messages_count_as_well() -> None:
+    assert Table(burst=0).session.receive(authenticate(token()), NOW) == TOO_MANY_MESSAGES
+
+
+# Anything.
+
+requests = st.fixed_dictionaries(
+    {},
+    optional={
+        "action": st.sampled_from(["subscribe", "unsubscribe", "authenticate", "x"]) | json_values,
+        "topic": st.sampled_from(["event:a", "*", "task:*", "a*b"]) | any_text | json_values,
+        "token": st.sampled_from(["", token(), token("bob")]) | json_values,
+        "id": json_values,
+        "since": json_values,
+        "last": json_values,
+    },
+)
+
+
+@given(st.booleans(), st.lists(any_text | requests.map(json.dumps), max_size=4))
+def test_any_text_is_answered_with_json_or_closes_as_the_table_says(
+    is_admitted: bool, texts: list[str]
+) -> None:
+    table = admitted() if is_admitted else Table()
+    for text in texts:
+        close = table.session.receive(text, NOW)
+        replies = table.connection.take()
+        if close is not None:
+            assert close in (MISSING_AUTHENTICATION, MISSING_TOKEN, INVALID_TOKEN)
+            assert replies == []
+            return
+        assert len(replies) == 1
+        assert replies[0]["status"] in ("success", "error")

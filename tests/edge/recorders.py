@@ -1,0 +1,74 @@
+"""Fills in the small protocols through which the edge's decisions reach the world."""
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+from edge.core.access import Identity
+from edge.core.frames import frame_payload
+from relay.wire.topics import Pattern
+
+
+class RecordingConnection:
+    """A client that remembers what it was sent, in order."""
+
+    def __init__(
+        self, username: str = "alice", role: str = "user", expires_at: int = 10**10
+    ) -> None:
+        self.identity = Identity(username, role, expires_at)
+        self.frames: list[bytes] = []
+        self.live: list[tuple[str, bytes]] = []
+
+    def send(self, frame: bytes) -> None:
+        """Remember a frame that must arrive."""
+        self.frames.append(frame)
+
+    def send_live(self, topic: str, frame: bytes) -> None:
+        """Remember a frame that may be replaced."""
+        self.live.append((topic, frame))
+
+    def take(self) -> list[dict[str, Any]]:
+        """Return and forget the messages that must arrive."""
+        taken, self.frames = self.frames, []
+        return [json.loads(frame_payload(frame)) for frame in taken]
+
+
+class RecordingInterest:
+    """Remembers what clients want as a whole, and every change of it."""
+
+    def __init__(self) -> None:
+        self.selectors: set[Pattern] = set()
+        self.changes: list[tuple[str, Pattern]] = []
+
+    def wanted(self, selector: Pattern) -> None:
+        """Must not be wanted already."""
+        assert selector not in self.selectors, f"{selector} wanted twice"
+        self.selectors.add(selector)
+        self.changes.append(("wanted", selector))
+
+    def unwanted(self, selector: Pattern) -> None:
+        """Must be wanted."""
+        assert selector in self.selectors, f"{selector} unwanted but not wanted"
+        self.selectors.remove(selector)
+        self.changes.append(("unwanted", selector))
+
+
+class FixedSnapshots:
+    """Shows the same tasks and values to everybody who asks."""
+
+    def __init__(self) -> None:
+        self.tasks: list[bytes] = []
+        self.values: list[tuple[str, bytes]] = []
+        self.asked: list[object] = []
+
+    def unfinished_tasks(self, username: str) -> Iterable[bytes]:
+        """The same whoever asks."""
+        self.asked.append(username)
+        return list(self.tasks)
+
+    def last_values(
+        self, identity: Identity, patterns: tuple[Pattern, ...]
+    ) -> Iterable[tuple[str, bytes]]:
+        """Those that `patterns` select."""
+        self.asked.append((identity, patterns))
+        return [item for item in self.values if any(p.matches(item[0]) for p in patterns)]

@@ -1,0 +1,99 @@
+"""The 37 names are public interface."""
+
+from typing import Any
+
+import pytest
+
+from emitters.events import CATALOGUE, EventData, EventName, Outcome
+from relay.wire.topics import parse_topic
+
+NAMES = [
+    "before_addon_import",
+    "after_addon_import",
+    "before_backup",
+    "after_backup",
+    "before_restore",
+    "after_restore",
+    "before_prune_backups",
+    "after_prune_backups",
+    "before_players_add",
+    "after_players_add",
+    "before_player_db_scan",
+    "after_player_db_scan",
+    "before_server_start",
+    "after_server_start",
+    "before_server_stop",
+    "after_server_stop",
+    "before_command_send",
+    "after_command_send",
+    "before_allowlist_change",
+    "after_allowlist_change",
+    "before_server_install",
+    "after_server_install",
+    "before_server_update",
+    "after_server_update",
+    "before_autostart_change",
+    "after_autostart_change",
+    "after_server_statuses_updated",
+    "before_web_server_start",
+    "after_web_server_start",
+    "before_web_server_stop",
+    "after_web_server_stop",
+    "before_world_export",
+    "after_world_export",
+    "before_world_import",
+    "after_world_import",
+    "before_world_reset",
+    "after_world_reset",
+]
+
+
+def test_the_names_are_these_37_in_this_order() -> None:
+    assert len(NAMES) == 37
+    assert [name.value for name in EventName] == NAMES
+    assert [str(name) for name in CATALOGUE] == NAMES
+
+
+@pytest.mark.parametrize("name", EventName)
+def test_every_entry_is_complete(name: EventName) -> None:
+    spec = CATALOGUE[name]
+    assert spec.name is name
+    assert spec.topic == name.topic == f"event:{name}"
+    assert parse_topic(spec.topic).kind == "event"
+    assert "\n" not in spec.meaning
+    assert spec.meaning.endswith(".")
+    assert issubclass(spec.model, EventData)
+    assert spec.model.model_json_schema()["type"] == "object"
+
+
+def test_meanings_are_all_different() -> None:
+    assert len({spec.meaning for spec in CATALOGUE.values()}) == len(CATALOGUE)
+
+
+def test_unknown_fields_are_kept() -> None:
+    model = CATALOGUE[EventName.BEFORE_BACKUP].model
+    data = model.model_validate({"server_name": "survival", "compression": "zip"})
+    assert data.model_dump()["compression"] == "zip"
+
+
+def test_results_belong_to_what_follows_an_operation() -> None:
+    with_result = {name for name, spec in CATALOGUE.items() if "result" in spec.model.model_fields}
+    after = {name for name in EventName if name.startswith("after_")}
+    assert with_result == after - {EventName.AFTER_SERVER_STATUSES_UPDATED}
+
+
+@pytest.mark.parametrize("result", [None, 3, "done", [1], {"status": "pending"}, {"other": 1}])
+def test_a_result_may_be_anything(result: Any) -> None:
+    model = CATALOGUE[EventName.AFTER_SERVER_START].model
+    assert model.model_validate({"server_name": "a", "result": result}).model_dump()["result"] == (
+        result
+    )
+
+
+def test_a_result_with_a_known_status_is_an_outcome() -> None:
+    model = CATALOGUE[EventName.AFTER_SERVER_START].model
+    result = {"status": "error", "message": "no", "exit_code": 1}
+    data = model.model_validate({"server_name": "a", "result": result})
+    outcome = data.model_dump()["result"]
+    assert isinstance(getattr(data, "result"), Outcome)  # noqa: B009 - a field of the made model
+    assert outcome == result

@@ -1,0 +1,118 @@
+"""What the relay remembers is the newest of each topic, and bounded."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from relay.core.retained import MAX_FINISHED_TASKS, MAX_LIVE_TOPICS, MAX_TASKS, Item, Retained
+from relay.wire.envelope import Envelope
+from relay.wire.topics import parse_topic
+
+
+def keep(retained: Retained, topic: str, mark: str, status: Any = None) -> Item:
+    """Keep an event on `topic` that can be recognized by `mark`."""
+    item = Item(topic.encode(), b"stamp", mark.encode())
+    envelope = Envelope("any", {"status": status}, "alice", "manager", 0, mark)
+    retained.keep(parse_topic(topic), envelope, item)
+    return item
+
+
+def topics_of(retained: Retained, prefix: str = "") -> list[str]:
+    return [item.topic.decode() for item in retained.items(prefix)]
+
+
+def test_only_the_newest_value_of_a_topic_is_remembered() -> None:
+    retained = Retained()
+    keep(retained, "resource-monitor:a", "old")
+    newest = keep(retained, "resource-monitor:a", "new")
+    assert retained.items("") == [newest]
+
+
+def test_items_are_limited_to_a_prefix_oldest_update_first() -> None:
+    retained = Retained()
+    for topic in ("live:b", "live:a", "other:x", "live:b"):
+        keep(retained, topic, topic)
+    assert topics_of(retained, "live:") == ["live:a", "live:b"]
+    assert topics_of(retained, "live:a") == ["live:a"]
+    assert topics_of(retained, "nothing:") == []
+
+
+def test_the_live_topic_updated_longest_ago_goes_first() -> None:
+    retained = Retained()
+    for n in range(MAX_LIVE_TOPICS):
+        keep(retained, f"live:{n}", "x")
+    keep(retained, "live:0", "again")
+    keep(retained, "live:new", "x")
+    kept = topics_of(retained)
+    assert len(kept) == MAX_LIVE_TOPICS
+    assert "live:1" not in kept
+    assert kept[-2:] == ["live:0", "live:new"]
+
+
+def test_unfinished_tasks_are_bounded() -> None:
+    retained = Retained()
+    for n in range(MAX_TASKS + 1):
+        keep(retained, f"task:{n}", "x", "in_progress")
+    kept = topics_of(retained, "task:")
+    assert len(kept) == MAX_TASKS
+    assert kept[0] == "task:1"
+
+
+def test_a_finished_task_goes_before_an_unfinished_one() -> None:
+    retained = Retained()
+    keep(retained, "task:old-but-running", "x", "in_progress")
+    for n in range(MAX_FINISHED_TASKS + 1):
+        keep(retained, f"task:{n}", "x", "success")
+    kept = topics_of(retained, "task:")
+    assert "task:old-but-running" in kept
+    assert "task:0" not in kept
+    assert len(kept) == MAX_FINISHED_TASKS + 1
+
+
+@pytest.mark.parametrize("status", ["success", "error"])
+def test_a_task_is_remembered_once_whatever_becomes_of_it(status: str) -> None:
+    retained = Retained()
+    keep(retained, "task:1", "running", "in_progress")
+    finished = keep(retained, "task:1", "finished", status)
+    assert retained.items("") == [finished]
+    again = keep(retained, "task:1", "again", "in_progress")
+    assert retained.items("") == [again]
+
+
+@pytest.mark.parametrize("status", [None, 5, "", "custom", True])
+def test_any_other_status_is_unfinished(status: Any) -> None:
+    retained = Retained()
+    keep(retained, "task:running", "x", status)
+    for n in range(MAX_FINISHED_TASKS + 1):
+        keep(retained, f"task:{n}", "x", "error")
+    assert "task:running" in topics_of(retained)
+
+
+@pytest.mark.parametrize("status", [["success"], {"success": 1}])
+def test_a_status_that_cannot_be_hashed_is_unfinished(status: Any) -> None:
+    retained = Retained()
+    item = keep(retained, "task:1", "x", status)
+    assert retained.items("task:") == [item]
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["task:1", "task:2", "live:1", "live:2"]),
+            st.sampled_from([None, "in_progress", "success", "error"]),
+        ),
+        max_size=30,
+    )
+)
+def test_every_topic_is_remembered_once_with_its_last_event(
+    events: list[tuple[str, str | None]],
+) -> None:
+    retained = Retained()
+    last = {
+        topic: keep(retained, topic, str(number), status)
+        for number, (topic, status) in enumerate(events)
+    }
+    items = retained.items("")
+    assert sorted(items) == sorted(last.values())

@@ -1,0 +1,216 @@
+"""Control messages and heartbeats: the vectors, round trips, and any bytes at all."""
+
+from typing import Any
+
+import msgpack
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from relay.wire.control import (
+    MAX_CONTROL_BYTES,
+    ErrorReply,
+    Heartbeat,
+    Hello,
+    HelloReply,
+    Reply,
+    Request,
+    Retained,
+    RetainedReply,
+    Stats,
+    StatsReply,
+    pack_message,
+    reply_id,
+    unpack_heartbeat,
+    unpack_reply,
+    unpack_request,
+)
+from relay.wire.errors import InvalidFrame, WireError
+from tests.relay.wire.strategies import frames_like, payloads, utf8_text
+from tests.relay.wire.vectors import case_name, vectors
+
+VECTORS = vectors("control")
+REQUESTS: dict[str, type[Request]] = {"hello": Hello, "retained": Retained, "stats": Stats}
+REPLIES: dict[str, type[Reply]] = {
+    "hello": HelloReply,
+    "retained": RetainedReply,
+    "stats": StatsReply,
+}
+near_messages = frames_like(
+    *(msgpack.unpackb(bytes.fromhex(case["hex"])) for case in VECTORS["requests"]),
+    *(msgpack.unpackb(bytes.fromhex(case["hex"])) for case in VECTORS["replies"]),
+    *(msgpack.unpackb(bytes.fromhex(case["hex"])) for case in VECTORS["heartbeats"]),
+)
+unsigned = st.integers(0, 2**64 - 1)
+short_text = st.text(st.characters(codec="utf-8"), max_size=255)
+
+
+def as_tuples(value: Any) -> Any:
+    """Return `value` as the control socket reads it: lists are tuples."""
+    if isinstance(value, dict):
+        return {key: as_tuples(item) for key, item in value.items()}
+    return tuple(map(as_tuples, value)) if isinstance(value, list) else value
+
+
+def request_of(fields: dict[str, Any]) -> Request:
+    given_id = fields.get("emitter_id")
+    changed = {} if given_id is None else {"emitter_id": bytes.fromhex(given_id)}
+    return REQUESTS[fields["op"]](**(fields | changed))
+
+
+def reply_of(to: str, fields: dict[str, Any]) -> Reply:
+    if fields["status"] == "error":
+        return ErrorReply(**fields)
+    changed: dict[str, Any] = {}
+    if "items" in fields:
+        changed["items"] = tuple(tuple(map(bytes.fromhex, item)) for item in fields["items"])
+    if "journaled_kinds" in fields:
+        changed["journaled_kinds"] = tuple(fields["journaled_kinds"])
+    return REPLIES[to](**(fields | changed))
+
+
+@pytest.mark.parametrize("case", VECTORS["requests"], ids=case_name)
+def test_vector_is_this_request(case: dict[str, Any]) -> None:
+    request = request_of(case["fields"])
+    assert unpack_request(bytes.fromhex(case["hex"])) == request
+    assert pack_message(request).hex() == case["hex"]
+
+
+@pytest.mark.parametrize("case", VECTORS["replies"], ids=case_name)
+def test_vector_is_this_reply(case: dict[str, Any]) -> None:
+    reply = reply_of(case["to"], case["fields"])
+    frame = bytes.fromhex(case["hex"])
+    assert unpack_reply(frame, REQUESTS[case["to"]]) == reply
+    assert reply_id(frame) == case["fields"]["id"]
+    assert msgpack.unpackb(pack_message(reply)) == msgpack.unpackb(frame)
+
+
+@pytest.mark.parametrize("case", VECTORS["heartbeats"], ids=case_name)
+def test_vector_is_this_heartbeat(case: dict[str, Any]) -> None:
+    heartbeat = Heartbeat(**case["fields"])
+    assert unpack_heartbeat(bytes.fromhex(case["hex"])) == heartbeat
+    assert pack_message(heartbeat).hex() == case["hex"]
+
+
+@pytest.mark.parametrize("case", VECTORS["invalid_requests"], ids=case_name)
+def test_vector_is_not_a_request(case: dict[str, str]) -> None:
+    with pytest.raises(InvalidFrame):
+        unpack_request(bytes.fromhex(case["hex"]))
+
+
+@pytest.mark.parametrize("case", VECTORS["invalid_replies"], ids=case_name)
+def test_vector_is_not_a_reply(case: dict[str, str]) -> None:
+    with pytest.raises(InvalidFrame):
+        unpack_reply(bytes.fromhex(case["hex"]), REQUESTS[case["to"]])
+
+
+@pytest.mark.parametrize("case", VECTORS["invalid_heartbeats"], ids=case_name)
+def test_vector_is_not_a_heartbeat(case: dict[str, str]) -> None:
+    with pytest.raises(InvalidFrame):
+        unpack_heartbeat(bytes.fromhex(case["hex"]))
+
+
+@given(near_messages)
+def test_any_bytes_are_a_request_or_a_wire_error(frame: bytes) -> None:
+    try:
+        request = unpack_request(frame)
+    except WireError:
+        return
+    assert unpack_request(pack_message(request)) == request
+
+
+@given(near_messages, st.sampled_from(list(REQUESTS.values())))
+def test_any_bytes_are_a_reply_or_a_wire_error(frame: bytes, request: type[Request]) -> None:
+    try:
+        reply = unpack_reply(frame, request)
+    except WireError:
+        return
+    assert reply_id(frame) == reply.id
+
+
+@given(near_messages)
+def test_any_bytes_have_a_reply_id_or_a_wire_error(frame: bytes) -> None:
+    try:
+        assert type(reply_id(frame)) is int
+    except WireError:
+        return
+
+
+@given(near_messages)
+def test_any_bytes_are_a_heartbeat_or_a_wire_error(frame: bytes) -> None:
+    try:
+        heartbeat = unpack_heartbeat(frame)
+    except WireError:
+        return
+    assert unpack_heartbeat(pack_message(heartbeat)) == heartbeat
+
+
+@given(
+    st.builds(
+        Hello,
+        id=unsigned,
+        protocol=st.integers(0, 2**63),
+        role=st.sampled_from(["emitter", "edge", "tool"]),
+        name=short_text,
+        emitter_id=st.none() | st.binary(min_size=16, max_size=16),
+        emitter_epoch=st.none() | unsigned,
+    )
+    | st.builds(Retained, id=unsigned, prefix=short_text)
+    | st.builds(Stats, id=unsigned)
+)
+def test_a_request_survives_the_wire(request: Request) -> None:
+    assert unpack_request(pack_message(request)) == request
+
+
+@given(
+    st.tuples(
+        st.just(Hello),
+        st.builds(
+            HelloReply,
+            id=unsigned,
+            epoch=unsigned,
+            journaled_kinds=st.lists(short_text, max_size=3).map(tuple),
+            tips=st.dictionaries(utf8_text, unsigned, max_size=3),
+            heartbeat_s=st.floats(0, 60),
+        ),
+    )
+    | st.tuples(
+        st.just(Retained),
+        st.builds(
+            RetainedReply,
+            id=unsigned,
+            items=st.lists(st.tuples(st.binary(), st.binary(), st.binary()), max_size=3).map(tuple),
+        ),
+    )
+    | st.tuples(st.just(Stats), st.builds(StatsReply, id=unsigned, stats=payloads.map(as_tuples)))
+    | st.tuples(
+        st.sampled_from([Hello, Retained, Stats]),
+        st.builds(ErrorReply, id=unsigned, code=st.just("bad_request"), message=utf8_text),
+    )
+)
+def test_a_reply_survives_the_wire(exchange: tuple[type[Request], Reply]) -> None:
+    request, reply = exchange
+    assert unpack_reply(pack_message(reply), request) == reply
+
+
+def test_a_request_has_at_most_1_mib() -> None:
+    packed = msgpack.packb({"op": "stats", "id": 1, "more": "x" * MAX_CONTROL_BYTES})
+    room = len(packed) - MAX_CONTROL_BYTES
+    largest = msgpack.packb({"op": "stats", "id": 1, "more": "x" * (MAX_CONTROL_BYTES - room)})
+    assert len(largest) == MAX_CONTROL_BYTES
+    assert unpack_request(largest) == Stats(id=1)
+    with pytest.raises(InvalidFrame):
+        unpack_request(packed[: MAX_CONTROL_BYTES + 1])
+
+
+@pytest.mark.parametrize(
+    ("fields", "named"),
+    [
+        ({"op": "stats"}, "id"),
+        ({"op": "hello", "id": 1, "role": "king", "name": "x"}, "role"),
+        ({"op": "retained", "id": 1, "prefix": 5}, "prefix"),
+    ],
+)
+def test_a_refused_request_is_told_which_field(fields: dict[str, Any], named: str) -> None:
+    with pytest.raises(InvalidFrame, match=rf"\b{named}: "):
+        unpack_request(msgpack.packb(fields))

@@ -1,0 +1,252 @@
+"""Envelopes: the vectors, the limits, round trips, and any input at all."""
+
+import json
+from collections import OrderedDict
+from dataclasses import asdict, replace
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import msgpack
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edge.core.frames import frame_payload
+from edge.core.messages import event_fields, frame
+from relay.wire.envelope import (
+    MAX_DEPTH,
+    MAX_ENVELOPE_BYTES,
+    MAX_LABEL_CHARS,
+    Envelope,
+    complete_envelope,
+    default_type,
+    pack_envelope,
+    unpack_envelope,
+)
+from relay.wire.errors import InvalidEnvelope, TooDeep, TooLarge, WireError
+from relay.wire.header import Stamp
+from tests.relay.wire.strategies import envelopes, frames_like, json_values, kinds, utf8_text
+from tests.relay.wire.vectors import case_name, vectors
+
+VECTORS = vectors("envelopes")
+NOW_MS = 1_790_000_000_123
+EVENT = Envelope("event", {}, None, "manager-1", 1_790_000_000_000, "01890a5d")
+FIELDS = {key: value for key, value in asdict(EVENT).items() if value is not None}
+
+near_envelopes = frames_like(FIELDS, {**FIELDS, "username": "alice"}, {"a": 1})
+
+
+def from_fields(fields: dict[str, Any]) -> Envelope:
+    return Envelope(**{"username": None, **fields})
+
+
+def nested(levels: int, *, in_lists: bool = False) -> dict[str, Any]:
+    """Return a map that is `levels` deep, itself included."""
+    value: Any = [] if in_lists else {}
+    for _ in range(levels - 2):
+        value = [value] if in_lists else {"n": value}
+    return {"n": value}
+
+
+@pytest.mark.parametrize("case", VECTORS["valid"], ids=case_name)
+def test_vector_unpacks_to_its_fields(case: dict[str, Any]) -> None:
+    envelope = unpack_envelope(bytes.fromhex(case["hex"]), case["kind"])
+    assert envelope == from_fields(case["fields"])
+
+
+@pytest.mark.parametrize("case", VECTORS["valid"], ids=case_name)
+def test_vector_fields_pack_to_its_bytes(case: dict[str, Any]) -> None:
+    assert pack_envelope(from_fields(case["fields"]), case["kind"]).hex() == case["hex"]
+
+
+@pytest.mark.parametrize("case", VECTORS["plain"], ids=case_name)
+def test_vector_of_a_plain_publisher_is_completed(case: dict[str, Any]) -> None:
+    envelope = complete_envelope(
+        bytes.fromhex(case["hex"]), case["kind"], now_ms=case["now_ms"], new_id=case["new_id"]
+    )
+    assert envelope == from_fields(case["fields"])
+
+
+@pytest.mark.parametrize("case", VECTORS["invalid"], ids=case_name)
+def test_vector_is_refused_with_reason_and_field(case: dict[str, Any]) -> None:
+    with pytest.raises(InvalidEnvelope) as caught:
+        unpack_envelope(bytes.fromhex(case["hex"]), case["kind"])
+    assert (caught.value.reason, caught.value.field) == (case["reason"], case["field"])
+
+
+@given(near_envelopes, kinds)
+def test_any_bytes_are_an_envelope_that_json_can_carry_or_a_wire_error(
+    payload: bytes, kind: str
+) -> None:
+    try:
+        envelope = unpack_envelope(payload, kind)
+    except WireError:
+        return
+    text = frame_payload(frame(event_fields(f"{kind}:x", Stamp(1, 1, 1), envelope)))
+    assert set(json.loads(text)) == {"type", "topic", "data", "source", "emitted_at", "offset"}
+    assert unpack_envelope(pack_envelope(envelope, kind), kind) == envelope
+
+
+@given(near_envelopes, kinds)
+def test_any_bytes_of_a_plain_publisher_are_completed_or_a_wire_error(
+    payload: bytes, kind: str
+) -> None:
+    try:
+        envelope = complete_envelope(payload, kind, now_ms=NOW_MS, new_id="fresh")
+    except WireError:
+        return
+    frame(event_fields(f"{kind}:x", Stamp(1, 1, 1), envelope))
+    assert unpack_envelope(pack_envelope(envelope, kind), kind) == envelope
+
+
+@given(envelopes, kinds)
+def test_what_is_packed_unpacks_to_the_same(envelope: Envelope, kind: str) -> None:
+    packed = pack_envelope(envelope, kind)
+    assert unpack_envelope(packed, kind) == envelope
+    assert complete_envelope(packed, kind, now_ms=0, new_id="other") == envelope
+
+
+@given(envelopes)
+def test_json_gives_the_browser_what_was_emitted(envelope: Envelope) -> None:
+    message = json.loads(frame_payload(frame(event_fields("event:x", Stamp(1, 1, 1), envelope))))
+    assert message["data"] == envelope.data
+    assert message["type"] == envelope.type
+    assert message["source"] == envelope.source
+
+
+python_values = st.recursive(
+    json_values
+    | st.floats()
+    | st.binary(max_size=5)
+    | st.integers()
+    | st.complex_numbers()
+    | st.dates()
+    | st.sets(st.integers(), max_size=2)
+    | st.text(st.characters(exclude_categories=()), max_size=5)
+    | st.just(object())
+    | st.just(Path("x"))
+    | st.just(Decimal(1)),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.lists(inner, max_size=3).map(tuple)
+        | st.dictionaries(st.integers() | st.text(max_size=5), inner, max_size=3)
+        | st.dictionaries(utf8_text, inner, max_size=3).map(OrderedDict)
+    ),
+    max_leaves=10,
+)
+
+
+@given(st.dictionaries(st.text(max_size=5), python_values, max_size=3), kinds)
+def test_any_data_packs_or_is_refused_by_its_path(data: dict[str, Any], kind: str) -> None:
+    refused: str | None = None
+    try:
+        packed = pack_envelope(replace(EVENT, username="alice", data=data), kind)
+    except InvalidEnvelope as error:
+        refused = error.field
+    if refused is None:
+        frame(event_fields("event:x", Stamp(1, 1, 1), unpack_envelope(packed, kind)))
+    else:
+        assert refused == "data" or refused.startswith("data.")
+
+
+@given(st.sampled_from(["type", "source", "id", "username", "emitted_at"]), python_values, kinds)
+def test_any_label_packs_or_is_refused_by_its_name(field: str, value: Any, kind: str) -> None:
+    changed: dict[str, Any] = {"username": "alice", field: value}
+    refused: str | None = None
+    try:
+        packed = pack_envelope(replace(EVENT, **changed), kind)
+    except InvalidEnvelope as error:
+        refused = error.field
+    if refused is None:
+        unpack_envelope(packed, kind)
+    else:
+        assert refused == field
+
+
+@pytest.mark.parametrize(
+    ("data", "path"),
+    [
+        ({"when": Decimal(1)}, "data.when"),
+        ({"a": {"b": [1, {"c": {1, 2}}]}}, "data.a.b[1].c"),
+        ({"a": (1, 2, b"x")}, "data.a[2]"),
+        ({"a": {3: 1}}, "data.a"),
+        ({3: 1}, "data"),
+        ({"a": 2**64}, "data.a"),
+        ({"a": -(2**63) - 1}, "data.a"),
+        ({"a": [float("inf")]}, "data.a[0]"),
+        ({"a": "\ud800"}, "data"),
+    ],
+)
+def test_the_error_names_the_path_of_the_first_wrong_value(data: Any, path: str) -> None:
+    with pytest.raises(InvalidEnvelope) as caught:
+        pack_envelope(replace(EVENT, data=data), "event")
+    assert caught.value.field == path
+    assert str(caught.value).startswith(f"{path}: ")
+
+
+@pytest.mark.parametrize("number", [-(2**63), 2**64 - 1])
+def test_the_largest_integers_are_carried(number: int) -> None:
+    envelope = replace(EVENT, data={"n": number})
+    assert unpack_envelope(pack_envelope(envelope, "event"), "event") == envelope
+
+
+@pytest.mark.parametrize("field", ["type", "source", "id", "username"])
+def test_a_label_has_at_most_255_characters(field: str) -> None:
+    most: dict[str, Any] = {field: "ü" * MAX_LABEL_CHARS}
+    over: dict[str, Any] = {field: "ü" * (MAX_LABEL_CHARS + 1)}
+    envelope = replace(EVENT, **most)
+    assert unpack_envelope(pack_envelope(envelope, "event"), "event") == envelope
+    with pytest.raises(InvalidEnvelope, match=f"^{field}: "):
+        pack_envelope(replace(EVENT, **over), "event")
+    with pytest.raises(InvalidEnvelope, match=f"^{field}: "):
+        unpack_envelope(msgpack.packb(FIELDS | over), "event")
+
+
+@pytest.mark.parametrize("in_lists", [False, True])
+def test_data_is_at_most_32_deep(in_lists: bool) -> None:
+    deepest = replace(EVENT, data=nested(MAX_DEPTH, in_lists=in_lists))
+    assert unpack_envelope(pack_envelope(deepest, "event"), "event") == deepest
+    deeper = nested(MAX_DEPTH + 1, in_lists=in_lists)
+    with pytest.raises(TooDeep):
+        pack_envelope(replace(EVENT, data=deeper), "event")
+    with pytest.raises(TooDeep):
+        unpack_envelope(msgpack.packb(FIELDS | {"data": deeper}), "event")
+    with pytest.raises(TooDeep):
+        complete_envelope(msgpack.packb(deeper), "event", now_ms=0, new_id="x")
+
+
+def test_data_that_contains_itself_is_too_deep() -> None:
+    data: dict[str, Any] = {}
+    data["self"] = data
+    with pytest.raises(TooDeep):
+        pack_envelope(replace(EVENT, data=data), "event")
+
+
+def test_an_envelope_has_at_most_1_mib() -> None:
+    empty = len(pack_envelope(replace(EVENT, data={"s": "x" * 2**16}), "event")) - 2**16
+    largest = replace(EVENT, data={"s": "x" * (MAX_ENVELOPE_BYTES - empty)})
+    packed = pack_envelope(largest, "event")
+    assert len(packed) == MAX_ENVELOPE_BYTES
+    assert unpack_envelope(packed, "event") == largest
+    with pytest.raises(TooLarge):
+        pack_envelope(replace(EVENT, data={"s": largest.data["s"] + "x"}), "event")
+    with pytest.raises(TooLarge):
+        unpack_envelope(packed + b"\x00", "event")
+    with pytest.raises(TooLarge):
+        complete_envelope(packed + b"\x00", "event", now_ms=0, new_id="x")
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [("event", "event"), ("task", "task_update"), ("resource-monitor", "resource_update")],
+)
+def test_the_type_follows_the_kind_when_none_is_given(kind: str, expected: str) -> None:
+    assert default_type(kind) == expected
+
+
+def test_a_task_is_always_addressed() -> None:
+    with pytest.raises(InvalidEnvelope, match=r"^username: "):
+        pack_envelope(EVENT, "task")
+    with pytest.raises(InvalidEnvelope, match=r"^username: "):
+        complete_envelope(b"\x80", "task", now_ms=0, new_id="x")

@@ -1,0 +1,131 @@
+"""Topics and patterns: the vectors, the limits, and any input at all."""
+
+from typing import Any
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from relay.wire.errors import InvalidTopic
+from relay.wire.topics import (
+    MAX_TOPIC_BYTES,
+    Pattern,
+    Topic,
+    decode_topic,
+    parse_pattern,
+    parse_topic,
+)
+from tests.relay.wire.strategies import any_text, topics
+from tests.relay.wire.vectors import case_name, vectors
+
+VECTORS = vectors("topics")
+
+
+@pytest.mark.parametrize("case", VECTORS["topics"]["valid"], ids=lambda case: case["topic"][:40])
+def test_vector_is_a_topic_of_its_kind(case: dict[str, str]) -> None:
+    expected = Topic(case["topic"], case["kind"])
+    assert parse_topic(case["topic"]) == expected
+    assert decode_topic(case["topic"].encode()) == expected
+
+
+@pytest.mark.parametrize("text", VECTORS["topics"]["invalid"])
+def test_vector_is_not_a_topic(text: str) -> None:
+    with pytest.raises(InvalidTopic):
+        parse_topic(text)
+    with pytest.raises(InvalidTopic):
+        decode_topic(text.encode())
+
+
+@pytest.mark.parametrize("frame", VECTORS["topics"]["invalid_hex"])
+def test_vector_bytes_are_not_a_topic(frame: str) -> None:
+    with pytest.raises(InvalidTopic):
+        decode_topic(bytes.fromhex(frame))
+
+
+@pytest.mark.parametrize(
+    "case", VECTORS["patterns"]["valid"], ids=lambda case: case["pattern"][:40]
+)
+def test_vector_pattern_matches_as_it_says(case: dict[str, Any]) -> None:
+    pattern = parse_pattern(case["pattern"])
+    assert pattern.exact == case["exact"]
+    assert str(pattern) == case["pattern"]
+    assert [topic for topic in case["matches"] if not pattern.matches(topic)] == []
+    assert [topic for topic in case["does_not_match"] if pattern.matches(topic)] == []
+
+
+@pytest.mark.parametrize("text", VECTORS["patterns"]["invalid"], ids=case_name)
+def test_vector_is_not_a_pattern(text: str) -> None:
+    with pytest.raises(InvalidTopic):
+        parse_pattern(text)
+
+
+@pytest.mark.parametrize("letter", ["n", "ü", "日", "🎉"])
+def test_a_topic_has_at_most_255_bytes_not_characters(letter: str) -> None:
+    room = MAX_TOPIC_BYTES - len("event:")
+    name = letter * (room // len(letter.encode()))
+    name += "n" * (room - len(name.encode()))
+    assert decode_topic(f"event:{name}".encode()).text == f"event:{name}"
+    for parse in (parse_topic, lambda text: decode_topic(text.encode()), parse_pattern):
+        with pytest.raises(InvalidTopic):
+            parse(f"event:{name}n")
+
+
+def test_the_shortest_topic_has_3_bytes() -> None:
+    assert parse_topic("a:b").kind == "a"
+
+
+@given(any_text | topics)
+@example("event:\ud800")
+@example("\ud800:x")
+@example("\ud800*")
+@example("event:\ud800*")
+def test_any_text_is_a_topic_or_invalid(text: str) -> None:
+    try:
+        topic = parse_topic(text)
+    except InvalidTopic:
+        return
+    assert topic.text == text
+    assert text.startswith(f"{topic.kind}:")
+    assert 3 <= len(text.encode()) <= MAX_TOPIC_BYTES
+    assert "*" not in text
+
+
+@given(st.binary(max_size=400) | any_text.map(lambda text: text.encode("utf-8", "surrogatepass")))
+def test_any_frame_is_a_topic_or_invalid(frame: bytes) -> None:
+    try:
+        topic = decode_topic(frame)
+    except InvalidTopic:
+        return
+    assert topic.text.encode() == frame
+    assert parse_topic(topic.text) == topic
+
+
+@given(any_text | any_text.map(lambda text: f"{text}*") | any_text.map("event:{}*".format))
+def test_any_text_is_a_pattern_or_invalid(text: str) -> None:
+    try:
+        pattern = parse_pattern(text)
+    except InvalidTopic:
+        return
+    assert str(pattern) == text
+    assert pattern.exact == (not text.endswith("*"))
+    text.encode()
+
+
+@given(topics)
+def test_a_topic_is_a_pattern_that_matches_itself_alone(topic: str) -> None:
+    pattern = parse_pattern(topic)
+    assert pattern == Pattern(topic, exact=True)
+    assert pattern.matches(topic)
+    assert not pattern.matches(f"{topic}x")
+    assert not pattern.matches(topic[:-1])
+
+
+@given(topics, st.data())
+def test_every_beginning_of_a_topic_with_a_star_matches_it(topic: str, data: st.DataObject) -> None:
+    prefix = topic[: data.draw(st.integers(0, len(topic)))]
+    assert parse_pattern(f"{prefix}*").matches(topic)
+
+
+@given(topics, topics)
+def test_a_prefix_pattern_matches_exactly_what_starts_with_it(topic: str, other: str) -> None:
+    assert parse_pattern(f"{other}*").matches(topic) == topic.startswith(other)
