@@ -14,7 +14,7 @@ from uvicorn.supervisors import Multiprocess
 
 from edge.config import EdgeSettings
 from edge.core.access import DEFAULT_ROLE, ROLES
-from edge.core.tokens import Tokens
+from edge.core.tokens import Tokens, is_encodable
 from edge.users import UsersError, UsersFile
 from edge.websocket import DirectWebSocketProtocol
 from relay.logs import configure
@@ -109,6 +109,8 @@ def _listen(settings: EdgeSettings) -> socket.socket:
 )
 def token(username: str, role: str, ttl: int) -> None:
     """Print a token for scripts, signed with EDGE_JWT_SECRET or the secret in EDGE_DATA_DIR."""
+    if not username or not is_encodable(username):
+        raise click.BadParameter("must be text in UTF-8", param_hint="USERNAME")
     try:
         tokens = Tokens(_settings().secret())
     except SettingsError as error:

@@ -38,7 +38,7 @@ class Client(Protocol):
         """See `Connection`."""
 
     def close(self, close: Close) -> None:
-        """Send what waits if possible, then the close frame."""
+        """Send the close frame behind what was sent already, and nothing more."""
 
 
 class Turn:
@@ -105,7 +105,7 @@ class DirectClient:
         self._check_limit(self._queue)
 
     def close(self, close: Close) -> None:
-        """Close behind what was sent before."""
+        """Close behind what was written before; what waits for a full transport is given up."""
         if self.closed:
             return
         self._write()

@@ -18,6 +18,8 @@ _ORIGIN = re.compile(r"https?://[^/\s]+\Z")
 
 
 def _check_prefixes(prefixes: tuple[str, ...]) -> tuple[str, ...]:
+    if not prefixes:
+        raise ValueError("must name at least one topic prefix, such as event:")
     for prefix in prefixes:
         try:
             parse_pattern(f"{prefix}*")

@@ -72,7 +72,6 @@ class Fanout:
             reason = error.reason if isinstance(error, WireError) else "invalid_frame"
             self.stats.malformed[reason] += 1
             self._log.warning(reason, "dropped a malformed event from the relay: %s", error)
-            return
 
     def take_retained(self, items: Iterable[tuple[bytes, bytes, bytes]]) -> None:
         """Take what the relay remembered, where nothing newer has arrived meanwhile."""

@@ -80,7 +80,7 @@ class RelayLink:
         self._epoch = 0
         self._sync_due_at = 0.0
         self._heard_at = 0.0
-        self._pending: dict[int, type[Request]] = {}
+        self._pending: dict[int, Request] = {}
         self._unsent: list[Request] = []
         self._next_request_id = 1
         self._log = LimitedLog(logger)
@@ -223,7 +223,7 @@ class RelayLink:
                 send(self._control, pack_message(request))
             except zmq.Again:
                 return
-            self._pending[request.id] = type(request)
+            self._pending[request.id] = request
             del self._unsent[0]
         if self._loop is not None:
             self._loop.call_soon(self._read_replies)
@@ -245,9 +245,12 @@ class RelayLink:
         request = self._pending.pop(reply_id(frame), None)
         if request is None:
             return
-        match unpack_reply(frame, request):
-            case RetainedReply(items=items):
+        match unpack_reply(frame, type(request)):
+            case RetainedReply(items=items, next=after):
                 self._listener.take_retained(items)
+                if after is not None and isinstance(request, Retained):
+                    identifier = self._new_request_id()
+                    self._request(Retained(id=identifier, prefix=request.prefix, after=after))
             case ErrorReply(message=message):
                 logger.error("the relay refused this edge: %s", message)
             case _:

@@ -97,24 +97,33 @@ class RelayLink(threading.Thread):
 
     def retained(self, prefix: str, timeout: float) -> list[tuple[str, Envelope]]:
         """Ask the relay; see `Emitter.retained`."""
+        deadline = time.monotonic() + timeout
+        items: list[tuple[str, Envelope]] = []
+        after: bytes | None = None
+        while True:
+            reply = self._ask_retained(prefix, after, deadline - time.monotonic())
+            for topic_frame, _stamp, payload in reply.items:
+                topic = decode_topic(topic_frame)
+                items.append((topic.text, unpack_envelope(payload, topic.kind)))
+            if reply.next is None:
+                return items
+            after = reply.next
+
+    def _ask_retained(self, prefix: str, after: bytes | None, timeout: float) -> RetainedReply:
+        """Have the thread ask for one page."""
         future: Future[RetainedReply] = Future()
         with self._changed:
             if self._close_at is not None:
                 raise EmitterClosed("this emitter was closed")
-            request = Retained(id=self._new_request_id(), prefix=prefix)
+            request = Retained(id=self._new_request_id(), prefix=prefix, after=after)
             self._requests.append((request, future))
         self.wake()
         try:
-            reply = future.result(timeout)
+            return future.result(max(0.0, timeout))
         except FutureTimeoutError:
             raise RelayUnavailable(
-                f"no answer from the relay at {self._settings.relay_control} within {timeout} s"
+                f"no answer from the relay at {self._settings.relay_control} in time"
             ) from None
-        items = []
-        for topic_frame, _stamp, payload in reply.items:
-            topic = decode_topic(topic_frame)
-            items.append((topic.text, unpack_envelope(payload, topic.kind)))
-        return items
 
     def close(self, timeout: float) -> int:
         """Send what waits for at most `timeout` seconds, end the thread, return what is left."""

@@ -35,6 +35,6 @@ class RelaySettings(Settings):
     data_dir: Path = Field(default_factory=lambda: Path.home() / ".event-relay")
     journaled_kinds: Annotated[CommaSeparated, AfterValidator(_check_kinds)] = (EVENT, TASK)
     heartbeat_s: float = Field(default=1.0, ge=0.05, le=60)
-    egress_hwm: int = Field(default=100_000, ge=1)
+    egress_hwm: int = Field(default=100_000, ge=1, le=2**31 - 1)
     """Messages queued for one edge before its newest are dropped, which that edge notices."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"

@@ -9,6 +9,7 @@ from relay.core.sequencer import Sequencer
 from relay.core.stats import Stats as Counters
 from relay.logs import LimitedLog
 from relay.wire.control import (
+    MAX_PAGE_BYTES,
     PROTOCOL_VERSION,
     ErrorReply,
     Hello,
@@ -60,8 +61,12 @@ class ControlDesk:
             case Hello():
                 return self._hello(request)
             case Retained():
-                items = tuple(self._retained.items(request.prefix))
-                return RetainedReply(id=request.id, items=items)
+                items, more = self._retained.page(
+                    request.prefix, request.after or b"", MAX_PAGE_BYTES
+                )
+                return RetainedReply(
+                    id=request.id, items=items, next=items[-1].topic if more else None
+                )
             case Stats():
                 return StatsReply(id=request.id, stats=self._stats())
             case _:

@@ -192,6 +192,10 @@ class Relay:
                 self._relay(frames, now_ms)
             except WireError as error:
                 self._refuse(error)
+            except Exception:
+                # A fault of ours; one message must not end the relay for everybody.
+                self._stats.malformed["internal_error"] += 1
+                logger.exception("a message could not be relayed")
 
     def _relay(self, frames: list[bytes], now_ms: int) -> None:
         topic = decode_topic(frames[0])

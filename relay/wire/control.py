@@ -16,7 +16,10 @@ from relay.wire.header import EMITTER_ID_BYTES
 PROTOCOL_VERSION = 1
 
 MAX_CONTROL_BYTES = 1024 * 1024
-"""For requests. Replies may be larger."""
+"""For requests."""
+
+MAX_PAGE_BYTES = 1024 * 1024
+"""For the items of a reply, unless a single one is larger."""
 
 HEARTBEAT_TOPIC = b"!heartbeat"
 SYNC_PREFIX = b"!sync:"
@@ -51,12 +54,13 @@ class Hello(_Message):
 class Retained(_Message):
     """Ask for what the relay remembers: live topics' last values, or tasks' latest states.
 
-    `prefix` limits the answer to topics that start with it.
+    `prefix` limits the answer to topics that start with it, `after` to topics that sort after it.
     """
 
     op: Literal["retained"] = "retained"
     id: Unsigned
     prefix: Annotated[str, Field(max_length=255)]
+    after: Annotated[bytes | None, Field(max_length=255)] = None
 
 
 class Stats(_Message):
@@ -84,11 +88,15 @@ class HelloReply(_Message):
 
 
 class RetainedReply(_Message):
-    """Each item is `(topic, stamp, envelope)`, the frames as they went out."""
+    """Each item is `(topic, stamp, envelope)`, the frames as they went out.
+
+    When there is more, `next` is the `after` of the request that gets it.
+    """
 
     id: Unsigned
     status: Literal["success"] = "success"
     items: tuple[tuple[bytes, bytes, bytes], ...]
+    next: bytes | None = None
 
 
 class StatsReply(_Message):

@@ -6,7 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.core.retained import MAX_FINISHED_TASKS, MAX_LIVE_TOPICS, MAX_TASKS, Item, Retained
+from relay.core.retained import (
+    MAX_FINISHED_TASKS,
+    MAX_GROUP_BYTES,
+    MAX_LIVE_TOPICS,
+    MAX_TASKS,
+    Item,
+    Retained,
+)
 from relay.wire.envelope import Envelope
 from relay.wire.topics import parse_topic
 
@@ -116,3 +123,34 @@ def test_every_topic_is_remembered_once_with_its_last_event(
     }
     items = retained.items("")
     assert sorted(items) == sorted(last.values())
+
+
+def test_pages_bring_everything_once_in_the_order_of_topics() -> None:
+    retained = Retained()
+    for n in range(25):
+        keep(retained, f"live:{n:02}", "x" * 100)
+    pages = []
+    after, more = b"", True
+    while more:
+        items, more = retained.page("live:", after, max_bytes=400)
+        after = items[-1].topic
+        pages.append([item.topic.decode() for item in items])
+    assert [topic for page in pages for topic in page] == [f"live:{n:02}" for n in range(25)]
+    assert all(len(page) == 3 for page in pages[:-1])
+
+
+def test_an_item_above_the_page_size_is_a_page_of_its_own() -> None:
+    retained = Retained()
+    for topic in ("live:a", "live:b"):
+        keep(retained, topic, "x" * 100)
+    items, more = retained.page("", b"", max_bytes=1)
+    assert ([item.topic for item in items], more) == ([b"live:a"], True)
+
+
+def test_what_is_remembered_is_bounded_in_bytes() -> None:
+    retained = Retained()
+    size = MAX_GROUP_BYTES // 4
+    for n in range(5):
+        keep(retained, f"live:{n}", "x" * size)
+    kept = topics_of(retained)
+    assert kept == ["live:2", "live:3", "live:4"]
