@@ -67,7 +67,7 @@ class EdgeSettings(Settings):
     max_connections: int = Field(default=20_000, ge=1)
     max_connections_per_user: int = Field(default=1_000, ge=1)
     max_subscriptions: int = Field(default=1_000, ge=1)
-    max_queued_bytes: int = Field(default=1024 * 1024, ge=1024)
+    max_queued_bytes: int = Field(default=4 * 1024 * 1024, ge=1024)
     """What may wait for one slow client."""
     messages_per_s: float = Field(default=100.0, gt=0)
     message_burst: int = Field(default=2_000, ge=1)
