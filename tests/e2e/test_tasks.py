@@ -109,16 +109,16 @@ def test_the_task_list_is_the_callers_own(cluster: Cluster, edge: Edge) -> None:
 
 def test_an_edge_learns_of_more_than_fits_one_reply(cluster: Cluster) -> None:
     """Together these states are above what ZeroMQ carries in one message of ours."""
-    patience = {"EDGE_MAX_QUEUED_BYTES": str(64 * 1024 * 1024)}
+    limit = str(64 * 1024 * 1024)
     cluster.start_relay()
-    edge = cluster.start_edge(**patience)
+    edge = cluster.start_edge(EDGE_MAX_QUEUED_BYTES=limit)
     watcher = cluster.connect(edge, "alice")
     emitter = cluster.emitter()
     text = "x" * 900_000
     for number in range(20):
         emitter.emit(f"task:{number}", task_data("alice", message=text), username="alice")
     watcher.receive_on("task:19")
-    late = cluster.connect(cluster.start_edge(**patience), "alice")
+    late = cluster.connect(cluster.start_edge(EDGE_MAX_QUEUED_BYTES=limit), "alice")
     late.receive_until(lambda _: len(task_topics(late)) == 20, "all of the tasks")
     assert set(task_topics(late)) == {f"task:{number}" for number in range(20)}
     assert len(emitter.retained("task:")) == 20
