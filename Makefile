@@ -6,7 +6,7 @@ BIN := .venv/bin
 VENDOR := edge/static/vendor
 CHARTS := $(VENDOR)/uPlot.esm.js
 
-.PHONY: run test check format bench screenshot dist lock clean
+.PHONY: run test check format bench screenshot docs dist lock clean
 
 run: .venv/.installed $(CHARTS)
 	@mkdir -p .run
@@ -33,6 +33,9 @@ bench: .venv/.installed $(CHARTS)
 
 screenshot: .venv/.installed $(CHARTS)
 	$(BIN)/python -m tests.screenshot docs/dashboard.png
+
+docs: .venv/.installed
+	$(BIN)/python -m tests.event_docs docs/events.md
 
 dist: .venv/.installed $(CHARTS)
 	$(BIN)/hatchling build

@@ -14,6 +14,7 @@ from edge.stats import EdgeStats
 from emitters.config import EmitterSettings
 from relay.config import RelaySettings
 from relay.settings import Settings
+from tests import event_docs
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 README = DOCS.parent / "README.md"
@@ -69,3 +70,7 @@ def operations() -> str:
 
 def protocol() -> str:
     return (DOCS / "protocol.md").read_text()
+
+
+def test_the_events_page_is_the_catalogue() -> None:
+    assert (DOCS / "events.md").read_text() == event_docs.render(), "run `make docs`"
