@@ -4,6 +4,7 @@ It owns the outbox and its lock. The thread in `emitters.link` owns the sockets.
 """
 
 import atexit
+import os
 import secrets
 import threading
 import time
@@ -53,6 +54,7 @@ class Emitter:
         self._changed = threading.Condition()
         """Guards the outbox; notified when it has more room."""
         self._closed = False
+        self._pid = os.getpid()
         self._link = RelayLink(settings, self._outbox, self._changed)
         self._link.start()
         atexit.register(self.close)
@@ -71,7 +73,7 @@ class Emitter:
         With `username` only that user's connections get it; topics of kind `task` need it.
 
         Raises `InvalidTopic`, `InvalidEnvelope` (whose `field` says where), `OutboxFull` or
-        `EmitterClosed`; then nothing was taken.
+        `EmitterClosed`, also in a forked child process; then nothing was taken.
         """
         parsed = parse_topic(topic)
         event_id = secrets.token_hex(12)
@@ -116,7 +118,7 @@ class Emitter:
         Returns how many journaled events are still unsent. A second call does nothing.
         """
         with self._changed:
-            if self._closed:
+            if self._closed or os.getpid() != self._pid:
                 return 0
             self._closed = True
             self._changed.notify_all()
@@ -142,4 +144,6 @@ class Emitter:
                 )
             if self._closed:
                 raise EmitterClosed("this emitter was closed")
+            if os.getpid() != self._pid:
+                raise EmitterClosed("a forked process needs an emitter of its own")
             self._outbox.add(event)
