@@ -88,11 +88,17 @@ class Worker:
                 return
 
 
+def configure_logging(settings: EdgeSettings) -> None:
+    """Log to standard error; uvicorn only its warnings, for its handshake lines show tokens."""
+    configure("event-edge", settings.log_level)
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+
+
 def create_app(settings: EdgeSettings | None = None) -> ASGIApp:
     """Return the application. Without `settings`, as in a worker process, from the environment."""
     if settings is None:
         settings = load(EdgeSettings)
-        configure("event-edge", settings.log_level)
+        configure_logging(settings)
     worker = Worker(settings)
 
     @contextlib.asynccontextmanager

@@ -12,12 +12,12 @@ import click
 import uvicorn
 from uvicorn.supervisors import Multiprocess
 
+from edge.app import configure_logging
 from edge.config import EdgeSettings
 from edge.core.access import DEFAULT_ROLE, ROLES
 from edge.core.tokens import Tokens, is_encodable
 from edge.users import UsersError, UsersFile
 from edge.websocket import DirectWebSocketProtocol
-from relay.logs import configure
 from relay.settings import SettingsError, load, refuse
 
 PROGRAM = "event-edge"
@@ -42,9 +42,7 @@ def main(context: click.Context) -> None:
 def run() -> None:
     """Run the edge until SIGTERM or SIGINT."""
     settings = _settings()
-    configure(PROGRAM, settings.log_level)
-    # uvicorn's own lines repeat ours, and its handshake lines would show tokens.
-    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    configure_logging(settings)
     try:
         settings.secret()
     except SettingsError as error:
@@ -88,6 +86,8 @@ def _listen(settings: EdgeSettings) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((settings.host, settings.port))
+    except socket.gaierror as error:
+        refuse(PROGRAM, f"EDGE_HOST: {settings.host!r} is not an address here: {error.strerror}")
     except OSError as error:
         refuse(
             PROGRAM,

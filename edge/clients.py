@@ -6,6 +6,7 @@ the connection is closed with 4008.
 """
 
 import asyncio
+import logging
 from collections.abc import Callable
 from typing import Protocol
 
@@ -20,6 +21,9 @@ from edge.websocket import DirectWebSocketProtocol
 
 REFILL_BYTES = 64 * 1024
 """How much is handed to a transport at a time once it has room again."""
+
+
+logger = logging.getLogger(__name__)
 
 
 class Client(Protocol):
@@ -57,7 +61,11 @@ class Turn:
     def _end(self) -> None:
         writers, self._writers = self._writers, []
         for write in writers:
-            write()
+            try:
+                write()
+            except Exception:
+                # A fault with one connection must not keep the others from being written to.
+                logger.exception("frames could not be written")
 
 
 class DirectClient:
@@ -162,12 +170,16 @@ class AsgiClient:
 
     def send(self, frame: bytes) -> None:
         """See `Connection`."""
+        if self.closed:
+            return
         self._queue.add(frame)
         self._check_limit()
         self._changed.set()
 
     def send_live(self, topic: str, frame: bytes) -> None:
         """See `Connection`."""
+        if self.closed:
+            return
         if self._queue.add_live(topic, frame):
             self._stats.conflated += 1
         self._check_limit()

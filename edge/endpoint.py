@@ -31,14 +31,16 @@ class ClientEndpoint:
         self._sessions: dict[Client, Session] = {}
         self._turn: Turn | None = None
         self._relay_is_alive = False
-        self._position_due_at: float | None = None
+        self._position_due_at = 0.0
+        """By the monotonic clock."""
 
     def __len__(self) -> int:
         return len(self._sessions)
 
     def relay_found(self) -> None:
-        """Events arrive: clients are welcome."""
+        """Events arrive: clients are welcome, and those that stayed are told where streams are."""
         self._relay_is_alive = True
+        self._tell_positions()
 
     def relay_lost(self) -> None:
         """Send everybody away: a connection without events would look alive."""
@@ -54,14 +56,9 @@ class ClientEndpoint:
         for client, session in tuple(self._sessions.items()):
             if session.is_expired(now):
                 client.close(CloseCode.TOKEN_EXPIRED.close())
-        if self._position_due_at is None:
-            self._position_due_at = now + self._settings.position_interval_s
-        elif now >= self._position_due_at:
-            self._position_due_at = now + self._settings.position_interval_s
-            positions = self._fanout.positions
-            frame = messages.position(positions.epoch, positions.offsets)
-            for connection in self._fanout.manager:
-                connection.send(frame)
+        if time.monotonic() >= self._position_due_at:
+            self._tell_positions()
+        self._fanout.housekeep()
 
     async def serve(self, websocket: WebSocket) -> None:
         """Talk to one client until one side closes."""
@@ -103,6 +100,13 @@ class ClientEndpoint:
             finally:
                 self._sessions.pop(client, None)
                 self._fanout.manager.disconnect(client)
+
+    def _tell_positions(self) -> None:
+        self._position_due_at = time.monotonic() + self._settings.position_interval_s
+        positions = self._fanout.positions
+        frame = messages.position(positions.epoch, positions.offsets)
+        for connection in self._fanout.manager:
+            connection.send(frame)
 
     def _refusal(self) -> Close | None:
         if not self._relay_is_alive:

@@ -33,8 +33,8 @@ class Upstream(Protocol):
     def unwant(self, selector: Pattern) -> None:
         """Undo `want`."""
 
-    def request_retained(self, prefix: str) -> None:
-        """Have `Fanout.take_retained` called with what the relay remembers under `prefix`."""
+    def request_retained(self, selector: Pattern) -> None:
+        """Have `Fanout.take_retained` called with what the relay remembers of `selector`."""
 
 
 class Fanout:
@@ -46,6 +46,7 @@ class Fanout:
         self.positions = StreamPositions()
         self.tasks = TaskBoard()
         self._live = LiveValues()
+        self._has_stale_values = False
         self._upstream: Upstream | None = None
         self._log = LimitedLog(logger)
 
@@ -58,8 +59,9 @@ class Fanout:
     def synchronize(self, epoch: int, tips: dict[str, int]) -> None:
         """The streams are at `tips`; whatever follows will arrive."""
         self.positions.synchronize(epoch, tips)
+        self.tasks.begin_epoch(epoch)
         if self._upstream is not None:
-            self._upstream.request_retained(f"{TASK}:")
+            self._upstream.request_retained(Pattern(f"{TASK}:", exact=False))
 
     def take_event(self, frames: list[bytes]) -> None:
         """Forward an event that the relay sent: topic, stamp, envelope."""
@@ -86,14 +88,22 @@ class Fanout:
                 continue
             if topic.kind == TASK:
                 self._forward_task(topic, stamp, envelope)
-            elif not self.positions.is_stream(topic.kind) and not self._live.has(topic.text):
-                self._forward_live(topic, stamp, envelope)
+            elif not self.positions.is_stream(topic.kind) and self.manager.receivers(topic.text):
+                value = _live_value(topic, stamp, envelope)
+                if self._live.keep_retained(topic.text, value):
+                    self._send_live(topic, value)
+
+    def housekeep(self) -> None:
+        """Forget live values that nobody wants any more. Called about once a second."""
+        if self._has_stale_values:
+            self._has_stale_values = False
+            self._live.keep_only(lambda topic: bool(self.manager.receivers(topic)))
 
     # Asked by sessions.
 
     def unfinished_tasks(self, username: str) -> Iterable[bytes]:
         """See `Snapshots`."""
-        return [messages.frame(fields) for fields in self.tasks.unfinished_of(username)]
+        return self.tasks.unfinished_of(username)
 
     def last_values(
         self, identity: Identity, patterns: tuple[Pattern, ...]
@@ -101,9 +111,7 @@ class Fanout:
         """See `Snapshots`."""
         return [
             (topic, value.frame)
-            for topic, value in self._live.matching(
-                lambda topic: any(pattern.matches(topic) for pattern in patterns)
-            )
+            for topic, value in self._live.matching(patterns)
             if may_receive(identity, value.addressed_to)
         ]
 
@@ -116,13 +124,13 @@ class Fanout:
         self._upstream.want(selector)
         kind, colon, _ = selector.prefix.partition(":")
         if not (colon and self.positions.is_stream(kind)):
-            self._upstream.request_retained(selector.prefix)
+            self._upstream.request_retained(selector)
 
     def unwanted(self, selector: Pattern) -> None:
         """See `Interest`."""
         if self._upstream is not None:
             self._upstream.unwant(selector)
-        self._live.keep_only(lambda topic: bool(self.manager.receivers(topic)))
+        self._has_stale_values = True
 
     def _forward(self, topic: Topic, stamp: Stamp, payload: bytes) -> None:
         is_stream = self.positions.is_stream(topic.kind)
@@ -144,8 +152,7 @@ class Fanout:
         if state is None or envelope.username is None:
             return
         if self.manager.connections_of(envelope.username):
-            frame = messages.frame(state.fields)
-            self.stats.deliveries += self.manager.send_to_user(envelope.username, frame)
+            self.stats.deliveries += self.manager.send_to_user(envelope.username, state.frame)
 
     def _forward_journaled(self, topic: Topic, stamp: Stamp, envelope: Envelope) -> None:
         frame = messages.frame(messages.event_fields(topic.text, stamp, envelope))
@@ -154,8 +161,16 @@ class Fanout:
         )
 
     def _forward_live(self, topic: Topic, stamp: Stamp, envelope: Envelope) -> None:
-        frame = messages.frame(messages.event_fields(topic.text, stamp, envelope))
-        if self._live.offer(topic.text, LiveValue(stamp.relayed_at, envelope.username, frame)):
-            self.stats.deliveries += self.manager.broadcast_to_topic(
-                topic.text, frame, addressed_to=envelope.username, live=True
-            )
+        value = _live_value(topic, stamp, envelope)
+        self._live.keep(topic.text, value)
+        self._send_live(topic, value)
+
+    def _send_live(self, topic: Topic, value: LiveValue) -> None:
+        self.stats.deliveries += self.manager.broadcast_to_topic(
+            topic.text, value.frame, addressed_to=value.addressed_to, live=True
+        )
+
+
+def _live_value(topic: Topic, stamp: Stamp, envelope: Envelope) -> LiveValue:
+    frame = messages.frame(messages.event_fields(topic.text, stamp, envelope))
+    return LiveValue(stamp.relayed_at, envelope.username, frame)

@@ -36,8 +36,10 @@ from relay.wire.topics import EVENT, TASK, Pattern
 BATCH = 512
 """Messages read before the event loop goes on with other work."""
 TICK_S = 0.25
+LATE_TICK_S = 1.0
+"""A tick as late as that means that this process stood still."""
 SYNC_RETRY_S = 1.0
-MAX_PENDING_REQUESTS = 10_000
+MAX_UNSENT_REQUESTS = 10_000
 
 logger = logging.getLogger(__name__)
 
@@ -77,7 +79,10 @@ class RelayLink:
         self._streams: frozenset[bytes] = frozenset()
         self._nonce = b""
         self._synchronized = False
+        self._is_followed = False
+        """Whether the listener was told that events arrive, and not yet that they ceased to."""
         self._epoch = 0
+        self._ticked_at = 0.0
         self._sync_due_at = 0.0
         self._heard_at = 0.0
         self._pending: dict[int, Request] = {}
@@ -124,9 +129,11 @@ class RelayLink:
             self._sub.unsubscribe(prefix)
         self._drain_soon()
 
-    def request_retained(self, prefix: str) -> None:
+    def request_retained(self, selector: Pattern) -> None:
         """See `Upstream`."""
-        self._request(Retained(id=self._new_request_id(), prefix=prefix))
+        exact = True if selector.exact else None
+        request = Retained(id=self._new_request_id(), prefix=selector.prefix, exact=exact)
+        self._request(request)
 
     def _drain_soon(self) -> None:
         if self._loop is not None:
@@ -136,15 +143,22 @@ class RelayLink:
         assert self._loop is not None
         now = self._loop.time()
         self._tick = self._loop.call_later(TICK_S, self._on_tick)
-        if self._synchronized and now - self._heard_at > self._settings.relay_timeout_s:
-            self._synchronized = False
-            logger.warning("lost the relay at %s", self._settings.relay_egress)
-            self._listener.relay_lost()
+        self._read_events()
+        self._notice_silence(now)
         if not self._synchronized and now >= self._sync_due_at:
             self._begin_sync(now)
         self._send_unsent()
-        self._read_events()
         self._read_replies()
+
+    def _notice_silence(self, now: float) -> None:
+        """Count the relay as lost when it was silent while we listened."""
+        if now - self._ticked_at > LATE_TICK_S:
+            self._heard_at = max(self._heard_at, now)  # It was us who were not there.
+        self._ticked_at = now
+        if self._is_followed and now - self._heard_at > self._settings.relay_timeout_s:
+            self._is_followed = self._synchronized = False
+            logger.warning("lost the relay at %s", self._settings.relay_egress)
+            self._listener.relay_lost()
 
     def _begin_sync(self, now: float) -> None:
         """Subscribe to a fresh nonce; when it comes back, all before it is in place."""
@@ -162,7 +176,7 @@ class RelayLink:
             # The relay journals other kinds than we thought: once more, with those in place.
             self._sync_due_at = 0.0
             return
-        self._synchronized = True
+        self._synchronized = self._is_followed = True
         self._sub.unsubscribe(self._nonce)
         self._nonce = b""
         logger.info("following the relay at %s, epoch %d", self._settings.relay_egress, epoch)
@@ -181,13 +195,14 @@ class RelayLink:
         return unchanged
 
     def _read_events(self) -> None:
-        if self._sub.closed:
+        if self._sub.closed or self._loop is None:
             return
         for _ in range(BATCH):
             try:
                 frames = receive(self._sub)
             except zmq.Again:
                 return
+            self._heard_at = self._loop.time()
             if frames[0][:1] == b"!":
                 self._on_relay_word(frames)
             else:
@@ -203,7 +218,6 @@ class RelayLink:
         except WireError as error:
             self._log.warning("heartbeat", "the relay's heartbeat is not understood: %s", error)
             return
-        self._heard_at = self._loop.time()
         if topic == self._nonce:
             self._finish_sync(epoch, tips)
         elif self._synchronized and epoch != self._epoch:
@@ -212,8 +226,10 @@ class RelayLink:
             self._begin_sync(self._loop.time())
 
     def _request(self, request: Request) -> None:
-        if len(self._unsent) < MAX_PENDING_REQUESTS:
+        if len(self._unsent) < MAX_UNSENT_REQUESTS:
             self._unsent.append(request)
+        else:
+            self._log.warning("request", "the relay's control socket does not take requests")
         self._send_unsent()
 
     def _send_unsent(self) -> None:

@@ -20,6 +20,16 @@ class PublishByDefault(click.Group):
             args = ["publish", *args]
         return super().parse_args(ctx, args)
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args[0] not in self.commands:
+            names = ", ".join(self.commands)
+            raise click.UsageError(
+                f"{args[0]!r} is neither a topic, which is kind:name, nor a command ({names})", ctx
+            )
+        return super().resolve_command(ctx, args)
+
     def format_usage(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         for number, line in enumerate(_USAGE):
             formatter.write_usage(ctx.command_path, line, "Usage: " if number == 0 else "       ")

@@ -4,6 +4,7 @@ It owns the outbox and its lock. The thread in `emitters.link` owns the sockets.
 """
 
 import atexit
+import logging
 import os
 import secrets
 import threading
@@ -23,6 +24,8 @@ from relay.wire.topics import parse_topic
 DEFAULT_MAX_EVENTS = 100_000
 DEFAULT_MAX_BYTES = 64 * 1024 * 1024
 CLOSE_TIMEOUT_S = 5.0
+
+logger = logging.getLogger(__name__)
 
 
 class Emitter:
@@ -54,10 +57,11 @@ class Emitter:
         self._changed = threading.Condition()
         """Guards the outbox; notified when it has more room."""
         self._closed = False
+        self._left = 0
         self._pid = os.getpid()
         self._link = RelayLink(settings, self._outbox, self._changed)
         self._link.start()
-        atexit.register(self.close)
+        atexit.register(self._close_at_exit)
 
     def emit(
         self,
@@ -115,15 +119,17 @@ class Emitter:
     def close(self, timeout: float = CLOSE_TIMEOUT_S) -> int:
         """Hand over what waits, for at most `timeout` seconds, and end.
 
-        Returns how many journaled events are still unsent. A second call does nothing.
+        Returns how many journaled events are unsent, or sent and not confirmed by the relay. A
+        second call does nothing and returns the same.
         """
         with self._changed:
             if self._closed or os.getpid() != self._pid:
-                return 0
+                return self._left
             self._closed = True
             self._changed.notify_all()
-        atexit.unregister(self.close)
-        return self._link.close(timeout)
+        atexit.unregister(self._close_at_exit)
+        self._left = self._link.close(timeout)
+        return self._left
 
     def __enter__(self) -> Self:
         return self
@@ -146,4 +152,10 @@ class Emitter:
                 raise EmitterClosed("this emitter was closed")
             if os.getpid() != self._pid:
                 raise EmitterClosed("a forked process needs an emitter of its own")
+            if not self._link.is_alive():
+                raise EmitterClosed("this emitter has failed; the log says why")
             self._outbox.add(event)
+
+    def _close_at_exit(self) -> None:
+        if left := self.close():
+            logger.error("%s ends with %d events that the relay may not have", self.name, left)

@@ -19,30 +19,29 @@ from concurrent.futures import TimeoutError as FutureTimeoutError
 import zmq
 
 from emitters.config import EmitterSettings
+from emitters.control_line import ControlLine
 from emitters.core.outbox import Outbox, Outgoing
 from emitters.core.watching import is_watched
-from emitters.errors import EmitterClosed, RelayUnavailable
-from relay.transport import open_socket, receive, send
+from emitters.errors import RelayUnavailable
+from relay.transport import Socket, open_socket, send
 from relay.wire.control import (
-    ErrorReply,
     Hello,
     HelloReply,
-    Request,
+    Received,
+    ReceivedReply,
+    Reply,
     Retained,
     RetainedReply,
-    pack_message,
-    reply_id,
-    unpack_reply,
 )
 from relay.wire.envelope import Envelope, unpack_envelope
-from relay.wire.errors import WireError
 from relay.wire.header import EMITTER_ID_BYTES, Header, pack_header
 from relay.wire.prefixes import PrefixSet
 from relay.wire.topics import decode_topic
 
 HELLO_RETRY_S = 1.0
 NOT_CONNECTED_RETRY_S = 0.05
-FULL_SOCKET_RETRY_MS = 5
+CONFIRM_INTERVAL_S = 0.02
+FULL_SOCKET_RETRY_S = 0.005
 SEND_BATCH = 256
 """Events sent before the thread looks at its other sockets again."""
 
@@ -65,16 +64,23 @@ class RelayLink(threading.Thread):
         self.connected = threading.Event()
         self._emitter_id = secrets.token_bytes(EMITTER_ID_BYTES)
         self._epoch = time.time_ns()
-        self._sequence = 0
-        self._journaled_kinds: frozenset[str] | None = None
-        """What the relay we are connected to journals; None until it has said so."""
         self._subscriptions = PrefixSet()
         self._watch_callbacks: list[Callable[[], None]] = []
-        self._requests: list[tuple[Retained, Future[RetainedReply]]] = []
-        self._pending: dict[int, tuple[Retained, Future[RetainedReply]]] = {}
-        self._next_request_id = 1
-        self._hello_id = 0
+        self._line = ControlLine()
+        self._hello: Future[Reply] | None = None
         self._hello_due_at = 0.0
+        self._relay_epoch = 0
+        self._journaled_kinds: frozenset[str] | None = None
+        """What the relay we are connected to journals; None until it has said so."""
+        self._has_sent = False
+        self._sequence = 0
+        """Of the last journaled event that was handed to libzmq."""
+        self._confirmed = 0
+        """Up to there the relay has said that it has them, or an earlier relay had its chance."""
+        self._confirmation: Future[Reply] | None = None
+        self._confirmed_at = 0.0
+        self._send_due_at: float | None = None
+        """When sending goes on by itself; None if there is nothing to send."""
         self._close_at: float | None = None
         self._wake_reader, self._wake_writer = socket.socketpair()
         self._wake_reader.setblocking(False)
@@ -109,31 +115,29 @@ class RelayLink(threading.Thread):
                 return items
             after = reply.next
 
-    def _ask_retained(self, prefix: str, after: bytes | None, timeout: float) -> RetainedReply:
-        """Have the thread ask for one page."""
-        future: Future[RetainedReply] = Future()
-        with self._changed:
-            if self._close_at is not None:
-                raise EmitterClosed("this emitter was closed")
-            request = Retained(id=self._new_request_id(), prefix=prefix, after=after)
-            self._requests.append((request, future))
-        self.wake()
-        try:
-            return future.result(max(0.0, timeout))
-        except FutureTimeoutError:
-            raise RelayUnavailable(
-                f"no answer from the relay at {self._settings.relay_control} in time"
-            ) from None
-
     def close(self, timeout: float) -> int:
-        """Send what waits for at most `timeout` seconds, end the thread, return what is left."""
-        deadline = time.monotonic() + timeout
-        with self._changed:
-            self._close_at = deadline
+        """Send what waits and have the relay confirm it, for at most `timeout` seconds.
+
+        Ends the thread and returns how many journaled events are unsent or unconfirmed.
+        """
+        self._close_at = time.monotonic() + timeout
         self.wake()
         self.join(timeout + 1.0)
         with self._changed:
-            return len(self._outbox)
+            return len(self._outbox) + self._sequence - self._confirmed
+
+    def _ask_retained(self, prefix: str, after: bytes | None, timeout: float) -> RetainedReply:
+        future = self._line.ask(lambda key: Retained(id=key, prefix=prefix, after=after))
+        self.wake()
+        try:
+            reply = future.result(max(0.0, timeout))
+        except FutureTimeoutError:
+            future.cancel()
+            raise RelayUnavailable(
+                f"no answer from the relay at {self._settings.relay_control} in time"
+            ) from None
+        assert isinstance(reply, RetainedReply)
+        return reply
 
     # Runs in the thread.
 
@@ -148,31 +152,38 @@ class RelayLink(threading.Thread):
         control.connect(self._settings.relay_control)
         try:
             self._serve(data, control)
+        except Exception:
+            logger.exception("the emitter %s has failed and takes no events", self._settings.name)
         finally:
-            remaining_s = max(0.0, (self._close_at or 0.0) - time.monotonic())
-            data.linger = int(remaining_s * 1000)
-            data.close()
-            control.close()
-            context.term()
-            for _, future in [*self._requests, *self._pending.values()]:
-                future.set_exception(EmitterClosed("this emitter was closed"))
+            self.connected.clear()
+            self._line.hang_up()
+            context.destroy(linger=0)
             self._wake_reader.close()
             self._wake_writer.close()
 
-    def _serve(self, data: zmq.Socket[bytes], control: zmq.Socket[bytes]) -> None:
+    def _serve(self, data: Socket, control: Socket) -> None:
         poller = zmq.Poller()
-        poller.register(control, zmq.POLLIN)
-        poller.register(self._wake_reader, zmq.POLLIN)
-        poller.register(data, zmq.POLLIN)
-        wait_ms: int | None = None
+        for source in (data, control, self._wake_reader):
+            poller.register(source, zmq.POLLIN)
         while not self._is_done():
-            poller.poll(self._until_due_ms() if wait_ms is None else wait_ms)
+            poller.poll(max(0, int(1000 * (self._due_at() - time.monotonic()))))
             with contextlib.suppress(BlockingIOError):
                 self._wake_reader.recv(4096)
             self._read_subscriptions(data)
-            self._read_replies(control)
-            self._send_requests(control)
-            wait_ms = self._send_events(data)
+            self._line.receive(control)
+            self._greet()
+            self._ask_for_confirmation()
+            self._line.send(control)
+            self._send_due_at = self._send_events(data)
+
+    def _due_at(self) -> float:
+        """When to go on even if no socket is readable and nobody wakes us."""
+        due = [self._send_due_at, self._close_at]
+        if self._journaled_kinds is None:
+            due.append(self._hello_due_at)
+        if self._close_at is not None and self._confirmation is None:
+            due.append(self._confirmed_at + CONFIRM_INTERVAL_S)
+        return min((at for at in due if at is not None), default=time.monotonic() + 60.0)
 
     def _is_done(self) -> bool:
         if self._close_at is None:
@@ -180,28 +191,20 @@ class RelayLink(threading.Thread):
         if time.monotonic() >= self._close_at:
             return True
         with self._changed:
-            return len(self._outbox) == 0 and not self._outbox.has_new_live_values
+            if len(self._outbox) or self._outbox.has_new_live_values:
+                return False
+        return not self._has_sent or (self._confirmed_at > 0 and self._confirmed == self._sequence)
 
-    def _until_due_ms(self) -> int:
-        """Until the next hello or the end of `close`; sockets and `wake` do the rest."""
-        now = time.monotonic()
-        due = [at - now for at in (self._close_at,) if at is not None]
-        if self._journaled_kinds is None:
-            due.append(self._hello_due_at - now)
-        return max(1, int(min(due, default=60.0) * 1000))
-
-    def _read_subscriptions(self, data: zmq.Socket[bytes]) -> None:
+    def _read_subscriptions(self, data: Socket) -> None:
         changed = False
-        while True:
-            try:
+        with contextlib.suppress(zmq.Again):
+            while True:
                 frame = data.recv(zmq.NOBLOCK)
-            except zmq.Again:
-                break
-            changed = True
-            if frame[:1] == b"\x01":
-                self._subscriptions.add(frame[1:])
-            elif frame[:1] == b"\x00":
-                self._subscriptions.discard(frame[1:])
+                changed = True
+                if frame[:1] == b"\x01":
+                    self._subscriptions.add(frame[1:])
+                elif frame[:1] == b"\x00":
+                    self._subscriptions.discard(frame[1:])
         if not changed:
             return
         if len(self._subscriptions) == 0:
@@ -210,107 +213,96 @@ class RelayLink(threading.Thread):
         with self._changed:
             self._outbox.interest_changed()
         for callback in self._watch_callbacks:
-            callback()
+            try:
+                callback()
+            except Exception:
+                logger.exception("a callback of on_watch_change failed")
 
     def _lost_relay(self) -> None:
         if self._journaled_kinds is not None:
             logger.warning("lost the relay at %s", self._settings.relay_ingress)
         self._journaled_kinds = None
         self._hello_due_at = 0.0
+        if self._confirmation is not None:
+            self._confirmation.cancel()
+            self._confirmation = None
 
     def _update_connected(self) -> None:
         kinds = self._journaled_kinds
-        open_now = kinds is not None and all(
-            f"{kind}:".encode() in self._subscriptions for kind in kinds
-        )
-        if open_now and not self.connected.is_set():
-            logger.debug("connected to the relay at %s", self._settings.relay_ingress)
+        if kinds is not None and all(f"{kind}:".encode() in self._subscriptions for kind in kinds):
             self.connected.set()
-        elif not open_now:
+        else:
             self.connected.clear()
 
-    def _read_replies(self, control: zmq.Socket[bytes]) -> None:
-        while True:
-            try:
-                frame = receive(control)[-1]
-            except zmq.Again:
-                return
-            try:
-                self._on_reply(frame)
-            except WireError as error:
-                logger.warning("the relay's reply is not understood: %s", error)
+    def _greet(self) -> None:
+        """Say hello until the relay has told what it journals."""
+        if self._journaled_kinds is not None:
+            return
+        if self._hello is not None and self._hello.done():
+            self._take_hello(self._hello)
+            self._hello = None
+        now = time.monotonic()
+        if self._journaled_kinds is None and now >= self._hello_due_at:
+            if self._hello is not None:
+                self._hello.cancel()
+            self._hello = self._line.ask(
+                lambda key: Hello(
+                    id=key,
+                    role="emitter",
+                    name=self._settings.name,
+                    emitter_id=self._emitter_id,
+                    emitter_epoch=self._epoch,
+                )
+            )
+            self._hello_due_at = now + HELLO_RETRY_S
 
-    def _on_reply(self, frame: bytes) -> None:
-        identifier = reply_id(frame)
-        if identifier == self._hello_id:
-            hello = unpack_reply(frame, Hello)
-            if isinstance(hello, HelloReply):
-                self._on_hello(hello)
-            elif isinstance(hello, ErrorReply):
-                logger.error("the relay refused this emitter: %s", hello.message)
-        elif identifier in self._pending:
-            _, future = self._pending.pop(identifier)
-            reply = unpack_reply(frame, Retained)
-            if isinstance(reply, RetainedReply):
-                future.set_result(reply)
-            elif isinstance(reply, ErrorReply):
-                future.set_exception(RelayUnavailable(reply.message))
-
-    def _on_hello(self, reply: HelloReply) -> None:
+    def _take_hello(self, hello: Future[Reply]) -> None:
+        try:
+            reply = hello.result()
+        except RelayUnavailable as error:
+            logger.error("%s", error)
+            return
+        assert isinstance(reply, HelloReply)
+        if reply.epoch != self._relay_epoch:
+            # What was sent to an earlier relay cannot be asked about any more.
+            self._relay_epoch = reply.epoch
+            self._confirmed = self._sequence
         self._journaled_kinds = frozenset(reply.journaled_kinds)
         with self._changed:
             self._outbox.set_journaled_kinds(self._journaled_kinds)
         self._update_connected()
 
-    def _send_requests(self, control: zmq.Socket[bytes]) -> None:
-        now = time.monotonic()
-        if self._journaled_kinds is None and now >= self._hello_due_at:
-            with self._changed:
-                self._hello_id = self._new_request_id()
-            hello = Hello(
-                id=self._hello_id,
-                role="emitter",
-                name=self._settings.name,
-                emitter_id=self._emitter_id,
-                emitter_epoch=self._epoch,
-            )
-            sent = self._try_request(control, hello)
-            self._hello_due_at = now + (HELLO_RETRY_S if sent else NOT_CONNECTED_RETRY_S)
-        if self._journaled_kinds is None:
+    def _ask_for_confirmation(self) -> None:
+        """While closing, ask the relay how far it has come: libzmq cannot tell."""
+        if self._close_at is None or not self._has_sent:
             return
-        with self._changed:
-            requests, self._requests = self._requests, []
-        for request, future in requests:
-            if self._try_request(control, request):
-                self._pending[request.id] = (request, future)
-            else:
-                with self._changed:
-                    self._requests.append((request, future))
+        if self._confirmation is not None and self._confirmation.done():
+            with contextlib.suppress(RelayUnavailable):
+                reply = self._confirmation.result()
+                assert isinstance(reply, ReceivedReply)
+                self._confirmed = max(self._confirmed, reply.sequence)
+            self._confirmation = None
+            self._confirmed_at = time.monotonic()
+        elif (
+            self._confirmation is None
+            and time.monotonic() >= self._confirmed_at + CONFIRM_INTERVAL_S
+        ):
+            self._confirmation = self._line.ask(
+                lambda key: Received(id=key, emitter_id=self._emitter_id)
+            )
 
-    def _try_request(self, control: zmq.Socket[bytes], request: Request) -> bool:
-        try:
-            send(control, pack_message(request))
-        except zmq.Again:
-            return False
-        return True
-
-    def _new_request_id(self) -> int:
-        identifier = self._next_request_id
-        self._next_request_id += 1
-        return identifier
-
-    def _send_events(self, data: zmq.Socket[bytes]) -> int | None:
-        """Send what may go now; return after how many milliseconds to go on, None if all went."""
+    def _send_events(self, data: Socket) -> float | None:
+        """Send what may go now; return when to go on, None if all went."""
         if not self.connected.is_set():
             return None
         try:
             self._send_live(data)
-            return self._send_journaled(data)
+            return time.monotonic() if self._send_journaled(data) else None
         except zmq.Again:
             # An XPUB always polls as writable, so its high-water mark can only be waited out.
-            return FULL_SOCKET_RETRY_MS
+            return time.monotonic() + FULL_SOCKET_RETRY_S
 
-    def _send_live(self, data: zmq.Socket[bytes]) -> None:
+    def _send_live(self, data: Socket) -> None:
         with self._changed:
             values = self._outbox.take_live(self.is_watched)
         for index, event in enumerate(values):
@@ -321,19 +313,21 @@ class RelayLink(threading.Thread):
                     self._outbox.put_back_live(values[index:])
                 raise
 
-    def _send_journaled(self, data: zmq.Socket[bytes]) -> int | None:
+    def _send_journaled(self, data: Socket) -> bool:
+        """Send a batch of journaled events; return whether there are more."""
         for _ in range(SEND_BATCH):
             with self._changed:
                 event = self._outbox.peek()
             if event is None:
-                return None
+                return False
             self._send_event(data, event, self._sequence + 1)
             self._sequence += 1
             with self._changed:
                 self._outbox.pop()
                 self._changed.notify_all()
-        return 0
+        return True
 
-    def _send_event(self, data: zmq.Socket[bytes], event: Outgoing, sequence: int) -> None:
+    def _send_event(self, data: Socket, event: Outgoing, sequence: int) -> None:
         header = pack_header(Header(self._emitter_id, self._epoch, sequence))
         send(data, event.topic.text.encode(), header, event.envelope)
+        self._has_sent = True

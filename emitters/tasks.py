@@ -85,7 +85,7 @@ class TaskManager:
         """Set when final updates are no longer tried again."""
 
     def run_task(
-        self, function: Callable[P, Any], username: str, *args: P.args, **kwargs: P.kwargs
+        self, function: Callable[P, Any], username: str, /, *args: P.args, **kwargs: P.kwargs
     ) -> str:
         """Run `function(*args, **kwargs)` as a task of `username` and return the task's id.
 

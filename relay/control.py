@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable
 from typing import Any, assert_never
 
+from relay.core.cursors import Cursors
 from relay.core.retained import Retained as RetainedValues
 from relay.core.sequencer import Sequencer
 from relay.core.stats import Stats as Counters
@@ -14,6 +15,8 @@ from relay.wire.control import (
     ErrorReply,
     Hello,
     HelloReply,
+    Received,
+    ReceivedReply,
     Reply,
     Request,
     Retained,
@@ -34,12 +37,14 @@ class ControlDesk:
         self,
         sequencer: Sequencer,
         retained: RetainedValues,
+        cursors: Cursors,
         counters: Counters,
         heartbeat_s: float,
         uptime_s: Callable[[], float],
     ) -> None:
         self._sequencer = sequencer
         self._retained = retained
+        self._cursors = cursors
         self._counters = counters
         self._heartbeat_s = heartbeat_s
         self._uptime_s = uptime_s
@@ -60,13 +65,11 @@ class ControlDesk:
         match request:
             case Hello():
                 return self._hello(request)
+            case Received():
+                sequence = self._cursors.sequence_of(request.emitter_id)
+                return ReceivedReply(id=request.id, sequence=sequence)
             case Retained():
-                items, more = self._retained.page(
-                    request.prefix, request.after or b"", MAX_PAGE_BYTES
-                )
-                return RetainedReply(
-                    id=request.id, items=items, next=items[-1].topic if more else None
-                )
+                return self._remembered(request)
             case Stats():
                 return StatsReply(id=request.id, stats=self._stats())
             case _:
@@ -87,6 +90,14 @@ class ControlDesk:
             tips=self._sequencer.tips,
             heartbeat_s=self._heartbeat_s,
         )
+
+    def _remembered(self, request: Retained) -> Reply:
+        if request.exact:
+            item = self._retained.item(request.prefix)
+            return RetainedReply(id=request.id, items=() if item is None else (item,))
+        after = request.after or b""
+        items, more = self._retained.page(request.prefix, after, MAX_PAGE_BYTES)
+        return RetainedReply(id=request.id, items=items, next=items[-1].topic if more else None)
 
     def _stats(self) -> dict[str, Any]:
         return {

@@ -16,6 +16,7 @@ import zmq
 
 from relay.config import RelaySettings
 from relay.control import ControlDesk
+from relay.core.cursors import Cursors
 from relay.core.interest import Interest, Verdict
 from relay.core.retained import Item, Retained
 from relay.core.sequencer import Sequencer
@@ -28,6 +29,8 @@ from relay.wire.errors import InvalidFrame, WireError
 from relay.wire.header import Stamp, pack_stamp, unpack_header
 from relay.wire.topics import TASK, Topic, decode_topic
 
+CONTROL_BATCH = 16
+"""Requests answered before events are looked at again."""
 INGRESS_BATCH = 256
 """Events taken in before the other sockets are looked at again."""
 
@@ -50,10 +53,12 @@ class Relay:
         self._sequencer = Sequencer(_now_ms(), settings.journaled_kinds)
         self._interest = Interest(settings.journaled_kinds)
         self._retained = Retained()
+        self._cursors = Cursors()
         self._stats = Stats()
         self._desk = ControlDesk(
             self._sequencer,
             self._retained,
+            self._cursors,
             self._stats,
             settings.heartbeat_s,
             lambda: time.monotonic() - self._started_at,
@@ -168,7 +173,7 @@ class Relay:
                     pass
 
     def _answer_requests(self) -> None:
-        while True:
+        for _ in range(CONTROL_BATCH):
             try:
                 frames = receive(self._control)
             except zmq.Again:
@@ -210,7 +215,8 @@ class Relay:
     def _open(self, topic: Topic, frames: list[bytes], now_ms: int) -> tuple[Envelope, bytes]:
         """Return the envelope in `frames` and the bytes that go to the edges."""
         if len(frames) == 3:
-            unpack_header(frames[1])
+            header = unpack_header(frames[1])
+            self._cursors.advance(header)
             self._stats.tracked += 1
             return unpack_envelope(frames[2], topic.kind), frames[2]
         if len(frames) == 2:

@@ -6,10 +6,12 @@ through `Interest` what the clients as a whole want from the relay.
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from edge.core.access import Identity, may_receive
 from relay.wire.topics import Pattern
+
+K = TypeVar("K")
 
 
 class Connection(Protocol):
@@ -35,14 +37,19 @@ class Interest(Protocol):
 
 
 class ConnectionManager:
-    """Connections by user and by subscription. All look-ups cost what they return."""
+    """Connections by user and by subscription.
+
+    Finding the receivers of a topic costs a look-up for each length that a prefix has, and what
+    is found; not the connections nor the subscriptions there are.
+    """
 
     def __init__(self, interest: Interest) -> None:
         self._interest = interest
         self._by_user: dict[str, set[Connection]] = {}
         self._by_topic: dict[str, set[Connection]] = {}
         self._by_prefix: dict[str, set[Connection]] = {}
-        self._prefix_lengths: tuple[int, ...] = ()
+        self._prefix_lengths: Counter[int] = Counter()
+        """How many prefixes there are of each length."""
         self._subscriptions: dict[Connection, dict[Pattern, tuple[Pattern, ...]]] = {}
         """Of each connection: what it asked for, and the selectors that stand for it."""
         self._selector_uses: dict[Connection, Counter[Pattern]] = {}
@@ -166,23 +173,26 @@ class ConnectionManager:
         connections = index.setdefault(selector.prefix, set())
         connections.add(connection)
         if len(connections) == 1:
-            self._update_prefix_lengths(selector)
+            if not selector.exact:
+                self._prefix_lengths[len(selector.prefix)] += 1
             self._interest.wanted(selector)
 
     def _release(self, connection: Connection, selector: Pattern) -> None:
         uses = self._selector_uses[connection]
-        uses[selector] -= 1
-        if uses[selector]:
+        _decrement(uses, selector)
+        if selector in uses:
             return
-        del uses[selector]
         index = self._by_topic if selector.exact else self._by_prefix
         if _discard(index, selector.prefix, connection):
-            self._update_prefix_lengths(selector)
+            if not selector.exact:
+                _decrement(self._prefix_lengths, len(selector.prefix))
             self._interest.unwanted(selector)
 
-    def _update_prefix_lengths(self, selector: Pattern) -> None:
-        if not selector.exact:
-            self._prefix_lengths = tuple(sorted({len(prefix) for prefix in self._by_prefix}))
+
+def _decrement(counts: Counter[K], key: K) -> None:
+    counts[key] -= 1
+    if not counts[key]:
+        del counts[key]
 
 
 def _discard(index: dict[str, set[Connection]], key: str, connection: Connection) -> bool:

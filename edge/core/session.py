@@ -86,7 +86,7 @@ class Session:
         self._connection.identity = identity
         self._manager.connect(self._connection)
         for frame in self._snapshots.unfinished_tasks(identity.username):
-            self._connection.send(frame)
+            self._send(frame)
         return None
 
     def is_expired(self, now: float) -> bool:
@@ -134,7 +134,7 @@ class Session:
         """Answer with an error; before authentication there is no conversation to keep."""
         if self._identity is None:
             return close_codes.MISSING_AUTHENTICATION
-        self._connection.send(messages.error(code, text, request_id))
+        self._send(messages.error(code, text, request_id))
         return None
 
     def _authenticate(
@@ -152,7 +152,7 @@ class Session:
         previous = self._identity
         if previous is not None and previous.username != identity.username:
             return close_codes.INVALID_TOKEN
-        self._connection.send(
+        self._send(
             messages.success(
                 "authenticate",
                 "Authenticated successfully",
@@ -175,14 +175,14 @@ class Session:
                 self._manager.subscribe(self._connection, pattern, allowed)
                 continue
             self._manager.unsubscribe(self._connection, pattern)
-            self._connection.send(_forbidden(pattern))
+            self._send(_forbidden(pattern))
 
     def _subscribe(
         self, identity: Identity, pattern: Pattern, message: dict[str, Any], request_id: object
     ) -> None:
         allowed = selectors(identity.role, pattern)
         if not allowed:
-            self._connection.send(_forbidden(pattern, request_id))
+            self._send(_forbidden(pattern, request_id))
             return
         current = self._manager.subscriptions(self._connection)
         if pattern not in current and len(current) >= self._limits.max_subscriptions:
@@ -192,7 +192,7 @@ class Session:
         self._manager.subscribe(self._connection, pattern, allowed)
         # Without a journal nothing can be recovered, and a client that asks is told so.
         asked = {"recovered": False} if "since" in message or "last" in message else {}
-        self._connection.send(
+        self._send(
             messages.success(
                 "subscribe",
                 f"Subscribed to topic '{pattern}'",
@@ -208,7 +208,7 @@ class Session:
 
     def _unsubscribe(self, pattern: Pattern, request_id: object) -> None:
         self._manager.unsubscribe(self._connection, pattern)
-        self._connection.send(
+        self._send(
             messages.success(
                 "unsubscribe",
                 f"Unsubscribed from topic '{pattern}'",
@@ -216,6 +216,9 @@ class Session:
                 topic=str(pattern),
             )
         )
+
+    def _send(self, frame: bytes) -> None:
+        self._manager.send_to_client(self._connection, frame)
 
     def _is_within_rate(self, now: float) -> bool:
         """A token bucket: `message_burst` at once, `messages_per_s` in the long run."""
@@ -239,7 +242,7 @@ def _forbidden(pattern: Pattern, request_id: object = None) -> bytes:
 def _is_request_id(value: object) -> bool:
     if isinstance(value, str):
         return len(value) <= MAX_REQUEST_ID_CHARS
-    return value is None or isinstance(value, int | float)
+    return value is None or (isinstance(value, int | float) and not isinstance(value, bool))
 
 
 def _shown(text: str) -> str:

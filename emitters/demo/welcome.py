@@ -25,8 +25,8 @@ def main(host: str, port: int, timeout: float) -> None:
         print(f"{url} was not ready within {timeout:g} s; see above", file=sys.stderr)
         raise SystemExit(1)
     print(
-        f"Open {url} and sign in as alice (password: alice-demo) or admin (password: admin-demo);"
-        " Ctrl-C stops everything.",
+        f"Open {url} and sign in as alice, bob or admin (passwords: alice-demo, bob-demo,"
+        " admin-demo); Ctrl-C stops everything.",
         flush=True,
     )
 

@@ -5,7 +5,8 @@ All of it is bounded by count and bytes; what was updated longest ago goes first
 
 from typing import NamedTuple
 
-from relay.wire.envelope import Envelope
+from relay.wire.envelope import Envelope, is_finished_task
+from relay.wire.newest import Newest
 from relay.wire.topics import TASK, Topic
 
 MAX_LIVE_TOPICS = 10_000
@@ -13,9 +14,6 @@ MAX_TASKS = 10_000
 MAX_FINISHED_TASKS = 1_000
 MAX_GROUP_BYTES = 32 * 1024 * 1024
 """For live values, unfinished tasks and finished tasks each."""
-
-FINISHED_STATUSES = ("success", "error")
-"""A tuple, because a status may be anything, also what cannot be hashed."""
 
 
 class Item(NamedTuple):
@@ -30,15 +28,15 @@ class Retained:
     """Remembers the last value of each live topic and the latest state of each task."""
 
     def __init__(self) -> None:
-        self._live = _Group(MAX_LIVE_TOPICS)
-        self._unfinished = _Group(MAX_TASKS)
-        self._finished = _Group(MAX_FINISHED_TASKS)
+        self._live = _newest(MAX_LIVE_TOPICS)
+        self._unfinished = _newest(MAX_TASKS)
+        self._finished = _newest(MAX_FINISHED_TASKS)
 
     def keep(self, topic: Topic, envelope: Envelope, item: Item) -> None:
         """Remember `item`, which is an event of a task or of a live topic."""
         if topic.kind != TASK:
             self._live.keep(topic.text, item)
-        elif envelope.data.get("status") in FINISHED_STATUSES:
+        elif is_finished_task(envelope):
             self._unfinished.forget(topic.text)
             self._finished.keep(topic.text, item)
         else:
@@ -50,9 +48,14 @@ class Retained:
         return [
             item
             for group in (self._live, self._finished, self._unfinished)
-            for topic, item in group.items.items()
+            for topic, item in group.items()
             if topic.startswith(prefix)
         ]
+
+    def item(self, topic: str) -> Item | None:
+        """Return what is remembered of `topic`."""
+        groups = (self._live, self._unfinished, self._finished)
+        return next((item for group in groups if (item := group.get(topic))), None)
 
     def page(self, prefix: str, after: bytes, max_bytes: int) -> tuple[tuple[Item, ...], bool]:
         """Return the items whose topics come after `after`, and whether there are more.
@@ -69,25 +72,8 @@ class Retained:
         return tuple(page), False
 
 
-class _Group:
-    """The newest item of each topic, the one updated longest ago first."""
-
-    def __init__(self, max_items: int) -> None:
-        self.items: dict[str, Item] = {}
-        self._max_items = max_items
-        self._bytes = 0
-
-    def keep(self, topic: str, item: Item) -> None:
-        self.forget(topic)
-        self.items[topic] = item
-        self._bytes += _size(item)
-        while len(self.items) > self._max_items or self._bytes > MAX_GROUP_BYTES:
-            self.forget(next(iter(self.items)))
-
-    def forget(self, topic: str) -> None:
-        item = self.items.pop(topic, None)
-        if item is not None:
-            self._bytes -= _size(item)
+def _newest(max_items: int) -> Newest[str, Item]:
+    return Newest(max_items, MAX_GROUP_BYTES, _size)
 
 
 def _size(item: Item) -> int:

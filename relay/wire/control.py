@@ -54,13 +54,23 @@ class Hello(_Message):
 class Retained(_Message):
     """Ask for what the relay remembers: live topics' last values, or tasks' latest states.
 
-    `prefix` limits the answer to topics that start with it, `after` to topics that sort after it.
+    `prefix` limits the answer to topics that start with it, or with `exact` to that topic alone;
+    `after` to topics that sort after it.
     """
 
     op: Literal["retained"] = "retained"
     id: Unsigned
     prefix: Annotated[str, Field(max_length=255)]
+    exact: bool | None = None
     after: Annotated[bytes | None, Field(max_length=255)] = None
+
+
+class Received(_Message):
+    """Ask how far the relay has come with an emitter's events."""
+
+    op: Literal["received"] = "received"
+    id: Unsigned
+    emitter_id: Annotated[bytes, Field(min_length=EMITTER_ID_BYTES, max_length=EMITTER_ID_BYTES)]
 
 
 class Stats(_Message):
@@ -70,7 +80,7 @@ class Stats(_Message):
     id: Unsigned
 
 
-Request = Hello | Retained | Stats
+Request = Hello | Received | Retained | Stats
 _REQUEST: TypeAdapter[Request] = TypeAdapter(Annotated[Request, Field(discriminator="op")])
 
 
@@ -99,6 +109,14 @@ class RetainedReply(_Message):
     next: bytes | None = None
 
 
+class ReceivedReply(_Message):
+    """The last sequence number that arrived under the emitter's newest epoch, 0 for none."""
+
+    id: Unsigned
+    status: Literal["success"] = "success"
+    sequence: Unsigned
+
+
 class StatsReply(_Message):
     """The relay's counters, as `event-relay stats` prints them."""
 
@@ -116,9 +134,10 @@ class ErrorReply(_Message):
     message: str
 
 
-Reply = HelloReply | RetainedReply | StatsReply | ErrorReply
+Reply = HelloReply | ReceivedReply | RetainedReply | StatsReply | ErrorReply
 _REPLIES: dict[type[Request], TypeAdapter[Any]] = {
     Hello: TypeAdapter(HelloReply | ErrorReply),
+    Received: TypeAdapter(ReceivedReply | ErrorReply),
     Retained: TypeAdapter(RetainedReply | ErrorReply),
     Stats: TypeAdapter(StatsReply | ErrorReply),
 }

@@ -36,6 +36,11 @@ class Envelope:
     id: str
 
 
+def is_finished_task(envelope: Envelope) -> bool:
+    """Whether a task's update is its last one. Any other status, of whatever type, is not."""
+    return envelope.data.get("status") in ("success", "error")
+
+
 def default_type(kind: str) -> str:
     """The `type` of an event whose emitter named none."""
     return {TASK: "task_update", RESOURCE_MONITOR: "resource_update"}.get(kind, "event")

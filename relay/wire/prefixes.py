@@ -4,25 +4,38 @@ from collections.abc import Iterator
 
 
 class PrefixSet:
-    """Topic prefixes, as ZeroMQ subscriptions are. Bytes in, bytes compared."""
+    """Topic prefixes, as ZeroMQ subscriptions are. Bytes in, bytes compared.
+
+    One thread may change it while others look: what they iterate over is replaced, never changed.
+    """
 
     def __init__(self) -> None:
         self._prefixes: set[bytes] = set()
-        self._lengths: tuple[int, ...] = ()
+        self._count_by_length: dict[int, int] = {}
 
     def add(self, prefix: bytes) -> None:
         """Add `prefix`; adding it again changes nothing."""
-        self._prefixes.add(prefix)
-        self._lengths = tuple(sorted({len(prefix) for prefix in self._prefixes}))
+        if prefix not in self._prefixes:
+            self._prefixes.add(prefix)
+            size = len(prefix)
+            self._count_by_length = self._count_by_length | {
+                size: self._count_by_length.get(size, 0) + 1
+            }
 
     def discard(self, prefix: bytes) -> None:
         """Remove `prefix` if it is there."""
-        self._prefixes.discard(prefix)
-        self._lengths = tuple(sorted({len(prefix) for prefix in self._prefixes}))
+        if prefix in self._prefixes:
+            self._prefixes.discard(prefix)
+            size = len(prefix)
+            counts = dict(self._count_by_length)
+            counts[size] -= 1
+            if not counts[size]:
+                del counts[size]
+            self._count_by_length = counts
 
     def matching(self, topic: bytes) -> Iterator[bytes]:
         """The prefixes that `topic` starts with, shortest first."""
-        for length in self._lengths:
+        for length in sorted(self._count_by_length):
             if (prefix := topic[:length]) in self._prefixes and len(prefix) == length:
                 yield prefix
 

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -97,3 +98,19 @@ def test_a_killed_part_is_started_again(
     os.kill(first, signal.SIGKILL)
     wait_for(lambda: pid_of_part() not in (0, first), f"{part} runs again")
     wait_for(lambda: edge.status("/readyz") == 200, "the edge is ready")
+
+
+@pytest.mark.timeout(120)
+def test_a_taken_port_ends_make_run_with_the_reason(cluster: Cluster, checkout: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        env = {name: value for name, value in cluster.env.items() if "_DATA_DIR" not in name}
+        make = ManagedProcess("make run", ["make", "run"], env | {"EDGE_PORT": port}, checkout)
+        make.start()
+        try:
+            wait_for(lambda: make.returncode is not None, "make ends", 60)
+            wait_for(lambda: not processes_in(checkout), "no process is left")
+            assert f"EDGE_PORT: cannot listen on 127.0.0.1:{port}" in make.output()
+            assert "edge could not be started" in make.output()
+        finally:
+            make.close()

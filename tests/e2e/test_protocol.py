@@ -189,6 +189,17 @@ def test_positions_are_told_by_subscribe_and_from_time_to_time(cluster: Cluster)
     assert position["epoch"] == client.subscribe("event:y")["epoch"]
 
 
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_tokens_are_not_logged(cluster: Cluster, workers: str) -> None:
+    cluster.start_relay()
+    edge = cluster.start_edge(EDGE_WORKERS=workers)
+    token = cluster.token("alice")
+    Client(ws_url(edge, f"?token={token}")).close()
+    with pytest.raises(InvalidStatus):
+        Client(ws_url(edge, f"?token={token}x"))
+    assert token not in edge.process.output()
+
+
 class TestSignIn:
     """`POST /auth/token` and the cookie, with a real users file."""
 

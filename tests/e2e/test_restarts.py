@@ -2,10 +2,14 @@
 
 import os
 import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import pytest
+import zmq
 
 from emitters import Emitter, EmitterClosed, OutboxFull
+from relay.wire.control import HEARTBEAT_TOPIC
 from tests.support.cluster import Cluster, Edge
 from tests.support.waiting import wait_for
 
@@ -101,6 +105,81 @@ def test_a_killed_worker_is_replaced(cluster: Cluster) -> None:
         "a new worker",
         15,
     )
+
+
+def test_closing_waits_until_the_relay_has_everything(cluster: Cluster) -> None:
+    """What libzmq and the kernel hold is not yet at the relay; `close` must not say it is."""
+    relay = cluster.start_relay()
+    emitter = cluster.emitter()
+    relay.signal(signal.SIGSTOP)
+    for number in range(20_000):
+        emitter.emit("event:x", {"n": number})
+    left = emitter.close(0.2)
+    assert left > 0, "nothing can be confirmed by a relay that stands still"
+    relay.signal(signal.SIGCONT)
+    second = cluster.emitter("second")
+    with listening(cluster, b"event:y") as receive:
+        for number in range(20_000):
+            second.emit("event:y", {"n": number})
+        assert second.close(30) == 0
+        for _ in range(20_000):
+            receive()
+
+
+def test_an_edge_that_stood_still_does_not_blame_the_relay(cluster: Cluster) -> None:
+    cluster.start_relay(RELAY_HEARTBEAT_S="0.1")
+    edge = cluster.start_edge(EDGE_RELAY_TIMEOUT_S="1")
+    client = cluster.connect(edge, "alice")
+    client.subscribe("event:*")
+    edge.process.signal(signal.SIGSTOP)
+    with listening(cluster, HEARTBEAT_TOPIC) as receive_heartbeat:
+        for _ in range(20):
+            receive_heartbeat()
+    edge.process.signal(signal.SIGCONT)
+    emitter = cluster.emitter()
+    emitter.emit("event:after", {})
+    client.receive_on("event:after")
+    assert "lost the relay" not in edge.process.output()
+
+
+def test_a_callback_that_raises_does_not_end_the_emitter(cluster: Cluster, edge: Edge) -> None:
+    emitter = cluster.emitter()
+    called = []
+
+    def fail() -> None:
+        called.append(True)
+        raise RuntimeError("a callback's own fault")
+
+    emitter.on_watch_change(fail)
+    client = cluster.connect(edge, "alice")
+    client.subscribe("event:*")
+    client.subscribe("resource-monitor:x")
+    wait_for(lambda: called, "the callback is called")
+    emitter.emit("event:x", {})
+    assert client.receive_on("event:x")["data"] == {}
+
+
+@contextmanager
+def listening(cluster: Cluster, prefix: bytes) -> Iterator[Callable[[], list[bytes]]]:
+    """Yield a function that waits for the relay's next message on a topic with `prefix`."""
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    subscriber = context.socket(zmq.SUB)
+    subscriber.setsockopt(zmq.RCVTIMEO, 5000)
+    subscriber.setsockopt(zmq.RCVHWM, 0)
+    subscriber.subscribe(HEARTBEAT_TOPIC)
+    subscriber.subscribe(prefix)
+    subscriber.connect(cluster.egress)
+
+    def receive() -> list[bytes]:
+        while not (frames := subscriber.recv_multipart())[0].startswith(prefix):
+            pass
+        return frames
+
+    try:
+        subscriber.recv_multipart()  # a heartbeat: the subscriptions are in place
+        yield receive
+    finally:
+        context.destroy(linger=0)
 
 
 def test_a_forked_child_is_told_to_make_its_own_emitter(cluster: Cluster, edge: Edge) -> None:

@@ -31,9 +31,9 @@ class RecordingUpstream:
         """Forget."""
         self.wanted.remove(str(selector))
 
-    def request_retained(self, prefix: str) -> None:
+    def request_retained(self, selector: Pattern) -> None:
         """Remember."""
-        self.retained.append(prefix)
+        self.retained.append(str(selector))
 
 
 @pytest.fixture
@@ -120,11 +120,22 @@ def test_a_retained_value_does_not_replace_one_that_arrived_meanwhile(fanout: Fa
     assert len(alice.live) == 1
 
 
-def test_an_older_live_value_is_not_sent(fanout: Fanout) -> None:
+def test_a_remembered_live_value_is_sent_only_if_it_is_newer(fanout: Fanout) -> None:
     alice = connect(fanout, "resource-monitor:a")
     fanout.take_event(list(frames("resource-monitor:a", 0, relayed_at=5)))
-    fanout.take_event(list(frames("resource-monitor:a", 0, relayed_at=4)))
+    fanout.take_retained([frames("resource-monitor:a", 0, relayed_at=4)])
     assert len(alice.live) == 1
+    fanout.take_event(list(frames("resource-monitor:a", 0, relayed_at=4)))
+    assert len(alice.live) == 2, "what has just arrived is new whatever the clock says"
+
+
+def test_a_remembered_value_that_nobody_wants_is_not_kept(fanout: Fanout) -> None:
+    """ZeroMQ's prefixes bring `ab` where `a` is watched; `ab` may change unseen meanwhile."""
+    connect(fanout, "resource-monitor:a")
+    fanout.take_retained([frames("resource-monitor:ab", 0, {"n": 1})])
+    late = connect(fanout, "resource-monitor:ab", username="bob")
+    fanout.take_retained([frames("resource-monitor:ab", 0, {"n": 2})])
+    assert len(late.live) == 1
 
 
 def test_users_do_not_get_their_tasks_again_when_an_administrator_subscribes_to_all(

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relay.control import ControlDesk
+from relay.core.cursors import Cursors
 from relay.core.retained import Item, Retained
 from relay.core.sequencer import Sequencer
 from relay.core.stats import Stats
@@ -22,6 +23,7 @@ from relay.wire.control import (
     unpack_reply,
 )
 from relay.wire.envelope import Envelope
+from relay.wire.header import Header
 from relay.wire.topics import parse_topic
 from tests.relay.wire.strategies import frames_like
 from tests.relay.wire.vectors import case_name, vectors
@@ -35,8 +37,11 @@ class Office:
     def __init__(self) -> None:
         self.sequencer = Sequencer(7, ("event", "task"))
         self.retained = Retained()
+        self.cursors = Cursors()
         self.counters = Stats()
-        self.desk = ControlDesk(self.sequencer, self.retained, self.counters, 0.5, lambda: UPTIME_S)
+        self.desk = ControlDesk(
+            self.sequencer, self.retained, self.cursors, self.counters, 0.5, lambda: UPTIME_S
+        )
 
 
 def test_hello_is_answered_with_what_a_peer_must_know() -> None:
@@ -76,6 +81,18 @@ def test_retained_events_are_given_by_prefix() -> None:
     assert office.desk.answer(pack_message(request)) == RetainedReply(
         id=4, items=(items["resource-monitor:a"], items["resource-monitor:b"])
     )
+
+
+def test_an_emitter_learns_how_far_the_relay_has_come() -> None:
+    office = Office()
+    office.cursors.advance(Header(b"e" * 16, 1, 41))
+    office.cursors.advance(Header(b"e" * 16, 1, 42))
+    office.cursors.advance(Header(b"e" * 16, 1, 0))
+    for emitter_id, sequence in ((b"e" * 16, 42), (b"x" * 16, 0)):
+        request = control.Received(id=5, emitter_id=emitter_id)
+        assert office.desk.answer(pack_message(request)) == control.ReceivedReply(
+            id=5, sequence=sequence
+        )
 
 
 def test_stats_tell_epoch_tips_uptime_and_counters() -> None:

@@ -1,48 +1,62 @@
 """The newest value of each live topic."""
 
-from hypothesis import given
-from hypothesis import strategies as st
+import pytest
 
-from edge.core.live_values import LiveValue, LiveValues
+from edge.core.live_values import MAX_BYTES, MAX_TOPICS, LiveValue, LiveValues
+from relay.wire.topics import parse_pattern
 
 
 def value(relayed_at: int, frame: bytes = b"") -> LiveValue:
     return LiveValue(relayed_at, None, frame)
 
 
-def known(values: LiveValues) -> dict[str, LiveValue]:
-    return dict(values.matching(lambda _: True))
+def found(values: LiveValues, *patterns: str) -> list[str]:
+    parsed = tuple(parse_pattern(pattern) for pattern in patterns)
+    return [topic for topic, _ in values.matching(parsed)]
 
 
-@given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 5))))
-def test_the_newest_value_is_kept_and_of_equals_the_later(offers: list[tuple[str, int]]) -> None:
+def test_what_arrives_replaces_what_is_known_whatever_the_clock_says() -> None:
     values = LiveValues()
-    model: dict[str, LiveValue] = {}
-    for number, (topic, relayed_at) in enumerate(offers):
-        offered = value(relayed_at, b"%d" % number)
-        newer = topic not in model or model[topic].relayed_at <= relayed_at
-        assert values.offer(topic, offered) == newer
-        if newer:
-            model[topic] = offered
-    assert known(values) == model
-    assert len(values) == len(model)
-    assert all(values.has(topic) == (topic in model) for topic in "abc")
+    values.keep("live:a", value(9, b"first"))
+    values.keep("live:a", value(1, b"second"))
+    assert list(values.matching((parse_pattern("live:a"),))) == [("live:a", value(1, b"second"))]
 
 
-def test_values_are_found_by_topic() -> None:
+@pytest.mark.parametrize(("relayed_at", "is_news"), [(1, False), (5, False), (6, True)])
+def test_what_the_relay_remembered_counts_only_if_it_is_newer(
+    relayed_at: int, is_news: bool
+) -> None:
+    values = LiveValues()
+    assert values.keep_retained("live:a", value(5))
+    assert values.keep_retained("live:a", value(relayed_at)) == is_news
+
+
+def test_values_are_found_by_patterns_each_once() -> None:
     values = LiveValues()
     for topic in ("live:a", "live:b", "other:a"):
-        values.offer(topic, value(1))
-    assert [topic for topic, _ in values.matching(lambda t: t.startswith("live:"))] == [
-        "live:a",
-        "live:b",
-    ]
+        values.keep(topic, value(1))
+    assert found(values, "live:*", "live:a") == ["live:a", "live:b"]
+    assert found(values, "live:a", "live:a") == ["live:a"]
+    assert found(values, "live:nothing") == []
+    assert found(values, "*") == ["live:a", "live:b", "other:a"]
 
 
 def test_values_that_nobody_wants_are_forgotten() -> None:
     values = LiveValues()
-    values.offer("a", value(9))
-    values.offer("b", value(9))
-    values.keep_only(lambda topic: topic == "b")
-    assert list(known(values)) == ["b"]
-    assert values.offer("a", value(1)), "an older value is news again"
+    values.keep("live:a", value(9))
+    values.keep("live:b", value(9))
+    values.keep_only(lambda topic: topic == "live:b")
+    assert found(values, "*") == ["live:b"]
+    assert values.keep_retained("live:a", value(1)), "an older value is news again"
+
+
+def test_values_are_bounded_by_count_and_bytes() -> None:
+    values = LiveValues()
+    for number in range(MAX_TOPICS + 1):
+        values.keep(f"live:{number}", value(1))
+    assert len(values) == MAX_TOPICS
+    assert found(values, "live:0") == []
+    values.keep("live:big", value(1, bytes(MAX_BYTES)))
+    assert found(values, "*")[-1:] == ["live:big"]
+    values.keep("live:too-big", value(1, bytes(MAX_BYTES + 1)))
+    assert found(values, "live:too-big") == []

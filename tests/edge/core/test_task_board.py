@@ -2,9 +2,11 @@
 
 from typing import Any
 
+import orjson
 import pytest
 
-from edge.core.task_board import MAX_FINISHED_PER_USER, TaskBoard, TaskState
+from edge.core.frames import frame_payload
+from edge.core.task_board import MAX_FINISHED_PER_USER, MAX_TASKS, TaskBoard, TaskState
 from relay.wire.envelope import Envelope
 from relay.wire.header import Stamp
 
@@ -25,6 +27,11 @@ def topics(tasks: list[dict[str, Any]]) -> list[str]:
     return [task["topic"] for task in tasks]
 
 
+def unfinished(board: TaskBoard) -> list[str]:
+    frames = board.unfinished_of("alice")
+    return topics([orjson.loads(frame_payload(frame)) for frame in frames])
+
+
 def test_a_user_sees_their_own_tasks_newest_update_first() -> None:
     board = TaskBoard()
     update(board, "task:1", 1)
@@ -33,14 +40,15 @@ def test_a_user_sees_their_own_tasks_newest_update_first() -> None:
     update(board, "task:1", 4)
     assert topics(board.tasks_of("alice")) == ["task:1", "task:2"]
     assert topics(board.tasks_of("bob")) == ["task:3"]
-    assert board.tasks_of("nobody") == board.unfinished_of("nobody") == []
+    assert board.tasks_of("nobody") == []
+    assert board.unfinished_of("nobody") == []
 
 
 def test_unfinished_tasks_come_oldest_update_first() -> None:
     board = TaskBoard()
     for offset, topic in enumerate(["task:1", "task:2", "task:1", "task:3"], 1):
         update(board, topic, offset)
-    assert topics(board.unfinished_of("alice")) == ["task:2", "task:1", "task:3"]
+    assert unfinished(board) == ["task:2", "task:1", "task:3"]
 
 
 @pytest.mark.parametrize("status", ["success", "error"])
@@ -58,14 +66,14 @@ def test_a_finished_task_is_remembered_but_not_unfinished(status: str) -> None:
 def test_any_other_status_is_unfinished(status: Any) -> None:
     board = TaskBoard()
     update(board, "task:1", 1, status)
-    assert topics(board.unfinished_of("alice")) == ["task:1"]
+    assert unfinished(board) == ["task:1"]
 
 
 @pytest.mark.parametrize("status", [["success"], {"success": True}])
 def test_a_status_that_cannot_be_hashed_is_unfinished(status: Any) -> None:
     board = TaskBoard()
     update(board, "task:1", 1, status)
-    assert topics(board.unfinished_of("alice")) == ["task:1"]
+    assert unfinished(board) == ["task:1"]
 
 
 def test_an_older_update_is_not_taken() -> None:
@@ -108,3 +116,22 @@ def test_finished_tasks_are_bounded_and_the_oldest_goes_first() -> None:
     assert "task:running" in remembered
     update(board, "task:other", 999, "success", username="bob")
     assert len(board.tasks_of("alice")) == len(remembered)
+
+
+def test_in_a_new_epoch_whatever_is_of_another_one_is_older() -> None:
+    """Also when the relay's clock, which makes epochs, went back."""
+    board = TaskBoard()
+    board.begin_epoch(9)
+    update(board, "task:1", 50, epoch=9)
+    board.begin_epoch(3)
+    assert update(board, "task:1", 1, "success", epoch=3) is not None
+    assert update(board, "task:1", 60, epoch=9) is None
+    assert board.tasks_of("alice")[0]["data"] == {"status": "success"}
+
+
+def test_all_tasks_together_are_bounded() -> None:
+    board = TaskBoard()
+    for offset in range(1, MAX_TASKS + 2):
+        update(board, f"task:{offset}", offset, username=f"user-{offset}")
+    assert board.tasks_of("user-1") == []
+    assert len(board.tasks_of("user-2")) == 1
