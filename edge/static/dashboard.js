@@ -3,6 +3,7 @@
 import { connectionText } from "./connection-text.js";
 import { find, setHidden, setText } from "./dom.js";
 import { Feed } from "./feed.js";
+import { clockTime } from "./format.js";
 import { connect } from "./relay-client.js";
 import { Servers } from "./servers.js";
 import { loadMeanings, RefusedError, signIn, signOut, whoAmI } from "./session.js";
@@ -25,7 +26,11 @@ const page = {
   signout: find(document, "#signout", HTMLButtonElement),
   connection: find(document, "#connection", HTMLElement),
   connectionText: find(document, "#connection-text", HTMLElement),
+  title: find(document, "#dashboard-title", HTMLElement),
   notice: find(document, "#page-notice", HTMLElement),
+  restart: find(document, "#restart-notice", HTMLElement),
+  restartText: find(document, "#restart-text", HTMLElement),
+  restartDismiss: find(document, "#restart-dismiss", HTMLButtonElement),
   form: find(document, "#signin-form", HTMLFormElement),
   usernameField: find(document, "#signin-username", HTMLInputElement),
   passwordField: find(document, "#signin-password", HTMLInputElement),
@@ -47,6 +52,10 @@ function showDashboard(session) {
 
   client = connect();
   client.onError((error) => showNotice(error.message));
+  client.onRestart(() => {
+    const seenAt = clockTime(Date.now());
+    showRestart(`The relay was restarted at ${seenAt}; events may have been missed.`);
+  });
   client.subscribe("event:*", (message) => feed.add(message));
   servers.start(client);
   tasks.start(client);
@@ -64,6 +73,7 @@ function showSignIn(message) {
   // What one user saw is not for the next.
   for (const part of [feed, servers, tasks]) part.clear();
   showNotice("");
+  showRestart("");
   for (const element of [page.dashboard, page.account, page.connection]) setHidden(element, true);
   setHidden(page.signin, false);
   setText(page.formMessage, message);
@@ -84,6 +94,21 @@ function showNotice(message) {
   setHidden(page.notice, message === "");
 }
 
+/**
+ * Its live region is never taken off the page: one that appears with its text may not be read out.
+ * @param {string} message "" for none
+ */
+function showRestart(message) {
+  setText(page.restartText, message);
+  setHidden(page.restartDismiss, message === "");
+  page.restart.classList.toggle("visually-hidden", message === "");
+}
+
+function onDismissRestart() {
+  showRestart("");
+  page.title.focus({ preventScroll: true });
+}
+
 /** @param {SubmitEvent} event */
 async function onSignIn(event) {
   event.preventDefault();
@@ -96,8 +121,10 @@ async function onSignIn(event) {
     if (!session) throw new RefusedError("This browser did not keep the session cookie.");
     page.passwordField.value = "";
     showDashboard(session);
+    page.title.focus();
   } catch (error) {
     setText(page.formMessage, error instanceof Error ? error.message : String(error));
+    page.passwordField.focus();
     page.passwordField.select();
   } finally {
     submit.disabled = false;
@@ -108,6 +135,8 @@ async function onSignOut() {
   try {
     await signOut();
     showSignIn("");
+    page.usernameField.focus();
+    page.usernameField.select();
   } catch (error) {
     showNotice("You are still signed in: the server cannot be reached.");
     console.error(error);
@@ -129,4 +158,5 @@ async function start() {
 
 page.form.addEventListener("submit", onSignIn);
 page.signout.addEventListener("click", onSignOut);
+page.restartDismiss.addEventListener("click", onDismissRestart);
 void start();

@@ -69,16 +69,31 @@ export class ReadingWindow {
 }
 
 /**
- * What a card has to say about its readings; empty when all is well.
- * @param {{watchedSince: number | null, heardAt: number | null, isRunning: boolean | null}} card
+ * @typedef {{watchedSince: number | null, heardAt: number | null, isRunning: boolean | null}} Watch
  *   times in Unix milliseconds; `isRunning` null before the first reading
+ */
+
+/** @param {Watch} watch @param {number} now Unix milliseconds */
+function silentSeconds({ watchedSince, heardAt }, now) {
+  if (watchedSince === null) return 0;
+  return Math.floor((now - Math.max(watchedSince, heardAt ?? 0)) / 1000);
+}
+
+/** Whether readings are asked for and do not come. @param {Watch} watch @param {number} now */
+export function areReadingsSilent(watch, now) {
+  return silentSeconds(watch, now) >= SILENT_AFTER_S;
+}
+
+/**
+ * What a card has to say about its readings; empty when all is well.
+ * @param {Watch} watch
  * @param {number} now Unix milliseconds
  */
-export function readingNote({ watchedSince, heardAt, isRunning }, now) {
+export function readingNote(watch, now) {
+  const { watchedSince, heardAt, isRunning } = watch;
   if (watchedSince === null) return "";
-  const silentS = Math.floor((now - Math.max(watchedSince, heardAt ?? 0)) / 1000);
+  if (areReadingsSilent(watch, now)) return `No reading for ${silentSeconds(watch, now)} s`;
   if (isRunning === false) return "Not running";
-  if (silentS > SILENT_AFTER_S) return `No reading for ${silentS} s`;
   return heardAt === null ? "Waiting for the first reading" : "";
 }
 

@@ -34,6 +34,15 @@ export interface RelayError {
 }
 
 /**
+ * Another relay has taken the place of the one known before, usually the same one started again.
+ * Offsets count from 1 anew, and events of the time between may be missing.
+ */
+export interface RelayRestart {
+  epoch: number | string;
+  previousEpoch: number | string;
+}
+
+/**
  * - `connecting`: opening, authenticating or subscribing. `code` and `reason` tell why the
  *   connection before this one ended, when there was one.
  * - `live`: authenticated, and every subscription has been answered.
@@ -80,6 +89,11 @@ export interface RelayClient {
   /** Called at once with the present state, then at each change. */
   onState(handler: (state: ConnectionState) => void): () => void;
   onError(handler: (error: RelayError) => void): () => void;
+  /**
+   * Called once for each new epoch of the relay, whether this connection outlived the change or a
+   * later one found it: the moment to load anew what events alone would not bring back.
+   */
+  onRestart(handler: (restart: RelayRestart) => void): () => void;
   /** Tries now: after signing in again, or instead of waiting. */
   retry(): void;
   /** Ends the connection for good. */

@@ -7,6 +7,7 @@
  * @typedef {import("./relay-client.d.ts").RelayMessage} RelayMessage
  * @typedef {import("./relay-client.d.ts").TaskMessage} TaskMessage
  * @typedef {import("./relay-client.d.ts").RelayError} RelayError
+ * @typedef {import("./relay-client.d.ts").RelayRestart} RelayRestart
  * @typedef {import("./relay-client.d.ts").ConnectionState} ConnectionState
  * @typedef {import("./relay-client.d.ts").ConnectOptions} ConnectOptions
  * @typedef {import("./relay-client.d.ts").RelayClient} RelayClient
@@ -157,12 +158,15 @@ class SeenPosition {
   /**
    * From a subscribe reply or a `position` message.
    * @param {{epoch?: unknown, position?: unknown}} message
+   * @returns {RelayRestart | null} when another epoch was known before
    */
   adopt({ epoch, position }) {
-    if (typeof epoch !== "number" && typeof epoch !== "string") return;
-    if (epoch !== this.epoch) this.position = {};
+    if (typeof epoch !== "number" && typeof epoch !== "string") return null;
+    const previousEpoch = this.epoch;
+    if (epoch !== previousEpoch) this.position = {};
     this.epoch = epoch;
     for (const [stream, offset] of Object.entries(position ?? {})) this.#advance(stream, offset);
+    return previousEpoch === null || previousEpoch === epoch ? null : { epoch, previousEpoch };
   }
 
   /** @param {RelayMessage} message */
@@ -193,6 +197,8 @@ class Client {
   #stateListeners = new Listeners();
   /** @type {Listeners<RelayError>} */
   #errorListeners = new Listeners();
+  /** @type {Listeners<RelayRestart>} */
+  #restartListeners = new Listeners();
   #stopWakeups = new AbortController();
 
   /** @type {ConnectionState} */
@@ -267,6 +273,12 @@ class Client {
   /** @param {(error: RelayError) => void} handler */
   onError(handler) {
     const remove = this.#errorListeners.add(handler);
+    return () => void remove();
+  }
+
+  /** @param {(restart: RelayRestart) => void} handler */
+  onRestart(handler) {
+    const remove = this.#restartListeners.add(handler);
     return () => void remove();
   }
 
@@ -403,10 +415,16 @@ class Client {
     if (typeof message.topic === "string" && typeof message.type === "string") {
       this.#deliver(message);
     } else if (message.type === "position") {
-      this.#seen.adopt(message);
+      this.#adopt(message);
     } else if (typeof message.status === "string") {
       this.#answered(message);
     }
+  }
+
+  /** @param {Record<string, unknown>} message with an epoch and a position */
+  #adopt(message) {
+    const restart = this.#seen.adopt(message);
+    if (restart) this.#restartListeners.tell(restart);
   }
 
   /** @param {RelayMessage} message */
@@ -425,7 +443,7 @@ class Client {
     this.#unanswered.delete(id);
     if (reply.status === "error") this.#refused(request, reply);
     else if (reply.action === "authenticate") this.#authenticated(reply);
-    else if (reply.action === "subscribe") this.#seen.adopt(reply);
+    else if (reply.action === "subscribe") this.#adopt(reply);
     this.#liveWhenAnswered();
   }
 

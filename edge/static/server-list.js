@@ -3,14 +3,21 @@
 
 /**
  * @typedef {import("./relay-client.js").RelayMessage} RelayMessage
+ * @typedef {{at: number, emittedAt?: number, source?: string}} Moment when something was heard
+ *   (Unix milliseconds, our clock), and when and by whom it was said, by that one's clock
  * @typedef {{
  *   name: string,
  *   status: string,
+ *   statusAt: number,
+ *   changed: Moment,
+ *   run: Moment,
  *   pid: number | null,
  *   manager: string,
  *   managerHeardAt: number,
- * }} Server `status` is as its manager wrote it, or "" while unknown; `managerHeardAt` is when
- *   the manager last listed it (Unix milliseconds, our clock), 0 for never
+ * }} Server `status` is as its manager wrote it, or "" while unknown; `statusAt` is when it was
+ *   last told; `changed` when it became another; `run` since when a reading can be of the process
+ *   that the status means; `managerHeardAt` when the manager last listed it (Unix milliseconds,
+ *   our clock), 0 for never
  */
 
 export const MAX_SERVERS = 200;
@@ -26,6 +33,32 @@ const STATUS_AFTER = new Map([
   ["event:before_server_stop", "STOPPING"],
   ["event:after_server_stop", "STOPPED"],
 ]);
+
+const ENDED = new Set(["STOPPED", "CRASHED"]);
+
+/** Whether a server of this status has no process. @param {string} status */
+export function hasEnded(status) {
+  return ENDED.has(status);
+}
+
+/**
+ * Whether one was said before the other. One emitter's clock orders what it said, for readings and
+ * events come by ways of their own; between two emitters the order of arrival has to do.
+ * @param {Moment} one @param {Moment} other
+ */
+export function isBefore(one, other) {
+  const { emittedAt, source } = one;
+  const hasOneClock = source !== undefined && source === other.source;
+  if (hasOneClock && emittedAt !== undefined && other.emittedAt !== undefined) {
+    return emittedAt < other.emittedAt;
+  }
+  return one.at < other.at;
+}
+
+/** @param {RelayMessage} message @param {number} now Unix milliseconds @returns {Moment} */
+export function momentOf(message, now) {
+  return { at: now, emittedAt: message.emitted_at, source: message.source };
+}
 
 /** The topic of a server's readings. @param {string} name */
 export function resourceTopic(name) {
@@ -80,7 +113,8 @@ export class ServerList {
     if (message.topic === STATUSES_TOPIC) return this.#listed(message, now);
     const server = this.#find(message.data?.server_name, message);
     if (!server) return [];
-    if (!hasFailed(message)) server.status = STATUS_AFTER.get(message.topic) ?? server.status;
+    const status = STATUS_AFTER.get(message.topic);
+    if (status !== undefined && !hasFailed(message)) told(server, status, momentOf(message, now));
     return [server];
   }
 
@@ -93,16 +127,16 @@ export class ServerList {
   #listed(message, now) {
     const listed = message.data?.servers;
     if (!Array.isArray(listed)) return [];
-    const told = [];
+    const found = [];
     for (const item of listed) {
       const server = this.#find(item?.name, message);
       if (!server) continue;
-      if (typeof item.status === "string") server.status = item.status;
+      if (typeof item.status === "string") told(server, item.status, momentOf(message, now));
       server.pid = typeof item.pid === "number" ? item.pid : null;
       server.managerHeardAt = now;
-      told.push(server);
+      found.push(server);
     }
-    return told;
+    return found;
   }
 
   /**
@@ -118,12 +152,33 @@ export class ServerList {
         this.hasTooMany = true;
         return undefined;
       }
-      server = { name, status: "", pid: null, manager: "", managerHeardAt: 0 };
+      server = {
+        name,
+        status: "",
+        statusAt: 0,
+        changed: { at: 0 },
+        run: { at: 0 },
+        pid: null,
+        manager: "",
+        managerHeardAt: 0,
+      };
       this.#servers.set(name, server);
     }
     server.manager = message.source ?? server.manager;
     return server;
   }
+}
+
+/** @param {Server} server @param {string} status @param {Moment} moment */
+function told(server, status, moment) {
+  const before = server.status;
+  server.status = status;
+  server.statusAt = moment.at;
+  if (status === before) return;
+  server.changed = moment;
+  if (!hasEnded(before) && !hasEnded(status) && status !== "STARTING") return;
+  server.run = moment;
+  server.pid = null;
 }
 
 /**

@@ -6,17 +6,18 @@
 import { LineChart } from "./chart.js";
 import { find, instantiate, oncePerFrame, setHidden, setText } from "./dom.js";
 import { counted, decimal } from "./format.js";
-import { parseReading, ReadingWindow, readingNote } from "./readings.js";
-import { managerNote, resourceTopic, ServerList } from "./server-list.js";
+import { parseReading, ReadingWindow } from "./readings.js";
+import { cardView } from "./server-card.js";
+import { momentOf, resourceTopic, ServerList } from "./server-list.js";
 
 /**
  * @typedef {import("./relay-client.js").RelayClient} RelayClient
  * @typedef {import("./relay-client.js").RelayMessage} RelayMessage
  * @typedef {import("./server-list.js").Server} Server
- * @typedef {import("./readings.js").Reading} Reading
+ * @typedef {import("./server-card.js").HeardReading} HeardReading
  */
 
-const TICK_MS = 1_000;
+const TICK_MS = 500;
 
 export class Servers {
   #list = new ServerList();
@@ -98,7 +99,7 @@ export class Servers {
     const now = Date.now();
     for (const [name, card] of this.#cards) {
       const server = this.#list.get(name);
-      if (server) card.render(server, managerNote(server, this.#liveSince, now), now);
+      if (server) card.render(server, this.#liveSince, now);
     }
     const count = this.#cards.size;
     const hidden = this.#list.hasTooMany ? ", and more that are not shown" : "";
@@ -121,16 +122,12 @@ class ServerCard {
   #memory = new Meter(this.element, "memory", "Memory", "MB", 10);
 
   #window = new ReadingWindow();
-  /** @type {Reading | null} */
-  #reading = null;
+  /** @type {HeardReading | null} */
+  #latest = null;
   /** @type {(() => void) | null} */
   #unsubscribe = null;
   /** @type {number | null} */
   #watchedSince = null;
-  /** @type {number | null} */
-  #heardAt = null;
-  /** @type {number | undefined} */
-  #lastEmittedAt;
 
   /** @param {string} name @param {() => void} onReading */
   constructor(name, onReading) {
@@ -165,39 +162,37 @@ class ServerCard {
   /** @param {RelayMessage} message */
   #read(message) {
     // The last value comes again with every new subscription.
-    if (message.emitted_at !== undefined && message.emitted_at === this.#lastEmittedAt) return;
-    this.#lastEmittedAt = message.emitted_at;
-    this.#heardAt = Date.now();
-    this.#reading = parseReading(message.data);
-    this.#window.add(this.#reading, this.#heardAt / 1000);
+    const { emitted_at } = message;
+    if (emitted_at !== undefined && emitted_at === this.#latest?.moment.emittedAt) return;
+    const now = Date.now();
+    const reading = parseReading(message.data);
+    this.#latest = { reading, moment: momentOf(message, now) };
+    this.#window.add(reading, now / 1000);
     this.#onReading();
   }
 
-  /** @param {Server} server @param {string} managerNote @param {number} now Unix milliseconds */
-  render(server, managerNote, now) {
-    const pid = this.#reading?.pid ?? server.pid;
-    setText(this.#statusText, statusText(server.status));
-    this.#status.dataset.tone = statusTone(server.status);
-    const uptime = this.#reading?.uptime;
+  /**
+   * @param {Server} server
+   * @param {number} listeningSince when the page's connection became live, Unix milliseconds
+   * @param {number} now Unix milliseconds
+   */
+  render(server, listeningSince, now) {
+    const heard = { latest: this.#latest, watchedSince: this.#watchedSince, listeningSince };
+    const { status, tone, reading, pid, note } = cardView(server, heard, now);
+    setText(this.#statusText, status);
+    this.#status.dataset.tone = tone;
+    const uptime = reading?.uptime;
     const facts = [server.manager, pid === null ? "" : `pid ${pid}`, uptime ? `up ${uptime}` : ""];
     setText(this.#origin, facts.filter(Boolean).join(" · "));
+    setText(this.#note, note);
+    this.element.dataset.stale = String(note !== "");
 
-    const isRunning = this.#heardAt === null ? null : this.#reading !== null;
-    const note = readingNote(
-      { watchedSince: this.#watchedSince, heardAt: this.#heardAt, isRunning },
-      now,
-    );
-    const notes = [note, managerNote].filter(Boolean).join(", ");
-    setText(this.#note, notes);
-    this.element.dataset.stale = String(notes !== "");
-    if (this.#watchedSince !== null) this.#renderMeters(now);
-  }
-
-  /** @param {number} now Unix milliseconds */
-  #renderMeters(now) {
+    this.#cpu.show(reading?.cpuPercent);
+    this.#memory.show(reading?.memoryMb);
+    if (this.#watchedSince === null) return;
     const { times, cpu, memory } = this.#window;
-    this.#cpu.render(this.#name, this.#reading?.cpuPercent, times, cpu, now);
-    this.#memory.render(this.#name, this.#reading?.memoryMb, times, memory, now);
+    this.#cpu.draw(this.#name, times, cpu, now);
+    this.#memory.draw(this.#name, times, memory, now);
   }
 }
 
@@ -228,16 +223,18 @@ class Meter {
     this.#leastTop = leastTop;
   }
 
+  /** @param {number | undefined} latest undefined for none */
+  show(latest) {
+    setText(this.#value, latest === undefined ? "–" : decimal(latest));
+  }
+
   /**
    * @param {string} server
-   * @param {number | undefined} latest
    * @param {number[]} times
    * @param {(number | null)[]} values
    * @param {number} now Unix milliseconds
    */
-  render(server, latest, times, values, now) {
-    const text = latest === undefined ? "–" : decimal(latest);
-    setText(this.#value, text);
+  draw(server, times, values, now) {
     this.#chart ??= new LineChart(
       this.#chartHost,
       this.#colour,
@@ -246,9 +243,11 @@ class Meter {
     );
     this.#chart.update(times, values, now / 1000);
     const highest = values.reduce((most, value) => Math.max(most ?? 0, value ?? 0), 0) ?? 0;
+    const latest = this.#value.textContent;
+    const nowText = latest === "–" ? "unknown" : `${latest} ${this.#unit}`;
     this.#chartHost.setAttribute(
       "aria-label",
-      `${this.#label} of ${server} over the last two minutes: now ${text} ${this.#unit}, ` +
+      `${this.#label} of ${server} over the last two minutes: now ${nowText}, ` +
         `highest ${decimal(highest)} ${this.#unit}`,
     );
   }
@@ -256,17 +255,4 @@ class Meter {
   destroy() {
     this.#chart?.destroy();
   }
-}
-
-/** @param {string} status */
-function statusText(status) {
-  if (status === "") return "Unknown";
-  return status.charAt(0).toUpperCase() + status.slice(1).toLowerCase();
-}
-
-/** @param {string} status */
-function statusTone(status) {
-  if (status === "RUNNING") return "good";
-  if (status === "STARTING" || status === "STOPPING") return "busy";
-  return status === "STOPPED" || status === "" ? "quiet" : "bad";
 }

@@ -21,9 +21,15 @@ export class TaskList {
   #maxTasks;
   /** @type {Map<string, Task>} */
   #tasks = new Map();
+  /** Whether older ones are left out. */
+  hasTooMany = false;
 
   constructor(maxTasks = MAX_TASKS) {
     this.#maxTasks = maxTasks;
+  }
+
+  get maxTasks() {
+    return this.#maxTasks;
   }
 
   get tasks() {
@@ -53,10 +59,12 @@ export class TaskList {
 
   clear() {
     this.#tasks.clear();
+    this.hasTooMany = false;
   }
 
   #dropOldest() {
     if (this.#tasks.size <= this.#maxTasks) return;
+    this.hasTooMany = true;
     const oldest = this.tasks.at(-1);
     if (oldest) this.#tasks.delete(`task:${oldest.id}`);
   }

@@ -1,7 +1,7 @@
 // The user's own tasks on the page.
 
 import { find, instantiate, oncePerFrame, setHidden, setText } from "./dom.js";
-import { clockTime, counted, isoTime } from "./format.js";
+import { clockTime, counted, isoTime, wholeNumber } from "./format.js";
 import { loadTasks } from "./session.js";
 import { TaskList } from "./task-list.js";
 
@@ -68,7 +68,7 @@ export class Tasks {
   }
 
   #render() {
-    const { tasks, runningCount } = this.#list;
+    const { tasks, runningCount, hasTooMany, maxTasks } = this.#list;
     const ids = new Set(tasks.map((task) => task.id));
     for (const [id, card] of this.#cards) {
       if (ids.has(id)) continue;
@@ -82,10 +82,9 @@ export class Tasks {
       const present = this.#host.children[index];
       if (present !== card) this.#host.insertBefore(card, present ?? null);
     }
-    setText(
-      this.#summary,
-      tasks.length > 0 ? `${counted(tasks.length, "task")}, ${runningCount} running` : "",
-    );
+    const counts = `${counted(tasks.length, "task")}, ${runningCount} running`;
+    const bound = hasTooMany ? `; only the newest ${wholeNumber(maxTasks)} are shown` : "";
+    setText(this.#summary, tasks.length > 0 ? counts + bound : "");
     setHidden(this.#empty, tasks.length > 0);
   }
 }

@@ -197,6 +197,20 @@ def test_a_killed_relay_is_said_and_the_page_is_live_again_without_a_reload(
 
 
 @pytest.mark.usefixtures("users")
+def test_a_relay_that_is_back_at_once_is_said(
+    cluster: Cluster, open_page: Callable[[Edge, str], Page]
+) -> None:
+    """The connection stays, and the page tells that events may have been missed."""
+    relay = cluster.start_relay()
+    edge = cluster.start_edge(EDGE_RELAY_TIMEOUT_S="30")
+    page = open_page(edge, "alice")
+    relay.kill()
+    cluster.start_relay()
+    expect(page.get_by_test_id("restart-notice")).to_contain_text("The relay was restarted")
+    expect(page.get_by_test_id("connection-state")).to_have_attribute("data-state", LIVE)
+
+
+@pytest.mark.usefixtures("users")
 def test_a_killed_edge_is_said_and_the_page_is_live_again_without_a_reload(
     cluster: Cluster, edge: Edge, open_page: Callable[[Edge, str], Page]
 ) -> None:

@@ -67,8 +67,8 @@ test("after a long absence only the new reading is left", () => {
 
 test("a card says when readings stop, counted from the last one", () => {
   const card = { watchedSince: 0, heardAt: 10_000, isRunning: true };
-  assert.equal(readingNote(card, 15_900), "");
-  assert.equal(readingNote(card, 16_000), "No reading for 6 s");
+  assert.equal(readingNote(card, 14_900), "");
+  assert.equal(readingNote(card, 15_000), "No reading for 5 s");
   assert.equal(readingNote(card, 73_500), "No reading for 63 s");
 });
 
@@ -83,8 +83,9 @@ test("a card says what it waits for, and that its process is gone", () => {
   const fresh = { watchedSince: 0, heardAt: null, isRunning: null };
   assert.equal(readingNote(fresh, 1000), "Waiting for the first reading");
   assert.equal(readingNote(fresh, 6000), "No reading for 6 s");
-  const gone = { watchedSince: 0, heardAt: 0, isRunning: false };
-  assert.equal(readingNote(gone, 900_000), "Not running");
+  const gone = { watchedSince: 0, heardAt: 900_000, isRunning: false };
+  assert.equal(readingNote(gone, 901_000), "Not running");
+  assert.equal(readingNote(gone, 906_000), "No reading for 6 s", "nobody says so any more");
 });
 
 test("an axis ends at a round number that covers the values", () => {

@@ -383,3 +383,59 @@ test("the position follows replies, events and position messages, under one epoc
   relay.socket.say({ type: "position", epoch: EPOCH + 1, position: { event: 2 } });
   assert.deepEqual(client.position, { epoch: EPOCH + 1, position: { event: 2 } });
 });
+
+/** @param {import("../../edge/static/relay-client.js").RelayClient} client */
+function restartsOf(client) {
+  /** @type {import("../../edge/static/relay-client.js").RelayRestart[]} */
+  const restarts = [];
+  client.onRestart((restart) => restarts.push(restart));
+  return restarts;
+}
+
+test("a new relay behind the same connection is told once", async () => {
+  const client = await live();
+  const restarts = restartsOf(client);
+  client.subscribe("event:*", () => {});
+  relay.answer({ epoch: EPOCH, position: { event: 40 } });
+  relay.socket.say({ type: "position", epoch: EPOCH, position: { event: 41 } });
+  assert.deepEqual(restarts, [], "the first epoch is no change, the same one neither");
+  for (let time = 0; time < 2; time += 1) {
+    relay.socket.say({ type: "position", epoch: EPOCH + 1, position: { event: 1 } });
+  }
+  client.subscribe("event:a", () => {});
+  relay.answer({ epoch: EPOCH + 1, position: { event: 1 } });
+  assert.deepEqual(restarts, [{ epoch: EPOCH + 1, previousEpoch: EPOCH }]);
+  assert.equal(client.state.name, "live");
+});
+
+test("a new relay that is met after a loss is told once, whatever is subscribed", async () => {
+  const client = await live();
+  const restarts = restartsOf(client);
+  for (const pattern of ["event:a", "event:b"]) {
+    client.subscribe(pattern, () => {});
+    relay.answer({ epoch: EPOCH, position: { event: 40 } });
+  }
+  relay.socket.drop(4013);
+  await passRetryDelay();
+  relay.socket.open();
+  relay.answer({ username: "alice" });
+  for (let time = 0; time < 2; time += 1) relay.answer({ epoch: "next", position: { event: 0 } });
+  assert.deepEqual(restarts, [{ epoch: "next", previousEpoch: EPOCH }]);
+  assert.deepEqual(client.position, { epoch: "next", position: { event: 0 } });
+});
+
+test("a loss of the connection alone is no restart, and who left is not told of one", async () => {
+  const client = await live();
+  const restarts = restartsOf(client);
+  let calls = 0;
+  const stop = client.onRestart(() => (calls += 1));
+  relay.socket.say({ type: "position", epoch: EPOCH, position: {} });
+  relay.socket.drop(1006);
+  await passRetryDelay();
+  relay.admit();
+  relay.socket.say({ type: "position", epoch: EPOCH, position: {} });
+  assert.deepEqual(restarts, []);
+  stop();
+  relay.socket.say({ type: "position", epoch: EPOCH + 1, position: {} });
+  assert.deepEqual([restarts.length, calls], [1, 0]);
+});

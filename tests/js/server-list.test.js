@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import {
+  isBefore,
   isServerName,
   managerNote,
   MAX_SERVERS,
@@ -24,10 +25,15 @@ test("a manager's list makes its servers known, with status and process", () => 
     1000,
   );
   assert.deepEqual(told.map((server) => server.name), ["survival", "creative"]);
-  assert.deepEqual(list.servers, [
-    { name: "creative", status: "STOPPED", pid: null, manager: "manager-1", managerHeardAt: 1000 },
-    { name: "survival", status: "RUNNING", pid: 42, manager: "manager-1", managerHeardAt: 1000 },
-  ]);
+  assert.deepEqual(
+    list.servers.map(({ name, status, statusAt, pid, manager, managerHeardAt }) => [
+      name, status, statusAt, pid, manager, managerHeardAt,
+    ]),
+    [
+      ["creative", "STOPPED", 1000, null, "manager-1", 1000],
+      ["survival", "RUNNING", 1000, 42, "manager-1", 1000],
+    ],
+  );
 });
 
 test("any event about a server makes it known, its status stays open", () => {
@@ -53,6 +59,25 @@ test("a start that failed is not a running server", () => {
   const data = { server_name: "lobby", result: { status: "error", message: "port taken" } };
   list.apply(event("event:after_server_start", { data }), 0);
   assert.equal(list.get("lobby")?.status, "STOPPED");
+});
+
+test("a server that stops or starts has no process until its manager names one", () => {
+  const list = new ServerList();
+  for (const step of ["after_server_stop", "before_server_start"]) {
+    list.apply(statuses([{ name: "lobby", status: "RUNNING", pid: 42 }]), 0);
+    assert.equal(list.get("lobby")?.pid, 42);
+    list.apply(event(`event:${step}`, { data: { server_name: "lobby" } }), 0);
+    assert.equal(list.get("lobby")?.pid, null, step);
+  }
+});
+
+test("what one emitter said is ordered by its clock, what two said by their arrival", () => {
+  const early = { at: 20, emittedAt: 1, source: "manager-1" };
+  const late = { at: 10, emittedAt: 2, source: "manager-1" };
+  assert.equal(isBefore(early, late), true);
+  assert.equal(isBefore(late, early), false);
+  assert.equal(isBefore(early, { ...late, source: "manager-2" }), false);
+  assert.equal(isBefore({ ...early, emittedAt: undefined }, late), false);
 });
 
 test("names that could not be a topic, or would be a pattern, make no server", () => {

@@ -56,12 +56,17 @@ test("the newest task is first, and keeps its place when it is updated", () => {
   assert.deepEqual(list.tasks.map((task) => task.id), ["new", "old"]);
 });
 
-test("the oldest task gives way when there are too many", () => {
+test("the oldest task gives way when there are too many, and it is told", () => {
   const list = new TaskList(2);
+  const told = [];
   for (const [index, id] of ["a", "b", "c"].entries()) {
     list.apply(update(id, "success", { at: index + 1 }), 0);
+    told.push(list.hasTooMany);
   }
   assert.deepEqual(list.tasks.map((task) => task.id), ["c", "b"]);
+  assert.deepEqual(told, [false, false, true]);
+  list.clear();
+  assert.equal(list.hasTooMany, false);
 });
 
 test("progress stays within its bar, and odd progress is none", () => {
