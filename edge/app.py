@@ -81,7 +81,11 @@ class Worker:
         parent = multiprocessing.parent_process()
         while True:
             await asyncio.sleep(HOUSEKEEPING_S)
-            self.endpoint.housekeep(time.time())
+            try:
+                self.endpoint.housekeep(time.time())
+            except Exception:
+                # A fault of ours once must not end it for good.
+                logger.exception("housekeeping failed")
             if parent is not None and not parent.is_alive():
                 logger.warning("the process that started this worker is gone: stopping")
                 os.kill(os.getpid(), signal.SIGTERM)

@@ -196,11 +196,27 @@ export class Feed {
       if (entry) this.#placeRow(this.#rows.get(entry.sequence) ?? this.#newRow(entry), entry, row);
     }
     for (const element of this.#spareRows.splice(0)) element.remove();
+    this.#orderRows(first, end);
 
     if (this.#rows.has(this.#active)) {
       this.#viewport.setAttribute("aria-activedescendant", `event-${this.#active}`);
     } else {
       this.#viewport.removeAttribute("aria-activedescendant");
+    }
+  }
+
+  /**
+   * Has the drawn rows stand in the document as they are seen, which is how they are read out.
+   * @param {number} first
+   * @param {number} end
+   */
+  #orderRows(first, end) {
+    let next = this.#rowsHost.firstElementChild;
+    for (let row = first; row < end; row += 1) {
+      const element = this.#rows.get(this.#log.row(row)?.sequence ?? 0);
+      if (!element) continue;
+      if (element === next) next = next.nextElementSibling;
+      else this.#rowsHost.insertBefore(element, next);
     }
   }
 
