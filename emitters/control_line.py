@@ -11,7 +11,7 @@ from concurrent.futures import Future
 import zmq
 
 from emitters.errors import EmitterClosed, RelayUnavailable
-from relay.transport import Socket, receive, send
+from relay.transport import Socket
 from relay.wire.control import ErrorReply, Reply, Request, pack_message, reply_id, unpack_reply
 from relay.wire.errors import WireError
 
@@ -55,7 +55,7 @@ class ControlLine:
             while self._unsent:
                 request, future = self._unsent[0]
                 try:
-                    send(control, pack_message(request))
+                    control.send(pack_message(request), zmq.NOBLOCK)
                 except zmq.Again:
                     return False
                 self._unanswered[request.id] = request, future
@@ -66,7 +66,7 @@ class ControlLine:
         """Take the replies that have arrived."""
         while True:
             try:
-                frame = receive(control)[-1]
+                frame = control.recv_multipart(zmq.NOBLOCK)[-1]
             except zmq.Again:
                 return
             try:

@@ -1,12 +1,14 @@
 """A subscriber on the relay's egress socket, for tools; an edge has its own."""
 
+import logging
 import secrets
 import time
 from typing import NamedTuple, Self
 
 import zmq
 
-from relay.transport import Socket, open_socket, receive
+from relay.logs import LimitedLog
+from relay.transport import Socket, open_socket
 from relay.wire.control import HEARTBEAT_TOPIC, SYNC_PREFIX
 from relay.wire.envelope import Envelope, unpack_envelope
 from relay.wire.errors import WireError
@@ -17,6 +19,8 @@ QUEUE_EVENTS = 100_000
 """Held for a slow reader; more are dropped at the relay, which shows in the offsets."""
 
 READ_BATCH = 1000
+
+logger = logging.getLogger(__name__)
 
 
 class Event(NamedTuple):
@@ -34,8 +38,7 @@ class Egress:
         self.endpoint = endpoint
         self.heard_at = time.monotonic()
         """When the relay said anything last, heartbeats included."""
-        self.malformed = 0
-        """Messages that were not understood and left out."""
+        self._log = LimitedLog(logger)
         self._prefix = prefix
         self._context: zmq.Context[Socket] = zmq.Context()
         self._socket = open_socket(self._context, zmq.SUB)
@@ -88,7 +91,7 @@ class Egress:
         synchronised = False
         for _ in range(READ_BATCH):
             try:
-                frames = receive(self._socket)
+                frames = self._socket.recv_multipart(zmq.NOBLOCK)
             except zmq.Again:
                 break
             self.heard_at = time.monotonic()
@@ -104,5 +107,5 @@ class Egress:
             topic = decode_topic(topic_frame)
             envelope = unpack_envelope(payload, topic.kind)
             self._read_ahead.append(Event(topic.text, unpack_stamp(stamp_frame), envelope))
-        except (WireError, ValueError):
-            self.malformed += 1
+        except (WireError, ValueError) as error:
+            self._log.warning("malformed", "left out a malformed event: %s", error)

@@ -11,7 +11,7 @@ from relay.config import RelaySettings
 from relay.logs import configure
 from relay.server import AddressInUse, Relay
 from relay.settings import SettingsError, load, refuse
-from relay.transport import open_socket, receive, send
+from relay.transport import open_socket
 from relay.wire.control import Stats, StatsReply, pack_message, unpack_reply
 
 PROGRAM = "event-relay"
@@ -55,10 +55,10 @@ def stats(timeout: float) -> None:
         deadline = time.monotonic() + timeout
         if not control.poll(int(timeout * 1000), zmq.POLLOUT):
             raise click.ClickException(f"no relay at {settings.control}")
-        send(control, pack_message(Stats(id=1)))
+        control.send(pack_message(Stats(id=1)))
         if not control.poll(max(0, int((deadline - time.monotonic()) * 1000))):
             raise click.ClickException(f"the relay at {settings.control} does not answer")
-        reply = unpack_reply(receive(control)[-1], Stats)
+        reply = unpack_reply(control.recv_multipart()[-1], Stats)
     finally:
         context.destroy(linger=0)
     if isinstance(reply, StatsReply):

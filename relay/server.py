@@ -22,7 +22,7 @@ from relay.core.retained import Item, Retained
 from relay.core.sequencer import Sequencer
 from relay.core.stats import Stats
 from relay.logs import LimitedLog
-from relay.transport import Socket, open_socket, receive, send
+from relay.transport import Socket, open_socket
 from relay.wire.control import HEARTBEAT_TOPIC, Heartbeat, pack_message
 from relay.wire.envelope import Envelope, complete_envelope, pack_envelope, unpack_envelope
 from relay.wire.errors import InvalidFrame, WireError
@@ -175,13 +175,13 @@ class Relay:
     def _answer_requests(self) -> None:
         for _ in range(CONTROL_BATCH):
             try:
-                frames = receive(self._control)
+                frames = self._control.recv_multipart(zmq.NOBLOCK)
             except zmq.Again:
                 return
             peer, request = frames[0], frames[-1]
             reply = self._desk.answer(request if len(frames) == 2 else b"")
             try:
-                send(self._control, peer, pack_message(reply))
+                self._control.send_multipart((peer, pack_message(reply)), zmq.NOBLOCK)
             except zmq.ZMQError as error:
                 self._log.warning("reply", "a reply could not be sent: %s", error)
 
@@ -189,7 +189,7 @@ class Relay:
         now_ms = _now_ms()
         for _ in range(INGRESS_BATCH):
             try:
-                frames = receive(self._ingress)
+                frames = self._ingress.recv_multipart(zmq.NOBLOCK)
             except zmq.Again:
                 return
             self._stats.received += 1
@@ -210,7 +210,7 @@ class Relay:
         if topic.kind == TASK or not self._sequencer.is_journaled(topic.kind):
             self._retained.keep(topic, envelope, item)
         self._stats.relayed[topic.kind] += 1
-        send(self._egress, *item)
+        self._egress.send_multipart(item, zmq.NOBLOCK)
 
     def _open(self, topic: Topic, frames: list[bytes], now_ms: int) -> tuple[Envelope, bytes]:
         """Return the envelope in `frames` and the bytes that go to the edges."""
@@ -234,7 +234,7 @@ class Relay:
     def _send_tips(self, topic: bytes) -> None:
         stamp = Stamp(self._sequencer.epoch, 0, _now_ms())
         body = pack_message(Heartbeat(tips=self._sequencer.tips))
-        send(self._egress, topic, pack_stamp(stamp), body)
+        self._egress.send_multipart((topic, pack_stamp(stamp), body), zmq.NOBLOCK)
 
 
 def _now_ms() -> int:

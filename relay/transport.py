@@ -16,9 +16,6 @@ MAX_FRAME_BYTES = 16 * MAX_ENVELOPE_BYTES
 """libzmq cuts the connection of a peer that sends a larger frame. Envelopes between their own
 limit and this one are refused by the relay, which counts and logs them."""
 
-MAX_FRAMES = 3
-"""No message of the protocol has more."""
-
 Socket = zmq.Socket[bytes]
 
 
@@ -37,29 +34,3 @@ def open_socket(context: "zmq.Context[Socket]", kind: int) -> Socket:
     socket.setsockopt(zmq.RECONNECT_IVL, RECONNECT_INTERVAL_MS)
     socket.setsockopt(zmq.MAXMSGSIZE, MAX_FRAME_BYTES)
     return socket
-
-
-def receive(socket: Socket) -> list[bytes]:
-    """Return the frames of the next message, read without waiting.
-
-    A message of more than `MAX_FRAMES` frames is read whole, and one frame too many returned, so
-    that the caller sees that it is stray. Raises `zmq.Again` when there is none.
-
-    Single `recv` calls cost a sixth of what `recv_multipart` does.
-    """
-    frames = [socket.recv(zmq.NOBLOCK)]
-    while socket.getsockopt(zmq.RCVMORE):
-        frame = socket.recv(zmq.NOBLOCK)
-        if len(frames) <= MAX_FRAMES:
-            frames.append(frame)
-    return frames
-
-
-def send(socket: Socket, *frames: bytes) -> None:
-    """Send `frames` as one message without waiting. Raises `zmq.Again` at the high-water mark.
-
-    Only the first frame can be refused: libzmq takes a message whole or not at all.
-    """
-    last = len(frames) - 1
-    for index, frame in enumerate(frames):
-        socket.send(frame, zmq.NOBLOCK | zmq.SNDMORE if index < last else zmq.NOBLOCK)
