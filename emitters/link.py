@@ -23,7 +23,7 @@ from emitters.control_line import ControlLine
 from emitters.core.outbox import Outbox, Outgoing
 from emitters.core.watching import is_watched
 from emitters.errors import RelayUnavailable
-from relay.transport import Socket, open_socket, send
+from relay.transport import Socket, open_socket
 from relay.wire.control import (
     Hello,
     HelloReply,
@@ -39,7 +39,6 @@ from relay.wire.prefixes import PrefixSet
 from relay.wire.topics import decode_topic
 
 HELLO_RETRY_S = 1.0
-NOT_CONNECTED_RETRY_S = 0.05
 CONFIRM_INTERVAL_S = 0.02
 FULL_SOCKET_RETRY_S = 0.005
 SEND_BATCH = 256
@@ -163,8 +162,9 @@ class RelayLink(threading.Thread):
 
     def _serve(self, data: Socket, control: Socket) -> None:
         poller = zmq.Poller()
-        for source in (data, control, self._wake_reader):
-            poller.register(source, zmq.POLLIN)
+        poller.register(data, zmq.POLLIN)
+        poller.register(self._wake_reader, zmq.POLLIN)
+        poller.register(control, zmq.POLLIN)
         while not self._is_done():
             poller.poll(max(0, int(1000 * (self._due_at() - time.monotonic()))))
             with contextlib.suppress(BlockingIOError):
@@ -173,7 +173,8 @@ class RelayLink(threading.Thread):
             self._line.receive(control)
             self._greet()
             self._ask_for_confirmation()
-            self._line.send(control)
+            all_sent = self._line.send(control)
+            poller.register(control, zmq.POLLIN if all_sent else zmq.POLLIN | zmq.POLLOUT)
             self._send_due_at = self._send_events(data)
 
     def _due_at(self) -> float:
@@ -329,5 +330,5 @@ class RelayLink(threading.Thread):
 
     def _send_event(self, data: Socket, event: Outgoing, sequence: int) -> None:
         header = pack_header(Header(self._emitter_id, self._epoch, sequence))
-        send(data, event.topic.text.encode(), header, event.envelope)
+        data.send_multipart((event.topic.text.encode(), header, event.envelope), zmq.NOBLOCK)
         self._has_sent = True
