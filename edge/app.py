@@ -42,27 +42,8 @@ class Worker:
         self.users = UsersFile(settings.users_path)
         self.fanout = Fanout(EdgeStats())
         self.endpoint = ClientEndpoint(settings, self.fanout, self.tokens)
-        self.link = RelayLink(settings, self, f"edge-{os.getpid()}")
+        self.link = RelayLink(settings, self.fanout, self.endpoint, f"edge-{os.getpid()}")
         self.fanout.attach(self.link)
-
-    # What the relay says.
-
-    def synchronize(self, epoch: int, tips: dict[str, int]) -> None:
-        """See `Listener`."""
-        self.fanout.synchronize(epoch, tips)
-        self.endpoint.relay_found()
-
-    def take_event(self, frames: list[bytes]) -> None:
-        """See `Listener`."""
-        self.fanout.take_event(frames)
-
-    def take_retained(self, items: tuple[tuple[bytes, bytes, bytes], ...]) -> None:
-        """See `Listener`."""
-        self.fanout.take_retained(items)
-
-    def relay_lost(self) -> None:
-        """See `Listener`."""
-        self.endpoint.relay_lost()
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:

@@ -1,8 +1,7 @@
 """The edge's connection to the relay, on the event loop.
 
-Sockets are read by poll-then-drain on their file descriptors: `zmq.asyncio` costs five times as
-much a message. A descriptor becomes readable once per change, so whoever touches a socket drains
-it afterwards.
+Sockets are read by draining them when their file descriptors are readable. A descriptor becomes
+readable once per change, so whoever touches a socket drains it afterwards.
 """
 
 import asyncio
@@ -15,7 +14,7 @@ import zmq
 from edge.config import EdgeSettings
 from edge.core.upstream import stream_subscriptions, subscriptions
 from relay.logs import LimitedLog
-from relay.transport import Socket, open_socket, receive, send
+from relay.transport import Socket, open_socket
 from relay.wire.control import (
     HEARTBEAT_TOPIC,
     SYNC_PREFIX,
@@ -56,6 +55,13 @@ class Listener(Protocol):
     def take_retained(self, items: tuple[tuple[bytes, bytes, bytes], ...]) -> None:
         """The answer to `request_retained`."""
 
+
+class Host(Protocol):
+    """Who is told whether there is a relay."""
+
+    def relay_found(self) -> None:
+        """Events arrive from now on, after `Listener.synchronize`."""
+
     def relay_lost(self) -> None:
         """Nothing was heard from the relay for `relay_timeout_s`."""
 
@@ -63,9 +69,10 @@ class Listener(Protocol):
 class RelayLink:
     """Subscribes, synchronizes, listens for heartbeats, and asks the control socket."""
 
-    def __init__(self, settings: EdgeSettings, listener: Listener, name: str) -> None:
+    def __init__(self, settings: EdgeSettings, listener: Listener, host: Host, name: str) -> None:
         self._settings = settings
         self._listener = listener
+        self._host = host
         self._name = name
         self._context: zmq.Context[Socket] = zmq.Context()
         self._sub = open_socket(self._context, zmq.SUB)
@@ -158,7 +165,7 @@ class RelayLink:
         if self._is_followed and now - self._heard_at > self._settings.relay_timeout_s:
             self._is_followed = self._synchronized = False
             logger.warning("lost the relay at %s", self._settings.relay_egress)
-            self._listener.relay_lost()
+            self._host.relay_lost()
 
     def _begin_sync(self, now: float) -> None:
         """Subscribe to a fresh nonce; when it comes back, all before it is in place."""
@@ -182,6 +189,7 @@ class RelayLink:
         logger.info("following the relay at %s, epoch %d", self._settings.relay_egress, epoch)
         self._epoch = epoch
         self._listener.synchronize(epoch, tips)
+        self._host.relay_found()
 
     def _subscribe_streams(self, journaled_kinds: tuple[str, ...]) -> bool:
         """Subscribe to the streams; return whether that was so before."""
@@ -199,7 +207,7 @@ class RelayLink:
             return
         for _ in range(BATCH):
             try:
-                frames = receive(self._sub)
+                frames = self._sub.recv_multipart(zmq.NOBLOCK)
             except zmq.Again:
                 return
             self._heard_at = self._loop.time()
@@ -236,7 +244,7 @@ class RelayLink:
         while self._unsent:
             request = self._unsent[0]
             try:
-                send(self._control, pack_message(request))
+                self._control.send(pack_message(request), zmq.NOBLOCK)
             except zmq.Again:
                 return
             self._pending[request.id] = request
@@ -249,7 +257,7 @@ class RelayLink:
             return
         while True:
             try:
-                frame = receive(self._control)[-1]
+                frame = self._control.recv_multipart(zmq.NOBLOCK)[-1]
             except zmq.Again:
                 return
             try:
