@@ -1,4 +1,5 @@
-# Everything a developer runs: `make run`, `make test`, `make check`, `make bench`.
+# Everything a developer runs: `make run`, `make test`, `make check`, `make bench`,
+# `make chaos`.
 # The environment in .venv is made when it is missing or older than what it is made from.
 
 PYTHON ?= python3
@@ -6,7 +7,7 @@ BIN := .venv/bin
 VENDOR := edge/static/vendor
 CHARTS := $(VENDOR)/uPlot.esm.js
 
-.PHONY: run test check format bench screenshot docs dist lock clean
+.PHONY: run test check format bench chaos screenshot docs dist lock clean
 
 run: .venv/.installed $(CHARTS)
 	@mkdir -p .run
@@ -30,6 +31,11 @@ format: .venv/.installed
 
 bench: .venv/.installed $(CHARTS)
 	$(BIN)/python -m bench
+
+# Rounds of faults under load, each with a seed of its own, for so many minutes.
+MINUTES ?= 10
+chaos: .venv/.installed $(CHARTS)
+	$(BIN)/python -m tests.e2e.chaos $(MINUTES)
 
 screenshot: .venv/.installed $(CHARTS)
 	$(BIN)/python -m tests.screenshot docs/dashboard.png

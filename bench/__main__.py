@@ -3,7 +3,7 @@
 import os
 import platform
 
-from bench import latency
+from bench import latency, relay, resume
 
 
 def main() -> None:
@@ -13,6 +13,8 @@ def main() -> None:
         f"Python {platform.python_version()}\n"
     )
     latency.main()
+    relay.main()
+    resume.main()
 
 
 if __name__ == "__main__":

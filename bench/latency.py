@@ -19,6 +19,7 @@ from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 
+from bench.tables import quantiles
 from emitters import Emitter
 from tests.support.browser import CHROMIUM_ARGUMENTS, find_chromium
 from tests.support.cluster import Cluster, free_ports
@@ -51,8 +52,8 @@ def main() -> dict[str, dict[str, float]]:
         browser = playwright.chromium.launch(
             executable_path=find_chromium(), args=CHROMIUM_ARGUMENTS
         )
-        reference = _quantiles(_measure_reference(browser.new_page()))
-        relayed = _quantiles(_measure_relay(browser.new_page()))
+        reference = quantiles(_measure_reference(browser.new_page()))
+        relayed = quantiles(_measure_relay(browser.new_page()))
         browser.close()
     print(f"emit() to onmessage in Chromium, {EVENTS} events at {RATE_PER_S}/s, milliseconds")
     print(f"{'':34}{'p50':>8}{'p90':>8}{'p99':>8}{'max':>8}")
@@ -153,12 +154,3 @@ def _serve_reference(port: int) -> None:
             await asyncio.get_running_loop().create_future()
 
     asyncio.run(run())
-
-
-def _quantiles(delays: list[float]) -> dict[str, float]:
-    ordered = sorted(delays)
-
-    def at(share: float) -> float:
-        return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
-
-    return {"p50": at(0.5), "p90": at(0.9), "p99": at(0.99), "max": ordered[-1]}

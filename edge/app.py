@@ -40,7 +40,7 @@ class Worker:
         self.settings = settings
         self.tokens = Tokens(settings.secret())
         self.users = UsersFile(settings.users_path)
-        self.fanout = Fanout(EdgeStats())
+        self.fanout = Fanout(EdgeStats(), settings.topic_prefixes, settings.history_bytes)
         self.endpoint = ClientEndpoint(settings, self.fanout, self.tokens)
         self.link = RelayLink(settings, self.fanout, self.endpoint, f"edge-{os.getpid()}")
         self.fanout.attach(self.link)
@@ -56,6 +56,7 @@ class Worker:
             housekeeping.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await housekeeping
+            self.endpoint.close()
             self.link.close()
 
     async def _housekeep(self) -> None:
@@ -149,12 +150,7 @@ TOPICS: dict[str, Any] = {
 
 def _add_operations(app: FastAPI, worker: Worker) -> None:
     registry = edge_registry(
-        EdgeCollector(
-            worker.fanout,
-            lambda: len(worker.endpoint),
-            lambda: worker.link.is_alive,
-            str(os.getpid()),
-        )
+        EdgeCollector(worker.fanout, worker.endpoint, worker.link, str(os.getpid()))
     )
 
     @app.get("/healthz", tags=["operations"])
@@ -164,9 +160,13 @@ def _add_operations(app: FastAPI, worker: Worker) -> None:
 
     @app.get("/readyz", tags=["operations"])
     async def ready(response: Response) -> dict[str, str]:
-        """200 while events arrive from the relay, else 503."""
+        """200 while events arrive from the relay, else 503.
+
+        A relay that cannot write its journal sends on what it has, and takes nothing new.
+        """
         if worker.link.is_alive:
-            return {"status": "ready"}
+            trouble = {} if worker.link.is_journaling else {"journal": "unavailable"}
+            return {"status": "ready", **trouble}
         response.status_code = 503
         return {"status": "the relay's heartbeat is missing"}
 

@@ -44,6 +44,16 @@ class Client(Protocol):
     def close(self, close: Close) -> None:
         """Send the close frame behind what was sent already, and nothing more."""
 
+    @property
+    def waiting(self) -> int:
+        """How many frames have been handed over and not written."""
+
+    async def drained(self) -> None:
+        """Wait until what was sent is on its way, or the connection is closed."""
+
+    def gone(self) -> None:
+        """The connection is over; what is not written never will be."""
+
 
 class Turn:
     """The connections that have something to write when this turn of the event loop ends."""
@@ -88,12 +98,20 @@ class DirectClient:
         """To be written at the end of this turn."""
         self._queue: SendQueue | None = None
         """Waits while the transport is full; None otherwise."""
+        self._room: asyncio.Event | None = None
+        """While frames wait: set when there is room again."""
         self.closed = False
         protocol.write_listener = self
+
+    @property
+    def waiting(self) -> int:
+        """See `Client`."""
+        return len(self._frames) + (0 if self._queue is None else len(self._queue))
 
     def send(self, frame: bytes) -> None:
         """See `Connection`."""
         if self.closed:
+            self._stats.disconnected += 1
             return
         if self._queue is not None:
             self._queue.add(frame)
@@ -117,14 +135,27 @@ class DirectClient:
         if self.closed:
             return
         self._write()
-        self.closed = True
+        self.gone()
         self._stats.closed[close.code] += 1
         self._protocol.close_now(close)
+
+    async def drained(self) -> None:
+        """See `Client`."""
+        if self._room is not None:
+            await self._room.wait()
+
+    def gone(self) -> None:
+        """See `Client`."""
+        self.closed = True
+        self._stats.disconnected += self.waiting
+        self._frames = []
+        self._end_pause()
 
     def pause_writing(self) -> None:
         """See `WriteListener`."""
         if self._queue is None and not self.closed:
             self._queue = SendQueue()
+            self._room = asyncio.Event()
 
     def resume_writing(self) -> None:
         """See `WriteListener`."""
@@ -132,20 +163,33 @@ class DirectClient:
         if queue is None:
             return
         while queue:
-            self._protocol.write_frames(b"".join(queue.take(REFILL_BYTES)))
+            self._hand_over(queue.take(REFILL_BYTES))
             if self._protocol.buffered_bytes() > REFILL_BYTES:
                 return  # full again; the transport will call once more
+        self._end_pause()
+
+    def _end_pause(self) -> None:
         self._queue = None
+        if self._room is not None:
+            self._room.set()
+            self._room = None
 
     def _write(self) -> None:
         frames = self._frames
         if not frames:
             return
         self._frames = []
-        self._protocol.write_frames(frames[0] if len(frames) == 1 else b"".join(frames))
+        self._hand_over(frames)
+
+    def _hand_over(self, frames: list[bytes]) -> None:
+        if self._protocol.write_frames(frames[0] if len(frames) == 1 else b"".join(frames)):
+            self._stats.written += len(frames)
+        else:
+            self._stats.disconnected += len(frames)
 
     def _check_limit(self, queue: SendQueue) -> None:
         if queue.queued_bytes > self._max_queued_bytes:
+            self._stats.slow_consumer += len(queue)
             queue.clear()
             self.close(CloseCode.TOO_SLOW.close())
 
@@ -161,29 +205,38 @@ class AsgiClient:
         self._max_queued_bytes = max_queued_bytes
         self._queue = SendQueue()
         self._changed = asyncio.Event()
+        self._has_room = asyncio.Event()
+        """Cleared while frames wait."""
+        self._has_room.set()
         self._close: Close | None = None
+        self._is_gone = False
 
     @property
     def closed(self) -> bool:
         """See `Client`."""
-        return self._close is not None
+        return self._close is not None or self._is_gone
+
+    @property
+    def waiting(self) -> int:
+        """See `Client`."""
+        return len(self._queue)
 
     def send(self, frame: bytes) -> None:
         """See `Connection`."""
         if self.closed:
+            self._stats.disconnected += 1
             return
         self._queue.add(frame)
         self._check_limit()
-        self._changed.set()
 
     def send_live(self, topic: str, frame: bytes) -> None:
         """See `Connection`."""
         if self.closed:
+            self._stats.disconnected += 1
             return
         if self._queue.add_live(topic, frame):
             self._stats.conflated += 1
         self._check_limit()
-        self._changed.set()
 
     def close(self, close: Close) -> None:
         """Close behind what was sent before."""
@@ -191,13 +244,28 @@ class AsgiClient:
             self._close = close
             self._stats.closed[close.code] += 1
             self._changed.set()
+            self._has_room.set()
+
+    async def drained(self) -> None:
+        """See `Client`."""
+        await self._has_room.wait()
+
+    def gone(self) -> None:
+        """See `Client`."""
+        self._is_gone = True
+        self._stats.disconnected += self.waiting
+        self._queue.clear()
+        self._has_room.set()
 
     async def run(self) -> None:
         """Send what is queued until `close`, or until the client is gone."""
         while True:
             while self._queue:
-                for frame in self._queue.take(REFILL_BYTES):
+                frames = self._queue.take(REFILL_BYTES)
+                self._stats.written += len(frames)
+                for frame in frames:
                     await self._websocket.send_text(frame_payload(frame).decode())
+            self._has_room.set()
             if self._close is not None:
                 await self._websocket.close(self._close.code, self._close.reason)
                 return
@@ -205,6 +273,9 @@ class AsgiClient:
             await self._changed.wait()
 
     def _check_limit(self) -> None:
+        self._has_room.clear()
+        self._changed.set()
         if self._queue.queued_bytes > self._max_queued_bytes:
+            self._stats.slow_consumer += len(self._queue)
             self._queue.clear()
             self.close(CloseCode.TOO_SLOW.close())

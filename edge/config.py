@@ -69,6 +69,8 @@ class EdgeSettings(Settings):
     max_subscriptions: int = Field(default=1_000, ge=1)
     max_queued_bytes: int = Field(default=4 * 1024 * 1024, ge=1024)
     """What may wait for one slow client."""
+    history_bytes: int = Field(default=64 * 1024 * 1024, ge=64 * 1024)
+    """What a worker remembers of all streams together for resuming clients."""
     messages_per_s: float = Field(default=100.0, gt=0)
     message_burst: int = Field(default=2_000, ge=1)
     position_interval_s: float = Field(default=20.0, ge=0.1)

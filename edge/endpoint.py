@@ -4,16 +4,19 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator
+from functools import partial
 
 from starlette.responses import JSONResponse
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from edge.catch_up import CatchUp
 from edge.clients import AsgiClient, Client, DirectClient, Turn
 from edge.config import EdgeSettings
-from edge.core import close_codes, messages
+from edge.core import close_codes
 from edge.core.access import Identity
 from edge.core.close_codes import Close, CloseCode
 from edge.core.credentials import find_credentials
+from edge.core.requests import InvalidRequest, parse_task_position
 from edge.core.session import Session
 from edge.core.tokens import InvalidToken, Tokens
 from edge.fanout import Fanout
@@ -28,6 +31,7 @@ class ClientEndpoint:
         self._fanout = fanout
         self._tokens = tokens
         self._stats = fanout.stats
+        self._catch_up = CatchUp(fanout, fanout.stats)
         self._sessions: dict[Client, Session] = {}
         self._turn: Turn | None = None
         self._relay_is_alive = False
@@ -36,6 +40,20 @@ class ClientEndpoint:
 
     def __len__(self) -> int:
         return len(self._sessions)
+
+    @property
+    def catching_up(self) -> int:
+        """How many clients are being sent what they missed."""
+        return len(self._catch_up)
+
+    @property
+    def waiting_frames(self) -> int:
+        """How many frames wait for their clients."""
+        return sum(client.waiting for client in self._sessions)
+
+    def close(self) -> None:
+        """Stop catching clients up."""
+        self._catch_up.close()
 
     def relay_found(self) -> None:
         """Events arrive: clients are welcome, and those that stayed are told where streams are."""
@@ -73,22 +91,30 @@ class ClientEndpoint:
             identity = self._verify(credentials.explicit)
             if identity is None:
                 self._stats.handshakes_refused += 1
-                await _deny(websocket)
+                await _deny(websocket, 401, "Invalid token", {"WWW-Authenticate": "Bearer"})
                 return
         elif credentials.cookie is not None:
             identity = self._verify(credentials.cookie)
+        try:
+            tasks_since = parse_task_position(websocket.query_params)
+        except InvalidRequest as error:
+            self._stats.handshakes_refused += 1
+            await _deny(websocket, 400, str(error))
+            return
         await websocket.accept()
         self._stats.connections_accepted += 1
         async with self._open(websocket) as client:
             session = Session(
                 client,
                 self._fanout.manager,
-                self._fanout.positions,
+                self._fanout.streams,
                 self._fanout,
+                partial(self._catch_up.start, client),
                 self._tokens,
                 self._settings.session_limits,
                 cookie=credentials.cookie,
                 now=time.time(),
+                tasks_since=tasks_since,
             )
             refusal = self._refusal()
             if refusal is None:
@@ -98,15 +124,17 @@ class ClientEndpoint:
             try:
                 await self._converse(websocket, client, session, refusal)
             finally:
+                self._catch_up.cancel(client)
                 self._sessions.pop(client, None)
                 self._fanout.manager.disconnect(client)
+                client.gone()
 
     def _tell_positions(self) -> None:
         self._position_due_at = time.monotonic() + self._settings.position_interval_s
-        positions = self._fanout.positions
-        frame = messages.position(positions.epoch, positions.offsets)
-        for connection in self._fanout.manager:
-            connection.send(frame)
+        for client, session in self._sessions.items():
+            # One that is being caught up is not there yet.
+            if session.identity is not None and not session.is_catching_up:
+                self._fanout.tell_position(client)
 
     def _refusal(self) -> Close | None:
         if not self._relay_is_alive:
@@ -175,11 +203,11 @@ class ClientEndpoint:
                 await writer
 
 
-async def _deny(websocket: WebSocket) -> None:
-    """Refuse the handshake with 401; a server that cannot do that answers 403."""
+async def _deny(
+    websocket: WebSocket, status: int, detail: str, headers: dict[str, str] | None = None
+) -> None:
+    """Refuse the handshake with `status`; a server that cannot do that answers 403."""
     if "websocket.http.response" not in websocket.scope.get("extensions", {}):
         await websocket.close()
         return
-    await websocket.send_denial_response(
-        JSONResponse({"detail": "Invalid token"}, 401, {"WWW-Authenticate": "Bearer"})
-    )
+    await websocket.send_denial_response(JSONResponse({"detail": detail}, status, headers))

@@ -1,27 +1,39 @@
 """From the relay's frames to the clients' frames: decode once, JSON once, frame once.
 
-`Fanout` owns what this worker knows of the world: its clients, stream positions, tasks and live
-values. It is told of events by `RelayLink` and asks it for what the clients want.
+`Fanout` owns what this worker knows of the world: its clients, streams, tasks and live values. It
+is told of events by `RelayLink` and asks it for what the clients want.
 """
 
+import asyncio
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from time import monotonic
 from typing import Protocol
 
 from edge.core import messages
 from edge.core.access import Identity, may_receive
-from edge.core.connections import ConnectionManager
+from edge.core.connections import Connection, ConnectionManager
 from edge.core.live_values import LiveValue, LiveValues
-from edge.core.streams import StreamPositions
+from edge.core.record import Record, unreadable
+from edge.core.resume import Fetch
+from edge.core.streams import DEFAULT_HISTORY_BYTES, Stream, Streams, concerns
 from edge.core.task_board import TaskBoard
 from edge.stats import EdgeStats
 from relay.logs import LimitedLog
+from relay.wire.control import Heartbeat, ReplayReply
 from relay.wire.envelope import Envelope, unpack_envelope
 from relay.wire.errors import WireError
 from relay.wire.header import Stamp, unpack_stamp
 from relay.wire.topics import TASK, Pattern, Topic, decode_topic
 
+REPAIR_EVENTS = 1024
+"""Asked for at a time when this edge has missed events."""
+
 logger = logging.getLogger(__name__)
+
+
+class ReplayFailed(Exception):  # noqa: N818
+    """The relay's answer lacks events that it ought to have."""
 
 
 class Upstream(Protocol):
@@ -36,18 +48,32 @@ class Upstream(Protocol):
     def request_retained(self, selector: Pattern) -> None:
         """Have `Fanout.take_retained` called with what the relay remembers of `selector`."""
 
+    def request_replay(self, stream: str, after: int, limit: int) -> None:
+        """Have `Fanout.take_replay` called with the events of `stream` that follow `after`."""
+
+    async def replay(self, stream: str, after: int, limit: int) -> ReplayReply:
+        """Return the events of `stream` that follow `after`, however long that takes."""
+
 
 class Fanout:
     """Forwards events to connections."""
 
-    def __init__(self, stats: EdgeStats) -> None:
+    def __init__(
+        self,
+        stats: EdgeStats,
+        served_prefixes: tuple[str, ...] = ("",),
+        history_bytes: int = DEFAULT_HISTORY_BYTES,
+    ) -> None:
         self.stats = stats
         self.manager = ConnectionManager(self)
-        self.positions = StreamPositions()
+        self.streams = Streams(served_prefixes, history_bytes, stats.dropped, stats.malformed)
         self.tasks = TaskBoard()
         self._live = LiveValues()
         self._has_stale_values = False
+        self._serves_all = "" in served_prefixes
         self._upstream: Upstream | None = None
+        self._went_on: asyncio.Event | None = None
+        """Set when streams have gone on, if somebody waits for it."""
         self._log = LimitedLog(logger)
 
     def attach(self, upstream: Upstream) -> None:
@@ -56,24 +82,58 @@ class Fanout:
 
     # Told by the relay link.
 
-    def synchronize(self, epoch: int, tips: dict[str, int]) -> None:
-        """The streams are at `tips`; whatever follows will arrive."""
-        self.positions.synchronize(epoch, tips)
+    def synchronize(self, epoch: int, heartbeat: Heartbeat) -> None:
+        """The streams are at the tips of `heartbeat`; whatever follows will arrive."""
+        self.streams.synchronize(epoch, heartbeat.tips, heartbeat.low)
         self.tasks.begin_epoch(epoch)
-        if self._upstream is not None:
+        if self._upstream is not None and self.streams.is_stream(TASK):
             self._upstream.request_retained(Pattern(f"{TASK}:", exact=False))
+        self.repair()
+        self.tell_progress()
+
+    def hear(self, heartbeat: Heartbeat) -> None:
+        """The relay says how far streams reach: what has not arrived by now is lost on the way."""
+        self.streams.hear(heartbeat.tips, heartbeat.low)
+        self.repair()
 
     def take_event(self, frames: list[bytes]) -> None:
         """Forward an event that the relay sent: topic, stamp, envelope."""
         try:
             topic = decode_topic(frames[0])
             stamp = unpack_stamp(frames[1])
-            self.stats.events_received[topic.kind] += 1
-            self._forward(topic, stamp, frames[2])
+            payload = frames[2]
         except (WireError, IndexError) as error:
-            reason = error.reason if isinstance(error, WireError) else "invalid_frame"
-            self.stats.malformed[reason] += 1
-            self._log.warning(reason, "dropped a malformed event from the relay: %s", error)
+            self._count_malformed(error, "an event from the relay")
+            return
+        self.stats.events_received[topic.kind] += 1
+        stream = self.streams.get(topic.kind)
+        if stream is None:
+            self._take_live(topic, stamp, payload)
+        elif stamp.epoch != self.streams.epoch:
+            # Of before or after a restart that the next heartbeat tells us about.
+            self.stats.dropped.out_of_order[topic.kind] += 1
+        else:
+            record = Record(topic, stamp.offset, stamp.relayed_at, payload)
+            for each in stream.follower.take_live(record):
+                self._forward(stream, each)
+            if stream.follower.is_behind:
+                self._ask_for_the_missing(stream)
+
+    def take_replay(self, kind: str, reply: ReplayReply) -> None:
+        """Forward what this edge had missed."""
+        stream = self.streams.get(kind)
+        if stream is None or reply.epoch != self.streams.epoch:
+            return
+        records = self._records(kind, reply)
+        self.stats.events_received[kind] += len(records)
+        replayed = stream.follower.take_replay(records, reply.low, reply.tip)
+        stream.history.low = max(stream.history.low, reply.low)
+        if replayed.gap is not None:
+            self._tell_gap(stream, *replayed.gap)
+        for record in replayed.records:
+            self._forward(stream, record)
+        self._ask_for_the_missing(stream)
+        self.tell_progress()
 
     def take_retained(self, items: Iterable[tuple[bytes, bytes, bytes]]) -> None:
         """Take what the relay remembered, where nothing newer has arrived meanwhile."""
@@ -83,15 +143,25 @@ class Fanout:
                 stamp = unpack_stamp(stamp_frame)
                 envelope = unpack_envelope(payload, topic.kind)
             except WireError as error:
-                self.stats.malformed[error.reason] += 1
-                self._log.warning(error.reason, "dropped a malformed retained event: %s", error)
+                self._count_malformed(error, "a retained event")
                 continue
             if topic.kind == TASK:
-                self._forward_task(topic, stamp, envelope)
-            elif not self.positions.is_stream(topic.kind) and self.manager.receivers(topic.text):
+                self._take_retained_task(topic, stamp, envelope)
+            elif not self.streams.is_stream(topic.kind) and self.manager.receivers(topic.text):
                 value = _live_value(topic, stamp, envelope)
                 if self._live.keep_retained(topic.text, value):
                     self._send_live(topic, value)
+
+    def tell_progress(self) -> None:
+        """A batch of events was taken: wake whoever waits for streams to go on."""
+        if self._went_on is not None:
+            self._went_on.set()
+            self._went_on = None
+
+    def repair(self) -> None:
+        """Ask for what is missing, and again for what was not answered in time."""
+        for stream in self.streams:
+            self._ask_for_the_missing(stream)
 
     def housekeep(self) -> None:
         """Forget live values that nobody wants any more. Called about once a second."""
@@ -99,7 +169,7 @@ class Fanout:
             self._has_stale_values = False
             self._live.keep_only(lambda topic: bool(self.manager.receivers(topic)))
 
-    # Asked by sessions.
+    # Asked by sessions, and by those who catch clients up.
 
     def unfinished_tasks(self, username: str) -> Iterable[bytes]:
         """See `Snapshots`."""
@@ -115,6 +185,47 @@ class Fanout:
             if may_receive(identity, value.addressed_to)
         ]
 
+    def tell_position(self, connection: Connection) -> None:
+        """Tell a client where the streams are that it follows; of others it has no place."""
+        position = {
+            kind: offset
+            for kind, offset in self.streams.offsets.items()
+            if self.follows(connection, kind)
+        }
+        frame = messages.position(self.streams.epoch, position)
+        self.manager.send_to_client(connection, frame)
+
+    def follows(self, connection: Connection, kind: str) -> bool:
+        """Whether `connection` gets the events of a stream as they come."""
+        if kind == TASK:
+            return connection in self.manager.task_receivers(connection.identity.username)
+        subscribed = self.manager.subscriptions(connection).values()
+        return any(concerns(selector, kind) for each in subscribed for selector in each)
+
+    async def fetch(self, fetch: Fetch) -> Sequence[Record]:
+        """See `Library`."""
+        assert self._upstream is not None
+        reply = await self._upstream.replay(*fetch)
+        stream = self.streams.get(fetch.stream)
+        if stream is None:
+            return ()
+        if reply.epoch != self.streams.epoch:
+            await self.streams_went_on()
+            return ()
+        records = self._records(fetch.stream, reply)
+        self.stats.replayed[fetch.stream] += len(records)
+        stream.history.low = max(stream.history.low, reply.low)
+        stream.history.install(records)
+        if not records and reply.low <= fetch.after + 1:
+            raise ReplayFailed(f"no {fetch.stream} after {fetch.after}, though {reply.tip} exist")
+        return records
+
+    async def streams_went_on(self) -> None:
+        """See `Library`."""
+        if self._went_on is None:
+            self._went_on = asyncio.Event()
+        await self._went_on.wait()
+
     # Told by the connection manager.
 
     def wanted(self, selector: Pattern) -> None:
@@ -123,7 +234,7 @@ class Fanout:
             return
         self._upstream.want(selector)
         kind, colon, _ = selector.prefix.partition(":")
-        if not (colon and self.positions.is_stream(kind)):
+        if not (colon and self.streams.is_stream(kind)):
             self._upstream.request_retained(selector)
 
     def unwanted(self, selector: Pattern) -> None:
@@ -132,43 +243,124 @@ class Fanout:
             self._upstream.unwant(selector)
         self._has_stale_values = True
 
-    def _forward(self, topic: Topic, stamp: Stamp, payload: bytes) -> None:
-        is_stream = self.positions.is_stream(topic.kind)
-        try:
-            if topic.kind == TASK:
-                self._forward_task(topic, stamp, unpack_envelope(payload, topic.kind))
-            elif not self.manager.receivers(topic.text):
-                self.stats.events_filtered[topic.kind] += 1
-            elif is_stream:
-                self._forward_journaled(topic, stamp, unpack_envelope(payload, topic.kind))
-            else:
-                self._forward_live(topic, stamp, unpack_envelope(payload, topic.kind))
-        finally:
-            if is_stream:
-                self.positions.advance(topic.kind, stamp)
-
-    def _forward_task(self, topic: Topic, stamp: Stamp, envelope: Envelope) -> None:
-        state = self.tasks.update(topic.text, stamp, envelope)
-        if state is None or envelope.username is None:
+    def _ask_for_the_missing(self, stream: Stream) -> None:
+        if not stream.follower.is_behind or self._upstream is None:
             return
-        if self.manager.connections_of(envelope.username):
-            self.stats.deliveries += self.manager.send_to_user(envelope.username, state.frame)
+        after = stream.follower.replay_request(monotonic())
+        if after is not None:
+            self._upstream.request_replay(stream.kind, after, REPAIR_EVENTS)
 
-    def _forward_journaled(self, topic: Topic, stamp: Stamp, envelope: Envelope) -> None:
-        frame = messages.frame(messages.event_fields(topic.text, stamp, envelope))
-        self.stats.deliveries += self.manager.broadcast_to_topic(
-            topic.text, frame, addressed_to=envelope.username
+    def _records(self, kind: str, reply: ReplayReply) -> list[Record]:
+        """Take the items of `reply` apart; what cannot be read keeps its place in the stream."""
+        records = []
+        for topic_frame, stamp_frame, payload in reply.items:
+            try:
+                stamp = unpack_stamp(stamp_frame)
+            except WireError as error:
+                self._count_malformed(error, "a replayed event")
+                break
+            try:
+                record = Record(decode_topic(topic_frame), stamp.offset, stamp.relayed_at, payload)
+            except WireError as error:
+                self._count_malformed(error, "a replayed event")
+                record = unreadable(kind, stamp.offset)
+            records.append(record)
+        return records
+
+    def _tell_gap(self, stream: Stream, first: int, last: int) -> None:
+        """Tell whom it may concern that these events are lost, and go on behind them."""
+        stream.history.skip_to(last + 1)
+        self.stats.retention[stream.kind] += last - first + 1
+        logger.warning("the relay no longer has %s %d to %d", stream.kind, first, last)
+        frame = messages.gap(stream.kind, first, last)
+        for connection in self.manager:
+            if self.follows(connection, stream.kind):
+                self.manager.send_to_client(connection, frame)
+
+    def _forward(self, stream: Stream, record: Record) -> None:
+        stream.history.append(record)
+        topic = record.topic
+        if not topic.text:
+            return  # Counted as malformed when it came.
+        count: int | None = 0
+        if not (self._serves_all or self.streams.serves(topic.text)):
+            pass
+        elif topic.kind == TASK:
+            count = self._forward_task(record)
+        elif self.manager.receivers(topic.text):
+            count = self._forward_journaled(record)
+        if count is None:
+            return
+        if count:
+            self.stats.events_forwarded[stream.kind] += 1
+            self.stats.deliveries += count
+        else:
+            self.stats.events_filtered[stream.kind] += 1
+
+    def _forward_task(self, record: Record) -> int | None:
+        """Return how many connections got it, None if it is malformed."""
+        try:
+            envelope = record.open()
+        except WireError as error:
+            self._count_malformed(error, "an event from the relay")
+            return None
+        stamp = Stamp(self.streams.epoch, record.offset, record.relayed_at)
+        self.tasks.update(record.topic.text, stamp, envelope, record.frame)
+        assert envelope.username is not None, "a task event is always addressed"
+        return self.manager.send_to_user(envelope.username, record.frame)
+
+    def _forward_journaled(self, record: Record) -> int | None:
+        """Return how many connections got it, None if it is malformed."""
+        try:
+            record.open()
+        except WireError as error:
+            self._count_malformed(error, "an event from the relay")
+            return None
+        return self.manager.broadcast_to_topic(
+            record.topic.text, record.frame, addressed_to=record.addressed_to
         )
 
-    def _forward_live(self, topic: Topic, stamp: Stamp, envelope: Envelope) -> None:
-        value = _live_value(topic, stamp, envelope)
+    def _take_live(self, topic: Topic, stamp: Stamp, payload: bytes) -> None:
+        if not self.manager.receivers(topic.text):
+            self.stats.events_filtered[topic.kind] += 1
+            return
+        try:
+            value = _live_value(topic, stamp, unpack_envelope(payload, topic.kind))
+        except WireError as error:
+            self._count_malformed(error, "an event from the relay")
+            return
         self._live.keep(topic.text, value)
-        self._send_live(topic, value)
+        if self._send_live(topic, value):
+            self.stats.events_forwarded[topic.kind] += 1
+        else:
+            self.stats.events_filtered[topic.kind] += 1
 
-    def _send_live(self, topic: Topic, value: LiveValue) -> None:
-        self.stats.deliveries += self.manager.broadcast_to_topic(
+    def _take_retained_task(self, topic: Topic, stamp: Stamp, envelope: Envelope) -> None:
+        """Show a task's state to those who came before it was known here.
+
+        One that is ahead of the stream comes in its place among the other events.
+        """
+        frame = messages.frame(messages.event_fields(topic.text, stamp, envelope))
+        state = self.tasks.update(topic.text, stamp, envelope, frame)
+        stream = self.streams.get(TASK)
+        if state is None or state.finished or envelope.username is None or stream is None:
+            return
+        if stamp.epoch == self.streams.epoch and stamp.offset <= stream.history.head:
+            shown = messages.retained(frame)
+            for connection in tuple(self.manager.task_receivers(envelope.username)):
+                self.manager.send_to_client(connection, shown)
+
+    def _send_live(self, topic: Topic, value: LiveValue) -> int:
+        count = self.manager.broadcast_to_topic(
             topic.text, value.frame, addressed_to=value.addressed_to, live=True
         )
+        self.stats.deliveries += count
+        return count
+
+    def _count_malformed(self, error: Exception, what: str) -> None:
+        reason = error.reason if isinstance(error, WireError) else "invalid_frame"
+        self.stats.malformed[reason] += 1
+        self._log.warning(reason, "dropped %s that is malformed: %s", what, error)
 
 
 def _live_value(topic: Topic, stamp: Stamp, envelope: Envelope) -> LiveValue:

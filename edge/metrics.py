@@ -1,12 +1,40 @@
 """`/metrics`: the counters of this worker for Prometheus."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
+from typing import Protocol
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from edge.fanout import Fanout
+
+
+class Clients(Protocol):
+    """The connections of this worker."""
+
+    def __len__(self) -> int:
+        """How many are open."""
+
+    @property
+    def catching_up(self) -> int:
+        """How many are being sent what they missed."""
+
+    @property
+    def waiting_frames(self) -> int:
+        """How many frames wait for slow ones."""
+
+
+class RelayState(Protocol):
+    """What is known of the relay."""
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether events arrive."""
+
+    @property
+    def is_journaling(self) -> bool:
+        """Whether it can write its journal."""
 
 
 class EdgeCollector(Collector):
@@ -18,48 +46,71 @@ class EdgeCollector(Collector):
     def __init__(
         self,
         fanout: Fanout,
-        connections: Callable[[], int],
-        relay_is_alive: Callable[[], bool],
+        clients: Clients,
+        relay: RelayState,
         worker: str,
     ) -> None:
         self._fanout = fanout
-        self._connections = connections
-        self._relay_is_alive = relay_is_alive
+        self._clients = clients
+        self._relay = relay
         self._worker = worker
 
     def collect(self) -> Iterable[Metric]:
         """See prometheus_client."""
+        yield from self._gauges()
+        yield from self._labelled_counters()
+        yield from self._counters()
+
+    def _gauges(self) -> Iterable[Metric]:
+        manager, streams = self._fanout.manager, self._fanout.streams
+        held = sum(stream.follower.held_count for stream in streams)
+        for name, help_text, value in (
+            ("relay_up", "1 while events arrive from the relay", self._relay.is_alive),
+            ("relay_journaling", "1 while the relay writes its journal", self._relay.is_journaling),
+            ("connections", "Open WebSocket connections", len(self._clients)),
+            ("users", "Users with a connection", len(manager.users)),
+            ("subscriptions", "Subscriptions of all connections", manager.subscription_count),
+            ("catching_up", "Connections being sent what they missed", self._clients.catching_up),
+            ("waiting", "Frames that wait for slow clients", self._clients.waiting_frames),
+            ("held", "Events that wait for missing ones before them", held),
+            ("history_bytes", "Memory of remembered events", streams.remembered_bytes),
+        ):
+            yield self._gauge(name, help_text, float(value))
+
+    def _labelled_counters(self) -> Iterable[Metric]:
         stats = self._fanout.stats
-        manager = self._fanout.manager
-        yield self._gauge(
-            "relay_up", "1 while events arrive from the relay", float(self._relay_is_alive())
-        )
-        yield self._gauge("connections", "Open WebSocket connections", self._connections())
-        yield self._gauge("users", "Users with a connection", len(manager.users))
-        yield self._gauge(
-            "subscriptions", "Subscriptions of all connections", manager.subscription_count
-        )
-        yield self._counter(
-            "events_received", "Events from the relay", "kind", stats.events_received
-        )
-        yield self._counter(
-            "events_filtered", "Events that no client here wanted", "kind", stats.events_filtered
-        )
-        yield self._counter(
-            "malformed", "Messages from the relay that were dropped", "reason", stats.malformed
-        )
-        yield self._counter(
-            "closed",
-            "Connections closed by the edge",
-            "code",
-            {str(code): count for code, count in stats.closed.items()},
-        )
+        closed = {str(code): count for code, count in stats.closed.items()}
+        for name, help_text, label, values in (
+            ("events_received", "Events from the relay", "kind", stats.events_received),
+            ("events_forwarded", "Events handed to clients", "kind", stats.events_forwarded),
+            ("events_filtered", "Events no client here wanted", "kind", stats.events_filtered),
+            ("repeated", "Events that had arrived before", "kind", stats.dropped.repeated),
+            (
+                "out_of_order",
+                "Events dropped because one before them was missing; replayed later",
+                "kind",
+                stats.dropped.out_of_order,
+            ),
+            ("retention", "Missed events the relay no longer had", "kind", stats.retention),
+            ("replayed", "Events asked for by resuming clients", "kind", stats.replayed),
+            ("malformed", "Messages from the relay that were dropped", "reason", stats.malformed),
+            ("closed", "Connections closed by the edge", "code", closed),
+        ):
+            yield self._counter(name, help_text, label, values)
+
+    def _counters(self) -> Iterable[Metric]:
+        stats = self._fanout.stats
+        sent = self._fanout.manager.messages_sent
         for name, help_text, value in (
             ("deliveries", "Event frames handed to connections", stats.deliveries),
+            ("messages_sent", "Other frames handed to connections", sent),
+            ("written", "Frames that connections took", stats.written),
+            ("slow_consumer", "Frames given up when closing with 4008", stats.slow_consumer),
+            ("disconnected", "Frames not written when a client went", stats.disconnected),
             ("conflated", "Live values replaced while they waited", stats.conflated),
             ("messages_received", "Messages from clients", stats.messages_received),
             ("connections_accepted", "Handshakes completed", stats.connections_accepted),
-            ("handshakes_refused", "Handshakes answered with 401", stats.handshakes_refused),
+            ("handshakes_refused", "Handshakes answered with 401 or 400", stats.handshakes_refused),
         ):
             family = CounterMetricFamily(f"edge_{name}", help_text, labels=["worker"])
             family.add_metric([self._worker], value)

@@ -12,21 +12,16 @@ from typing import Protocol
 import zmq
 
 from edge.config import EdgeSettings
+from edge.control_link import ControlLink
 from edge.core.upstream import stream_subscriptions, subscriptions
 from relay.logs import LimitedLog
 from relay.transport import Socket, open_socket
 from relay.wire.control import (
     HEARTBEAT_TOPIC,
     SYNC_PREFIX,
-    ErrorReply,
-    Hello,
-    Request,
-    Retained,
-    RetainedReply,
-    pack_message,
-    reply_id,
+    Heartbeat,
+    ReplayReply,
     unpack_heartbeat,
-    unpack_reply,
 )
 from relay.wire.errors import InvalidFrame, WireError
 from relay.wire.header import unpack_stamp
@@ -38,7 +33,6 @@ TICK_S = 0.25
 LATE_TICK_S = 1.0
 """A tick as late as that means that this process stood still."""
 SYNC_RETRY_S = 1.0
-MAX_UNSENT_REQUESTS = 10_000
 
 logger = logging.getLogger(__name__)
 
@@ -46,14 +40,23 @@ logger = logging.getLogger(__name__)
 class Listener(Protocol):
     """Who is told what the relay says."""
 
-    def synchronize(self, epoch: int, tips: dict[str, int]) -> None:
-        """Subscriptions are in place and the streams are at `tips`."""
+    def synchronize(self, epoch: int, heartbeat: Heartbeat) -> None:
+        """Subscriptions are in place; what follows the tips in `heartbeat` will arrive."""
+
+    def hear(self, heartbeat: Heartbeat) -> None:
+        """A heartbeat: everything up to its tips has arrived, or was lost on the way."""
 
     def take_event(self, frames: list[bytes]) -> None:
         """An event: topic, stamp, envelope, as far as they are well formed."""
 
+    def take_replay(self, stream: str, reply: ReplayReply) -> None:
+        """The answer to `request_replay`."""
+
     def take_retained(self, items: tuple[tuple[bytes, bytes, bytes], ...]) -> None:
         """The answer to `request_retained`."""
+
+    def tell_progress(self) -> None:
+        """A batch of events was read."""
 
 
 class Host(Protocol):
@@ -67,20 +70,21 @@ class Host(Protocol):
 
 
 class RelayLink:
-    """Subscribes, synchronizes, listens for heartbeats, and asks the control socket."""
+    """Subscribes, synchronizes, and listens for heartbeats; asks by way of `ControlLink`."""
 
     def __init__(self, settings: EdgeSettings, listener: Listener, host: Host, name: str) -> None:
         self._settings = settings
         self._listener = listener
         self._host = host
-        self._name = name
         self._context: zmq.Context[Socket] = zmq.Context()
         self._sub = open_socket(self._context, zmq.SUB)
+        # With it, libzmq aborts the process when a connection breaks while the parts of a message
+        # are being read (fq.cpp, "!_more"). Without it the backlog stays readable as well.
+        self._sub.setsockopt(zmq.IMMEDIATE, 0)
         # Above the high-water mark a subscription would be dropped without a word.
         self._sub.setsockopt(zmq.SNDHWM, 0)
         self._sub.setsockopt(zmq.RCVHWM, 100_000)
-        self._control = open_socket(self._context, zmq.DEALER)
-        self._control.setsockopt(zmq.SNDHWM, 0)
+        self._control = ControlLink(self._context, settings.relay_control, name)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._tick: asyncio.TimerHandle | None = None
         self._streams: frozenset[bytes] = frozenset()
@@ -92,9 +96,9 @@ class RelayLink:
         self._ticked_at = 0.0
         self._sync_due_at = 0.0
         self._heard_at = 0.0
-        self._pending: dict[int, Request] = {}
-        self._unsent: list[Request] = []
-        self._next_request_id = 1
+        self._started_at = 0
+        """When the relay that is followed was started."""
+        self._is_journaling = True
         self._log = LimitedLog(logger)
 
     @property
@@ -102,22 +106,26 @@ class RelayLink:
         """Whether events arrive: subscriptions are in place and the relay was heard lately."""
         return self._synchronized
 
+    @property
+    def is_journaling(self) -> bool:
+        """Whether the relay could write its journal when it was heard last."""
+        return self._is_journaling
+
     def start(self) -> None:
         """Connect; needs a running event loop."""
         self._loop = asyncio.get_running_loop()
         self._subscribe_streams((EVENT, TASK))
         self._sub.subscribe(HEARTBEAT_TOPIC)
         self._sub.connect(self._settings.relay_egress)
-        self._control.connect(self._settings.relay_control)
         self._loop.add_reader(self._sub.fileno(), self._read_events)
-        self._loop.add_reader(self._control.fileno(), self._read_replies)
+        self._control.start(self._loop)
         self._on_tick()
 
     def close(self) -> None:
         """Disconnect."""
         if self._loop is not None and not self._sub.closed:
             self._loop.remove_reader(self._sub.fileno())
-            self._loop.remove_reader(self._control.fileno())
+            self._control.close()
         if self._tick is not None:
             self._tick.cancel()
         self._context.destroy(linger=0)
@@ -138,9 +146,19 @@ class RelayLink:
 
     def request_retained(self, selector: Pattern) -> None:
         """See `Upstream`."""
-        exact = True if selector.exact else None
-        request = Retained(id=self._new_request_id(), prefix=selector.prefix, exact=exact)
-        self._request(request)
+        self._control.retained(selector.prefix, selector.exact, self._listener.take_retained)
+
+    def request_replay(self, stream: str, after: int, limit: int) -> None:
+        """See `Upstream`."""
+
+        def on_reply(reply: ReplayReply) -> None:
+            self._listener.take_replay(stream, reply)
+
+        self._control.request_replay(stream, after, limit, on_reply)
+
+    async def replay(self, stream: str, after: int, limit: int) -> ReplayReply:
+        """See `Upstream`."""
+        return await self._control.replay(stream, after, limit)
 
     def _drain_soon(self) -> None:
         if self._loop is not None:
@@ -154,8 +172,10 @@ class RelayLink:
         self._notice_silence(now)
         if not self._synchronized and now >= self._sync_due_at:
             self._begin_sync(now)
-        self._send_unsent()
-        self._read_replies()
+        if self._synchronized:
+            self._control.ask_again(now)
+        else:
+            self._control.send_unsent()
 
     def _notice_silence(self, now: float) -> None:
         """Count the relay as lost when it was silent while we listened."""
@@ -174,12 +194,11 @@ class RelayLink:
             self._sub.unsubscribe(self._nonce)
         self._nonce = SYNC_PREFIX + secrets.token_hex(8).encode()
         self._sub.subscribe(self._nonce)
-        self._pending.clear()
-        self._unsent.clear()
-        self._request(Hello(id=self._new_request_id(), role="edge", name=self._name))
+        self._control.say_hello()
 
-    def _finish_sync(self, epoch: int, tips: dict[str, int]) -> None:
-        if not self._subscribe_streams(tuple(tips)):
+    def _finish_sync(self, epoch: int, heartbeat: Heartbeat) -> None:
+        assert self._loop is not None
+        if not self._subscribe_streams(tuple(heartbeat.tips)):
             # The relay journals other kinds than we thought: once more, with those in place.
             self._sync_due_at = 0.0
             return
@@ -188,7 +207,9 @@ class RelayLink:
         self._nonce = b""
         logger.info("following the relay at %s, epoch %d", self._settings.relay_egress, epoch)
         self._epoch = epoch
-        self._listener.synchronize(epoch, tips)
+        self._started_at = heartbeat.started_at
+        self._control.ask_again(self._loop.time(), restarted=True)
+        self._listener.synchronize(epoch, heartbeat)
         self._host.relay_found()
 
     def _subscribe_streams(self, journaled_kinds: tuple[str, ...]) -> bool:
@@ -209,12 +230,14 @@ class RelayLink:
             try:
                 frames = self._sub.recv_multipart(zmq.NOBLOCK)
             except zmq.Again:
+                self._listener.tell_progress()
                 return
             self._heard_at = self._loop.time()
             if frames[0][:1] == b"!":
                 self._on_relay_word(frames)
             else:
                 self._listener.take_event(frames)
+        self._listener.tell_progress()
         self._drain_soon()
 
     def _on_relay_word(self, frames: list[bytes]) -> None:
@@ -222,68 +245,21 @@ class RelayLink:
         try:
             topic, stamp_frame, body = _three(frames)
             epoch = unpack_stamp(stamp_frame).epoch
-            tips = unpack_heartbeat(body).tips
+            heartbeat = unpack_heartbeat(body)
         except WireError as error:
             self._log.warning("heartbeat", "the relay's heartbeat is not understood: %s", error)
             return
+        self._is_journaling = heartbeat.journaling
         if topic == self._nonce:
-            self._finish_sync(epoch, tips)
-        elif self._synchronized and epoch != self._epoch:
+            self._finish_sync(epoch, heartbeat)
+        elif not self._synchronized:
+            return
+        elif epoch != self._epoch or heartbeat.started_at != self._started_at:
             logger.warning("the relay at %s was started anew", self._settings.relay_egress)
             self._synchronized = False
             self._begin_sync(self._loop.time())
-
-    def _request(self, request: Request) -> None:
-        if len(self._unsent) < MAX_UNSENT_REQUESTS:
-            self._unsent.append(request)
         else:
-            self._log.warning("request", "the relay's control socket does not take requests")
-        self._send_unsent()
-
-    def _send_unsent(self) -> None:
-        while self._unsent:
-            request = self._unsent[0]
-            try:
-                self._control.send(pack_message(request), zmq.NOBLOCK)
-            except zmq.Again:
-                return
-            self._pending[request.id] = request
-            del self._unsent[0]
-        if self._loop is not None:
-            self._loop.call_soon(self._read_replies)
-
-    def _read_replies(self) -> None:
-        if self._control.closed:
-            return
-        while True:
-            try:
-                frame = self._control.recv_multipart(zmq.NOBLOCK)[-1]
-            except zmq.Again:
-                return
-            try:
-                self._on_reply(frame)
-            except WireError as error:
-                self._log.warning("reply", "the relay's reply is not understood: %s", error)
-
-    def _on_reply(self, frame: bytes) -> None:
-        request = self._pending.pop(reply_id(frame), None)
-        if request is None:
-            return
-        match unpack_reply(frame, type(request)):
-            case RetainedReply(items=items, next=after):
-                self._listener.take_retained(items)
-                if after is not None and isinstance(request, Retained):
-                    identifier = self._new_request_id()
-                    self._request(Retained(id=identifier, prefix=request.prefix, after=after))
-            case ErrorReply(message=message):
-                logger.error("the relay refused this edge: %s", message)
-            case _:
-                pass
-
-    def _new_request_id(self) -> int:
-        identifier = self._next_request_id
-        self._next_request_id += 1
-        return identifier
+            self._listener.hear(heartbeat)
 
 
 def _three(frames: list[bytes]) -> tuple[bytes, bytes, bytes]:

@@ -2,19 +2,40 @@
 
 from collections import Counter
 
+from edge.core.follower import Dropped
+
 
 class EdgeStats:
-    """Plain numbers since this worker started; `edge.metrics` shows them to Prometheus."""
+    """Plain numbers since this worker started; `edge.metrics` shows them to Prometheus.
+
+    They add up (protocol section 9). Of events: received = forwarded + filtered + repeated +
+    out of order + malformed + held. Of messages to clients: deliveries + messages sent =
+    written + slow consumer + disconnected + conflated + waiting.
+    """
 
     def __init__(self) -> None:
         self.events_received: Counter[str] = Counter()
         """By kind."""
+        self.events_forwarded: Counter[str] = Counter()
+        """By kind: handed to one client or more."""
         self.events_filtered: Counter[str] = Counter()
-        """By kind: not decoded, because no client of this worker wanted them."""
+        """By kind: no client of this worker wanted them; not decoded unless they are tasks."""
+        self.dropped = Dropped()
+        """By stream: repeated, or out of order and replayed later."""
         self.malformed: Counter[str] = Counter()
         """By reason."""
+        self.retention: Counter[str] = Counter()
+        """By stream: the relay no longer had them when this edge missed them."""
+        self.replayed: Counter[str] = Counter()
+        """By stream: asked of the relay for resuming clients."""
         self.deliveries = 0
         """Frames of events handed to connections."""
+        self.written = 0
+        """Frames that a connection's transport took."""
+        self.slow_consumer = 0
+        """Frames given up when a client was closed with 4008."""
+        self.disconnected = 0
+        """Frames handed to a connection and not written when it went."""
         self.conflated = 0
         """Live values replaced by newer ones while they waited for a slow client."""
         self.messages_received = 0

@@ -31,10 +31,15 @@ class DirectWebSocketProtocol(WebSocketsSansIOProtocol):
 
     write_listener: WriteListener | None = None
 
-    def write_frames(self, frames: bytes) -> None:
-        """Write one or more complete frames, which the kernel gets in as few calls as possible."""
-        if not self.close_sent and not self.transport.is_closing():
-            self.transport.write(frames)
+    def write_frames(self, frames: bytes) -> bool:
+        """Write one or more complete frames, which the kernel gets in as few calls as possible.
+
+        Returns whether that was still possible.
+        """
+        if self.close_sent or self.transport.is_closing():
+            return False
+        self.transport.write(frames)
+        return True
 
     def buffered_bytes(self) -> int:
         """What was written and the kernel has not taken yet."""

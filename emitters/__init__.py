@@ -7,7 +7,15 @@ with Emitter(name="manager-1") as emitter:
 """
 
 from emitters.emitter import Emitter
-from emitters.errors import EmitterClosed, EmitterError, OutboxFull, RelayUnavailable
+from emitters.errors import (
+    EmitterClosed,
+    EmitterError,
+    OutboxFull,
+    RelayUnavailable,
+    SpoolInUse,
+    SpoolRefused,
+    SpoolUnavailable,
+)
 from relay.wire.errors import InvalidEnvelope, InvalidTopic, WireError
 
 __all__ = [
@@ -18,5 +26,8 @@ __all__ = [
     "InvalidTopic",
     "OutboxFull",
     "RelayUnavailable",
+    "SpoolInUse",
+    "SpoolRefused",
+    "SpoolUnavailable",
     "WireError",
 ]

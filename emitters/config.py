@@ -2,6 +2,7 @@
 
 import os
 import socket
+from pathlib import Path
 
 from pydantic import Field
 
@@ -20,4 +21,7 @@ class EmitterSettings(Settings):
     relay_ingress: Endpoint = "tcp://127.0.0.1:5555"
     relay_control: Endpoint = "tcp://127.0.0.1:5557"
     name: str = Field(default_factory=_default_name, min_length=1, max_length=255)
-    """The `source` of every event; it should survive a restart of the process."""
+    """The `source` of every event, and who the emitter is to the relay: it should survive a
+    restart of the process, and no two live processes may share it."""
+    spool: Path | None = None
+    """A file that keeps what the relay has not acknowledged, for the next start."""

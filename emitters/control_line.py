@@ -10,10 +10,12 @@ from concurrent.futures import Future
 
 import zmq
 
-from emitters.errors import EmitterClosed, RelayUnavailable
+from emitters.errors import EmitterClosed, RelayRefused
+from relay.logs import LimitedLog
 from relay.transport import Socket
 from relay.wire.control import ErrorReply, Reply, Request, pack_message, reply_id, unpack_reply
 from relay.wire.errors import WireError
+from relay.wire.notices import Notice, unpack_notice
 
 logger = logging.getLogger(__name__)
 
@@ -30,11 +32,12 @@ class ControlLine:
         self._unsent: list[tuple[Request, Future[Reply]]] = []
         self._unanswered: dict[int, tuple[Request, Future[Reply]]] = {}
         self._is_hung_up = False
+        self._log = LimitedLog(logger)
 
     def ask(self, question: Callable[[int], Request]) -> Future[Reply]:
         """Have `question(id)` sent; the future gets its reply.
 
-        It fails with `RelayUnavailable` when the relay refuses, and with `EmitterClosed` when the
+        It fails with `RelayRefused` when the relay refuses, and with `EmitterClosed` when the
         emitter is closed before there is an answer.
         """
         future: Future[Reply] = Future()
@@ -47,6 +50,8 @@ class ControlLine:
 
     def send(self, control: Socket) -> bool:
         """Send what waits, as far as the socket takes it; return whether all went."""
+        if not self._unsent:
+            return True
         self._unanswered = {
             key: entry for key, entry in self._unanswered.items() if not entry[1].cancelled()
         }
@@ -62,17 +67,22 @@ class ControlLine:
                 del self._unsent[0]
         return True
 
-    def receive(self, control: Socket) -> None:
-        """Take the replies that have arrived."""
+    def receive(self, control: Socket) -> list[Notice]:
+        """Take the replies that have arrived, and return what the relay says by itself."""
+        notices: list[Notice] = []
         while True:
             try:
                 frame = control.recv_multipart(zmq.NOBLOCK)[-1]
             except zmq.Again:
-                return
+                return notices
             try:
-                self._take(frame)
+                notice = unpack_notice(frame)
+                if notice is None:
+                    self._take(frame)
+                else:
+                    notices.append(notice)
             except WireError as error:
-                logger.warning("the relay's reply is not understood: %s", error)
+                self._log.warning("reply", "the relay's word is not understood: %s", error)
 
     def hang_up(self) -> None:
         """Nobody answers any more."""
@@ -92,6 +102,6 @@ class ControlLine:
         if not future.set_running_or_notify_cancel():
             return
         if isinstance(reply, ErrorReply):
-            future.set_exception(RelayUnavailable(f"the relay refused: {reply.message}"))
+            future.set_exception(RelayRefused(reply.code, reply.message))
         else:
             future.set_result(reply)

@@ -4,6 +4,7 @@ It owns the outbox and its lock. The thread in `emitters.link` owns the sockets.
 """
 
 import atexit
+import itertools
 import logging
 import os
 import secrets
@@ -14,9 +15,11 @@ from types import TracebackType
 from typing import Any, Self
 
 from emitters.config import EmitterSettings
-from emitters.core.outbox import Outbox, Outgoing
+from emitters.core.outbox import Outbox
+from emitters.core.outgoing import Outgoing
 from emitters.errors import EmitterClosed
 from emitters.link import RelayLink
+from emitters.spool import Spool
 from relay.settings import load
 from relay.wire.envelope import Envelope, default_type, pack_envelope
 from relay.wire.topics import parse_topic
@@ -34,10 +37,19 @@ class Emitter:
     Without arguments it takes the `EMITTER_*` settings; keyword arguments override them. Safe to
     use from any thread and from async code: `emit` never waits for the network.
 
-    `max_events` and `max_bytes` bound what waits for the relay. When that is full, `emit` raises
-    `OutboxFull`, or first waits up to `block_timeout_s` seconds if that is given.
+    To the relay the `name` is who this is: of several processes with one name, one at a time is
+    let in. With `shared_name` it is the `source` of the events and nothing more, unless there is
+    a spool.
 
-    Raises `relay.settings.SettingsError` for a setting that cannot be used.
+    `max_events` and `max_bytes` bound what the relay has not acknowledged yet. When that is full,
+    `emit` raises `OutboxFull`, or first waits up to `block_timeout_s` seconds if that is given.
+
+    `spool` is a file that holds every event until it is acknowledged, so that even after
+    `kill -9` the next emitter on that file sends what this one could not. Without a name, an
+    emitter has that of its spool. See `emitters.spool` for what a power cut can cost.
+
+    Raises `relay.settings.SettingsError` for a setting that cannot be used; that is `SpoolInUse`
+    or `SpoolRefused` where the spool is what is wrong.
     """
 
     def __init__(
@@ -46,20 +58,44 @@ class Emitter:
         name: str | None = None,
         ingress: str | None = None,
         control: str | None = None,
+        spool: str | os.PathLike[str] | None = None,
+        shared_name: bool = False,
         max_events: int = DEFAULT_MAX_EVENTS,
         max_bytes: int = DEFAULT_MAX_BYTES,
         block_timeout_s: float | None = None,
     ) -> None:
-        settings = load(EmitterSettings, name=name, relay_ingress=ingress, relay_control=control)
+        settings = load(
+            EmitterSettings,
+            name=name,
+            relay_ingress=ingress,
+            relay_control=control,
+            spool=None if spool is None else os.fspath(spool),
+        )
+        self._spool: Spool | None = None
+        if settings.spool is not None:
+            wanted = settings.name if "name" in settings.model_fields_set else None
+            self._spool = Spool(settings.spool, wanted, default_name=settings.name)
+            settings = settings.model_copy(update={"name": self._spool.name})
         self.name = settings.name
+        self.spool = settings.spool
+        """The file of the spool, None without one."""
         self._block_timeout_s = block_timeout_s
-        self._outbox = Outbox(max_events, max_bytes)
+        self._outbox = _outbox(max_events, max_bytes, self._spool)
         self._changed = threading.Condition()
         """Guards the outbox; notified when it has more room."""
         self._closed = False
         self._left = 0
         self._pid = os.getpid()
-        self._link = RelayLink(settings, self._outbox, self._changed)
+        self._id_start = secrets.token_hex(8)
+        self._id_numbers = itertools.count()
+        is_shared = shared_name and self._spool is None
+        self._link = RelayLink(
+            settings,
+            f"{self.name}/{self._id_start}" if is_shared else self.name,
+            time.time_ns() if self._spool is None else self._spool.epoch,
+            self._outbox,
+            self._changed,
+        )
         self._link.start()
         atexit.register(self._close_at_exit)
 
@@ -76,11 +112,12 @@ class Emitter:
         `data` may hold what JSON can carry. `type` defaults to the one of the topic's kind.
         With `username` only that user's connections get it; topics of kind `task` need it.
 
-        Raises `InvalidTopic`, `InvalidEnvelope` (whose `field` says where), `OutboxFull` or
-        `EmitterClosed`, also in a forked child process; then nothing was taken.
+        Raises `InvalidTopic`, `InvalidEnvelope` (whose `field` says where), `OutboxFull`,
+        `SpoolUnavailable`, or `EmitterClosed`, also in a forked child process and when another
+        process has taken the name over; then nothing was taken.
         """
         parsed = parse_topic(topic)
-        event_id = secrets.token_hex(12)
+        event_id = f"{self._id_start}{next(self._id_numbers):08x}"
         envelope = Envelope(
             type=default_type(parsed.kind) if type is None else type,
             data=data if isinstance(data, dict) or not isinstance(data, Mapping) else dict(data),
@@ -90,7 +127,6 @@ class Emitter:
             id=event_id,
         )
         self._add(Outgoing(parsed, pack_envelope(envelope, parsed.kind)))
-        self._link.wake()
         return event_id
 
     def is_watched(self, topic: str) -> bool:
@@ -108,6 +144,18 @@ class Emitter:
         """Wait up to `timeout` seconds until events reach the relay; return whether they do."""
         return self._link.connected.wait(timeout)
 
+    def wait_acknowledged(self, timeout: float) -> bool:
+        """Wait up to `timeout` seconds until the relay has all that was emitted before this call.
+
+        Returns whether it has. That includes what an earlier process left in the spool.
+        """
+        with self._changed:
+            last = self._outbox.last
+            self._changed.wait_for(
+                lambda: self._refusal is not None or self._outbox.acknowledged >= last, timeout
+            )
+            return self._outbox.acknowledged >= last
+
     def retained(self, prefix: str, timeout: float = 5.0) -> list[tuple[str, Envelope]]:
         """Return what the relay remembers of topics that start with `prefix`.
 
@@ -116,19 +164,31 @@ class Emitter:
         """
         return self._link.retained(prefix, timeout)
 
+    def counters(self) -> dict[str, int]:
+        """This emitter's account, by the names of protocol section 9."""
+        with self._changed:
+            return self._outbox.counters()
+
     def close(self, timeout: float = CLOSE_TIMEOUT_S) -> int:
         """Hand over what waits, for at most `timeout` seconds, and end.
 
-        Returns how many journaled events are unsent, or sent and not confirmed by the relay. A
-        second call does nothing and returns the same.
+        Returns how many journaled events the relay has not acknowledged. With a spool they stay
+        in it. A second call does nothing and returns the same.
         """
+        if os.getpid() != self._pid:
+            return 0
         with self._changed:
-            if self._closed or os.getpid() != self._pid:
+            if self._closed:
                 return self._left
             self._closed = True
             self._changed.notify_all()
         atexit.unregister(self._close_at_exit)
-        self._left = self._link.close(timeout)
+        self._link.close(timeout)
+        with self._changed:
+            self._left = len(self._outbox)
+            if self._spool is not None:
+                self._spool.forget(self._outbox.acknowledged)
+                self._spool.close()
         return self._left
 
     def __enter__(self) -> Self:
@@ -143,19 +203,44 @@ class Emitter:
         self.close()
 
     def _add(self, event: Outgoing) -> None:
+        if os.getpid() != self._pid:
+            raise EmitterClosed("a forked process needs an emitter of its own")
+        link = self._link
         with self._changed:
             if self._block_timeout_s is not None:
                 self._changed.wait_for(
-                    lambda: self._closed or self._outbox.has_room_for(event), self._block_timeout_s
+                    lambda: self._refusal is not None or self._outbox.has_room_for(event),
+                    self._block_timeout_s,
                 )
-            if self._closed:
-                raise EmitterClosed("this emitter was closed")
-            if os.getpid() != self._pid:
-                raise EmitterClosed("a forked process needs an emitter of its own")
-            if not self._link.is_alive():
-                raise EmitterClosed("this emitter has failed; the log says why")
+            if self._refusal is not None:
+                raise EmitterClosed(self._refusal)
             self._outbox.add(event)
+            must_wake = link.is_waiting and self._outbox.has_work
+            if must_wake:
+                link.is_waiting = False
+        if must_wake:
+            link.wake()
+
+    @property
+    def _refusal(self) -> str | None:
+        return "this emitter was closed" if self._closed else self._link.refusal
 
     def _close_at_exit(self) -> None:
-        if left := self.close():
+        left = self.close()
+        if left and self.spool is not None:
+            logger.warning(
+                "%s ends with %d unacknowledged events, kept in the spool %s",
+                self.name,
+                left,
+                self.spool,
+            )
+        elif left:
             logger.error("%s ends with %d events that the relay may not have", self.name, left)
+
+
+def _outbox(max_events: int, max_bytes: int, spool: Spool | None) -> Outbox:
+    if spool is None:
+        return Outbox(max_events, max_bytes)
+    return Outbox(
+        max_events, max_bytes, acknowledged=spool.acknowledged, kept=spool.kept, store=spool
+    )

@@ -1,5 +1,7 @@
 """What can go wrong at an emitter. What is wrong with a message itself is a `WireError`."""
 
+from relay.settings import SettingsError
+
 
 class EmitterError(Exception):
     """Base of the errors below."""
@@ -10,8 +12,28 @@ class OutboxFull(EmitterError):  # noqa: N818 - the name says what it is at ever
 
 
 class EmitterClosed(EmitterError):  # noqa: N818
-    """The event was not taken: `close` was called before."""
+    """The event was not taken: `close` was called, or another process has the name now."""
 
 
 class RelayUnavailable(EmitterError):  # noqa: N818
     """The relay did not answer in time."""
+
+
+class RelayRefused(RelayUnavailable):
+    """The relay answered with an error; `code` is one of protocol section 4."""
+
+    def __init__(self, code: str, text: str) -> None:
+        super().__init__(f"the relay refused: {text}")
+        self.code = code
+
+
+class SpoolUnavailable(EmitterError):  # noqa: N818
+    """The event was not taken: the spool cannot be written, because the disk is full maybe."""
+
+
+class SpoolRefused(EmitterError, SettingsError):  # noqa: N818
+    """A file that cannot be this emitter's spool; it was left as it is. The text names it."""
+
+
+class SpoolInUse(SpoolRefused):
+    """A spool that another emitter has open."""

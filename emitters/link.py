@@ -1,18 +1,19 @@
-"""The emitter's thread and its sockets.
+"""The emitter's thread and its sockets; what to do with them is in `emitters.core.conversation`.
 
 The data socket is an XPUB: a PUB that can also read who subscribes. The relay subscribes to every
 journaled kind and to the live topics that somebody watches, so a subscription says two things:
 that the path is open, and what is wanted. When the relay goes, libzmq takes its subscriptions
-back, and what has not been sent waits in the outbox.
+back, and what it has not acknowledged waits in the outbox.
 """
 
 import contextlib
+import hashlib
 import logging
-import secrets
+import math
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 
@@ -20,29 +21,24 @@ import zmq
 
 from emitters.config import EmitterSettings
 from emitters.control_line import ControlLine
-from emitters.core.outbox import Outbox, Outgoing
+from emitters.core.conversation import Conversation
+from emitters.core.outbox import Outbox
+from emitters.core.outgoing import Outgoing
 from emitters.core.watching import is_watched
-from emitters.errors import RelayUnavailable
+from emitters.errors import RelayRefused, RelayUnavailable, SpoolUnavailable
 from relay.transport import Socket, open_socket
-from relay.wire.control import (
-    Hello,
-    HelloReply,
-    Received,
-    ReceivedReply,
-    Reply,
-    Retained,
-    RetainedReply,
-)
+from relay.wire.control import Account, Hello, HelloReply, Reply, Retained, RetainedReply
 from relay.wire.envelope import Envelope, unpack_envelope
 from relay.wire.header import EMITTER_ID_BYTES, Header, pack_header
-from relay.wire.prefixes import PrefixSet
 from relay.wire.topics import decode_topic
 
-HELLO_RETRY_S = 1.0
-CONFIRM_INTERVAL_S = 0.02
 FULL_SOCKET_RETRY_S = 0.005
 SEND_BATCH = 256
 """Events sent before the thread looks at its other sockets again."""
+LINGER_S = 1.0
+"""How long live values may take from libzmq to the kernel when the emitter is closed."""
+
+_FIRST = zmq.NOBLOCK | zmq.SNDMORE
 
 logger = logging.getLogger(__name__)
 
@@ -50,37 +46,39 @@ logger = logging.getLogger(__name__)
 class RelayLink(threading.Thread):
     """Moves events from the outbox to the relay.
 
-    `changed` guards `outbox`; it is notified when the outbox has more room.
+    `changed` guards `outbox`; it is notified when the outbox has more room, and when this thread
+    can do no more. `identity` is what the relay knows the emitter by.
     """
 
     def __init__(
-        self, settings: EmitterSettings, outbox: Outbox, changed: threading.Condition
+        self,
+        settings: EmitterSettings,
+        identity: str,
+        epoch: int,
+        outbox: Outbox,
+        changed: threading.Condition,
     ) -> None:
         super().__init__(name=f"emitter-{settings.name}", daemon=True)
         self._settings = settings
         self._outbox = outbox
         self._changed = changed
         self.connected = threading.Event()
-        self._emitter_id = secrets.token_bytes(EMITTER_ID_BYTES)
-        self._epoch = time.time_ns()
-        self._subscriptions = PrefixSet()
+        self.refusal: str | None = None
+        """Why no event can be taken any more."""
+        self.is_waiting = False
+        """Guarded by `changed`: whether `wake` is needed when the outbox has work."""
+        self._epoch = epoch
+        self._emitter_id = hashlib.blake2b(identity.encode(), digest_size=EMITTER_ID_BYTES).digest()
+        # Packing a whole header for every event costs five times as much.
+        self._header_start = pack_header(Header(self._emitter_id, epoch, 0))[:-8]
+        self._conversation = Conversation(settings.name, epoch, outbox)
         self._watch_callbacks: list[Callable[[], None]] = []
         self._line = ControlLine()
         self._hello: Future[Reply] | None = None
-        self._hello_due_at = 0.0
-        self._relay_epoch = 0
-        self._journaled_kinds: frozenset[str] | None = None
-        """What the relay we are connected to journals; None until it has said so."""
-        self._has_sent = False
-        self._sequence = 0
-        """Of the last journaled event that was handed to libzmq."""
-        self._confirmed = 0
-        """Up to there the relay has said that it has them, or an earlier relay had its chance."""
-        self._confirmation: Future[Reply] | None = None
-        self._confirmed_at = 0.0
-        self._send_due_at: float | None = None
-        """When sending goes on by itself; None if there is nothing to send."""
+        self._account: Future[Reply] | None = None
+        self._socket_full_until = 0.0
         self._close_at: float | None = None
+        self._is_last_account_told = False
         self._wake_reader, self._wake_writer = socket.socketpair()
         self._wake_reader.setblocking(False)
         self._wake_writer.setblocking(False)
@@ -94,7 +92,7 @@ class RelayLink(threading.Thread):
 
     def is_watched(self, topic: str) -> bool:
         """Whether the relay forwards a subscription that matches `topic`."""
-        return is_watched(topic.encode(), self._subscriptions)
+        return is_watched(topic.encode(), self._conversation.subscriptions)
 
     def on_watch_change(self, callback: Callable[[], None]) -> None:
         """Call `callback` from this thread after subscriptions changed."""
@@ -114,16 +112,14 @@ class RelayLink(threading.Thread):
                 return items
             after = reply.next
 
-    def close(self, timeout: float) -> int:
-        """Send what waits and have the relay confirm it, for at most `timeout` seconds.
+    def close(self, timeout: float) -> None:
+        """Send what waits until the relay has acknowledged it, for at most `timeout` seconds.
 
-        Ends the thread and returns how many journaled events are unsent or unconfirmed.
+        Ends the thread.
         """
         self._close_at = time.monotonic() + timeout
         self.wake()
-        self.join(timeout + 1.0)
-        with self._changed:
-            return len(self._outbox) + self._sequence - self._confirmed
+        self.join(timeout + LINGER_S + 1.0)
 
     def _ask_retained(self, prefix: str, after: bytes | None, timeout: float) -> RetainedReply:
         future = self._line.ask(lambda key: Retained(id=key, prefix=prefix, after=after))
@@ -149,103 +145,112 @@ class RelayLink(threading.Thread):
         data.connect(self._settings.relay_ingress)
         control = open_socket(context, zmq.DEALER)
         control.connect(self._settings.relay_control)
+        linger_s = 0.0
         try:
             self._serve(data, control)
+            if self._conversation.is_open and self._close_at is not None:
+                linger_s = min(LINGER_S, max(0.0, self._close_at - time.monotonic()))
         except Exception:
             logger.exception("the emitter %s has failed and takes no events", self._settings.name)
+            self._refuse("this emitter has failed; the log says why")
         finally:
             self.connected.clear()
             self._line.hang_up()
-            context.destroy(linger=0)
+            context.destroy(linger=int(linger_s * 1000))
             self._wake_reader.close()
             self._wake_writer.close()
 
     def _serve(self, data: Socket, control: Socket) -> None:
         poller = zmq.Poller()
         poller.register(data, zmq.POLLIN)
-        poller.register(self._wake_reader, zmq.POLLIN)
         poller.register(control, zmq.POLLIN)
+        poller.register(self._wake_reader, zmq.POLLIN)
+        wake_fd = self._wake_reader.fileno()
+        all_said = True
         while not self._is_done():
-            poller.poll(max(0, int(1000 * (self._due_at() - time.monotonic()))))
-            with contextlib.suppress(BlockingIOError):
-                self._wake_reader.recv(4096)
-            self._read_subscriptions(data)
-            self._line.receive(control)
-            self._greet()
-            self._ask_for_confirmation()
-            all_sent = self._line.send(control)
-            poller.register(control, zmq.POLLIN if all_sent else zmq.POLLIN | zmq.POLLOUT)
-            self._send_due_at = self._send_events(data)
+            ready = {source for source, _ in poller.poll(self._wait_ms())}
+            if wake_fd in ready:
+                with contextlib.suppress(BlockingIOError):
+                    self._wake_reader.recv(4096)
+            if data in ready:
+                self._read_subscriptions(data)
+            if control in ready:
+                self._hear(control)
+            self._greet(time.monotonic())
+            self._send_events(data)
+            self._tell_account()
+            if self._line.send(control) is not all_said:
+                all_said = not all_said
+                poller.register(control, zmq.POLLIN if all_said else zmq.POLLIN | zmq.POLLOUT)
 
-    def _due_at(self) -> float:
-        """When to go on even if no socket is readable and nobody wakes us."""
-        due = [self._send_due_at, self._close_at]
-        if self._journaled_kinds is None:
-            due.append(self._hello_due_at)
-        if self._close_at is not None and self._confirmation is None:
-            due.append(self._confirmed_at + CONFIRM_INTERVAL_S)
-        return min((at for at in due if at is not None), default=time.monotonic() + 60.0)
+    def _wait_ms(self) -> int:
+        """How long to wait for anything to be heard; sets whether a wake-up is needed."""
+        now = time.monotonic()
+        due_at = self._conversation.due_at(now)
+        if self._close_at is not None:
+            due_at = min(due_at, self._close_at)
+        if self._conversation.is_open:
+            with self._changed:
+                if now < self._socket_full_until:
+                    due_at = min(due_at, self._socket_full_until)
+                elif self._outbox.has_work:
+                    return 0
+                self.is_waiting = True
+        return max(0, math.ceil(1000 * (due_at - now)))
 
     def _is_done(self) -> bool:
         if self._close_at is None:
             return False
-        if time.monotonic() >= self._close_at:
+        if time.monotonic() >= self._close_at or self._conversation.is_fenced:
             return True
+        if not self._is_drained():
+            return False
+        # The last account is worth a round trip, but not a wait for a relay that is gone.
+        return not self._conversation.is_accepted or (
+            self._is_last_account_told and (self._account is None or self._account.done())
+        )
+
+    def _is_drained(self) -> bool:
         with self._changed:
-            if len(self._outbox) or self._outbox.has_new_live_values:
-                return False
-        return not self._has_sent or (self._confirmed_at > 0 and self._confirmed == self._sequence)
+            return not (len(self._outbox) or self._outbox.live.has_new)
 
     def _read_subscriptions(self, data: Socket) -> None:
-        changed = False
         with contextlib.suppress(zmq.Again):
             while True:
-                frame = data.recv(zmq.NOBLOCK)
-                changed = True
-                if frame[:1] == b"\x01":
-                    self._subscriptions.add(frame[1:])
-                elif frame[:1] == b"\x00":
-                    self._subscriptions.discard(frame[1:])
-        if not changed:
-            return
-        if len(self._subscriptions) == 0:
-            self._lost_relay()
+                self._conversation.hear_subscription(data.recv(zmq.NOBLOCK))
         self._update_connected()
         with self._changed:
-            self._outbox.interest_changed()
+            self._outbox.live.interest_changed()
         for callback in self._watch_callbacks:
             try:
                 callback()
             except Exception:
                 logger.exception("a callback of on_watch_change failed")
 
-    def _lost_relay(self) -> None:
-        if self._journaled_kinds is not None:
-            logger.warning("lost the relay at %s", self._settings.relay_ingress)
-        self._journaled_kinds = None
-        self._hello_due_at = 0.0
-        if self._confirmation is not None:
-            self._confirmation.cancel()
-            self._confirmation = None
+    def _hear(self, control: Socket) -> None:
+        notices = self._line.receive(control)
+        if notices:
+            now = time.monotonic()
+            with self._changed:
+                for notice in notices:
+                    self._conversation.hear(notice, now)
+                self._changed.notify_all()
 
     def _update_connected(self) -> None:
-        kinds = self._journaled_kinds
-        if kinds is not None and all(f"{kind}:".encode() in self._subscriptions for kind in kinds):
+        if self._conversation.is_open:
             self.connected.set()
         else:
             self.connected.clear()
 
-    def _greet(self) -> None:
-        """Say hello until the relay has told what it journals."""
-        if self._journaled_kinds is not None:
-            return
+    def _greet(self, now: float) -> None:
+        """Say hello when it is due, and take the reply."""
         if self._hello is not None and self._hello.done():
-            self._take_hello(self._hello)
-            self._hello = None
-        now = time.monotonic()
-        if self._journaled_kinds is None and now >= self._hello_due_at:
+            hello, self._hello = self._hello, None
+            self._take_hello(hello, now)
+        if self._conversation.hello_is_due(now):
             if self._hello is not None:
                 self._hello.cancel()
+            self._conversation.hello_was_said(now)
             self._hello = self._line.ask(
                 lambda key: Hello(
                     id=key,
@@ -253,82 +258,89 @@ class RelayLink(threading.Thread):
                     name=self._settings.name,
                     emitter_id=self._emitter_id,
                     emitter_epoch=self._epoch,
+                    acknowledged=self._outbox.acknowledged,
                 )
             )
-            self._hello_due_at = now + HELLO_RETRY_S
 
-    def _take_hello(self, hello: Future[Reply]) -> None:
+    def _take_hello(self, hello: Future[Reply], now: float) -> None:
         try:
             reply = hello.result()
-        except RelayUnavailable as error:
-            logger.error("%s", error)
-            return
-        assert isinstance(reply, HelloReply)
-        if reply.epoch != self._relay_epoch:
-            # What was sent to an earlier relay cannot be asked about any more.
-            self._relay_epoch = reply.epoch
-            self._confirmed = self._sequence
-        self._journaled_kinds = frozenset(reply.journaled_kinds)
-        with self._changed:
-            self._outbox.set_journaled_kinds(self._journaled_kinds)
+            assert isinstance(reply, HelloReply)
+            with self._changed:
+                self._conversation.accept(reply, now)
+                self._changed.notify_all()
+        except RelayRefused as error:
+            self._conversation.refuse(error.code, str(error))
+            if self._conversation.is_fenced:
+                name = self._settings.name
+                self._refuse(f"another process has taken the name {name!r} over")
+        except SpoolUnavailable as error:
+            logger.warning("%s", error)
         self._update_connected()
 
-    def _ask_for_confirmation(self) -> None:
-        """While closing, ask the relay how far it has come: libzmq cannot tell."""
-        if self._close_at is None or not self._has_sent:
-            return
-        if self._confirmation is not None and self._confirmation.done():
-            with contextlib.suppress(RelayUnavailable):
-                reply = self._confirmation.result()
-                assert isinstance(reply, ReceivedReply)
-                self._confirmed = max(self._confirmed, reply.sequence)
-            self._confirmation = None
-            self._confirmed_at = time.monotonic()
-        elif (
-            self._confirmation is None
-            and time.monotonic() >= self._confirmed_at + CONFIRM_INTERVAL_S
-        ):
-            self._confirmation = self._line.ask(
-                lambda key: Received(id=key, emitter_id=self._emitter_id)
-            )
-
-    def _send_events(self, data: Socket) -> float | None:
-        """Send what may go now; return when to go on, None if all went."""
-        if not self.connected.is_set():
-            return None
-        try:
-            self._send_live(data)
-            return time.monotonic() if self._send_journaled(data) else None
-        except zmq.Again:
-            # An XPUB always polls as writable, so its high-water mark can only be waited out.
-            return time.monotonic() + FULL_SOCKET_RETRY_S
-
-    def _send_live(self, data: Socket) -> None:
+    def _refuse(self, reason: str) -> None:
         with self._changed:
-            values = self._outbox.take_live(self.is_watched)
-        for index, event in enumerate(values):
-            try:
-                self._send_event(data, event, sequence=0)
-            except zmq.Again:
-                with self._changed:
-                    self._outbox.put_back_live(values[index:])
-                raise
+            self.refusal = reason
+            self._changed.notify_all()
+
+    def _send_events(self, data: Socket) -> None:
+        if not self._conversation.is_open or time.monotonic() < self._socket_full_until:
+            return
+        if not (self._send_live(data) and self._send_journaled(data)):
+            # An XPUB always polls as writable, so its high-water mark can only be waited out.
+            self._socket_full_until = time.monotonic() + FULL_SOCKET_RETRY_S
+
+    def _send_live(self, data: Socket) -> bool:
+        """Send the values that somebody watches; return whether the socket took them all."""
+        with self._changed:
+            self.is_waiting = False
+            if not self._outbox.live.has_new:
+                return True
+            values = self._outbox.live.take(self.is_watched)
+        sent = self._send(data, values, 0, 0)
+        if sent < len(values):
+            with self._changed:
+                self._outbox.live.put_back(values[sent:])
+        return sent == len(values)
 
     def _send_journaled(self, data: Socket) -> bool:
-        """Send a batch of journaled events; return whether there are more."""
-        for _ in range(SEND_BATCH):
+        """Send a batch of journaled events; return whether the socket took them all."""
+        with self._changed:
+            if not self._outbox.in_flight:
+                self._conversation.events_were_sent(time.monotonic())
+            first, events = self._outbox.take_unsent(SEND_BATCH)
+        sent = self._send(data, events, first, 1)
+        if sent < len(events):
             with self._changed:
-                event = self._outbox.peek()
-            if event is None:
-                return False
-            self._send_event(data, event, self._sequence + 1)
-            self._sequence += 1
-            with self._changed:
-                self._outbox.pop()
-                self._changed.notify_all()
-        return True
+                self._outbox.put_back(len(events) - sent)
+        return sent == len(events)
 
-    def _send_event(self, data: Socket, event: Outgoing, sequence: int) -> None:
-        header = pack_header(Header(self._emitter_id, self._epoch, sequence))
-        data.send_multipart((event.topic.text.encode(), header, event.envelope), zmq.NOBLOCK)
-        self._has_sent = True
+    def _send(self, data: Socket, events: Sequence[Outgoing], first: int, step: int) -> int:
+        """Send `events`, numbered from `first` in steps of `step`; return how many went."""
+        send, header_start = data.send, self._header_start
+        for index, (topic, envelope) in enumerate(events):
+            try:
+                send(topic.text.encode(), _FIRST)
+            except zmq.Again:
+                return index
+            # Only the first frame can meet the high-water mark: libzmq counts whole messages.
+            send(header_start + (first + index * step).to_bytes(8, "big"), _FIRST)
+            send(envelope, zmq.NOBLOCK)
+        return len(events)
+
+    def _tell_account(self) -> None:
+        is_last = self._close_at is not None and self._is_drained()
+        with self._changed:
+            if is_last:
+                self._outbox.live.give_up()
+                self._is_last_account_told = True
+            counters = self._conversation.account_to_send(time.monotonic(), at_once=is_last)
+        if counters is not None:
+            self._account = self._line.ask(
+                lambda key: Account(
+                    id=key,
+                    emitter_id=self._emitter_id,
+                    emitter_epoch=self._epoch,
+                    counters=counters,
+                )
+            )

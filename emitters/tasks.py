@@ -21,7 +21,7 @@ from typing import Any, ParamSpec
 from emitters.core.pacing import Pacer
 from emitters.core.ports import EmitsTasks
 from emitters.core.task_state import ORPHANED_MESSAGE, TaskState
-from emitters.errors import EmitterError, OutboxFull
+from emitters.errors import EmitterError, OutboxFull, RelayUnavailable
 
 P = ParamSpec("P")
 
@@ -128,13 +128,19 @@ class TaskManager:
         """End the tasks that an earlier process of this emitter's name left behind.
 
         Its users get a last update with the status `error`. Returns how many there were. Raises
-        `RelayUnavailable` when the relay does not answer within `timeout` seconds.
+        `RelayUnavailable` when the relay does not answer within `timeout` seconds, or does not
+        take this emitter's events because the earlier process still lives.
         """
+        give_up_at = time.monotonic() + timeout
+        emitter = self._emitter
+        # What an earlier process left in a spool may tell how its tasks ended, and comes first.
+        if not (emitter.wait_connected(timeout) and emitter.wait_acknowledged(_until(give_up_at))):
+            raise RelayUnavailable(f"the relay does not take the events of {emitter.name} yet")
         orphans = 0
-        for topic, envelope in self._emitter.retained("task:", timeout):
+        for topic, envelope in emitter.retained("task:", _until(give_up_at)):
             task_id = topic.removeprefix("task:")
             if (
-                envelope.source != self._emitter.name
+                envelope.source != emitter.name
                 or envelope.username is None
                 or envelope.data.get("status") != "in_progress"
                 or self.get_task(task_id) is not None
@@ -294,6 +300,10 @@ class _Task:
         if inspect.iscoroutinefunction(self._function):
             return asyncio.run(self._function(*self._args, **self._kwargs))
         return self._function(*self._args, **self._kwargs)
+
+
+def _until(deadline: float) -> float:
+    return max(0.0, deadline - time.monotonic())
 
 
 _current_task: contextvars.ContextVar[_Task | None] = contextvars.ContextVar("task", default=None)

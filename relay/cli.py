@@ -1,4 +1,4 @@
-"""`event-relay`: run the relay, or ask a running one for its counters."""
+"""`event-relay`: run the relay, ask a running one for its counters, or look at the journal."""
 
 import json
 import signal
@@ -8,6 +8,8 @@ import click
 import zmq
 
 from relay.config import RelaySettings
+from relay.journal_cli import journal
+from relay.journal_file import JournalRefused
 from relay.logs import configure
 from relay.server import AddressInUse, Relay
 from relay.settings import SettingsError, load, refuse
@@ -24,7 +26,8 @@ def main(context: click.Context) -> None:
     """Relay events from emitters to edges. Without a command, run the relay.
 
     Settings come from the environment: RELAY_INGRESS, RELAY_EGRESS, RELAY_CONTROL,
-    RELAY_DATA_DIR, RELAY_JOURNALED_KINDS, RELAY_HEARTBEAT_S, RELAY_EGRESS_HWM, RELAY_LOG_LEVEL.
+    RELAY_DATA_DIR, RELAY_DURABILITY, RELAY_RETENTION_S, RELAY_RETENTION_BYTES,
+    RELAY_JOURNALED_KINDS, RELAY_HEARTBEAT_S, RELAY_EGRESS_HWM, RELAY_LOG_LEVEL.
     """
     if context.invoked_subcommand is None:
         run()
@@ -36,11 +39,14 @@ def run() -> None:
     configure(PROGRAM, settings.log_level)
     try:
         relay = Relay(settings)
-    except AddressInUse as error:
+    except (AddressInUse, JournalRefused) as error:
         refuse(PROGRAM, error)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: relay.stop())
     relay.run()
+
+
+main.add_command(journal)
 
 
 @main.command()

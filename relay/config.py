@@ -33,6 +33,13 @@ class RelaySettings(Settings):
     control: Endpoint = "tcp://127.0.0.1:5557"
     """Everybody asks here."""
     data_dir: Path = Field(default_factory=lambda: Path.home() / ".event-relay")
+    """Holds the journal."""
+    durability: Literal["process", "power"] = "process"
+    """What an acknowledged event survives: the end of the process, or a power cut as well."""
+    retention_s: float = Field(default=7 * 86400.0, gt=0, le=100 * 365 * 86400)
+    """How long an event is kept for replay."""
+    retention_bytes: int = Field(default=256 * 1024 * 1024, ge=64 * 1024)
+    """Of each stream; the oldest events go first."""
     journaled_kinds: Annotated[CommaSeparated, AfterValidator(_check_kinds)] = (EVENT, TASK)
     heartbeat_s: float = Field(default=1.0, ge=0.05, le=60)
     egress_hwm: int = Field(default=100_000, ge=1, le=2**31 - 1)

@@ -4,19 +4,24 @@ import logging
 from collections.abc import Callable
 from typing import Any, assert_never
 
-from relay.core.cursors import Cursors
+from relay.core.emitters import Cursor, Emitter, Emitters, Refusal
+from relay.core.intake import Intake
 from relay.core.retained import Retained as RetainedValues
 from relay.core.sequencer import Sequencer
 from relay.core.stats import Stats as Counters
+from relay.journal import Journal, JournalUnavailable
 from relay.logs import LimitedLog
 from relay.wire.control import (
     MAX_PAGE_BYTES,
     PROTOCOL_VERSION,
+    Account,
+    AccountReply,
     ErrorReply,
+    Heartbeat,
     Hello,
     HelloReply,
-    Received,
-    ReceivedReply,
+    Replay,
+    ReplayReply,
     Reply,
     Request,
     Retained,
@@ -27,30 +32,53 @@ from relay.wire.control import (
 )
 from relay.wire.errors import WireError
 
+MAX_SHOWN_EMITTERS = 1_000
+MAX_REPORTED_COUNTERS = 32
+
 logger = logging.getLogger(__name__)
 
 
 class ControlDesk:
-    """Turns one request frame into one reply."""
+    """Turns one request frame into one reply.
+
+    `is_connected` tells whether an emitter is still reached where it said hello.
+    """
 
     def __init__(
         self,
+        journal: Journal,
         sequencer: Sequencer,
+        emitters: Emitters,
+        intake: Intake,
         retained: RetainedValues,
-        cursors: Cursors,
         counters: Counters,
         heartbeat_s: float,
+        started_at: int,
         uptime_s: Callable[[], float],
+        is_connected: Callable[[Emitter], bool],
     ) -> None:
+        self._journal = journal
         self._sequencer = sequencer
+        self._emitters = emitters
+        self._intake = intake
         self._retained = retained
-        self._cursors = cursors
         self._counters = counters
         self._heartbeat_s = heartbeat_s
+        self._started_at = started_at
         self._uptime_s = uptime_s
+        self._is_connected = is_connected
         self._log = LimitedLog(logger)
 
-    def answer(self, frame: bytes) -> Reply:
+    def heartbeat(self) -> Heartbeat:
+        """What the relay says every second, and to whoever syncs."""
+        return Heartbeat(
+            tips=self._sequencer.tips,
+            low={stream: state.low for stream, state in self._journal.streams.items()},
+            started_at=self._started_at,
+            journaling=self._intake.journaling,
+        )
+
+    def answer(self, peer: bytes, frame: bytes) -> Reply:
         """Return the reply to the request in `frame`, an error reply if it is not one."""
         try:
             request = unpack_request(frame)
@@ -59,15 +87,16 @@ class ControlDesk:
             self._log.warning("request", "refused a control request: %s", error)
             return ErrorReply(id=0, code="bad_request", message=str(error))
         self._counters.control_requests[request.op] += 1
-        return self._answer(request)
+        return self._answer(peer, request)
 
-    def _answer(self, request: Request) -> Reply:
+    def _answer(self, peer: bytes, request: Request) -> Reply:
         match request:
+            case Account():
+                return self._take_account(request)
             case Hello():
-                return self._hello(request)
-            case Received():
-                sequence = self._cursors.sequence_of(request.emitter_id)
-                return ReceivedReply(id=request.id, sequence=sequence)
+                return self._hello(peer, request)
+            case Replay():
+                return self._replay(request)
             case Retained():
                 return self._remembered(request)
             case Stats():
@@ -75,20 +104,48 @@ class ControlDesk:
             case _:
                 assert_never(request)
 
-    def _hello(self, request: Hello) -> Reply:
+    def _hello(self, peer: bytes, request: Hello) -> Reply:
         if request.protocol != PROTOCOL_VERSION:
             return ErrorReply(
                 id=request.id,
                 code="unsupported_protocol",
                 message=f"this relay speaks protocol {PROTOCOL_VERSION}, not {request.protocol}",
             )
-        logger.info("%s %s says hello", request.role, request.name)
+        sequence: int | None = None
+        if request.emitter_id is not None and request.emitter_epoch is not None:
+            acknowledged = request.acknowledged or 0
+            cursor = Cursor(request.emitter_id, request.name, request.emitter_epoch, acknowledged)
+            try:
+                sequence = self._emitters.admit(cursor, peer, self._is_connected)
+            except Refusal as refusal:
+                self._log.warning("hello", "refused an emitter: %s", refusal)
+                return ErrorReply(id=request.id, code=refusal.code, message=str(refusal))
+        logger.debug("%s %s says hello", request.role, request.name)
         return HelloReply(
             id=request.id,
             epoch=self._sequencer.epoch,
             journaled_kinds=self._sequencer.journaled_kinds,
             tips=self._sequencer.tips,
             heartbeat_s=self._heartbeat_s,
+            sequence=sequence,
+        )
+
+    def _replay(self, request: Replay) -> Reply:
+        state = self._journal.streams.get(request.stream)
+        if state is None:
+            text = f"{request.stream!r} is not a stream of this relay"
+            return ErrorReply(id=request.id, code="unknown_stream", message=text)
+        try:
+            items = self._journal.read(request.stream, request.after, request.limit, MAX_PAGE_BYTES)
+        except JournalUnavailable as error:
+            self._log.error("replay", "%s", error)
+            return ErrorReply(id=request.id, code="journal_unavailable", message=str(error))
+        return ReplayReply(
+            id=request.id,
+            epoch=self._journal.epoch,
+            items=tuple(items),
+            low=state.low,
+            tip=state.tip,
         )
 
     def _remembered(self, request: Retained) -> Reply:
@@ -99,10 +156,31 @@ class ControlDesk:
         items, more = self._retained.page(request.prefix, after, MAX_PAGE_BYTES)
         return RetainedReply(id=request.id, items=items, next=items[-1].topic if more else None)
 
+    def _take_account(self, request: Account) -> Reply:
+        if len(request.counters) > MAX_REPORTED_COUNTERS:
+            text = f"counters: at most {MAX_REPORTED_COUNTERS} are taken"
+            return ErrorReply(id=request.id, code="bad_request", message=text)
+        emitter = self._emitters.get(request.emitter_id)
+        if emitter is not None and emitter.epoch == request.emitter_epoch:
+            emitter.reported = request.counters
+        return AccountReply(id=request.id)
+
     def _stats(self) -> dict[str, Any]:
+        emitters = list(self._emitters)[-MAX_SHOWN_EMITTERS:]
         return {
             "epoch": self._sequencer.epoch,
-            "tips": self._sequencer.tips,
             "uptime_s": round(self._uptime_s(), 3),
+            "journaling": self._intake.journaling,
             **self._counters.as_dict(),
+            "lost_by_rollback": self._emitters.lost_by_rollback,
+            "streams": {
+                stream: {
+                    "low": state.low,
+                    "tip": state.tip,
+                    "stored_bytes": state.stored_bytes,
+                    "retention": state.retired,
+                }
+                for stream, state in self._journal.streams.items()
+            },
+            "emitters": [emitter.as_dict() for emitter in emitters],
         }

@@ -17,7 +17,7 @@ def configure(program: str, level: str = "INFO") -> None:
 
 
 class LimitedLog:
-    """Logs at most one warning per cause and interval; the next one says how many were left out."""
+    """Logs at most one line per cause and interval; the next one says how many were left out."""
 
     def __init__(self, logger: logging.Logger, interval_s: float = INTERVAL_S) -> None:
         self._logger = logger
@@ -27,6 +27,13 @@ class LimitedLog:
 
     def warning(self, cause: str, message: str, *args: object) -> None:
         """Log `message % args` unless `cause` (one of a few fixed names) was logged lately."""
+        self._log(logging.WARNING, cause, message, *args)
+
+    def error(self, cause: str, message: str, *args: object) -> None:
+        """See `warning`."""
+        self._log(logging.ERROR, cause, message, *args)
+
+    def _log(self, level: int, cause: str, message: str, *args: object) -> None:
         now = monotonic()
         if now < self._next_at.get(cause, 0.0):
             self._left_out[cause] = self._left_out.get(cause, 0) + 1
@@ -34,4 +41,4 @@ class LimitedLog:
         self._next_at[cause] = now + self._interval_s
         if left_out := self._left_out.pop(cause, 0):
             message += f" (and {left_out} more of this kind)"
-        self._logger.warning(message, *args)
+        self._logger.log(level, message, *args)

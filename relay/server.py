@@ -1,7 +1,7 @@
 """The relay's sockets and its one loop.
 
-Events come in on the XSUB (ingress), are checked, numbered and remembered, and go out on the XPUB
-(egress). Subscriptions travel the other way. The ROUTER (control) answers questions.
+Events come in on the XSUB (ingress), are checked and journaled, and go out on the XPUB (egress).
+Subscriptions travel the other way. The ROUTER (control) answers questions and acknowledges.
 """
 
 import fcntl
@@ -16,23 +16,29 @@ import zmq
 
 from relay.config import RelaySettings
 from relay.control import ControlDesk
-from relay.core.cursors import Cursors
+from relay.core.emitters import Emitter, Emitters
+from relay.core.intake import Intake
 from relay.core.interest import Interest, Verdict
 from relay.core.retained import Item, Retained
+from relay.core.retention import Limits
 from relay.core.sequencer import Sequencer
 from relay.core.stats import Stats
+from relay.journal import Journal
+from relay.journal_file import FILE_NAME
+from relay.ledger import Ledger
 from relay.logs import LimitedLog
-from relay.transport import Socket, open_socket
-from relay.wire.control import HEARTBEAT_TOPIC, Heartbeat, pack_message
-from relay.wire.envelope import Envelope, complete_envelope, pack_envelope, unpack_envelope
+from relay.transport import Socket, open_socket, receive_frames, send_frames
+from relay.wire.control import HEARTBEAT_TOPIC, pack_message
 from relay.wire.errors import InvalidFrame, WireError
-from relay.wire.header import Stamp, pack_stamp, unpack_header
-from relay.wire.topics import TASK, Topic, decode_topic
+from relay.wire.header import Stamp, pack_stamp
+from relay.wire.notices import Acknowledged, Notice, Resend, pack_notice
 
 CONTROL_BATCH = 16
 """Requests answered before events are looked at again."""
 INGRESS_BATCH = 256
-"""Events taken in before the other sockets are looked at again."""
+INGRESS_BATCH_BYTES = 4 * 1024 * 1024
+"""Events taken in before they are committed and the other sockets are looked at again."""
+FORGET_INTERVAL_S = 600.0
 
 logger = logging.getLogger(__name__)
 
@@ -42,27 +48,20 @@ class AddressInUse(Exception):  # noqa: N818
 
 
 class Relay:
-    """Binds on construction, relays in `run`, ends after `stop`.
+    """Opens the journal and binds on construction, relays in `run`, ends after `stop`.
 
-    Raises `AddressInUse` when an endpoint is taken.
+    Raises `JournalRefused`, or `AddressInUse` when an endpoint is taken.
     """
 
     def __init__(self, settings: RelaySettings) -> None:
         self._settings = settings
         self._started_at = time.monotonic()
-        self._sequencer = Sequencer(_now_ms(), settings.journaled_kinds)
-        self._interest = Interest(settings.journaled_kinds)
-        self._retained = Retained()
-        self._cursors = Cursors()
-        self._stats = Stats()
-        self._desk = ControlDesk(
-            self._sequencer,
-            self._retained,
-            self._cursors,
-            self._stats,
-            settings.heartbeat_s,
-            lambda: time.monotonic() - self._started_at,
+        self._journal = Journal(
+            settings.data_dir / FILE_NAME,
+            settings.journaled_kinds,
+            power_safe=settings.durability == "power",
         )
+        self._assemble()
         self._log = LimitedLog(logger)
         self._stopping = False
         self._stop_reader, self._stop_writer = socket.socketpair()
@@ -74,6 +73,39 @@ class Relay:
         except AddressInUse:
             self._close()
             raise
+
+    def _assemble(self) -> None:
+        settings = self._settings
+        tips = {stream: state.tip for stream, state in self._journal.streams.items()}
+        self._sequencer = Sequencer(self._journal.epoch, tips)
+        self._interest = Interest(settings.journaled_kinds)
+        self._retained = Retained()
+        self._emitters = Emitters(self._journal.cursors())
+        self._stats = Stats()
+        self._intake = Intake(
+            settings.journaled_kinds, self._emitters, self._stats, lambda: secrets.token_hex(12)
+        )
+        self._ledger = Ledger(
+            self._journal,
+            self._sequencer,
+            self._emitters,
+            self._retained,
+            self._intake,
+            self._stats,
+            Limits(int(settings.retention_s * 1000), settings.retention_bytes),
+        )
+        self._desk = ControlDesk(
+            self._journal,
+            self._sequencer,
+            self._emitters,
+            self._intake,
+            self._retained,
+            self._stats,
+            settings.heartbeat_s,
+            _now_ms(),
+            lambda: time.monotonic() - self._started_at,
+            self._acknowledge,
+        )
 
     def run(self) -> None:
         """Relay until `stop`."""
@@ -87,13 +119,17 @@ class Relay:
             self._settings.control,
             self._sequencer.epoch,
         )
-        heartbeat_due_at = time.monotonic()
+        heartbeat_due_at = forget_due_at = time.monotonic()
         try:
             while not self._stopping:
                 now = time.monotonic()
                 if now >= heartbeat_due_at:
+                    self._ledger.maintain(_now_ms())
                     self._send_tips(HEARTBEAT_TOPIC)
                     heartbeat_due_at = now + self._settings.heartbeat_s
+                if now >= forget_due_at:
+                    self._ledger.forget_silent_emitters(_now_ms(), self._acknowledge)
+                    forget_due_at = now + FORGET_INTERVAL_S
                 poller.poll(max(1, int((heartbeat_due_at - now) * 1000)))
                 self._pass_subscriptions_on()
                 self._answer_requests()
@@ -149,6 +185,7 @@ class Relay:
 
     def _close(self) -> None:
         self._context.destroy(linger=0)
+        self._journal.close()
         for lock in self._locks:
             lock.close()
         self._stop_reader.close()
@@ -179,7 +216,7 @@ class Relay:
             except zmq.Again:
                 return
             peer, request = frames[0], frames[-1]
-            reply = self._desk.answer(request if len(frames) == 2 else b"")
+            reply = self._desk.answer(peer, request if len(frames) == 2 else b"")
             try:
                 self._control.send_multipart((peer, pack_message(reply)), zmq.NOBLOCK)
             except zmq.ZMQError as error:
@@ -187,45 +224,55 @@ class Relay:
 
     def _relay_batch(self) -> None:
         now_ms = _now_ms()
+        intake = self._intake
         for _ in range(INGRESS_BATCH):
             try:
-                frames = self._ingress.recv_multipart(zmq.NOBLOCK)
+                frames = receive_frames(self._ingress)
             except zmq.Again:
-                return
-            self._stats.received += 1
+                break
             try:
-                self._relay(frames, now_ms)
+                intake.take(frames, now_ms)
             except WireError as error:
                 self._refuse(error)
             except Exception:
                 # A fault of ours; one message must not end the relay for everybody.
                 self._stats.malformed["internal_error"] += 1
                 logger.exception("a message could not be relayed")
+            if intake.gathered_bytes > INGRESS_BATCH_BYTES:
+                break
+        self._send_live_values(now_ms)
+        published, to_acknowledge = self._ledger.commit(now_ms)
+        intake.clear()
+        for item in published:
+            send_frames(self._egress, item)
+        for emitter in to_acknowledge:
+            self._acknowledge(emitter)
+        for emitter in self._emitters.take_resend_requests():
+            self._tell(emitter, Resend(emitter.epoch, emitter.committed))
 
-    def _relay(self, frames: list[bytes], now_ms: int) -> None:
-        topic = decode_topic(frames[0])
-        envelope, payload = self._open(topic, frames, now_ms)
-        stamp = pack_stamp(self._sequencer.stamp(topic.kind, now_ms))
-        item = Item(frames[0], stamp, payload)
-        if topic.kind == TASK or not self._sequencer.is_journaled(topic.kind):
-            self._retained.keep(topic, envelope, item)
-        self._stats.relayed[topic.kind] += 1
-        self._egress.send_multipart(item, zmq.NOBLOCK)
+    def _send_live_values(self, now_ms: int) -> None:
+        for taken in self._intake.live:
+            stamp = pack_stamp(Stamp(self._sequencer.epoch, 0, now_ms))
+            item = Item(taken.frame, stamp, taken.payload)
+            self._retained.keep_live(taken.topic, item)
+            self._stats.relayed[taken.topic.kind] += 1
+            send_frames(self._egress, item)
 
-    def _open(self, topic: Topic, frames: list[bytes], now_ms: int) -> tuple[Envelope, bytes]:
-        """Return the envelope in `frames` and the bytes that go to the edges."""
-        if len(frames) == 3:
-            header = unpack_header(frames[1])
-            self._cursors.advance(header)
-            self._stats.tracked += 1
-            return unpack_envelope(frames[2], topic.kind), frames[2]
-        if len(frames) == 2:
-            self._stats.best_effort += 1
-            envelope = complete_envelope(
-                frames[1], topic.kind, now_ms=now_ms, new_id=secrets.token_hex(12)
-            )
-            return envelope, pack_envelope(envelope, topic.kind)
-        raise InvalidFrame(f"an event has 2 or 3 frames, not {len(frames)}")
+    def _acknowledge(self, emitter: Emitter) -> bool:
+        return self._tell(emitter, Acknowledged(emitter.epoch, emitter.committed))
+
+    def _tell(self, emitter: Emitter, notice: Notice) -> bool:
+        """Send `notice` to `emitter`; return whether it is connected where it said hello."""
+        if emitter.peer is None:
+            return False
+        try:
+            self._control.send_multipart((emitter.peer, pack_notice(notice)), zmq.NOBLOCK)
+        except zmq.Again:
+            pass  # Its queue is full; what is acknowledged next includes this.
+        except zmq.ZMQError:
+            emitter.peer = None
+            return False
+        return True
 
     def _refuse(self, error: WireError) -> None:
         self._stats.malformed[error.reason] += 1
@@ -233,7 +280,7 @@ class Relay:
 
     def _send_tips(self, topic: bytes) -> None:
         stamp = Stamp(self._sequencer.epoch, 0, _now_ms())
-        body = pack_message(Heartbeat(tips=self._sequencer.tips))
+        body = pack_message(self._desk.heartbeat())
         self._egress.send_multipart((topic, pack_stamp(stamp), body), zmq.NOBLOCK)
 
 

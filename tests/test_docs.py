@@ -8,8 +8,11 @@ from prometheus_client import generate_latest
 
 from edge.config import EdgeSettings
 from edge.core.close_codes import CloseCode
+from edge.core.tokens import Tokens
+from edge.endpoint import ClientEndpoint
 from edge.fanout import Fanout
 from edge.metrics import EdgeCollector, edge_registry
+from edge.relay_link import RelayLink
 from edge.stats import EdgeStats
 from emitters.config import EmitterSettings
 from relay.config import RelaySettings
@@ -51,8 +54,15 @@ def test_every_metric_is_documented() -> None:
     stats = EdgeStats()
     stats.events_received["event"] = stats.events_filtered["event"] = 1
     stats.malformed["reason"] = stats.closed[1001] = 1
-    collector = EdgeCollector(Fanout(stats), lambda: 0, lambda: True, "1")
+    for counts in (stats.events_forwarded, stats.retention, stats.replayed):
+        counts["event"] = 1
+    stats.dropped.repeated["event"] = stats.dropped.out_of_order["event"] = 1
+    fanout, settings = Fanout(stats), EdgeSettings()
+    endpoint = ClientEndpoint(settings, fanout, Tokens("s" * 32))
+    link = RelayLink(settings, fanout, endpoint, "edge")
+    collector = EdgeCollector(fanout, endpoint, link, "1")
     text = generate_latest(edge_registry(collector)).decode()
+    link.close()
     exposed = set(re.findall(r"^(edge_\w+)\{", text, re.MULTILINE))
     documented = {row[0].strip("`") for row in table_rows(operations()) if "edge_" in row[0]}
     assert exposed == documented

@@ -5,7 +5,7 @@ through `Interest` what the clients as a whole want from the relay.
 """
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Protocol, TypeVar
 
 from edge.core.access import Identity, may_receive
@@ -46,6 +46,8 @@ class ConnectionManager:
     def __init__(self, interest: Interest) -> None:
         self._interest = interest
         self._by_user: dict[str, set[Connection]] = {}
+        self._task_receivers: dict[str, set[Connection]] = {}
+        """By user: the connections that get what is sent to their user."""
         self._by_topic: dict[str, set[Connection]] = {}
         self._by_prefix: dict[str, set[Connection]] = {}
         self._prefix_lengths: Counter[int] = Counter()
@@ -53,6 +55,8 @@ class ConnectionManager:
         self._subscriptions: dict[Connection, dict[Pattern, tuple[Pattern, ...]]] = {}
         """Of each connection: what it asked for, and the selectors that stand for it."""
         self._selector_uses: dict[Connection, Counter[Pattern]] = {}
+        self.messages_sent = 0
+        """Messages to single clients: replies, positions, snapshots, gaps."""
 
     def __len__(self) -> int:
         return len(self._subscriptions)
@@ -74,15 +78,23 @@ class ConnectionManager:
         """The connections of one user."""
         return self._by_user.get(username, ())
 
-    def subscriptions(self, connection: Connection) -> Collection[Pattern]:
-        """What `connection` is subscribed to, as it asked for it."""
-        return self._subscriptions[connection].keys()
+    def task_receivers(self, username: str) -> Collection[Connection]:
+        """The connections of one user that get what is sent to that user."""
+        return self._task_receivers.get(username, ())
+
+    def subscriptions(self, connection: Connection) -> Mapping[Pattern, tuple[Pattern, ...]]:
+        """What `connection` asked for and is subscribed to, and the selectors that stand for it."""
+        return self._subscriptions[connection]
 
     def connect(self, connection: Connection) -> None:
-        """Add an authenticated connection; from now on it gets what is sent to its user."""
+        """Add an authenticated connection."""
         self._subscriptions[connection] = {}
         self._selector_uses[connection] = Counter()
         self._by_user.setdefault(connection.identity.username, set()).add(connection)
+
+    def receive_tasks(self, connection: Connection) -> None:
+        """From now on the connection gets what is sent to its user."""
+        self._task_receivers.setdefault(connection.identity.username, set()).add(connection)
 
     def disconnect(self, connection: Connection) -> None:
         """Remove a connection and its subscriptions. Unknown ones are ignored."""
@@ -92,6 +104,7 @@ class ConnectionManager:
             self.unsubscribe(connection, pattern)
         del self._subscriptions[connection], self._selector_uses[connection]
         _discard(self._by_user, connection.identity.username, connection)
+        _discard(self._task_receivers, connection.identity.username, connection)
 
     def subscribe(
         self, connection: Connection, pattern: Pattern, selectors: tuple[Pattern, ...]
@@ -122,7 +135,13 @@ class ConnectionManager:
 
     def send_to_client(self, connection: Connection, frame: bytes) -> None:
         """Send `frame` to one connection."""
+        self.messages_sent += 1
         connection.send(frame)
+
+    def show_to_client(self, connection: Connection, topic: str, frame: bytes) -> None:
+        """Send one connection the value that a live topic has."""
+        self.messages_sent += 1
+        connection.send_live(topic, frame)
 
     def broadcast_to_topic(
         self, topic: str, frame: bytes, *, addressed_to: str | None = None, live: bool = False
@@ -151,8 +170,11 @@ class ConnectionManager:
         return count
 
     def send_to_user(self, username: str, frame: bytes) -> int:
-        """Send `frame` to every connection of `username`; return how many that are."""
-        connections = self._by_user.get(username, ())
+        """Send `frame` to every connection of `username` that is ready for it.
+
+        Returns how many that are.
+        """
+        connections = self._task_receivers.get(username, ())
         for connection in connections:
             connection.send(frame)
         return len(connections)

@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 import orjson
 
-from edge.core.frames import text_frame
+from edge.core.frames import frame_payload, text_frame
 from relay.wire.envelope import Envelope
 from relay.wire.header import Stamp
 
@@ -46,6 +46,18 @@ def error(code: ErrorCode, message: str, request_id: object = None) -> bytes:
 def position(epoch: int, offsets: Mapping[str, int]) -> bytes:
     """Where each stream is, so that a quiet client resumes from nearby."""
     return frame({"type": "position", "epoch": epoch, "position": offsets})
+
+
+def gap(stream: str, first: int, last: int) -> bytes:
+    """The events from `first` to `last` of `stream` are lost: the journal no longer has them."""
+    return frame(
+        {"type": "gap", "stream": stream, "from": first, "to": last, "reason": "retention"}
+    )
+
+
+def retained(event_frame: bytes) -> bytes:
+    """The same event, marked as a state that is shown and not as something that just happened."""
+    return text_frame(frame_payload(event_frame)[:-1] + b',"retained":true}')
 
 
 def _echo(request_id: object) -> dict[str, Any]:

@@ -4,20 +4,22 @@ A `Session` takes the text of each client message and answers through the connec
 a `Close` when the connection must end.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import orjson
 
 from edge.core import close_codes, messages
-from edge.core.access import Identity, selectors
+from edge.core.access import Identity
 from edge.core.close_codes import Close, CloseCode
 from edge.core.connections import Connection, ConnectionManager
-from edge.core.streams import StreamPositions
+from edge.core.ports import CatchUp, Snapshots
+from edge.core.requests import InvalidRequest, TaskPosition, Unsubscribe, parse_subscribe
+from edge.core.streams import Streams
+from edge.core.subscriptions import Subscriptions
 from edge.core.tokens import InvalidToken, Tokens
 from relay.wire.errors import InvalidTopic
-from relay.wire.topics import Pattern, parse_pattern
+from relay.wire.topics import parse_pattern
 
 MAX_SHOWN_CHARS = 300
 MAX_REQUEST_ID_CHARS = 255
@@ -33,18 +35,6 @@ class SessionLimits:
     max_connections_per_user: int
 
 
-class Snapshots(Protocol):
-    """What a client is shown at once instead of waiting for the next event."""
-
-    def unfinished_tasks(self, username: str) -> Iterable[bytes]:
-        """Frames with the latest state of each unfinished task of `username`."""
-
-    def last_values(
-        self, identity: Identity, patterns: tuple[Pattern, ...]
-    ) -> Iterable[tuple[str, bytes]]:
-        """Topic and frame of the live values that `patterns` select."""
-
-
 class Session:
     """From handshake to close, whatever the transport."""
 
@@ -52,19 +42,26 @@ class Session:
         self,
         connection: Connection,
         manager: ConnectionManager,
-        positions: StreamPositions,
+        streams: Streams,
         snapshots: Snapshots,
+        catch_up: CatchUp,
         tokens: Tokens,
         limits: SessionLimits,
         *,
         cookie: str | None,
         now: float,
+        tasks_since: TaskPosition | None = None,
     ) -> None:
-        """`cookie` is the token in the handshake's cookie, if its origin is allowed."""
+        """`cookie` is the token in the handshake's cookie, if its origin is allowed.
+
+        `tasks_since` is the client's last task update, if the handshake says it.
+        """
         self._connection = connection
         self._manager = manager
-        self._positions = positions
-        self._snapshots = snapshots
+        self._subscriptions = Subscriptions(
+            connection, manager, streams, snapshots, catch_up, limits.max_subscriptions
+        )
+        self._tasks_since = tasks_since
         self._tokens = tokens
         self._limits = limits
         self._cookie = cookie
@@ -77,16 +74,19 @@ class Session:
         """Whom the client is, once authenticated."""
         return self._identity
 
+    @property
+    def is_catching_up(self) -> bool:
+        """Whether positions of the streams are not yet the client's."""
+        return self._subscriptions.is_catching_up
+
     def admit(self, identity: Identity) -> Close | None:
-        """The client is `identity`: let events reach it, and show its unfinished tasks."""
+        """The client is `identity`: let its tasks reach it."""
         others = len(self._manager.connections_of(identity.username))
         if others >= self._limits.max_connections_per_user:
             return CloseCode.TOO_MANY_CONNECTIONS.close()
         self._identity = identity
         self._connection.identity = identity
-        self._manager.connect(self._connection)
-        for frame in self._snapshots.unfinished_tasks(identity.username):
-            self._send(frame)
+        self._subscriptions.open(self._tasks_since)
         return None
 
     def is_expired(self, now: float) -> bool:
@@ -95,7 +95,7 @@ class Session:
 
     def receive(self, text: str, now: float) -> Close | None:
         """Act on one message. `now` is Unix time in seconds."""
-        if not self._is_within_rate(now):
+        if not self._is_within_rate(now) or self._has_too_much_waiting():
             return CloseCode.TOO_MANY_MESSAGES.close()
         try:
             message = orjson.loads(text)
@@ -106,12 +106,17 @@ class Session:
         request_id = message.get("id")
         if not _is_request_id(request_id):
             return self._refuse("bad_request", "An id is text or a number.")
-        action = message.get("action")
-        if action == "authenticate":
+        if message.get("action") == "authenticate":
             return self._authenticate(message, request_id, now)
         if self._identity is None:
             return close_codes.MISSING_AUTHENTICATION
-        topic = message.get("topic")
+        close = self._act(message, request_id)
+        if message.get("action") == "subscribe" and message.get("more") is not True:
+            self._subscriptions.end_gathering()
+        return close
+
+    def _act(self, message: dict[str, Any], request_id: object) -> Close | None:
+        action, topic = message.get("action"), message.get("topic")
         if not (isinstance(action, str) and action and isinstance(topic, str) and topic):
             return self._refuse("bad_request", "Action and topic are required.", request_id)
         if action not in ("subscribe", "unsubscribe"):
@@ -119,13 +124,15 @@ class Session:
             return self._refuse("unknown_action", text, request_id)
         try:
             pattern = parse_pattern(topic)
+            if action == "subscribe":
+                self._subscriptions.take(parse_subscribe(message, pattern))
+            else:
+                self._subscriptions.take(Unsubscribe(pattern, request_id))
         except InvalidTopic:
             text = f"Invalid topic: '{_shown(topic)}'"
             return self._refuse("invalid_topic", text, request_id)
-        if action == "subscribe":
-            self._subscribe(self._identity, pattern, message, request_id)
-        else:
-            self._unsubscribe(pattern, request_id)
+        except InvalidRequest as error:
+            return self._refuse("bad_request", str(error), request_id)
         return None
 
     def _refuse(
@@ -134,7 +141,7 @@ class Session:
         """Answer with an error; before authentication there is no conversation to keep."""
         if self._identity is None:
             return close_codes.MISSING_AUTHENTICATION
-        self._send(messages.error(code, text, request_id))
+        self._answer(messages.error(code, text, request_id))
         return None
 
     def _authenticate(
@@ -152,7 +159,7 @@ class Session:
         previous = self._identity
         if previous is not None and previous.username != identity.username:
             return close_codes.INVALID_TOKEN
-        self._send(
+        self._answer(
             messages.success(
                 "authenticate",
                 "Authenticated successfully",
@@ -163,62 +170,17 @@ class Session:
         )
         if previous is None:
             return self.admit(identity)
-        self._renew(identity)
-        return None
-
-    def _renew(self, identity: Identity) -> None:
-        """Go on with a newer token; a role that grants less loses subscriptions."""
         self._identity = identity
         self._connection.identity = identity
-        for pattern in tuple(self._manager.subscriptions(self._connection)):
-            if allowed := selectors(identity.role, pattern):
-                self._manager.subscribe(self._connection, pattern, allowed)
-                continue
-            self._manager.unsubscribe(self._connection, pattern)
-            self._send(_forbidden(pattern))
+        self._subscriptions.renew()
+        return None
 
-    def _subscribe(
-        self, identity: Identity, pattern: Pattern, message: dict[str, Any], request_id: object
-    ) -> None:
-        allowed = selectors(identity.role, pattern)
-        if not allowed:
-            self._send(_forbidden(pattern, request_id))
-            return
-        current = self._manager.subscriptions(self._connection)
-        if pattern not in current and len(current) >= self._limits.max_subscriptions:
-            most = self._limits.max_subscriptions
-            self._refuse("bad_request", f"At most {most} subscriptions are allowed.", request_id)
-            return
-        self._manager.subscribe(self._connection, pattern, allowed)
-        # Without a journal nothing can be recovered, and a client that asks is told so.
-        asked = {"recovered": False} if "since" in message or "last" in message else {}
-        self._send(
-            messages.success(
-                "subscribe",
-                f"Subscribed to topic '{pattern}'",
-                request_id,
-                topic=str(pattern),
-                epoch=self._positions.epoch,
-                position=self._positions.concerning(allowed),
-                **asked,
-            )
-        )
-        for topic, frame in self._snapshots.last_values(identity, allowed):
-            self._connection.send_live(topic, frame)
+    def _answer(self, frame: bytes) -> None:
+        self._subscriptions.answer(frame)
 
-    def _unsubscribe(self, pattern: Pattern, request_id: object) -> None:
-        self._manager.unsubscribe(self._connection, pattern)
-        self._send(
-            messages.success(
-                "unsubscribe",
-                f"Unsubscribed from topic '{pattern}'",
-                request_id,
-                topic=str(pattern),
-            )
-        )
-
-    def _send(self, frame: bytes) -> None:
-        self._manager.send_to_client(self._connection, frame)
+    def _has_too_much_waiting(self) -> bool:
+        # A request may wait as two entries.
+        return self._subscriptions.waiting_count > 2 * self._limits.message_burst
 
     def _is_within_rate(self, now: float) -> bool:
         """A token bucket: `message_burst` at once, `messages_per_s` in the long run."""
@@ -232,11 +194,6 @@ class Session:
             return False
         self._allowance -= 1
         return True
-
-
-def _forbidden(pattern: Pattern, request_id: object = None) -> bytes:
-    text = f"Not allowed to subscribe to topic '{pattern}'"
-    return messages.error("forbidden", text, request_id)
 
 
 def _is_request_id(value: object) -> bool:

@@ -1,50 +1,125 @@
-"""How far this edge has come in each stream."""
+"""How far this edge has come in each stream, and what it remembers of it."""
 
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 
-from relay.wire.header import Stamp
+from edge.core.follower import Dropped, StreamFollower
+from edge.core.history import History, PageMemory
 from relay.wire.topics import Pattern
 
+DEFAULT_HISTORY_BYTES = 64 * 1024 * 1024
 
-class StreamPositions:
-    """Epoch and last forwarded offset of each stream.
 
-    Everything up to a position has been sent to whoever was subscribed.
+class Stream:
+    """One stream: `follower` brings its events in order, `history` remembers them."""
+
+    __slots__ = ("follower", "history", "kind")
+
+    def __init__(self, kind: str, follower: StreamFollower, history: History) -> None:
+        self.kind = kind
+        self.follower = follower
+        self.history = history
+
+
+class Streams:
+    """Every stream that this edge follows, under the relay's epoch.
+
+    Everything up to a stream's position has been sent to whoever was subscribed.
     """
 
-    def __init__(self) -> None:
+    def __init__(
+        self,
+        served_prefixes: tuple[str, ...] = ("",),
+        history_bytes: int = DEFAULT_HISTORY_BYTES,
+        dropped: Dropped | None = None,
+        malformed: Counter[str] | None = None,
+    ) -> None:
+        """`dropped` and `malformed` count what is not forwarded."""
         self.epoch = 0
-        self._offsets: dict[str, int] = {}
+        self.malformed = Counter[str]() if malformed is None else malformed
+        """Events that could not be read, by reason."""
+        self._dropped = Dropped() if dropped is None else dropped
+        self._served_prefixes = served_prefixes
+        self._memory = PageMemory(history_bytes)
+        self._streams: dict[str, Stream] = {}
+        self.beginnings: dict[str, int] = {}
+        """Stream to the position from which it is followed in this epoch."""
+
+    def __iter__(self) -> Iterator[Stream]:
+        return iter(self._streams.values())
 
     @property
-    def offsets(self) -> Mapping[str, int]:
-        """Stream to offset."""
-        return self._offsets
+    def offsets(self) -> dict[str, int]:
+        """Stream to position."""
+        return {kind: stream.history.head for kind, stream in self._streams.items()}
+
+    @property
+    def remembered_bytes(self) -> int:
+        """What all histories together take."""
+        return self._memory.used_bytes
 
     def is_stream(self, kind: str) -> bool:
-        """Whether `kind` is journaled."""
-        return kind in self._offsets
+        """Whether `kind` is journaled, and followed here."""
+        return kind in self._streams
 
-    def synchronize(self, epoch: int, tips: Mapping[str, int]) -> None:
-        """Start from `tips`: what follows will arrive."""
+    def get(self, kind: str) -> Stream | None:
+        """The stream of `kind`, None if there is none."""
+        return self._streams.get(kind)
+
+    def serves(self, topic: str) -> bool:
+        """Whether clients of this edge get events on `topic`."""
+        return topic.startswith(self._served_prefixes)
+
+    def synchronize(self, epoch: int, tips: Mapping[str, int], low: Mapping[str, int]) -> None:
+        """Follow the relay, whose newest events are `tips`: what follows will arrive.
+
+        In the epoch that was followed before, every stream keeps its place, for what was missed
+        can be replayed. In another one the old places mean nothing, and streams begin behind
+        `tips`.
+        """
+        for kind in list(self._streams):
+            if epoch != self.epoch or kind not in tips:
+                ended = self._streams.pop(kind)
+                self._memory.remove(ended.history)
+                self._dropped.out_of_order[kind] += ended.follower.held_count
+                del self.beginnings[kind]
         self.epoch = epoch
-        self._offsets = dict(tips)
+        for kind, tip in tips.items():
+            if not any(may_overlap(prefix, f"{kind}:") for prefix in self._served_prefixes):
+                continue
+            stream = self._streams.get(kind)
+            if stream is None:
+                follower = StreamFollower(kind, tip, self._dropped)
+                stream = Stream(kind, follower, History(self._memory, tip))
+                self._streams[kind] = stream
+                self.beginnings[kind] = tip
+            stream.follower.forget_request()
+        self.hear(tips, low)
 
-    def advance(self, kind: str, stamp: Stamp) -> None:
-        """An event of the stream `kind` was forwarded."""
-        if stamp.epoch == self.epoch and stamp.offset > self._offsets.get(kind, 0):
-            self._offsets[kind] = stamp.offset
+    def hear(self, tips: Mapping[str, int], low: Mapping[str, int]) -> None:
+        """The relay says how far streams reach."""
+        for kind, stream in self._streams.items():
+            stream.follower.behind(tips.get(kind, 0))
+            stream.history.low = max(stream.history.low, low.get(kind, 1))
 
     def concerning(self, selectors: Iterable[Pattern]) -> dict[str, int]:
         """The positions of the streams that `selectors` can match."""
         wanted = tuple(selectors)
         return {
-            kind: offset
-            for kind, offset in self._offsets.items()
-            if any(_may_match(selector, f"{kind}:") for selector in wanted)
+            kind: stream.history.head
+            for kind, stream in self._streams.items()
+            if any(concerns(selector, kind) for selector in wanted)
         }
 
 
-def _may_match(selector: Pattern, kind_prefix: str) -> bool:
-    prefix = selector.prefix
-    return prefix.startswith(kind_prefix) or (not selector.exact and kind_prefix.startswith(prefix))
+def concerns(selector: Pattern, kind: str) -> bool:
+    """Whether `selector` can match topics of `kind`."""
+    kind_prefix = f"{kind}:"
+    if selector.exact:
+        return selector.prefix.startswith(kind_prefix)
+    return may_overlap(selector.prefix, kind_prefix)
+
+
+def may_overlap(prefix: str, other: str) -> bool:
+    """Whether a topic can start with both."""
+    return prefix.startswith(other) or other.startswith(prefix)

@@ -41,14 +41,18 @@ class TaskBoard:
         """From now on `epoch` is the relay's; states of any other are older."""
         self._epoch = epoch
 
-    def update(self, topic: str, stamp: Stamp, envelope: Envelope) -> TaskState | None:
-        """Take a task's new state and return it, or None if it is known or outdated."""
+    def update(
+        self, topic: str, stamp: Stamp, envelope: Envelope, frame: bytes
+    ) -> TaskState | None:
+        """Take a task's new state, whose message is `frame`.
+
+        Returns it, or None if it is known or outdated.
+        """
         username = envelope.username
         assert username is not None, "a task event is always addressed"
         known = self._tasks.get((username, topic))
         if known is not None and self._age(stamp) <= self._age(known.stamp):
             return None
-        frame = messages.frame(messages.event_fields(topic, stamp, envelope))
         state = TaskState(stamp, is_finished_task(envelope), frame)
         topics = self._topics.setdefault(username, {})
         topics.pop(topic, None)
@@ -65,8 +69,12 @@ class TaskBoard:
         return [orjson.loads(frame_payload(state.frame)) for state in states]
 
     def unfinished_of(self, username: str) -> list[bytes]:
-        """The frames of the user's unfinished tasks, oldest update first."""
-        return [state.frame for state in self._states_of(username) if not state.finished]
+        """The frames of the user's unfinished tasks, oldest update first, marked as retained."""
+        return [
+            messages.retained(state.frame)
+            for state in self._states_of(username)
+            if not state.finished
+        ]
 
     def _states_of(self, username: str) -> list[TaskState]:
         found = (self._tasks.get((username, topic)) for topic in self._topics.get(username, ()))

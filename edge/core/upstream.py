@@ -1,5 +1,6 @@
 """Translates what clients want into ZeroMQ subscriptions, which know only prefixes."""
 
+from edge.core.streams import may_overlap
 from relay.wire.control import EXACT_PREFIX, WITHIN_PREFIX
 from relay.wire.topics import Pattern
 
@@ -24,12 +25,12 @@ def subscriptions(selector: Pattern, served_prefixes: tuple[str, ...]) -> tuple[
 def stream_subscriptions(
     journaled_kinds: tuple[str, ...], served_prefixes: tuple[str, ...]
 ) -> frozenset[bytes]:
-    """Return the subscriptions for the streams, limited to the topics this edge serves."""
-    prefixes = set()
-    for kind in journaled_kinds:
-        for served in served_prefixes:
-            if f"{kind}:".startswith(served):
-                prefixes.add(f"{kind}:".encode())
-            elif served.startswith(f"{kind}:"):
-                prefixes.add(served.encode())
-    return frozenset(prefixes)
+    """Return the subscriptions for the streams of which this edge serves at least a part.
+
+    Each is followed whole, so that a missing offset is a lost event and nothing else.
+    """
+    return frozenset(
+        f"{kind}:".encode()
+        for kind in journaled_kinds
+        if any(may_overlap(served, f"{kind}:") for served in served_prefixes)
+    )

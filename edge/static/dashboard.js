@@ -16,6 +16,7 @@ import { Tasks } from "./tasks.js";
  */
 
 const ASK_AGAIN_MS = 2_000;
+const FIRST_EVENTS = 50;
 
 const page = {
   signin: find(document, "#signin", HTMLElement),
@@ -56,7 +57,8 @@ function showDashboard(session) {
     const seenAt = clockTime(Date.now());
     showRestart(`The relay was restarted at ${seenAt}; events may have been missed.`);
   });
-  client.subscribe("event:*", (message) => feed.add(message));
+  client.onGap((gap) => gap.stream === "event" && feed.addGap(gap));
+  client.subscribe("event:*", (message) => feed.add(message), { last: FIRST_EVENTS });
   servers.start(client);
   tasks.start(client);
   client.onState(showConnection);

@@ -1,10 +1,12 @@
-// What the event feed holds and shows: bounded in events and in characters, filtered, pausable.
+// What the event feed holds and shows: bounded in entries and in characters, filtered, pausable.
+// An entry is an event, or a gap where events are lost.
 // Decides only; feed.js draws it.
 
 import { RingBuffer } from "./ring-buffer.js";
 
 /**
  * @typedef {import("./relay-client.js").RelayMessage} RelayMessage
+ * @typedef {import("./relay-client.js").StreamGap} StreamGap
  * @typedef {{
  *   sequence: number,
  *   topic: string,
@@ -13,7 +15,9 @@ import { RingBuffer } from "./ring-buffer.js";
  *   emittedAt: number,
  *   offset: number | undefined,
  *   json: string,
- * }} LogEntry `json` is the data as text: smaller to keep and quicker to search than objects
+ *   gap?: StreamGap,
+ * }} LogEntry `json` is the data as text: smaller to keep and quicker to search than objects; of an
+ *   entry with a `gap` only that and the times count
  */
 
 export const MAX_EVENTS = 10_000;
@@ -32,6 +36,8 @@ export class EventLog {
    */
   #frozen = null;
   #characters = 0;
+  #heldGaps = 0;
+  #frozenGaps = 0;
   #nextSequence = 1;
   #pausedAtSequence = 0;
   #filter = "";
@@ -47,10 +53,16 @@ export class EventLog {
   }
 
   /** How many events are held, shown or not. */
-  get heldCount() {
-    return this.#held.length;
+  get heldEvents() {
+    return this.#held.length - this.#heldGaps;
   }
 
+  /** How many events are shown: all rows but the gaps, which no filter hides. */
+  get shownEvents() {
+    return this.#shown.length - (this.isPaused ? this.#frozenGaps : this.#heldGaps);
+  }
+
+  /** How many rows there are. */
   get shownCount() {
     return this.#shown.length;
   }
@@ -59,7 +71,7 @@ export class EventLog {
     return this.#frozen !== null;
   }
 
-  /** How many events came since the pause and are still held. */
+  /** How many entries came since the pause and are still held. */
   get waitingCount() {
     if (!this.isPaused) return 0;
     return Math.min(this.#nextSequence - this.#pausedAtSequence, this.#held.length);
@@ -90,7 +102,7 @@ export class EventLog {
 
   /** @param {RelayMessage} message @param {number} now Unix milliseconds */
   add(message, now) {
-    const entry = {
+    this.#push({
       sequence: this.#nextSequence++,
       topic: message.topic,
       source: message.source ?? "",
@@ -98,10 +110,22 @@ export class EventLog {
       emittedAt: message.emitted_at ?? now,
       offset: message.offset,
       json: JSON.stringify(message.data) ?? "",
-    };
+    });
+  }
+
+  /** @param {StreamGap} gap @param {number} now Unix milliseconds */
+  addGap(gap, now) {
+    const sequence = this.#nextSequence++;
+    const nothing = { topic: "", source: "", type: "gap", offset: undefined, json: "" };
+    this.#push({ ...nothing, sequence, emittedAt: now, gap });
+  }
+
+  /** @param {LogEntry} entry */
+  #push(entry) {
     this.#makeRoom(entry.json.length);
     this.#held.push(entry);
     this.#characters += entry.json.length;
+    this.#heldGaps += entry.gap ? 1 : 0;
     if (!this.isPaused && this.#matches(entry)) {
       this.#shown.push(entry);
       this.shownOnTop += 1;
@@ -111,6 +135,7 @@ export class EventLog {
   pause() {
     if (this.isPaused) return;
     this.#frozen = [...this.#held];
+    this.#frozenGaps = this.#heldGaps;
     this.#pausedAtSequence = this.#nextSequence;
   }
 
@@ -130,6 +155,7 @@ export class EventLog {
     this.#shown.clear();
     this.#frozen = null;
     this.#characters = 0;
+    this.#heldGaps = 0;
   }
 
   /** @param {number} characters that are about to come */
@@ -140,6 +166,7 @@ export class EventLog {
     while (isFull()) {
       const dropped = this.#held.shift();
       this.#characters -= dropped?.json.length ?? 0;
+      this.#heldGaps -= dropped?.gap ? 1 : 0;
       if (!this.isPaused && this.#shown.at(0) === dropped) this.#shown.shift();
     }
   }
@@ -153,7 +180,7 @@ export class EventLog {
 
   /** @param {LogEntry} entry */
   #matches(entry) {
-    if (this.#filter === "") return true;
+    if (this.#filter === "" || entry.gap) return true;
     return `${entry.topic} ${entry.source} ${entry.json}`.toLowerCase().includes(this.#filter);
   }
 }

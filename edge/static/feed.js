@@ -6,9 +6,11 @@
 import { find, instantiate, oncePerFrame, setHidden, setText } from "./dom.js";
 import { EventLog } from "./event-log.js";
 import { counted, isoTime, preciseTime, wholeNumber } from "./format.js";
+import { gapText, offsetsText } from "./gap-text.js";
 
 /**
  * @typedef {import("./relay-client.js").RelayMessage} RelayMessage
+ * @typedef {import("./relay-client.js").StreamGap} StreamGap
  * @typedef {import("./event-log.js").LogEntry} LogEntry
  */
 
@@ -24,6 +26,7 @@ export class Feed {
   #filter = find(document, "#feed-filter", HTMLInputElement);
   #pause = find(document, "#feed-pause", HTMLButtonElement);
   #newest = find(document, "#feed-newest", HTMLButtonElement);
+  #news = find(document, "#feed-news", HTMLElement);
   #details = new EventDetails(() => this.#viewport.focus());
 
   /** @type {Map<number, HTMLElement>} the drawn rows, by the sequence number of their entry */
@@ -56,6 +59,13 @@ export class Feed {
     this.#draw();
   }
 
+  /** @param {StreamGap} gap */
+  addGap(gap) {
+    this.#log.addGap(gap, Date.now());
+    setText(this.#news, gapText(gap));
+    this.#draw();
+  }
+
   /** What each topic means, for the details. @param {Map<string, string>} meanings */
   setMeanings(meanings) {
     this.#details.meanings = meanings;
@@ -63,6 +73,7 @@ export class Feed {
 
   clear() {
     this.#log.clear();
+    setText(this.#news, "");
     this.#filter.value = "";
     this.#log.setFilter("");
     this.#active = 0;
@@ -228,10 +239,12 @@ export class Feed {
       this.#rowsHost.append(element);
     }
     element.id = `event-${entry.sequence}`;
+    element.dataset.testid = entry.gap ? "feed-gap" : "feed-row";
+    element.classList.toggle("feed-gap", entry.gap !== undefined);
     const [time, topic, source, data] = element.children;
     if (time && topic && source && data) {
       setText(time, preciseTime(entry.emittedAt));
-      setText(topic, entry.topic);
+      setText(topic, entry.gap ? gapText(entry.gap) : entry.topic);
       setText(source, entry.source);
       setText(data, entry.json.slice(0, ROW_TEXT_CHARACTERS));
     }
@@ -249,9 +262,9 @@ export class Feed {
 
   /** @param {number} count */
   #renderSurroundings(count) {
-    const { heldCount, waitingCount, filter, isPaused } = this.#log;
-    const total = counted(heldCount, "event");
-    setText(this.#count, filter ? `${wholeNumber(count)} of ${total}` : total);
+    const { heldEvents, shownEvents, waitingCount, filter, isPaused } = this.#log;
+    const total = counted(heldEvents, "event");
+    setText(this.#count, filter ? `${wholeNumber(shownEvents)} of ${total}` : total);
     const waiting = waitingCount > 0 ? ` (${wholeNumber(waitingCount)} waiting)` : "";
     setText(this.#pause, isPaused ? `Resume${waiting}` : "Pause");
     this.#pause.dataset.paused = String(isPaused);
@@ -291,6 +304,14 @@ class EventDetails {
 
   /** @param {LogEntry} entry */
   show(entry) {
+    if (entry.gap) this.#showGap(entry.gap, entry.emittedAt);
+    else this.#showEvent(entry);
+    setHidden(this.#data, entry.gap !== undefined);
+    setHidden(this.#panel, false);
+  }
+
+  /** @param {LogEntry} entry */
+  #showEvent(entry) {
     setText(this.#title, entry.topic);
     setText(this.#meaning, this.meanings.get(entry.topic) ?? "");
     setText(this.#data, JSON.stringify(JSON.parse(entry.json || "null"), null, 2));
@@ -300,7 +321,18 @@ class EventDetails {
       fact("Type", entry.type),
       ...(entry.offset === undefined ? [] : [fact("Offset", wholeNumber(entry.offset))]),
     );
-    setHidden(this.#panel, false);
+  }
+
+  /** @param {StreamGap} gap @param {number} noticedAt Unix milliseconds */
+  #showGap(gap, noticedAt) {
+    setText(this.#title, gapText(gap));
+    setText(this.#meaning, "The relay no longer has them.");
+    this.#facts.replaceChildren(
+      fact("Noticed", isoTime(noticedAt)),
+      fact("Stream", gap.stream),
+      fact("Offsets", offsetsText(gap)),
+      fact("Reason", gap.reason),
+    );
   }
 
   focus() {

@@ -10,6 +10,8 @@ export interface RelayMessage {
   emitted_at?: number;
   /** Place in its stream; only journaled kinds have one. */
   offset?: number;
+  /** A state that was reached before this connection began, not something that happened now. */
+  retained?: boolean;
 }
 
 export interface TaskData extends Record<string, unknown> {
@@ -34,17 +36,28 @@ export interface RelayError {
 }
 
 /**
- * Another relay has taken the place of the one known before, usually the same one started again.
- * Offsets count from 1 anew, and events of the time between may be missing.
+ * The relay has another epoch: its journal is a new one, or may lack the last moments before a
+ * power cut. Offsets mean something else from here on, and events of the time between may be
+ * missing. A relay that is merely started again keeps its epoch, and nothing is missing.
  */
 export interface RelayRestart {
   epoch: number | string;
   previousEpoch: number | string;
 }
 
+/** Events of a stream that can no longer be had: the offsets `from` up to `to`, both included. */
+export interface StreamGap {
+  stream: string;
+  from: number;
+  to: number;
+  /** `retention`: the journal did not keep them so long. */
+  reason: string;
+}
+
 /**
- * - `connecting`: opening, authenticating or subscribing. `code` and `reason` tell why the
- *   connection before this one ended, when there was one.
+ * - `connecting`: opening, authenticating, subscribing, or catching up: what was missed comes in
+ *   this state. `code` and `reason` tell why the connection before this one ended, when there was
+ *   one.
  * - `live`: authenticated, and every subscription has been answered.
  * - `waiting`: the connection is gone; the next try is at `retryAt` (Unix milliseconds).
  * - `unauthenticated`: the credentials were refused. `retry()` starts again.
@@ -75,16 +88,32 @@ export interface ConnectOptions {
   WebSocket?: typeof WebSocket;
 }
 
+export interface SubscribeOptions {
+  /**
+   * From 1 to 1000: begin with so many of the newest messages of each stream that match. They come
+   * together, before the first live one. Counts for the first handler of a pattern, and only once:
+   * after a loss of the connection a subscription goes on where it was.
+   */
+  last?: number;
+}
+
 export interface RelayClient {
   readonly state: ConnectionState;
   readonly position: StreamPosition;
   /**
    * Calls `handler` once for each message whose topic matches: a topic, a prefix that ends in `*`,
    * or `*` alone. However many handlers a pattern has, it is subscribed to once; the last one to
-   * leave unsubscribes.
+   * leave unsubscribes. After a loss of the connection, what was missed comes first, in order.
    */
-  subscribe(pattern: string, handler: (message: RelayMessage) => void): () => void;
-  /** The user's own tasks, which come without a subscription. */
+  subscribe(
+    pattern: string,
+    handler: (message: RelayMessage) => void,
+    options?: SubscribeOptions,
+  ): () => void;
+  /**
+   * The user's own tasks, which come without a subscription: on connect the latest state of each
+   * unfinished one, marked `retained`, and after a loss the updates that were missed.
+   */
   onTask(handler: (message: TaskMessage) => void): () => void;
   /** Called at once with the present state, then at each change. */
   onState(handler: (state: ConnectionState) => void): () => void;
@@ -94,6 +123,8 @@ export interface RelayClient {
    * later one found it: the moment to load anew what events alone would not bring back.
    */
   onRestart(handler: (restart: RelayRestart) => void): () => void;
+  /** Called for events that were missed and can no longer be had, before those that follow them. */
+  onGap(handler: (gap: StreamGap) => void): () => void;
   /** Tries now: after signing in again, or instead of waiting. */
   retry(): void;
   /** Ends the connection for good. */

@@ -1,4 +1,5 @@
-// A browser's connection to Event Relay: authenticates, subscribes, and comes back after a loss.
+// A browser's connection to Event Relay: authenticates, subscribes, and after a loss comes back and
+// goes on where it was.
 //
 // Owns the WebSocket protocol of docs/protocol.md as a client sees it, and nothing of any page.
 // No dependencies: this file alone is enough. Its types are in relay-client.d.ts.
@@ -8,11 +9,14 @@
  * @typedef {import("./relay-client.d.ts").TaskMessage} TaskMessage
  * @typedef {import("./relay-client.d.ts").RelayError} RelayError
  * @typedef {import("./relay-client.d.ts").RelayRestart} RelayRestart
+ * @typedef {import("./relay-client.d.ts").StreamGap} StreamGap
  * @typedef {import("./relay-client.d.ts").ConnectionState} ConnectionState
  * @typedef {import("./relay-client.d.ts").ConnectOptions} ConnectOptions
  * @typedef {import("./relay-client.d.ts").RelayClient} RelayClient
  * @typedef {import("./relay-client.d.ts").CloseAction} CloseAction
- * @typedef {{action: string, topic?: string, token?: string}} Request
+ * @typedef {Record<string, number>} Offsets by stream
+ * @typedef {{action: string, topic?: string, token?: string, epoch?: number | string | null,
+ *   since?: Offsets, more?: boolean, last?: number}} Request
  */
 
 const BASE_DELAY_MS = 250;
@@ -112,73 +116,157 @@ class Listeners {
   }
 }
 
+/** @param {RelayMessage} message */
+function streamOf({ topic }) {
+  return topic.slice(0, topic.indexOf(":"));
+}
+
+/** Whether topics of the stream can match. @param {string} pattern @param {string} stream */
+function concerns(pattern, stream) {
+  if (pattern.startsWith(`${stream}:`)) return true;
+  return pattern.endsWith("*") && `${stream}:`.startsWith(pattern.slice(0, -1));
+}
+
+/** One pattern, whoever wants it, and what the server knows of it. */
+class Subscription {
+  /** @type {Listeners<RelayMessage>} */
+  listeners = new Listeners();
+  /** Whether the server has ever said yes: then it resumes on the next connection. */
+  isConfirmed = false;
+  /** What became of it on the present connection. @type {"unasked" | "asked" | "refused"} */
+  state = "unasked";
+  /** The newest messages that it asked for, while they come. @type {RelayMessage[] | null} */
+  #backlog = null;
+
+  /** @param {string} pattern @param {number | undefined} last */
+  constructor(pattern, last) {
+    this.pattern = pattern;
+    this.last = last;
+  }
+
+  /** @param {Request} request */
+  asked({ last }) {
+    this.state = "asked";
+    this.#backlog = last === undefined ? null : [];
+  }
+
+  connectionLost() {
+    this.state = "unasked";
+    this.#backlog = null;
+  }
+
+  /**
+   * Until it is confirmed, what comes through other subscriptions would be a stream with holes.
+   * @param {RelayMessage} message
+   * @param {boolean} isRepeat
+   */
+  hear(message, isRepeat) {
+    if (this.#backlog && message.offset !== undefined) this.#backlog.push(message);
+    else if (isRepeat) return;
+    else if (this.isConfirmed || message.offset === undefined) this.listeners.tell(message);
+  }
+
+  /**
+   * The backlog is told only now. If the connection is lost in the middle of it, nothing is told
+   * twice; and what came through other subscriptions meanwhile finds its place in stream order.
+   * @param {boolean} isGranted
+   */
+  answered(isGranted) {
+    this.isConfirmed = isGranted;
+    if (isGranted) this.last = undefined;
+    else this.state = "refused";
+    const backlog = this.#backlog ?? [];
+    this.#backlog = null;
+    backlog.sort(
+      (a, b) => streamOf(a).localeCompare(streamOf(b)) || (a.offset ?? 0) - (b.offset ?? 0),
+    );
+    for (const message of backlog) this.listeners.tell(message);
+  }
+}
+
 /** Which handlers want which topics. A message is matched here, because the server sends one that
  * several subscriptions match only once. */
 class Subscriptions {
-  /** @type {Map<string, Listeners<RelayMessage>>} */
+  /** @type {Map<string, Subscription>} */
   #byPattern = new Map();
 
-  get patterns() {
-    return [...this.#byPattern.keys()];
+  get unasked() {
+    return [...this.#byPattern.values()].filter(({ state }) => state === "unasked");
   }
 
   /**
    * @param {string} pattern
    * @param {(message: RelayMessage) => void} handler
-   * @returns {{isFirst: boolean, remove: () => boolean}} `remove` is true when nobody is left
+   * @param {number} [last]
    */
-  add(pattern, handler) {
-    const known = this.#byPattern.get(pattern);
-    const listeners = known ?? new Listeners();
-    if (!known) this.#byPattern.set(pattern, listeners);
-    const removeHandler = listeners.add(handler);
+  add(pattern, handler, last) {
+    const subscription = this.#byPattern.get(pattern) ?? new Subscription(pattern, last);
+    this.#byPattern.set(pattern, subscription);
+    const removeHandler = subscription.listeners.add(handler);
+    /** @returns {boolean} true when nobody is left */
     const remove = () => {
-      const wasLast = removeHandler() && listeners.size === 0;
+      const wasLast = removeHandler() && subscription.listeners.size === 0;
       if (wasLast) this.#byPattern.delete(pattern);
       return wasLast;
     };
-    return { isFirst: !known, remove };
+    return { subscription, remove };
   }
 
-  /** @param {RelayMessage} message */
-  dispatch(message) {
-    for (const [pattern, listeners] of [...this.#byPattern]) {
-      if (topicMatches(pattern, message.topic)) listeners.tell(message);
+  /** @param {RelayMessage} message @param {boolean} isRepeat */
+  dispatch(message, isRepeat) {
+    for (const subscription of [...this.#byPattern.values()]) {
+      if (topicMatches(subscription.pattern, message.topic)) subscription.hear(message, isRepeat);
     }
+  }
+
+  connectionLost() {
+    for (const subscription of this.#byPattern.values()) subscription.connectionLost();
   }
 }
 
-/** How far the streams have been seen: what a resuming subscription would name as its `since`. */
+/** How far the streams have been seen, and so where the next connection goes on. */
 class SeenPosition {
   /** @type {number | string | null} */
   epoch = null;
-  /** @type {Record<string, number>} */
+  /** @type {Offsets} */
   position = {};
 
   /**
    * From a subscribe reply or a `position` message.
    * @param {{epoch?: unknown, position?: unknown}} message
+   * @param {{keepsKnown?: boolean}} [options] `keepsKnown` leaves the streams alone that are known
    * @returns {RelayRestart | null} when another epoch was known before
    */
-  adopt({ epoch, position }) {
+  adopt({ epoch, position }, { keepsKnown = false } = {}) {
     if (typeof epoch !== "number" && typeof epoch !== "string") return null;
     const previousEpoch = this.epoch;
     if (epoch !== previousEpoch) this.position = {};
     this.epoch = epoch;
-    for (const [stream, offset] of Object.entries(position ?? {})) this.#advance(stream, offset);
+    for (const [stream, offset] of Object.entries(position ?? {})) {
+      if (!(keepsKnown && stream in this.position)) this.advance(stream, offset);
+    }
     return previousEpoch === null || previousEpoch === epoch ? null : { epoch, previousEpoch };
   }
 
-  /** @param {RelayMessage} message */
-  passed(message) {
-    if (message.offset === undefined) return;
-    this.#advance(message.topic.slice(0, message.topic.indexOf(":")), message.offset);
+  /**
+   * An offset means nothing until its epoch is known.
+   * @param {string} stream
+   * @param {unknown} offset
+   */
+  advance(stream, offset) {
+    if (this.epoch === null || typeof offset !== "number") return;
+    this.position[stream] = Math.max(offset, this.position[stream] ?? 0);
   }
 
-  /** @param {string} stream @param {unknown} offset */
-  #advance(stream, offset) {
-    if (typeof offset !== "number") return;
-    this.position[stream] = Math.max(offset, this.position[stream] ?? 0);
+  /** @param {string} stream @param {number | undefined} offset */
+  isBeyond(stream, offset) {
+    return offset === undefined || offset > (this.position[stream] ?? 0);
+  }
+
+  /** @param {string} pattern @returns {Offsets | null} null when it concerns no stream we know */
+  since(pattern) {
+    const concerned = Object.entries(this.position).filter(([stream]) => concerns(pattern, stream));
+    return concerned.length > 0 ? Object.fromEntries(concerned) : null;
   }
 }
 
@@ -199,6 +287,8 @@ class Client {
   #errorListeners = new Listeners();
   /** @type {Listeners<RelayRestart>} */
   #restartListeners = new Listeners();
+  /** @type {Listeners<StreamGap>} */
+  #gapListeners = new Listeners();
   #stopWakeups = new AbortController();
 
   /** @type {ConnectionState} */
@@ -211,13 +301,13 @@ class Client {
   #tokenWasRefused = false;
   #username = "";
   #isAuthenticated = false;
+  /** Whether this connection has told its epoch. */
+  #isEpochTold = false;
   #heardAt = 0;
 
   #nextRequestId = 1;
-  /** @type {Map<number, Request>} */
+  /** @type {Map<number, {request: Request, subscription?: Subscription}>} */
   #unanswered = new Map();
-  /** @type {Set<string>} */
-  #refusedPatterns = new Set();
 
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #retryTimer;
@@ -246,14 +336,17 @@ class Client {
     return { epoch: this.#seen.epoch, position: { ...this.#seen.position } };
   }
 
-  /** @param {string} pattern @param {(message: RelayMessage) => void} handler */
-  subscribe(pattern, handler) {
-    const { isFirst, remove } = this.#subscriptions.add(pattern, handler);
-    if (isFirst && this.#isAuthenticated) this.#request({ action: "subscribe", topic: pattern });
+  /**
+   * @param {string} pattern
+   * @param {(message: RelayMessage) => void} handler
+   * @param {import("./relay-client.d.ts").SubscribeOptions} [options]
+   */
+  subscribe(pattern, handler, { last } = {}) {
+    const { subscription, remove } = this.#subscriptions.add(pattern, handler, last);
+    this.#subscribe();
     return () => {
-      if (!remove() || !this.#isAuthenticated) return;
-      const wasRefused = this.#refusedPatterns.delete(pattern);
-      if (!wasRefused) this.#request({ action: "unsubscribe", topic: pattern });
+      if (!remove() || subscription.state !== "asked") return;
+      this.#request({ action: "unsubscribe", topic: pattern });
     };
   }
 
@@ -282,6 +375,12 @@ class Client {
     return () => void remove();
   }
 
+  /** @param {(gap: StreamGap) => void} handler */
+  onGap(handler) {
+    const remove = this.#gapListeners.add(handler);
+    return () => void remove();
+  }
+
   retry() {
     if (this.#stopWakeups.signal.aborted || this.#socket) return;
     this.#tokenWasRefused = false;
@@ -295,7 +394,7 @@ class Client {
     this.#setState({ name: "closed", code: 1000, reason: "Closed by this page" });
   }
 
-  // ---- The life of one connection: open, authenticate, subscribe, live, lost ----
+  // ---- The life of one connection: open, authenticate, resume, subscribe, live, lost ----
 
   async #open() {
     this.#letGo();
@@ -303,21 +402,42 @@ class Client {
     const before = this.#state;
     const { code, reason } = before.name === "live" ? {} : before;
     this.#setState({ name: "connecting", ...(code === undefined ? {} : { code, reason }) });
-    this.#attemptTimer = setTimeout(
-      () => this.#lost(ABNORMAL_CLOSURE, "No answer"),
-      ATTEMPT_TIMEOUT_MS,
-    );
+    this.#expectWord();
 
     // Asked for first: once the socket is open, the server waits only 5 s for the token.
     const token = await this.#freshToken(generation);
     if (token === null) return;
-    const socket = new this.#WebSocket(this.#url);
+    const socket = new this.#WebSocket(this.#address());
     this.#socket = socket;
-    socket.onopen = () => this.#request({ action: "authenticate", token });
+    socket.onopen = () => {
+      this.#expectWord();
+      this.#request({ action: "authenticate", token });
+    };
     socket.onmessage = (event) => this.#receive(event.data);
     socket.onclose = (event) => this.#lost(event.code, event.reason);
     this.#heardAt = Date.now();
     this.#silenceTimer = setInterval(() => this.#checkSilence(), SILENCE_CHECK_MS);
+  }
+
+  /**
+   * Before it is live, a connection that falls silent is given up; but not so soon while the server
+   * may be looking through events that we missed, of which few or none are for us.
+   */
+  #expectWord() {
+    const mayCatchUp = this.#socket?.readyState === 1 && this.#seen.epoch !== null;
+    clearTimeout(this.#attemptTimer);
+    this.#attemptTimer = setTimeout(
+      () => this.#lost(ABNORMAL_CLOSURE, "No answer"),
+      mayCatchUp ? SILENCE_LIMIT_MS : ATTEMPT_TIMEOUT_MS,
+    );
+  }
+
+  /** The URL, with where the user's tasks go on: they have no subscription that could say it. */
+  #address() {
+    const { epoch, position } = this.#seen;
+    const { task } = position;
+    if (epoch === null || task === undefined) return this.#url;
+    return `${this.#url}${this.#url.includes("?") ? "&" : "?"}epoch=${epoch}&task=${task}`;
   }
 
   /**
@@ -342,12 +462,42 @@ class Client {
   #authenticated(reply) {
     this.#username = String(reply.username ?? "");
     if (typeof reply.expires_at === "number") this.#scheduleRenewal(reply.expires_at);
-    if (this.#isAuthenticated) return;
     this.#isAuthenticated = true;
-    for (const pattern of this.#subscriptions.patterns) {
-      this.#request({ action: "subscribe", topic: pattern });
+  }
+
+  /**
+   * Asks for what this connection has not been asked for yet: first what an earlier one had, all of
+   * which catches up together. What is new waits for that, because its live events would come in
+   * the middle of older ones, and its reply's position would pass over them.
+   */
+  #subscribe() {
+    if (!this.#isAuthenticated) return;
+    const { epoch } = this.#seen;
+    const fresh = [];
+    const resumed = [];
+    for (const subscription of this.#subscriptions.unasked) {
+      const since = this.#seen.since(subscription.pattern);
+      if (!since) this.#ask(subscription, { last: subscription.last });
+      else if (subscription.isConfirmed) resumed.push({ subscription, since });
+      else fresh.push(subscription);
     }
-    this.#liveWhenAnswered();
+    for (const [index, { subscription, since }] of resumed.entries()) {
+      const more = index < resumed.length - 1 ? true : undefined;
+      this.#ask(subscription, { since, epoch, more });
+    }
+    if (this.#isCatchingUp()) return;
+    for (const subscription of fresh) this.#ask(subscription, { last: subscription.last });
+  }
+
+  /** @param {Subscription} subscription @param {Omit<Request, "action">} options */
+  #ask(subscription, options) {
+    const request = { action: "subscribe", topic: subscription.pattern, ...options };
+    subscription.asked(request);
+    this.#request(request, subscription);
+  }
+
+  #isCatchingUp() {
+    return [...this.#unanswered.values()].some(({ request }) => request.since !== undefined);
   }
 
   #liveWhenAnswered() {
@@ -383,8 +533,9 @@ class Client {
     clearTimeout(this.#renewTimer);
     clearInterval(this.#silenceTimer);
     this.#isAuthenticated = false;
+    this.#isEpochTold = false;
     this.#unanswered.clear();
-    this.#refusedPatterns.clear();
+    this.#subscriptions.connectionLost();
     const socket = this.#socket;
     if (!socket) return;
     this.#socket = null;
@@ -394,17 +545,18 @@ class Client {
 
   // ---- Messages ----
 
-  /** @param {Request} request */
-  #request(request) {
+  /** @param {Request} request @param {Subscription} [subscription] that it asks for */
+  #request(request, subscription) {
     if (this.#socket?.readyState !== 1) return;
     const id = this.#nextRequestId++;
-    this.#unanswered.set(id, request);
+    this.#unanswered.set(id, { request, subscription });
     this.#socket.send(JSON.stringify({ ...request, id }));
   }
 
   /** @param {unknown} text */
   #receive(text) {
     this.#heardAt = Date.now();
+    if (this.#state.name !== "live") this.#expectWord();
     let message;
     try {
       message = JSON.parse(String(text));
@@ -415,41 +567,62 @@ class Client {
     if (typeof message.topic === "string" && typeof message.type === "string") {
       this.#deliver(message);
     } else if (message.type === "position") {
-      this.#adopt(message);
+      // Until this connection has caught up, it may speak of what is still to come.
+      this.#adopt(message, { keepsKnown: this.#state.name !== "live" });
+    } else if (message.type === "gap") {
+      this.#missed(message);
     } else if (typeof message.status === "string") {
       this.#answered(message);
     }
   }
 
-  /** @param {Record<string, unknown>} message with an epoch and a position */
-  #adopt(message) {
-    const restart = this.#seen.adopt(message);
+  /**
+   * @param {Record<string, unknown>} message with an epoch and a position
+   * @param {{keepsKnown?: boolean}} [options]
+   */
+  #adopt(message, options) {
+    const restart = this.#seen.adopt(message, options);
+    this.#isEpochTold ||= message.epoch !== undefined;
     if (restart) this.#restartListeners.tell(restart);
   }
 
   /** @param {RelayMessage} message */
   #deliver(message) {
-    this.#seen.passed(message);
-    if (message.topic.startsWith("task:")) {
+    const stream = streamOf(message);
+    // Tasks alone come before the epoch is told; under another one they may have any offset.
+    const canTell = this.#isEpochTold || stream !== "task";
+    const isRepeat = canTell && !this.#seen.isBeyond(stream, message.offset);
+    // A retained state says nothing of the updates that others had before it.
+    if (!message.retained) this.#seen.advance(stream, message.offset);
+    if (stream === "task" && !isRepeat) {
       this.#taskListeners.tell(/** @type {TaskMessage} */ (message));
     }
-    this.#subscriptions.dispatch(message);
+    this.#subscriptions.dispatch(message, isRepeat);
+  }
+
+  /** @param {StreamGap} gap */
+  #missed({ stream, from, to, reason }) {
+    if (!this.#seen.isBeyond(stream, to)) return;
+    this.#seen.advance(stream, to);
+    this.#gapListeners.tell({ stream, from, to, reason });
   }
 
   /** @param {Record<string, unknown>} reply */
   #answered(reply) {
     const id = Number(reply.id);
-    const request = this.#unanswered.get(id);
+    const { request, subscription } = this.#unanswered.get(id) ?? {};
     this.#unanswered.delete(id);
-    if (reply.status === "error") this.#refused(request, reply);
+    const isGranted = reply.status !== "error";
+    if (!isGranted) this.#refused(request, reply);
     else if (reply.action === "authenticate") this.#authenticated(reply);
     else if (reply.action === "subscribe") this.#adopt(reply);
+    subscription?.answered(isGranted);
+    this.#subscribe();
     this.#liveWhenAnswered();
   }
 
   /** @param {Request | undefined} request @param {Record<string, unknown>} reply */
   #refused(request, reply) {
-    if (request?.action === "subscribe" && request.topic) this.#refusedPatterns.add(request.topic);
     this.#errorListeners.tell({
       code: String(reply.code ?? "error"),
       message: String(reply.message ?? ""),

@@ -34,9 +34,13 @@ export class Tasks {
   start(client) {
     this.#client = client;
     client.onTask((message) => this.#apply(message));
-    // Tasks that ended while the page was away are told by the list only.
+    // Tasks that had ended before, or whose updates are lost, are told by the list only.
     client.onState((state) => {
       if (state.name === "live") void this.#load(client);
+    });
+    client.onRestart(() => void this.#load(client));
+    client.onGap((gap) => {
+      if (gap.stream === "task") void this.#load(client);
     });
   }
 

@@ -98,10 +98,10 @@ def _publish_lines(lines: Iterator[bytes], timeout: float, relay: dict[str, Any]
                 continue
             except OutboxFull:
                 raise Unreachable(timeout, f"line {number} was not sent") from None
-            if not reached and not emitter.wait_connected(timeout):
+            if not reached and emitter.spool is None and not emitter.wait_connected(timeout):
                 raise Unreachable(timeout, "nothing was sent")
             reached = True
-        if reached:
+        if reached or emitter.spool is not None:
             _deliver(emitter, timeout)
     if refused:
         raise SystemExit(EXIT_BAD_INPUT)
@@ -109,11 +109,15 @@ def _publish_lines(lines: Iterator[bytes], timeout: float, relay: dict[str, Any]
 
 def _deliver(emitter: Emitter, timeout: float) -> None:
     give_up_at = time.monotonic() + timeout
-    if not emitter.wait_connected(timeout):
+    reached = emitter.wait_connected(timeout)
+    left = emitter.close(max(0.0, give_up_at - time.monotonic()))
+    if left and emitter.spool is not None:
+        kept = "1 event is" if left == 1 else f"{left} events are"
+        raise Unreachable(timeout, f"{kept} kept in the spool {emitter.spool}")
+    if not reached:
         raise Unreachable(timeout, "nothing was sent")
-    unsent = emitter.close(max(0.0, give_up_at - time.monotonic()))
-    if unsent:
-        raise Unreachable(timeout, f"{unsent} events were not sent")
+    if left:
+        raise Unreachable(timeout, f"{left} events were not sent")
 
 
 def _lines(stream: IO[bytes]) -> Iterator[bytes]:

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 import click
 
 from emitters.emitter import Emitter
+from emitters.errors import EmitterClosed, SpoolUnavailable
 from relay.settings import SettingsError, refuse
 from relay.wire.errors import InvalidEnvelope, InvalidTopic, WireError
 
@@ -19,8 +20,14 @@ C = TypeVar("C", bound=Callable[..., Any])
 
 
 def relay_options(command: C) -> C:
-    """Add the options that say where the relay is and how long to wait for it."""
+    """Add the options that say where the relay is, how long to wait for it, and where to keep
+    what it does not get."""
     for option in (
+        click.option(
+            "--spool",
+            metavar="PATH",
+            help="Keep events in this file until the relay has them [env: EMITTER_SPOOL].",
+        ),
         click.option(
             "--timeout",
             type=click.FloatRange(min=0, max=86400),
@@ -55,14 +62,17 @@ def relay_options(command: C) -> C:
 def open_emitter(*, block_timeout_s: float | None = None, **settings: Any) -> Iterator[Emitter]:
     """Yield an emitter; a setting that cannot be used ends the program with exit code 2.
 
-    The body closes it when events must still go out; afterwards what waits is given up.
+    The body closes it when events must still go out; afterwards what waits is given up. Several
+    programs may run at once under one name.
     """
     try:
-        emitter = Emitter(block_timeout_s=block_timeout_s, **settings)
+        emitter = Emitter(shared_name=True, block_timeout_s=block_timeout_s, **settings)
     except SettingsError as error:
         refuse(PROGRAM, error)
     try:
         yield emitter
+    except (EmitterClosed, SpoolUnavailable) as error:
+        raise NotTaken(error) from None
     finally:
         emitter.close(timeout=0)
 
@@ -88,6 +98,18 @@ class Unreachable(click.ClickException):
 
     def __init__(self, timeout: float, consequence: str) -> None:
         super().__init__(f"the relay cannot be reached within {timeout:g} s; {consequence}")
+
+    def show(self, file: Any = None) -> None:
+        say(self.message)
+
+
+class NotTaken(click.ClickException):
+    """The emitter takes no events, and says why."""
+
+    exit_code = EXIT_UNREACHABLE
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(str(error))
 
     def show(self, file: Any = None) -> None:
         say(self.message)

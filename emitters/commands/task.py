@@ -61,7 +61,8 @@ def task(username: str, command: tuple[str, ...], timeout: float, **relay: Any) 
             raise BadInput(explain(error)) from None
         tasks.shutdown()
         if emitter.close(timeout):
-            say("the relay has gone; how the task ended could not be told")
+            fate = "could not be told" if emitter.spool is None else "is kept in the spool"
+            say(f"the relay has gone; how the task ended {fate}")
     _flush_quietly()
     raise SystemExit(run.exit_code)
 

@@ -1,45 +1,113 @@
-"""What an emitter holds until the relay can have it.
+"""What an emitter holds until the relay has it.
 
-Journaled events wait in order and are bounded by count and bytes. Of a live topic only the newest
-value is kept, and only until somebody watches. The caller provides the locking.
+Every event of a journaled kind is numbered as soon as it is taken, and held until the relay
+acknowledges that number: first unsent, then in flight. Of a live topic only the newest value is
+held (`emitters.core.live_values`). The caller provides the locking.
 """
 
 from collections import deque
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Iterable
+from itertools import islice
+from typing import Protocol
 
+from emitters.core.live_values import LiveValues
+from emitters.core.outgoing import Outgoing
 from emitters.errors import OutboxFull
 from relay.wire.topics import EVENT, TASK, Topic
 
 DEFAULT_JOURNALED_KINDS = frozenset({EVENT, TASK})
 """Until the relay has said which kinds it journals."""
 
-MAX_LIVE_TOPICS = 10_000
+WINDOW_EVENTS = 8192
+WINDOW_BYTES = 16 * 1024 * 1024
+"""At most so much is in flight, which bounds what has to be sent again."""
+
+FORGET_BATCH = 256
+"""So many acknowledged events leave the store together, or all when none is left."""
 
 
-class Outgoing(NamedTuple):
-    """An event that is ready for the wire."""
+class Store(Protocol):
+    """Where numbered events outlive the process: `emitters.spool`."""
 
-    topic: Topic
-    envelope: bytes
+    def append(self, sequence: int, event: Outgoing) -> None:
+        """Keep `event`, or raise `SpoolUnavailable`; then it is not kept."""
+        ...
+
+    def forget(self, sequence: int) -> None:
+        """Everything up to `sequence` is acknowledged. Never raises."""
+        ...
+
+    def rewrite(self, acknowledged: int, events: Iterable[Outgoing]) -> None:
+        """Keep `events` alone, numbered from `acknowledged` + 1, or raise `SpoolUnavailable`."""
+        ...
 
 
 class Outbox:
-    """Bounded by `max_events` and `max_bytes`, the sum of the envelopes it holds."""
+    """Bounded by `max_events` and `max_bytes`, the sum of the envelopes it holds.
 
-    def __init__(self, max_events: int, max_bytes: int) -> None:
+    Sequence numbers up to `acknowledged` are the relay's; those up to `last` were given out.
+    """
+
+    def __init__(
+        self,
+        max_events: int,
+        max_bytes: int,
+        *,
+        acknowledged: int = 0,
+        kept: Iterable[Outgoing] = (),
+        store: Store | None = None,
+    ) -> None:
+        """Begin with the events that the store has `kept`, which follow `acknowledged`."""
         self._max_events = max_events
         self._max_bytes = max_bytes
+        self._store = store
         self._journaled_kinds = DEFAULT_JOURNALED_KINDS
-        self._journaled: deque[Outgoing] = deque()
-        self._journaled_bytes = 0
-        self._live: dict[str, Outgoing] = {}
-        self._unwatched: dict[str, Outgoing] = {}
-        self.conflated = 0
-        """Live values that were replaced by a newer one, or given up for newer topics, unsent."""
+        self._unsent: deque[Outgoing] = deque(kept)
+        self._in_flight: deque[Outgoing] = deque()
+        self._bytes = sum(len(event.envelope) for event in self._unsent)
+        self._in_flight_bytes = 0
+        self.acknowledged = acknowledged
+        self.last = acknowledged + len(self._unsent)
+        self._forgotten = acknowledged
+        self._highest_sent = self.last
+        """An earlier process may have sent whatever is in the store."""
+        self._highest_sent_before = self.last
+        self._probing = False
+        self.live = LiveValues()
+        self.refused = 0
+        """How often `add` raised `OutboxFull`."""
 
     def __len__(self) -> int:
-        return len(self._journaled)
+        """How many events are unacknowledged."""
+        return self.last - self.acknowledged
+
+    @property
+    def in_flight(self) -> int:
+        """How many events were sent and are unacknowledged."""
+        return len(self._in_flight)
+
+    @property
+    def has_work(self) -> bool:
+        """Whether `take_unsent` would return something, or a live value waits to be looked at."""
+        return self.live.has_new or (bool(self._unsent) and self.window_is_open)
+
+    @property
+    def window_is_open(self) -> bool:
+        """Whether an event more may be in flight."""
+        if self._probing:
+            return not self._in_flight
+        return len(self._in_flight) < WINDOW_EVENTS and self._in_flight_bytes < WINDOW_BYTES
+
+    def counters(self) -> dict[str, int]:
+        """The emitter's account, by the names of protocol section 9."""
+        return {
+            "accepted": self.last,
+            "acknowledged": self.acknowledged,
+            "outbox_full": self.refused,
+            "live": self.live.taken,
+            "live_sent": self.live.sent,
+            "conflated": self.live.conflated,
+        }
 
     def is_journaled(self, topic: Topic) -> bool:
         """Whether events on `topic` are numbered and must all arrive."""
@@ -47,85 +115,138 @@ class Outbox:
 
     def has_room_for(self, event: Outgoing) -> bool:
         """Whether `add` would take `event` now."""
-        return not self.is_journaled(event.topic) or (
-            len(self._journaled) < self._max_events
-            and self._journaled_bytes + len(event.envelope) <= self._max_bytes
+        return event.topic.kind not in self._journaled_kinds or (
+            self.last - self.acknowledged < self._max_events
+            and self._bytes + len(event.envelope) <= self._max_bytes
         )
 
     def add(self, event: Outgoing) -> None:
-        """Take `event`, or raise `OutboxFull`."""
+        """Take `event`, or raise `OutboxFull` or what the store raises."""
+        if event.topic.kind not in self._journaled_kinds:
+            self.live.put(event)
+            return
         if not self.has_room_for(event):
+            self.refused += 1
             raise OutboxFull(
-                f"{len(self._journaled)} events ({self._journaled_bytes} bytes) wait for the relay;"
+                f"{len(self)} events ({self._bytes} bytes) wait for the relay;"
                 f" the limits are {self._max_events} events and {self._max_bytes} bytes"
             )
-        self._place(event)
+        self._number(event)
+
+    def take_unsent(self, max_events: int) -> tuple[int, list[Outgoing]]:
+        """Move up to `max_events` events in flight, as far as the window allows.
+
+        Returns the sequence number of the first and the events.
+        """
+        first = self.acknowledged + len(self._in_flight) + 1
+        taken: list[Outgoing] = []
+        while self._unsent and len(taken) < max_events and self.window_is_open:
+            event = self._unsent.popleft()
+            self._in_flight.append(event)
+            self._in_flight_bytes += len(event.envelope)
+            taken.append(event)
+        self._highest_sent_before = self._highest_sent
+        self._highest_sent = max(self._highest_sent, first - 1 + len(taken))
+        return first, taken
+
+    def put_back(self, count: int) -> None:
+        """Undo `take_unsent` for the last `count` events, which could not be sent after all."""
+        for _ in range(count):
+            self._unsend_last()
+        sent = self.acknowledged + len(self._in_flight)
+        self._highest_sent = max(self._highest_sent_before, sent)
+
+    def acknowledge(self, sequence: int) -> bool:
+        """The relay has everything up to `sequence`. Returns False for what was never sent."""
+        if sequence > self._highest_sent:
+            return False
+        for _ in range(sequence - self.acknowledged):
+            if self._in_flight:
+                event = self._in_flight.popleft()
+                self._in_flight_bytes -= len(event.envelope)
+            else:
+                event = self._unsent.popleft()
+            self._bytes -= len(event.envelope)
+        if sequence > self.acknowledged:
+            self.acknowledged = sequence
+            self._probing = False
+            self._forget()
+        return True
+
+    def rewind(self, sequence: int, *, probing: bool = False) -> bool:
+        """The relay has everything up to `sequence` and nothing after it: send that again.
+
+        With `probing`, one event at a time until something is acknowledged. Returns False for
+        what was never sent; then nothing changes.
+        """
+        if not self.acknowledge(sequence):
+            return False
+        self._unsend()
+        self._probing = probing
+        return True
+
+    def skip_to(self, sequence: int) -> int:
+        """The relay has everything up to `sequence`, which is more than was ever sent from here.
+
+        So the end of the store was lost, and with it the numbers that it had given out. What it
+        had kept was sent before; what was taken since is numbered anew, after `sequence`. Returns
+        how many events those are. Raises what the store raises; then nothing changes.
+        """
+        self._unsend()
+        kept = self._highest_sent - self.acknowledged
+        self._rewrite(sequence, list(islice(self._unsent, kept, None)))
+        self._highest_sent = sequence
+        return len(self)
 
     def set_journaled_kinds(self, kinds: frozenset[str]) -> None:
-        """Follow what the relay says; what waits already is sorted anew, in order."""
-        if kinds == self._journaled_kinds:
-            return
-        self._journaled_kinds = kinds
-        waiting = [*self._journaled, *self._unwatched.values(), *self._live.values()]
-        self._journaled.clear()
-        self._journaled_bytes = 0
-        self._unwatched.clear()
-        self._live.clear()
-        for event in waiting:
-            self._place(event)
+        """Follow what the relay says. Nothing may be in flight, and nothing sent be on its way.
 
-    def peek(self) -> Outgoing | None:
-        """The journaled event that goes next."""
-        return self._journaled[0] if self._journaled else None
-
-    def pop(self) -> None:
-        """Remove the event that `peek` returned."""
-        self._journaled_bytes -= len(self._journaled.popleft().envelope)
-
-    def take_live(self, is_watched: Callable[[str], bool]) -> list[Outgoing]:
-        """Remove and return the newest values of watched live topics.
-
-        Those that nobody watches are put aside, and looked at again after `interest_changed`.
+        Live values of a kind that is journaled are numbered now. Events of one that is not become
+        live values, as the relay's subscriptions would keep them from being sent as anything else.
+        Raises what the store raises; what was not sorted then is when this is called again.
         """
-        taken = []
-        for topic, event in self._live.items():
-            if is_watched(topic):
-                taken.append(event)
-            else:
-                self._unwatched[topic] = event
-        self._live.clear()
-        return taken
-
-    def put_back_live(self, values: list[Outgoing]) -> None:
-        """Undo `take_live` for `values`, except where a newer value has come since."""
-        for event in values:
-            topic = event.topic.text
-            is_superseded = topic in self._live or topic in self._unwatched
-            if is_superseded or len(self._live) + len(self._unwatched) >= MAX_LIVE_TOPICS:
-                self.conflated += 1
-            else:
-                self._live[topic] = event
-
-    @property
-    def has_new_live_values(self) -> bool:
-        """Whether there are live values that `take_live` has not looked at yet."""
-        return bool(self._live)
-
-    def interest_changed(self) -> None:
-        """Somebody began or ceased to watch: `take_live` considers every value again."""
-        self._live = self._unwatched | self._live
-        self._unwatched = {}
-
-    def _place(self, event: Outgoing) -> None:
-        if self.is_journaled(event.topic):
-            self._journaled.append(event)
-            self._journaled_bytes += len(event.envelope)
+        self._journaled_kinds = kinds
+        for event in self.live.of_kinds(kinds):
+            self._number(event)
+            self.live.hand_over(event)
+        remaining = [event for event in self._unsent if event.topic.kind in kinds]
+        if len(remaining) == len(self._unsent):
             return
-        topic = event.topic.text
-        if self._live.pop(topic, None) or self._unwatched.pop(topic, None):
-            self.conflated += 1
-        elif len(self._live) + len(self._unwatched) >= MAX_LIVE_TOPICS:
-            oldest = self._unwatched or self._live
-            del oldest[next(iter(oldest))]
-            self.conflated += 1
-        self._live[topic] = event
+        demoted = [event for event in self._unsent if event.topic.kind not in kinds]
+        self._rewrite(self.acknowledged, remaining)
+        self._highest_sent = self.acknowledged
+        for event in demoted:
+            self.live.put(event)
+
+    def _number(self, event: Outgoing) -> None:
+        if self._store is not None:
+            self._store.append(self.last + 1, event)
+        self._unsent.append(event)
+        self._bytes += len(event.envelope)
+        self.last += 1
+
+    def _unsend(self) -> None:
+        self._unsent.extendleft(reversed(self._in_flight))
+        self._in_flight.clear()
+        self._in_flight_bytes = 0
+
+    def _unsend_last(self) -> None:
+        event = self._in_flight.pop()
+        self._in_flight_bytes -= len(event.envelope)
+        self._unsent.appendleft(event)
+
+    def _rewrite(self, acknowledged: int, events: list[Outgoing]) -> None:
+        if self._store is not None:
+            self._store.rewrite(acknowledged, events)
+        self._unsent = deque(events)
+        self._bytes = sum(len(event.envelope) for event in events)
+        self.acknowledged = self._forgotten = acknowledged
+        self.last = acknowledged + len(events)
+
+    def _forget(self) -> None:
+        acknowledged = self.acknowledged
+        if self._store is not None and (
+            acknowledged == self.last or acknowledged - self._forgotten >= FORGET_BATCH
+        ):
+            self._store.forget(acknowledged)
+            self._forgotten = acknowledged

@@ -29,6 +29,14 @@ class EmitsTasks(Emits, Protocol):
         """The `source` of its events."""
         ...
 
+    def wait_connected(self, timeout: float) -> bool:
+        """Wait until the relay takes its events, as `Emitter.wait_connected` does."""
+        ...
+
+    def wait_acknowledged(self, timeout: float) -> bool:
+        """Wait until the relay has its events, as `Emitter.wait_acknowledged` does."""
+        ...
+
     def retained(self, prefix: str, timeout: float) -> list[tuple[str, Envelope]]:
         """Return the latest states, as `Emitter.retained` does."""
         ...

@@ -5,9 +5,8 @@ All of it is bounded by count and bytes; what was updated longest ago goes first
 
 from typing import NamedTuple
 
-from relay.wire.envelope import Envelope, is_finished_task
 from relay.wire.newest import Newest
-from relay.wire.topics import TASK, Topic
+from relay.wire.topics import Topic
 
 MAX_LIVE_TOPICS = 10_000
 MAX_TASKS = 10_000
@@ -32,16 +31,17 @@ class Retained:
         self._unfinished = _newest(MAX_TASKS)
         self._finished = _newest(MAX_FINISHED_TASKS)
 
-    def keep(self, topic: Topic, envelope: Envelope, item: Item) -> None:
-        """Remember `item`, which is an event of a task or of a live topic."""
-        if topic.kind != TASK:
-            self._live.keep(topic.text, item)
-        elif is_finished_task(envelope):
-            self._unfinished.forget(topic.text)
-            self._finished.keep(topic.text, item)
-        else:
-            self._finished.forget(topic.text)
-            self._unfinished.keep(topic.text, item)
+    def keep_live(self, topic: Topic, item: Item) -> None:
+        """Remember `item`, a live value."""
+        self._live.keep(topic.text, item)
+
+    def keep_task(self, topic: Topic, item: Item, *, finished: bool) -> list[str]:
+        """Remember `item`, a task's state; return the topics that were forgotten for it."""
+        into, other = (
+            (self._finished, self._unfinished) if finished else (self._unfinished, self._finished)
+        )
+        other.forget(topic.text)
+        return into.keep(topic.text, item)
 
     def items(self, prefix: str) -> list[Item]:
         """Return what is remembered of topics that start with `prefix`, oldest update first."""

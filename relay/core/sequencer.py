@@ -4,15 +4,15 @@ A stream is a journaled kind. Its offsets are 1, 2, 3… under one epoch, the sa
 of a relay.
 """
 
-from relay.wire.header import Stamp
+from collections.abc import Mapping
 
 
 class Sequencer:
-    """Gives every event of a journaled kind the next offset of its stream."""
+    """Where each stream is. Offsets are given out before the commit and count after it."""
 
-    def __init__(self, epoch: int, journaled_kinds: tuple[str, ...]) -> None:
+    def __init__(self, epoch: int, tips: Mapping[str, int]) -> None:
         self.epoch = epoch
-        self._tips = dict.fromkeys(journaled_kinds, 0)
+        self._tips = dict(tips)
 
     @property
     def journaled_kinds(self) -> tuple[str, ...]:
@@ -28,10 +28,10 @@ class Sequencer:
         """Whether `kind` is a stream."""
         return kind in self._tips
 
-    def stamp(self, kind: str, now_ms: int) -> Stamp:
-        """Return the stamp of the next event of `kind`; live kinds get offset 0."""
-        if kind not in self._tips:
-            return Stamp(self.epoch, 0, now_ms)
-        offset = self._tips[kind] + 1
-        self._tips[kind] = offset
-        return Stamp(self.epoch, offset, now_ms)
+    def next_offset(self, stream: str) -> int:
+        """The offset of the next event of `stream`."""
+        return self._tips[stream] + 1
+
+    def advance(self, stream: str, count: int) -> None:
+        """The next `count` events of `stream` are in the journal."""
+        self._tips[stream] += count

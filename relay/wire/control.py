@@ -2,7 +2,8 @@
 (protocol section 4).
 
 Control messages are msgpack maps. A request carries `op` and an `id`; its reply echoes the `id`.
-The relay's own words on the egress socket have topics that start with `!`, which no kind may.
+What the relay tells an emitter unasked is in `relay.wire.notices`. The relay's own words on the
+egress socket have topics that start with `!`, which no kind may.
 """
 
 from typing import Annotated, Any, Literal
@@ -30,7 +31,11 @@ WITHIN_PREFIX = b"!within:"
 """ZeroMQ knows only prefixes, so an edge says beside each live subscription what it means:
 `!exact:` and a topic, or `!within:` and a prefix. Emitters read these to tell what is watched."""
 
+MAX_REPLAY_EVENTS = 4096
+"""The most events that one reply to `replay` holds."""
+
 Unsigned = Annotated[int, Field(ge=0, le=2**64 - 1)]
+EmitterId = Annotated[bytes, Field(min_length=EMITTER_ID_BYTES, max_length=EMITTER_ID_BYTES)]
 
 
 class _Message(BaseModel):
@@ -38,17 +43,20 @@ class _Message(BaseModel):
 
 
 class Hello(_Message):
-    """The first request of every peer."""
+    """The first request of every peer, and an emitter's question where to go on.
+
+    An emitter gives its id, its epoch, and `acknowledged`: the last sequence number of that epoch
+    that it knows the relay to have. It sends what follows that number.
+    """
 
     op: Literal["hello"] = "hello"
     id: Unsigned
     protocol: int = PROTOCOL_VERSION
     role: Literal["emitter", "edge", "tool"]
     name: Annotated[str, Field(max_length=255)]
-    emitter_id: Annotated[
-        bytes | None, Field(min_length=EMITTER_ID_BYTES, max_length=EMITTER_ID_BYTES)
-    ] = None
+    emitter_id: EmitterId | None = None
     emitter_epoch: Unsigned | None = None
+    acknowledged: Unsigned | None = None
 
 
 class Retained(_Message):
@@ -65,12 +73,27 @@ class Retained(_Message):
     after: Annotated[bytes | None, Field(max_length=255)] = None
 
 
-class Received(_Message):
-    """Ask how far the relay has come with an emitter's events."""
+class Replay(_Message):
+    """Ask for the journaled events of `stream` whose offsets follow `after`."""
 
-    op: Literal["received"] = "received"
+    op: Literal["replay"] = "replay"
     id: Unsigned
-    emitter_id: Annotated[bytes, Field(min_length=EMITTER_ID_BYTES, max_length=EMITTER_ID_BYTES)]
+    stream: Annotated[str, Field(max_length=255)]
+    after: Unsigned
+    limit: Annotated[int, Field(ge=1, le=MAX_REPLAY_EVENTS)] = MAX_REPLAY_EVENTS
+
+
+class Account(_Message):
+    """What an emitter did with the events it was given, since its epoch began.
+
+    `counters` are named as in protocol section 9; each is the whole sum, not the difference.
+    """
+
+    op: Literal["account"] = "account"
+    id: Unsigned
+    emitter_id: EmitterId
+    emitter_epoch: Unsigned
+    counters: dict[str, Unsigned]
 
 
 class Stats(_Message):
@@ -80,7 +103,7 @@ class Stats(_Message):
     id: Unsigned
 
 
-Request = Hello | Received | Retained | Stats
+Request = Account | Hello | Replay | Retained | Stats
 _REQUEST: TypeAdapter[Request] = TypeAdapter(Annotated[Request, Field(discriminator="op")])
 
 
@@ -93,8 +116,10 @@ class HelloReply(_Message):
     epoch: Unsigned
     journaled_kinds: tuple[str, ...]
     tips: dict[str, Unsigned]
-    """Stream to the offset of its newest event."""
+    """Stream to the offset of its newest event, 0 before the first."""
     heartbeat_s: float
+    sequence: Unsigned | None = None
+    """For emitters: the last sequence number that the relay has of this epoch."""
 
 
 class RetainedReply(_Message):
@@ -109,12 +134,27 @@ class RetainedReply(_Message):
     next: bytes | None = None
 
 
-class ReceivedReply(_Message):
-    """The last sequence number that arrived under the emitter's newest epoch, 0 for none."""
+class ReplayReply(_Message):
+    """Each item is `(topic, stamp, envelope)`, the frames as they went out, offsets contiguous.
+
+    They start after `after`, or at `low` if the journal no longer has what follows `after`. There
+    may be fewer than `limit`, but at least one if there is any.
+    """
 
     id: Unsigned
     status: Literal["success"] = "success"
-    sequence: Unsigned
+    epoch: Unsigned
+    items: tuple[tuple[bytes, bytes, bytes], ...]
+    low: Unsigned
+    """The first offset in the journal; `tip + 1` when it holds nothing of the stream."""
+    tip: Unsigned
+
+
+class AccountReply(_Message):
+    """The account was taken down."""
+
+    id: Unsigned
+    status: Literal["success"] = "success"
 
 
 class StatsReply(_Message):
@@ -130,23 +170,39 @@ class ErrorReply(_Message):
 
     id: Unsigned
     status: Literal["error"] = "error"
-    code: Literal["bad_request", "unsupported_protocol"]
+    code: Literal[
+        "bad_request",
+        "unsupported_protocol",
+        "stale_epoch",
+        "emitter_in_use",
+        "unknown_stream",
+        "journal_unavailable",
+    ]
     message: str
 
 
-Reply = HelloReply | ReceivedReply | RetainedReply | StatsReply | ErrorReply
+Reply = AccountReply | HelloReply | ReplayReply | RetainedReply | StatsReply | ErrorReply
 _REPLIES: dict[type[Request], TypeAdapter[Any]] = {
+    Account: TypeAdapter(AccountReply | ErrorReply),
     Hello: TypeAdapter(HelloReply | ErrorReply),
-    Received: TypeAdapter(ReceivedReply | ErrorReply),
+    Replay: TypeAdapter(ReplayReply | ErrorReply),
     Retained: TypeAdapter(RetainedReply | ErrorReply),
     Stats: TypeAdapter(StatsReply | ErrorReply),
 }
 
 
 class Heartbeat(_Message):
-    """What the relay says every second on the egress socket."""
+    """What the relay says every second on the egress socket, and to whoever syncs."""
 
     tips: dict[str, Unsigned]
+    """Stream to the offset of its newest event, 0 before the first."""
+    low: dict[str, Unsigned]
+    """Stream to the first offset in the journal; `tip + 1` when it holds nothing."""
+    started_at: Unsigned
+    """Unix time in milliseconds when this relay process started; another value means that it was
+    restarted."""
+    journaling: bool
+    """False while the journal cannot be written, because the disk is full for instance."""
 
 
 _HEARTBEAT = TypeAdapter(Heartbeat)

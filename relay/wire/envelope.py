@@ -6,8 +6,7 @@ browser can be given.
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgpack
 
@@ -23,8 +22,7 @@ _MIN_INT, _MAX_INT = -(2**63), 2**64 - 1
 _MAX_TIME_MS = 2**53
 
 
-@dataclass(frozen=True, slots=True)
-class Envelope:
+class Envelope(NamedTuple):
     """One event: what it says, who said it, when, and whom it is for."""
 
     type: str
@@ -98,12 +96,12 @@ def complete_envelope(payload: bytes, kind: str, *, now_ms: int, new_id: str) ->
 
 def _from_fields(fields: dict[str, Any]) -> Envelope:
     return Envelope(
-        type=fields["type"],
-        data=fields["data"],
-        username=fields.get("username"),
-        source=fields["source"],
-        emitted_at=fields["emitted_at"],
-        id=fields["id"],
+        fields["type"],
+        fields["data"],
+        fields.get("username"),
+        fields["source"],
+        fields["emitted_at"],
+        fields["id"],
     )
 
 
@@ -180,16 +178,24 @@ def check_value(value: object, path: str, depth: int = 1) -> None:
         for key, item in value.items():
             if not isinstance(key, str):
                 raise InvalidEnvelope(path, f"the key {_shown(key)} must be text")
-            if type(item) is not str:
+            if not _is_plain(item):
                 check_value(item, f"{path}.{key}", depth + 1)
     elif isinstance(value, list | tuple):
         _check_depth(path, depth)
         for index, item in enumerate(value):
-            if type(item) is not str:
+            if not _is_plain(item):
                 check_value(item, f"{path}[{index}]", depth + 1)
     else:
         hint = " (use a dict)" if isinstance(value, Mapping) else ""
         raise InvalidEnvelope(path, f"a value of type {_name(value)} cannot be carried{hint}")
+
+
+def _is_plain(value: object) -> bool:
+    """Whether `value` needs no further look, so that no path has to be made for it."""
+    kind = type(value)
+    if kind is int:
+        return _MIN_INT <= value <= _MAX_INT  # type: ignore[operator]
+    return kind is str or kind is bool or value is None
 
 
 def _check_depth(path: str, depth: int) -> None:

@@ -2,21 +2,29 @@
 
 import os
 import re
+import shutil
 import signal
+import threading
 from collections.abc import Callable, Iterator
 
 import psutil
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
+from emitters import Emitter
+from relay.wire.control import ReplayReply
 from tests.support.browser import CHROMIUM_ARGUMENTS, require_chromium
 from tests.support.cluster import Cluster, Edge
 from tests.support.processes import ManagedProcess, python, run_cli
+from tests.support.relay_peer import RelayPeer
 from tests.support.waiting import wait_for
 
 PASSWORDS = {"alice": "alice's password", "bob": "bob's password", "root": "root's password"}
 PATIENCE_MS = 15_000
 LIVE = re.compile("^live$")
+FIRST_EVENTS = 50
+"""So many of the newest events a page begins with."""
+EVENTS_A_SECOND = 50
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -90,6 +98,58 @@ def start_manager(cluster: Cluster, name: str = "manager-1") -> ManagedProcess:
             "alice",
         ),
     )
+
+
+class Counting:
+    """Emits events that are numbered from 1, from a thread, until it is left."""
+
+    def __init__(self, emitter: Emitter) -> None:
+        self._emitter = emitter
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+        self.count = 0
+
+    def __enter__(self) -> "Counting":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    def go_on(self) -> None:
+        """Wait for some more events to be emitted."""
+        enough = self.count + EVENTS_A_SECOND
+        wait_for(lambda: self.count >= enough, "events go on")
+
+    def _run(self) -> None:
+        while not self._ended.wait(1 / EVENTS_A_SECOND):
+            self._emitter.emit("event:counted", {"number": self.count + 1})
+            self.count += 1
+
+
+def numbers_in_feed(page: Page) -> list[int]:
+    """The numbers of all rows, oldest first. The feed is made so high that it draws every row."""
+    rows = int(page.locator("#feed-count").inner_text().split()[0].replace(",", ""))
+    feed = page.get_by_test_id("feed")
+    feed.evaluate("(feed, rows) => feed.style.height = `${rows * 40}px`", rows)
+    expect(page.get_by_test_id("feed-row")).to_have_count(rows)
+    texts = page.locator(".feed .feed-row:not(.feed-gap) .feed-data").all_inner_texts()
+    return [int(re.findall(r"\d+", text)[0]) for text in reversed(texts)]
+
+
+def first_page(peer: RelayPeer) -> ReplayReply:
+    """The beginning of the journal of events."""
+    return next(peer.replay("event"))
+
+
+def expect_all(page: Page, count: int) -> None:
+    """The feed gets every number up to `count`, each once and in order, and nothing is noticed."""
+    expect(page.locator("#feed-count")).to_have_text(f"{count:,} events")
+    expect(page.get_by_test_id("feed-row").first).to_contain_text(f'"number":{count}}}')
+    assert numbers_in_feed(page) == list(range(1, count + 1))
+    expect(page.get_by_test_id("feed-gap")).to_have_count(0)
+    expect(page.get_by_test_id("restart-notice")).not_to_contain_text("restarted")
 
 
 def picture_of(page: Page) -> bytes:
@@ -179,51 +239,139 @@ def test_the_feed_filters_pauses_and_never_runs_what_it_shows(
 
 
 @pytest.mark.usefixtures("users")
-def test_a_killed_relay_is_said_and_the_page_is_live_again_without_a_reload(
+def test_the_feed_begins_with_the_newest_events(
+    cluster: Cluster, edge: Edge, open_page: Callable[[Edge, str], Page]
+) -> None:
+    emitter = cluster.emitter()
+    for number in range(1, FIRST_EVENTS + 11):
+        emitter.emit("event:counted", {"number": number})
+    assert emitter.close(10) == 0, "the relay has them all"
+    page = open_page(edge, "alice")
+    expect(page.locator("#feed-count")).to_have_text(f"{FIRST_EVENTS} events")
+    assert numbers_in_feed(page) == list(range(11, FIRST_EVENTS + 11))
+
+
+@pytest.mark.usefixtures("users")
+def test_a_killed_relay_is_said_and_costs_the_page_nothing(
     cluster: Cluster, open_page: Callable[[Edge, str], Page]
 ) -> None:
     relay = cluster.start_relay()
     edge = cluster.start_edge()
     page = open_page(edge, "alice")
-    emitter = cluster.emitter()
-    relay.kill()
     state = page.get_by_test_id("connection-state")
-    expect(state).not_to_have_attribute("data-state", LIVE)
-    expect(state).to_contain_text("relay")
-    cluster.start_relay()
-    expect(state).to_have_attribute("data-state", LIVE)
-    assert emitter.wait_connected(10)
-    emitter.emit("event:after_restart", {})
-    expect(page.get_by_test_id("feed")).to_contain_text("event:after_restart")
+    with Counting(cluster.emitter()) as counting:
+        counting.go_on()
+        relay.kill()
+        expect(state).not_to_have_attribute("data-state", LIVE)
+        expect(state).to_contain_text("relay")
+        cluster.start_relay()
+        expect(state).to_have_attribute("data-state", LIVE)
+        counting.go_on()
+    expect_all(page, counting.count)
 
 
 @pytest.mark.usefixtures("users")
-def test_a_relay_that_is_back_at_once_is_said(
+def test_a_relay_that_is_back_at_once_costs_the_page_nothing(
     cluster: Cluster, open_page: Callable[[Edge, str], Page]
 ) -> None:
-    """The connection stays, and the page tells that events may have been missed."""
+    """The connection stays, for the edge catches up behind it."""
+    relay = cluster.start_relay()
+    edge = cluster.start_edge(EDGE_RELAY_TIMEOUT_S="30")
+    page = open_page(edge, "alice")
+    with Counting(cluster.emitter()) as counting:
+        counting.go_on()
+        relay.kill()
+        cluster.start_relay()
+        counting.go_on()
+    expect_all(page, counting.count)
+
+
+@pytest.mark.usefixtures("users")
+def test_a_relay_with_a_new_journal_is_said(
+    cluster: Cluster, open_page: Callable[[Edge, str], Page]
+) -> None:
+    """The page tells that events may have been missed, and goes on with the new ones."""
     relay = cluster.start_relay()
     edge = cluster.start_edge(EDGE_RELAY_TIMEOUT_S="30")
     page = open_page(edge, "alice")
     relay.kill()
+    shutil.rmtree(cluster.env["RELAY_DATA_DIR"])
     cluster.start_relay()
     expect(page.get_by_test_id("restart-notice")).to_contain_text("The relay was restarted")
     expect(page.get_by_test_id("connection-state")).to_have_attribute("data-state", LIVE)
+    cluster.emitter().emit("event:after_restart", {})
+    expect(page.get_by_test_id("feed")).to_contain_text("event:after_restart")
 
 
 @pytest.mark.usefixtures("users")
-def test_a_killed_edge_is_said_and_the_page_is_live_again_without_a_reload(
+def test_a_killed_edge_is_said_and_costs_the_page_nothing(
     cluster: Cluster, edge: Edge, open_page: Callable[[Edge, str], Page]
 ) -> None:
     page = open_page(edge, "alice")
-    emitter = cluster.emitter()
-    edge.process.kill()
     state = page.get_by_test_id("connection-state")
-    expect(state).not_to_have_attribute("data-state", LIVE)
+    with Counting(cluster.emitter()) as counting:
+        counting.go_on()
+        expect(page.get_by_test_id("feed-row").first).to_contain_text("event:counted")
+        edge.process.kill()
+        expect(state).not_to_have_attribute("data-state", LIVE)
+        counting.go_on()
+        cluster.start_edge(port=edge.port)
+        expect(state).to_have_attribute("data-state", LIVE)
+        counting.go_on()
+    expect_all(page, counting.count)
+
+
+@pytest.mark.usefixtures("users")
+def test_a_task_that_ends_while_the_edge_is_away_is_shown_once(
+    cluster: Cluster, edge: Edge, open_page: Callable[[Edge, str], Page]
+) -> None:
+    emitter = cluster.emitter()
+    state = {"message": "Copying", "result": None, "username": "alice"}
+    emitter.emit("task:copy", {"status": "in_progress", **state}, username="alice")
+    page = open_page(edge, "alice")
+    task = page.get_by_test_id("task")
+    expect(task).to_have_attribute("data-status", "in_progress")
+    task.evaluate("(card) => { card.wasKept = true; }")
+    edge.process.kill()
+    expect(page.get_by_test_id("connection-state")).not_to_have_attribute("data-state", LIVE)
+    emitter.emit("task:copy", {"status": "success", **state}, username="alice")
     cluster.start_edge(port=edge.port)
-    expect(state).to_have_attribute("data-state", LIVE)
-    emitter.emit("event:after_restart", {})
-    expect(page.get_by_test_id("feed")).to_contain_text("event:after_restart")
+    expect(task).to_have_attribute("data-status", "success")
+    expect(task).to_have_count(1)
+    assert task.evaluate("(card) => card.wasKept"), "the card was drawn anew"
+
+
+@pytest.mark.usefixtures("users")
+def test_events_that_retention_took_are_a_line_in_the_feed(
+    cluster: Cluster, open_page: Callable[[Edge, str], Page]
+) -> None:
+    """The edge is away so long that the journal has removed what the page missed first."""
+    cluster.start_relay(RELAY_RETENTION_BYTES=str(64 * 1024))
+    edge = cluster.start_edge()
+    page = open_page(edge, "alice")
+    emitter = cluster.emitter()
+    emitter.emit("event:counted", {"number": 1})
+    expect(page.get_by_test_id("feed-row")).to_have_count(1)
+    edge.process.kill()
+    last = 40
+    with RelayPeer(cluster.control) as peer:
+        for number in range(2, last):
+            emitter.emit("event:counted", {"number": number, "filling": "x" * 8192})
+        wait_for(lambda: first_page(peer).tip == last - 1, "the journal has them")
+        emitter.emit("event:counted", {"number": last})
+        wait_for(lambda: first_page(peer).low > 2, "retention takes the oldest")
+    cluster.start_edge(port=edge.port)
+    expect(page.get_by_test_id("connection-state")).to_have_attribute("data-state", LIVE)
+    expect(page.get_by_test_id("feed-row").first).to_contain_text(f'"number":{last}}}')
+    text = page.get_by_test_id("feed-gap").locator(".feed-topic").inner_text()
+    expect(page.get_by_test_id("feed-news")).to_have_text(text)
+    told = re.fullmatch(r"(\d+) events were not kept long enough: 2 to (\d+)", text)
+    assert told, text
+    count, up_to = map(int, told.groups())
+    assert count == up_to - 1
+    assert numbers_in_feed(page) == [1, *range(up_to + 1, last + 1)]
+    rows = page.locator(".feed .feed-row")
+    expect(rows.nth(rows.count() - 2)).to_have_attribute("data-testid", "feed-gap")
 
 
 @pytest.mark.usefixtures("users")

@@ -15,6 +15,10 @@ from tests.support.processes import run_cli
         ("relay", "RELAY_INGRESS", "5555", "must be tcp://HOST:PORT or ipc://PATH"),
         ("relay", "RELAY_CONTROL", "tcp://127.0.0.1:99999", "a port from 1 to 65535"),
         ("relay", "RELAY_HEARTBEAT_S", "soon", "valid number"),
+        ("relay", "RELAY_DURABILITY", "nonsense", "'process' or 'power'"),
+        ("relay", "RELAY_RETENTION_S", "0", "greater than 0"),
+        ("relay", "RELAY_RETENTION_S", "inf", "less than or equal to 3153600000"),
+        ("relay", "RELAY_RETENTION_BYTES", "1000", "greater than or equal to 65536"),
         ("relay", "RELAY_JOURNALED_KINDS", "event", "must contain 'task'"),
         ("edge", "EDGE_PORT", "http", "valid integer"),
         ("edge", "EDGE_JWT_SECRET", "short", "must have at least 32 bytes"),
@@ -46,7 +50,7 @@ def test_the_relay_refuses_a_taken_ipc_path(cluster: Cluster) -> None:
     """libzmq itself would silently take the path over."""
     endpoint = f"ipc://{cluster.directory}/ingress"
     cluster.start_relay(RELAY_INGRESS=endpoint)
-    other = Cluster(cluster.directory)
+    other = Cluster(cluster.directory / "other")
     ended = run_cli("relay", env=other.env | {"RELAY_INGRESS": endpoint})
     assert ended.returncode == 2
     assert ended.stderr == f"event-relay: RELAY_INGRESS: {endpoint} is already in use\n"

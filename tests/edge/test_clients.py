@@ -35,10 +35,10 @@ class CountingProtocol(DirectWebSocketProtocol):
         super().__init__(*arguments, **options)
         self.writes: list[bytes] = []
 
-    def write_frames(self, frames: bytes) -> None:
+    def write_frames(self, frames: bytes) -> bool:
         """Remember, then write."""
         self.writes.append(frames)
-        super().write_frames(frames)
+        return super().write_frames(frames)
 
 
 class Reader:

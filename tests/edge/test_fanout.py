@@ -1,13 +1,19 @@
 """The way of an event from the relay's frames to the clients' frames, with a recorded relay."""
 
+import asyncio
+from collections.abc import Sequence
+
 import msgpack
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from edge.core.access import selectors
-from edge.fanout import Fanout
+from edge.core.record import Record
+from edge.core.resume import Fetch
+from edge.fanout import Fanout, ReplayFailed
 from edge.stats import EdgeStats
+from relay.wire.control import Heartbeat, ReplayReply
 from relay.wire.header import Stamp, pack_stamp
 from relay.wire.topics import Pattern, parse_pattern
 from tests.edge.recorders import RecordingConnection
@@ -17,11 +23,13 @@ EPOCH = 7
 
 
 class RecordingUpstream:
-    """Remembers what the relay was asked for."""
+    """Remembers what the relay was asked for; of `replay`, answers with what is in `replies`."""
 
     def __init__(self) -> None:
         self.wanted: list[str] = []
         self.retained: list[str] = []
+        self.replays: list[tuple[str, int]] = []
+        self.replies: list[ReplayReply] = []
 
     def want(self, selector: Pattern) -> None:
         """Remember."""
@@ -35,6 +43,29 @@ class RecordingUpstream:
         """Remember."""
         self.retained.append(str(selector))
 
+    def request_replay(self, stream: str, after: int, limit: int) -> None:
+        """Remember."""
+        self.replays.append((stream, after))
+
+    async def replay(self, stream: str, after: int, limit: int) -> ReplayReply:
+        """Answer."""
+        return self.replies.pop(0)
+
+
+def heartbeat(event: int, task: int = 20, low: int = 1) -> Heartbeat:
+    return Heartbeat(
+        tips={"event": event, "task": task},
+        low={"event": low, "task": 1},
+        started_at=1,
+        journaling=True,
+    )
+
+
+def replay(
+    *items: tuple[bytes, bytes, bytes], low: int = 1, tip: int = 30, epoch: int = EPOCH
+) -> ReplayReply:
+    return ReplayReply(id=1, epoch=epoch, items=items, low=low, tip=tip)
+
 
 @pytest.fixture
 def upstream() -> RecordingUpstream:
@@ -46,10 +77,10 @@ def fanout(upstream: RecordingUpstream) -> Fanout:
     return new_fanout(upstream)
 
 
-def new_fanout(upstream: RecordingUpstream) -> Fanout:
-    fanout = Fanout(EdgeStats())
+def new_fanout(upstream: RecordingUpstream, served_prefixes: tuple[str, ...] = ("",)) -> Fanout:
+    fanout = Fanout(EdgeStats(), served_prefixes)
     fanout.attach(upstream)
-    fanout.synchronize(EPOCH, {"event": 10, "task": 20})
+    fanout.synchronize(EPOCH, heartbeat(10))
     return fanout
 
 
@@ -68,6 +99,7 @@ def connect(
 ) -> RecordingConnection:
     connection = RecordingConnection(username, role)
     fanout.manager.connect(connection)
+    fanout.manager.receive_tasks(connection)
     for text in patterns:
         pattern = parse_pattern(text)
         fanout.manager.subscribe(connection, pattern, selectors(role, pattern))
@@ -80,7 +112,7 @@ def test_an_event_goes_to_whoever_subscribed_and_moves_the_position(fanout: Fano
     (message,) = alice.take()
     assert (message["topic"], message["offset"], message["data"]) == ("event:a", 11, {"n": 1})
     assert bob.take() == []
-    assert fanout.positions.offsets["event"] == 11
+    assert fanout.streams.offsets["event"] == 11
 
 
 def test_an_event_that_nobody_wants_is_not_decoded_but_counts_for_the_position(
@@ -90,7 +122,7 @@ def test_an_event_that_nobody_wants_is_not_decoded_but_counts_for_the_position(
     fanout.take_event([topic, stamp, b"not even msgpack"])
     assert fanout.stats.malformed == {}
     assert fanout.stats.events_filtered == {"event": 1}
-    assert fanout.positions.offsets["event"] == 11
+    assert fanout.streams.offsets["event"] == 11
 
 
 def test_a_task_goes_to_its_user_alone_without_subscription(fanout: Fanout) -> None:
@@ -160,9 +192,205 @@ def test_a_task_whose_status_is_not_text_is_forwarded_like_any_other(fanout: Fan
 @pytest.mark.parametrize("count", [0, 1, 2])
 def test_missing_frames_are_counted_and_dropped(fanout: Fanout, count: int) -> None:
     fanout.take_event(list(frames("event:a", 11))[:count])
-    assert sum(fanout.stats.malformed.values()) in (0, 1)
+    assert fanout.stats.malformed == {"invalid_frame": 1}
+    fanout.take_event(list(frames("event:a", 11)))
+    assert fanout.streams.offsets["event"] == 11
+
+
+# Holes.
+
+
+def test_what_follows_a_hole_waits_until_the_relay_has_replayed_it(
+    fanout: Fanout, upstream: RecordingUpstream
+) -> None:
+    alice = connect(fanout, "event:*")
+    fanout.take_event(list(frames("event:a", 13)))
+    assert (alice.take(), upstream.replays) == ([], [("event", 10)])
+    fanout.take_replay("event", replay(frames("event:a", 11), frames("event:b", 12), tip=13))
+    assert [message["offset"] for message in alice.take()] == [11, 12, 13]
     fanout.take_event(list(frames("event:a", 12)))
-    assert fanout.positions.offsets["event"] == 12
+    assert alice.take() == []
+    assert fanout.stats.dropped.repeated == {"event": 1}
+    assert upstream.replays == [("event", 10)], "there was no need to ask again"
+
+
+def test_a_heartbeat_that_is_ahead_makes_the_edge_ask(
+    fanout: Fanout, upstream: RecordingUpstream
+) -> None:
+    fanout.hear(heartbeat(10))
+    assert upstream.replays == []
+    fanout.hear(heartbeat(12))
+    assert upstream.replays == [("event", 10)]
+
+
+def test_a_long_hole_is_asked_for_piece_by_piece(
+    fanout: Fanout, upstream: RecordingUpstream
+) -> None:
+    fanout.hear(heartbeat(13))
+    fanout.take_replay("event", replay(frames("event:a", 11), frames("event:a", 12), tip=13))
+    assert upstream.replays == [("event", 10), ("event", 12)]
+
+
+def test_what_the_relay_no_longer_has_is_told_to_those_it_concerns(
+    fanout: Fanout,
+) -> None:
+    alice, bob = (
+        connect(fanout, "event:a"),
+        connect(fanout, "other:x", username="bob", role="admin"),
+    )
+    fanout.hear(heartbeat(30))
+    fanout.take_replay("event", replay(frames("event:a", 21), low=21))
+    gap = {"type": "gap", "stream": "event", "from": 11, "to": 20, "reason": "retention"}
+    told, event = alice.take()
+    assert (told, event["offset"]) == (gap, 21)
+    assert bob.take() == []
+    assert fanout.stats.retention == {"event": 10}
+
+
+def test_a_gap_in_the_tasks_concerns_every_user(fanout: Fanout) -> None:
+    alice = connect(fanout)
+    fanout.hear(heartbeat(10, task=25))
+    fanout.take_replay("task", replay(low=26, tip=25))
+    assert [(message["from"], message["to"]) for message in alice.take()] == [(21, 25)]
+
+
+def test_events_of_another_epoch_wait_for_the_heartbeat_that_tells_of_it(fanout: Fanout) -> None:
+    alice = connect(fanout, "event:*")
+    topic, _, payload = frames("event:a", 11)
+    fanout.take_event([topic, pack_stamp(Stamp(EPOCH + 1, 11, 1)), payload])
+    fanout.take_replay("event", replay(frames("event:a", 11), epoch=EPOCH + 1))
+    assert alice.take() == []
+    assert fanout.streams.offsets["event"] == 10
+
+
+def test_a_restarted_relay_is_asked_for_what_was_missed(
+    fanout: Fanout, upstream: RecordingUpstream
+) -> None:
+    fanout.synchronize(EPOCH, heartbeat(12))
+    assert upstream.replays == [("event", 10)]
+    assert fanout.streams.offsets["event"] == 10
+
+
+def test_an_edge_that_serves_a_part_of_a_stream_follows_it_whole() -> None:
+    fanout = new_fanout(RecordingUpstream(), ("event:a",))
+    alice = connect(fanout, "event:*")
+    for offset, topic in ((11, "event:b"), (12, "event:ab"), (13, "event:b")):
+        fanout.take_event(list(frames(topic, offset)))
+    assert [message["offset"] for message in alice.take()] == [12]
+    assert fanout.streams.offsets == {"event": 13}
+    assert fanout.stats.events_filtered == {"event": 2}
+
+
+def test_a_retained_task_that_is_ahead_of_the_stream_comes_in_its_place(fanout: Fanout) -> None:
+    alice = connect(fanout)
+    state = frames("task:1", 21, {"n": 1}, username="alice")
+    fanout.take_retained([state])
+    assert alice.take() == []
+    fanout.take_event(list(state))
+    assert [message.get("retained") for message in alice.take()] == [None]
+
+
+def test_a_task_that_becomes_known_late_is_shown_as_retained(fanout: Fanout) -> None:
+    alice = connect(fanout)
+    fanout.take_retained([frames("task:1", 5, {"n": 1}, username="alice")])
+    assert [(each["offset"], each["retained"]) for each in alice.take()] == [(5, True)]
+
+
+# What resuming clients need of the relay.
+
+
+def fetch(fanout: Fanout, upstream: RecordingUpstream, reply: ReplayReply) -> list[int]:
+    upstream.replies = [reply]
+    records = asyncio.run(_fetch(fanout))
+    return [record.offset for record in records]
+
+
+async def _fetch(fanout: Fanout) -> Sequence[Record]:
+    async with asyncio.timeout(5):
+        return await fanout.fetch(Fetch("event", 2, 3))
+
+
+def test_what_is_fetched_is_remembered(fanout: Fanout, upstream: RecordingUpstream) -> None:
+    items = [frames("event:a", offset) for offset in (3, 4, 5)]
+    assert fetch(fanout, upstream, replay(*items)) == [3, 4, 5]
+    stream = fanout.streams.get("event")
+    assert stream is not None
+    assert [record.offset for record in stream.history.after(2) or ()] == [3, 4, 5]
+    assert fanout.stats.replayed == {"event": 3}
+
+
+def test_what_is_fetched_too_late_is_known_to_be_gone(
+    fanout: Fanout, upstream: RecordingUpstream
+) -> None:
+    assert fetch(fanout, upstream, replay(low=8)) == []
+    stream = fanout.streams.get("event")
+    assert stream is not None
+    assert stream.history.is_gone(2)
+
+
+def test_a_relay_that_lacks_what_it_should_have_is_not_asked_for_ever(
+    fanout: Fanout, upstream: RecordingUpstream
+) -> None:
+    with pytest.raises(ReplayFailed):
+        fetch(fanout, upstream, replay(tip=1))
+
+
+def test_an_item_that_cannot_be_read_keeps_its_place(
+    fanout: Fanout, upstream: RecordingUpstream
+) -> None:
+    items = [frames("event:a", offset) for offset in (3, 4, 5)]
+    items[1] = (b"\xff", *items[1][1:])
+    assert fetch(fanout, upstream, replay(*items)) == [3, 4, 5]
+    assert fanout.stats.malformed == {"invalid_topic": 1}
+
+
+def test_a_reply_of_another_epoch_is_nothing_to_go_by(
+    fanout: Fanout, upstream: RecordingUpstream
+) -> None:
+    async def scenario() -> None:
+        upstream.replies = [replay(frames("event:a", 3), epoch=EPOCH + 1)]
+        fetching = asyncio.create_task(_fetch(fanout))
+        await asyncio.sleep(0)
+        assert not fetching.done()
+        fanout.synchronize(EPOCH + 1, heartbeat(5))
+        assert list(await fetching) == []
+
+    asyncio.run(scenario())
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["event:a", "event:b", "task:1", "live:x"]),
+            st.integers(0, 30),
+            st.sampled_from([None, "alice", "bob"]),
+            st.booleans(),
+        )
+    )
+)
+def test_every_event_that_arrives_is_accounted_for(
+    arrivals: list[tuple[str, int, str | None, bool]],
+) -> None:
+    fanout = new_fanout(RecordingUpstream())
+    connections = [connect(fanout, "event:a"), connect(fanout, "live:*", role="admin")]
+    for topic, offset, user, broken in arrivals:
+        item = list(frames(topic, offset, username=user or "alice"))
+        if broken:
+            item[2] = b"broken"
+        fanout.take_event(item)
+    stats = fanout.stats
+    held = sum(stream.follower.held_count for stream in fanout.streams)
+    accounted = (
+        stats.events_forwarded,
+        stats.events_filtered,
+        stats.dropped.repeated,
+        stats.dropped.out_of_order,
+        stats.malformed,
+    )
+    assert stats.events_received.total() == held + sum(each.total() for each in accounted)
+    assert stats.events_received.total() == len(arrivals)
+    sent = sum(len(each.frames) + len(each.live) for each in connections)
+    assert stats.deliveries == sent
 
 
 event = msgpack.unpackb(frames("event:a", 11, {"status": "success"}, username="alice")[2])

@@ -26,6 +26,8 @@ class RecordingEmitter:
 
     name: str = "manager-1"
     full: bool = False
+    connected: bool = True
+    acknowledged: bool = True
     remembered: list[tuple[str, Envelope]] = field(default_factory=list)
     """What `retained` answers."""
 
@@ -57,6 +59,14 @@ class RecordingEmitter:
             self.emitted.append(Emitted(topic, dict(data), type, username))
             self._changed.notify_all()
             return str(len(self.emitted))
+
+    def wait_connected(self, timeout: float) -> bool:
+        """Whether it is `connected`."""
+        return self.connected
+
+    def wait_acknowledged(self, timeout: float) -> bool:
+        """Whether everything is `acknowledged`."""
+        return self.acknowledged
 
     def retained(self, prefix: str, timeout: float) -> list[tuple[str, Envelope]]:
         """Return what is `remembered`."""

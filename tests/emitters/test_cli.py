@@ -133,6 +133,38 @@ def test_many_json_lines_all_arrive_in_order(relayed: Cluster, tail: Tail) -> No
     assert [line["offset"] for line in lines] == list(range(1, count + 1))
 
 
+@pytest.fixture
+def open_pipe(relayed: Cluster) -> Iterator[subprocess.Popen[str]]:
+    """An `event-emit` that reads lines until its input is closed."""
+    process = subprocess.Popen(
+        python("-m", "emitters"),
+        env=dict(os.environ) | relayed.env,
+        stdin=subprocess.PIPE,
+        text=True,
+    )
+    yield process
+    process.kill()
+    process.communicate()
+
+
+def test_several_programs_publish_under_one_name_at_once(
+    relayed: Cluster, tail: Tail, open_pipe: subprocess.Popen[str]
+) -> None:
+    """A pipe that stays open for days must not keep the others waiting."""
+    assert open_pipe.stdin is not None
+    open_pipe.stdin.write('{"topic": "event:piped", "data": {}}\n')
+    open_pipe.stdin.flush()
+    tail.wait_lines(1)
+    assert emit(relayed, "event:x", "{}").returncode == 0
+    assert open_pipe.poll() is None
+    open_pipe.stdin.write('{"topic": "event:piped", "data": {}}\n')
+    open_pipe.stdin.close()
+    assert open_pipe.wait(10) == 0
+    lines = tail.wait_lines(3)
+    assert [line["topic"] for line in lines] == ["event:piped", "event:x", "event:piped"]
+    assert {line["source"] for line in lines} == {"event-emit"}
+
+
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [

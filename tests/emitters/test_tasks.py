@@ -10,7 +10,7 @@ import pytest
 
 from emitters import tasks as tasks_module
 from emitters.core.task_state import TaskState
-from emitters.errors import OutboxFull
+from emitters.errors import OutboxFull, RelayUnavailable
 from emitters.tasks import TaskFailed, TaskManager, TasksRefused, progress
 from relay.wire.envelope import Envelope
 from tests.emitters.recording import RecordingEmitter
@@ -333,6 +333,20 @@ def test_orphans_of_an_earlier_process_are_closed(
         "username": "alice",
     }
     gate.opened.set()
+
+
+@pytest.mark.parametrize("missing", ["connected", "acknowledged"])
+def test_orphans_are_not_looked_for_before_the_relay_has_what_was_left(
+    manager: TaskManager, emitter: RecordingEmitter, missing: str
+) -> None:
+    """Their process may still live, or have told in its spool how they ended."""
+    emitter.remembered = [remembered("orphan")]
+    setattr(emitter, missing, False)
+    with pytest.raises(RelayUnavailable, match="does not take the events of manager-1 yet"):
+        manager.close_orphans(timeout=1)
+    assert emitter.emitted == []
+    setattr(emitter, missing, True)
+    assert manager.close_orphans(timeout=1) == 1
 
 
 def test_many_tasks_from_many_threads_each_end_once(emitter: RecordingEmitter) -> None:

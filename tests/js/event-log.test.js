@@ -48,7 +48,7 @@ test("the newest event is the first row", () => {
 test("the log holds 10,000 events and drops the oldest", () => {
   const log = new EventLog();
   addNumbered(log, 1, MAX_EVENTS + 5);
-  assert.equal(log.heldCount, 10_000);
+  assert.equal(log.heldEvents, 10_000);
   assert.equal(shownNumbers(log)[0], 10_005);
   assert.equal(shownNumbers(log).at(-1), 6);
 });
@@ -57,7 +57,7 @@ test("the log is bounded in characters as well as in events", () => {
   const log = new EventLog(100, 60);
   addNumbered(log, 10, 19);
   const eachIs = JSON.stringify({ number: 10 }).length;
-  assert.equal(log.heldCount, Math.floor(60 / eachIs));
+  assert.equal(log.heldEvents, Math.floor(60 / eachIs));
   assert.equal(shownNumbers(log)[0], 19);
 });
 
@@ -148,4 +148,55 @@ test("an event without time or source gets the time of its arrival", () => {
   log.add({ type: "event", topic: "event:x", data: {} }, 1234);
   assert.equal(log.row(0)?.emittedAt, 1234);
   assert.equal(log.row(0)?.source, "");
+});
+
+/** @param {EventLog} log */
+function shownRows(log) {
+  return Array.from({ length: log.shownCount }, (_, row) => {
+    const entry = log.row(row);
+    return entry?.gap ? `${entry.gap.from} to ${entry.gap.to}` : entry?.topic;
+  });
+}
+
+const gap = { stream: "event", from: 3, to: 9, reason: "retention" };
+
+test("a gap has a row where it stands, and is no event", () => {
+  const log = new EventLog();
+  addNumbered(log, 1, 2);
+  log.addGap(gap, 1234);
+  addNumbered(log, 10, 10);
+  assert.deepEqual(shownRows(log), ["event:tick", "3 to 9", "event:tick", "event:tick"]);
+  assert.equal(log.row(1)?.emittedAt, 1234);
+  assert.deepEqual([log.heldEvents, log.shownEvents], [3, 3]);
+});
+
+test("no filter hides a gap, for nobody knows what is missing", () => {
+  const log = new EventLog();
+  addNumbered(log, 1, 2);
+  log.setFilter("nothing has this");
+  log.addGap(gap, 0);
+  assert.deepEqual(shownRows(log), ["3 to 9"]);
+  assert.deepEqual([log.heldEvents, log.shownEvents], [2, 0]);
+});
+
+test("a gap waits while the feed is paused, and one that is shown is still no event", () => {
+  const log = new EventLog(3);
+  log.addGap(gap, 0);
+  addNumbered(log, 10, 10);
+  log.pause();
+  addNumbered(log, 11, 13);
+  log.addGap({ ...gap, from: 14, to: 15 }, 0);
+  assert.deepEqual(shownRows(log), ["event:tick", "3 to 9"]);
+  assert.deepEqual([log.heldEvents, log.shownEvents], [2, 1]);
+  log.resume();
+  assert.deepEqual(shownRows(log), ["14 to 15", "event:tick", "event:tick"]);
+  assert.equal(log.shownEvents, 2);
+});
+
+test("a cleared log has neither events nor gaps", () => {
+  const log = new EventLog();
+  log.addGap(gap, 0);
+  log.clear();
+  addNumbered(log, 1, 1);
+  assert.deepEqual([log.heldEvents, log.shownEvents], [1, 1]);
 });

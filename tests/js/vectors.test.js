@@ -62,6 +62,7 @@ test("messages reach their handlers as they are", async () => {
   /** @type {unknown[]} */
   const heard = [];
   client.subscribe("*", (message) => heard.push(message));
+  relay.answerAll();
   const messages = vectors("messages").events.map((/** @type {any} */ vector) => vector.message);
   for (const message of messages) relay.socket.say(message);
   assert.ok(messages.length > 0);

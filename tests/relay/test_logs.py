@@ -52,6 +52,18 @@ def test_causes_do_not_hide_each_other(clock: HandClock, caplog: pytest.LogCaptu
     assert {record.levelname for record in caplog.records} == {"WARNING"}
 
 
+def test_an_error_is_limited_as_a_warning_is(
+    clock: HandClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    log = LimitedLog(logging.getLogger("test"), interval_s=10)
+    log.error("journal", "disk full: %s", "a")
+    log.warning("journal", "disk full: %s", "b")
+    clock.now += 10
+    log.error("journal", "disk full: %s", "c")
+    assert caplog.messages == ["disk full: a", "disk full: c (and 1 more of this kind)"]
+    assert {record.levelname for record in caplog.records} == {"ERROR"}
+
+
 def test_a_message_with_percent_signs_is_logged_as_it_is(
     clock: HandClock, caplog: pytest.LogCaptureFixture
 ) -> None:

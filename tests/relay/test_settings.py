@@ -47,6 +47,16 @@ WRONG: list[tuple[type[Settings], str, str]] = [
     (RelaySettings, "RELAY_JOURNALED_KINDS", "task,Event"),
     (RelaySettings, "RELAY_JOURNALED_KINDS", "task,event:"),
     (RelaySettings, "RELAY_JOURNALED_KINDS", "task," + "k" * 65),
+    (RelaySettings, "RELAY_DURABILITY", "nonsense"),
+    (RelaySettings, "RELAY_DURABILITY", "Power"),
+    (RelaySettings, "RELAY_RETENTION_S", "0"),
+    (RelaySettings, "RELAY_RETENTION_S", "-1"),
+    (RelaySettings, "RELAY_RETENTION_S", "nan"),
+    (RelaySettings, "RELAY_RETENTION_S", "inf"),
+    (RelaySettings, "RELAY_RETENTION_S", "1e300"),
+    (RelaySettings, "RELAY_RETENTION_S", "a week"),
+    (RelaySettings, "RELAY_RETENTION_BYTES", "65535"),
+    (RelaySettings, "RELAY_RETENTION_BYTES", "1.5"),
     (RelaySettings, "RELAY_HEARTBEAT_S", "0"),
     (RelaySettings, "RELAY_HEARTBEAT_S", "61"),
     (RelaySettings, "RELAY_HEARTBEAT_S", "nan"),
@@ -117,6 +127,8 @@ def test_the_defaults_that_people_rely_on() -> None:
         f"tcp://127.0.0.1:{port}" for port in (5555, 5556, 5557)
     )
     assert relay.journaled_kinds == ("event", "task")
+    assert relay.durability == "process"
+    assert (relay.retention_s, relay.retention_bytes) == (7 * 86400, 256 * 1024 * 1024)
     assert (edge.port, edge.relay_egress, edge.relay_control) == (8000, relay.egress, relay.control)
     assert edge.topic_prefixes == ("",)
     assert (emitter.relay_ingress, emitter.relay_control) == (relay.ingress, relay.control)

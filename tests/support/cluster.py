@@ -9,6 +9,8 @@ import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
 
+from prometheus_client.parser import text_string_to_metric_families
+
 from edge.core.tokens import Tokens
 from emitters import Emitter
 from tests.support.clients import Client
@@ -101,6 +103,14 @@ class Cluster:
         self._clients.append(client)
         return client
 
+    def tails(self, lines: int = 12) -> str:
+        """The last lines that every process has printed, for failure messages."""
+        return "\n".join(
+            f"--- {process.name} ({_state(process)})\n"
+            + "\n".join(process.output().splitlines()[-lines:])
+            for process in tuple(self._processes)
+        )
+
     def close(self) -> None:
         """End everything that was started."""
         for client in self._clients:
@@ -150,6 +160,21 @@ class Edge:
         wait_for(all_workers_answered, "every worker answers")
         return found
 
+    def metrics(self) -> dict[str, dict[str, float]]:
+        """What an edge with one worker counts, at one moment: by metric, then by its label.
+
+        The label is `kind`, `code` or `reason`; where there is none, it is `""`.
+        """
+        with urllib.request.urlopen(f"{self.url}/metrics", timeout=5) as response:
+            text = response.read().decode()
+        found: dict[str, dict[str, float]] = {}
+        for family in text_string_to_metric_families(text):
+            values = found.setdefault(family.name, {})
+            for sample in family.samples:
+                labels = [value for label, value in sample.labels.items() if label != "worker"]
+                values["".join(labels)] = sample.value
+        return found
+
     def wait_ready(self, timeout: float = 20.0) -> None:
         """Wait until every worker follows the relay."""
 
@@ -159,3 +184,8 @@ class Edge:
             return followed >= self.workers and self.status("/readyz") == 200
 
         wait_for(ready, "the edge is ready", timeout)
+
+
+def _state(process: ManagedProcess) -> str:
+    code = process.returncode
+    return "running" if code is None else f"ended with {code}"

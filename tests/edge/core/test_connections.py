@@ -27,6 +27,8 @@ class ManagerMachine(RuleBasedStateMachine):
         self.interest = RecordingInterest()
         self.manager = ConnectionManager(self.interest)
         self.model: dict[RecordingConnection, dict[Pattern, tuple[Pattern, ...]]] = {}
+        self.ready: set[RecordingConnection] = set()
+        """They get what is sent to their user."""
         self.sent = 0
 
     @rule(target=connections, username=st.sampled_from(["alice", "bob"]))
@@ -36,12 +38,18 @@ class ManagerMachine(RuleBasedStateMachine):
         self.model[connection] = {}
         return connection
 
+    @rule(connection=connections)
+    def receive_tasks(self, connection: RecordingConnection) -> None:
+        self.manager.receive_tasks(connection)
+        self.ready.add(connection)
+
     @rule(connection=consumes(connections), again=st.booleans())
     def disconnect(self, connection: RecordingConnection, again: bool) -> None:
         self.manager.disconnect(connection)
         if again:
             self.manager.disconnect(connection)
         del self.model[connection]
+        self.ready.discard(connection)
 
     @rule(connection=connections, pattern=st.sampled_from(PATTERNS), selectors=selector_sets)
     def subscribe(
@@ -84,7 +92,9 @@ class ManagerMachine(RuleBasedStateMachine):
     @rule(username=st.sampled_from(["alice", "bob", "nobody"]))
     def send_to_user(self, username: str) -> None:
         frame = self._new_frame()
-        expected = [item for item in self.model if item.identity.username == username]
+        expected = [
+            item for item in self.model if item.identity.username == username and item in self.ready
+        ]
         assert self.manager.send_to_user(username, frame) == len(expected)
         for connection in self.model:
             assert connection.frames.count(frame) == (connection in expected)

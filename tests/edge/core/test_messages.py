@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from edge.core.frames import frame_payload
-from edge.core.messages import error, event_fields, frame, position, success
+from edge.core.messages import error, event_fields, frame, gap, position, retained, success
 from relay.wire.envelope import Envelope
 from relay.wire.header import Stamp
 from tests.relay.wire.vectors import case_name, vectors
@@ -29,6 +29,16 @@ def test_vector_event_becomes_this_message(case: dict[str, Any]) -> None:
 def test_vector_position() -> None:
     case = VECTORS["position"]
     assert read(position(case["epoch"], case["position"])) == case["message"]
+
+
+def test_vector_gap() -> None:
+    case = VECTORS["gap"]
+    assert read(gap(case["stream"], case["from"], case["to"])) == case["message"]
+
+
+def test_a_state_that_is_shown_says_so_and_is_otherwise_the_same_event() -> None:
+    event = frame({"type": "task_update", "data": {"a": "x" * 200}})
+    assert read(retained(event)) == {**read(event), "retained": True}
 
 
 def test_the_username_an_event_is_addressed_to_is_not_sent() -> None:

@@ -11,8 +11,9 @@ from edge.core.access import Identity
 from edge.core.close_codes import Close
 from edge.core.connections import ConnectionManager
 from edge.core.frames import text_frame
+from edge.core.ports import CatchingUp
 from edge.core.session import MAX_REQUEST_ID_CHARS, MAX_SHOWN_CHARS, Session, SessionLimits
-from edge.core.streams import StreamPositions
+from edge.core.streams import Streams
 from edge.core.tokens import Tokens
 from tests.edge.recorders import FixedSnapshots, RecordingConnection, RecordingInterest
 from tests.relay.wire.strategies import any_text, json_values
@@ -26,6 +27,8 @@ INVALID_TOKEN = Close(1008, "Invalid token")
 MISSING_TOKEN = Close(1008, "Missing token")
 MISSING_AUTHENTICATION = Close(1008, "Missing authentication message")
 TOO_MANY_MESSAGES = Close(4029, "too many messages")
+TASKS_FROM_HERE = {"type": "position", "epoch": 1, "position": {"task": 77}}
+"""Said to whoever is admitted."""
 TOO_MANY_CONNECTIONS = Close(4009, "too many connections")
 
 
@@ -42,8 +45,10 @@ class Table:
     ) -> None:
         self.interest = RecordingInterest()
         self.manager = ConnectionManager(self.interest)
-        self.positions = StreamPositions()
-        self.positions.synchronize(1, {"event": 1042, "task": 77})
+        self.streams = Streams()
+        self.streams.synchronize(1, {"event": 1042, "task": 77}, {"event": 1, "task": 1})
+        self.passes: list[CatchingUp] = []
+        """What was begun, to be seen through by the test."""
         self.snapshots = FixedSnapshots()
         self.limits = SessionLimits(10.0, burst, max_subscriptions, max_connections_per_user)
         self.connection = RecordingConnection("nobody yet")
@@ -54,8 +59,9 @@ class Table:
         return Session(
             connection,
             self.manager,
-            self.positions,
+            self.streams,
             self.snapshots,
+            self.passes.append,
             TOKENS,
             self.limits,
             cookie=cookie,
@@ -87,9 +93,14 @@ def authenticate(token_text: object, **more: object) -> str:
     return json.dumps({"action": "authenticate", "token": token_text, **more})
 
 
+def subscribe_since(topic: str, offset: int) -> dict[str, Any]:
+    return {"action": "subscribe", "topic": topic, "since": {"event": offset}, "epoch": 1}
+
+
 def admitted(role: str = "user", **options: Any) -> Table:
     table = Table(**options)
     assert table.session.admit(Identity("alice", role, EXPIRES_AT)) is None
+    assert table.connection.take() == [TASKS_FROM_HERE]
     return table
 
 
@@ -138,7 +149,8 @@ def test_a_valid_token_is_welcomed_with_username_and_expiry() -> None:
             "username": "alice",
             "expires_at": EXPIRES_AT,
             "id": "x",
-        }
+        },
+        TASKS_FROM_HERE,
     ]
     assert table.session.identity == Identity("alice", "user", EXPIRES_AT)
     assert table.connection.identity == table.session.identity
@@ -167,7 +179,7 @@ def test_unfinished_tasks_are_shown_on_admission() -> None:
     table = Table()
     table.snapshots.tasks = [text_frame(b'{"task":1}'), text_frame(b'{"task":2}')]
     assert table.session.admit(Identity("alice", "user", EXPIRES_AT)) is None
-    assert table.connection.take() == [{"task": 1}, {"task": 2}]
+    assert table.connection.take() == [{"task": 1}, {"task": 2}, TASKS_FROM_HERE]
     assert table.snapshots.asked == ["alice"]
 
 
@@ -175,7 +187,8 @@ def test_the_welcome_comes_before_unfinished_tasks() -> None:
     table = Table()
     table.snapshots.tasks = [text_frame(b'{"task":1}')]
     replies = table.say(authenticate(token()))
-    assert [reply.get("action", "task") for reply in replies] == ["authenticate", "task"]
+    told = [reply.get("action") or reply.get("type", "task") for reply in replies]
+    assert told == ["authenticate", "task", "position"]
 
 
 def test_a_user_has_a_limited_number_of_connections() -> None:
@@ -234,9 +247,73 @@ def test_long_words_of_a_client_are_shortened_in_errors() -> None:
     assert reply["message"] == f"Unknown action: '{long[:-1]}…'"
 
 
-@pytest.mark.parametrize("more", [{"since": {"event": 1040}, "epoch": 1}, {"last": 50}])
-def test_a_client_that_asks_for_the_past_is_told_that_it_is_not_kept(more: Any) -> None:
-    assert admitted().subscribe("event:a", **more)["recovered"] is False
+@pytest.mark.parametrize(
+    ("more", "recovered"),
+    [
+        ({"since": {"event": 1042}, "epoch": 1}, True),
+        ({"since": {"event": 1042, "nonsense": 5}, "epoch": 1, "more": False}, True),
+        ({"since": {}, "epoch": 1}, True),
+        ({"since": {"event": 1040}, "epoch": 2}, False),
+    ],
+)
+def test_a_client_that_asks_for_the_past_is_told_whether_it_has_it(
+    more: Any, recovered: bool
+) -> None:
+    table = admitted()
+    assert table.subscribe("event:a", **more)["recovered"] is recovered
+    assert table.passes == [], "there was nothing to wait for"
+
+
+@pytest.mark.parametrize("more", [{}, {"since": None}, {"last": None, "epoch": 1}])
+def test_a_client_that_does_not_ask_is_told_nothing_of_the_past(more: Any) -> None:
+    assert "recovered" not in admitted().subscribe("event:a", **more)
+
+
+def test_a_client_with_a_past_is_answered_when_it_has_it() -> None:
+    table = admitted()
+    assert table.say(subscribe_since("event:a", 1000)) == []
+    assert table.session.is_catching_up
+    assert table.say({"action": "foo", "topic": "event:b", "id": 2}) == []
+    (catching_up,) = table.passes
+    catching_up.finish()
+    replies = table.connection.take()
+    assert [reply.get("recovered", reply.get("id")) for reply in replies] == [True, 2]
+    assert not table.session.is_catching_up
+
+
+@pytest.mark.parametrize(
+    "closing",
+    [
+        {"action": "subscribe", "topic": "event:b"},
+        {"action": "subscribe", "topic": "task:1"},
+        {"action": "subscribe", "topic": "x"},
+        {"action": "subscribe"},
+        {"action": "subscribe", "topic": "event:b", "last": 0},
+    ],
+)
+def test_a_subscribe_without_more_begins_the_pass_whatever_its_outcome(closing: Any) -> None:
+    table = admitted()
+    table.say(subscribe_since("event:a", 1000) | {"more": True})
+    table.say({"action": "unsubscribe", "topic": "event:c"})
+    assert table.passes == []
+    assert table.say(closing) == []
+    (catching_up,) = table.passes
+    catching_up.finish()
+    first, second, third = table.connection.take()
+    assert (first["topic"], first["recovered"]) == ("event:a", True)
+    assert second["action"] == "unsubscribe"
+    assert "recovered" not in third
+
+
+def test_too_much_behind_a_pass_closes_the_connection() -> None:
+    table = admitted(burst=10)
+    table.say(subscribe_since("event:a", 1000))
+    closes = [
+        table.session.receive('{"action":"subscribe","topic":"event:b"}', NOW + second)
+        for second in range(20)
+    ]
+    assert closes[0] is None
+    assert closes[-1] == TOO_MANY_MESSAGES
 
 
 def test_a_live_topic_is_answered_with_its_last_value() -> None:
@@ -390,8 +467,9 @@ requests = st.fixed_dictionaries(
         "topic": st.sampled_from(["event:a", "*", "task:*", "a*b"]) | any_text | json_values,
         "token": st.sampled_from(["", token(), token("bob")]) | json_values,
         "id": json_values,
-        "since": json_values,
-        "last": json_values,
+        "since": st.just({"event": 1000}) | json_values,
+        "epoch": st.sampled_from([0, 1]) | json_values,
+        "last": st.integers(-1, 1001) | json_values,
     },
 )
 
@@ -401,12 +479,16 @@ def test_any_text_is_answered_with_json_or_closes_as_the_table_says(
     is_admitted: bool, texts: list[str]
 ) -> None:
     table = admitted() if is_admitted else Table()
-    for text in texts:
+    for number, text in enumerate(texts):
         close = table.session.receive(text, NOW)
+        while table.passes:
+            table.passes.pop().finish()
         replies = table.connection.take()
         if close is not None:
             assert close in (MISSING_AUTHENTICATION, MISSING_TOKEN, INVALID_TOKEN)
             assert replies == []
             return
-        assert len(replies) == 1
+        welcome = [TASKS_FROM_HERE] if not is_admitted and number == 0 else []
+        assert len(replies) == 1 + len(welcome)
+        assert replies[1:] == welcome
         assert replies[0]["status"] in ("success", "error")

@@ -5,6 +5,7 @@ from typing import Any
 import orjson
 import pytest
 
+from edge.core import messages
 from edge.core.frames import frame_payload
 from edge.core.task_board import MAX_FINISHED_PER_USER, MAX_TASKS, TaskBoard, TaskState
 from relay.wire.envelope import Envelope
@@ -20,7 +21,9 @@ def update(
     epoch: int = 1,
 ) -> TaskState | None:
     envelope = Envelope("task_update", {"status": status}, username, "m", 0, "id")
-    return board.update(topic, Stamp(epoch, offset, 0), envelope)
+    stamp = Stamp(epoch, offset, 0)
+    frame = messages.frame(messages.event_fields(topic, stamp, envelope))
+    return board.update(topic, stamp, envelope, frame)
 
 
 def topics(tasks: list[dict[str, Any]]) -> list[str]:

@@ -1,118 +1,134 @@
-"""The outbox keeps every journaled event in order and of live topics the newest value."""
+"""The outbox holds every journaled event, numbered and in order, until it is acknowledged."""
 
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from emitters.core.outbox import MAX_LIVE_TOPICS, Outbox, Outgoing
-from emitters.errors import OutboxFull
+from emitters.core.outbox import FORGET_BATCH, WINDOW_BYTES, WINDOW_EVENTS, Outbox
+from emitters.core.outgoing import Outgoing
+from emitters.errors import OutboxFull, SpoolUnavailable
 from relay.wire.topics import parse_topic
+from tests.emitters.core.stores import RecordingStore
 
-MAX_EVENTS, MAX_BYTES = 4, 20
+MAX_EVENTS, MAX_BYTES = 6, 30
 
 
 def outgoing(topic: str, envelope: bytes = b"x") -> Outgoing:
     return Outgoing(parse_topic(topic), envelope)
 
 
-def everybody_watches(_topic: str) -> bool:
-    return True
+def filled(count: int, store: RecordingStore | None = None) -> Outbox:
+    """An outbox with `count` events, whose envelopes are their numbers."""
+    outbox = Outbox(count, 100 * count, store=store)
+    for number in range(1, count + 1):
+        outbox.add(outgoing("event:a", b"%d" % number))
+    return outbox
 
 
-def nobody_watches(_topic: str) -> bool:
-    return False
-
-
-def drain(outbox: Outbox) -> list[Outgoing]:
-    events = []
-    while (event := outbox.peek()) is not None:
-        outbox.pop()
-        events.append(event)
-    return events
+def numbers(taken: tuple[int, list[Outgoing]]) -> list[int]:
+    """The sequence numbers of `filled` events, which must be what they were taken as."""
+    first, events = taken
+    found = [int(event.envelope) for event in events]
+    assert found == list(range(first, first + len(events)))
+    return found
 
 
 class OutboxMachine(RuleBasedStateMachine):
-    """The model: a list of journaled events, and two dictionaries of live values."""
+    """The model: every event ever taken, and how far it was sent and acknowledged."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.outbox = Outbox(MAX_EVENTS, MAX_BYTES)
-        self.journaled: list[Outgoing] = []
-        self.live: dict[str, Outgoing] = {}
-        self.watched: set[str] = set()
-        self.taken: list[Outgoing] = []
-        self.fresh: set[str] = set()
-        """Live topics whose value `take_live` has yet to consider."""
+        self.store = RecordingStore()
+        self.outbox = Outbox(MAX_EVENTS, MAX_BYTES, store=self.store)
+        self.events: list[Outgoing] = []
+        self.sent = self.highest_sent = self.acknowledged = self.refused = 0
 
-    @rule(topic=st.sampled_from(["event:a", "task:1"]), size=st.integers(0, MAX_BYTES + 1))
-    def add_journaled(self, topic: str, size: int) -> None:
+    @rule(topic=st.sampled_from(["event:a", "task:1"]), size=st.integers(0, MAX_BYTES // 3))
+    def add(self, topic: str, size: int) -> None:
         event = outgoing(topic, b"x" * size)
+        held = self.events[self.acknowledged :]
         fits = (
-            len(self.journaled) < MAX_EVENTS
-            and sum(len(item.envelope) for item in self.journaled) + size <= MAX_BYTES
+            len(held) < MAX_EVENTS and sum(len(item.envelope) for item in held) + size <= MAX_BYTES
         )
         assert self.outbox.has_room_for(event) == fits
         if fits:
             self.outbox.add(event)
-            self.journaled.append(event)
+            self.events.append(event)
             return
         with pytest.raises(OutboxFull):
             self.outbox.add(event)
+        self.refused += 1
 
-    @rule(topic=st.sampled_from(["live:a", "live:b", "live:c"]), mark=st.binary(max_size=30))
-    def add_live(self, topic: str, mark: bytes) -> None:
-        event = outgoing(topic, mark)
-        assert self.outbox.has_room_for(event)
-        before = self.outbox.conflated
-        self.outbox.add(event)
-        assert self.outbox.conflated - before == (topic in self.live)
-        self.live[topic] = event
-        self.fresh.add(topic)
-
-    @precondition(lambda self: self.journaled)
+    @precondition(lambda self: self.outbox.has_room_for(outgoing("event:a")))
     @rule()
-    def pop(self) -> None:
-        assert self.outbox.peek() == self.journaled.pop(0)
-        self.outbox.pop()
+    def add_when_the_store_is_full(self) -> None:
+        self.store.full = True
+        with pytest.raises(SpoolUnavailable):
+            self.outbox.add(outgoing("event:a"))
+        self.store.full = False
+
+    @rule(limit=st.integers(1, MAX_EVENTS), taken_back=st.integers(0, MAX_EVENTS))
+    def send(self, limit: int, taken_back: int) -> None:
+        first, taken = self.outbox.take_unsent(limit)
+        assert first == self.sent + 1
+        assert taken == self.events[self.sent : self.sent + limit]
+        taken_back = min(taken_back, len(taken))
+        self.outbox.put_back(taken_back)
+        self.sent += len(taken) - taken_back
+        self.highest_sent = max(self.highest_sent, self.sent)
+
+    @rule(data=st.data())
+    def acknowledge(self, data: st.DataObject) -> None:
+        sequence = data.draw(st.integers(0, self.highest_sent))
+        assert self.outbox.acknowledge(sequence)
+        self.acknowledged = max(self.acknowledged, sequence)
+        self.sent = max(self.sent, self.acknowledged)
+
+    @rule(data=st.data())
+    def rewind(self, data: st.DataObject) -> None:
+        sequence = data.draw(st.integers(self.acknowledged, self.highest_sent))
+        assert self.outbox.rewind(sequence)
+        self.acknowledged = self.sent = sequence
+
+    @rule(beyond=st.integers(1, 3))
+    def hear_of_what_was_never_sent(self, beyond: int) -> None:
+        assert not self.outbox.acknowledge(self.highest_sent + beyond)
+        assert not self.outbox.rewind(self.highest_sent + beyond)
 
     @rule()
-    def take_live(self) -> None:
-        taken = self.outbox.take_live(self.watched.__contains__)
-        expected = [self.live[topic] for topic in self.fresh & self.watched]
-        assert sorted(taken) == sorted(expected)
-        for event in taken:
-            del self.live[event.topic.text]
-        self.fresh.clear()
-        self.taken = taken
-
-    @precondition(lambda self: self.taken)
-    @rule()
-    def put_back(self) -> None:
-        before = self.outbox.conflated
-        replaced = [event for event in self.taken if event.topic.text in self.live]
-        self.outbox.put_back_live(self.taken)
-        assert self.outbox.conflated - before == len(replaced)
-        for event in self.taken:
-            if event not in replaced:
-                self.live[event.topic.text] = event
-                self.fresh.add(event.topic.text)
-        self.taken = []
-
-    @rule(topics=st.sets(st.sampled_from(["live:a", "live:b", "live:c"])))
-    def interest_changes(self, topics: set[str]) -> None:
-        self.watched = topics
-        self.outbox.interest_changed()
-        self.fresh = set(self.live)
+    def restart(self) -> None:
+        """An emitter that was killed finds what its store has, and knows no more."""
+        self.acknowledged = self.sent = self.store.acknowledged
+        self.highest_sent = len(self.events)
+        self.refused = 0
+        self.outbox = Outbox(
+            MAX_EVENTS,
+            MAX_BYTES,
+            acknowledged=self.store.acknowledged,
+            kept=self.store.kept,
+            store=self.store,
+        )
 
     @invariant()
-    def the_next_event_is_the_oldest(self) -> None:
-        assert len(self.outbox) == len(self.journaled)
-        assert self.outbox.peek() == (self.journaled[0] if self.journaled else None)
+    def the_account_is_right(self) -> None:
+        assert len(self.outbox) == len(self.events) - self.acknowledged
+        assert self.outbox.in_flight == self.sent - self.acknowledged
+        counters = self.outbox.counters()
+        assert counters["accepted"] == len(self.events)
+        assert counters["acknowledged"] == self.acknowledged
+        assert counters["outbox_full"] == self.refused
+
+    @invariant()
+    def the_store_has_what_is_unacknowledged(self) -> None:
+        assert self.store.kept == self.events[self.store.acknowledged :]
+        assert self.store.acknowledged <= self.acknowledged
+        if len(self.outbox) == 0:
+            assert self.store.kept == []
 
 
 TestOutboxAgainstModel = OutboxMachine.TestCase
-TestOutboxAgainstModel.settings = settings(max_examples=60, deadline=None)
+TestOutboxAgainstModel.settings = settings(max_examples=100, deadline=None)
 
 
 def test_a_full_outbox_says_what_waits_and_what_the_limits_are() -> None:
@@ -122,12 +138,14 @@ def test_a_full_outbox_says_what_waits_and_what_the_limits_are() -> None:
         outbox.add(outgoing("event:b"))
 
 
-def test_the_limits_are_exact() -> None:
+def test_the_limits_are_exact_and_count_what_is_in_flight() -> None:
     outbox = Outbox(10, 5)
     outbox.add(outgoing("event:a", b"12345"))
+    outbox.take_unsent(1)
     assert not outbox.has_room_for(outgoing("event:a", b"1"))
     assert outbox.has_room_for(outgoing("event:a", b""))
-    outbox.pop()
+    outbox.acknowledge(1)
+    assert outbox.has_room_for(outgoing("event:a", b"12345"))
     assert not outbox.has_room_for(outgoing("event:a", b"123456"))
 
 
@@ -135,53 +153,70 @@ def test_a_full_outbox_still_takes_live_values() -> None:
     outbox = Outbox(1, 1)
     outbox.add(outgoing("event:a"))
     outbox.add(outgoing("live:a", b"larger"))
-    assert outbox.take_live(everybody_watches) == [outgoing("live:a", b"larger")]
+    assert outbox.live.take(lambda _: True) == [outgoing("live:a", b"larger")]
+    assert outbox.counters() == {
+        "accepted": 1,
+        "acknowledged": 0,
+        "outbox_full": 0,
+        "live": 1,
+        "live_sent": 1,
+        "conflated": 0,
+    }
 
 
-def test_a_value_that_nobody_watches_waits_until_somebody_does() -> None:
-    outbox = Outbox(1, 1)
-    outbox.add(outgoing("live:a"))
-    assert outbox.take_live(nobody_watches) == []
-    assert outbox.take_live(everybody_watches) == [], "not looked at before interest changes"
-    outbox.interest_changed()
-    assert outbox.take_live(everybody_watches) == [outgoing("live:a")]
-    assert outbox.take_live(everybody_watches) == []
+def test_the_window_bounds_how_many_events_are_in_flight() -> None:
+    outbox = filled(WINDOW_EVENTS + 2)
+    assert len(numbers(outbox.take_unsent(WINDOW_EVENTS + 2))) == WINDOW_EVENTS
+    assert numbers(outbox.take_unsent(2)) == []
+    outbox.acknowledge(1)
+    assert numbers(outbox.take_unsent(2)) == [WINDOW_EVENTS + 1]
 
 
-def test_what_is_put_back_does_not_replace_a_newer_value() -> None:
-    outbox = Outbox(1, 1)
-    outbox.add(outgoing("live:a", b"old"))
-    taken = outbox.take_live(everybody_watches)
-    outbox.add(outgoing("live:a", b"new"))
-    outbox.put_back_live(taken)
-    assert outbox.take_live(everybody_watches) == [outgoing("live:a", b"new")]
-    assert outbox.conflated == 1
+def test_the_window_bounds_how_many_bytes_are_in_flight() -> None:
+    outbox = Outbox(10, 10 * WINDOW_BYTES)
+    for _ in range(3):
+        outbox.add(outgoing("event:a", bytes(WINDOW_BYTES - 1)))
+    assert len(outbox.take_unsent(10)[1]) == 2, "the one that passes the limit is the last"
+    outbox.acknowledge(1)
+    assert len(outbox.take_unsent(10)[1]) == 1
 
 
-@pytest.mark.parametrize("unwatched", [False, True])
-def test_live_topics_are_bounded_and_the_oldest_goes_first(unwatched: bool) -> None:
-    outbox = Outbox(1, 1)
-    for number in range(MAX_LIVE_TOPICS):
-        outbox.add(outgoing(f"live:{number}"))
-    if unwatched:
-        outbox.take_live(nobody_watches)
-    outbox.add(outgoing("live:new"))
-    assert outbox.conflated == 1
-    outbox.interest_changed()
-    topics = [event.topic.text for event in outbox.take_live(everybody_watches)]
-    assert len(topics) == MAX_LIVE_TOPICS
-    assert "live:0" not in topics
-    assert "live:new" in topics
+def test_probing_sends_one_event_at_a_time_until_one_is_acknowledged() -> None:
+    outbox = filled(5)
+    outbox.take_unsent(5)
+    outbox.rewind(1, probing=True)
+    assert numbers(outbox.take_unsent(5)) == [2]
+    assert numbers(outbox.take_unsent(5)) == []
+    outbox.acknowledge(2)
+    assert numbers(outbox.take_unsent(5)) == [3, 4, 5]
 
 
-def test_live_topics_stay_bounded_when_values_are_put_back() -> None:
-    outbox = Outbox(1, 1)
-    for number in range(MAX_LIVE_TOPICS):
-        outbox.add(outgoing(f"live:{number}"))
-    taken = outbox.take_live(everybody_watches)
-    outbox.add(outgoing("live:new"))
-    outbox.put_back_live(taken)
-    assert len(outbox.take_live(everybody_watches)) == MAX_LIVE_TOPICS
+def test_an_old_acknowledgement_does_not_end_probing() -> None:
+    outbox = filled(3)
+    outbox.take_unsent(3)
+    outbox.rewind(1, probing=True)
+    outbox.acknowledge(1)
+    assert numbers(outbox.take_unsent(5)) == [2]
+
+
+def test_what_was_sent_before_a_rewind_may_still_be_acknowledged() -> None:
+    outbox = filled(5)
+    outbox.take_unsent(4)
+    outbox.rewind(1)
+    assert outbox.acknowledge(3)
+    assert numbers(outbox.take_unsent(5)) == [4, 5]
+
+
+def test_acknowledged_events_leave_the_store_in_batches() -> None:
+    store = RecordingStore()
+    outbox = filled(FORGET_BATCH + 10, store)
+    outbox.take_unsent(FORGET_BATCH + 10)
+    outbox.acknowledge(FORGET_BATCH - 1)
+    assert len(store.events) == FORGET_BATCH + 10
+    outbox.acknowledge(FORGET_BATCH)
+    assert len(store.events) == 10
+    outbox.acknowledge(FORGET_BATCH + 10)
+    assert len(store.events) == 0, "with nothing left there is nothing to wait for"
 
 
 def test_events_and_tasks_are_journaled_until_the_relay_says_otherwise() -> None:
@@ -191,20 +226,71 @@ def test_events_and_tasks_are_journaled_until_the_relay_says_otherwise() -> None
     assert not outbox.is_journaled(parse_topic("audit:a"))
 
 
-def test_what_waits_is_sorted_anew_when_the_relay_names_its_kinds() -> None:
-    outbox = Outbox(10, 100)
-    for topic in ("event:a", "task:1", "event:b", "audit:x", "event:a"):
+def test_live_values_of_a_kind_that_is_journaled_are_numbered() -> None:
+    store = RecordingStore()
+    outbox = Outbox(1, 1, store=store)
+    outbox.add(outgoing("event:a"))
+    outbox.add(outgoing("audit:x", b"larger"))
+    outbox.add(outgoing("live:x"))
+    outbox.set_journaled_kinds(frozenset({"event", "task", "audit"}))
+    assert outbox.take_unsent(5) == (1, [outgoing("event:a"), outgoing("audit:x", b"larger")])
+    assert store.kept == [outgoing("event:a"), outgoing("audit:x", b"larger")]
+    assert outbox.live.take(lambda _: True) == [outgoing("live:x")]
+    counters = outbox.counters()
+    assert (counters["accepted"], counters["live"], counters["live_sent"]) == (2, 1, 1)
+
+
+def test_events_of_a_kind_that_is_not_journaled_become_live_values() -> None:
+    """The relay has no subscription for them: their numbers would be missing for ever."""
+    store = RecordingStore()
+    outbox = Outbox(10, 100, acknowledged=7, store=store)
+    store.acknowledged = 7
+    for topic in ("event:a", "task:1", "event:b", "event:a", "task:2"):
         outbox.add(outgoing(topic, topic.encode()))
-    outbox.set_journaled_kinds(frozenset({"task", "audit"}))
-    assert [event.topic.text for event in drain(outbox)] == ["task:1", "audit:x"]
-    live = outbox.take_live(everybody_watches)
-    assert sorted(event.topic.text for event in live) == ["event:a", "event:b"]
-    assert outbox.has_room_for(outgoing("task:2", b"x" * 100)), "no bytes were forgotten"
+    outbox.set_journaled_kinds(frozenset({"task"}))
+    first, events = outbox.take_unsent(5)
+    assert (first, [event.topic.text for event in events]) == (8, ["task:1", "task:2"])
+    assert store.kept == events
+    assert [event.topic.text for event in outbox.live.take(lambda _: True)] == [
+        "event:b",
+        "event:a",
+    ]
+    assert outbox.counters()["accepted"] == 9
+    assert outbox.counters()["live"] == 3
+    assert outbox.acknowledge(9)
+    assert outbox.has_room_for(outgoing("task:3", b"x" * 100)), "no bytes were forgotten"
 
 
 def test_naming_the_same_kinds_again_changes_nothing() -> None:
-    outbox = Outbox(10, 100)
-    outbox.add(outgoing("event:a"))
-    outbox.add(outgoing("event:b"))
+    outbox = filled(2)
     outbox.set_journaled_kinds(frozenset({"event", "task"}))
-    assert [event.topic.text for event in drain(outbox)] == ["event:a", "event:b"]
+    assert numbers(outbox.take_unsent(5)) == [1, 2]
+
+
+def test_a_store_that_lost_its_end_goes_on_after_what_the_relay_has() -> None:
+    """It had kept 1 to 3 and lost 4 to 9 in a power cut; two events came since."""
+    store = RecordingStore()
+    kept = [outgoing("event:a", b"%d" % number) for number in (1, 2, 3)]
+    store.rewrite(0, kept)
+    outbox = Outbox(100, 100, kept=kept, store=store)
+    for new in (b"10", b"11"):
+        outbox.add(outgoing("event:a", new))
+    assert not outbox.rewind(9)
+    assert outbox.skip_to(9) == 2
+    assert numbers(outbox.take_unsent(5)) == [10, 11]
+    assert sorted(store.events) == [10, 11]
+    assert outbox.acknowledge(11)
+    assert outbox.counters()["accepted"] == outbox.counters()["acknowledged"] == 11
+
+
+def test_nothing_is_numbered_anew_when_the_store_cannot_be_written() -> None:
+    store = RecordingStore()
+    outbox = Outbox(100, 100, store=store)
+    outbox.add(outgoing("event:a", b"1"))
+    store.full = True
+    with pytest.raises(SpoolUnavailable):
+        outbox.skip_to(9)
+    with pytest.raises(SpoolUnavailable):
+        outbox.set_journaled_kinds(frozenset({"task"}))
+    assert numbers(outbox.take_unsent(5)) == [1]
+    assert store.kept == [outgoing("event:a", b"1")]

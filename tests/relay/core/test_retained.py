@@ -14,15 +14,19 @@ from relay.core.retained import (
     Item,
     Retained,
 )
-from relay.wire.envelope import Envelope
-from relay.wire.topics import parse_topic
+from relay.wire.envelope import Envelope, is_finished_task
+from relay.wire.topics import TASK, Topic, parse_topic
 
 
 def keep(retained: Retained, topic: str, mark: str, status: Any = None) -> Item:
     """Keep an event on `topic` that can be recognized by `mark`."""
     item = Item(topic.encode(), b"stamp", mark.encode())
     envelope = Envelope("any", {"status": status}, "alice", "manager", 0, mark)
-    retained.keep(parse_topic(topic), envelope, item)
+    parsed = parse_topic(topic)
+    if parsed.kind == TASK:
+        retained.keep_task(parsed, item, finished=is_finished_task(envelope))
+    else:
+        retained.keep_live(parsed, item)
     return item
 
 
@@ -102,6 +106,20 @@ def test_a_status_that_cannot_be_hashed_is_unfinished(status: Any) -> None:
     retained = Retained()
     item = keep(retained, "task:1", "x", status)
     assert retained.items("task:") == [item]
+
+
+def test_the_tasks_that_were_forgotten_are_told() -> None:
+    retained = Retained()
+    for n in range(MAX_FINISHED_TASKS):
+        assert retained.keep_task(*task(f"task:{n}"), finished=True) == []
+    assert retained.keep_task(*task("task:running"), finished=False) == []
+    assert retained.keep_task(*task("task:new"), finished=True) == ["task:0"]
+    assert retained.keep_task(*task("task:1"), finished=True) == []
+    assert retained.keep_task(*task("task:newer"), finished=True) == ["task:2"]
+
+
+def task(topic: str) -> tuple[Topic, Item]:
+    return parse_topic(topic), Item(topic.encode(), b"stamp", b"envelope")
 
 
 @given(

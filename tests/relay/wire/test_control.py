@@ -9,10 +9,15 @@ from hypothesis import strategies as st
 
 from relay.wire.control import (
     MAX_CONTROL_BYTES,
+    MAX_REPLAY_EVENTS,
+    Account,
+    AccountReply,
     ErrorReply,
     Heartbeat,
     Hello,
     HelloReply,
+    Replay,
+    ReplayReply,
     Reply,
     Request,
     Retained,
@@ -30,9 +35,17 @@ from tests.relay.wire.strategies import frames_like, payloads, utf8_text
 from tests.relay.wire.vectors import case_name, vectors
 
 VECTORS = vectors("control")
-REQUESTS: dict[str, type[Request]] = {"hello": Hello, "retained": Retained, "stats": Stats}
+REQUESTS: dict[str, type[Request]] = {
+    "account": Account,
+    "hello": Hello,
+    "replay": Replay,
+    "retained": Retained,
+    "stats": Stats,
+}
 REPLIES: dict[str, type[Reply]] = {
+    "account": AccountReply,
     "hello": HelloReply,
+    "replay": ReplayReply,
     "retained": RetainedReply,
     "stats": StatsReply,
 }
@@ -43,6 +56,9 @@ near_messages = frames_like(
 )
 unsigned = st.integers(0, 2**64 - 1)
 short_text = st.text(st.characters(codec="utf-8"), max_size=255)
+emitter_ids = st.binary(min_size=16, max_size=16)
+items = st.lists(st.tuples(st.binary(), st.binary(), st.binary()), max_size=3).map(tuple)
+numbers_by_name = st.dictionaries(utf8_text, unsigned, max_size=3)
 
 
 def as_tuples(value: Any) -> Any:
@@ -152,8 +168,23 @@ def test_any_bytes_are_a_heartbeat_or_a_wire_error(frame: bytes) -> None:
         protocol=st.integers(0, 2**63),
         role=st.sampled_from(["emitter", "edge", "tool"]),
         name=short_text,
-        emitter_id=st.none() | st.binary(min_size=16, max_size=16),
+        emitter_id=st.none() | emitter_ids,
         emitter_epoch=st.none() | unsigned,
+        acknowledged=st.none() | unsigned,
+    )
+    | st.builds(
+        Account,
+        id=unsigned,
+        emitter_id=emitter_ids,
+        emitter_epoch=unsigned,
+        counters=numbers_by_name,
+    )
+    | st.builds(
+        Replay,
+        id=unsigned,
+        stream=short_text,
+        after=unsigned,
+        limit=st.integers(1, MAX_REPLAY_EVENTS),
     )
     | st.builds(Retained, id=unsigned, prefix=short_text)
     | st.builds(Stats, id=unsigned)
@@ -170,27 +201,55 @@ def test_a_request_survives_the_wire(request: Request) -> None:
             id=unsigned,
             epoch=unsigned,
             journaled_kinds=st.lists(short_text, max_size=3).map(tuple),
-            tips=st.dictionaries(utf8_text, unsigned, max_size=3),
+            tips=numbers_by_name,
             heartbeat_s=st.floats(0, 60),
+            sequence=st.none() | unsigned,
         ),
     )
+    | st.tuples(st.just(Retained), st.builds(RetainedReply, id=unsigned, items=items))
     | st.tuples(
-        st.just(Retained),
+        st.just(Replay),
         st.builds(
-            RetainedReply,
-            id=unsigned,
-            items=st.lists(st.tuples(st.binary(), st.binary(), st.binary()), max_size=3).map(tuple),
+            ReplayReply, id=unsigned, epoch=unsigned, items=items, low=unsigned, tip=unsigned
         ),
     )
+    | st.tuples(st.just(Account), st.builds(AccountReply, id=unsigned))
     | st.tuples(st.just(Stats), st.builds(StatsReply, id=unsigned, stats=payloads.map(as_tuples)))
     | st.tuples(
-        st.sampled_from([Hello, Retained, Stats]),
-        st.builds(ErrorReply, id=unsigned, code=st.just("bad_request"), message=utf8_text),
+        st.sampled_from(list(REQUESTS.values())),
+        st.builds(
+            ErrorReply,
+            id=unsigned,
+            code=st.sampled_from(
+                [
+                    "bad_request",
+                    "unsupported_protocol",
+                    "stale_epoch",
+                    "emitter_in_use",
+                    "unknown_stream",
+                    "journal_unavailable",
+                ]
+            ),
+            message=utf8_text,
+        ),
     )
 )
 def test_a_reply_survives_the_wire(exchange: tuple[type[Request], Reply]) -> None:
     request, reply = exchange
     assert unpack_reply(pack_message(reply), request) == reply
+
+
+@given(
+    st.builds(
+        Heartbeat,
+        tips=numbers_by_name,
+        low=numbers_by_name,
+        started_at=unsigned,
+        journaling=st.booleans(),
+    )
+)
+def test_a_heartbeat_survives_the_wire(heartbeat: Heartbeat) -> None:
+    assert unpack_heartbeat(pack_message(heartbeat)) == heartbeat
 
 
 def test_a_request_has_at_most_1_mib() -> None:
@@ -209,6 +268,18 @@ def test_a_request_has_at_most_1_mib() -> None:
         ({"op": "stats"}, "id"),
         ({"op": "hello", "id": 1, "role": "king", "name": "x"}, "role"),
         ({"op": "retained", "id": 1, "prefix": 5}, "prefix"),
+        ({"op": "replay", "id": 1, "stream": "event", "after": 0, "limit": 4097}, "limit"),
+        ({"op": "replay", "id": 1, "stream": "event"}, "after"),
+        (
+            {
+                "op": "account",
+                "id": 1,
+                "emitter_id": b"x" * 16,
+                "emitter_epoch": 1,
+                "counters": {"accepted": -1},
+            },
+            r"counters\.accepted",
+        ),
     ],
 )
 def test_a_refused_request_is_told_which_field(fields: dict[str, Any], named: str) -> None:

@@ -1,0 +1,216 @@
+"""What the relay carries: journaled events a second, and what one costs, beside the C `zmq.proxy`.
+
+Two emitter processes emit as fast as they can through the relay to one edge, then to a plain
+subscriber that checks every offset. The reference is `zmq.proxy` in a process of its own, with
+plain publishers that send frames of the same sizes at the rate that the relay reached; it neither
+numbers nor keeps them. Then the time from `emit()` to the acknowledgement of single events.
+"""
+
+import contextlib
+import multiprocessing
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import pairwise
+from multiprocessing.synchronize import Event
+from pathlib import Path
+from queue import Queue
+from tempfile import TemporaryDirectory
+from typing import Any, NamedTuple
+
+import psutil
+
+from bench.relay_processes import (
+    EVENTS_EACH,
+    TIMEOUT_S,
+    TOPIC,
+    data,
+    emit,
+    plain_frames,
+    proxy,
+    publish,
+    subscribe,
+)
+from bench.tables import quantiles
+from emitters import Emitter
+from tests.support.cluster import Cluster, free_ports
+from tests.support.waiting import wait_for
+
+EMITTERS = 2
+SINGLE_EVENTS = 1000
+WARM_UP = 50
+ARRIVAL_TIMEOUT_S = 30.0
+"""For the edge, from the last acknowledgement on."""
+TARGET_EVENTS_PER_S = 40_000
+TARGET_ACKNOWLEDGED_MS = 2.0
+
+SPAWN = multiprocessing.get_context("spawn")
+
+
+class Throughput(NamedTuple):
+    """One row of the table."""
+
+    events_per_s: float
+    cpu_us: float
+    """Of the process in the middle, per event."""
+    lost: int
+    """Events that did not come out, or not in order."""
+
+
+def main() -> dict[str, Any]:
+    """Measure, print the tables, and return the numbers."""
+    to_edge = _through_relay_to_edge()
+    to_subscriber = _through_relay_to_subscriber()
+    through_proxy = _through_proxy(to_subscriber.events_per_s)
+    rows = {
+        "relay, one edge": to_edge,
+        "relay, plain subscriber": to_subscriber,
+        "zmq.proxy (C), plain subscriber": through_proxy,
+    }
+    size = len(plain_frames(0)[2])
+    print(f"\n{EMITTERS} emitters, {EMITTERS * EVENTS_EACH} events with envelopes of {size} bytes")
+    print(f"{'':34}{'events/s':>10}{'CPU µs/event':>14}{'lost':>8}")
+    for name, row in rows.items():
+        print(f"{name:34}{row.events_per_s:10.0f}{row.cpu_us:14.2f}{row.lost:8}")
+    print(f"{'ratio of CPU, relay to proxy':34}{to_subscriber.cpu_us / through_proxy.cpu_us:24.2f}")
+    reached = to_edge.events_per_s >= TARGET_EVENTS_PER_S and not to_edge.lost
+    print(f"target {TARGET_EVENTS_PER_S} events/s without loss: {'met' if reached else 'MISSED'}")
+    acknowledged = quantiles(_acknowledged_ms())
+    print(f"\nemit() to acknowledged, {SINGLE_EVENTS} events one at a time, milliseconds")
+    print(f"{'':34}{'p50':>8}{'p90':>8}{'p99':>8}{'max':>8}")
+    print(f"{'emitter, relay':34}" + "".join(f"{value:8.2f}" for value in acknowledged.values()))
+    fast = acknowledged["p50"] < TARGET_ACKNOWLEDGED_MS
+    print(f"target p50 < {TARGET_ACKNOWLEDGED_MS} ms: {'met' if fast else 'MISSED'}")
+    return {"throughput": rows, "acknowledged_ms": acknowledged}
+
+
+def _through_relay_to_edge() -> Throughput:
+    with _cluster() as cluster:
+        relay = cluster.start_relay()
+        edge = cluster.start_edge()
+
+        def passed() -> int:
+            # What came twice was dropped by the edge; what did not come live, it has fetched.
+            metrics = edge.metrics()
+            parts = (metrics["edge_events_forwarded"], metrics["edge_events_filtered"])
+            return round(sum(part.get("event", 0.0) for part in parts))
+
+        total = EMITTERS * EVENTS_EACH
+        cpu_s = _cpu_s(relay.pid)
+        elapsed_s = _emit_at_full_speed(cluster)
+        with contextlib.suppress(AssertionError):
+            wait_for(lambda: passed() >= total, "the edge has every event", ARRIVAL_TIMEOUT_S)
+        cpu_s = _cpu_s(relay.pid) - cpu_s
+        lost = total - passed()
+    return Throughput(total / elapsed_s, cpu_s / total * 1e6, lost)
+
+
+def _through_relay_to_subscriber() -> Throughput:
+    with _cluster() as cluster:
+        relay = cluster.start_relay()
+        total = EMITTERS * EVENTS_EACH
+        with _subscriber(cluster.egress, total, stamped=True) as outcome:
+            cpu_s = _cpu_s(relay.pid)
+            elapsed_s = _emit_at_full_speed(cluster)
+            in_order = outcome.get(timeout=TIMEOUT_S)
+            cpu_s = _cpu_s(relay.pid) - cpu_s
+    return Throughput(total / elapsed_s, cpu_s / total * 1e6, total - in_order)
+
+
+def _through_proxy(events_per_s: float) -> Throughput:
+    ingress, egress = (f"tcp://127.0.0.1:{port}" for port in free_ports(2))
+    total = EMITTERS * EVENTS_EACH
+    process = SPAWN.Process(target=proxy, args=(ingress, egress))
+    process.start()
+    try:
+        with _subscriber(egress, total, stamped=False) as outcome:
+            assert process.pid is not None
+            cpu_s = _cpu_s(process.pid)
+            elapsed_s = _run_all(publish, (ingress, events_per_s / EMITTERS))
+            arrived = outcome.get(timeout=TIMEOUT_S)
+            cpu_s = _cpu_s(process.pid) - cpu_s
+    finally:
+        process.terminate()
+        process.join()
+    return Throughput(total / elapsed_s, cpu_s / total * 1e6, total - arrived)
+
+
+def _acknowledged_ms() -> list[float]:
+    """An outbox for one event has room again when that one is acknowledged."""
+    with _cluster() as cluster:
+        cluster.start_relay()
+        with Emitter(
+            name="single",
+            ingress=cluster.ingress,
+            control=cluster.control,
+            max_events=1,
+            block_timeout_s=10,
+        ) as emitter:
+            assert emitter.wait_connected(10)
+            emitter.emit(TOPIC, data(0))
+            taken_at = [time.perf_counter()]
+            for number in range(WARM_UP + SINGLE_EVENTS):
+                emitter.emit(TOPIC, data(number))
+                taken_at.append(time.perf_counter())
+    delays = [1000 * (end - begin) for begin, end in pairwise(taken_at)]
+    return delays[WARM_UP:]
+
+
+@contextmanager
+def _cluster() -> Iterator[Cluster]:
+    with TemporaryDirectory() as directory:
+        cluster = Cluster(Path(directory))
+        try:
+            yield cluster
+        finally:
+            cluster.close()
+
+
+def _cpu_s(pid: int) -> float:
+    times = psutil.Process(pid).cpu_times()
+    return float(times.user + times.system)
+
+
+def _emit_at_full_speed(cluster: Cluster) -> float:
+    """Return the seconds from the first `emit` until the relay has acknowledged the last event."""
+    return _run_all(emit, (cluster.ingress, cluster.control))
+
+
+def _run_all(target: Any, arguments: tuple[Any, ...]) -> float:
+    """Start the emitters, let them go together, and return how long it took them."""
+    go: Event = SPAWN.Event()
+    spans: Queue[tuple[float, float] | None] = SPAWN.Queue()  # type: ignore[assignment]
+    processes = [
+        SPAWN.Process(target=target, args=(f"bench-{number}", *arguments, go, spans))
+        for number in range(EMITTERS)
+    ]
+    try:
+        for process in processes:
+            process.start()
+        for _ in processes:
+            assert spans.get(timeout=TIMEOUT_S) is None, "ready"
+        go.set()
+        found = [span for _ in processes if (span := spans.get(timeout=TIMEOUT_S)) is not None]
+    finally:
+        for process in processes:
+            process.terminate()
+            process.join()
+    return max(end for _, end in found) - min(begin for begin, _ in found)
+
+
+@contextmanager
+def _subscriber(egress: str, count: int, *, stamped: bool) -> Iterator[Any]:
+    """Yield a queue with how many of `count` events came, in order, once a process has them."""
+    outcome = SPAWN.Queue()
+    process = SPAWN.Process(target=subscribe, args=(egress, count, stamped, outcome))
+    process.start()
+    try:
+        assert outcome.get(timeout=TIMEOUT_S) is None, "subscribed"
+        yield outcome
+    finally:
+        process.terminate()
+        process.join()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,38 @@
+"""What a client's conversation needs of the world (protocol section 7)."""
+
+from collections.abc import Callable, Iterable
+from typing import Protocol
+
+from edge.core.access import Identity
+from edge.core.resume import Fetched, Outcome
+from relay.wire.topics import Pattern
+
+
+class Snapshots(Protocol):
+    """What a client is shown at once instead of waiting for the next event."""
+
+    def unfinished_tasks(self, username: str) -> Iterable[bytes]:
+        """Frames with the latest state of each unfinished task of `username`."""
+
+    def last_values(
+        self, identity: Identity, patterns: tuple[Pattern, ...]
+    ) -> Iterable[tuple[str, bytes]]:
+        """Topic and frame of the live values that `patterns` select."""
+
+
+class CatchingUp(Protocol):
+    """A pass that somebody has to see through."""
+
+    def step(self, fetched: Fetched | None = None) -> Outcome:
+        """Send the next records; `fetched` is what the step before asked for."""
+
+    def give_up_waiting(self) -> None:
+        """Streams do not go on as far as the client says it was."""
+
+    def finish(self) -> None:
+        """Go live. In the same turn as the step that was complete."""
+
+
+CatchUp = Callable[[CatchingUp], None]
+"""Sees a pass through, at the speed of the client and of the relay: has it stepped until it is
+complete, and then finished."""

@@ -1,0 +1,90 @@
+"""What a client asks for, once its message has been read (protocol section 7, "Subscribe")."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from relay.wire.topics import Pattern
+
+MAX_LAST = 1000
+_MAX_OFFSET = 2**64 - 1
+
+
+class InvalidRequest(Exception):  # noqa: N818
+    """A message that cannot be understood; the text is the reply's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Subscribe:
+    """Subscribe to `pattern`; with `since` or `last`, what was before comes first."""
+
+    pattern: Pattern
+    id: object = None
+    since: Mapping[str, int] | None = None
+    """Stream to the last offset that the client has."""
+    epoch: int | None = None
+    """The epoch that `since` belongs to."""
+    last: int | None = None
+
+    @property
+    def asks_for_the_past(self) -> bool:
+        """Whether something is to come before live events."""
+        return self.since is not None or self.last is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Unsubscribe:
+    """Undo the subscription to `pattern`."""
+
+    pattern: Pattern
+    id: object = None
+
+
+Request = Subscribe | Unsubscribe
+
+
+@dataclass(frozen=True, slots=True)
+class TaskPosition:
+    """The last task update that a client has, as its handshake's query says."""
+
+    epoch: int
+    offset: int
+
+
+def parse_subscribe(message: Mapping[str, Any], pattern: Pattern) -> Subscribe:
+    """Return the subscribe request in `message`, or raise `InvalidRequest`."""
+    since, last, epoch = message.get("since"), message.get("last"), message.get("epoch")
+    if since is not None and last is not None:
+        raise InvalidRequest("since and last exclude each other.")
+    if since is not None:
+        if not (isinstance(since, dict) and all(map(_is_offset, since.values()))):
+            raise InvalidRequest("since must map streams to offsets.")
+        if not _is_offset(epoch):
+            raise InvalidRequest("since needs the epoch.")
+    if last is not None and not (_is_offset(last) and 1 <= last <= MAX_LAST):
+        raise InvalidRequest(f"last must be a number from 1 to {MAX_LAST}.")
+    return Subscribe(pattern, message.get("id"), since, epoch if since is not None else None, last)
+
+
+def parse_task_position(query: Mapping[str, str]) -> TaskPosition | None:
+    """Return what `epoch` and `task` in the handshake's query say, None without `task`.
+
+    Raises `InvalidRequest`.
+    """
+    epoch, task = query.get("epoch"), query.get("task")
+    for value in (epoch, task):
+        if value is not None and not _is_number(value):
+            raise InvalidRequest("epoch and task must be numbers.")
+    if task is None:
+        return None
+    if epoch is None:
+        raise InvalidRequest("task needs the epoch.")
+    return TaskPosition(int(epoch), int(task))
+
+
+def _is_offset(value: object) -> bool:
+    return type(value) is int and 0 <= value <= _MAX_OFFSET
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) <= 20 and int(text) <= _MAX_OFFSET

@@ -1,0 +1,64 @@
+"""What the relay tells an emitter on the control socket without having been asked
+(protocol section 4).
+
+Msgpack maps with `op` and without `id`, about the emitter epoch they name. Packed and read by
+hand, for an acknowledgement goes out with every batch.
+"""
+
+from typing import NamedTuple
+
+import msgpack
+
+from relay.wire.errors import InvalidFrame
+
+
+class Acknowledged(NamedTuple):
+    """Everything up to `sequence` is in the journal."""
+
+    epoch: int
+    sequence: int
+
+
+class Resend(NamedTuple):
+    """What follows `sequence` is missing: send it again."""
+
+    epoch: int
+    sequence: int
+
+
+Notice = Acknowledged | Resend
+
+_OPS: dict[str, type[Notice]] = {"acknowledged": Acknowledged, "resend": Resend}
+_NAMES = {kind: op for op, kind in _OPS.items()}
+
+
+def pack_notice(notice: Notice) -> bytes:
+    """Return the msgpack bytes of `notice`."""
+    packed: bytes = msgpack.packb(
+        {"op": _NAMES[type(notice)], "epoch": notice.epoch, "sequence": notice.sequence}
+    )
+    return packed
+
+
+def unpack_notice(frame: bytes) -> Notice | None:
+    """Return the notice in `frame`, None if it is a reply, or raise `InvalidFrame`."""
+    try:
+        fields = msgpack.unpackb(frame, use_list=False)
+    except (ValueError, TypeError, OverflowError, msgpack.UnpackException) as error:
+        raise InvalidFrame(f"not msgpack ({error or type(error).__name__})") from None
+    if not isinstance(fields, dict):
+        raise InvalidFrame("a control message is a map")
+    if "id" in fields:
+        return None
+    op = fields.get("op")
+    kind = _OPS.get(op) if isinstance(op, str) else None
+    if kind is None:
+        raise InvalidFrame("a message without an id is a notice, and has a known op")
+    return kind(_unsigned(fields, "epoch"), _unsigned(fields, "sequence"))
+
+
+def _unsigned(fields: dict[object, object], name: str) -> int:
+    value = fields.get(name)
+    if type(value) is not int or not 0 <= value < 2**64:
+        raise InvalidFrame(f"{name}: must be an unsigned integer of 64 bits")
+    return value

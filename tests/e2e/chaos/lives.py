@@ -1,0 +1,75 @@
+"""One emitter process after the other under the same name: the lives of a load emitter."""
+
+import json
+from pathlib import Path
+
+from tests.e2e.chaos.judge import Run
+from tests.e2e.chaos.load_emitter import CLOSE_TIMEOUT_S, read_counter
+from tests.e2e.chaos.traffic import RUNS_PER_EMITTER
+from tests.support.cluster import Cluster
+from tests.support.processes import ManagedProcess, python
+
+EVENTS_PER_S = 2000
+"""Of all emitters together."""
+EMITTERS = 4
+SPOOLING = 2
+"""The first emitters have a spool, and may be killed."""
+SMALL_OUTBOX = 1000
+"""Of the last emitter: it is full two seconds after the relay stops."""
+
+
+class LoadEmitter:
+    """One emitter and all of its lives."""
+
+    def __init__(self, cluster: Cluster, directory: Path, index: int) -> None:
+        self.name = f"load-{index}"
+        self.runs: list[Run] = []
+        """The lives that have ended."""
+        self._cluster = cluster
+        self._directory = directory
+        self._index = index
+        self._options = [f"--name={self.name}", f"--rate={EVENTS_PER_S / EMITTERS}"]
+        if index < SPOOLING:
+            self._options.append(f"--spool={directory / self.name}.spool")
+        if index == EMITTERS - 1:
+            self._options.append(f"--max-events={SMALL_OUTBOX}")
+        self._process = self._start()
+
+    def kill_and_restart(self) -> None:
+        """`kill -9`; its next life sends what this one left in the spool."""
+        self._process.kill()
+        self._end(killed=True)
+        self._process = self._start()
+
+    def finish(self) -> dict[str, int]:
+        """Have it close, and return what it says of itself; `left` must be 0."""
+        code = self._process.terminate(CLOSE_TIMEOUT_S + 10)
+        output = self._process.output()
+        assert output.rstrip().endswith("}"), f"{self.name} ended with {code}:\n{output}"
+        told: dict[str, int] = json.loads(output.splitlines()[-1])
+        assert code == 0, f"{self.name} has not handed over everything: {told}"
+        self._end(killed=False)
+        assert told["emitted"] == self.runs[-1].recorded
+        return told
+
+    def _start(self) -> ManagedProcess:
+        life = len(self.runs)
+        arguments = [
+            *self._options,
+            f"--run={self._index * RUNS_PER_EMITTER + life}",
+            f"--counter={self._counter(life)}",
+        ]
+        name = f"{self.name}, life {life}"
+        command = python("-m", "tests.e2e.chaos.load_emitter", *arguments)
+        process = self._cluster.start(name, command)
+        process.wait_for_output("emitting")
+        return process
+
+    def _end(self, *, killed: bool) -> None:
+        life = len(self.runs)
+        recorded = read_counter(self._counter(life))
+        run = self._index * RUNS_PER_EMITTER + life
+        self.runs.append(Run(run, self.name, recorded, killed))
+
+    def _counter(self, life: int) -> Path:
+        return self._directory / f"{self.name}-{life}.count"

@@ -1,0 +1,192 @@
+"""The system under test with its load: one relay, two edges, four emitters, fifty clients."""
+
+import resource
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.e2e.chaos.judge import Watcher
+from tests.e2e.chaos.lives import EMITTERS, LoadEmitter
+from tests.e2e.chaos.traffic import USERS, population
+from tests.support.cluster import Cluster, Edge
+from tests.support.processes import ManagedProcess
+from tests.support.relay_peer import RelayPeer
+from tests.support.swarm import Swarm
+from tests.support.swarm_client import ConnectionAccount, SwarmClient
+from tests.support.swarm_record import TASK_STREAM, Record
+from tests.support.waiting import wait_for
+
+EDGES = 2
+SLOW_RECEIVE_BUFFER_BYTES = 128 * 1024
+
+RELAY_SETTINGS = {"RELAY_RETENTION_BYTES": str(4 * 1024**3), "RELAY_HEARTBEAT_S": "0.5"}
+EDGE_SETTINGS = {
+    # Little enough that a client which does not read is soon given up.
+    "EDGE_MAX_QUEUED_BYTES": str(256 * 1024),
+    # Clients learn soon that what they do not see is not for them.
+    "EDGE_POSITION_INTERVAL_S": "0.5",
+}
+
+LITTLE_ROOM_BYTES = 64 * 1024
+"""Less than the journal needs for a second; the relay's log fits in."""
+
+RECOVERY_S = 60.0
+"""From the end of the faults until everybody has everything."""
+
+
+class Stage:
+    """Starts everything, in the order in which nothing can be missed."""
+
+    def __init__(self, directory: Path) -> None:
+        self.cluster = Cluster(directory)
+        self.peer = RelayPeer(self.cluster.control)
+        self.swarm = Swarm()
+        self.emitters: list[LoadEmitter] = []
+        try:
+            self._directory = directory
+            self.relay = self.cluster.start_relay(**RELAY_SETTINGS)
+            self.edge_began_at = [time.monotonic()] * EDGES
+            """When the present life of each edge began."""
+            self.edges = [self._start_edge() for _ in range(EDGES)]
+            self._let_clients_in()
+            for index in range(EMITTERS):
+                self.emitters.append(LoadEmitter(self.cluster, directory, index))
+        except BaseException:
+            self.close()
+            raise
+
+    # What faults do.
+
+    def kill_and_restart_relay(self) -> None:
+        """`kill -9`, and start it on the same journal."""
+        self.relay.kill()
+        self.relay = self.cluster.start_relay(**RELAY_SETTINGS)
+
+    def kill_and_restart_edge(self, index: int) -> None:
+        """`kill -9`, and start it on the same port."""
+        self.edges[index].process.kill()
+        self.edge_began_at[index] = time.monotonic()
+        self.edges[index] = self._start_edge(self.edges[index].port)
+
+    def stop(self, process: ManagedProcess) -> Callable[[], None]:
+        """SIGSTOP; call what is returned to let it go on."""
+        process.signal(signal.SIGSTOP)
+        return lambda: process.signal(signal.SIGCONT)
+
+    def limit_relay_files(self) -> None:
+        """No file of the relay's journal can grow; what was allotted to it can still be written."""
+        sizes = [file.stat().st_size for file in (self.cluster.directory / "relay").iterdir()]
+        limit_file_size(self.relay, max(sizes) + 1)
+
+    def fill_relay_disk(self) -> None:
+        """The relay can write next to nothing to its journal."""
+        limit_file_size(self.relay, LITTLE_ROOM_BYTES)
+
+    def make_room(self) -> None:
+        """The relay can write whatever it wants."""
+        limit_file_size(self.relay, resource.RLIM_INFINITY)
+
+    # What can be seen from outside.
+
+    def is_journaling(self) -> bool:
+        """Whether the relay says that its journal can be written."""
+        return bool(self.peer.stats()["journaling"])
+
+    @property
+    def watchers(self) -> list[Watcher]:
+        """The clients as the judge wants them."""
+        return [
+            Watcher(client.name, client.username, client.record) for client in self.swarm.clients
+        ]
+
+    def wait_until_quiet(self) -> dict[str, dict[str, int]]:
+        """All faults are over: wait until emitters, relay, edges and clients agree.
+
+        Returns what the emitters, by name, said of themselves in the end.
+        """
+        for edge in self.edges:
+            edge.wait_ready(RECOVERY_S)
+        told = {emitter.name: emitter.finish() for emitter in self.emitters}
+        tips = {name: stream["tip"] for name, stream in self.peer.stats()["streams"].items()}
+        try:
+            wait_for(lambda: not self.behind(tips), "every client is at the tips", RECOVERY_S)
+        except AssertionError:
+            raise AssertionError(
+                f"not at the tips {tips} within {RECOVERY_S} s: {', '.join(self.behind(tips))}"
+            ) from None
+        return told
+
+    def behind(self, tips: dict[str, int]) -> list[str]:
+        """The clients that do not have everything up to `tips`, and how far they are."""
+        return [
+            f"{client.name} ({'settled' if client.is_settled else 'not settled'},"
+            f" {client.record.positions})"
+            for client in self.swarm.clients
+            if not client.is_settled
+            or any(
+                client.record.positions[stream] < tips[stream] for stream in client.record.follows
+            )
+        ]
+
+    def connections_to(self, index: int) -> list[ConnectionAccount]:
+        """The accounts of all connections to the present life of an edge."""
+        return [
+            account
+            for client in self.swarm.clients
+            for account in client.accounts
+            if client.port == self.edges[index].port
+            and account.began_at >= self.edge_began_at[index]
+        ]
+
+    def report(self) -> str:
+        """The clients that are not settled, and the last lines of every process."""
+        unsettled = [
+            f"{client.name} at port {client.port}: {client.record.replies} subscriptions answered,"
+            f" {len(client.record)} events, positions {client.record.positions},"
+            f" {client.connections} connections, closes {dict(client.closes)}"
+            for client in self.swarm.clients
+            if not client.is_settled
+        ]
+        return "\n".join(["--- clients that are not settled", *unsettled, self.cluster.tails()])
+
+    def close(self) -> None:
+        """End everything."""
+        self.swarm.close()
+        self.peer.close()
+        self.cluster.close()
+
+    def _start_edge(self, port: int | None = None) -> Edge:
+        return self.cluster.start_edge(port=port, ready=False, **EDGE_SETTINGS)
+
+    def _let_clients_in(self) -> None:
+        """Everybody is subscribed and knows the epoch before the first event."""
+        for edge in self.edges:
+            edge.wait_ready()
+        clients = []
+        for number, subscriber in enumerate(population()):
+            username = USERS[number % len(USERS)]
+            clients.append(
+                SwarmClient(
+                    f"client-{number}",
+                    self.edges[number % EDGES].port,
+                    self.cluster.token(username, subscriber.role, ttl_s=86400),
+                    Record(subscriber.patterns, task_position=0),
+                    username=username,
+                    receive_buffer_bytes=(
+                        SLOW_RECEIVE_BUFFER_BYTES if subscriber.reads_slowly else None
+                    ),
+                )
+            )
+        self.swarm.add(clients)
+        wait_for(
+            lambda: all(client.is_settled and client.record.epoch for client in clients),
+            "every client is subscribed",
+        )
+        assert all(client.record.positions[TASK_STREAM] == 0 for client in clients)
+
+
+def limit_file_size(process: ManagedProcess, size_bytes: int) -> None:
+    """Let writes of `process` beyond `size_bytes` of any file fail, as on a disk that is full."""
+    if process.returncode is None:
+        resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (size_bytes, resource.RLIM_INFINITY))

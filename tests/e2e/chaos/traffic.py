@@ -1,0 +1,76 @@
+"""What is emitted, and who subscribes to what.
+
+Every emitter goes through the same table of routes from a place of its own, so that each topic
+gets events of all emitters. The rates in the comments are for 2,000 events/s together.
+"""
+
+from typing import NamedTuple
+
+USERS = tuple(f"user-{number}" for number in range(8))
+TOPICS = tuple(f"event:{kind}_{number}" for kind in ("backup", "server") for number in range(4))
+TEXT = "x" * 60
+"""Makes envelopes as long as usual ones, 150 to 200 bytes."""
+LONG_TEXT = "x" * 4000
+LONG_EVERY = 11
+"""One event in so many is long, so that the buffers of a client that does not read fill up."""
+
+RUNS_PER_EMITTER = 1000
+"""A run is one life of an emitter; `emitter * RUNS_PER_EMITTER + life`."""
+
+
+class Route(NamedTuple):
+    """Where one event goes."""
+
+    topic: str
+    username: str | None
+    """Whom it is addressed to; None for everybody who subscribes."""
+
+
+def _routes() -> tuple[Route, ...]:
+    """70% for everybody (175/s a topic), 10% events for one user, 20% tasks (50/s a user)."""
+    routes = []
+    for user in range(8):
+        routes += [Route(TOPICS[(user + step) % 8], None) for step in range(7)]
+        routes += [Route(TOPICS[user], USERS[user])]
+        routes += [Route(f"task:of-{USERS[user]}-{number}", USERS[user]) for number in range(2)]
+    return tuple(routes)
+
+
+ROUTES = _routes()
+_STRIDE = 37
+"""Has no divisor in common with the number of routes, so that all of them are taken."""
+
+
+def route(run: int, number: int) -> Route:
+    """Where event `number` of `run` goes."""
+    return ROUTES[(number * _STRIDE + run * 11) % len(ROUTES)]
+
+
+def payload(run: int, number: int, topic: str) -> dict[str, object]:
+    """The `data` of an event."""
+    text = TEXT if number % LONG_EVERY else LONG_TEXT
+    data: dict[str, object] = {"run": run, "n": number, "text": text}
+    if topic.startswith("task:"):
+        data["status"] = "in_progress"
+    return data
+
+
+class Subscriber(NamedTuple):
+    """A kind of client; each also gets its user's tasks."""
+
+    patterns: tuple[str, ...]
+    role: str = "user"
+    reads_slowly: bool = False
+    """Has a small receive buffer, and is one of those that stop reading."""
+
+
+def population() -> list[Subscriber]:
+    """The 50 clients: about 20,000 deliveries/s together, 2,500 of them tasks."""
+    clients = [Subscriber(("*",), reads_slowly=True) for _ in range(4)]  # 1,425/s each
+    clients += [Subscriber(("*",), role="admin")]
+    clients += [Subscriber((f"event:{kind}_*",)) for kind in ("backup", "server") * 4]  # 700/s
+    clients += [Subscriber((TOPICS[number % 8],)) for number in range(20)]  # 175/s
+    # What several of its subscriptions match must come once.
+    clients += [Subscriber(("event:server_*", TOPICS[5], TOPICS[0])) for _ in range(2)]
+    clients += [Subscriber(()) for _ in range(15)]  # tasks alone
+    return clients

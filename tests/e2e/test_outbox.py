@@ -1,0 +1,248 @@
+"""What `emit` took reaches the journal once and in order, or the emitter is told."""
+
+import logging
+import re
+import signal
+import threading
+from functools import partial
+
+import pytest
+
+from emitters import Emitter, OutboxFull, RelayUnavailable
+from emitters.tasks import TaskManager
+from relay.wire.envelope import Envelope
+from tests.emitters.relay_control import emitter_stats, read_journal
+from tests.support.cluster import Cluster
+from tests.support.processes import ManagedProcess, python
+from tests.support.waiting import wait_for
+
+CLOSE_S = 30.0
+
+RIVAL = """\
+import sys
+from emitters import Emitter, EmitterClosed
+emitter = Emitter(name="manager-1")
+assert emitter.wait_connected(10)
+emitter.emit("event:rival", {"n": 1})
+assert emitter.wait_acknowledged(10)
+print("connected", flush=True)
+if sys.argv[1:] == ["emit"]:
+    n = 1
+    try:
+        while True:
+            n += 1
+            emitter.emit("event:rival", {"n": n})
+            emitter.wait_acknowledged(0.1)
+    except EmitterClosed as error:
+        left = emitter.close(30)
+        print("refused:", error, flush=True)
+        print("unacknowledged:", left, "of", emitter.counters()["accepted"], flush=True)
+else:
+    from emitters.tasks import TaskManager
+    import threading
+    tasks = TaskManager(emitter)
+    tasks.run_task(threading.Event().wait, "alice")
+    assert emitter.wait_acknowledged(10)
+    print("working", flush=True)
+    threading.Event().wait()
+"""
+
+
+def numbers(events: list[Envelope]) -> list[int]:
+    return [event.data["n"] for event in events]
+
+
+def start_rival(cluster: Cluster, *arguments: str) -> ManagedProcess:
+    """Another process with the name manager-1, which the relay has let in."""
+    rival = cluster.start("rival", python("-u", "-c", RIVAL, *arguments))
+    rival.wait_for_output("connected")
+    return rival
+
+
+def open_emitter(cluster: Cluster, **options: int | float) -> Emitter:
+    """An emitter that need not be connected; the caller closes it."""
+    return Emitter(name="manager-1", ingress=cluster.ingress, control=cluster.control, **options)  # type: ignore[arg-type]
+
+
+def has_acknowledged(emitter: Emitter, sequence: int) -> bool:
+    return emitter.counters()["acknowledged"] >= sequence
+
+
+def test_every_event_is_journaled_once_while_the_relay_is_killed(cluster: Cluster) -> None:
+    relay = cluster.start_relay()
+    emitter = cluster.emitter()
+    emitted = 0
+    for _ in range(4):
+        before = emitted
+        for _ in range(2_000):
+            emitted += 1
+            emitter.emit("event:x", {"n": emitted})
+        assert emitter.wait_connected(10)
+        wait_for(partial(has_acknowledged, emitter, before + 1), "some are acknowledged")
+        relay.kill()
+        emitted += 1
+        emitter.emit("event:x", {"n": emitted})
+        relay = cluster.start_relay()
+    assert emitter.close(CLOSE_S) == 0
+    assert numbers(read_journal(cluster.control)) == list(range(1, emitted + 1))
+
+
+def test_a_relay_that_stood_still_is_sent_nothing_twice(cluster: Cluster) -> None:
+    """First so briefly that the connection lives, then until it is cut."""
+    relay = cluster.start_relay()
+    emitter = cluster.emitter()
+    emitter.emit("event:x", {"n": 1})
+    assert emitter.wait_acknowledged(10)
+    relay.signal(signal.SIGSTOP)
+    for number in range(2, 10_002):
+        emitter.emit("event:x", {"n": number})
+    assert not emitter.wait_acknowledged(1.5), "the relay stands still"
+    relay.signal(signal.SIGCONT)
+    assert emitter.wait_acknowledged(CLOSE_S)
+    relay.signal(signal.SIGSTOP)
+    for number in range(10_002, 20_002):
+        emitter.emit("event:x", {"n": number})
+    wait_for(lambda: not emitter.wait_connected(0), "the emitter gives the relay up", 15)
+    relay.signal(signal.SIGCONT)
+    assert emitter.close(CLOSE_S) == 0
+    assert numbers(read_journal(cluster.control)) == list(range(1, 20_002))
+    stats = emitter_stats(cluster.control, "test-manager")
+    assert stats["sequence"] == 20_001
+
+
+def test_many_threads_lose_nothing_of_theirs(cluster: Cluster) -> None:
+    cluster.start_relay()
+    emitter = cluster.emitter()
+
+    def emit_some(thread: int) -> None:
+        for number in range(1_000):
+            emitter.emit("event:x", {"thread": thread, "n": number})
+
+    threads = [threading.Thread(target=emit_some, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert emitter.close(CLOSE_S) == 0
+    events = read_journal(cluster.control)
+    for thread_number in range(4):
+        own = [event for event in events if event.data["thread"] == thread_number]
+        assert numbers(own) == list(range(1_000))
+    assert len({event.id for event in events}) == 4_000
+
+
+def test_what_is_refused_for_want_of_room_is_counted_at_the_relay(cluster: Cluster) -> None:
+    emitter = open_emitter(cluster, max_events=3)
+    try:
+        for number in range(3):
+            emitter.emit("event:x", {"n": number})
+        for _ in range(2):
+            with pytest.raises(OutboxFull, match=r"^3 events "):
+                emitter.emit("event:x", {"n": 3})
+        cluster.start_relay()
+        emitter.wait_acknowledged(10)
+        emitter.emit("resource-monitor:x", {"n": 1})
+        emitter.emit("resource-monitor:x", {"n": 2})
+        assert emitter.close(CLOSE_S) == 0
+    finally:
+        emitter.close(0)
+    reported = emitter_stats(cluster.control, "manager-1")["reported"]
+    assert reported == emitter.counters()
+    assert reported == {
+        "accepted": 3,
+        "acknowledged": 3,
+        "outbox_full": 2,
+        "live": 2,
+        "live_sent": 0,
+        "conflated": 2,
+    }
+
+
+def test_emit_waits_for_room_if_told_to(cluster: Cluster) -> None:
+    relay = cluster.start_relay()
+    emitter = open_emitter(cluster, max_events=100, block_timeout_s=0.2)
+    try:
+        relay.signal(signal.SIGSTOP)
+        for number in range(100):
+            emitter.emit("event:x", {"n": number})
+        with pytest.raises(OutboxFull):
+            emitter.emit("event:x", {"n": 100})
+        relay.signal(signal.SIGCONT)
+        assert emitter.wait_acknowledged(10)
+        for number in range(100, 1_000):
+            emitter.emit("event:x", {"n": number})
+        assert emitter.close(CLOSE_S) == 0
+    finally:
+        relay.signal(signal.SIGCONT)
+        emitter.close(0)
+    assert numbers(read_journal(cluster.control)) == list(range(1_000))
+
+
+def test_a_second_live_process_waits_for_the_end_of_the_first(
+    cluster: Cluster, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING)
+    cluster.start_relay()
+    rival = start_rival(cluster)
+    emitter = open_emitter(cluster)
+    try:
+        emitter.emit("event:mine", {"n": 1})
+        wait_for(lambda: "another live process has this name" in caplog.text, "it is told")
+        assert not emitter.wait_connected(1.5)
+        rival.kill()
+        assert emitter.wait_connected(10)
+        assert emitter.close(CLOSE_S) == 0
+    finally:
+        emitter.close(0)
+    sources = [(event.source, event.data) for event in read_journal(cluster.control)]
+    assert sources == [("manager-1", {"n": 1})] * 2
+    assert caplog.text.count("another live process") == 1, "told once, not every second"
+
+
+def test_tasks_of_a_killed_process_are_closed_by_the_next_and_not_before(
+    cluster: Cluster,
+) -> None:
+    cluster.start_relay()
+    rival = start_rival(cluster)
+    rival.wait_for_output("working")
+    emitter = open_emitter(cluster)
+    tasks = TaskManager(emitter)
+    try:
+        with pytest.raises(RelayUnavailable, match="does not take the events of manager-1 yet"):
+            tasks.close_orphans(1.5)
+        assert len(read_journal(cluster.control, "task")) == 1
+        rival.kill()
+        assert tasks.close_orphans(10) == 1
+        assert emitter.close(CLOSE_S) == 0
+    finally:
+        emitter.close(0)
+    states = [event.data["status"] for event in read_journal(cluster.control, "task")]
+    assert states == ["in_progress", "error"]
+
+
+def test_a_process_whose_name_was_taken_over_is_told_and_takes_nothing_more(
+    cluster: Cluster,
+) -> None:
+    """It stood still for so long that the relay let another one in."""
+    cluster.start_relay()
+    rival = start_rival(cluster, "emit")
+    rival.signal(signal.SIGSTOP)
+    emitter = open_emitter(cluster)
+    try:
+        assert emitter.wait_connected(20)
+        rival.signal(signal.SIGCONT)
+        rival.wait_for_output("refused: another process has taken the name 'manager-1' over")
+        wait_for(lambda: rival.returncode is not None, "it ends")
+        told = re.search(r"unacknowledged: (\d+) of (\d+)", rival.output())
+        assert told is not None, rival.output()
+        left, accepted = int(told[1]), int(told[2])
+        emitter.emit("event:mine", {"n": 1})
+        assert emitter.close(CLOSE_S) == 0
+    finally:
+        emitter.close(0)
+    *of_rival, mine = read_journal(cluster.control)
+    assert left > 0, "what it emitted after it was replaced"
+    assert mine.data == {"n": 1}
+    # The last acknowledgement before it stood still may not have reached it.
+    assert numbers(of_rival) == list(range(1, len(of_rival) + 1))
+    assert accepted - left <= len(of_rival) < accepted

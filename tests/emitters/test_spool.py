@@ -1,0 +1,251 @@
+"""A spool keeps what it was given, and no file is taken for one that is not."""
+
+import os
+import signal
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from emitters import Emitter, EmitterError, SpoolInUse, SpoolRefused, SpoolUnavailable
+from emitters.core.outgoing import Outgoing
+from emitters.spool import APPLICATION_ID, SCHEMA_VERSION, Spool
+from relay.settings import SettingsError
+from relay.wire.topics import parse_topic
+
+
+def outgoing(number: int) -> Outgoing:
+    return Outgoing(parse_topic("event:ü"), b"\x00%d" % number)
+
+
+def open_spool(path: Path, name: str | None = "manager-1") -> Spool:
+    return Spool(path, name, default_name="host-1")
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "manager-1.spool"
+
+
+@pytest.fixture
+def used(path: Path) -> Path:
+    """A spool with the events 3 to 5, closed."""
+    with closing(open_spool(path)) as spool:
+        for number in range(1, 6):
+            spool.append(number, outgoing(number))
+        spool.forget(2)
+    return path
+
+
+def test_it_keeps_what_is_unacknowledged_under_one_epoch(path: Path) -> None:
+    with closing(open_spool(path)) as spool:
+        epoch = spool.epoch
+        assert (spool.name, spool.acknowledged, spool.kept) == ("manager-1", 0, [])
+        for number in range(1, 6):
+            spool.append(number, outgoing(number))
+        spool.forget(2)
+    with closing(open_spool(path)) as spool:
+        assert (spool.epoch, spool.acknowledged) == (epoch, 2)
+        assert spool.kept == [outgoing(number) for number in (3, 4, 5)]
+        spool.forget(5)
+    with closing(open_spool(path)) as spool:
+        assert (spool.epoch, spool.acknowledged, spool.kept) == (epoch, 5, [])
+
+
+def test_it_can_be_numbered_anew(used: Path) -> None:
+    with closing(open_spool(used)) as spool:
+        spool.rewrite(9, [outgoing(10), outgoing(11)])
+        spool.append(12, outgoing(12))
+    with closing(open_spool(used)) as spool:
+        assert spool.acknowledged == 9
+        assert spool.kept == [outgoing(10), outgoing(11), outgoing(12)]
+
+
+def test_a_new_spool_begins_a_later_epoch(tmp_path: Path) -> None:
+    """Or the relay would take its events for old ones."""
+    with closing(open_spool(tmp_path / "a")) as first, closing(open_spool(tmp_path / "b")) as next_:
+        assert first.epoch < next_.epoch
+
+
+def text_file(path: Path) -> None:
+    path.write_text("My precious notes, longer than the header of a database. " * 5)
+
+
+def short_file(path: Path) -> None:
+    path.write_bytes(b"SQLite format 3\x00")
+
+
+def foreign_database(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as database:
+        database.execute("CREATE TABLE notes (text)")
+
+
+def foreign_application(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as database:
+        database.execute("PRAGMA application_id = 42")
+
+
+def newer_version(path: Path) -> None:
+    open_spool(path).close()
+    with closing(sqlite3.connect(path)) as database:
+        database.execute(f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
+
+
+def without_owner(path: Path) -> None:
+    open_spool(path).close()
+    with closing(sqlite3.connect(path)) as database, database:
+        database.execute("DELETE FROM spool")
+
+
+def without_tables(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as database:
+        database.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        database.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+
+
+def with_a_hole(path: Path) -> None:
+    with closing(open_spool(path)) as spool:
+        for number in (1, 2, 3):
+            spool.append(number, outgoing(number))
+    with closing(sqlite3.connect(path)) as database, database:
+        database.execute("DELETE FROM events WHERE sequence = 2")
+
+
+def overwritten(path: Path) -> None:
+    with closing(open_spool(path)) as spool:
+        for number in range(1, 200):
+            spool.append(number, Outgoing(parse_topic("event:a"), bytes(500)))
+    content = bytearray(path.read_bytes())
+    content[4096:20_000] = b"\xff" * (20_000 - 4096)
+    path.write_bytes(content)
+
+
+def of_another_emitter(path: Path) -> None:
+    open_spool(path, "manager-2").close()
+
+
+def a_directory(path: Path) -> None:
+    path.mkdir()
+
+
+@pytest.mark.parametrize(
+    ("make", "problem"),
+    [
+        (text_file, "is not an emitter's spool"),
+        (short_file, "is not an emitter's spool"),
+        (foreign_database, "is another program's database"),
+        (foreign_application, "is another program's database"),
+        (newer_version, "has version 2, and this program knows version 1"),
+        (without_owner, "is damaged (it does not say whose it is)"),
+        (without_tables, "cannot be used: no such table: spool"),
+        (with_a_hole, "is damaged (event 2 is missing)"),
+        (overwritten, ""),
+        (of_another_emitter, "belongs to the emitter 'manager-2', not to 'manager-1'"),
+        (a_directory, "cannot be opened: Is a directory"),
+    ],
+)
+def test_a_file_that_is_no_spool_of_ours_is_refused_and_left_as_it_is(
+    path: Path, make: Callable[[Path], None], problem: str
+) -> None:
+    make(path)
+    before = path.read_bytes() if path.is_file() else None
+    with pytest.raises(SpoolRefused) as refused:
+        open_spool(path)
+    assert str(refused.value).startswith(f"EMITTER_SPOOL: {path} {problem}")
+    if before is not None:
+        assert path.read_bytes() == before
+    with pytest.raises(SettingsError):
+        Emitter(name="manager-1", spool=path)
+
+
+def test_a_path_that_cannot_be_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SpoolRefused, match="cannot be opened: No such file or directory"):
+        open_spool(tmp_path / "missing" / "spool")
+
+
+def test_an_empty_file_and_an_abandoned_draft_become_a_spool(path: Path) -> None:
+    """What `touch` makes, and what a `kill -9` in the middle of making one leaves."""
+    path.touch()
+    Path(f"{path}.new").write_bytes(b"half a database")
+    Path(f"{path}.new-journal").write_bytes(b"half a journal")
+    with closing(open_spool(path)) as spool:
+        assert spool.kept == []
+
+
+def test_one_emitter_at_a_time_has_a_spool(path: Path) -> None:
+    with closing(open_spool(path)):
+        with pytest.raises(SpoolInUse) as refused:
+            open_spool(path)
+        assert str(refused.value) == f"EMITTER_SPOOL: {path} is in use by another emitter"
+    open_spool(path).close()
+
+
+def test_a_spool_that_was_refused_is_not_locked(path: Path) -> None:
+    of_another_emitter(path)
+    with pytest.raises(SpoolRefused):
+        open_spool(path)
+    open_spool(path, "manager-2").close()
+
+
+@pytest.fixture
+def child_that_stays() -> Iterator[Callable[[], None]]:
+    children: list[int] = []
+
+    def fork() -> None:
+        reader, writer = os.pipe()
+        child = os.fork()
+        if child == 0:
+            os.write(writer, b"!")
+            signal.pause()
+            os._exit(0)
+        children.append(child)
+        os.read(reader, 1)
+        os.close(reader)
+        os.close(writer)
+
+    yield fork
+    for child in children:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+
+
+def test_a_forked_child_does_not_hold_the_lock(
+    used: Path, child_that_stays: Callable[[], None]
+) -> None:
+    """It may outlive its parent, whose successor needs the spool."""
+    with closing(open_spool(used)):
+        child_that_stays()
+    with closing(open_spool(used)) as spool:
+        assert len(spool.kept) == 3
+
+
+@pytest.mark.parametrize("named_by", ["argument", "environment", "nothing"])
+def test_without_a_name_an_emitter_has_that_of_its_spool(
+    used: Path, named_by: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The default name is another for every process, and would be refused."""
+    monkeypatch.setenv("EMITTER_SPOOL", str(used))
+    if named_by == "environment":
+        monkeypatch.setenv("EMITTER_NAME", "manager-1")
+    emitter = Emitter(name="manager-1") if named_by == "argument" else Emitter()
+    try:
+        assert (emitter.name, emitter.spool) == ("manager-1", used)
+        assert emitter.counters()["accepted"] == 5
+        assert emitter.counters()["acknowledged"] == 2
+    finally:
+        assert emitter.close(0) == 3
+
+
+def test_what_cannot_be_written_is_not_taken(used: Path) -> None:
+    with closing(open_spool(used)) as spool:
+        with closing(sqlite3.connect(used)) as rival, rival:
+            rival.execute("CREATE TABLE in_the_way (x)")
+            rival.execute("DROP TABLE events")
+        with pytest.raises(SpoolUnavailable, match="cannot be written") as unavailable:
+            spool.append(6, outgoing(6))
+        assert isinstance(unavailable.value, EmitterError)
+        with pytest.raises(SpoolUnavailable):
+            spool.rewrite(9, [outgoing(10)])
+        spool.forget(3)  # Logged; it is tried again with what is acknowledged next.

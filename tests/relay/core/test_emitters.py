@@ -1,0 +1,354 @@
+"""Each number of an emitter's epoch is taken once and in order; a name has one live process."""
+
+from typing import Any
+
+import pytest
+from hypothesis import strategies as st
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule
+
+from relay.core.emitters import Cursor, Emitter, Emitters, Refusal, Verdict
+from relay.wire.header import Header
+
+ID = b"e" * 16
+
+
+def gone(_: Emitter) -> bool:
+    """Nobody is reached any more."""
+    return False
+
+
+def reached(_: Emitter) -> bool:
+    """Everybody is still there."""
+    return True
+
+
+def header(sequence: int, epoch: int = 5, emitter_id: bytes = ID) -> Header:
+    return Header(emitter_id, epoch, sequence)
+
+
+def cursor(epoch: int = 5, acknowledged: int = 0, emitter_id: bytes = ID) -> Cursor:
+    return Cursor(emitter_id, "manager-1", epoch, acknowledged)
+
+
+def admitted(epoch: int = 5, acknowledged: int = 0) -> Emitters:
+    """An emitter that has said hello."""
+    emitters = Emitters(())
+    assert emitters.admit(cursor(epoch, acknowledged), b"peer-1", gone) == acknowledged
+    return emitters
+
+
+def only(emitters: Emitters) -> Emitter:
+    [emitter] = emitters
+    return emitter
+
+
+class TestAdmit:
+    """Who may speak under a name."""
+
+    def test_a_new_emitter_begins_where_it_says_it_is(self) -> None:
+        emitters = Emitters(())
+        assert emitters.admit(cursor(acknowledged=0), b"peer", gone) == 0
+        other = cursor(acknowledged=41, emitter_id=b"f" * 16)
+        assert emitters.admit(other, b"peer-2", gone) == 41
+        assert emitters.judge(header(42, emitter_id=b"f" * 16)) is Verdict.TAKE
+        assert emitters.lost_by_rollback == 0
+
+    def test_one_that_comes_back_is_told_how_far_the_journal_is(self) -> None:
+        emitters = Emitters([cursor(5, 41)])
+        assert emitters.admit(cursor(5, 30), b"peer", gone) == 41
+        assert emitters.judge(header(42)) is Verdict.TAKE
+
+    def test_a_new_epoch_begins_at_its_own_number(self) -> None:
+        emitters = Emitters([cursor(5, 41)])
+        assert emitters.admit(cursor(6, 0), b"peer", gone) == 0
+        assert emitters.judge(header(1, 6)) is Verdict.TAKE
+        assert emitters.judge(header(42, 5)) is Verdict.NOT_ADMITTED
+
+    def test_an_older_epoch_is_stale_even_if_the_newer_is_gone(self) -> None:
+        emitters = admitted(6)
+        with pytest.raises(Refusal, match="'manager-1'") as caught:
+            emitters.admit(cursor(5), b"peer-2", gone)
+        assert caught.value.code == "stale_epoch"
+        assert only(emitters).peer == b"peer-1"
+
+    def test_a_second_live_process_is_refused_and_changes_nothing(self) -> None:
+        emitters = admitted(5)
+        with pytest.raises(Refusal, match="'manager-1'") as caught:
+            emitters.admit(cursor(6), b"peer-2", reached)
+        assert caught.value.code == "emitter_in_use"
+        assert emitters.judge(header(1, 5)) is Verdict.TAKE
+        assert emitters.judge(header(1, 6)) is Verdict.NOT_ADMITTED
+        assert only(emitters).peer == b"peer-1"
+
+    def test_it_is_asked_whether_the_first_process_is_connected_and_not_the_second(self) -> None:
+        emitters = admitted(5)
+        asked = []
+
+        def is_connected(emitter: Emitter) -> bool:
+            asked.append((emitter.peer, emitter.epoch))
+            return False
+
+        emitters.admit(cursor(6), b"peer-2", is_connected)
+        assert asked == [(b"peer-1", 5)]
+        assert only(emitters).peer == b"peer-2"
+
+    def test_the_same_process_on_a_new_connection_is_no_second_one(self) -> None:
+        emitters = admitted(5)
+        assert emitters.admit(cursor(5), b"peer-2", reached) == 0
+        assert only(emitters).peer == b"peer-2"
+
+    def test_after_a_restart_nobody_is_connected(self) -> None:
+        emitters = Emitters([cursor(5, 41)])
+        assert emitters.admit(cursor(6), b"peer", reached) == 0
+
+    def test_what_a_power_cut_took_is_counted_and_not_waited_for(self) -> None:
+        emitters = Emitters([cursor(5, 41)])
+        assert emitters.admit(cursor(5, 50), b"peer", gone) == 50
+        assert emitters.lost_by_rollback == 9
+        assert emitters.judge(header(51)) is Verdict.TAKE
+
+    def test_names_are_told_apart_by_id(self) -> None:
+        emitters = admitted(6)
+        assert emitters.admit(cursor(5, emitter_id=b"f" * 16), b"peer-2", reached) == 0
+        assert {emitter.emitter_id for emitter in emitters} == {ID, b"f" * 16}
+
+
+class TestJudge:
+    """Which events are taken."""
+
+    def test_nobody_knows_an_emitter_that_said_no_hello(self) -> None:
+        assert Emitters(()).judge(header(1)) is Verdict.NOT_ADMITTED
+
+    @pytest.mark.parametrize("epoch", [4, 6])
+    def test_another_epoch_is_not_admitted(self, epoch: int) -> None:
+        emitters = admitted(5)
+        assert emitters.judge(header(1, epoch)) is Verdict.NOT_ADMITTED
+        assert only(emitters).sequence == 0
+
+    def test_numbers_are_taken_once_and_in_order(self) -> None:
+        emitters = admitted()
+        verdicts = [emitters.judge(header(number)) for number in (1, 2, 2, 1, 4, 3, 4)]
+        taken, again, missing = Verdict.TAKE, Verdict.DUPLICATE, Verdict.OUT_OF_SEQUENCE
+        assert verdicts == [taken, taken, again, again, missing, taken, taken]
+        shown = only(emitters).as_dict()
+        assert (shown["taken"], shown["duplicate"], shown["out_of_sequence"]) == (4, 2, 1)
+        assert shown["not_admitted"] == 0
+
+    def test_a_gap_is_told_once(self) -> None:
+        emitters = admitted()
+        for number in (1, 3, 4, 5):
+            emitters.judge(header(number))
+        assert [emitter.emitter_id for emitter in emitters.take_resend_requests()] == [ID]
+        emitters.judge(header(6))
+        assert emitters.take_resend_requests() == []
+
+    def test_the_next_gap_is_told_again(self) -> None:
+        emitters = admitted()
+        emitters.judge(header(2))
+        assert len(emitters.take_resend_requests()) == 1
+        for number in (1, 3):
+            emitters.judge(header(number))
+        assert len(emitters.take_resend_requests()) == 1
+
+    def test_several_gaps_in_one_batch_are_told_at_once(self) -> None:
+        emitters = admitted()
+        for number in (2, 1, 3, 2, 5):
+            emitters.judge(header(number))
+        [emitter] = emitters.take_resend_requests()
+        assert emitter.sequence == 2
+
+    def test_a_gap_is_told_again_after_another_hello(self) -> None:
+        emitters = admitted()
+        emitters.judge(header(2))
+        assert len(emitters.take_resend_requests()) == 1
+        emitters.admit(cursor(), b"peer-1", reached)
+        emitters.judge(header(2))
+        assert len(emitters.take_resend_requests()) == 1
+
+
+class TestCommit:
+    """What counts only when it is in the journal."""
+
+    def test_cursors_are_those_that_move(self) -> None:
+        emitters = admitted()
+        emitters.admit(cursor(9, emitter_id=b"f" * 16), b"peer-2", gone)
+        for number in (1, 2):
+            emitters.judge(header(number))
+        assert emitters.cursors() == [cursor(5, 2)]
+        assert [emitter.committed for emitter in emitters.commit()] == [2]
+        assert emitters.cursors() == []
+        assert emitters.commit() == []
+
+    def test_a_duplicate_is_acknowledged_again_and_moves_nothing(self) -> None:
+        """Its emitter has missed the acknowledgement."""
+        emitters = Emitters([cursor(5, 41)])
+        emitters.admit(cursor(5, 40), b"peer", gone)
+        emitters.judge(header(41))
+        assert emitters.cursors() == []
+        assert [emitter.committed for emitter in emitters.commit()] == [41]
+
+    def test_what_is_rolled_back_comes_again(self) -> None:
+        emitters = admitted()
+        emitters.judge(header(1))
+        emitters.commit()
+        for number in (2, 3):
+            emitters.judge(header(number))
+        emitters.roll_back()
+        assert emitters.cursors() == []
+        assert emitters.commit() == []
+        assert (only(emitters).committed, only(emitters).as_dict()["taken"]) == (1, 1)
+        assert emitters.judge(header(4)) is Verdict.OUT_OF_SEQUENCE
+        assert len(emitters.take_resend_requests()) == 1
+        assert [emitters.judge(header(number)) for number in (2, 3)] == [Verdict.TAKE] * 2
+
+    def test_what_is_not_committed_is_not_told_to_one_that_says_hello_again(self) -> None:
+        emitters = admitted()
+        emitters.judge(header(1))
+        assert emitters.admit(cursor(), b"peer-1", reached) == 0
+
+    def test_a_gap_that_was_told_before_a_roll_back_is_told_again(self) -> None:
+        """Or the emitter would stand still until it notices by itself."""
+        emitters = admitted()
+        emitters.judge(header(2))
+        assert len(emitters.take_resend_requests()) == 1
+        emitters.judge(header(1))
+        emitters.roll_back()
+        emitters.judge(header(2))
+        assert len(emitters.take_resend_requests()) == 1
+
+
+class TestForget:
+    """Who is dropped."""
+
+    def journaled(self) -> Emitters:
+        emitters = admitted()
+        emitters.judge(header(1))
+        emitters.commit()
+        return emitters
+
+    def test_a_forgotten_emitter_has_to_say_hello(self) -> None:
+        emitters = self.journaled()
+        emitters.forget([ID, b"nobody was this!"], gone)
+        assert emitters.get(ID) is None
+        assert emitters.judge(header(2)) is Verdict.NOT_ADMITTED
+        assert emitters.admit(cursor(acknowledged=1), b"peer", gone) == 1
+        assert emitters.judge(header(2)) is Verdict.TAKE
+
+    def test_one_that_is_connected_stays_however_silent(self) -> None:
+        emitters = self.journaled()
+        emitters.forget([ID], reached)
+        assert emitters.judge(header(2)) is Verdict.TAKE
+
+    def test_one_in_the_journal_stays_although_it_is_away(self) -> None:
+        for emitters in (self.journaled(), Emitters([cursor(5, 1)])):
+            emitters.forget([], gone)
+            assert emitters.judge(header(2)) is Verdict.TAKE
+
+    def test_one_that_came_and_went_without_an_event_is_dropped(self) -> None:
+        emitters = admitted()
+        emitters.forget([], reached)
+        assert emitters.get(ID) is not None
+        emitters.forget([], gone)
+        assert emitters.get(ID) is None
+
+
+class Conversation(RuleBasedStateMachine):
+    """Emitters, their links and the relay, with everything that can go wrong in any order."""
+
+    ids = Bundle("ids")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.journal: dict[tuple[bytes, int], list[int]] = {}
+        self.cursors: dict[bytes, Cursor] = {}
+        self.batch: list[Header] = []
+        self.emitters = Emitters(())
+        self.live: dict[bytes, int] = {}
+        """Emitter id to the epoch of its process."""
+        self.heard: dict[bytes, int] = {}
+        """Emitter id to what was acknowledged to that process."""
+
+    @rule(target=ids, letter=st.sampled_from([b"a", b"b"]))
+    def start_process(self, letter: bytes) -> bytes:
+        """A process begins, or replaces one that was killed."""
+        emitter_id = letter * 16
+        self.live[emitter_id] = self.live.get(emitter_id, 0) + 1
+        self.heard[emitter_id] = 0
+        self.say_hello(emitter_id)
+        return emitter_id
+
+    @rule(emitter_id=ids)
+    def say_hello(self, emitter_id: bytes) -> None:
+        epoch = self.live[emitter_id]
+        self.end_batch(succeeds=True)
+        acknowledged = self.heard[emitter_id]
+        sequence = self.emitters.admit(Cursor(emitter_id, "m", epoch, acknowledged), b"peer", gone)
+        assert sequence == len(self.journal.get((emitter_id, epoch), []))
+        self.heard[emitter_id] = sequence
+
+    @rule(emitter_id=ids)
+    def a_stale_process_says_hello(self, emitter_id: bytes) -> None:
+        older = Cursor(emitter_id, "m", self.live[emitter_id] - 1, 0)
+        known = self.emitters.get(emitter_id)
+        if known is None or known.epoch < self.live[emitter_id]:
+            return  # The relay was restarted and has heard nothing of the newer one.
+        with pytest.raises(Refusal):
+            self.emitters.admit(older, b"peer", reached)
+
+    @rule(
+        emitter_id=ids,
+        ahead=st.integers(-3, 4),
+        count=st.integers(1, 5),
+        epochs_ago=st.sampled_from([0, 0, 0, 0, 1]),
+    )
+    def send(self, emitter_id: bytes, ahead: int, count: int, epochs_ago: int) -> None:
+        """Events arrive: the next ones, some again, or with some missing before them."""
+        emitter = self.emitters.get(emitter_id)
+        at = 0 if emitter is None else emitter.sequence
+        for sequence in range(max(1, at + ahead), max(1, at + ahead) + count):
+            sent = Header(emitter_id, self.live[emitter_id] - epochs_ago, sequence)
+            if self.emitters.judge(sent) is Verdict.TAKE:
+                self.batch.append(sent)
+
+    @rule(succeeds=st.booleans())
+    def end_batch(self, succeeds: bool) -> None:
+        if not succeeds:
+            self.emitters.roll_back()
+        else:
+            for moved in self.emitters.cursors():
+                self.cursors[moved.emitter_id] = moved
+            for each in self.batch:
+                self.journal.setdefault((each.emitter_id, each.epoch), []).append(each.sequence)
+            for emitter in self.emitters.commit():
+                if emitter.epoch == self.live[emitter.emitter_id]:
+                    self.heard[emitter.emitter_id] = emitter.committed
+        self.batch.clear()
+
+    @rule()
+    def restart_relay(self) -> None:
+        """What is not committed is gone, as after `kill -9`."""
+        self.batch.clear()
+        self.emitters = Emitters(self.cursors.values())
+
+    @invariant()
+    def every_number_is_journaled_once_and_in_order(self) -> None:
+        for numbers in self.journal.values():
+            assert numbers == list(range(1, len(numbers) + 1))
+
+    @invariant()
+    def what_is_acknowledged_is_in_the_journal(self) -> None:
+        for emitter_id, sequence in self.heard.items():
+            journaled = self.journal.get((emitter_id, self.live[emitter_id]), [])
+            assert sequence <= len(journaled)
+
+    @invariant()
+    def cursors_and_events_agree(self) -> None:
+        for each in self.cursors.values():
+            assert each.sequence == len(self.journal[each.emitter_id, each.epoch])
+
+    @invariant()
+    def nothing_is_lost_while_the_journal_is_whole(self) -> None:
+        assert self.emitters.lost_by_rollback == 0
+
+
+TestConversation: Any = Conversation.TestCase

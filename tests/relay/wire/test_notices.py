@@ -1,0 +1,59 @@
+"""Notices: the vectors, round trips, and any bytes at all."""
+
+from typing import Any
+
+import msgpack
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from relay.wire.errors import InvalidFrame
+from relay.wire.notices import Acknowledged, Notice, Resend, pack_notice, unpack_notice
+from tests.relay.wire.strategies import frames_like
+from tests.relay.wire.vectors import case_name, vectors
+
+VECTORS = vectors("notices")
+NOTICES: dict[str, type[Notice]] = {"acknowledged": Acknowledged, "resend": Resend}
+unsigned = st.integers(0, 2**64 - 1)
+
+
+@pytest.mark.parametrize("case", VECTORS["notices"], ids=case_name)
+def test_vector_is_this_notice(case: dict[str, Any]) -> None:
+    notice = NOTICES[case["op"]](case["epoch"], case["sequence"])
+    read = unpack_notice(bytes.fromhex(case["hex"]))
+    assert (type(read), read) == (type(notice), notice)
+    assert pack_notice(notice).hex() == case["hex"]
+
+
+@pytest.mark.parametrize("case", VECTORS["replies"], ids=case_name)
+def test_vector_is_a_reply_and_no_notice(case: dict[str, str]) -> None:
+    assert unpack_notice(bytes.fromhex(case["hex"])) is None
+
+
+@pytest.mark.parametrize("case", VECTORS["invalid"], ids=case_name)
+def test_vector_is_neither(case: dict[str, str]) -> None:
+    with pytest.raises(InvalidFrame):
+        unpack_notice(bytes.fromhex(case["hex"]))
+
+
+@given(st.builds(Acknowledged, unsigned, unsigned) | st.builds(Resend, unsigned, unsigned))
+def test_a_notice_survives_the_wire(notice: Notice) -> None:
+    read = unpack_notice(pack_notice(notice))
+    assert (type(read), read) == (type(notice), notice)
+
+
+@given(
+    frames_like(
+        *(msgpack.unpackb(bytes.fromhex(case["hex"])) for case in VECTORS["notices"]),
+        *(msgpack.unpackb(bytes.fromhex(case["hex"])) for case in VECTORS["replies"]),
+    )
+)
+def test_any_bytes_are_a_notice_a_reply_or_an_invalid_frame(frame: bytes) -> None:
+    try:
+        notice = unpack_notice(frame)
+    except InvalidFrame:
+        return
+    if notice is None:
+        assert "id" in msgpack.unpackb(frame)
+    else:
+        assert unpack_notice(pack_notice(notice)) == notice

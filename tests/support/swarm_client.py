@@ -1,0 +1,234 @@
+"""One lean WebSocket client of the swarm: connects, resumes, and writes down what comes.
+
+It costs a few microseconds a message, so that a test's load is the system and not its client.
+"""
+
+import asyncio
+import base64
+import os
+import random
+import socket
+import time
+from collections import Counter
+from dataclasses import dataclass
+from typing import cast
+
+import orjson
+
+from tests.support.swarm_record import Record
+from tests.support.websocket_frames import CLOSE, PING, PONG, TEXT, client_frame, split_frames
+
+ABNORMAL = 1006
+"""How a connection ends that was cut without a close frame."""
+REFUSED = 0
+"""Nobody listened."""
+MAY_RECONNECT = frozenset({REFUSED, 1001, ABNORMAL, 4008, 4013})
+RECONNECT_DELAY_S = (0.05, 0.4)
+
+
+@dataclass
+class ConnectionAccount:
+    """What came on one connection, to be compared with what the edge has written."""
+
+    began_at: float
+    """By the monotonic clock."""
+    frames: int = 0
+    """Text frames that came."""
+    is_whole: bool = True
+    """Whether what the edge wrote has all come: the connection is open, or the edge closed it."""
+
+
+class SwarmClient:
+    """Stays connected to the edge at `port` until it leaves, whatever happens to the connection."""
+
+    def __init__(
+        self,
+        name: str,
+        port: int,
+        token: str,
+        record: Record,
+        *,
+        username: str = "",
+        receive_buffer_bytes: int | None = None,
+    ) -> None:
+        """A small `receive_buffer_bytes` lets the edge feel early that the client does not read."""
+        self.name = name
+        self.port = port
+        self.username = username
+        self.record = record
+        self.closes: Counter[int] = Counter()
+        """By close code, `ABNORMAL` and `REFUSED` included."""
+        self.accounts: list[ConnectionAccount] = []
+        """Of every connection whose handshake was completed."""
+        self.settled_at = 0.0
+        """When the last subscription of this connection was answered, by the monotonic clock."""
+        self._token = token
+        self._receive_buffer_bytes = receive_buffer_bytes
+        self.has_small_buffer = receive_buffer_bytes is not None
+        self._connection: _Connection | None = None
+        self._silent: _Connection | None = None
+        """The connection that is not read from."""
+        self._leaving = False
+        self._random = random.Random(name)
+
+    @property
+    def connections(self) -> int:
+        """Handshakes completed."""
+        return len(self.accounts)
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether it is connected and all of its subscriptions were answered."""
+        connection = self._connection
+        return connection is not None and connection.is_open and self.record.is_settled
+
+    # In the swarm's loop.
+
+    async def run(self) -> None:
+        """Be connected until `leave`."""
+        while True:
+            code = await self._connect_and_stay()
+            self._connection = None
+            if self._leaving:
+                return
+            self.closes[code] += 1
+            if code not in MAY_RECONNECT:
+                self.record.errors.append(f"the edge closed with {code}, which is final")
+                return
+            await asyncio.sleep(self._random.uniform(*RECONNECT_DELAY_S))
+
+    def leave(self) -> None:
+        """End for good."""
+        self._leaving = True
+        self.abort()
+
+    def abort(self) -> None:
+        """Cut the connection, as a lost network does; the client comes back."""
+        if self._connection is not None:
+            self._connection.abort()
+
+    def stop_reading(self) -> None:
+        """Leave what comes in the kernel's buffers."""
+        if self._connection is not None:
+            self._silent = self._connection
+            self._silent.pause()
+
+    def resume_reading(self) -> None:
+        """Read again."""
+        if self._silent is not None:
+            self._silent.resume()
+            self._silent = None
+
+    async def _connect_and_stay(self) -> int:
+        """Return the code with which the connection has ended."""
+        loop = asyncio.get_running_loop()
+        connection = _Connection(self, loop.create_future())
+        raw = socket.socket()
+        raw.setblocking(False)
+        if self._receive_buffer_bytes is not None:
+            raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self._receive_buffer_bytes)
+        try:
+            await loop.sock_connect(raw, ("127.0.0.1", self.port))
+            await loop.create_connection(lambda: connection, sock=raw)
+        except OSError:
+            raw.close()
+            return REFUSED
+        self._connection = connection
+        return await connection.closed
+
+    def opening(self) -> bytes:
+        """The request that opens the WebSocket."""
+        key = base64.b64encode(os.urandom(16)).decode()
+        return (
+            f"GET /ws?token={self._token}{self.record.query()} HTTP/1.1\r\n"
+            f"Host: 127.0.0.1:{self.port}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            f"Sec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n\r\n"
+        ).encode()
+
+    def opened(self, account: ConnectionAccount) -> bytes:
+        """The handshake is done; return the frames that subscribe."""
+        self.accounts.append(account)
+        requests = self.record.begin_connection()
+        self.settled_at = time.monotonic()
+        return b"".join(client_frame(TEXT, orjson.dumps(request)) for request in requests)
+
+
+class _Connection(asyncio.Protocol):
+    """One connection of a client."""
+
+    _transport: asyncio.Transport
+
+    def __init__(self, client: SwarmClient, closed: asyncio.Future[int]) -> None:
+        self.closed = closed
+        self.is_open = False
+        self._client = client
+        self._rest = b""
+        self._code = ABNORMAL
+        self._account = ConnectionAccount(time.monotonic())
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        # uvloop's transports are not subclasses of asyncio's.
+        self._transport = cast(asyncio.Transport, transport)
+        self._transport.write(self._client.opening())
+
+    def data_received(self, data: bytes) -> None:
+        self._rest = self._rest + data if self._rest else data
+        if not self.is_open and not self._read_handshake():
+            return
+        frames, self._rest = split_frames(self._rest)
+        self._account.frames += len(frames)
+        record = self._client.record
+        take = record.take
+        before = record.replies
+        for first, payload in frames:
+            if first == TEXT:
+                take(orjson.loads(payload))
+            else:
+                self._control(first, payload)
+        if record.replies != before:
+            self._client.settled_at = time.monotonic()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.is_open = False
+        self._account.is_whole = self._code != ABNORMAL
+        if not self.closed.done():
+            self.closed.set_result(self._code)
+
+    def abort(self) -> None:
+        self._transport.abort()
+
+    def pause(self) -> None:
+        if not self._transport.is_closing():
+            self._transport.pause_reading()
+
+    def resume(self) -> None:
+        if not self._transport.is_closing():
+            self._transport.resume_reading()
+
+    def _read_handshake(self) -> bool:
+        head, end, rest = self._rest.partition(b"\r\n\r\n")
+        if not end:
+            return False
+        status = head.split(b"\r\n", 1)[0]
+        if b" 101 " not in status:
+            self._client.record.errors.append(f"the handshake was answered with {status!r}")
+            self._code = int(status.split(b" ")[1])
+            self.abort()
+            return False
+        self.is_open = True
+        self._rest = rest
+        self._transport.write(self._client.opened(self._account))
+        return True
+
+    def _control(self, first: int, payload: bytes) -> None:
+        self._account.frames -= 1
+        if first == PING:
+            self._transport.write(client_frame(PONG, payload))
+        elif first == CLOSE:
+            self._code = int.from_bytes(payload[:2]) if len(payload) >= 2 else 1005
+            self.is_open = False
+            self._transport.write(client_frame(CLOSE, payload[:2]))
+            self._transport.close()
+        elif first != PONG:
+            self._client.record.errors.append(f"a frame that starts with {first:#x}")
+            self.abort()

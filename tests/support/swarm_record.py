@@ -1,0 +1,159 @@
+"""What one client of the swarm got, over all of its connections, and how it asks for the rest.
+
+No sockets here: messages go in, and out come the requests that resume (protocol section 7). A
+record takes everything down as it came. Whether that is right is for others to judge.
+"""
+
+from array import array
+from collections import Counter, defaultdict
+from typing import Any
+from urllib.parse import urlencode
+
+Message = dict[str, Any]
+
+TASK_STREAM = "task"
+_RUN_SHIFT = 40
+
+
+def payload_key(run: int, number: int) -> int:
+    """One integer that says which event a payload `{"run": …, "n": …}` belongs to."""
+    return run << _RUN_SHIFT | number
+
+
+def split_key(key: int) -> tuple[int, int]:
+    """Return run and number of a `payload_key`."""
+    return key >> _RUN_SHIFT, key & (1 << _RUN_SHIFT) - 1
+
+
+class StreamRecord:
+    """The events of one stream in the order of their arrival."""
+
+    __slots__ = ("keys", "offsets")
+
+    def __init__(self) -> None:
+        self.offsets = array("Q")
+        self.keys = array("Q")
+        """`payload_key` of each."""
+
+    def __len__(self) -> int:
+        return len(self.offsets)
+
+
+class Record:
+    """One client's memory.
+
+    `task_position` is the offset after which the client wants its tasks; without one it has no
+    place in that stream until the edge tells it.
+    """
+
+    def __init__(self, patterns: tuple[str, ...], task_position: int | None = None) -> None:
+        self.patterns = patterns
+        self.epoch: int | None = None
+        self.epochs: set[int] = set()
+        """All that it was ever told; more than one means that positions were lost."""
+        self.streams: defaultdict[str, StreamRecord] = defaultdict(StreamRecord)
+        self.positions: dict[str, int] = {}
+        """By stream: what it has of it, seen or told that there was nothing for it."""
+        self.starts: dict[str, dict[str, int]] = {}
+        """By pattern and stream: the offset after which the first subscription began."""
+        self.recovered: Counter[bool] = Counter()
+        self.gaps: list[Message] = []
+        self.retained = 0
+        """States shown on connect, which are not events."""
+        self.errors: list[str] = []
+        """What an edge may not say."""
+        self.replies = 0
+        """Subscriptions answered on this connection."""
+        self._since: dict[str, int] = {}
+        if task_position is not None:
+            self.positions[TASK_STREAM] = task_position
+
+    def __len__(self) -> int:
+        return sum(len(stream) for stream in self.streams.values())
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether every subscription of this connection was answered."""
+        return self.replies == len(self.patterns)
+
+    @property
+    def follows(self) -> set[str]:
+        """The streams that it is told about: those of its subscriptions, and tasks."""
+        return {TASK_STREAM}.union(*self.starts.values())
+
+    def query(self) -> str:
+        """What the handshake's URL says besides the token, so that tasks go on."""
+        if self.epoch is None or TASK_STREAM not in self.positions:
+            return ""
+        return "&" + urlencode({"epoch": self.epoch, "task": self.positions[TASK_STREAM]})
+
+    def begin_connection(self) -> list[Message]:
+        """Return the requests to send on a new connection: all as one catch-up."""
+        self.replies = 0
+        self._since = dict(self.positions) if self.epoch is not None else {}
+        requests: list[Message] = [
+            {"action": "subscribe", "topic": pattern, "id": number}
+            for number, pattern in enumerate(self.patterns)
+        ]
+        if self._since:
+            for request in requests:
+                request |= {"since": self._since, "epoch": self.epoch, "more": True}
+            if requests:
+                del requests[-1]["more"]
+        return requests
+
+    def take(self, message: Message) -> None:
+        """Take down one message of the edge."""
+        offset = message.get("offset")
+        if offset is None:
+            self._take_notice(message)
+            return
+        if "retained" in message:
+            self.retained += 1
+            return
+        topic: str = message["topic"]
+        stream = topic[: topic.index(":")]
+        data = message["data"]
+        taken = self.streams[stream]
+        taken.offsets.append(offset)
+        taken.keys.append(data["run"] << _RUN_SHIFT | data["n"])
+        self.positions[stream] = offset
+
+    def _take_notice(self, message: Message) -> None:
+        status = message.get("status")
+        if status == "success":
+            self._take_reply(message)
+        elif status is not None:
+            self.errors.append(f"error reply {message}")
+        elif message.get("type") == "position":
+            self._take_epoch(message["epoch"])
+            self._move(message["position"])
+        elif message.get("type") == "gap":
+            self.gaps.append(message)
+
+    def _take_reply(self, message: Message) -> None:
+        pattern = self.patterns[message["id"]]
+        self.replies += 1
+        self._take_epoch(message["epoch"])
+        position: dict[str, int] = message["position"]
+        if "recovered" in message:
+            self.recovered[message["recovered"]] += 1
+        elif self._since:
+            self.errors.append(f"the reply to a resume does not say `recovered`: {message}")
+        self.starts.setdefault(
+            pattern,
+            {stream: self._since.get(stream, offset) for stream, offset in position.items()},
+        )
+        self._move(position)
+
+    def _take_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+        self.epochs.add(epoch)
+
+    def _move(self, position: dict[str, int]) -> None:
+        for stream, offset in position.items():
+            known = self.positions.get(stream, 0)
+            if offset < known:
+                self.errors.append(f"{stream}: told position {offset} after {known}")
+            else:
+                self.positions[stream] = offset
