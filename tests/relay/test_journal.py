@@ -500,17 +500,17 @@ class TestNoRoom:
             journal._db.execute(f"PRAGMA max_page_count = {pages}")
             with pytest.raises(JournalUnavailable, match=r"journal\.db cannot be written: .*full"):
                 journal.append(
-                    batch(4, 100, padding=1000, tasks=(TaskChange("task:1", None, False),))
+                    batch(4, 200, padding=1000, tasks=(TaskChange("task:1", None, False),))
                 )
             assert journal.streams["event"] == before
             assert journal.cursors() == [Cursor(EMITTER_ID, "manager-1", 5, 3)]
             assert offsets(journal) == [1, 2, 3]
             journal._db.execute(f"PRAGMA max_page_count = {pages + 100}")
             journal.probe()
-            journal.append(batch(4, 100, padding=1000))
-            assert offsets(journal) == list(range(1, 104))
+            journal.append(batch(4, 200, padding=1000))
+            assert offsets(journal) == list(range(1, 204))
         with closing(open_journal(path)) as journal:
-            assert journal.streams["event"].tip == 103
+            assert journal.streams["event"].tip == 203
 
     def test_a_statement_that_fails_takes_its_whole_batch_with_it(self, journal: Journal) -> None:
         journal.append(batch(1))
@@ -617,12 +617,20 @@ class TestRefusal:
         with pytest.raises(JournalRefused, match="soon"):
             open_journal(path)
 
-    def test_one_that_is_locked_is_not_called_damaged(self, path: Path) -> None:
-        open_journal(path).close()
+    def test_one_that_is_locked_can_be_written_later(self, path: Path) -> None:
+        epoch = self.epoch_of_new(path)
         with closing(sqlite3.connect(path, isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
-            with pytest.raises(JournalRefused, match=r"locked$"):
-                open_journal(path)
+            journal = open_journal(path)
+            with pytest.raises(JournalUnavailable, match="locked"):
+                journal.append(batch(1))
+        with closing(journal):
+            journal.append(batch(1))
+            assert (journal.epoch, offsets(journal)) == (epoch, [1])
+
+    def epoch_of_new(self, path: Path) -> int:
+        with closing(open_journal(path)) as journal:
+            return journal.epoch
 
     def test_a_directory_that_is_a_file(self, tmp_path: Path) -> None:
         (tmp_path / "file").write_text("")
@@ -684,10 +692,20 @@ class TestBegunAnew:
 
         in_killed_process(work)
         wal = path.with_name("journal.db-wal")
-        wal.write_bytes(wal.read_bytes()[:-100])
+        wal.write_bytes(without_last_frame(wal.read_bytes()))
         copy = path.parent.parent / "copy"
         shutil.copytree(path.parent, copy)
         with closing(open_journal(copy / "journal.db")) as journal:
             assert offsets(journal) == [1, 2]
             [cursor] = journal.cursors()
             assert cursor.sequence == 2
+
+
+def without_last_frame(wal: bytes) -> bytes:
+    """A WAL in which the last frame that counts, by the salt that it shares with the header, is
+    damaged. Frames of earlier uses of the file may follow."""
+    page_bytes = int.from_bytes(wal[8:12])
+    salt, size = wal[16:24], page_bytes + 24
+    starts = range(32, len(wal) - size + 1, size)
+    last = max(start for start in starts if wal[start + 8 : start + 16] == salt)
+    return wal[: last + size - 100] + bytes(100) + wal[last + size :]
