@@ -15,7 +15,7 @@ from edge.config import EdgeSettings
 from edge.control_link import ControlLink
 from edge.core.upstream import stream_subscriptions, subscriptions
 from relay.logs import LimitedLog
-from relay.transport import Socket, open_socket
+from relay.transport import Socket, open_socket, receive_frames
 from relay.wire.control import (
     HEARTBEAT_TOPIC,
     SYNC_PREFIX,
@@ -78,9 +78,6 @@ class RelayLink:
         self._host = host
         self._context: zmq.Context[Socket] = zmq.Context()
         self._sub = open_socket(self._context, zmq.SUB)
-        # With it, libzmq aborts the process when a connection breaks while the parts of a message
-        # are being read (fq.cpp, "!_more"). Without it the backlog stays readable as well.
-        self._sub.setsockopt(zmq.IMMEDIATE, 0)
         # Above the high-water mark a subscription would be dropped without a word.
         self._sub.setsockopt(zmq.SNDHWM, 0)
         self._sub.setsockopt(zmq.RCVHWM, 100_000)
@@ -228,7 +225,7 @@ class RelayLink:
             return
         for _ in range(BATCH):
             try:
-                frames = self._sub.recv_multipart(zmq.NOBLOCK)
+                frames = receive_frames(self._sub)
             except zmq.Again:
                 self._listener.tell_progress()
                 return

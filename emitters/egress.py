@@ -8,7 +8,7 @@ from typing import NamedTuple, Self
 import zmq
 
 from relay.logs import LimitedLog
-from relay.transport import Socket, open_socket
+from relay.transport import Socket, open_socket, receive_frames
 from relay.wire.control import HEARTBEAT_TOPIC, SYNC_PREFIX
 from relay.wire.envelope import Envelope, unpack_envelope
 from relay.wire.errors import WireError
@@ -91,7 +91,7 @@ class Egress:
         synchronised = False
         for _ in range(READ_BATCH):
             try:
-                frames = self._socket.recv_multipart(zmq.NOBLOCK)
+                frames = receive_frames(self._socket)
             except zmq.Again:
                 break
             self.heard_at = time.monotonic()

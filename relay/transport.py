@@ -11,8 +11,11 @@ from zmq import backend
 
 from relay.wire.envelope import MAX_ENVELOPE_BYTES
 
-HEARTBEAT_INTERVAL_MS = 1000
-HEARTBEAT_TIMEOUT_MS = 3000
+KEEPALIVE_IDLE_S = 2
+KEEPALIVE_INTERVAL_S = 1
+KEEPALIVE_COUNT = 3
+UNACKNOWLEDGED_MS = 10_000
+"""A connection ends when the peer's host has not taken what was sent for so long."""
 HANDSHAKE_TIMEOUT_MS = 3000
 RECONNECT_INTERVAL_MS = 100
 MAX_FRAME_BYTES = 16 * MAX_ENVELOPE_BYTES
@@ -25,15 +28,18 @@ Socket = zmq.Socket[bytes]
 def open_socket(context: "zmq.Context[Socket]", kind: int) -> Socket:
     """Return a socket with our options, not yet bound or connected.
 
-    A peer that stops answering is noticed within `HEARTBEAT_TIMEOUT_MS`, and what was queued for
-    it is given up rather than kept for its successor.
+    A host that is gone is noticed within 5 s, 10 s if something is on its way to it; what was
+    queued for it is given up rather than kept for its successor.
     """
     socket = context.socket(kind)
     socket.linger = 0
-    socket.setsockopt(zmq.IMMEDIATE, 1)
+    socket.setsockopt(zmq.IMMEDIATE, kind != zmq.SUB)
     socket.setsockopt(zmq.HANDSHAKE_IVL, HANDSHAKE_TIMEOUT_MS)
-    socket.setsockopt(zmq.HEARTBEAT_IVL, HEARTBEAT_INTERVAL_MS)
-    socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, HEARTBEAT_TIMEOUT_MS)
+    socket.setsockopt(zmq.TCP_KEEPALIVE, 1)
+    socket.setsockopt(zmq.TCP_KEEPALIVE_IDLE, KEEPALIVE_IDLE_S)
+    socket.setsockopt(zmq.TCP_KEEPALIVE_INTVL, KEEPALIVE_INTERVAL_S)
+    socket.setsockopt(zmq.TCP_KEEPALIVE_CNT, KEEPALIVE_COUNT)
+    socket.setsockopt(zmq.TCP_MAXRT, UNACKNOWLEDGED_MS)
     socket.setsockopt(zmq.RECONNECT_IVL, RECONNECT_INTERVAL_MS)
     socket.setsockopt(zmq.MAXMSGSIZE, MAX_FRAME_BYTES)
     return socket
