@@ -132,8 +132,9 @@ class ClientEndpoint:
     def _tell_positions(self) -> None:
         self._position_due_at = time.monotonic() + self._settings.position_interval_s
         for client, session in self._sessions.items():
-            # One that is being caught up is not there yet.
-            if session.identity is not None and not session.is_catching_up:
+            if session.is_catching_up:
+                self._fanout.tell_epoch(client)
+            elif session.identity is not None:
                 self._fanout.tell_position(client)
 
     def _refusal(self) -> Close | None:

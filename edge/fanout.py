@@ -195,6 +195,10 @@ class Fanout:
         frame = messages.position(self.streams.epoch, position)
         self.manager.send_to_client(connection, frame)
 
+    def tell_epoch(self, connection: Connection) -> None:
+        """Tell a client that is being caught up, and so is at no place yet, that we are here."""
+        self.manager.send_to_client(connection, messages.position(self.streams.epoch, {}))
+
     def follows(self, connection: Connection, kind: str) -> bool:
         """Whether `connection` gets the events of a stream as they come."""
         if kind == TASK:

@@ -167,6 +167,23 @@ def test_another_epoch_is_not_recovered(cluster: Cluster, edge: Edge) -> None:
     assert numbers(client.received) == [11]
 
 
+def test_a_client_that_is_being_caught_up_hears_that_the_edge_is_there(cluster: Cluster) -> None:
+    relay = cluster.start_relay()
+    emitter = cluster.emitter()
+    emit(emitter, range(1, 11))
+    flush(emitter)
+    edge = cluster.start_edge(EDGE_POSITION_INTERVAL_S="0.1", EDGE_RELAY_TIMEOUT_S="30")
+    epoch = arrived(cluster, edge, 10)
+    client = cluster.connect(edge, "alice")
+    relay.signal(signal.SIGSTOP)
+    client.send({"action": "subscribe", "topic": "event:*", "since": {"event": 3}, "epoch": epoch})
+    nowhere = {"type": "position", "epoch": epoch, "position": {}}
+    client.receive_until(lambda message: message == nowhere, "a sign of life")
+    relay.signal(signal.SIGCONT)
+    client.receive_until(lambda message: "status" in message, "the reply")
+    assert numbers(client.received) == list(range(4, 11))
+
+
 def test_a_client_that_was_ahead_of_this_edge_is_told_after_a_while(
     cluster: Cluster, edge: Edge
 ) -> None:

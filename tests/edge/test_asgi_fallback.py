@@ -29,6 +29,24 @@ def test_events_arrive_in_order(cluster: Cluster, plain_edge: Edge) -> None:
     assert [message["offset"] for message in received] == list(range(1, 201))
 
 
+def test_what_was_missed_comes_before_what_is_new(cluster: Cluster, plain_edge: Edge) -> None:
+    """More than the client may have waiting at a time, so that the pass has to wait for it."""
+    emitter = cluster.emitter()
+    client = cluster.connect(plain_edge, "alice")
+    epoch = client.subscribe("event:counted")["epoch"]
+    for number in range(1, 3001):
+        emitter.emit("event:counted", {"number": number, "ballast": "x" * 1000})
+    client.receive_until(lambda message: message.get("offset") == 3000, "the last event")
+    again = cluster.connect(plain_edge, "alice")
+    again.send(
+        {"action": "subscribe", "topic": "event:counted", "since": {"event": 10}, "epoch": epoch}
+    )
+    emitter.emit("event:counted", {"number": 3001})
+    again.receive_until(lambda message: message.get("offset") == 3001, "the last event")
+    offsets = [message["offset"] for message in again.received if "offset" in message]
+    assert offsets == list(range(11, 3002))
+
+
 def test_a_task_reaches_its_user_alone(cluster: Cluster, plain_edge: Edge) -> None:
     alice, admin = (
         cluster.connect(plain_edge, "alice"),

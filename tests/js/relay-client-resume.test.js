@@ -244,6 +244,19 @@ test("a position that comes ahead of the catch-up does not pass over it", async 
   assert.deepEqual(heard, [41, 42]);
 });
 
+test("a new epoch that is told during the catch-up counts at once", async () => {
+  const { heard } = subscribed("event:*", { event: 40 });
+  relay.socket.drop(1006);
+  mock.timers.tick(MAX_DELAY_MS);
+  await settled();
+  relay.socket.open();
+  relay.answer({ username: "alice" });
+  relay.socket.say({ type: "position", epoch: NEXT_EPOCH, position: {} });
+  say(1, 2);
+  assert.deepEqual(heard, [1, 2]);
+  assert.deepEqual(client.position, { epoch: NEXT_EPOCH, position: { event: 2 } });
+});
+
 test("a page that was asleep goes on where it was", async () => {
   const page = Object.assign(new EventTarget(), { visibilityState: "visible" });
   Object.defineProperty(globalThis, "document", { value: page, configurable: true });
