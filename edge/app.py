@@ -44,6 +44,7 @@ class Worker:
         self.endpoint = ClientEndpoint(settings, self.fanout, self.tokens)
         self.link = RelayLink(settings, self.fanout, self.endpoint, f"edge-{os.getpid()}")
         self.fanout.attach(self.link)
+        self.fanout.library.attach(self.link)
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:

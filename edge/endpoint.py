@@ -31,7 +31,7 @@ class ClientEndpoint:
         self._fanout = fanout
         self._tokens = tokens
         self._stats = fanout.stats
-        self._catch_up = CatchUp(fanout, fanout.stats)
+        self._catch_up = CatchUp(fanout.library, fanout.stats)
         self._sessions: dict[Client, Session] = {}
         self._turn: Turn | None = None
         self._relay_is_alive = False

@@ -4,20 +4,19 @@
 is told of events by `RelayLink` and asks it for what the clients want.
 """
 
-import asyncio
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from time import monotonic
-from typing import Protocol
 
 from edge.core import messages
 from edge.core.access import Identity, may_receive
 from edge.core.connections import Connection, ConnectionManager
 from edge.core.live_values import LiveValue, LiveValues
-from edge.core.record import Record, unreadable
-from edge.core.resume import Fetch
+from edge.core.ports import Upstream
+from edge.core.record import Record
 from edge.core.streams import DEFAULT_HISTORY_BYTES, Stream, Streams, concerns
 from edge.core.task_board import TaskBoard
+from edge.library import RelayLibrary
 from edge.stats import EdgeStats
 from relay.logs import LimitedLog
 from relay.wire.control import Heartbeat, ReplayReply
@@ -32,29 +31,6 @@ REPAIR_EVENTS = 1024
 logger = logging.getLogger(__name__)
 
 
-class ReplayFailed(Exception):  # noqa: N818
-    """The relay's answer lacks events that it ought to have."""
-
-
-class Upstream(Protocol):
-    """The relay, as the fan-out sees it."""
-
-    def want(self, selector: Pattern) -> None:
-        """Have events that `selector` matches sent."""
-
-    def unwant(self, selector: Pattern) -> None:
-        """Undo `want`."""
-
-    def request_retained(self, selector: Pattern) -> None:
-        """Have `Fanout.take_retained` called with what the relay remembers of `selector`."""
-
-    def request_replay(self, stream: str, after: int, limit: int) -> None:
-        """Have `Fanout.take_replay` called with the events of `stream` that follow `after`."""
-
-    async def replay(self, stream: str, after: int, limit: int) -> ReplayReply:
-        """Return the events of `stream` that follow `after`, however long that takes."""
-
-
 class Fanout:
     """Forwards events to connections."""
 
@@ -67,13 +43,12 @@ class Fanout:
         self.stats = stats
         self.manager = ConnectionManager(self)
         self.streams = Streams(served_prefixes, history_bytes, stats.dropped, stats.malformed)
+        self.library = RelayLibrary(self.streams, stats)
         self.tasks = TaskBoard()
         self._live = LiveValues()
         self._has_stale_values = False
         self._serves_all = "" in served_prefixes
         self._upstream: Upstream | None = None
-        self._went_on: asyncio.Event | None = None
-        """Set when streams have gone on, if somebody waits for it."""
         self._log = LimitedLog(logger)
 
     def attach(self, upstream: Upstream) -> None:
@@ -124,7 +99,7 @@ class Fanout:
         stream = self.streams.get(kind)
         if stream is None or reply.epoch != self.streams.epoch:
             return
-        records = self._records(kind, reply)
+        records = self.library.records(kind, reply)
         self.stats.events_received[kind] += len(records)
         replayed = stream.follower.take_replay(records, reply.low, reply.tip)
         stream.history.low = max(stream.history.low, reply.low)
@@ -153,10 +128,8 @@ class Fanout:
                     self._send_live(topic, value)
 
     def tell_progress(self) -> None:
-        """A batch of events was taken: wake whoever waits for streams to go on."""
-        if self._went_on is not None:
-            self._went_on.set()
-            self._went_on = None
+        """A batch of events was taken."""
+        self.library.streams_have_gone_on()
 
     def repair(self) -> None:
         """Ask for what is missing, and again for what was not answered in time."""
@@ -169,7 +142,7 @@ class Fanout:
             self._has_stale_values = False
             self._live.keep_only(lambda topic: bool(self.manager.receivers(topic)))
 
-    # Asked by sessions, and by those who catch clients up.
+    # Asked by sessions.
 
     def unfinished_tasks(self, username: str) -> Iterable[bytes]:
         """See `Snapshots`."""
@@ -206,30 +179,6 @@ class Fanout:
         subscribed = self.manager.subscriptions(connection).values()
         return any(concerns(selector, kind) for each in subscribed for selector in each)
 
-    async def fetch(self, fetch: Fetch) -> Sequence[Record]:
-        """See `Library`."""
-        assert self._upstream is not None
-        reply = await self._upstream.replay(*fetch)
-        stream = self.streams.get(fetch.stream)
-        if stream is None:
-            return ()
-        if reply.epoch != self.streams.epoch:
-            await self.streams_went_on()
-            return ()
-        records = self._records(fetch.stream, reply)
-        self.stats.replayed[fetch.stream] += len(records)
-        stream.history.low = max(stream.history.low, reply.low)
-        stream.history.install(records)
-        if not records and reply.low <= fetch.after + 1:
-            raise ReplayFailed(f"no {fetch.stream} after {fetch.after}, though {reply.tip} exist")
-        return records
-
-    async def streams_went_on(self) -> None:
-        """See `Library`."""
-        if self._went_on is None:
-            self._went_on = asyncio.Event()
-        await self._went_on.wait()
-
     # Told by the connection manager.
 
     def wanted(self, selector: Pattern) -> None:
@@ -253,23 +202,6 @@ class Fanout:
         after = stream.follower.replay_request(monotonic())
         if after is not None:
             self._upstream.request_replay(stream.kind, after, REPAIR_EVENTS)
-
-    def _records(self, kind: str, reply: ReplayReply) -> list[Record]:
-        """Take the items of `reply` apart; what cannot be read keeps its place in the stream."""
-        records = []
-        for topic_frame, stamp_frame, payload in reply.items:
-            try:
-                stamp = unpack_stamp(stamp_frame)
-            except WireError as error:
-                self._count_malformed(error, "a replayed event")
-                break
-            try:
-                record = Record(decode_topic(topic_frame), stamp.offset, stamp.relayed_at, payload)
-            except WireError as error:
-                self._count_malformed(error, "a replayed event")
-                record = unreadable(kind, stamp.offset)
-            records.append(record)
-        return records
 
     def _tell_gap(self, stream: Stream, first: int, last: int) -> None:
         """Tell whom it may concern that these events are lost, and go on behind them."""

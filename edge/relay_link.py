@@ -154,7 +154,7 @@ class RelayLink:
         self._control.request_replay(stream, after, limit, on_reply)
 
     async def replay(self, stream: str, after: int, limit: int) -> ReplayReply:
-        """See `Upstream`."""
+        """See `Replayer`."""
         return await self._control.replay(stream, after, limit)
 
     def _drain_soon(self) -> None:

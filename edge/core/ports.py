@@ -1,4 +1,4 @@
-"""What a client's conversation needs of the world (protocol section 7)."""
+"""What the core needs of the world around it (protocol section 7)."""
 
 from collections.abc import Callable, Iterable
 from typing import Protocol
@@ -18,6 +18,22 @@ class Snapshots(Protocol):
         self, identity: Identity, patterns: tuple[Pattern, ...]
     ) -> Iterable[tuple[str, bytes]]:
         """Topic and frame of the live values that `patterns` select."""
+
+
+class Upstream(Protocol):
+    """The relay, as the edge sees it."""
+
+    def want(self, selector: Pattern) -> None:
+        """Have events that `selector` matches sent."""
+
+    def unwant(self, selector: Pattern) -> None:
+        """Undo `want`."""
+
+    def request_retained(self, selector: Pattern) -> None:
+        """Have `Fanout.take_retained` called with what the relay remembers of `selector`."""
+
+    def request_replay(self, stream: str, after: int, limit: int) -> None:
+        """Have `Fanout.take_replay` called with the events of `stream` that follow `after`."""
 
 
 class CatchingUp(Protocol):

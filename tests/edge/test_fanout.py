@@ -1,35 +1,27 @@
 """The way of an event from the relay's frames to the clients' frames, with a recorded relay."""
 
-import asyncio
-from collections.abc import Sequence
-
 import msgpack
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from edge.core.access import selectors
-from edge.core.record import Record
-from edge.core.resume import Fetch
-from edge.fanout import Fanout, ReplayFailed
+from edge.fanout import Fanout
 from edge.stats import EdgeStats
-from relay.wire.control import Heartbeat, ReplayReply
 from relay.wire.header import Stamp, pack_stamp
 from relay.wire.topics import Pattern, parse_pattern
 from tests.edge.recorders import RecordingConnection
+from tests.edge.relay_words import EPOCH, frames, heartbeat, replay
 from tests.relay.wire.strategies import frames_like
-
-EPOCH = 7
 
 
 class RecordingUpstream:
-    """Remembers what the relay was asked for; of `replay`, answers with what is in `replies`."""
+    """Remembers what the relay was asked for."""
 
     def __init__(self) -> None:
         self.wanted: list[str] = []
         self.retained: list[str] = []
         self.replays: list[tuple[str, int]] = []
-        self.replies: list[ReplayReply] = []
 
     def want(self, selector: Pattern) -> None:
         """Remember."""
@@ -47,25 +39,6 @@ class RecordingUpstream:
         """Remember."""
         self.replays.append((stream, after))
 
-    async def replay(self, stream: str, after: int, limit: int) -> ReplayReply:
-        """Answer."""
-        return self.replies.pop(0)
-
-
-def heartbeat(event: int, task: int = 20, low: int = 1) -> Heartbeat:
-    return Heartbeat(
-        tips={"event": event, "task": task},
-        low={"event": low, "task": 1},
-        started_at=1,
-        journaling=True,
-    )
-
-
-def replay(
-    *items: tuple[bytes, bytes, bytes], low: int = 1, tip: int = 30, epoch: int = EPOCH
-) -> ReplayReply:
-    return ReplayReply(id=1, epoch=epoch, items=items, low=low, tip=tip)
-
 
 @pytest.fixture
 def upstream() -> RecordingUpstream:
@@ -82,16 +55,6 @@ def new_fanout(upstream: RecordingUpstream, served_prefixes: tuple[str, ...] = (
     fanout.attach(upstream)
     fanout.synchronize(EPOCH, heartbeat(10))
     return fanout
-
-
-def frames(
-    topic: str, offset: int, data: object = None, relayed_at: int = 1, username: str | None = None
-) -> tuple[bytes, bytes, bytes]:
-    fields = {"type": "any", "data": data or {}, "source": "m", "emitted_at": 1, "id": "x"}
-    if username is not None:
-        fields["username"] = username
-    stamp = pack_stamp(Stamp(EPOCH, offset, relayed_at))
-    return topic.encode(), stamp, msgpack.packb(fields)
 
 
 def connect(
@@ -254,6 +217,15 @@ def test_a_gap_in_the_tasks_concerns_every_user(fanout: Fanout) -> None:
     assert [(message["from"], message["to"]) for message in alice.take()] == [(21, 25)]
 
 
+def test_what_a_replay_says_to_be_gone_is_gone_for_resuming_clients(fanout: Fanout) -> None:
+    fanout.hear(heartbeat(12))
+    fanout.take_replay("event", replay(frames("event:a", 11), frames("event:a", 12), low=5))
+    stream = fanout.streams.get("event")
+    assert stream is not None
+    assert stream.history.is_gone(3)
+    assert not stream.history.is_gone(4)
+
+
 def test_events_of_another_epoch_wait_for_the_heartbeat_that_tells_of_it(fanout: Fanout) -> None:
     alice = connect(fanout, "event:*")
     topic, _, payload = frames("event:a", 11)
@@ -294,68 +266,6 @@ def test_a_task_that_becomes_known_late_is_shown_as_retained(fanout: Fanout) -> 
     alice = connect(fanout)
     fanout.take_retained([frames("task:1", 5, {"n": 1}, username="alice")])
     assert [(each["offset"], each["retained"]) for each in alice.take()] == [(5, True)]
-
-
-# What resuming clients need of the relay.
-
-
-def fetch(fanout: Fanout, upstream: RecordingUpstream, reply: ReplayReply) -> list[int]:
-    upstream.replies = [reply]
-    records = asyncio.run(_fetch(fanout))
-    return [record.offset for record in records]
-
-
-async def _fetch(fanout: Fanout) -> Sequence[Record]:
-    async with asyncio.timeout(5):
-        return await fanout.fetch(Fetch("event", 2, 3))
-
-
-def test_what_is_fetched_is_remembered(fanout: Fanout, upstream: RecordingUpstream) -> None:
-    items = [frames("event:a", offset) for offset in (3, 4, 5)]
-    assert fetch(fanout, upstream, replay(*items)) == [3, 4, 5]
-    stream = fanout.streams.get("event")
-    assert stream is not None
-    assert [record.offset for record in stream.history.after(2) or ()] == [3, 4, 5]
-    assert fanout.stats.replayed == {"event": 3}
-
-
-def test_what_is_fetched_too_late_is_known_to_be_gone(
-    fanout: Fanout, upstream: RecordingUpstream
-) -> None:
-    assert fetch(fanout, upstream, replay(low=8)) == []
-    stream = fanout.streams.get("event")
-    assert stream is not None
-    assert stream.history.is_gone(2)
-
-
-def test_a_relay_that_lacks_what_it_should_have_is_not_asked_for_ever(
-    fanout: Fanout, upstream: RecordingUpstream
-) -> None:
-    with pytest.raises(ReplayFailed):
-        fetch(fanout, upstream, replay(tip=1))
-
-
-def test_an_item_that_cannot_be_read_keeps_its_place(
-    fanout: Fanout, upstream: RecordingUpstream
-) -> None:
-    items = [frames("event:a", offset) for offset in (3, 4, 5)]
-    items[1] = (b"\xff", *items[1][1:])
-    assert fetch(fanout, upstream, replay(*items)) == [3, 4, 5]
-    assert fanout.stats.malformed == {"invalid_topic": 1}
-
-
-def test_a_reply_of_another_epoch_is_nothing_to_go_by(
-    fanout: Fanout, upstream: RecordingUpstream
-) -> None:
-    async def scenario() -> None:
-        upstream.replies = [replay(frames("event:a", 3), epoch=EPOCH + 1)]
-        fetching = asyncio.create_task(_fetch(fanout))
-        await asyncio.sleep(0)
-        assert not fetching.done()
-        fanout.synchronize(EPOCH + 1, heartbeat(5))
-        assert list(await fetching) == []
-
-    asyncio.run(scenario())
 
 
 @given(
