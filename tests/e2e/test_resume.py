@@ -55,7 +55,7 @@ def arrived(cluster: Cluster, edge: Edge, position: int, stream: str = "event") 
 
     def is_there() -> bool:
         nonlocal reply
-        reply = watcher.subscribe("*")
+        reply = watcher.subscribe(f"{stream}:nothing")
         return bool(reply["position"][stream] >= position)
 
     wait_for(is_there, f"the edge has {stream} {position}")
