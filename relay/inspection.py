@@ -2,11 +2,19 @@
 
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from relay.journal_file import Entry, JournalRefused, connect, damaged, tables, unpack_entries
+from relay.journal_file import (
+    A_COPY,
+    Entry,
+    JournalRefused,
+    connect,
+    damaged,
+    tables,
+    unpack_entries,
+)
 from relay.wire.envelope import unpack_envelope
 from relay.wire.errors import WireError
 from relay.wire.header import Header, unpack_header
@@ -101,6 +109,25 @@ class Inspection:
             for offset, entry in enumerate(entries, first):
                 if offset > after:
                     yield StoredEvent(stream, offset, relayed_at, entry)
+
+    def copy(self, path: Path) -> None:
+        """Write what there is now to a new file at `path`.
+
+        A relay that opens the copy begins a new epoch with it: events that came later are not in
+        it, and their offsets are given again. Raises `JournalRefused`.
+        """
+        try:
+            path.open("x").close()
+        except OSError as error:
+            raise JournalRefused(f"cannot write {path}: {error}") from None
+        try:
+            with closing(sqlite3.connect(path)) as copy:
+                self._db.backup(copy)
+                with copy:
+                    copy.execute("REPLACE INTO meta VALUES ('boot_id', ?)", (A_COPY,))
+        except sqlite3.DatabaseError as error:
+            path.unlink()
+            raise JournalRefused(f"cannot write {path}: {error}") from None
 
     def problems(self) -> Iterator[str]:
         """What is wrong with the journal, nothing if all is well.

@@ -17,6 +17,7 @@ from relay.core.emitters import Cursor
 from relay.core.retained import Item
 from relay.core.retention import Limits, Row, rows_to_retire
 from relay.journal_file import (
+    A_COPY,
     Entry,
     connect,
     damaged,
@@ -233,7 +234,7 @@ class Journal:
         self._lock.close()
 
     def _begin_run(self) -> int:
-        """Return the epoch: a new one if a power cut may have taken what was acknowledged.
+        """Return the epoch: a new one if the journal may lack what was acknowledged.
 
         That this run has begun is noted with the first transaction that succeeds: there may be no
         room for it yet.
@@ -246,8 +247,10 @@ class Journal:
         if written_under and written_under != boot_id:
             epoch = max(now_ms, epoch + 1)
             logger.warning(
-                "this machine went down while the journal was written: what was acknowledged last"
-                " may be missing, so epoch %d begins",
+                "%s: what was acknowledged last may be missing, so epoch %d begins",
+                "the journal is a copy"
+                if written_under == A_COPY
+                else "this machine went down while the journal was written",
                 epoch,
             )
         self._unnoted = {"epoch": str(epoch), "boot_id": "" if self._power_safe else boot_id}

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from itertools import islice
+from pathlib import Path
 
 import click
 
@@ -78,6 +79,14 @@ def verify() -> None:
         for line in inspection.streams():
             click.echo(f"{line.name}: {line.tip - line.low + 1} events, {line.low} to {line.tip}")
         click.echo("the journal is whole")
+
+
+@journal.command()
+@click.argument("path", type=click.Path(path_type=Path))
+def copy(path: Path) -> None:
+    """Write a copy to PATH, from which a relay begins a new epoch."""
+    with _inspection() as inspection:
+        inspection.copy(path)
 
 
 @contextmanager

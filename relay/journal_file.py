@@ -14,6 +14,9 @@ APPLICATION_ID = 0x45564A4C
 SCHEMA_VERSION = 1
 BUSY_TIMEOUT_S = 1.0
 
+A_COPY = "a copy"
+"""Stands in a copy instead of the machine's start under which it was written."""
+
 _CIRCUMSTANCES = (
     sqlite3.SQLITE_BUSY,
     sqlite3.SQLITE_CANTOPEN,

@@ -617,9 +617,13 @@ class TestTool:
     """`event-relay journal`, while the relay writes."""
 
     @pytest.fixture
-    def emitter(self, cluster: Cluster, emitters: Start) -> RawEmitter:
+    def relay(self, cluster: Cluster) -> ManagedProcess:
+        return cluster.start_relay()
+
+    @pytest.fixture
+    def emitter(self, relay: ManagedProcess, emitters: Start) -> RawEmitter:
         """One that has sent twenty events and a task's state."""
-        cluster.start_relay()
+        assert relay.returncode is None
         emitter = emitters("manager-1")
         emitter.admitted()
         emitter.send(range(1, 21))
@@ -684,6 +688,29 @@ class TestTool:
         assert ended.returncode == 1
         assert ended.stderr == "emitter manager-1: sequence 21 is beyond its cursor\n"
         assert ended.stdout == ""
+
+    def test_a_copy_that_is_put_back_has_an_epoch_of_its_own(
+        self, cluster: Cluster, relay: ManagedProcess, emitter: RawEmitter
+    ) -> None:
+        """Or what is emitted after it would have offsets that clients have seen already."""
+        path = Path(cluster.env["RELAY_DATA_DIR"]) / FILE_NAME
+        copy = path.with_name("copy.db")
+        assert self.run(cluster, "copy", str(copy)) == ""
+        emitter.send([22])
+        emitter.wait_acknowledged(22)
+        again = run_cli("relay", "journal", "copy", str(copy), env=cluster.env)
+        assert again.returncode == 2
+        assert (
+            again.stderr == f"event-relay: cannot write {copy}: [Errno 17] File exists: '{copy}'\n"
+        )
+        with inspecting(cluster) as inspection:
+            epoch = inspection.epoch
+        assert relay.terminate() == 0
+        copy.rename(path)
+        cluster.start_relay()
+        with inspecting(cluster) as inspection:
+            assert inspection.epoch > epoch
+        assert "event: 20 events, 1 to 20" in self.run(cluster, "verify").splitlines()
 
     @pytest.mark.parametrize("command", ["list", "tail", "verify"])
     def test_without_a_journal(self, cluster: Cluster, command: str) -> None:

@@ -143,6 +143,36 @@ class TestBesideTheRelay:
         assert path.read_bytes() == before
 
 
+class TestCopy:
+    def test_a_relay_begins_a_new_epoch_with_it(self, path: Path, tmp_path: Path) -> None:
+        copied = tmp_path / "copy.db"
+        with inspecting(path) as inspection:
+            inspection.copy(copied)
+            epoch, streams = inspection.epoch, inspection.streams()
+        with inspecting(copied) as inspection:
+            assert inspection.streams() == streams
+            assert list(inspection.problems()) == []
+        for _ in range(2):
+            with closing(open_journal(copied)) as journal:
+                begun = journal.epoch
+                assert begun > epoch
+                assert journal.streams["event"].tip == 9
+        with closing(open_journal(copied)) as journal:
+            assert journal.epoch == begun
+
+    def test_while_a_relay_writes(self, path: Path, tmp_path: Path) -> None:
+        with closing(open_journal(path)) as journal, inspecting(path) as inspection:
+            inspection.copy(tmp_path / "copy.db")
+            journal.append(batch(10, 3))
+        with inspecting(tmp_path / "copy.db") as inspection:
+            assert [line.tip for line in inspection.streams()] == [9, 1]
+
+    def test_nothing_is_overwritten(self, path: Path) -> None:
+        with inspecting(path) as inspection, pytest.raises(JournalRefused, match="cannot write"):
+            inspection.copy(path)
+        assert problems(path) == []
+
+
 class TestProblems:
     """Each is named with where it is."""
 
