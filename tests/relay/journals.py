@@ -8,11 +8,12 @@ from relay.core.emitters import Cursor
 from relay.journal import Batch, Journal, Run, TaskChange
 from relay.journal_file import Entry
 from relay.wire.envelope import Envelope, pack_envelope
-from relay.wire.header import Header, pack_header
+from relay.wire.header import Header, pack_header, unpack_stamp
 
 STREAMS = ("event", "task")
 EMITTER_ID = b"e" * 16
 NOW_MS = 1_790_000_000_000
+UNLIMITED_BYTES = 2**30
 
 
 def open_journal(path: Path, *, power_safe: bool = False) -> Journal:
@@ -41,6 +42,12 @@ def batch(
     numbers = range(first, first + count)
     run = Run(first, relayed_at, [entry(number, padding=padding) for number in numbers])
     return Batch({"event": run}, [Cursor(EMITTER_ID, "manager-1", 5, run.last)], tasks)
+
+
+def offsets(journal: Journal, after: int = 0, limit: int = 4096) -> list[int]:
+    """The offsets of the events that follow `after`."""
+    items = journal.read("event", after, limit, UNLIMITED_BYTES)
+    return [unpack_stamp(item.stamp).offset for item in items]
 
 
 def in_killed_process(work: Callable[[], object]) -> None:
