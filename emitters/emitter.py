@@ -207,7 +207,7 @@ class Emitter:
             raise EmitterClosed("a forked process needs an emitter of its own")
         link = self._link
         with self._changed:
-            if self._block_timeout_s is not None:
+            if self._block_timeout_s is not None and not self._outbox.has_room_for(event):
                 self._changed.wait_for(
                     lambda: self._refusal is not None or self._outbox.has_room_for(event),
                     self._block_timeout_s,

@@ -26,7 +26,7 @@ from emitters.core.outbox import Outbox
 from emitters.core.outgoing import Outgoing
 from emitters.core.watching import is_watched
 from emitters.errors import RelayRefused, RelayUnavailable, SpoolUnavailable
-from relay.transport import Socket, open_socket
+from relay.transport import Socket, open_socket, send_frames
 from relay.wire.control import Account, Hello, HelloReply, Reply, Retained, RetainedReply
 from relay.wire.envelope import Envelope, unpack_envelope
 from relay.wire.header import EMITTER_ID_BYTES, Header, pack_header
@@ -37,8 +37,6 @@ SEND_BATCH = 256
 """Events sent before the thread looks at its other sockets again."""
 LINGER_S = 1.0
 """How long live values may take from libzmq to the kernel when the emitter is closed."""
-
-_FIRST = zmq.NOBLOCK | zmq.SNDMORE
 
 logger = logging.getLogger(__name__)
 
@@ -317,15 +315,14 @@ class RelayLink(threading.Thread):
 
     def _send(self, data: Socket, events: Sequence[Outgoing], first: int, step: int) -> int:
         """Send `events`, numbered from `first` in steps of `step`; return how many went."""
-        send, header_start = data.send, self._header_start
+        header_start = self._header_start
         for index, (topic, envelope) in enumerate(events):
+            header = header_start + (first + index * step).to_bytes(8, "big")
             try:
-                send(topic.text.encode(), _FIRST)
+                # Only the first frame can meet the high-water mark: libzmq counts whole messages.
+                send_frames(data, (topic.text.encode(), header, envelope))
             except zmq.Again:
                 return index
-            # Only the first frame can meet the high-water mark: libzmq counts whole messages.
-            send(header_start + (first + index * step).to_bytes(8, "big"), _FIRST)
-            send(envelope, zmq.NOBLOCK)
         return len(events)
 
     def _tell_account(self) -> None:

@@ -9,7 +9,7 @@ import contextlib
 import logging
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,7 +18,6 @@ from relay.core.retained import Item
 from relay.core.retention import Limits, Row, rows_to_retire
 from relay.journal_file import (
     A_COPY,
-    Entry,
     connect,
     damaged,
     lock,
@@ -54,7 +53,7 @@ class Run(NamedTuple):
     first: int
     relayed_at: int
     """Unix time in milliseconds."""
-    entries: list[Entry]
+    entries: Sequence[tuple[bytes, bytes, bytes]]
 
     @property
     def last(self) -> int:

@@ -4,6 +4,7 @@ import contextlib
 import fcntl
 import sqlite3
 from collections.abc import Iterable, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import IO, NamedTuple
 
@@ -60,9 +61,9 @@ class Entry(NamedTuple):
     envelope: bytes
 
 
-def pack_entries(entries: Iterable[Entry]) -> bytes:
+def pack_entries(entries: Iterable[tuple[bytes, bytes, bytes]]) -> bytes:
     """Return the `events` of a row."""
-    packed: bytes = msgpack.packb([frame for entry in entries for frame in entry])
+    packed: bytes = msgpack.packb(list(chain.from_iterable(entries)))
     return packed
 
 

@@ -14,11 +14,12 @@ from relay.core.retention import Limits
 from relay.core.sequencer import Sequencer
 from relay.core.stats import Stats
 from relay.journal import Batch, Journal, JournalUnavailable, Run, TaskChange
-from relay.journal_file import Entry
 from relay.logs import LimitedLog
 from relay.wire.envelope import is_finished_task
-from relay.wire.header import Stamp, pack_stamp
+from relay.wire.header import pack_stamps
 from relay.wire.topics import TASK, decode_topic
+
+Frames = tuple[bytes, bytes, bytes]
 
 logger = logging.getLogger(__name__)
 
@@ -50,7 +51,7 @@ class Ledger:
             self._forgotten_tasks += retained.keep_task(topic, item, finished=finished)
         self._probe()
 
-    def commit(self, now_ms: int) -> tuple[list[Item], list[Emitter]]:
+    def commit(self, now_ms: int) -> tuple[list[Frames], list[Emitter]]:
         """Journal what the intake has gathered.
 
         Returns the events to publish, in order, and the emitters to whom something can be
@@ -67,7 +68,7 @@ class Ledger:
                 stream: Run(
                     self._sequencer.next_offset(stream),
                     now_ms,
-                    [Entry(taken.frame, taken.header, taken.payload) for taken in run],
+                    [(taken.frame, taken.header, taken.payload) for taken in run],
                 )
                 for stream, run in runs.items()
             },
@@ -126,20 +127,24 @@ class Ledger:
 
     def _stamp(
         self, runs: dict[str, list[Taken]], now_ms: int
-    ) -> tuple[list[Item], dict[str, tuple[Item, bool]]]:
+    ) -> tuple[list[Frames], dict[str, tuple[Item, bool]]]:
         """Return the frames to publish, and the latest state of each task among them."""
-        published: list[Item] = []
+        published: list[Frames] = []
         tasks: dict[str, tuple[Item, bool]] = {}
         epoch = self._sequencer.epoch
         for stream, run in runs.items():
-            for offset, taken in enumerate(run, self._sequencer.next_offset(stream)):
-                stamp = pack_stamp(Stamp(epoch, offset, now_ms))
-                published.append(Item(taken.frame, stamp, taken.payload))
+            first = self._sequencer.next_offset(stream)
+            stamps = pack_stamps(epoch, range(first, first + len(run)), now_ms)
+            frames = [
+                (taken.frame, stamp, taken.payload)
+                for taken, stamp in zip(run, stamps, strict=True)
+            ]
+            published += frames
             if stream == TASK:
-                for taken, item in zip(run, published[-len(run) :], strict=True):
+                for taken, item in zip(run, frames, strict=True):
                     topic = taken.topic.text
                     tasks.pop(topic, None)
-                    tasks[topic] = (item, is_finished_task(taken.envelope))
+                    tasks[topic] = (Item(*item), is_finished_task(taken.envelope))
         return published, tasks
 
     def _retire(self, now_ms: int) -> None:

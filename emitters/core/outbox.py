@@ -140,11 +140,13 @@ class Outbox:
         """
         first = self.acknowledged + len(self._in_flight) + 1
         taken: list[Outgoing] = []
-        while self._unsent and len(taken) < max_events and self.window_is_open:
+        window = 1 if self._probing else WINDOW_EVENTS
+        most = min(max_events, window - len(self._in_flight), len(self._unsent))
+        while len(taken) < most and self._in_flight_bytes < WINDOW_BYTES:
             event = self._unsent.popleft()
-            self._in_flight.append(event)
             self._in_flight_bytes += len(event.envelope)
             taken.append(event)
+        self._in_flight.extend(taken)
         self._highest_sent_before = self._highest_sent
         self._highest_sent = max(self._highest_sent, first - 1 + len(taken))
         return first, taken

@@ -52,7 +52,11 @@ class Intake:
         """Take one message, or raise the `WireError` that it is."""
         stats = self._stats
         stats.received += 1
-        topic = self._decode_topic(frames)
+        try:
+            topic = decode_topic(frames[0])
+        except InvalidTopic:
+            self._use_up_number(frames)
+            raise
         is_journaled = topic.kind in self._journaled_kinds
         header = b""
         if len(frames) == 3:
@@ -90,14 +94,10 @@ class Intake:
             else:
                 run.append(taken)
 
-    def _decode_topic(self, frames: list[bytes]) -> Topic:
-        """Return the topic. A number is used up by a bad one too, or it would come for ever."""
-        try:
-            return decode_topic(frames[0])
-        except InvalidTopic:
-            if len(frames) == 3 and (header := unpack_header(frames[1])).sequence:
-                self._emitters.judge(header)
-            raise
+    def _use_up_number(self, frames: list[bytes]) -> None:
+        """A number counts even if its topic is invalid, or the event would come for ever."""
+        if len(frames) == 3 and (header := unpack_header(frames[1])).sequence:
+            self._emitters.judge(header)
 
     def clear(self) -> None:
         """Begin a new batch."""

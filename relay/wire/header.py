@@ -5,6 +5,7 @@ place on the way to the edges. Both start with a version byte; integers are big-
 """
 
 import struct
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from relay.wire.errors import InvalidFrame
@@ -42,9 +43,15 @@ def pack_header(header: Header) -> bytes:
 
 def unpack_header(frame: bytes) -> Header:
     """Return the header in `frame`, or raise `InvalidFrame`."""
-    _check(_HEADER, frame, "header")
+    if len(frame) != _HEADER.size or frame[0] != VERSION:
+        raise _invalid(_HEADER, frame, "header")
     _, emitter_id, epoch, sequence = _HEADER.unpack(frame)
     return Header(emitter_id, epoch, sequence)
+
+
+def pack_stamps(epoch: int, offsets: Iterable[int], relayed_at: int) -> list[bytes]:
+    """Return the stamps of events that are relayed together."""
+    return [_STAMP.pack(VERSION, epoch, offset, relayed_at) for offset in offsets]
 
 
 def pack_stamp(stamp: Stamp) -> bytes:
@@ -54,13 +61,13 @@ def pack_stamp(stamp: Stamp) -> bytes:
 
 def unpack_stamp(frame: bytes) -> Stamp:
     """Return the stamp in `frame`, or raise `InvalidFrame`."""
-    _check(_STAMP, frame, "stamp")
+    if len(frame) != _STAMP.size or frame[0] != VERSION:
+        raise _invalid(_STAMP, frame, "stamp")
     _, epoch, offset, relayed_at = _STAMP.unpack(frame)
     return Stamp(epoch, offset, relayed_at)
 
 
-def _check(layout: struct.Struct, frame: bytes, name: str) -> None:
+def _invalid(layout: struct.Struct, frame: bytes, name: str) -> InvalidFrame:
     if len(frame) != layout.size:
-        raise InvalidFrame(f"a {name} has {layout.size} bytes, this one {len(frame)}")
-    if frame[0] != VERSION:
-        raise InvalidFrame(f"{name} version {frame[0]} is not supported, expected {VERSION}")
+        return InvalidFrame(f"a {name} has {layout.size} bytes, this one {len(frame)}")
+    return InvalidFrame(f"{name} version {frame[0]} is not supported, expected {VERSION}")

@@ -68,7 +68,7 @@ class Office:
         published, told = self.ledger.commit(now_ms)
         self.intake.clear()
         return (
-            [(item.topic, unpack_stamp(item.stamp)) for item in published],
+            [(topic, unpack_stamp(stamp)) for topic, stamp, _envelope in published],
             [emitter.committed for emitter in told],
         )
 

@@ -2,6 +2,7 @@
 
 import json
 from collections import OrderedDict
+from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 
 from edge.core.frames import frame_payload
 from edge.core.messages import event_fields, frame
+from relay.wire import envelope as module
 from relay.wire.envelope import (
     MAX_DEPTH,
     MAX_ENVELOPE_BYTES,
@@ -104,6 +106,21 @@ def test_what_is_packed_unpacks_to_the_same(envelope: Envelope, kind: str) -> No
     packed = pack_envelope(envelope, kind)
     assert unpack_envelope(packed, kind) == envelope
     assert complete_envelope(packed, kind, now_ms=0, new_id="other") == envelope
+
+
+def outcome(unpack: Callable[[], Envelope]) -> object:
+    try:
+        return unpack()
+    except WireError as error:
+        return type(error), str(error)
+
+
+@given(near_envelopes | envelopes.map(lambda each: pack_envelope(each, "task")), kinds)
+def test_the_quick_look_decides_as_the_thorough_one_does(payload: bytes, kind: str) -> None:
+    quick = outcome(lambda: unpack_envelope(payload, kind))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "_is_plainly_right", lambda fields, kind: False)
+        assert outcome(lambda: unpack_envelope(payload, kind)) == quick
 
 
 @given(envelopes)
