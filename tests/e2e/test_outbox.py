@@ -223,10 +223,12 @@ def test_tasks_of_a_killed_process_are_closed_by_the_next_and_not_before(
 def test_a_process_whose_name_was_taken_over_is_told_and_takes_nothing_more(
     cluster: Cluster,
 ) -> None:
-    """It stood still for so long that the relay let another one in."""
-    cluster.start_relay()
+    """It stood still while the relay was started anew, which then let another one in."""
+    relay = cluster.start_relay()
     rival = start_rival(cluster, "emit")
     rival.signal(signal.SIGSTOP)
+    relay.kill()
+    cluster.start_relay()
     emitter = open_emitter(cluster)
     try:
         assert emitter.wait_connected(20)
