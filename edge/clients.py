@@ -210,6 +210,8 @@ class AsgiClient:
         self._has_room.set()
         self._close: Close | None = None
         self._is_gone = False
+        self._in_hand = 0
+        """Frames that were taken from the queue to be sent."""
 
     @property
     def closed(self) -> bool:
@@ -219,7 +221,7 @@ class AsgiClient:
     @property
     def waiting(self) -> int:
         """See `Client`."""
-        return len(self._queue)
+        return len(self._queue) + self._in_hand
 
     def send(self, frame: bytes) -> None:
         """See `Connection`."""
@@ -254,6 +256,7 @@ class AsgiClient:
         """See `Client`."""
         self._is_gone = True
         self._stats.disconnected += self.waiting
+        self._in_hand = 0
         self._queue.clear()
         self._has_room.set()
 
@@ -262,9 +265,13 @@ class AsgiClient:
         while True:
             while self._queue:
                 frames = self._queue.take(REFILL_BYTES)
-                self._stats.written += len(frames)
+                self._in_hand = len(frames)
                 for frame in frames:
                     await self._websocket.send_text(frame_payload(frame).decode())
+                    if self._is_gone:
+                        return
+                    self._in_hand -= 1
+                    self._stats.written += 1
             self._has_room.set()
             if self._close is not None:
                 await self._websocket.close(self._close.code, self._close.reason)

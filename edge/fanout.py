@@ -21,10 +21,12 @@ from edge.stats import EdgeStats
 from relay.logs import LimitedLog
 from relay.wire.control import Heartbeat, ReplayReply
 from relay.wire.envelope import Envelope, unpack_envelope
-from relay.wire.errors import WireError
+from relay.wire.errors import InvalidTopic, WireError
 from relay.wire.header import Stamp, unpack_stamp
 from relay.wire.topics import TASK, Pattern, Topic, decode_topic
 
+UNKNOWN_KIND = "unknown"
+"""Of events whose topic cannot be read."""
 REPAIR_EVENTS = 1024
 """Asked for at a time when this edge has missed events."""
 
@@ -42,7 +44,7 @@ class Fanout:
     ) -> None:
         self.stats = stats
         self.manager = ConnectionManager(self)
-        self.streams = Streams(served_prefixes, history_bytes, stats.dropped, stats.malformed)
+        self.streams = Streams(served_prefixes, history_bytes, stats.dropped, stats.unreadable)
         self.library = RelayLibrary(self.streams, stats)
         self.tasks = TaskBoard()
         self._live = LiveValues()
@@ -78,7 +80,8 @@ class Fanout:
             stamp = unpack_stamp(frames[1])
             payload = frames[2]
         except (WireError, IndexError) as error:
-            self._count_malformed(error, "an event from the relay")
+            self.stats.events_received[UNKNOWN_KIND] += 1
+            self._count_malformed(error)
             return
         self.stats.events_received[topic.kind] += 1
         stream = self.streams.get(topic.kind)
@@ -118,7 +121,8 @@ class Fanout:
                 stamp = unpack_stamp(stamp_frame)
                 envelope = unpack_envelope(payload, topic.kind)
             except WireError as error:
-                self._count_malformed(error, "a retained event")
+                self.stats.unreadable[error.reason] += 1
+                self._log.warning("retained", "left out a retained event: %s", error)
                 continue
             if topic.kind == TASK:
                 self._take_retained_task(topic, stamp, envelope)
@@ -217,7 +221,8 @@ class Fanout:
         stream.history.append(record)
         topic = record.topic
         if not topic.text:
-            return  # Counted as malformed when it came.
+            self.stats.malformed[InvalidTopic.reason] += 1
+            return
         count: int | None = 0
         if not (self._serves_all or self.streams.serves(topic.text)):
             pass
@@ -238,7 +243,7 @@ class Fanout:
         try:
             envelope = record.open()
         except WireError as error:
-            self._count_malformed(error, "an event from the relay")
+            self._count_malformed(error)
             return None
         stamp = Stamp(self.streams.epoch, record.offset, record.relayed_at)
         self.tasks.update(record.topic.text, stamp, envelope, record.frame)
@@ -250,7 +255,7 @@ class Fanout:
         try:
             record.open()
         except WireError as error:
-            self._count_malformed(error, "an event from the relay")
+            self._count_malformed(error)
             return None
         return self.manager.broadcast_to_topic(
             record.topic.text, record.frame, addressed_to=record.addressed_to
@@ -263,7 +268,7 @@ class Fanout:
         try:
             value = _live_value(topic, stamp, unpack_envelope(payload, topic.kind))
         except WireError as error:
-            self._count_malformed(error, "an event from the relay")
+            self._count_malformed(error)
             return
         self._live.keep(topic.text, value)
         if self._send_live(topic, value):
@@ -293,10 +298,10 @@ class Fanout:
         self.stats.deliveries += count
         return count
 
-    def _count_malformed(self, error: Exception, what: str) -> None:
+    def _count_malformed(self, error: Exception) -> None:
         reason = error.reason if isinstance(error, WireError) else "invalid_frame"
         self.stats.malformed[reason] += 1
-        self._log.warning(reason, "dropped %s that is malformed: %s", what, error)
+        self._log.warning(reason, "dropped an event that is malformed: %s", error)
 
 
 def _live_value(topic: Topic, stamp: Stamp, envelope: Envelope) -> LiveValue:

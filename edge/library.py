@@ -11,7 +11,7 @@ from edge.core.streams import Streams
 from edge.stats import EdgeStats
 from relay.logs import LimitedLog
 from relay.wire.control import ReplayReply
-from relay.wire.errors import WireError
+from relay.wire.errors import InvalidTopic, WireError
 from relay.wire.header import unpack_stamp
 from relay.wire.topics import decode_topic
 
@@ -51,15 +51,18 @@ class RelayLibrary:
         `ReplayFailed`.
         """
         assert self._relay is not None
+        asked_under = self._streams.epoch
         reply = await self._relay.replay(*fetch)
         stream = self._streams.get(fetch.stream)
-        if stream is None:
+        if stream is None or asked_under != self._streams.epoch:
             return ()
-        if reply.epoch != self._streams.epoch:
+        if reply.epoch != asked_under:
             await self.streams_went_on()
             return ()
         records = self.records(fetch.stream, reply)
         self._stats.replayed[fetch.stream] += len(records)
+        if damaged := sum(not record.topic.text for record in records):
+            self._stats.unreadable[InvalidTopic.reason] += damaged
         stream.history.low = max(stream.history.low, reply.low)
         stream.history.install(records)
         if not records and reply.low <= fetch.after + 1:
@@ -85,16 +88,13 @@ class RelayLibrary:
             try:
                 stamp = unpack_stamp(stamp_frame)
             except WireError as error:
-                self._count_malformed(error)
+                self._stats.unreadable[error.reason] += 1
+                self._log.warning("stamp", "a replay breaks off: %s", error)
                 break
             try:
                 record = Record(decode_topic(topic_frame), stamp.offset, stamp.relayed_at, payload)
             except WireError as error:
-                self._count_malformed(error)
+                self._log.warning("topic", "a replayed event is malformed: %s", error)
                 record = unreadable(kind, stamp.offset)
             records.append(record)
         return records
-
-    def _count_malformed(self, error: WireError) -> None:
-        self._stats.malformed[error.reason] += 1
-        self._log.warning(error.reason, "dropped a replayed event that is malformed: %s", error)

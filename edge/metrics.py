@@ -93,7 +93,8 @@ class EdgeCollector(Collector):
             ),
             ("retention", "Missed events the relay no longer had", "kind", stats.retention),
             ("replayed", "Events asked for by resuming clients", "kind", stats.replayed),
-            ("malformed", "Messages from the relay that were dropped", "reason", stats.malformed),
+            ("malformed", "Events from the relay that were dropped", "reason", stats.malformed),
+            ("unreadable", "Malformed past events, asked for again", "reason", stats.unreadable),
             ("closed", "Connections closed by the edge", "code", closed),
         ):
             yield self._counter(name, help_text, label, values)

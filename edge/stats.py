@@ -24,6 +24,8 @@ class EdgeStats:
         """By stream: repeated, or out of order and replayed later."""
         self.malformed: Counter[str] = Counter()
         """By reason."""
+        self.unreadable: Counter[str] = Counter()
+        """By reason: what resuming clients asked for, and what the relay had retained."""
         self.retention: Counter[str] = Counter()
         """By stream: the relay no longer had them when this edge missed them."""
         self.replayed: Counter[str] = Counter()

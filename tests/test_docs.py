@@ -53,7 +53,7 @@ def test_the_close_codes_of_the_protocol_are_the_codes_table() -> None:
 def test_every_metric_is_documented() -> None:
     stats = EdgeStats()
     stats.events_received["event"] = stats.events_filtered["event"] = 1
-    stats.malformed["reason"] = stats.closed[1001] = 1
+    stats.malformed["reason"] = stats.unreadable["reason"] = stats.closed[1001] = 1
     for counts in (stats.events_forwarded, stats.retention, stats.replayed):
         counts["event"] = 1
     stats.dropped.repeated["event"] = stats.dropped.out_of_order["event"] = 1

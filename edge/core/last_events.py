@@ -30,7 +30,9 @@ class LastEvents:
         self._stream = stream
         self._count = count
         self._wants = wants
-        self._floor = max(0, stream.history.head - SCAN_OFFSETS)
+        self.until = stream.history.head
+        """The newest event when the search began."""
+        self._floor = max(0, self.until - SCAN_OFFSETS)
         self._found: list[int] = []
         """Offsets behind the block, ascending."""
         self._in_block: list[int] = []
@@ -84,7 +86,7 @@ class LastEvents:
             count += 1
             if (
                 self._wants(record)
-                and record.read(self._streams.malformed)
+                and record.read(self._streams.unreadable)
                 and may_receive(self._connection.identity, record.addressed_to)
             ):
                 self._in_block.append(record.offset)

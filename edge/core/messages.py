@@ -38,9 +38,11 @@ def success(action: str, message: str, request_id: object = None, **fields: Any)
     )
 
 
-def error(code: ErrorCode, message: str, request_id: object = None) -> bytes:
+def error(code: ErrorCode, message: str, request_id: object = None, **fields: Any) -> bytes:
     """The reply to a request that was refused; the connection stays."""
-    return frame({"status": "error", "message": message, "code": code, **_echo(request_id)})
+    return frame(
+        {"status": "error", "message": message, "code": code, **fields, **_echo(request_id)}
+    )
 
 
 def position(epoch: int, offsets: Mapping[str, int]) -> bytes:

@@ -121,6 +121,7 @@ class SubscriptionPass(Pass):
             if not outcome.is_complete:
                 return outcome
             item.since[kind] = search.since
+            item.newest_until[kind] = search.until
             del self._searches[0]
             if not self._searches:
                 self._begin_resume()
@@ -134,9 +135,12 @@ class SubscriptionPass(Pass):
         self._refresh()
 
     def restrict(self, selectors_of: Callable[[Pattern], tuple[Pattern, ...]]) -> None:
-        """The client's role has changed."""
+        """The client's role has changed. What it had no permission for meanwhile is not had."""
         for item in self.items:
-            item.selectors = selectors_of(item.request.pattern)
+            allowed = selectors_of(item.request.pattern)
+            if item.selectors and allowed != item.selectors:
+                item.selectors = allowed
+                item.recovered = False
         self._refresh()
 
     def replace_cover(self, pattern: Pattern, cover: Cover | None) -> None:

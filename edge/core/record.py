@@ -50,13 +50,13 @@ class Record:
         self._addressed_to = envelope.username
         return envelope
 
-    def read(self, malformed: Counter[str]) -> bytes:
+    def read(self, unreadable: Counter[str]) -> bytes:
         """Return the frame, empty if it is malformed, which is counted the first time."""
         if self._frame is None:
             try:
                 self.open()
             except WireError as error:
-                malformed[error.reason] += 1
+                unreadable[error.reason] += 1
         return self._frame or b""
 
 

@@ -135,7 +135,7 @@ class Resume:
             offset = record.offset
             size = 0
             if self._wants(record):
-                frame = record.read(self._streams.malformed)
+                frame = record.read(self._streams.unreadable)
                 # Asked for each event anew: a client's role may change on the way.
                 if frame and may_receive(self._connection.identity, record.addressed_to):
                     self._connection.send(frame)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from edge.core.record import Record
 from edge.core.requests import Subscribe
@@ -22,6 +23,8 @@ class Item:
     """Empty when the client's role no longer allows it."""
     since: dict[str, int] = field(default_factory=dict)
     """Stream to the offset after which it wants what it missed."""
+    newest_until: dict[str, int] = field(default_factory=dict)
+    """Stream to the offset up to which it wants the newest events, whatever came before."""
     recovered: bool = True
     is_withdrawn: bool = False
     """The client unsubscribed while it was being caught up."""
@@ -34,6 +37,17 @@ class Item:
     def selects(self, topic: str) -> bool:
         """Whether events on `topic` belong to it. Tasks come without subscription."""
         return self.is_active and any(selector.matches(topic) for selector in self.selectors)
+
+
+class _Rule(NamedTuple):
+    """What is wanted of one topic."""
+
+    newest: tuple[int, int]
+    """The span `(after, until]` of the `last` events: wanted though something has brought them."""
+    since: int
+    """After which it is wanted unless it is covered."""
+    covered: tuple[tuple[int, int], ...]
+    """The spans `(after, until]` that other subscriptions have brought."""
 
 
 @dataclass(slots=True, eq=False)
@@ -62,32 +76,42 @@ class Selection:
         self._items = items
         self._covers = covers
         self._streams = streams
-        self._rules: dict[str, tuple[int, tuple[tuple[int, int], ...]]] = {}
+        self._rules: dict[str, _Rule] = {}
 
     def wants(self, record: Record) -> bool:
-        """Whether an item wants `record` and no other subscription has brought it."""
+        """Whether an item wants `record`, and if it asks for `since`, nothing has brought it."""
         topic = record.topic
         rule = self._rules.get(topic.text)
         if rule is None:
             rule = self._decide(topic.text, topic.kind)
-        since, covered = rule
         offset = record.offset
-        if offset <= since:
+        newest_after, newest_until = rule.newest
+        if newest_after < offset <= newest_until:
+            return True
+        if offset <= rule.since:
             return False
-        return not any(after < offset <= until for after, until in covered)
+        return not any(after < offset <= until for after, until in rule.covered)
 
     def refresh(self) -> None:
         """An item or a cover has changed."""
         self._rules.clear()
 
-    def _decide(self, topic: str, kind: str) -> tuple[int, tuple[tuple[int, int], ...]]:
+    def _decide(self, topic: str, kind: str) -> _Rule:
         if len(self._rules) >= MAX_RULES:
             self._rules.clear()
-        since = _NEVER
+        after = since = _NEVER
+        until = 0
         if kind != TASK and self._streams.serves(topic):
-            offsets = [item.since.get(kind, _NEVER) for item in self._items if item.selects(topic)]
-            since = min(offsets, default=_NEVER)
+            for item in self._items:
+                if kind not in item.since or not item.selects(topic):
+                    continue
+                if item.request.last is None:
+                    since = min(since, item.since[kind])
+                else:
+                    after = min(after, item.since[kind])
+                    until = max(until, item.newest_until[kind])
+                    since = min(since, until)
         spans = (cover.span(topic, kind) for cover in self._covers)
-        rule = since, tuple(span for span in spans if span is not None)
+        rule = _Rule((after, until), since, tuple(span for span in spans if span is not None))
         self._rules[topic] = rule
         return rule

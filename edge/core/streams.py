@@ -32,11 +32,11 @@ class Streams:
         served_prefixes: tuple[str, ...] = ("",),
         history_bytes: int = DEFAULT_HISTORY_BYTES,
         dropped: Dropped | None = None,
-        malformed: Counter[str] | None = None,
+        unreadable: Counter[str] | None = None,
     ) -> None:
-        """`dropped` and `malformed` count what is not forwarded."""
+        """`dropped` counts what is not forwarded, `unreadable` what cannot be sent again."""
         self.epoch = 0
-        self.malformed = Counter[str]() if malformed is None else malformed
+        self.unreadable = Counter[str]() if unreadable is None else unreadable
         """Events that could not be read, by reason."""
         self._dropped = Dropped() if dropped is None else dropped
         self._served_prefixes = served_prefixes

@@ -61,7 +61,12 @@ class Subscriptions:
     def open(self, since: TaskPosition | None) -> None:
         """The client is there: let its user's tasks reach it, from `since` on if possible."""
         self._manager.connect(self._connection)
-        if since is None or since.epoch != self._streams.epoch or not self._streams.get(TASK):
+        if since is None:
+            self._receive_tasks(is_new=True)
+            return
+        # First of all, so that the client can compare what comes with what it knows.
+        self._manager.send_to_client(self._connection, messages.position(self._streams.epoch, {}))
+        if since.epoch != self._streams.epoch or not self._streams.get(TASK):
             self._receive_tasks(is_new=True)
             return
         task_pass = TaskPass(
@@ -74,9 +79,16 @@ class Subscriptions:
         if self._running is None:
             self._perform(request)
             return
-        if isinstance(request, Unsubscribe) and isinstance(self._running, SubscriptionPass):
-            self._running.withdraw(request.pattern)
+        if isinstance(request, Unsubscribe):
+            self._stop(request.pattern)
         self._waiting.append(partial(self._perform, request))
+
+    def _stop(self, pattern: Pattern) -> None:
+        """Send nothing more for `pattern`, though the answer has to wait."""
+        self._unsubscribe_live(pattern)
+        if isinstance(self._running, SubscriptionPass):
+            self._running.withdraw(pattern)
+            self._running.replace_cover(pattern, None)
 
     def end_gathering(self) -> None:
         """What is to be caught up together has been asked for: the client said no `more`."""
@@ -104,7 +116,7 @@ class Subscriptions:
                 self._subscribe_live(pattern, now_allowed)
             else:
                 self._unsubscribe_live(pattern)
-                self.answer(_forbidden(pattern))
+                self.answer(_ended(pattern))
             if isinstance(self._running, SubscriptionPass):
                 self._running.replace_cover(pattern, self._cover(pattern))
         for each in (self._running, self._gathered):
@@ -148,8 +160,11 @@ class Subscriptions:
         if self._covered_epoch != self._streams.epoch:
             # Offsets began anew; every live subscription has brought all there was since.
             self._covered_epoch = self._streams.epoch
-            self._covered = {each: dict(self._streams.beginnings) for each in self._covered}
-        return self._covered.get(pattern, {})
+            self._covered = {each: {} for each in self._covered}
+        allowed = self._manager.subscriptions(self._connection).get(pattern, ())
+        # A stream that has begun since is covered from its beginning.
+        begun = {kind: self._streams.beginnings[kind] for kind in self._streams.concerning(allowed)}
+        return begun | self._covered.get(pattern, {})
 
     def _refusal(self, request: Subscribe, allowed: tuple[Pattern, ...]) -> bytes | None:
         if not allowed:
@@ -259,9 +274,13 @@ class Subscriptions:
         self, pattern: Pattern, allowed: tuple[Pattern, ...], since: dict[str, int] | None = None
     ) -> None:
         """Subscribe; `since` are the offsets after which everything has been sent already."""
-        self._manager.subscribe(self._connection, pattern, allowed)
         before = self._covered_by(pattern)
-        covered = self._streams.concerning(allowed) | (since or {})
+        self._manager.subscribe(self._connection, pattern, allowed)
+        # Who was ahead of the stream gets live what it is ahead.
+        covered = {
+            kind: min(head, (since or {}).get(kind, head))
+            for kind, head in self._streams.concerning(allowed).items()
+        }
         self._covered[pattern] = {
             kind: min(after, before.get(kind, after)) for kind, after in covered.items()
         }
@@ -288,3 +307,9 @@ class Subscriptions:
 def _forbidden(pattern: Pattern, request_id: object = None) -> bytes:
     text = f"Not allowed to subscribe to topic '{pattern}'"
     return messages.error("forbidden", text, request_id)
+
+
+def _ended(pattern: Pattern) -> bytes:
+    """What answers no request names the topic."""
+    text = f"Not allowed to subscribe to topic '{pattern}'"
+    return messages.error("forbidden", text, topic=str(pattern))

@@ -92,7 +92,8 @@ export interface SubscribeOptions {
   /**
    * From 1 to 1000: begin with so many of the newest messages of each stream that match. They come
    * together, before the first live one. Counts for the first handler of a pattern, and only once:
-   * after a loss of the connection a subscription goes on where it was.
+   * after a loss of the connection a subscription goes on where it was. What other subscriptions
+   * have brought before is among them.
    */
   last?: number;
 }
@@ -120,7 +121,8 @@ export interface RelayClient {
   onError(handler: (error: RelayError) => void): () => void;
   /**
    * Called once for each new epoch of the relay, whether this connection outlived the change or a
-   * later one found it: the moment to load anew what events alone would not bring back.
+   * later one found it, as soon as every subscription is live under it: the moment to load anew what
+   * events alone would not bring back.
    */
   onRestart(handler: (restart: RelayRestart) => void): () => void;
   /** Called for events that were missed and can no longer be had, before those that follow them. */

@@ -31,6 +31,8 @@ const RENEW_AHEAD_MS = 30_000;
 const RENEW_AT_LEAST_MS = 5_000;
 const LONGEST_TIMEOUT_MS = 2 ** 31 - 1;
 const ABNORMAL_CLOSURE = 1006;
+// The server remembers as many unfinished tasks.
+const KNOWN_TASKS = 10_000;
 
 /** @type {ReadonlyMap<number, CloseAction>} */
 const CLOSE_ACTIONS = new Map([
@@ -155,6 +157,11 @@ class Subscription {
     this.#backlog = null;
   }
 
+  ended() {
+    this.state = "refused";
+    this.isConfirmed = false;
+  }
+
   /**
    * Until it is confirmed, what comes through other subscriptions would be a stream with holes.
    * @param {RelayMessage} message
@@ -212,6 +219,18 @@ class Subscriptions {
     return { subscription, remove };
   }
 
+  /** The server has ended one: the user's role no longer allows it. @param {string} pattern */
+  ended(pattern) {
+    this.#byPattern.get(pattern)?.ended();
+  }
+
+  /** The user's role may have changed. */
+  askAgainForRefused() {
+    for (const subscription of this.#byPattern.values()) {
+      if (subscription.state === "refused") subscription.state = "unasked";
+    }
+  }
+
   /** @param {RelayMessage} message @param {boolean} isRepeat */
   dispatch(message, isRepeat) {
     for (const subscription of [...this.#byPattern.values()]) {
@@ -221,6 +240,30 @@ class Subscriptions {
 
   connectionLost() {
     for (const subscription of this.#byPattern.values()) subscription.connectionLost();
+  }
+}
+
+/** The newest update of each task that was told, so that a state is not told after it. */
+class KnownTasks {
+  /** @type {Map<string, number>} */
+  #offsets = new Map();
+
+  /** @param {RelayMessage} message */
+  has({ topic, offset = 0 }) {
+    return (this.#offsets.get(topic) ?? -1) >= offset;
+  }
+
+  /** @param {RelayMessage} message */
+  add({ topic, offset = 0 }) {
+    this.#offsets.delete(topic);
+    this.#offsets.set(topic, offset);
+    if (this.#offsets.size <= KNOWN_TASKS) return;
+    const [oldest = ""] = this.#offsets.keys();
+    this.#offsets.delete(oldest);
+  }
+
+  clear() {
+    this.#offsets.clear();
   }
 }
 
@@ -279,6 +322,10 @@ class Client {
 
   #subscriptions = new Subscriptions();
   #seen = new SeenPosition();
+  #knownTasks = new KnownTasks();
+  /** Waits for everything to be live: only then does what a page loads anew leave no hole.
+   * @type {RelayRestart | null} */
+  #restart = null;
   /** @type {Listeners<TaskMessage>} */
   #taskListeners = new Listeners();
   /** @type {Listeners<ConnectionState>} */
@@ -463,6 +510,7 @@ class Client {
     this.#username = String(reply.username ?? "");
     if (typeof reply.expires_at === "number") this.#scheduleRenewal(reply.expires_at);
     this.#isAuthenticated = true;
+    this.#subscriptions.askAgainForRefused();
   }
 
   /**
@@ -501,11 +549,21 @@ class Client {
   }
 
   #liveWhenAnswered() {
-    if (this.#state.name === "live" || !this.#isAuthenticated || this.#unanswered.size > 0) return;
-    clearTimeout(this.#attemptTimer);
-    this.#failedAttempts = 0;
-    this.#tokenWasRefused = false;
-    this.#setState({ name: "live", username: this.#username });
+    if (!this.#isAuthenticated || this.#unanswered.size > 0) return;
+    if (this.#state.name !== "live") {
+      clearTimeout(this.#attemptTimer);
+      this.#failedAttempts = 0;
+      this.#tokenWasRefused = false;
+      this.#setState({ name: "live", username: this.#username });
+    }
+    this.#tellRestart();
+  }
+
+  #tellRestart() {
+    const restart = this.#restart;
+    if (!restart || this.#state.name !== "live" || this.#unanswered.size > 0) return;
+    this.#restart = null;
+    this.#restartListeners.tell(restart);
   }
 
   /** @param {number} code @param {string} reason */
@@ -583,7 +641,11 @@ class Client {
   #adopt(message, options) {
     const restart = this.#seen.adopt(message, options);
     this.#isEpochTold ||= message.epoch !== undefined;
-    if (restart) this.#restartListeners.tell(restart);
+    if (!restart) return;
+    this.#knownTasks.clear();
+    const { previousEpoch } = this.#restart ?? restart;
+    this.#restart = { epoch: restart.epoch, previousEpoch };
+    this.#tellRestart();
   }
 
   /** @param {RelayMessage} message */
@@ -591,10 +653,14 @@ class Client {
     const stream = streamOf(message);
     // Tasks alone come before the epoch is told; under another one they may have any offset.
     const canTell = this.#isEpochTold || stream !== "task";
-    const isRepeat = canTell && !this.#seen.isBeyond(stream, message.offset);
-    // A retained state says nothing of the updates that others had before it.
+    // A retained state says nothing of the updates that others had before it, nor they of it.
+    const isKnown = message.retained
+      ? this.#knownTasks.has(message)
+      : !this.#seen.isBeyond(stream, message.offset);
+    const isRepeat = canTell && isKnown;
     if (!message.retained) this.#seen.advance(stream, message.offset);
     if (stream === "task" && !isRepeat) {
+      this.#knownTasks.add(message);
       this.#taskListeners.tell(/** @type {TaskMessage} */ (message));
     }
     this.#subscriptions.dispatch(message, isRepeat);
@@ -623,11 +689,13 @@ class Client {
 
   /** @param {Request | undefined} request @param {Record<string, unknown>} reply */
   #refused(request, reply) {
+    const topic = request ? request.topic : reply.topic;
+    if (!request && typeof topic === "string") this.#subscriptions.ended(topic);
     this.#errorListeners.tell({
       code: String(reply.code ?? "error"),
       message: String(reply.message ?? ""),
       action: request?.action,
-      topic: request?.topic,
+      topic: typeof topic === "string" ? topic : undefined,
     });
   }
 

@@ -270,6 +270,8 @@ class TestTasks:
         epoch = arrived(cluster, edge, 3, "task")
         for query in ("", f"&epoch={epoch + 1}&task=1"):
             client = self.connect(cluster, edge, query)
+            if query:
+                assert client.receive() == {"type": "position", "epoch": epoch, "position": {}}
             shown, position = client.receive(), client.receive()
             assert (shown["data"], shown["retained"], shown["offset"]) == ({"n": 3}, True, 3)
             assert position == {"type": "position", "epoch": epoch, "position": {"task": 3}}

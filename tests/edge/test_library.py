@@ -1,7 +1,7 @@
 """What resuming clients need of the relay's journal."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import pytest
 
@@ -26,6 +26,7 @@ class Shelf:
         self.library = RelayLibrary(self.streams, self.stats)
         self.library.attach(self)
         self.reply = replay()
+        self.meanwhile: Callable[[], None] = lambda: None
 
     @property
     def stream(self) -> Stream:
@@ -37,6 +38,7 @@ class Shelf:
     async def replay(self, stream: str, after: int, limit: int) -> ReplayReply:
         """Answer as the relay does."""
         assert Fetch(stream, after, limit) == MISSING
+        self.meanwhile()
         return self.reply
 
     def fetch(self, reply: ReplayReply) -> list[int]:
@@ -76,7 +78,12 @@ def test_an_item_that_cannot_be_read_keeps_its_place(shelf: Shelf) -> None:
     items = [frames("event:a", offset) for offset in (3, 4, 5)]
     items[1] = (b"\xff", *items[1][1:])
     assert shelf.fetch(replay(*items)) == [3, 4, 5]
-    assert shelf.stats.malformed == {"invalid_topic": 1}
+    assert shelf.stats.unreadable == {"invalid_topic": 1}
+
+
+def test_a_reply_that_comes_in_another_epoch_than_it_was_asked_for_in(shelf: Shelf) -> None:
+    shelf.meanwhile = lambda: shelf.streams.synchronize(EPOCH + 1, {"event": 1}, {"event": 1})
+    assert shelf.fetch(replay(epoch=EPOCH + 1, tip=1)) == []
 
 
 def test_a_reply_of_another_epoch_is_nothing_to_go_by(shelf: Shelf) -> None:

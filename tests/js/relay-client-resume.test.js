@@ -59,9 +59,9 @@ function say(from, to, topic = "event:a") {
   for (let offset = from; offset <= to; offset += 1) relay.socket.say(event(topic, { offset }));
 }
 
-/** @param {Message} [fields] */
-function sayTask(fields) {
-  relay.socket.say(event("task:1", { type: "task_update", ...fields }));
+/** @param {Message} fields @param {string} [topic] */
+function sayTask(fields, topic = "task:1") {
+  relay.socket.say(event(topic, { type: "task_update", ...fields }));
 }
 
 /** What the newest connection was asked, after the authentication. */
@@ -366,7 +366,7 @@ test("a retained state is told but is no position", () => {
   const tasks = tasksHeard();
   relay.socket.say({ type: "position", epoch: EPOCH, position: { event: 40 } });
   sayTask({ offset: 75, retained: true });
-  sayTask({ offset: 70, retained: true });
+  sayTask({ offset: 70, retained: true }, "task:2");
   assert.deepEqual(tasks, [75, 70]);
   assert.deepEqual(client.position.position, { event: 40 });
 });
@@ -399,6 +399,29 @@ test("tasks of a new epoch are told before anything names it, whatever their off
   say(3, 3);
   assert.deepEqual(tasks, [77, 3, 4]);
   assert.deepEqual(client.position, { epoch: NEXT_EPOCH, position: { event: 3 } });
+});
+
+test("a state that comes behind the position is told, an older one of a known task is not", () => {
+  const tasks = tasksHeard();
+  relay.socket.say({ type: "position", epoch: EPOCH, position: { event: 40, task: 80 } });
+  sayTask({ offset: 75, retained: true });
+  sayTask({ offset: 81 });
+  sayTask({ offset: 76, retained: true });
+  sayTask({ offset: 70, retained: true }, "task:2");
+  assert.deepEqual(tasks, [75, 81, 70]);
+});
+
+test("a state from an edge that is behind is not told after the task's end", async () => {
+  const tasks = tasksHeard();
+  subscribed("event:*", { event: 40 });
+  sayTask({ offset: 80, data: { status: "success" } });
+  relay.socket.drop(1006);
+  mock.timers.tick(MAX_DELAY_MS);
+  await settled();
+  relay.socket.open();
+  relay.socket.say({ type: "position", epoch: EPOCH, position: {} });
+  sayTask({ offset: 75, data: { status: "in_progress" }, retained: true });
+  assert.deepEqual(tasks, [80]);
 });
 
 // ---- What is lost ----
@@ -436,6 +459,50 @@ test("a new epoch is told once, and its events are heard from the first on", asy
   say(1, 2);
   assert.equal(restarts, 1);
   assert.deepEqual(heard, [1, 2]);
+});
+
+test("a new epoch is told only when everything is live under it", async () => {
+  /** @type {unknown[]} */
+  const restarts = [];
+  client.onRestart((restart) => restarts.push(restart));
+  subscribed("event:*", { event: 40 });
+  await comeBack();
+  relay.socket.say({ type: "position", epoch: NEXT_EPOCH, position: { task: 3 } });
+  assert.deepEqual(restarts, [], "what a page loads now would miss what comes before the answer");
+  await comeBack();
+  assert.deepEqual(asked(), [{ action: "subscribe", topic: "event:*" }]);
+  assert.deepEqual(restarts, []);
+  relay.answer({ epoch: NEXT_EPOCH, position: { event: 9 } });
+  assert.deepEqual(restarts, [{ epoch: NEXT_EPOCH, previousEpoch: EPOCH }]);
+});
+
+test("a new epoch amid a request for the newest messages is told with its answer", () => {
+  let restarts = 0;
+  client.onRestart(() => (restarts += 1));
+  subscribed("event:*", { event: 40 });
+  client.subscribe("event:b", () => {}, { last: 5 });
+  relay.socket.say({ type: "position", epoch: NEXT_EPOCH, position: {} });
+  assert.equal(restarts, 0);
+  relay.answer({ epoch: NEXT_EPOCH, position: { event: 0 }, recovered: false });
+  assert.equal(restarts, 1);
+});
+
+test("a subscription that the server has ended is asked for again with a new token", () => {
+  /** @type {(string | undefined)[]} */
+  const refused = [];
+  client.onError(({ topic }) => refused.push(topic));
+  const { heard } = subscribed("audit:*", { audit: 5 });
+  const no = { status: "error", code: "forbidden", message: "No" };
+  relay.socket.say({ ...no, topic: "audit:*" });
+  assert.deepEqual(refused, ["audit:*"]);
+  const before = asked().length;
+  client.subscribe("audit:*", () => {});
+  assert.equal(asked().length, before);
+  relay.socket.say({ status: "success", action: "authenticate", username: "alice" });
+  assert.deepEqual(asked().slice(before), [{ action: "subscribe", topic: "audit:*" }]);
+  relay.answer({ epoch: EPOCH, position: { audit: 9 } });
+  say(10, 10, "audit:a");
+  assert.deepEqual(heard, [10]);
 });
 
 test("a relay that was only started again is no news", async () => {

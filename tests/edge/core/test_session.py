@@ -407,6 +407,7 @@ def test_a_lower_role_loses_what_it_may_not_see_and_is_told() -> None:
         "Not allowed to subscribe to topic 'task:*'",
     ]
     assert {reply["code"] for reply in lost} == {"forbidden"}
+    assert sorted(reply["topic"] for reply in lost) == ["secret:x", "task:*"]
     assert table.topics() == ["*", "event:a"]
     assert {str(selector) for selector in table.interest.selectors} == {
         "event:*",

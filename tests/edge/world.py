@@ -1,0 +1,189 @@
+"""An edge with its relay and clients, where everything happens when the test says so.
+
+The real fan-out and the real subscriptions, with a journal in memory in place of the relay. What
+takes time in a running edge, the steps of a pass and the relay's answers, is a call here.
+"""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from edge.core.frames import frame_payload
+from edge.core.ports import CatchingUp
+from edge.core.record import Record
+from edge.core.requests import Subscribe, TaskPosition
+from edge.core.resume import Fetch, Fetched
+from edge.core.subscriptions import Subscriptions
+from edge.fanout import Fanout
+from edge.stats import EdgeStats
+from relay.wire.control import Heartbeat
+from relay.wire.header import Stamp, pack_stamp
+from relay.wire.topics import Pattern, parse_pattern
+from tests.edge.journal import Journal
+from tests.edge.recorders import RecordingConnection
+
+EPOCH = 7
+TOPICS = ["event:a", "event:b", "event:bb", "task:1"]
+PATTERNS = ["event:a", "event:b*", "event:bb", "event:*", "*"]
+USERS = ["alice", "bob"]
+
+
+class World:
+    """A relay's journals and an edge that follows them."""
+
+    def __init__(self, history_bytes: int = 2**30, before: int = 0) -> None:
+        self.journals = {"event": Journal(), "task": Journal()}
+        for kind, topic, user in (("event", "event:a", None), ("task", "task:1", "alice")):
+            for _ in range(before):
+                self.journals[kind].append(topic, user)
+        self.history_bytes = history_bytes
+        self.epoch = EPOCH
+        self.fanout = self.new_edge()
+
+    def new_edge(self) -> Fanout:
+        """An edge that has just begun, and remembers nothing."""
+        self.fanout = Fanout(EdgeStats(), history_bytes=self.history_bytes)
+        self.synchronize()
+        return self.fanout
+
+    def synchronize(self) -> None:
+        self.fanout.synchronize(self.epoch, self.heartbeat())
+
+    def heartbeat(self) -> Heartbeat:
+        return Heartbeat(
+            tips={kind: journal.tip for kind, journal in self.journals.items()},
+            low={kind: journal.low for kind, journal in self.journals.items()},
+            started_at=1,
+            journaling=True,
+        )
+
+    def emit(self, topic: str, username: str | None = None) -> None:
+        """An event is committed and arrives."""
+        kind = topic.partition(":")[0]
+        added = self.journals[kind].append(topic, username)
+        stamp = pack_stamp(Stamp(self.epoch, added.offset, 0))
+        self.fanout.take_event([topic.encode(), stamp, added.payload])
+
+    def retire(self, low: int) -> None:
+        self.journals["event"].retire(low)
+        self.fanout.hear(self.heartbeat())
+
+    def fetch(self, fetch: Fetch) -> Fetched:
+        """The relay answers, as `Fanout.fetch` takes it."""
+        stream = self.fanout.streams.get(fetch.stream)
+        assert stream is not None
+        journal = self.journals[fetch.stream]
+        records = journal.replay(fetch.after, fetch.limit)
+        stream.history.low = max(stream.history.low, journal.low)
+        stream.history.install(records)
+        return Fetched(fetch.stream, records)
+
+
+class Viewer:
+    """A user who keeps a position, as a browser does, and resumes from it."""
+
+    def __init__(self, world: World, username: str, patterns: Sequence[str] = ()) -> None:
+        self.world = world
+        self.username = username
+        self.patterns = [parse_pattern(text) for text in patterns]
+        self.seen: dict[str, list[int]] = {"event": [], "task": []}
+        self.gaps: list[tuple[int, int]] = []
+        self.recovered: list[bool] = []
+        self.replies: list[dict[str, Any]] = []
+        self.positions: dict[str, int] = {}
+        self.connection: RecordingConnection | None = None
+        self.pending: list[CatchingUp] = []
+        self.fetch: Fetch | None = None
+
+    def connect(self, role: str = "user") -> None:
+        self.connection = RecordingConnection(self.username, role)
+        self.subscriptions = Subscriptions(
+            self.connection,
+            self.world.fanout.manager,
+            self.world.fanout.streams,
+            self.world.fanout,
+            self.pending.append,
+            100,
+        )
+        task = self.positions.get("task")
+        self.subscriptions.open(None if task is None else TaskPosition(EPOCH, task))
+
+    def subscribe_all(self) -> None:
+        since = {"event": self.positions["event"]} if "event" in self.positions else None
+        for pattern in self.patterns:
+            self.subscriptions.take(Subscribe(pattern, since=since, epoch=EPOCH))
+        self.subscriptions.end_gathering()
+
+    def disconnect(self) -> None:
+        if self.connection is not None:
+            self.read()
+            self.world.fanout.manager.disconnect(self.connection)
+            self.connection, self.pending, self.fetch = None, [], None
+
+    def step(self) -> bool:
+        """Let the pass go on; return whether there was one."""
+        if not self.pending:
+            return False
+        fetched = None if self.fetch is None else self.world.fetch(self.fetch)
+        outcome = self.pending[0].step(fetched)
+        self.fetch = outcome.fetch
+        if outcome.awaits_streams:
+            self.pending[0].give_up_waiting()
+        if outcome.is_complete:
+            self.pending.pop(0).finish()
+        return True
+
+    def settle(self) -> None:
+        for _ in range(10_000):
+            if not self.step():
+                self.read()
+                return
+        raise AssertionError("a pass does not come to an end")
+
+    def read(self) -> None:
+        """Take down what came, moving the position only as a careful client may."""
+        assert self.connection is not None
+        frames, self.connection.frames = self.connection.frames, []
+        for frame in frames:
+            message = json.loads(frame_payload(frame))
+            if message.get("retained"):
+                continue
+            if "offset" in message:
+                kind = message["topic"].partition(":")[0]
+                assert message["data"]["n"] == message["offset"]
+                self.seen[kind].append(message["offset"])
+                self.positions[kind] = message["offset"]
+            elif message.get("type") == "gap":
+                self.gaps.append((message["from"], message["to"]))
+                self.positions[message["stream"]] = message["to"]
+            elif message.get("type") == "position":
+                self.positions |= message["position"]
+            else:
+                self.replies.append(message)
+                assert message["status"] == "success", message
+                self.positions |= message.get("position", {})
+                if "recovered" in message:
+                    self.recovered.append(message["recovered"])
+
+
+def permitted(
+    journal: Journal, username: str, patterns: Sequence[Pattern], after: int = 0
+) -> list[int]:
+    """The offsets that a user with these subscriptions may see."""
+    return [
+        each.offset
+        for each in journal.records[after:]
+        if user_of(each) in (None, username)
+        and any(pattern.matches(each.topic.text) for pattern in patterns)
+    ]
+
+
+def user_of(record: Record) -> str | None:
+    """Whom it is addressed to, decoded apart from what the edge decoded."""
+    fresh = Record(record.topic, record.offset, 0, record.payload)
+    return fresh.open().username
+
+
+def viewer_patterns(viewer: Viewer) -> Sequence[Pattern]:
+    assert viewer.connection is not None
+    return list(viewer.world.fanout.manager.subscriptions(viewer.connection))
