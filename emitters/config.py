@@ -6,7 +6,8 @@ from pathlib import Path
 
 from pydantic import Field
 
-from relay.settings import Endpoint, Settings, settings_config
+from relay.settings import Endpoint, JournaledKinds, Settings, settings_config
+from relay.wire.topics import EVENT, TASK
 
 
 def _default_name() -> str:
@@ -23,5 +24,7 @@ class EmitterSettings(Settings):
     name: str = Field(default_factory=_default_name, min_length=1, max_length=255)
     """The `source` of every event, and who the emitter is to the relay: it should survive a
     restart of the process, and no two live processes may share it."""
+    journaled_kinds: JournaledKinds = (EVENT, TASK)
+    """What the relay journals, until it has said so itself."""
     spool: Path | None = None
     """A file that keeps what the relay has not acknowledged, for the next start."""

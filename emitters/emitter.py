@@ -3,7 +3,6 @@
 It owns the outbox and its lock. The thread in `emitters.link` owns the sockets.
 """
 
-import atexit
 import itertools
 import logging
 import os
@@ -18,6 +17,7 @@ from emitters.config import EmitterSettings
 from emitters.core.outbox import Outbox
 from emitters.core.outgoing import Outgoing
 from emitters.errors import EmitterClosed
+from emitters.exit_hook import ExitHook
 from emitters.link import RelayLink
 from emitters.spool import Spool
 from relay.settings import load
@@ -80,11 +80,10 @@ class Emitter:
         self.spool = settings.spool
         """The file of the spool, None without one."""
         self._block_timeout_s = block_timeout_s
-        self._outbox = _outbox(max_events, max_bytes, self._spool)
+        self._outbox = _outbox(settings, max_events, max_bytes, self._spool)
         self._changed = threading.Condition()
         """Guards the outbox; notified when it has more room."""
         self._closed = False
-        self._left = 0
         self._pid = os.getpid()
         self._id_start = secrets.token_hex(8)
         self._id_numbers = itertools.count()
@@ -97,7 +96,7 @@ class Emitter:
             self._changed,
         )
         self._link.start()
-        atexit.register(self._close_at_exit)
+        self._exit_hook = ExitHook(self._close_at_exit)
 
     def emit(
         self,
@@ -150,11 +149,17 @@ class Emitter:
         Returns whether it has. That includes what an earlier process left in the spool.
         """
         with self._changed:
-            last = self._outbox.last
-            self._changed.wait_for(
-                lambda: self._refusal is not None or self._outbox.acknowledged >= last, timeout
-            )
-            return self._outbox.acknowledged >= last
+            outbox = self._outbox
+            last, renumberings = outbox.last, outbox.renumberings
+
+            def is_acknowledged() -> bool:
+                nonlocal last, renumberings
+                if outbox.renumberings != renumberings:
+                    last, renumberings = outbox.last, outbox.renumberings
+                return outbox.acknowledged >= last
+
+            self._changed.wait_for(lambda: self._refusal is not None or is_acknowledged(), timeout)
+            return is_acknowledged()
 
     def retained(self, prefix: str, timeout: float = 5.0) -> list[tuple[str, Envelope]]:
         """Return what the relay remembers of topics that start with `prefix`.
@@ -173,23 +178,26 @@ class Emitter:
         """Hand over what waits, for at most `timeout` seconds, and end.
 
         Returns how many journaled events the relay has not acknowledged. With a spool they stay
-        in it. A second call does nothing and returns the same.
+        in it. A second call waits for the end of the first, and returns the same.
         """
         if os.getpid() != self._pid:
             return 0
         with self._changed:
-            if self._closed:
-                return self._left
+            is_closing = self._closed
             self._closed = True
             self._changed.notify_all()
-        atexit.unregister(self._close_at_exit)
-        self._link.close(timeout)
+        if is_closing:
+            self._link.join(timeout)
+        else:
+            self._link.close(timeout)
         with self._changed:
-            self._left = len(self._outbox)
-            if self._spool is not None:
-                self._spool.forget(self._outbox.acknowledged)
-                self._spool.close()
-        return self._left
+            if not self._link.is_alive():
+                self._exit_hook.cancel()
+                spool, self._spool = self._spool, None
+                if spool is not None:
+                    spool.forget(self._outbox.acknowledged)
+                    spool.close()
+            return len(self._outbox)
 
     def __enter__(self) -> Self:
         return self
@@ -238,9 +246,17 @@ class Emitter:
             logger.error("%s ends with %d events that the relay may not have", self.name, left)
 
 
-def _outbox(max_events: int, max_bytes: int, spool: Spool | None) -> Outbox:
+def _outbox(
+    settings: EmitterSettings, max_events: int, max_bytes: int, spool: Spool | None
+) -> Outbox:
+    kinds = settings.journaled_kinds
     if spool is None:
-        return Outbox(max_events, max_bytes)
+        return Outbox(max_events, max_bytes, journaled_kinds=kinds)
     return Outbox(
-        max_events, max_bytes, acknowledged=spool.acknowledged, kept=spool.kept, store=spool
+        max_events,
+        max_bytes,
+        journaled_kinds=kinds,
+        acknowledged=spool.acknowledged,
+        kept=spool.kept,
+        store=spool,
     )

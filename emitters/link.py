@@ -137,14 +137,14 @@ class RelayLink(threading.Thread):
     def run(self) -> None:
         """Own the sockets until `close`."""
         context = zmq.Context()
-        data = open_socket(context, zmq.XPUB)
-        # At the high-water mark the event stays with us instead of being dropped by libzmq.
-        data.setsockopt(zmq.XPUB_NODROP, 1)
-        data.connect(self._settings.relay_ingress)
-        control = open_socket(context, zmq.DEALER)
-        control.connect(self._settings.relay_control)
         linger_s = 0.0
         try:
+            data = open_socket(context, zmq.XPUB)
+            # At the high-water mark the event stays with us instead of being dropped by libzmq.
+            data.setsockopt(zmq.XPUB_NODROP, 1)
+            data.connect(self._settings.relay_ingress)
+            control = open_socket(context, zmq.DEALER)
+            control.connect(self._settings.relay_control)
             self._serve(data, control)
             if self._conversation.is_open and self._close_at is not None:
                 linger_s = min(LINGER_S, max(0.0, self._close_at - time.monotonic()))
@@ -215,7 +215,11 @@ class RelayLink(threading.Thread):
     def _read_subscriptions(self, data: Socket) -> None:
         with contextlib.suppress(zmq.Again):
             while True:
-                self._conversation.hear_subscription(data.recv(zmq.NOBLOCK))
+                is_gone = self._conversation.hear_subscription(data.recv(zmq.NOBLOCK))
+                if is_gone and self._hello is not None:
+                    # What it says now is not the next relay's word.
+                    self._hello.cancel()
+                    self._hello = None
         self._update_connected()
         with self._changed:
             self._outbox.live.interest_changed()

@@ -32,7 +32,9 @@ SCHEMA_VERSION = 1
 
 _SCHEMA = f"""
 BEGIN;
-CREATE TABLE spool (name TEXT NOT NULL, epoch INTEGER NOT NULL, acknowledged INTEGER NOT NULL);
+CREATE TABLE spool (
+    name TEXT NOT NULL, epoch INTEGER NOT NULL, acknowledged INTEGER NOT NULL, sent INTEGER
+);
 CREATE TABLE events (sequence INTEGER PRIMARY KEY, topic TEXT NOT NULL, envelope BLOB NOT NULL);
 PRAGMA application_id = {APPLICATION_ID};
 PRAGMA user_version = {SCHEMA_VERSION};
@@ -54,7 +56,10 @@ class Spool:
     """
 
     def __init__(self, path: Path, name: str | None, default_name: str) -> None:
+        # Whatever it is called, it is one file with one lock.
+        path = path.resolve()
         self.path = path
+        self._has_met_relay = False
         self._log = LimitedLog(logger)
         self._lock_file = _lock(path)
         try:
@@ -80,11 +85,22 @@ class Spool:
     def append(self, sequence: int, event: Outgoing) -> None:
         """Commit `event`, or raise `SpoolUnavailable`; then it is not in the spool."""
         try:
+            # One that was given up half-way by an exception has left its number.
             self._database.execute(
-                "INSERT INTO events VALUES (?, ?, ?)", (sequence, event.topic.text, event.envelope)
+                "REPLACE INTO events VALUES (?, ?, ?)", (sequence, event.topic.text, event.envelope)
             )
         except sqlite3.Error as error:
             raise self._unavailable(error) from None
+
+    def relay_was_met(self) -> None:
+        """Note that events are sent from now on, or raise `SpoolUnavailable`."""
+        if self._has_met_relay:
+            return
+        try:
+            self._database.execute("UPDATE spool SET sent = NULL")
+        except sqlite3.Error as error:
+            raise self._unavailable(error) from None
+        self._has_met_relay = True
 
     def forget(self, sequence: int) -> None:
         """Drop the events up to `sequence`. If that fails they stay until the next time."""
@@ -105,7 +121,10 @@ class Spool:
             with self._transaction():
                 self._database.execute("DELETE FROM events")
                 self._database.executemany("INSERT INTO events VALUES (?, ?, ?)", rows)
-                self._database.execute("UPDATE spool SET acknowledged = ?", (acknowledged,))
+                self._database.execute(
+                    "UPDATE spool SET acknowledged = ?, sent = ?", (acknowledged, acknowledged)
+                )
+            self._has_met_relay = False
         except sqlite3.Error as error:
             raise self._unavailable(error) from None
 
@@ -123,15 +142,20 @@ class Spool:
         [(problem,)] = self._database.execute("PRAGMA quick_check(1)").fetchall()
         if problem != "ok":
             raise SpoolRefused(_refusal(self.path, f"is damaged ({problem})"))
-        rows = self._database.execute("SELECT name, epoch, acknowledged FROM spool").fetchall()
+        rows = self._database.execute(
+            "SELECT name, epoch, acknowledged, sent FROM spool"
+        ).fetchall()
         if len(rows) != 1:
             raise SpoolRefused(_refusal(self.path, "is damaged (it does not say whose it is)"))
-        self.name, self.epoch, self.acknowledged = rows[0]
+        self.name, self.epoch, self.acknowledged, sent = rows[0]
         if name not in (None, self.name):
             problem = f"belongs to the emitter {self.name!r}, not to {name!r}"
             raise SpoolRefused(_refusal(self.path, problem))
         self.kept = list(self._kept())
         """What the relay is not known to have, in order, from `acknowledged` + 1."""
+        last = self.acknowledged + len(self.kept)
+        self.sent: int = last if sent is None else max(sent, self.acknowledged)
+        """Up to here an earlier process may have sent them."""
 
     def _kept(self) -> Iterator[Outgoing]:
         rows = self._database.execute(
@@ -149,6 +173,8 @@ class Spool:
         # Nothing is synced at a commit: the page cache outlives the process. Syncing at
         # checkpoints keeps the file whole through a power cut, which may cost the newest commits.
         self._database.execute("PRAGMA synchronous = NORMAL")
+        # Until this process meets the relay, what it adds was sent by nobody.
+        self._database.execute("UPDATE spool SET sent = ?", (self.sent,))
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
@@ -192,12 +218,12 @@ def _lock(path: Path) -> IO[str]:
 def _create(path: Path, name: str) -> None:
     """Make an empty spool, whole or not at all."""
     draft = Path(f"{path}.new")
-    for left_behind in (draft, Path(f"{draft}-journal")):
-        left_behind.unlink(missing_ok=True)
+    for left_behind in (f"{draft}", f"{draft}-journal", f"{path}-wal", f"{path}-shm"):
+        Path(left_behind).unlink(missing_ok=True)
     database = sqlite3.connect(draft, isolation_level=None)
     try:
         database.executescript(_SCHEMA)
-        database.execute("INSERT INTO spool VALUES (?, ?, 0)", (name, time.time_ns()))
+        database.execute("INSERT INTO spool VALUES (?, ?, 0, NULL)", (name, time.time_ns()))
     finally:
         database.close()
     draft.rename(path)

@@ -34,6 +34,8 @@ from relay.wire.errors import WireError
 
 MAX_SHOWN_EMITTERS = 1_000
 MAX_REPORTED_COUNTERS = 32
+MAX_SHOWN_NUMBER = 2**64 - 1
+"""The greatest that msgpack carries; an emitter may say anything."""
 
 logger = logging.getLogger(__name__)
 
@@ -172,7 +174,7 @@ class ControlDesk:
             "uptime_s": round(self._uptime_s(), 3),
             "journaling": self._intake.journaling,
             **self._counters.as_dict(),
-            "lost_by_rollback": self._emitters.lost_by_rollback,
+            "lost_by_rollback": min(self._emitters.lost_by_rollback, MAX_SHOWN_NUMBER),
             "streams": {
                 stream: {
                     "low": state.low,

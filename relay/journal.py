@@ -101,6 +101,8 @@ class Journal:
     """
 
     def __init__(self, path: Path, streams: Iterable[str], *, power_safe: bool) -> None:
+        # Whatever it is called, it is one file with one lock.
+        path = path.resolve()
         self._path = path
         self._power_safe = power_safe
         self._unnoted: dict[str, str] = {}
@@ -316,9 +318,12 @@ class Journal:
             yield
             self._db.execute("COMMIT")
             if self._unnoted:
-                self._unnoted = {}
-                # On the disk, before anything that a power cut could take is acknowledged.
-                self._db.execute("PRAGMA wal_checkpoint")
+                # On the disk, before anything that a power cut could take is acknowledged. If there
+                # is no room for that, what was committed is committed: the next transaction notes
+                # it again.
+                with contextlib.suppress(sqlite3.DatabaseError):
+                    self._db.execute("PRAGMA wal_checkpoint")
+                    self._unnoted = {}
         except sqlite3.DatabaseError as error:
             with contextlib.suppress(sqlite3.Error):
                 if self._db.in_transaction:

@@ -13,6 +13,7 @@ import click
 from relay.config import RelaySettings
 from relay.inspection import Inspection, as_message
 from relay.journal_file import FILE_NAME, JournalRefused
+from relay.journal_file import restore as restore_copy
 from relay.settings import SettingsError, load, refuse
 from relay.wire.errors import WireError
 
@@ -89,14 +90,29 @@ def copy(path: Path) -> None:
         inspection.copy(path)
 
 
-@contextmanager
-def _inspection() -> Iterator[Inspection]:
+@journal.command()
+@click.argument("path", type=click.Path(path_type=Path))
+def restore(path: Path) -> None:
+    """Put the copy at PATH back, where no journal is any more."""
+    journal = _path()
     try:
-        settings = load(RelaySettings)
+        restore_copy(journal, path)
+    except JournalRefused as error:
+        refuse(PROGRAM, error)
+
+
+def _path() -> Path:
+    try:
+        return load(RelaySettings).data_dir / FILE_NAME
     except SettingsError as error:
         refuse(PROGRAM, error)
+
+
+@contextmanager
+def _inspection() -> Iterator[Inspection]:
+    path = _path()
     try:
-        inspection = Inspection(settings.data_dir / FILE_NAME)
+        inspection = Inspection(path)
         try:
             yield inspection
         finally:

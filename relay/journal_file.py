@@ -2,6 +2,7 @@
 
 import contextlib
 import fcntl
+import shutil
 import sqlite3
 from collections.abc import Iterable, Iterator
 from itertools import chain
@@ -97,6 +98,26 @@ def lock(path: Path) -> IO[str]:
     except OSError as error:
         raise JournalRefused(f"cannot use {path}: {error}") from None
     return held
+
+
+def restore(path: Path, copy: Path) -> None:
+    """Make `copy` the journal at `path`, where there is none.
+
+    Not by hand: the write-ahead log that a killed relay has left there would be applied to it.
+    Raises `JournalRefused`.
+    """
+    path = path.resolve()
+    with lock(path), contextlib.closing(connect(copy, read_only=True)):
+        if path.exists():
+            raise JournalRefused(f"{path} is there: move it away first, with its -wal and -shm")
+        draft = Path(f"{path}.new")
+        try:
+            for beside in ("-wal", "-shm"):
+                Path(f"{path}{beside}").unlink(missing_ok=True)
+            shutil.copyfile(copy, draft)
+            draft.rename(path)
+        except OSError as error:
+            raise JournalRefused(f"cannot write {path}: {error}") from None
 
 
 def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:

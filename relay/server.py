@@ -199,6 +199,7 @@ class Relay:
                 return
             made, prefix = frame[:1] == b"\x01", frame[1:]
             if frame[:1] not in (b"\x00", b"\x01"):
+                self._stats.received += 1
                 self._refuse(InvalidFrame("a subscriber sent something else than a subscription"))
                 continue
             match self._interest.judge(prefix):
@@ -216,11 +217,14 @@ class Relay:
             except zmq.Again:
                 return
             peer, request = frames[0], frames[-1]
-            reply = self._desk.answer(peer, request if len(frames) == 2 else b"")
             try:
+                reply = self._desk.answer(peer, request if len(frames) == 2 else b"")
                 self._control.send_multipart((peer, pack_message(reply)), zmq.NOBLOCK)
             except zmq.ZMQError as error:
                 self._log.warning("reply", "a reply could not be sent: %s", error)
+            except Exception:
+                # A fault of ours; one request must not end the relay for everybody.
+                logger.exception("a request could not be answered")
 
     def _relay_batch(self) -> None:
         now_ms = _now_ms()

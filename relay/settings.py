@@ -3,15 +3,19 @@
 A settings class is frozen, reads the environment once, and is built in a program's `__main__`.
 """
 
+import re
 import sys
 from typing import Annotated, Any, NoReturn, TypeVar, get_args
 
 from pydantic import AfterValidator, BeforeValidator, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from relay.wire.topics import TASK
+
 S = TypeVar("S", bound="Settings")
 
 EXIT_WRONG_SETTING = 2
+_KIND = re.compile(r"[a-z0-9-]{1,64}\Z")
 
 
 class SettingsError(Exception):
@@ -74,3 +78,16 @@ Endpoint = Annotated[str, AfterValidator(_check_endpoint)]
 
 CommaSeparated = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
 """Several values in one variable, separated by commas."""
+
+
+def _check_kinds(kinds: tuple[str, ...]) -> tuple[str, ...]:
+    for kind in kinds:
+        if not _KIND.match(kind):
+            raise ValueError(f"{kind!r} is not a kind: use a-z, 0-9 and '-'")
+    if TASK not in kinds:
+        raise ValueError(f"must contain {TASK!r}, whose events may not be lost")
+    return tuple(dict.fromkeys(kinds))
+
+
+JournaledKinds = Annotated[CommaSeparated, AfterValidator(_check_kinds)]
+"""The kinds of topics that are streams, separated by commas."""

@@ -54,14 +54,16 @@ class Conversation:
             f"{kind}:".encode() in self.subscriptions for kind in kinds
         )
 
-    def hear_subscription(self, frame: bytes) -> None:
-        """The data socket has a subscription more or less."""
+    def hear_subscription(self, frame: bytes) -> bool:
+        """The data socket has a subscription more or less; return whether the relay is gone."""
         if frame[:1] == b"\x01":
             self.subscriptions.add(frame[1:])
         elif frame[:1] == b"\x00":
             self.subscriptions.discard(frame[1:])
             if len(self.subscriptions) == 0:
                 self._lose_relay()
+                return True
+        return False
 
     def hello_is_due(self, now: float) -> bool:
         """Whether to say hello, with the outbox's `acknowledged`."""
@@ -81,7 +83,7 @@ class Conversation:
         """
         outbox = self._outbox
         sequence = reply.sequence or 0
-        if self.is_accepted:
+        if self.is_open:
             if sequence > self._acknowledged_at_hello:
                 outbox.acknowledge(sequence)
             else:
@@ -156,7 +158,7 @@ class Conversation:
     def _next_hello_at(self) -> float | None:
         if self.is_fenced:
             return None
-        if not self.is_accepted:
+        if not self.is_open:
             return self._hello_due_at
         if self._outbox.in_flight:
             return max(self._quiet_since + STALL_S, self._hello_due_at)
@@ -182,6 +184,7 @@ class Conversation:
                 renumbered,
             )
         outbox.set_journaled_kinds(kinds)
+        outbox.relay_was_met()
         self._journaled_kinds = kinds
         self._account = {}
         self._told = None

@@ -29,8 +29,17 @@ FORGET_BATCH = 256
 class Store(Protocol):
     """Where numbered events outlive the process: `emitters.spool`."""
 
+    @property
+    def sent(self) -> int:
+        """Up to here an earlier process may have sent what is kept."""
+        ...
+
     def append(self, sequence: int, event: Outgoing) -> None:
-        """Keep `event`, or raise `SpoolUnavailable`; then it is not kept."""
+        """Keep `event` under its number, or raise `SpoolUnavailable`; then it is not kept."""
+        ...
+
+    def relay_was_met(self) -> None:
+        """What is kept may be sent from now on. Raises `SpoolUnavailable`."""
         ...
 
     def forget(self, sequence: int) -> None:
@@ -53,6 +62,7 @@ class Outbox:
         max_events: int,
         max_bytes: int,
         *,
+        journaled_kinds: Iterable[str] = DEFAULT_JOURNALED_KINDS,
         acknowledged: int = 0,
         kept: Iterable[Outgoing] = (),
         store: Store | None = None,
@@ -61,25 +71,31 @@ class Outbox:
         self._max_events = max_events
         self._max_bytes = max_bytes
         self._store = store
-        self._journaled_kinds = DEFAULT_JOURNALED_KINDS
+        self._journaled_kinds = frozenset(journaled_kinds)
+        self._is_numbering = False
         self._unsent: deque[Outgoing] = deque(kept)
         self._in_flight: deque[Outgoing] = deque()
         self._bytes = sum(len(event.envelope) for event in self._unsent)
         self._in_flight_bytes = 0
         self.acknowledged = acknowledged
-        self.last = acknowledged + len(self._unsent)
         self._forgotten = acknowledged
-        self._highest_sent = self.last
-        """An earlier process may have sent whatever is in the store."""
+        self._highest_sent = self.last if store is None else store.sent
         self._highest_sent_before = self.last
         self._probing = False
         self.live = LiveValues()
         self.refused = 0
         """How often `add` raised `OutboxFull`."""
+        self.renumberings = 0
+        """How often unacknowledged events got other numbers."""
 
     def __len__(self) -> int:
         """How many events are unacknowledged."""
-        return self.last - self.acknowledged
+        return len(self._in_flight) + len(self._unsent)
+
+    @property
+    def last(self) -> int:
+        """The number that was given out last."""
+        return self.acknowledged + len(self._in_flight) + len(self._unsent)
 
     @property
     def in_flight(self) -> int:
@@ -116,12 +132,14 @@ class Outbox:
     def has_room_for(self, event: Outgoing) -> bool:
         """Whether `add` would take `event` now."""
         return event.topic.kind not in self._journaled_kinds or (
-            self.last - self.acknowledged < self._max_events
-            and self._bytes + len(event.envelope) <= self._max_bytes
+            len(self) < self._max_events and self._bytes + len(event.envelope) <= self._max_bytes
         )
 
     def add(self, event: Outgoing) -> None:
-        """Take `event`, or raise `OutboxFull` or what the store raises."""
+        """Take `event`, or raise `OutboxFull` or what the store raises.
+
+        An exception from outside, such as `KeyboardInterrupt`, leaves it taken or not.
+        """
         if event.topic.kind not in self._journaled_kinds:
             self.live.put(event)
             return
@@ -172,8 +190,15 @@ class Outbox:
         if sequence > self.acknowledged:
             self.acknowledged = sequence
             self._probing = False
+            if not len(self):
+                self._bytes = 0
             self._forget()
         return True
+
+    def relay_was_met(self) -> None:
+        """Relay and outbox agree on what the relay has. Raises what the store raises."""
+        if self._store is not None:
+            self._store.relay_was_met()
 
     def rewind(self, sequence: int, *, probing: bool = False) -> bool:
         """The relay has everything up to `sequence` and nothing after it: send that again.
@@ -221,11 +246,17 @@ class Outbox:
             self.live.put(event)
 
     def _number(self, event: Outgoing) -> None:
-        if self._store is not None:
-            self._store.append(self.last + 1, event)
-        self._unsent.append(event)
-        self._bytes += len(event.envelope)
-        self.last += 1
+        if self._is_numbering:
+            raise RuntimeError("emit was called by a signal handler in the midst of another emit")
+        try:
+            self._is_numbering = True
+            if self._store is not None:
+                self._store.append(self.last + 1, event)
+            self._bytes += len(event.envelope)
+            # Last, and in one step: an exception from outside leaves it taken or not.
+            self._unsent.append(event)
+        finally:
+            self._is_numbering = False
 
     def _unsend(self) -> None:
         self._unsent.extendleft(reversed(self._in_flight))
@@ -243,7 +274,7 @@ class Outbox:
         self._unsent = deque(events)
         self._bytes = sum(len(event.envelope) for event in events)
         self.acknowledged = self._forgotten = acknowledged
-        self.last = acknowledged + len(events)
+        self.renumberings += 1
 
     def _forget(self) -> None:
         acknowledged = self.acknowledged

@@ -3,7 +3,10 @@
 from contextlib import closing
 from pathlib import Path
 
+import zmq
+
 from relay.journal_file import FILE_NAME
+from relay.transport import Socket, open_socket
 from relay.wire.control import (
     HEARTBEAT_TOPIC,
     ErrorReply,
@@ -210,6 +213,34 @@ class TestWhoMaySpeak:
         assert (shown["name"], shown["epoch"], shown["sequence"]) == ("manager-1", 5, 2)
         assert (shown["taken"], shown["duplicate"], shown["out_of_sequence"]) == (2, 1, 1)
         assert shown["reported"] == {"accepted": 5, "acknowledged": 2, "outbox_full": 1}
+
+
+def test_numbers_that_no_emitter_can_have_do_not_end_the_relay(
+    cluster: Cluster, emitters: Start
+) -> None:
+    relay = cluster.start_relay()
+    for name in ("one", "two"):
+        emitter = emitters(name)
+        emitter.hello(0)
+        emitter.hello(2**64 - 1)
+    assert shown_stats(cluster)["lost_by_rollback"] == 2**64 - 1
+    assert relay.returncode is None
+
+
+def test_what_a_subscriber_says_beside_subscriptions_is_counted(
+    cluster: Cluster, peer: RelayPeer
+) -> None:
+    cluster.start_relay()
+    context: zmq.Context[Socket] = zmq.Context()
+    try:
+        chatty = open_socket(context, zmq.XSUB)
+        chatty.connect(cluster.egress)
+        for _ in range(5):
+            chatty.send(b"\x05hello")
+        wait_for(lambda: peer.stats()["malformed"] == {"invalid_frame": 5}, "they are counted")
+        assert peer.stats()["received"] == 5
+    finally:
+        context.destroy(linger=0)
 
 
 class TestRestart:

@@ -108,8 +108,14 @@ class TestTool:
         )
         with inspecting(cluster) as inspection:
             epoch = inspection.epoch
-        assert relay.terminate() == 0
-        copy.rename(path)
+        relay.kill()
+        there = run_cli("relay", "journal", "restore", str(copy), env=cluster.env)
+        assert there.returncode == 2
+        assert "is there: move it away first" in there.stderr
+        path.rename(path.with_name("old.db"))
+        # What the killed relay had not moved out of its write-ahead log is not the copy's.
+        assert Path(f"{path}-wal").stat().st_size > 0
+        assert self.run(cluster, "restore", str(copy)) == ""
         cluster.start_relay()
         with inspecting(cluster) as inspection:
             assert inspection.epoch > epoch

@@ -8,7 +8,7 @@ from functools import partial
 
 import pytest
 
-from emitters import Emitter, OutboxFull, RelayUnavailable
+from emitters import Emitter, EmitterClosed, OutboxFull, RelayUnavailable
 from emitters.tasks import TaskManager
 from relay.wire.envelope import Envelope
 from tests.emitters.relay_control import emitter_stats, read_journal
@@ -248,3 +248,78 @@ def test_a_process_whose_name_was_taken_over_is_told_and_takes_nothing_more(
     # The last acknowledgement before it stood still may not have reached it.
     assert numbers(of_rival) == list(range(1, len(of_rival) + 1))
     assert accepted - left <= len(of_rival) < accepted
+
+
+FORKING = """\
+import multiprocessing
+from emitters import Emitter
+
+def work():
+    emitter = Emitter(name="child")
+    for n in range(1, 101):
+        emitter.emit("event:x", {"n": n})
+
+child = multiprocessing.get_context("fork").Process(target=work)
+child.start()
+child.join()
+assert child.exitcode == 0
+"""
+
+
+def test_a_forked_child_of_multiprocessing_hands_over_what_it_emitted(cluster: Cluster) -> None:
+    """It ends without `atexit`."""
+    cluster.start_relay()
+    parent = cluster.start("parent", python("-c", FORKING))
+    wait_for(lambda: parent.returncode is not None, "it ends", 20)
+    assert parent.returncode == 0, parent.output()
+    assert numbers(read_journal(cluster.control)) == list(range(1, 101))
+
+
+def test_whoever_closes_second_is_told_the_same(cluster: Cluster) -> None:
+    """There is no relay, and what waits is lost."""
+    emitter = open_emitter(cluster)
+    emitter.emit("event:x", {"n": 1})
+    left = []
+    first = threading.Thread(target=lambda: left.append(emitter.close(1.0)))
+    first.start()
+    assert emitter.close(1.0) == 1
+    first.join()
+    assert left == [1]
+    assert emitter.close(0) == 1
+
+
+def test_a_close_that_is_interrupted_can_be_made_again(cluster: Cluster) -> None:
+    emitter = open_emitter(cluster)
+    emitter.emit("event:x", {"n": 1})
+    main = threading.main_thread().ident
+    assert main is not None
+    threading.Timer(0.2, signal.pthread_kill, (main, signal.SIGINT)).start()
+    with pytest.raises(KeyboardInterrupt):
+        emitter.close(1.5)
+    assert emitter.close(10) == 1
+
+
+def test_an_address_that_cannot_be_is_said(cluster: Cluster) -> None:
+    emitter = Emitter(ingress=f"ipc:///{'x' * 500}", control=cluster.control)
+    assert "has failed" in wait_for(lambda: told(emitter), "it is said")
+    emitter.close(0)
+
+
+def told(emitter: Emitter) -> str:
+    try:
+        emitter.emit("event:x", {})
+    except EmitterClosed as error:
+        return str(error)
+    return ""
+
+
+def test_what_the_relay_journals_beside_the_usual_is_held_from_the_first_on(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EMITTER_JOURNALED_KINDS", "event,task,audit")
+    emitter = open_emitter(cluster)
+    for number in range(1, 101):
+        emitter.emit("audit:x", {"n": number})
+    cluster.start_relay(RELAY_JOURNALED_KINDS="event,task,audit")
+    assert emitter.close(CLOSE_S) == 0
+    assert numbers(read_journal(cluster.control, "audit")) == list(range(1, 101))

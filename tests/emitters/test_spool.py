@@ -14,6 +14,7 @@ from emitters.core.outgoing import Outgoing
 from emitters.spool import APPLICATION_ID, SCHEMA_VERSION, Spool
 from relay.settings import SettingsError
 from relay.wire.topics import parse_topic
+from tests.relay.journals import in_killed_process
 
 
 def outgoing(number: int) -> Outgoing:
@@ -180,6 +181,38 @@ def test_one_emitter_at_a_time_has_a_spool(path: Path) -> None:
             open_spool(path)
         assert str(refused.value) == f"EMITTER_SPOOL: {path} is in use by another emitter"
     open_spool(path).close()
+
+
+def test_a_spool_with_two_names_is_one_spool(path: Path) -> None:
+    other = path.with_name("other.spool")
+    with closing(open_spool(path)):
+        other.symlink_to(path)
+        with pytest.raises(SpoolInUse):
+            open_spool(other)
+
+
+def test_a_new_spool_takes_nothing_over_from_a_removed_one(path: Path) -> None:
+    def fill() -> None:
+        spool = open_spool(path)
+        for number in (1, 2, 3):
+            spool.append(number, outgoing(number))
+
+    in_killed_process(fill)
+    path.unlink()
+    assert Path(f"{path}-wal").stat().st_size > 0
+    with closing(open_spool(path, "manager-2")) as spool:
+        assert (spool.name, spool.kept) == ("manager-2", [])
+
+
+def test_what_was_added_before_the_relay_was_met_was_not_sent(path: Path) -> None:
+    sent = []
+    for number, meets in enumerate((False, True, False, False), 1):
+        with closing(open_spool(path)) as spool:
+            sent.append(spool.sent)
+            if meets:
+                spool.relay_was_met()
+            spool.append(number, outgoing(number))
+    assert sent == [0, 0, 2, 2]
 
 
 def test_a_spool_that_was_refused_is_not_locked(path: Path) -> None:

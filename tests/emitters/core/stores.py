@@ -1,6 +1,7 @@
 """A store that remembers in memory what the outbox gave it."""
 
 from collections.abc import Iterable
+from typing import Self
 
 from emitters.core.outgoing import Outgoing
 from emitters.errors import SpoolUnavailable
@@ -13,6 +14,25 @@ class RecordingStore:
         self.events: dict[int, Outgoing] = {}
         self.acknowledged = 0
         self.full = False
+        self._sent: int | None = 0
+        """What was sent before this process; None once it has met the relay."""
+
+    def open(self) -> Self:
+        """Be what an emitter that starts now finds."""
+        if self._sent is None:
+            self._sent = self.acknowledged + len(self.events)
+        return self
+
+    @property
+    def sent(self) -> int:
+        """What an earlier process may have sent."""
+        assert self._sent is not None, "not opened"
+        return max(self._sent, self.acknowledged)
+
+    def relay_was_met(self) -> None:
+        """Anything may be sent."""
+        self._refuse_when_full()
+        self._sent = None
 
     @property
     def kept(self) -> list[Outgoing]:
@@ -22,7 +42,7 @@ class RecordingStore:
     def append(self, sequence: int, event: Outgoing) -> None:
         """Keep `event`."""
         self._refuse_when_full()
-        assert sequence == self.acknowledged + len(self.events) + 1
+        assert self.acknowledged < sequence <= self.acknowledged + len(self.events) + 1
         self.events[sequence] = event
 
     def forget(self, sequence: int) -> None:
@@ -33,7 +53,7 @@ class RecordingStore:
     def rewrite(self, acknowledged: int, events: Iterable[Outgoing]) -> None:
         """Keep `events` alone."""
         self._refuse_when_full()
-        self.acknowledged = acknowledged
+        self.acknowledged = self._sent = acknowledged
         self.events = dict(enumerate(events, acknowledged + 1))
 
     def _refuse_when_full(self) -> None:

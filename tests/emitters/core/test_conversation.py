@@ -94,7 +94,7 @@ class DeliveryMachine(RuleBasedStateMachine):
             10_000,
             acknowledged=self.store.acknowledged,
             kept=self.store.kept,
-            store=self.store,
+            store=self.store.open(),
         )
         self.conversation = Conversation("manager-1", EPOCH, self.outbox)
         self.late += self.to_relay
@@ -261,6 +261,21 @@ def test_it_is_open_with_the_hello_accepted_and_every_stream_subscribed() -> Non
     unsubscribe(conversation, "event")
     assert state() == (False, False)
     assert conversation.hello_is_due(0.0), "it is a new relay, perhaps"
+
+
+def test_a_relay_that_journals_less_than_it_said_is_asked_again() -> None:
+    """The reply was an older relay's; the one that is there subscribes to less."""
+    conversation = Conversation("manager-1", EPOCH, Outbox(1, 1))
+    conversation.hello_was_said(0.0)
+    conversation.accept(accepting(0, ("event", "task", "audit")), 0.0)
+    subscribe(conversation, *KINDS)
+    opened = [conversation.is_open]
+    assert conversation.hello_is_due(1.0)
+    conversation.hello_was_said(1.0)
+    conversation.accept(accepting(0), 1.0)
+    opened.append(conversation.is_open)
+    assert opened == [False, True]
+    assert not conversation.hello_is_due(2.0)
 
 
 def test_a_hello_that_is_not_answered_is_said_again() -> None:

@@ -1,5 +1,7 @@
 """The outbox holds every journaled event, numbered and in order, until it is acknowledged."""
 
+from collections.abc import Callable
+
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -43,6 +45,8 @@ class OutboxMachine(RuleBasedStateMachine):
         self.outbox = Outbox(MAX_EVENTS, MAX_BYTES, store=self.store)
         self.events: list[Outgoing] = []
         self.sent = self.highest_sent = self.acknowledged = self.refused = 0
+        self.may_have_sent = 0
+        """What an emitter that starts now has to take for sent."""
 
     @rule(topic=st.sampled_from(["event:a", "task:1"]), size=st.integers(0, MAX_BYTES // 3))
     def add(self, topic: str, size: int) -> None:
@@ -70,6 +74,8 @@ class OutboxMachine(RuleBasedStateMachine):
 
     @rule(limit=st.integers(1, MAX_EVENTS), taken_back=st.integers(0, MAX_EVENTS))
     def send(self, limit: int, taken_back: int) -> None:
+        self.outbox.relay_was_met()
+        self.may_have_sent = 10**9
         first, taken = self.outbox.take_unsent(limit)
         assert first == self.sent + 1
         assert taken == self.events[self.sent : self.sent + limit]
@@ -100,14 +106,15 @@ class OutboxMachine(RuleBasedStateMachine):
     def restart(self) -> None:
         """An emitter that was killed finds what its store has, and knows no more."""
         self.acknowledged = self.sent = self.store.acknowledged
-        self.highest_sent = len(self.events)
+        self.may_have_sent = min(self.may_have_sent, len(self.events))
+        self.highest_sent = max(self.acknowledged, self.may_have_sent)
         self.refused = 0
         self.outbox = Outbox(
             MAX_EVENTS,
             MAX_BYTES,
             acknowledged=self.store.acknowledged,
             kept=self.store.kept,
-            store=self.store,
+            store=self.store.open(),
         )
 
     @invariant()
@@ -272,9 +279,12 @@ def test_a_store_that_lost_its_end_goes_on_after_what_the_relay_has() -> None:
     store = RecordingStore()
     kept = [outgoing("event:a", b"%d" % number) for number in (1, 2, 3)]
     store.rewrite(0, kept)
-    outbox = Outbox(100, 100, kept=kept, store=store)
-    for new in (b"10", b"11"):
-        outbox.add(outgoing("event:a", new))
+    store.relay_was_met()
+    outbox = Outbox(100, 100, kept=kept, store=store.open())
+    outbox.add(outgoing("event:a", b"10"))
+    # Another one, before the relay was met: its predecessor has sent nothing either.
+    outbox = Outbox(100, 100, kept=store.kept, store=store.open())
+    outbox.add(outgoing("event:a", b"11"))
     assert not outbox.rewind(9)
     assert outbox.skip_to(9) == 2
     assert numbers(outbox.take_unsent(5)) == [10, 11]
@@ -294,3 +304,59 @@ def test_nothing_is_numbered_anew_when_the_store_cannot_be_written() -> None:
         outbox.set_journaled_kinds(frozenset({"task"}))
     assert numbers(outbox.take_unsent(5)) == [1]
     assert store.kept == [outgoing("event:a", b"1")]
+
+
+class DisturbedStore(RecordingStore):
+    """Does something in the midst of an `append`, once."""
+
+    def __init__(self, disturb: Callable[[], None]) -> None:
+        super().__init__()
+        self._disturb: Callable[[], None] | None = disturb
+
+    def append(self, sequence: int, event: Outgoing) -> None:
+        """Keep `event`, and be disturbed."""
+        super().append(sequence, event)
+        disturb, self._disturb = self._disturb, None
+        if disturb is not None:
+            disturb()
+
+
+def interrupt() -> None:
+    raise KeyboardInterrupt
+
+
+def test_an_exception_from_outside_leaves_an_event_taken_or_not() -> None:
+    store = DisturbedStore(interrupt)
+    outbox = Outbox(100, 100, store=store)
+    with pytest.raises(KeyboardInterrupt):
+        outbox.add(outgoing("event:a", b"0"))
+    assert (len(outbox), outbox.last) == (0, 0)
+    for number in (1, 2):
+        outbox.add(outgoing("event:a", b"%d" % number))
+    assert numbers(outbox.take_unsent(5)) == [1, 2]
+    assert [int(event.envelope) for event in store.kept] == [1, 2]
+
+
+def test_a_signal_handler_does_not_take_the_number_that_is_being_given_out() -> None:
+    def emit_too() -> None:
+        with pytest.raises(RuntimeError, match="signal handler"):
+            outbox.add(outgoing("event:a", b"9"))
+
+    store = DisturbedStore(emit_too)
+    outbox = Outbox(100, 100, store=store)
+    for number in (1, 2):
+        outbox.add(outgoing("event:a", b"%d" % number))
+    assert numbers(outbox.take_unsent(5)) == [1, 2]
+
+
+def test_what_a_process_added_that_never_met_the_relay_was_sent_by_nobody() -> None:
+    """The store had lost the numbers 4 to 6; process after process believes it goes on at 4."""
+    store = RecordingStore()
+    store.rewrite(0, [outgoing("event:a", b"%d" % number) for number in (1, 2, 3)])
+    store.relay_was_met()
+    for new in (b"7", b"8", b"9", b"10"):
+        outbox = Outbox(100, 100, kept=store.kept, store=store.open())
+        outbox.add(outgoing("event:a", new))
+    assert not outbox.rewind(6)
+    assert outbox.skip_to(6) == 4
+    assert numbers(outbox.take_unsent(5)) == [7, 8, 9, 10]

@@ -1,0 +1,23 @@
+"""Something to be done when the process ends, whichever way a Python process can end by itself."""
+
+import atexit
+import multiprocessing
+from collections.abc import Callable
+from multiprocessing import util
+
+
+class ExitHook:
+    """Calls `callback` when the interpreter exits, unless it was cancelled before."""
+
+    def __init__(self, callback: Callable[[], None]) -> None:
+        self._callback = callback
+        atexit.register(callback)
+        # A child that `multiprocessing` has forked ends without `atexit`.
+        is_child = multiprocessing.parent_process() is not None
+        self._finalizer = util.Finalize(None, callback, exitpriority=0) if is_child else None
+
+    def cancel(self) -> None:
+        """Let the process end as it wants."""
+        atexit.unregister(self._callback)
+        if self._finalizer is not None:
+            self._finalizer.cancel()
