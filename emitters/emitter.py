@@ -113,7 +113,8 @@ class Emitter:
 
         Raises `InvalidTopic`, `InvalidEnvelope` (whose `field` says where), `OutboxFull`,
         `SpoolUnavailable`, or `EmitterClosed`, also in a forked child process and when another
-        process has taken the name over; then nothing was taken.
+        process has taken the name over; and `RuntimeError` in a signal handler that interrupts
+        another `emit`. Then nothing was taken.
         """
         parsed = parse_topic(topic)
         event_id = f"{self._id_start}{next(self._id_numbers):08x}"
