@@ -39,7 +39,6 @@ class Egress:
         self.heard_at = time.monotonic()
         """When the relay said anything last, heartbeats included."""
         self._log = LimitedLog(logger)
-        self._prefix = prefix
         self._context: zmq.Context[Socket] = zmq.Context()
         self._socket = open_socket(self._context, zmq.SUB)
         self._socket.setsockopt(zmq.RCVHWM, QUEUE_EVENTS)

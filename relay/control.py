@@ -7,7 +7,6 @@ from typing import Any, assert_never
 from relay.core.emitters import Cursor, Emitter, Emitters, Refusal
 from relay.core.intake import Intake
 from relay.core.retained import Retained as RetainedValues
-from relay.core.sequencer import Sequencer
 from relay.core.stats import Stats as Counters
 from relay.journal import Journal, JournalUnavailable
 from relay.logs import LimitedLog
@@ -49,7 +48,6 @@ class ControlDesk:
     def __init__(
         self,
         journal: Journal,
-        sequencer: Sequencer,
         emitters: Emitters,
         intake: Intake,
         retained: RetainedValues,
@@ -60,7 +58,6 @@ class ControlDesk:
         is_connected: Callable[[Emitter], bool],
     ) -> None:
         self._journal = journal
-        self._sequencer = sequencer
         self._emitters = emitters
         self._intake = intake
         self._retained = retained
@@ -74,7 +71,7 @@ class ControlDesk:
     def heartbeat(self) -> Heartbeat:
         """What the relay says every second, and to whoever syncs."""
         return Heartbeat(
-            tips=self._sequencer.tips,
+            tips=self._journal.tips,
             low={stream: state.low for stream, state in self._journal.streams.items()},
             started_at=self._started_at,
             journaling=self._intake.journaling,
@@ -125,9 +122,9 @@ class ControlDesk:
         logger.debug("%s %s says hello", request.role, request.name)
         return HelloReply(
             id=request.id,
-            epoch=self._sequencer.epoch,
-            journaled_kinds=self._sequencer.journaled_kinds,
-            tips=self._sequencer.tips,
+            epoch=self._journal.epoch,
+            journaled_kinds=tuple(self._journal.streams),
+            tips=self._journal.tips,
             heartbeat_s=self._heartbeat_s,
             sequence=sequence,
         )
@@ -170,7 +167,7 @@ class ControlDesk:
     def _stats(self) -> dict[str, Any]:
         emitters = list(self._emitters)[-MAX_SHOWN_EMITTERS:]
         return {
-            "epoch": self._sequencer.epoch,
+            "epoch": self._journal.epoch,
             "uptime_s": round(self._uptime_s(), 3),
             "journaling": self._intake.journaling,
             **self._counters.as_dict(),

@@ -30,7 +30,6 @@ class StreamLine(NamedTuple):
     rows: int
     stored_bytes: int
     oldest_at: int | None
-    newest_at: int | None
     """Unix time in milliseconds."""
 
 
@@ -84,7 +83,7 @@ class Inspection:
                     name,
                     *self._db.execute(
                         "SELECT coalesce(min(first), 1), coalesce(max(last), 0), count(*),"
-                        " coalesce(sum(length(events)), 0), min(relayed_at), max(relayed_at)"
+                        " coalesce(sum(length(events)), 0), min(relayed_at)"
                         f" FROM {table}"
                     ).fetchone(),
                 )

@@ -130,6 +130,11 @@ class Journal:
         """What there is of each stream."""
         return self._streams
 
+    @property
+    def tips(self) -> dict[str, int]:
+        """Stream to the offset of its newest event, 0 when there is none."""
+        return {stream: state.tip for stream, state in self._streams.items()}
+
     def cursors(self) -> list[Cursor]:
         """Every emitter's cursor."""
         return [

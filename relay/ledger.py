@@ -11,7 +11,6 @@ from relay.core.emitters import Emitter, Emitters
 from relay.core.intake import Intake, Taken
 from relay.core.retained import Item, Retained
 from relay.core.retention import Limits
-from relay.core.sequencer import Sequencer
 from relay.core.stats import Stats
 from relay.journal import Batch, Journal, JournalUnavailable, Run, TaskChange
 from relay.logs import LimitedLog
@@ -30,7 +29,6 @@ class Ledger:
     def __init__(
         self,
         journal: Journal,
-        sequencer: Sequencer,
         emitters: Emitters,
         retained: Retained,
         intake: Intake,
@@ -38,7 +36,6 @@ class Ledger:
         limits: Limits,
     ) -> None:
         self._journal = journal
-        self._sequencer = sequencer
         self._emitters = emitters
         self._retained = retained
         self._intake = intake
@@ -66,7 +63,7 @@ class Ledger:
         batch = Batch(
             runs={
                 stream: Run(
-                    self._sequencer.next_offset(stream),
+                    self._journal.streams[stream].tip + 1,
                     now_ms,
                     [(taken.frame, taken.header, taken.payload) for taken in run],
                 )
@@ -87,7 +84,6 @@ class Ledger:
             return [], []
         self._forgotten_tasks.clear()
         for stream, run in runs.items():
-            self._sequencer.advance(stream, len(run))
             self._stats.relayed[stream] += len(run)
         for topic, (item, finished) in tasks.items():
             parsed = decode_topic(topic.encode())
@@ -131,9 +127,9 @@ class Ledger:
         """Return the frames to publish, and the latest state of each task among them."""
         published: list[Frames] = []
         tasks: dict[str, tuple[Item, bool]] = {}
-        epoch = self._sequencer.epoch
+        epoch = self._journal.epoch
         for stream, run in runs.items():
-            first = self._sequencer.next_offset(stream)
+            first = self._journal.streams[stream].tip + 1
             stamps = pack_stamps(epoch, range(first, first + len(run)), now_ms)
             frames = [
                 (taken.frame, stamp, taken.payload)

@@ -21,7 +21,6 @@ from relay.core.intake import Intake
 from relay.core.interest import Interest, Verdict
 from relay.core.retained import Item, Retained
 from relay.core.retention import Limits
-from relay.core.sequencer import Sequencer
 from relay.core.stats import Stats
 from relay.journal import Journal
 from relay.journal_file import FILE_NAME
@@ -76,8 +75,6 @@ class Relay:
 
     def _assemble(self) -> None:
         settings = self._settings
-        tips = {stream: state.tip for stream, state in self._journal.streams.items()}
-        self._sequencer = Sequencer(self._journal.epoch, tips)
         self._interest = Interest(settings.journaled_kinds)
         self._retained = Retained()
         self._emitters = Emitters(self._journal.cursors())
@@ -87,7 +84,6 @@ class Relay:
         )
         self._ledger = Ledger(
             self._journal,
-            self._sequencer,
             self._emitters,
             self._retained,
             self._intake,
@@ -96,7 +92,6 @@ class Relay:
         )
         self._desk = ControlDesk(
             self._journal,
-            self._sequencer,
             self._emitters,
             self._intake,
             self._retained,
@@ -117,7 +112,7 @@ class Relay:
             self._settings.ingress,
             self._settings.egress,
             self._settings.control,
-            self._sequencer.epoch,
+            self._journal.epoch,
         )
         heartbeat_due_at = forget_due_at = time.monotonic()
         try:
@@ -256,7 +251,7 @@ class Relay:
 
     def _send_live_values(self, now_ms: int) -> None:
         for taken in self._intake.live:
-            stamp = pack_stamp(Stamp(self._sequencer.epoch, 0, now_ms))
+            stamp = pack_stamp(Stamp(self._journal.epoch, 0, now_ms))
             item = Item(taken.frame, stamp, taken.payload)
             self._retained.keep_live(taken.topic, item)
             self._stats.relayed[taken.topic.kind] += 1
@@ -283,7 +278,7 @@ class Relay:
         self._log.warning(error.reason, "dropped a malformed message: %s", error)
 
     def _send_tips(self, topic: bytes) -> None:
-        stamp = Stamp(self._sequencer.epoch, 0, _now_ms())
+        stamp = Stamp(self._journal.epoch, 0, _now_ms())
         body = pack_message(self._desk.heartbeat())
         self._egress.send_multipart((topic, pack_stamp(stamp), body), zmq.NOBLOCK)
 

@@ -230,7 +230,7 @@ def unpack_reply(frame: bytes, request: type[Request]) -> Reply:
 
 def reply_id(frame: bytes) -> int:
     """Return the `id` of the reply in `frame`, or raise `InvalidFrame`."""
-    fields = _unpack_map(frame)
+    fields = unpack_map(frame)
     value = fields.get("id")
     if type(value) is not int:
         raise InvalidFrame("a reply has an integer id")
@@ -245,14 +245,15 @@ def unpack_heartbeat(frame: bytes) -> Heartbeat:
 
 def _unpack(frame: bytes, adapter: TypeAdapter[Any]) -> Any:
     try:
-        return adapter.validate_python(_unpack_map(frame))
+        return adapter.validate_python(unpack_map(frame))
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         field = ".".join(str(part) for part in first["loc"])
         raise InvalidFrame(f"{field or 'message'}: {first['msg']}") from None
 
 
-def _unpack_map(frame: bytes) -> dict[Any, Any]:
+def unpack_map(frame: bytes) -> dict[Any, Any]:
+    """Return the map in a message of the control socket, or raise `InvalidFrame`."""
     try:
         fields = msgpack.unpackb(frame, use_list=False)
     except (ValueError, TypeError, OverflowError, msgpack.UnpackException) as error:

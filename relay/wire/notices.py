@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import msgpack
 
+from relay.wire.control import unpack_map
 from relay.wire.errors import InvalidFrame
 
 
@@ -42,12 +43,7 @@ def pack_notice(notice: Notice) -> bytes:
 
 def unpack_notice(frame: bytes) -> Notice | None:
     """Return the notice in `frame`, None if it is a reply, or raise `InvalidFrame`."""
-    try:
-        fields = msgpack.unpackb(frame, use_list=False)
-    except (ValueError, TypeError, OverflowError, msgpack.UnpackException) as error:
-        raise InvalidFrame(f"not msgpack ({error or type(error).__name__})") from None
-    if not isinstance(fields, dict):
-        raise InvalidFrame("a control message is a map")
+    fields = unpack_map(frame)
     if "id" in fields:
         return None
     op = fields.get("op")

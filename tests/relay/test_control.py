@@ -15,7 +15,6 @@ from relay.core.emitters import Cursor, Emitter, Emitters, Verdict
 from relay.core.intake import Intake
 from relay.core.retained import Item, Retained
 from relay.core.retention import Limits
-from relay.core.sequencer import Sequencer
 from relay.core.stats import Stats
 from relay.journal import Batch, Journal, Run
 from relay.wire import control
@@ -53,8 +52,6 @@ class Office:
 
     def __init__(self, journal: Journal) -> None:
         self.journal = journal
-        tips = {stream: state.tip for stream, state in journal.streams.items()}
-        self.sequencer = Sequencer(journal.epoch, tips)
         self.retained = Retained()
         self.emitters = Emitters(journal.cursors())
         self.counters = Stats()
@@ -62,7 +59,6 @@ class Office:
         self.connected: set[bytes] = set()
         self.desk = ControlDesk(
             journal,
-            self.sequencer,
             self.emitters,
             self.intake,
             self.retained,

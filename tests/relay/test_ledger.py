@@ -14,7 +14,6 @@ from relay.core.emitters import Cursor, Emitters
 from relay.core.intake import Intake
 from relay.core.retained import Item, Retained
 from relay.core.retention import Limits
-from relay.core.sequencer import Sequencer
 from relay.core.stats import Stats
 from relay.journal import SILENT_EMITTER_S, Journal
 from relay.ledger import Ledger
@@ -33,15 +32,12 @@ class Office:
     def __init__(self, directory: Path, limits: Limits = UNLIMITED) -> None:
         self.path = directory / "journal.db"
         self.journal = Journal(self.path, STREAMS, power_safe=False)
-        tips = {stream: state.tip for stream, state in self.journal.streams.items()}
-        self.sequencer = Sequencer(self.journal.epoch, tips)
         self.emitters = Emitters(self.journal.cursors())
         self.stats = Stats()
         self.retained = Retained()
         self.intake = Intake(STREAMS, self.emitters, self.stats, lambda: "new-id")
         self.ledger = Ledger(
             self.journal,
-            self.sequencer,
             self.emitters,
             self.retained,
             self.intake,
@@ -117,7 +113,7 @@ def test_what_is_published_and_acknowledged_is_in_the_journal(office: Office) ->
     assert [item.topic for item in office.read("event")] == [b"event:a", b"event:b"]
     assert [item.topic for item in office.read("task")] == [b"task:1"]
     assert office.journal.cursors() == [Cursor(ID, "m", 5, 3)]
-    assert office.sequencer.tips == {"event": 2, "task": 1}
+    assert office.journal.tips == {"event": 2, "task": 1}
     assert office.stats.relayed == {"event": 2, "task": 1}
 
 
@@ -152,7 +148,7 @@ def test_without_a_journal_nothing_is_published_or_acknowledged(
     office.intake.take([b"event:plain", b"\x80"], NOW_MS)
     assert office.commit() == ([], [])
     assert not office.is_journaling()
-    assert office.sequencer.tips == {"event": 0, "task": 0}
+    assert office.journal.tips == {"event": 0, "task": 0}
     assert office.journal.streams["event"].tip == 0
     assert office.stats.refused == {"journal_unavailable": 1, "best_effort_drop": 1}
     assert not office.stats.relayed
