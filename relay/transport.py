@@ -12,8 +12,9 @@ from relay.wire.envelope import MAX_ENVELOPE_BYTES
 KEEPALIVE_IDLE_S = 2
 KEEPALIVE_INTERVAL_S = 1
 KEEPALIVE_COUNT = 3
-UNACKNOWLEDGED_MS = 10_000
-"""A connection ends when the peer's host has not taken what was sent for so long."""
+UNACKNOWLEDGED_MS = 5_000
+"""A connection ends when the peer has not taken what was sent for so long. The kernel looks when it
+probes, and doubles the time between its probes."""
 HANDSHAKE_TIMEOUT_MS = 3000
 RECONNECT_INTERVAL_MS = 100
 MAX_FRAME_BYTES = 16 * MAX_ENVELOPE_BYTES

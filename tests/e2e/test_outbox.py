@@ -101,7 +101,8 @@ def test_a_relay_that_stood_still_is_sent_nothing_twice(cluster: Cluster) -> Non
     assert emitter.wait_acknowledged(CLOSE_S)
     relay.signal(signal.SIGSTOP)
     for number in range(10_002, 20_002):
-        emitter.emit("event:x", {"n": number})
+        # More than the kernel takes for a process that does not read.
+        emitter.emit("event:x", {"n": number, "ballast": "x" * 2000})
     wait_for(lambda: not emitter.wait_connected(0), "the emitter gives the relay up", 15)
     relay.signal(signal.SIGCONT)
     assert emitter.close(CLOSE_S) == 0
