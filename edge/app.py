@@ -2,25 +2,31 @@
 
 import asyncio
 import contextlib
+import gc
 import logging
 import multiprocessing
 import os
 import signal
 import time
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import Depends, FastAPI, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.types import ASGIApp
 
+from edge.asgi import AsgiEndpoint
 from edge.auth import Authentication, auth_router
+from edge.clients import write_to_all
 from edge.config import EdgeSettings
 from edge.core.access import Identity
 from edge.core.tokens import Tokens
 from edge.endpoint import ClientEndpoint
 from edge.fanout import Fanout
+from edge.front_door import STATE
 from edge.metrics import EdgeCollector, edge_registry
+from edge.pace import Pace
 from edge.pages import SecurityHeaders, add_pages
 from edge.relay_link import RelayLink
 from edge.stats import EdgeStats
@@ -40,7 +46,10 @@ class Worker:
         self.settings = settings
         self.tokens = Tokens(settings.secret())
         self.users = UsersFile(settings.users_path)
-        self.fanout = Fanout(EdgeStats(), settings.topic_prefixes, settings.history_bytes)
+        stats = EdgeStats()
+        self.fanout = Fanout(
+            stats, settings.topic_prefixes, settings.history_bytes, partial(write_to_all, stats)
+        )
         self.endpoint = ClientEndpoint(settings, self.fanout, self.tokens)
         self.link = RelayLink(settings, self.fanout, self.endpoint, f"edge-{os.getpid()}")
         self.fanout.attach(self.link)
@@ -49,6 +58,10 @@ class Worker:
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Follow the relay and look after clients."""
+        _tame_garbage_collection()
+        self.endpoint.start()
+        pace = Pace(asyncio.get_running_loop(), self.fanout.manager.flush)
+        self.fanout.flush_by(pace.ask)
         self.link.start()
         housekeeping = asyncio.create_task(self._housekeep())
         try:
@@ -57,6 +70,7 @@ class Worker:
             housekeeping.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await housekeeping
+            pace.close()
             self.endpoint.close()
             self.link.close()
 
@@ -75,6 +89,17 @@ class Worker:
                 return
 
 
+def _tame_garbage_collection() -> None:
+    """Look for garbage less often, and not among what was there from the beginning.
+
+    Clients are freed when they go; by default every few hundred objects of a connection storm would
+    have thousands of clients looked through.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(10_000, 20, 50)
+
+
 def configure_logging(settings: EdgeSettings) -> None:
     """Log to standard error; uvicorn only its warnings, for its handshake lines show tokens."""
     configure("event-edge", settings.log_level)
@@ -89,9 +114,9 @@ def create_app(settings: EdgeSettings | None = None) -> ASGIApp:
     worker = Worker(settings)
 
     @contextlib.asynccontextmanager
-    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(_app: FastAPI) -> AsyncIterator[dict[str, Any]]:
         async with worker.running():
-            yield
+            yield {STATE: worker.endpoint}
 
     app = FastAPI(
         title="Event Relay edge",
@@ -103,7 +128,7 @@ def create_app(settings: EdgeSettings | None = None) -> ASGIApp:
     _add_api(app, worker)
     _add_operations(app, worker)
     add_pages(app)
-    app.websocket("/ws")(worker.endpoint.serve)
+    app.websocket("/ws")(AsgiEndpoint(worker.endpoint).serve)
     return SecurityHeaders(app)
 
 

@@ -16,8 +16,8 @@ from edge.app import configure_logging
 from edge.config import EdgeSettings
 from edge.core.access import DEFAULT_ROLE, ROLES
 from edge.core.tokens import Tokens, is_encodable
+from edge.front_door import FrontDoor
 from edge.users import UsersError, UsersFile
-from edge.websocket import DirectWebSocketProtocol
 from relay.settings import SettingsError, load, refuse
 
 PROGRAM = "event-edge"
@@ -52,7 +52,9 @@ def run() -> None:
         "edge.app:create_app",
         factory=True,
         workers=settings.workers,
-        ws=DirectWebSocketProtocol,
+        http=FrontDoor,
+        # For requests that the front door has not seen: those behind another on its connection.
+        ws="websockets-sansio",
         ws_max_size=settings.max_message_bytes,
         ws_per_message_deflate=False,
         backlog=BACKLOG,

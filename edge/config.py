@@ -69,6 +69,12 @@ class EdgeSettings(Settings):
     max_subscriptions: int = Field(default=1_000, ge=1)
     max_queued_bytes: int = Field(default=4 * 1024 * 1024, ge=1024)
     """What may wait for one slow client."""
+    max_queued_total_bytes: int = Field(default=256 * 1024 * 1024, ge=1024)
+    """What may wait for all slow clients of a worker together."""
+    admission_wait_s: float = Field(default=5.0, ge=0.05, le=60)
+    """Who would wait longer to be served is sent away."""
+    compression: bool = False
+    """Whether clients that can are sent compressed messages."""
     history_bytes: int = Field(default=64 * 1024 * 1024, ge=64 * 1024)
     """What a worker remembers of all streams together for resuming clients."""
     messages_per_s: float = Field(default=100.0, gt=0)

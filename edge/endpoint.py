@@ -1,42 +1,84 @@
-"""`/ws`: takes a client from handshake to close (protocol section 7)."""
+"""`/ws`: looks after every client of this worker, from its credentials to its end (section 7)."""
 
 import asyncio
-import contextlib
 import time
-from collections.abc import AsyncIterator
+from collections.abc import Mapping
 from functools import partial
-
-from starlette.responses import JSONResponse
-from starlette.websockets import WebSocket, WebSocketDisconnect
+from typing import NamedTuple, Protocol
 
 from edge.catch_up import CatchUp
-from edge.clients import AsgiClient, Client, DirectClient, Turn
+from edge.clients import Client, DirectClient, Turn, Writing
 from edge.config import EdgeSettings
 from edge.core import close_codes
 from edge.core.access import Identity
 from edge.core.close_codes import Close, CloseCode
 from edge.core.credentials import find_credentials
-from edge.core.requests import InvalidRequest, parse_task_position
+from edge.core.frame_reader import Message
+from edge.core.frames import Opcode
+from edge.core.requests import InvalidRequest, TaskPosition, parse_task_position
+from edge.core.send_queue import Budget
 from edge.core.session import Session
 from edge.core.tokens import InvalidToken, Tokens
+from edge.deadlines import Deadlines, Rounds
 from edge.fanout import Fanout
-from edge.websocket import direct_protocol
+from edge.slices import Slices
+
+CLOSE_TIMEOUT_S = 5.0
+"""For a client to answer a close frame; then the connection is cut."""
+ARRIVAL_TIMEOUT_S = 10.0
+"""For a connection to say what it wants."""
+KEEPALIVE_INTERVAL_S = 20.0
+TICK_S = 0.25
+LATE_TICK_S = 5.0
+"""A tick as late as that means that this process stood still."""
+
+
+class Arrival(Protocol):
+    """A connection that has not said what it wants."""
+
+    def give_up(self) -> None:
+        """End it, if it still has not."""
+
+
+class Visitor(NamedTuple):
+    """What a handshake says of the client."""
+
+    identity: Identity | None
+    """None if it authenticates with its first message."""
+    cookie: str | None
+    tasks_since: TaskPosition | None
+
+
+class Refused(Exception):  # noqa: N818
+    """The handshake is answered with an HTTP error."""
+
+    def __init__(self, status: int, detail: str, headers: dict[str, str] | None = None) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.detail = detail
+        self.headers = headers
 
 
 class ClientEndpoint:
-    """Serves every client of this worker, and looks after those that are connected."""
+    """Serves every client of this worker."""
+
+    slices: Slices
+    writing: Writing
+    arriving: Deadlines[Arrival]
 
     def __init__(self, settings: EdgeSettings, fanout: Fanout, tokens: Tokens) -> None:
-        self._settings = settings
+        self.settings = settings
         self._fanout = fanout
         self._tokens = tokens
         self._stats = fanout.stats
         self._catch_up = CatchUp(fanout.library, fanout.stats)
         self._sessions: dict[Client, Session] = {}
-        self._turn: Turn | None = None
+        self._budget = Budget(settings.max_queued_total_bytes)
+        self._positions = Rounds(settings.position_interval_s, self._tell_position)
+        self._keepalive = Rounds(KEEPALIVE_INTERVAL_S, self._check_alive)
         self._relay_is_alive = False
-        self._position_due_at = 0.0
-        """By the monotonic clock."""
+        self._tick: asyncio.TimerHandle | None = None
+        self._ticked_at = 0.0
 
     def __len__(self) -> int:
         return len(self._sessions)
@@ -49,16 +91,47 @@ class ClientEndpoint:
     @property
     def waiting_frames(self) -> int:
         """How many frames wait for their clients."""
-        return sum(client.waiting for client in self._sessions)
+        waiting = sum(client.waiting for client in self._sessions)
+        return waiting + self._fanout.manager.waiting
+
+    @property
+    def waiting_bytes(self) -> int:
+        """How many bytes wait for slow clients."""
+        return self._budget.used_bytes
+
+    @property
+    def waiting_requests(self) -> int:
+        """How many handshakes and messages of clients wait for their turn."""
+        return 0 if self._tick is None else len(self.slices)
+
+    def start(self) -> None:
+        """Begin to look after clients; needs a running event loop."""
+        loop = asyncio.get_running_loop()
+        self.slices = Slices(loop)
+        self.arriving = Deadlines(loop, ARRIVAL_TIMEOUT_S, lambda arrival: arrival.give_up())
+        self._authenticating: Deadlines[Client] = Deadlines(
+            loop,
+            self.settings.authentication_timeout_s,
+            self._time_is_up,
+        )
+        closing = Deadlines[DirectClient](loop, CLOSE_TIMEOUT_S, lambda client: client.abort())
+        self.writing = Writing(
+            self._stats, Turn(loop), self._budget, self.settings.max_queued_bytes, closing
+        )
+        self._ticked_at = loop.time()
+        self._on_tick()
 
     def close(self) -> None:
-        """Stop catching clients up."""
+        """Stop catching clients up, and looking after them."""
         self._catch_up.close()
+        if self._tick is not None:
+            self._tick.cancel()
 
     def relay_found(self) -> None:
         """Events arrive: clients are welcome, and those that stayed are told where streams are."""
         self._relay_is_alive = True
-        self._tell_positions()
+        for client in tuple(self._sessions):
+            self._tell_position(client)
 
     def relay_lost(self) -> None:
         """Send everybody away: a connection without events would look alive."""
@@ -67,80 +140,145 @@ class ClientEndpoint:
             client.close(CloseCode.RELAY_LOST.close())
 
     def housekeep(self, now: float) -> None:
-        """Close where tokens have expired, and tell positions when it is time.
-
-        `now` is Unix time in seconds. Called about once a second.
-        """
+        """Close where tokens have expired. `now` is Unix time. Called about once a second."""
         for client, session in tuple(self._sessions.items()):
             if session.is_expired(now):
                 client.close(CloseCode.TOKEN_EXPIRED.close())
-        if time.monotonic() >= self._position_due_at:
-            self._tell_positions()
         self._fanout.housekeep()
 
-    async def serve(self, websocket: WebSocket) -> None:
-        """Talk to one client until one side closes."""
-        credentials = find_credentials(
-            websocket.headers,
-            websocket.query_params,
-            websocket.cookies,
-            self._settings.allowed_origins,
-        )
+    # Whoever takes connections.
+
+    def overload_s(self) -> float | None:
+        """None while a new client is served soon enough, else when it should come back."""
+        wait_s = self.slices.expected_wait_s
+        return wait_s if wait_s > self.settings.admission_wait_s else None
+
+    def sent_away(self, close: Close) -> None:
+        """A connection was accepted and closed at once."""
+        self._stats.connections_accepted += 1
+        self._stats.closed[close.code] += 1
+
+    def refused(self) -> None:
+        """A handshake was answered with an error."""
+        self._stats.handshakes_refused += 1
+
+    def identify(
+        self, headers: Mapping[str, str], query: Mapping[str, str], cookies: Mapping[str, str]
+    ) -> Visitor:
+        """Return who asks for a connection, or raise `Refused`. `headers` has lower-case names."""
+        credentials = find_credentials(headers, query, cookies, self.settings.allowed_origins)
         identity: Identity | None = None
         if credentials.explicit is not None:
             identity = self._verify(credentials.explicit)
             if identity is None:
-                self._stats.handshakes_refused += 1
-                await _deny(websocket, 401, "Invalid token", {"WWW-Authenticate": "Bearer"})
-                return
+                raise Refused(401, "Invalid token", {"WWW-Authenticate": "Bearer"})
         elif credentials.cookie is not None:
             identity = self._verify(credentials.cookie)
         try:
-            tasks_since = parse_task_position(websocket.query_params)
+            return Visitor(identity, credentials.cookie, parse_task_position(query))
         except InvalidRequest as error:
-            self._stats.handshakes_refused += 1
-            await _deny(websocket, 400, str(error))
-            return
-        await websocket.accept()
-        self._stats.connections_accepted += 1
-        async with self._open(websocket) as client:
-            session = Session(
-                client,
-                self._fanout.manager,
-                self._fanout.streams,
-                self._fanout,
-                partial(self._catch_up.start, client),
-                self._tokens,
-                self._settings.session_limits,
-                cookie=credentials.cookie,
-                now=time.time(),
-                tasks_since=tasks_since,
-            )
-            refusal = self._refusal()
-            if refusal is None:
-                self._sessions[client] = session
-                if identity is not None:
-                    refusal = session.admit(identity)
-            try:
-                await self._converse(websocket, client, session, refusal)
-            finally:
-                self._catch_up.cancel(client)
-                self._sessions.pop(client, None)
-                self._fanout.manager.disconnect(client)
-                client.gone()
+            raise Refused(400, str(error)) from None
 
-    def _tell_positions(self) -> None:
-        self._position_due_at = time.monotonic() + self._settings.position_interval_s
-        for client, session in self._sessions.items():
-            if session.is_catching_up:
-                self._fanout.tell_epoch(client)
-            elif session.identity is not None:
-                self._fanout.tell_position(client)
+    def open(self, client: Client, visitor: Visitor) -> None:
+        """Serve a client whose handshake is done."""
+        self._stats.connections_accepted += 1
+        refusal = self._refusal()
+        if refusal is not None:
+            client.close(refusal)
+            return
+        session = Session(
+            client,
+            self._fanout.manager,
+            self._fanout.streams,
+            self._fanout,
+            partial(self._catch_up.start, client),
+            self._tokens,
+            self.settings.session_limits,
+            cookie=visitor.cookie,
+            now=time.time(),
+            tasks_since=visitor.tasks_since,
+        )
+        self._sessions[client] = session
+        self._positions.add(client)
+        self._keepalive.add(client)
+        if visitor.identity is None:
+            self._authenticating.add(client)
+        elif (refusal := session.admit(visitor.identity)) is not None:
+            client.close(refusal)
+
+    def received(self, client: Client, message: Message) -> None:
+        """A client has sent something: act on it when it is its turn."""
+        session = self._sessions.get(client)
+        if session is None:
+            return
+        if (close := session.count_message(time.time())) is not None:
+            client.close(close)
+        elif message.opcode is not Opcode.PING:
+            self._stats.messages_received += 1
+            self.slices.run(partial(self._act, client, message))
+
+    def left(self, client: Client) -> None:
+        """The connection has ended."""
+        self._catch_up.cancel(client)
+        self._sessions.pop(client, None)
+        self._fanout.manager.disconnect(client)
+        client.gone()
+
+    def _act(self, client: Client, message: Message) -> None:
+        session = self._sessions.get(client)
+        if session is None or client.closed:
+            return
+        close: Close | None
+        if message.opcode is Opcode.BINARY:
+            close = CloseCode.UNSUPPORTED_DATA.close()
+        else:
+            try:
+                text = message.payload.decode()
+            except UnicodeDecodeError:
+                close = CloseCode.INVALID_TEXT.close()
+            else:
+                close = session.act_on(text, time.time())
+        if close is not None:
+            client.close(close)
+
+    def _time_is_up(self, client: Client) -> None:
+        # Behind what it has said and nobody has had the time to hear.
+        self.slices.run(partial(self._check_authenticated, client))
+
+    def _check_authenticated(self, client: Client) -> None:
+        session = self._sessions.get(client)
+        if session is not None and session.identity is None:
+            client.close(close_codes.AUTHENTICATION_TIMEOUT)
+
+    def _on_tick(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._tick = loop.call_later(TICK_S, self._on_tick)
+        elapsed_s = loop.time() - self._ticked_at
+        self._ticked_at = loop.time()
+        self._positions.tick(elapsed_s)
+        if elapsed_s < LATE_TICK_S:  # Else it was us who were not there to read the pongs.
+            self._keepalive.tick(elapsed_s)
+
+    def _tell_position(self, client: Client) -> bool:
+        session = self._sessions.get(client)
+        if session is None:
+            return False
+        if session.is_catching_up:
+            self._fanout.tell_epoch(client)
+        elif session.identity is not None:
+            self._fanout.tell_position(client)
+        return True
+
+    def _check_alive(self, client: Client) -> bool:
+        if client not in self._sessions:
+            return False
+        client.check_alive()
+        return True
 
     def _refusal(self) -> Close | None:
         if not self._relay_is_alive:
             return CloseCode.RELAY_LOST.close()
-        if len(self._sessions) >= self._settings.max_connections:
+        if len(self._sessions) >= self.settings.max_connections:
             return CloseCode.TOO_MANY_CONNECTIONS.close()
         return None
 
@@ -149,66 +287,3 @@ class ClientEndpoint:
             return self._tokens.verify(token, time.time())
         except InvalidToken:
             return None
-
-    async def _converse(
-        self, websocket: WebSocket, client: Client, session: Session, refusal: Close | None
-    ) -> None:
-        if refusal is not None:
-            client.close(refusal)
-        with contextlib.suppress(WebSocketDisconnect, RuntimeError):
-            if session.identity is None and refusal is None:
-                try:
-                    async with asyncio.timeout(self._settings.authentication_timeout_s):
-                        going_on = await self._receive(websocket, client, session)
-                except TimeoutError:
-                    client.close(close_codes.AUTHENTICATION_TIMEOUT)
-                    going_on = True
-                if not going_on:
-                    return
-            while await self._receive(websocket, client, session):
-                pass
-
-    async def _receive(self, websocket: WebSocket, client: Client, session: Session) -> bool:
-        """Act on the next message; return False when there will be no more."""
-        message = await websocket.receive()
-        if message["type"] != "websocket.receive":
-            return False
-        if client.closed:
-            return True
-        self._stats.messages_received += 1
-        text = message.get("text")
-        if text is None:
-            client.close(CloseCode.UNSUPPORTED_DATA.close())
-        elif len(text) > self._settings.max_message_bytes:
-            client.close(CloseCode.TOO_LARGE.close())
-        elif close := session.receive(text, time.time()):
-            client.close(close)
-        return True
-
-    @contextlib.asynccontextmanager
-    async def _open(self, websocket: WebSocket) -> AsyncIterator[Client]:
-        """Yield the fastest kind of client that the server allows."""
-        protocol = direct_protocol(websocket.scope.get("extensions", {}))
-        if protocol is not None:
-            if self._turn is None:
-                self._turn = Turn(asyncio.get_running_loop())
-            yield DirectClient(protocol, self._turn, self._stats, self._settings.max_queued_bytes)
-            return
-        client = AsgiClient(websocket, self._stats, self._settings.max_queued_bytes)
-        writer = asyncio.create_task(client.run())
-        try:
-            yield client
-        finally:
-            writer.cancel()
-            with contextlib.suppress(asyncio.CancelledError, WebSocketDisconnect, RuntimeError):
-                await writer
-
-
-async def _deny(
-    websocket: WebSocket, status: int, detail: str, headers: dict[str, str] | None = None
-) -> None:
-    """Refuse the handshake with `status`; a server that cannot do that answers 403."""
-    if "websocket.http.response" not in websocket.scope.get("extensions", {}):
-        await websocket.close()
-        return
-    await websocket.send_denial_response(JSONResponse({"detail": detail}, status, headers))

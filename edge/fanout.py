@@ -5,12 +5,13 @@ is told of events by `RelayLink` and asks it for what the clients want.
 """
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from time import monotonic
 
 from edge.core import messages
 from edge.core.access import Identity, may_receive
-from edge.core.connections import Connection, ConnectionManager
+from edge.core.audience import Connection, Deliver, deliver_to_each
+from edge.core.connections import ConnectionManager
 from edge.core.live_values import LiveValue, LiveValues
 from edge.core.ports import Upstream
 from edge.core.record import Record
@@ -41,9 +42,11 @@ class Fanout:
         stats: EdgeStats,
         served_prefixes: tuple[str, ...] = ("",),
         history_bytes: int = DEFAULT_HISTORY_BYTES,
+        deliver: Deliver = deliver_to_each,
     ) -> None:
         self.stats = stats
-        self.manager = ConnectionManager(self)
+        self.manager = ConnectionManager(self, deliver)
+        self._flush: Callable[[], object] = self.manager.flush
         self.streams = Streams(served_prefixes, history_bytes, stats.dropped, stats.unreadable)
         self.library = RelayLibrary(self.streams, stats)
         self.tasks = TaskBoard()
@@ -56,6 +59,10 @@ class Fanout:
     def attach(self, upstream: Upstream) -> None:
         """Use `upstream` from now on."""
         self._upstream = upstream
+
+    def flush_by(self, flush: Callable[[], object]) -> None:
+        """From now on call `flush` when clients may be sent what was gathered for them."""
+        self._flush = flush
 
     # Told by the relay link.
 
@@ -126,13 +133,15 @@ class Fanout:
                 continue
             if topic.kind == TASK:
                 self._take_retained_task(topic, stamp, envelope)
-            elif not self.streams.is_stream(topic.kind) and self.manager.receivers(topic.text):
+            elif not self.streams.is_stream(topic.kind) and self.manager.is_wanted(topic.text):
                 value = _live_value(topic, stamp, envelope)
                 if self._live.keep_retained(topic.text, value):
                     self._send_live(topic, value)
+        self._flush()
 
     def tell_progress(self) -> None:
-        """A batch of events was taken."""
+        """A batch of events was taken: let clients have them."""
+        self._flush()
         self.library.streams_have_gone_on()
 
     def repair(self) -> None:
@@ -144,7 +153,7 @@ class Fanout:
         """Forget live values that nobody wants any more. Called about once a second."""
         if self._has_stale_values:
             self._has_stale_values = False
-            self._live.keep_only(lambda topic: bool(self.manager.receivers(topic)))
+            self._live.keep_only(self.manager.is_wanted)
 
     # Asked by sessions.
 
@@ -156,19 +165,24 @@ class Fanout:
         self, identity: Identity, patterns: tuple[Pattern, ...]
     ) -> Iterable[tuple[str, bytes]]:
         """See `Snapshots`."""
+        live = tuple(pattern for pattern in patterns if not self._is_of_a_stream(pattern))
+        if not live:
+            return ()
         return [
             (topic, value.frame)
-            for topic, value in self._live.matching(patterns)
+            for topic, value in self._live.matching(live)
             if may_receive(identity, value.addressed_to)
         ]
 
     def tell_position(self, connection: Connection) -> None:
         """Tell a client where the streams are that it follows; of others it has no place."""
-        position = {
-            kind: offset
-            for kind, offset in self.streams.offsets.items()
-            if self.follows(connection, kind)
-        }
+        position = self.streams.concerning(self.manager.selectors(connection))
+        tasks = self.streams.get(TASK)
+        if tasks is not None:
+            if connection in self.manager.task_receivers(connection.identity.username):
+                position[TASK] = tasks.history.head
+            else:
+                position.pop(TASK, None)
         frame = messages.position(self.streams.epoch, position)
         self.manager.send_to_client(connection, frame)
 
@@ -180,8 +194,7 @@ class Fanout:
         """Whether `connection` gets the events of a stream as they come."""
         if kind == TASK:
             return connection in self.manager.task_receivers(connection.identity.username)
-        subscribed = self.manager.subscriptions(connection).values()
-        return any(concerns(selector, kind) for each in subscribed for selector in each)
+        return any(concerns(selector, kind) for selector in self.manager.selectors(connection))
 
     # Told by the connection manager.
 
@@ -190,8 +203,7 @@ class Fanout:
         if self._upstream is None:
             return
         self._upstream.want(selector)
-        kind, colon, _ = selector.prefix.partition(":")
-        if not (colon and self.streams.is_stream(kind)):
+        if not self._is_of_a_stream(selector):
             self._upstream.request_retained(selector)
 
     def unwanted(self, selector: Pattern) -> None:
@@ -199,6 +211,11 @@ class Fanout:
         if self._upstream is not None:
             self._upstream.unwant(selector)
         self._has_stale_values = True
+
+    def _is_of_a_stream(self, selector: Pattern) -> bool:
+        """Whether all that `selector` matches belongs to one stream."""
+        kind, colon, _ = selector.prefix.partition(":")
+        return bool(colon) and self.streams.is_stream(kind)
 
     def _ask_for_the_missing(self, stream: Stream) -> None:
         if not stream.follower.is_behind or self._upstream is None:
@@ -228,7 +245,7 @@ class Fanout:
             pass
         elif topic.kind == TASK:
             count = self._forward_task(record)
-        elif self.manager.receivers(topic.text):
+        elif self.manager.is_wanted(topic.text):
             count = self._forward_journaled(record)
         if count is None:
             return
@@ -262,7 +279,7 @@ class Fanout:
         )
 
     def _take_live(self, topic: Topic, stamp: Stamp, payload: bytes) -> None:
-        if not self.manager.receivers(topic.text):
+        if not self.manager.is_wanted(topic.text):
             self.stats.events_filtered[topic.kind] += 1
             return
         try:

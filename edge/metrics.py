@@ -24,6 +24,14 @@ class Clients(Protocol):
     def waiting_frames(self) -> int:
         """How many frames wait for slow ones."""
 
+    @property
+    def waiting_bytes(self) -> int:
+        """How many bytes that is."""
+
+    @property
+    def waiting_requests(self) -> int:
+        """How many of their handshakes and messages wait for their turn."""
+
 
 class RelayState(Protocol):
     """What is known of the relay."""
@@ -72,6 +80,8 @@ class EdgeCollector(Collector):
             ("subscriptions", "Subscriptions of all connections", manager.subscription_count),
             ("catching_up", "Connections being sent what they missed", self._clients.catching_up),
             ("waiting", "Frames that wait for slow clients", self._clients.waiting_frames),
+            ("waiting_bytes", "Bytes that wait for slow clients", self._clients.waiting_bytes),
+            ("waiting_requests", "Handshakes and messages to do", self._clients.waiting_requests),
             ("held", "Events that wait for missing ones before them", held),
             ("history_bytes", "Memory of remembered events", streams.remembered_bytes),
         ):
@@ -111,7 +121,7 @@ class EdgeCollector(Collector):
             ("conflated", "Live values replaced while they waited", stats.conflated),
             ("messages_received", "Messages from clients", stats.messages_received),
             ("connections_accepted", "Handshakes completed", stats.connections_accepted),
-            ("handshakes_refused", "Handshakes answered with 401 or 400", stats.handshakes_refused),
+            ("handshakes_refused", "Handshakes answered with an error", stats.handshakes_refused),
         ):
             family = CounterMetricFamily(f"edge_{name}", help_text, labels=["worker"])
             family.add_metric([self._worker], value)

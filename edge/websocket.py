@@ -1,121 +1,105 @@
-"""The uvicorn protocol class that lets the edge write frames straight to the transport.
+"""The server's side of a WebSocket on a transport: reading, pings, and the closing handshake."""
 
-It offers itself to the application in `scope["extensions"]` under `EXTENSION`. Everything else,
-the handshake, reading, pings and the closing handshake, is uvicorn's and `websockets`'.
-"""
-
+import asyncio
 from typing import Any, Protocol
 
-from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from edge.clients import Client, DirectClient
+from edge.core.close_codes import CloseCode
+from edge.core.frame_reader import FrameReader, Message, ProtocolViolation, read_close
+from edge.core.frames import Opcode, pong_frame
 
-from edge.core.close_codes import Close, CloseCode
-
-EXTENSION = "event_relay.direct"
-CLOSE_TIMEOUT_S = 5.0
-"""For the peer to answer a close frame; then the connection is cut."""
 SHUTDOWN_TIMEOUT_S = 2.0
+"""For a client to answer that the edge is shutting down."""
 
 
-class WriteListener(Protocol):
-    """Told when the transport's buffer is full and when it has room again."""
+class Host(Protocol):
+    """Who serves the clients."""
 
-    def pause_writing(self) -> None:
-        """The peer reads too slowly; the buffer is above its high-water mark."""
+    def received(self, client: Client, message: Message) -> None:
+        """A whole message or a ping has come, and the connection is open."""
 
-    def resume_writing(self) -> None:
-        """The buffer is below its low-water mark."""
+    def left(self, client: Client) -> None:
+        """The connection has ended. Called once."""
 
 
-class DirectWebSocketProtocol(WebSocketsSansIOProtocol):
-    """Adds to uvicorn's protocol: writing whole frames, closing at once, buffer events."""
+class WebSocketConnection(asyncio.Protocol):
+    """One accepted connection. What it sends goes through `client`."""
 
-    write_listener: WriteListener | None = None
+    __slots__ = ("_connections", "_has_failed", "_host", "_reader", "_transport", "client")
 
-    def write_frames(self, frames: bytes) -> bool:
-        """Write one or more complete frames, which the kernel gets in as few calls as possible.
-
-        Returns whether that was still possible.
-        """
-        if self.close_sent or self.transport.is_closing():
-            return False
-        self.transport.write(frames)
-        return True
-
-    def buffered_bytes(self) -> int:
-        """What was written and the kernel has not taken yet."""
-        return self.transport.get_write_buffer_size()
-
-    def close_now(self, close: Close, timeout_s: float = CLOSE_TIMEOUT_S) -> None:
-        """Start the closing handshake without waiting for the buffer to drain.
-
-        The close frame goes out behind what is buffered. A peer that does not answer within
-        `timeout_s` is cut off.
-        """
-        if self.close_sent or self.disconnected or self.transport.is_closing():
-            return
-        self.stop_keepalive()
-        self.queue.put_nowait(
-            {"type": "websocket.disconnect", "code": close.code, "reason": close.reason}
-        )
-        self.conn.send_close(close.code, close.reason)
-        self.transport.write(b"".join(self.conn.data_to_send()))
-        self.close_sent = True
-        if self.read_paused:
-            self.read_paused = False
-            self.transport.resume_reading()
-        self.close_timer = self.loop.call_later(timeout_s, self.transport.abort)
-
-    def handle_connect(self, event: Any) -> None:
-        """See uvicorn; adds the extension before the application runs."""
-        super().handle_connect(event)
-        if not self.close_sent:
-            extensions: dict[str, Any] = self.scope["extensions"]
-            extensions[EXTENSION] = self
-
-    def send_receive_event_to_app(self) -> None:
-        """See uvicorn; bad UTF-8 is the client's fault and no reason to log a traceback."""
-        if self.curr_msg_data_type == "text":
-            data = b"".join(self.frames)
-            try:
-                data.decode()
-            except UnicodeDecodeError:
-                self.frames = []
-                self.close_now(CloseCode.INVALID_TEXT.close())
-                return
-        super().send_receive_event_to_app()
-
-    async def send(self, message: Any) -> None:
-        """See uvicorn; a handshake that was denied with a response is complete too."""
-        await super().send(message)
-        if message["type"] == "websocket.http.response.body" and not message.get("more_body"):
-            self.handshake_complete = True
-
-    def pause_writing(self) -> None:
-        """Called by the transport."""
-        super().pause_writing()
-        if self.write_listener is not None:
-            self.write_listener.pause_writing()
-
-    def resume_writing(self) -> None:
-        """Called by the transport."""
-        super().resume_writing()
-        if self.write_listener is not None:
-            self.write_listener.resume_writing()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Called by the transport."""
-        super().connection_lost(exc)
-        self.write_listener = None
+    def __init__(
+        self,
+        transport: asyncio.Transport,
+        client: DirectClient,
+        reader: FrameReader,
+        host: Host,
+        connections: set[Any],
+    ) -> None:
+        """Be among `connections`, the server's, from now to the end."""
+        self.client = client
+        self._transport = transport
+        self._reader = reader
+        self._host = host
+        self._connections = connections
+        self._has_failed = False
+        """Whether what comes can no longer be understood."""
+        connections.add(self)
+        transport.set_protocol(self)
 
     def shutdown(self) -> None:
         """Called by uvicorn when the server stops: say so with 1001."""
-        if self.handshake_complete and not self.close_sent:
-            self.close_now(CloseCode.GOING_AWAY.close(), SHUTDOWN_TIMEOUT_S)
-        elif not self.close_sent:
-            super().shutdown()
+        self.client.close(CloseCode.GOING_AWAY.close())
+        asyncio.get_running_loop().call_later(SHUTDOWN_TIMEOUT_S, self._transport.abort)
 
+    def data_received(self, data: bytes) -> None:
+        """Called by the transport."""
+        self.client.is_heard = True
+        if self._has_failed:
+            return
+        try:
+            messages = self._reader.feed(data)
+        except ProtocolViolation as violation:
+            self._fail(violation)
+            return
+        for message in messages:
+            opcode = message.opcode
+            if opcode is Opcode.CLOSE:
+                self._answer_close(message.payload)
+                return
+            if self.client.closed:
+                continue
+            if opcode is Opcode.PING:
+                self.client.write_control(pong_frame(message.payload))
+            if opcode is not Opcode.PONG:
+                self._host.received(self.client, message)
 
-def direct_protocol(extensions: dict[str, Any]) -> DirectWebSocketProtocol | None:
-    """Return the protocol object if the server runs ours, None on any other ASGI server."""
-    protocol = extensions.get(EXTENSION)
-    return protocol if isinstance(protocol, DirectWebSocketProtocol) else None
+    def pause_writing(self) -> None:
+        """Called by the transport."""
+        self.client.pause_writing()
+
+    def resume_writing(self) -> None:
+        """Called by the transport."""
+        self.client.resume_writing()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Called by the transport, while its socket is still its own."""
+        self._connections.discard(self)
+        self._host.left(self.client)
+
+    def _fail(self, violation: ProtocolViolation) -> None:
+        """Say why, and wait for the peer to hang up: with something unread, the kernel would reset
+        the connection, and the reason would be lost."""
+        self._has_failed = True
+        self.client.close(violation.close)
+        if self._transport.can_write_eof() and not self._transport.is_closing():
+            self._transport.write_eof()
+
+    def _answer_close(self, payload: bytes) -> None:
+        """The peer closes, or answers our close frame: nothing follows."""
+        if not self.client.closed:
+            try:
+                close = read_close(payload)
+            except ProtocolViolation as violation:
+                close = violation.close
+            self.client.answer_close(close)
+        self._transport.close()

@@ -15,6 +15,7 @@ class CloseCode(Enum):
     """Code, meaning, and what the client should do."""
 
     GOING_AWAY = (1001, "edge is shutting down", "reconnect after a random delay, resume")
+    PROTOCOL_ERROR = (1002, "broken WebSocket frame", "stop: a bug in the client")
     UNSUPPORTED_DATA = (1003, "binary message", "stop: a bug in the client")
     INVALID_TEXT = (1007, "bad UTF-8", "stop: a bug in the client")
     TOO_LARGE = (1009, "message too large", "stop: a bug in the client")

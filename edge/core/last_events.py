@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 
 from edge.core.access import may_receive
-from edge.core.connections import Connection
+from edge.core.audience import Connection
 from edge.core.record import Record
 from edge.core.resume import STEP_RECORDS, Fetch, Fetched, Outcome, run_after
 from edge.core.streams import Stream, Streams

@@ -2,7 +2,8 @@
 
 from collections.abc import Callable, Iterable
 
-from edge.core.connections import Connection, ConnectionManager
+from edge.core.audience import Connection
+from edge.core.connections import ConnectionManager
 from edge.core.last_events import LastEvents
 from edge.core.resume import Fetched, Outcome, Resume, Span
 from edge.core.selection import Cover, Item, Selection

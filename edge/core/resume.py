@@ -11,7 +11,8 @@ from typing import NamedTuple
 
 from edge.core import messages
 from edge.core.access import may_receive
-from edge.core.connections import Connection, ConnectionManager
+from edge.core.audience import Connection
+from edge.core.connections import ConnectionManager
 from edge.core.record import Record
 from edge.core.streams import Stream, Streams
 
@@ -138,7 +139,7 @@ class Resume:
                 frame = record.read(self._streams.unreadable)
                 # Asked for each event anew: a client's role may change on the way.
                 if frame and may_receive(self._connection.identity, record.addressed_to):
-                    self._connection.send(frame)
+                    self._manager.forward_to_client(self._connection, frame)
                     allowance.deliveries += 1
                     size = len(frame)
             if allowance.spend(size):

@@ -11,8 +11,9 @@ import orjson
 
 from edge.core import close_codes, messages
 from edge.core.access import Identity
+from edge.core.audience import Connection
 from edge.core.close_codes import Close, CloseCode
-from edge.core.connections import Connection, ConnectionManager
+from edge.core.connections import ConnectionManager
 from edge.core.ports import CatchUp, Snapshots
 from edge.core.requests import InvalidRequest, TaskPosition, Unsubscribe, parse_subscribe
 from edge.core.streams import Streams
@@ -37,6 +38,19 @@ class SessionLimits:
 
 class Session:
     """From handshake to close, whatever the transport."""
+
+    __slots__ = (
+        "_allowance",
+        "_allowance_at",
+        "_connection",
+        "_cookie",
+        "_identity",
+        "_limits",
+        "_manager",
+        "_subscriptions",
+        "_tasks_since",
+        "_tokens",
+    )
 
     def __init__(
         self,
@@ -93,10 +107,18 @@ class Session:
         """Whether the token that the client presented last is no longer valid."""
         return self._identity is not None and self._identity.expires_at <= now
 
-    def receive(self, text: str, now: float) -> Close | None:
-        """Act on one message. `now` is Unix time in seconds."""
+    def count_message(self, now: float) -> Close | None:
+        """A message or a ping has come. `now` is Unix time in seconds."""
         if not self._is_within_rate(now) or self._has_too_much_waiting():
             return CloseCode.TOO_MANY_MESSAGES.close()
+        return None
+
+    def receive(self, text: str, now: float) -> Close | None:
+        """Count one message and act on it. `now` is Unix time in seconds."""
+        return self.count_message(now) or self.act_on(text, now)
+
+    def act_on(self, text: str, now: float) -> Close | None:
+        """Act on one message that was counted."""
         try:
             message = orjson.loads(text)
         except orjson.JSONDecodeError:

@@ -8,6 +8,7 @@ from edge.core.history import History, PageMemory
 from relay.wire.topics import Pattern
 
 DEFAULT_HISTORY_BYTES = 64 * 1024 * 1024
+MAX_REMEMBERED_SELECTORS = 4096
 
 
 class Stream:
@@ -42,6 +43,8 @@ class Streams:
         self._served_prefixes = served_prefixes
         self._memory = PageMemory(history_bytes)
         self._streams: dict[str, Stream] = {}
+        self._concerned: dict[tuple[Pattern, ...], tuple[str, ...]] = {}
+        """By selectors: the streams that they can match, as far as somebody has asked."""
         self.beginnings: dict[str, int] = {}
         """Stream to the position from which it is followed in this epoch."""
 
@@ -84,6 +87,7 @@ class Streams:
                 self._dropped.out_of_order[kind] += ended.follower.held_count
                 del self.beginnings[kind]
         self.epoch = epoch
+        self._concerned.clear()
         for kind, tip in tips.items():
             if not any(may_overlap(prefix, f"{kind}:") for prefix in self._served_prefixes):
                 continue
@@ -105,11 +109,17 @@ class Streams:
     def concerning(self, selectors: Iterable[Pattern]) -> dict[str, int]:
         """The positions of the streams that `selectors` can match."""
         wanted = tuple(selectors)
-        return {
-            kind: stream.history.head
-            for kind, stream in self._streams.items()
-            if any(concerns(selector, kind) for selector in wanted)
-        }
+        kinds = self._concerned.get(wanted)
+        if kinds is None:
+            kinds = tuple(
+                kind
+                for kind in self._streams
+                if any(concerns(selector, kind) for selector in wanted)
+            )
+            if len(self._concerned) >= MAX_REMEMBERED_SELECTORS:
+                self._concerned.clear()
+            self._concerned[wanted] = kinds
+        return {kind: self._streams[kind].history.head for kind in kinds}
 
 
 def concerns(selector: Pattern, kind: str) -> bool:

@@ -10,7 +10,8 @@ from functools import partial
 
 from edge.core import messages
 from edge.core.access import selectors
-from edge.core.connections import Connection, ConnectionManager
+from edge.core.audience import Connection
+from edge.core.connections import ConnectionManager
 from edge.core.passes import Pass, SubscriptionPass, TaskPass
 from edge.core.ports import CatchUp, Snapshots
 from edge.core.requests import Request, Subscribe, TaskPosition, Unsubscribe
@@ -21,6 +22,21 @@ from relay.wire.topics import TASK, Pattern
 
 class Subscriptions:
     """The subscriptions of one connection, whose identity is known."""
+
+    __slots__ = (
+        "_catch_up",
+        "_connection",
+        "_covered",
+        "_covered_epoch",
+        "_gathered",
+        "_is_going_on",
+        "_manager",
+        "_max_subscriptions",
+        "_running",
+        "_snapshots",
+        "_streams",
+        "_waiting",
+    )
 
     def __init__(
         self,
@@ -43,7 +59,7 @@ class Subscriptions:
         self._gathered: SubscriptionPass | None = None
         """To be started by `end_gathering`."""
         self._running: Pass | None = None
-        self._waiting: deque[Callable[[], None]] = deque()
+        self._waiting: deque[Callable[[], None]] | None = None
         """Behind the pass that runs."""
         self._is_going_on = False
 
@@ -56,7 +72,7 @@ class Subscriptions:
     def waiting_count(self) -> int:
         """How many requests and answers wait for a pass to end."""
         gathered = 0 if self._gathered is None else len(self._gathered.answers)
-        return len(self._waiting) + gathered
+        return len(self._waiting or ()) + gathered
 
     def open(self, since: TaskPosition | None) -> None:
         """The client is there: let its user's tasks reach it, from `since` on if possible."""
@@ -81,7 +97,7 @@ class Subscriptions:
             return
         if isinstance(request, Unsubscribe):
             self._stop(request.pattern)
-        self._waiting.append(partial(self._perform, request))
+        self._wait(partial(self._perform, request))
 
     def _stop(self, pattern: Pattern) -> None:
         """Send nothing more for `pattern`, though the answer has to wait."""
@@ -95,12 +111,12 @@ class Subscriptions:
         if self._running is None:
             self._end_gathering()
         else:
-            self._waiting.append(self._end_gathering)
+            self._wait(self._end_gathering)
 
     def answer(self, frame: bytes) -> None:
         """Send a reply when it is its turn."""
         if self._running is not None:
-            self._waiting.append(partial(self.answer, frame))
+            self._wait(partial(self.answer, frame))
         elif self._gathered is not None:
             self._gathered.answers.append(partial(self.answer, frame))
         else:
@@ -220,7 +236,14 @@ class Subscriptions:
         self._is_going_on = True
         while self._waiting and self._running is None:
             self._waiting.popleft()()
+        if not self._waiting:
+            self._waiting = None  # An empty deque takes 600 bytes.
         self._is_going_on = False
+
+    def _wait(self, action: Callable[[], None]) -> None:
+        if self._waiting is None:
+            self._waiting = deque()
+        self._waiting.append(action)
 
     def _receive_tasks(self, *, is_new: bool) -> None:
         if is_new:

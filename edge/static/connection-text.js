@@ -26,6 +26,7 @@ export function connectionText(state) {
     return state.code === 1000 ? "Closed" : `Stopped: ${state.reason || `code ${state.code}`}`;
   }
   if (state.code === undefined) return "Connecting";
+  if (state.reason?.startsWith("overloaded")) return "Reconnecting, the server is busy";
   const reason = REASONS.get(state.code) ?? `the connection was lost (code ${state.code})`;
   return `Reconnecting, ${reason}`;
 }

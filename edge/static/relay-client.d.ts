@@ -148,6 +148,9 @@ export function retryDelayMs(
   random?: () => number,
 ): number;
 
+/** The delay that a server asks for when it closes; up to twice that, or all come back at once. */
+export function toldDelayMs(reason: string, random?: () => number): number | null;
+
 /** How long a token that ends at `expiresAt` (Unix seconds) is kept before the next is asked for. */
 export function renewDelayMs(expiresAt: number, nowMs: number): number;
 

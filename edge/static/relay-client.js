@@ -37,6 +37,7 @@ const KNOWN_TASKS = 10_000;
 /** @type {ReadonlyMap<number, CloseAction>} */
 const CLOSE_ACTIONS = new Map([
   [1001, "spread"],
+  [1002, "stop"],
   [1003, "stop"],
   [1007, "stop"],
   [1008, "authenticate"],
@@ -59,6 +60,12 @@ export function retryDelayMs(action, attempt, maxDelayMs, random = Math.random) 
   const least = action === "spread" ? SPREAD_MS : BASE_DELAY_MS;
   const ceiling = Math.min(maxDelayMs, Math.max(least, BASE_DELAY_MS * 2 ** attempt));
   return random() * ceiling;
+}
+
+/** @type {typeof import("./relay-client.d.ts").toldDelayMs} */
+export function toldDelayMs(reason, random = Math.random) {
+  const told = /\bretry in (\d+) s\b/.exec(reason)?.[1];
+  return told === undefined ? null : Number(told) * 1000 * (1 + random());
 }
 
 /** @type {typeof import("./relay-client.d.ts").renewDelayMs} */
@@ -576,7 +583,8 @@ class Client {
       this.#setState({ name: "unauthenticated", code, reason });
     } else {
       if (action === "authenticate") this.#tokenWasRefused = true;
-      const delayMs = retryDelayMs(action, this.#failedAttempts, this.#maxDelayMs);
+      const delayMs =
+        toldDelayMs(reason) ?? retryDelayMs(action, this.#failedAttempts, this.#maxDelayMs);
       this.#failedAttempts += 1;
       this.#retryTimer = setTimeout(() => void this.#open(), delayMs);
       this.#setState({ name: "waiting", code, reason, retryAt: Date.now() + delayMs });

@@ -5,7 +5,6 @@ A topic is `kind:name`. A pattern is a topic, or a prefix that ends in `*`.
 
 import re
 import unicodedata
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -29,8 +28,7 @@ class Topic(NamedTuple):
     kind: str
 
 
-@dataclass(frozen=True, slots=True)
-class Pattern:
+class Pattern(NamedTuple):
     """What a client subscribes to: one topic exactly, or every topic that starts with `prefix`."""
 
     prefix: str
@@ -73,6 +71,7 @@ def decode_topic(frame: bytes) -> Topic:
     return parse_topic(text)
 
 
+@lru_cache(maxsize=8192)
 def parse_pattern(text: str) -> Pattern:
     """Return the subscription pattern `text`, or raise `InvalidTopic`.
 

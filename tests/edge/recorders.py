@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from edge.core.access import Identity
+from edge.core.audience import Batch
 from edge.core.frames import frame_payload
 from relay.wire.topics import Pattern
 
@@ -16,16 +17,30 @@ class RecordingConnection:
         self, username: str = "alice", role: str = "user", expires_at: int = 10**10
     ) -> None:
         self.identity = Identity(username, role, expires_at)
+        self.record: list[tuple[str | None, bytes]] = []
+        """Everything, with the topic of what may be replaced."""
         self.frames: list[bytes] = []
         self.live: list[tuple[str, bytes]] = []
 
     def send(self, frame: bytes) -> None:
         """Remember a frame that must arrive."""
+        self.record.append((None, frame))
         self.frames.append(frame)
 
     def send_live(self, topic: str, frame: bytes) -> None:
         """Remember a frame that may be replaced."""
+        self.record.append((topic, frame))
         self.live.append((topic, frame))
+
+    def send_batch(self, batch: Batch) -> None:
+        """Remember each frame, which must also be what is joined."""
+        assert batch.joined == b"".join(batch.frames)
+        assert batch.count == len(batch.frames) > 0
+        for frame, topic in batch:
+            if topic is None:
+                self.send(frame)
+            else:
+                self.send_live(topic, frame)
 
     def take(self) -> list[dict[str, Any]]:
         """Return and forget the messages that must arrive."""

@@ -89,6 +89,9 @@ class WaitingClient(RecordingConnection):
         """Wait for room."""
         await self.room.wait()
 
+    def check_alive(self) -> None:
+        """It is."""
+
     def gone(self) -> None:
         """Nothing is left to do."""
 

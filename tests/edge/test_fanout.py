@@ -1,11 +1,14 @@
 """The way of an event from the relay's frames to the clients' frames, with a recorded relay."""
 
+import json
+
 import msgpack
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from edge.core.access import selectors
+from edge.core.frames import frame_payload
 from edge.fanout import Fanout
 from edge.stats import EdgeStats
 from relay.wire.header import Stamp, pack_stamp
@@ -57,6 +60,13 @@ def new_fanout(upstream: RecordingUpstream, served_prefixes: tuple[str, ...] = (
     return fanout
 
 
+def arrive(fanout: Fanout, *events: tuple[bytes, bytes, bytes]) -> None:
+    """The link has read `events` at once."""
+    for each in events:
+        fanout.take_event(list(each))
+    fanout.tell_progress()
+
+
 def connect(
     fanout: Fanout, *patterns: str, username: str = "alice", role: str = "user"
 ) -> RecordingConnection:
@@ -71,7 +81,7 @@ def connect(
 
 def test_an_event_goes_to_whoever_subscribed_and_moves_the_position(fanout: Fanout) -> None:
     alice, bob = connect(fanout, "event:*"), connect(fanout, "event:b", username="bob")
-    fanout.take_event(list(frames("event:a", 11, {"n": 1})))
+    arrive(fanout, frames("event:a", 11, {"n": 1}))
     (message,) = alice.take()
     assert (message["topic"], message["offset"], message["data"]) == ("event:a", 11, {"n": 1})
     assert bob.take() == []
@@ -91,7 +101,7 @@ def test_an_event_that_nobody_wants_is_not_decoded_but_counts_for_the_position(
 def test_a_task_goes_to_its_user_alone_without_subscription(fanout: Fanout) -> None:
     alice = connect(fanout)
     admin = connect(fanout, "*", "task:*", username="root", role="admin")
-    fanout.take_event(list(frames("task:1", 21, {"status": "in_progress"}, username="alice")))
+    arrive(fanout, frames("task:1", 21, {"status": "in_progress"}, username="alice"))
     assert [message["topic"] for message in alice.take()] == ["task:1"]
     assert admin.take() == []
     assert len(list(fanout.unfinished_tasks("alice"))) == 1
@@ -110,17 +120,17 @@ def test_a_late_subscriber_of_a_live_topic_makes_the_edge_ask_for_its_last_value
 
 def test_a_retained_value_does_not_replace_one_that_arrived_meanwhile(fanout: Fanout) -> None:
     alice = connect(fanout, "resource-monitor:a")
-    fanout.take_event(list(frames("resource-monitor:a", 0, {"cpu": 2}, relayed_at=5)))
+    arrive(fanout, frames("resource-monitor:a", 0, {"cpu": 2}, relayed_at=5))
     fanout.take_retained([frames("resource-monitor:a", 0, {"cpu": 1}, relayed_at=4)])
     assert len(alice.live) == 1
 
 
 def test_a_remembered_live_value_is_sent_only_if_it_is_newer(fanout: Fanout) -> None:
     alice = connect(fanout, "resource-monitor:a")
-    fanout.take_event(list(frames("resource-monitor:a", 0, relayed_at=5)))
+    arrive(fanout, frames("resource-monitor:a", 0, relayed_at=5))
     fanout.take_retained([frames("resource-monitor:a", 0, relayed_at=4)])
     assert len(alice.live) == 1
-    fanout.take_event(list(frames("resource-monitor:a", 0, relayed_at=4)))
+    arrive(fanout, frames("resource-monitor:a", 0, relayed_at=4))
     assert len(alice.live) == 2, "what has just arrived is new whatever the clock says"
 
 
@@ -139,7 +149,7 @@ def test_users_do_not_get_their_tasks_again_when_an_administrator_subscribes_to_
     """`*` makes the edge ask for everything retained, tasks included."""
     task = frames("task:1", 21, {"status": "success"}, username="alice")
     alice = connect(fanout)
-    fanout.take_event(list(task))
+    arrive(fanout, task)
     assert len(alice.take()) == 1
     connect(fanout, "*", username="root", role="admin")
     fanout.take_retained([task])
@@ -148,7 +158,7 @@ def test_users_do_not_get_their_tasks_again_when_an_administrator_subscribes_to_
 
 def test_a_task_whose_status_is_not_text_is_forwarded_like_any_other(fanout: Fanout) -> None:
     alice = connect(fanout)
-    fanout.take_event(list(frames("task:1", 21, {"status": ["x"]}, username="alice")))
+    arrive(fanout, frames("task:1", 21, {"status": ["x"]}, username="alice"))
     assert [message["data"] for message in alice.take()] == [{"status": ["x"]}]
 
 
@@ -156,8 +166,40 @@ def test_a_task_whose_status_is_not_text_is_forwarded_like_any_other(fanout: Fan
 def test_missing_frames_are_counted_and_dropped(fanout: Fanout, count: int) -> None:
     fanout.take_event(list(frames("event:a", 11))[:count])
     assert fanout.stats.malformed == {"invalid_frame": 1}
-    fanout.take_event(list(frames("event:a", 11)))
+    arrive(fanout, frames("event:a", 11))
     assert fanout.streams.offsets["event"] == 11
+
+
+def test_events_of_one_reading_reach_each_client_in_the_order_of_their_arrival(
+    fanout: Fanout,
+) -> None:
+    """Streams, live values, an addressed event and a task, to clients that want different ones."""
+    alice = connect(fanout, "*")
+    bob = connect(fanout, "event:a", "resource-monitor:a", username="bob")
+    events = [
+        frames("event:a", 11),
+        frames("resource-monitor:a", 0),
+        frames("task:1", 21, username="alice"),
+        frames("event:b", 12, username="alice"),
+        frames("event:a", 13),
+    ]
+    arrive(fanout, *events)
+
+    def came(connection: RecordingConnection) -> list[str]:
+        return [json.loads(frame_payload(frame))["topic"] for _, frame in connection.record]
+
+    assert came(alice) == ["event:a", "resource-monitor:a", "task:1", "event:b", "event:a"]
+    assert came(bob) == ["event:a", "resource-monitor:a", "event:a"]
+
+
+def test_a_position_is_told_behind_the_events_up_to_it(fanout: Fanout) -> None:
+    alice = connect(fanout, "event:*")
+    fanout.take_event(list(frames("event:a", 11)))
+    fanout.tell_position(alice)
+    event, position = alice.take()
+    assert event["offset"] == position["position"]["event"] == 11
+    fanout.tell_progress()
+    assert alice.take() == []
 
 
 # Holes.
@@ -167,11 +209,11 @@ def test_what_follows_a_hole_waits_until_the_relay_has_replayed_it(
     fanout: Fanout, upstream: RecordingUpstream
 ) -> None:
     alice = connect(fanout, "event:*")
-    fanout.take_event(list(frames("event:a", 13)))
+    arrive(fanout, frames("event:a", 13))
     assert (alice.take(), upstream.replays) == ([], [("event", 10)])
     fanout.take_replay("event", replay(frames("event:a", 11), frames("event:b", 12), tip=13))
     assert [message["offset"] for message in alice.take()] == [11, 12, 13]
-    fanout.take_event(list(frames("event:a", 12)))
+    arrive(fanout, frames("event:a", 12))
     assert alice.take() == []
     assert fanout.stats.dropped.repeated == {"event": 1}
     assert upstream.replays == [("event", 10)], "there was no need to ask again"
@@ -229,7 +271,7 @@ def test_what_a_replay_says_to_be_gone_is_gone_for_resuming_clients(fanout: Fano
 def test_events_of_another_epoch_wait_for_the_heartbeat_that_tells_of_it(fanout: Fanout) -> None:
     alice = connect(fanout, "event:*")
     topic, _, payload = frames("event:a", 11)
-    fanout.take_event([topic, pack_stamp(Stamp(EPOCH + 1, 11, 1)), payload])
+    arrive(fanout, (topic, pack_stamp(Stamp(EPOCH + 1, 11, 1)), payload))
     fanout.take_replay("event", replay(frames("event:a", 11), epoch=EPOCH + 1))
     assert alice.take() == []
     assert fanout.streams.offsets["event"] == 10
@@ -247,7 +289,7 @@ def test_an_edge_that_serves_a_part_of_a_stream_follows_it_whole() -> None:
     fanout = new_fanout(RecordingUpstream(), ("event:a",))
     alice = connect(fanout, "event:*")
     for offset, topic in ((11, "event:b"), (12, "event:ab"), (13, "event:b")):
-        fanout.take_event(list(frames(topic, offset)))
+        arrive(fanout, frames(topic, offset))
     assert [message["offset"] for message in alice.take()] == [12]
     assert fanout.streams.offsets == {"event": 13}
     assert fanout.stats.events_filtered == {"event": 2}
@@ -258,7 +300,7 @@ def test_a_retained_task_that_is_ahead_of_the_stream_comes_in_its_place(fanout: 
     state = frames("task:1", 21, {"n": 1}, username="alice")
     fanout.take_retained([state])
     assert alice.take() == []
-    fanout.take_event(list(state))
+    arrive(fanout, state)
     assert [message.get("retained") for message in alice.take()] == [None]
 
 
@@ -288,6 +330,9 @@ def test_every_event_that_arrives_is_accounted_for(
         if broken:
             item[2] = b"broken"
         fanout.take_event(item)
+        if offset % 2:
+            fanout.tell_progress()
+    fanout.tell_progress()
     stats = fanout.stats
     held = sum(stream.follower.held_count for stream in fanout.streams)
     accounted = (
@@ -316,7 +361,7 @@ def test_any_frames_are_forwarded_or_counted_as_malformed(
 ) -> None:
     fanout = new_fanout(RecordingUpstream())
     alice = connect(fanout, "*")
-    fanout.take_event([topic, stamp, payload])
+    arrive(fanout, (topic, stamp, payload))
     fanout.take_retained([(topic, stamp, payload)])
     assert len(alice.frames) + len(alice.live) <= 2
 
@@ -325,5 +370,5 @@ def test_any_frames_are_forwarded_or_counted_as_malformed(
 def test_any_status_of_a_task_is_forwarded(status: object) -> None:
     fanout = new_fanout(RecordingUpstream())
     alice = connect(fanout)
-    fanout.take_event(list(frames("task:1", 21, {"status": status}, username="alice")))
+    arrive(fanout, frames("task:1", 21, {"status": status}, username="alice"))
     assert alice.take()[0]["data"] == {"status": status}

@@ -63,6 +63,7 @@ class World:
         added = self.journals[kind].append(topic, username)
         stamp = pack_stamp(Stamp(self.epoch, added.offset, 0))
         self.fanout.take_event([topic.encode(), stamp, added.payload])
+        self.fanout.tell_progress()
 
     def retire(self, low: int) -> None:
         self.journals["event"].retire(low)

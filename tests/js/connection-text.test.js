@@ -16,6 +16,11 @@ test("a loss says why, in the same words for every further try", () => {
   const waiting = connectionText({ name: "waiting", code: 4013, reason: "", retryAt: 0 });
   assert.equal(waiting, "Reconnecting, the relay is away");
   assert.equal(connectionText({ name: "connecting", code: 4013, reason: "" }), waiting);
+  const sentAway = { code: 4013, reason: "overloaded, retry in 3 s", retryAt: 0 };
+  assert.equal(
+    connectionText({ name: "waiting", ...sentAway }),
+    "Reconnecting, the server is busy",
+  );
   assert.equal(
     connectionText({ name: "connecting", code: 4999, reason: "" }),
     "Reconnecting, the connection was lost (code 4999)",

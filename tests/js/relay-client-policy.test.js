@@ -8,6 +8,7 @@ import {
   closeAction,
   renewDelayMs,
   retryDelayMs,
+  toldDelayMs,
   topicMatches,
 } from "../../edge/static/relay-client.js";
 
@@ -35,6 +36,12 @@ test("a server that sends everybody away has them come back over a second, not a
 test("later means at least the cap", () => {
   assert.equal(retryDelayMs("later", 0, 3000, () => 0), 3000);
   assert.equal(retryDelayMs("later", 9, 3000, half), 4500);
+});
+
+test("who is told when to come back comes then or later", () => {
+  assert.equal(toldDelayMs("overloaded, retry in 3 s", () => 0), 3000);
+  assert.equal(toldDelayMs("overloaded, retry in 12 s", half), 18_000);
+  assert.equal(toldDelayMs("edge has lost the relay or is overloaded"), null);
 });
 
 test("the delays of many clients are spread over the whole range", () => {

@@ -200,7 +200,14 @@ test("the reason of the loss stays known while it tries again", async () => {
   });
 });
 
-for (const code of [1003, 1007, 1009]) {
+test("a busy server says when to come back", async () => {
+  mock.method(Math, "random", () => 0.5);
+  const client = await live();
+  relay.socket.drop(4013, "overloaded, retry in 4 s");
+  assert.equal(client.state.name === "waiting" && client.state.retryAt - Date.now(), 6000);
+});
+
+for (const code of [1002, 1003, 1007, 1009]) {
   test(`${code} is a fault of the client: it stops for good`, async () => {
     const client = await live();
     relay.socket.drop(code, "why");

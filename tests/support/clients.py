@@ -92,6 +92,11 @@ class Client:
                 return closed.rcvd.code, closed.rcvd.reason
         raise AssertionError(f"the server did not close within {timeout} s")
 
+    @property
+    def extensions(self) -> list[object]:
+        """Of the protocol, that client and server have agreed on."""
+        return list(self._socket.protocol.extensions)
+
     def close(self) -> None:
         """Leave."""
         self._stack.close()

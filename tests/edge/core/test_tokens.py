@@ -1,7 +1,10 @@
 """A token is somebody's identity or invalid, and nothing else."""
 
 import base64
+import gc
 import json
+import tracemalloc
+from collections.abc import Callable
 from typing import Any
 
 import jwt
@@ -196,3 +199,82 @@ def test_any_signed_claims_are_an_identity_or_refused(claims: dict[str, Any]) ->
         return
     assert identity.username == claims["sub"]
     assert identity.expires_at > NOW - 1
+
+
+# What is remembered.
+
+
+def test_a_token_is_valid_again_and_again_until_it_expires() -> None:
+    tokens = Tokens(SECRET)
+    issued = tokens.issue("alice", "user", LATER)
+    for _ in range(3):
+        assert tokens.verify(issued, LATER - 1) == Identity("alice", "user", LATER)
+    for _ in range(3):
+        with pytest.raises(InvalidToken, match="expired"):
+            tokens.verify(issued, LATER)
+    assert tokens.verify(issued, LATER - 1).username == "alice", "a clock may be set back"
+
+
+@given(st.data())
+def test_what_is_known_makes_nothing_valid_that_resembles_it(data: st.DataObject) -> None:
+    tokens = Tokens(SECRET)
+    issued = tokens.issue("alice", "user", LATER)
+    tokens.verify(issued, NOW)
+    place = data.draw(st.integers(0, len(issued) - 2))
+    other = data.draw(st.sampled_from("abcXYZ019-_.=\ud800").filter(lambda c: c != issued[place]))
+    forged = [
+        issued[:place] + other + issued[place + 1 :],
+        issued[:place],
+        issued + "x",
+        issued.rpartition(".")[0] + "." + signed(CLAIMS, "x" * 32).rpartition(".")[2],
+    ]
+    for each in forged:
+        with pytest.raises(InvalidToken):
+            tokens.verify(each, NOW)
+    assert tokens.verify(issued, NOW).username == "alice"
+
+
+def test_what_is_invalid_is_not_remembered() -> None:
+    """Else whoever guesses would push out those who are known."""
+    invalid = [signed({"sub": f"{n}", "exp": LATER}, "x" * 32) for n in range(500)]
+    invalid += [TOKENS.issue(f"user {n}", "user", int(NOW) - 1) for n in range(500)]
+
+    def guess() -> Tokens:
+        tokens = Tokens(SECRET)
+        for each in invalid:
+            with pytest.raises(InvalidToken):
+                tokens.verify(each, NOW)
+        return tokens
+
+    assert bytes_kept(guess) < 100 * len(invalid)
+
+
+def test_the_tokens_that_are_remembered_are_limited(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edge.core.tokens.MAX_VERIFIED", 50)
+    issued = [TOKENS.issue(f"user {n}", "user", LATER) for n in range(1_000)]
+
+    def use_all() -> Tokens:
+        tokens = Tokens(SECRET)
+        for number, each in enumerate(issued):
+            assert tokens.verify(each, NOW).username == f"user {number}"
+        return tokens
+
+    limited = bytes_kept(use_all)
+    monkeypatch.setattr("edge.core.tokens.MAX_VERIFIED", 1_000)
+    unlimited = bytes_kept(use_all)
+    assert 5 * limited < unlimited, "it remembers, and not more than it may"
+
+
+def bytes_kept(action: Callable[[], Tokens]) -> int:
+    """How many bytes what `action` returns takes."""
+    action()  # What modules and parsers keep for themselves.
+    gc.collect()
+    tracemalloc.start()
+    try:
+        tokens = action()
+        gc.collect()
+        kept, _ = tracemalloc.get_traced_memory()
+        assert tokens is not None
+        return kept
+    finally:
+        tracemalloc.stop()

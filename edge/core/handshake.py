@@ -1,0 +1,94 @@
+"""The opening handshake, server's side (RFC 6455, section 4.2; RFC 7692, section 7.1).
+
+Headers are maps whose names are in lower case.
+"""
+
+import base64
+import binascii
+import hashlib
+import re
+from collections.abc import Mapping
+from http import HTTPStatus
+
+import orjson
+
+_GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+_DEFLATE = "permessage-deflate"
+_ACCEPTED_DEFLATE = f"{_DEFLATE}; server_no_context_takeover; client_no_context_takeover"
+_PARAMETER = re.compile(
+    r"(server|client)_no_context_takeover"
+    r'|client_max_window_bits(\s*=\s*("?)([89]|1[0-5])\3)?'
+)
+"""Those of an offer that can be accepted (RFC 7692, section 7.1)."""
+_KEY_BYTES = 16
+
+
+class BadHandshake(Exception):  # noqa: N818
+    """The request cannot be answered with 101; `response` says why."""
+
+    def __init__(self, response: bytes) -> None:
+        super().__init__(response)
+        self.response = response
+
+
+def is_upgrade(method: bytes, headers: Mapping[str, str]) -> bool:
+    """Whether a request asks for a WebSocket at all."""
+    connection = (token.strip().lower() for token in headers.get("connection", "").split(","))
+    return (
+        method == b"GET"
+        and headers.get("upgrade", "").strip().lower() == "websocket"
+        and "upgrade" in connection
+    )
+
+
+def accept(headers: Mapping[str, str], *, compress: bool) -> bytes:
+    """Return the response that opens the WebSocket, or raise `BadHandshake`."""
+    if headers.get("sec-websocket-version") != "13":
+        raise BadHandshake(
+            response(426, "WebSocket version 13 is required", {"Sec-WebSocket-Version": "13"})
+        )
+    key = headers.get("sec-websocket-key", "")
+    try:
+        is_key = len(base64.b64decode(key.encode(), validate=True)) == _KEY_BYTES
+    except (binascii.Error, UnicodeEncodeError):
+        is_key = False
+    if not is_key:
+        raise BadHandshake(response(400, "Sec-WebSocket-Key must be 16 bytes in base64"))
+    digest = base64.b64encode(hashlib.sha1(key.encode() + _GUID).digest()).decode()
+    extension = f"Sec-WebSocket-Extensions: {_ACCEPTED_DEFLATE}\r\n" if compress else ""
+    return (
+        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        f"Sec-WebSocket-Accept: {digest}\r\n{extension}\r\n"
+    ).encode()
+
+
+def offers_deflate(headers: Mapping[str, str]) -> bool:
+    """Whether the client can be sent messages that are compressed each by itself.
+
+    A client that insists on a smaller window for what it is sent is served uncompressed.
+    """
+    offers = headers.get("sec-websocket-extensions", "").split(",")
+    return any(_is_acceptable([part.strip() for part in offer.split(";")]) for offer in offers)
+
+
+def _is_acceptable(offer: list[str]) -> bool:
+    name, *parameters = offer
+    names = [parameter.partition("=")[0].strip() for parameter in parameters]
+    return (
+        name == _DEFLATE
+        and all(_PARAMETER.fullmatch(parameter) for parameter in parameters)
+        and len(set(names)) == len(names)
+    )
+
+
+def response(status: int, detail: str, headers: Mapping[str, str] | None = None) -> bytes:
+    """Return an HTTP response with `detail` as JSON, after which the connection is closed."""
+    body = orjson.dumps({"detail": detail})
+    lines = [
+        f"HTTP/1.1 {status} {HTTPStatus(status).phrase}",
+        "Content-Type: application/json",
+        f"Content-Length: {len(body)}",
+        "Connection: close",
+        *(f"{name}: {value}" for name, value in (headers or {}).items()),
+    ]
+    return "\r\n".join(lines).encode() + b"\r\n\r\n" + body

@@ -1,0 +1,266 @@
+"""A server that makes a `WebSocketConnection` of every socket, and clients that read when told."""
+
+import asyncio
+import contextlib
+import socket
+import struct
+from collections.abc import AsyncIterator, Callable, Coroutine
+from typing import Any
+
+from edge.clients import Client, DirectClient, Turn, Writing
+from edge.core.frame_reader import FrameReader, Message
+from edge.core.frames import Opcode
+from edge.core.send_queue import Budget
+from edge.deadlines import Deadlines
+from edge.stats import EdgeStats
+from edge.websocket import WebSocketConnection
+from tests.support.websocket_frames import CLOSE, client_frame, split_frames
+
+MAX_QUEUED_BYTES = 256 * 1024
+SEND_BUFFER_BYTES = 16 * 1024
+MAX_MESSAGE_BYTES = 64 * 1024
+DEADLINE_S = 20.0
+
+Play = Callable[[Callable[["Server"], Coroutine[Any, Any, None]]], None]
+
+
+class WatchedTransport:
+    """Passes everything on to a transport, and remembers what each write consisted of."""
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self.writes: list[bytes] = []
+        self._transport = transport
+
+    def write(self, data: bytes) -> None:
+        """Remember, then write."""
+        self.writes.append(bytes(data))
+        self._transport.write(data)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+
+class Peer:
+    """A client's socket. It reads only when it is told to."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        sock.setblocking(False)
+        self._socket = sock
+        self._rest = b""
+        self._frames: list[tuple[int, bytes]] = []
+        self.has_ended = False
+        """Whether the server has closed the connection, or cut it."""
+
+    @property
+    def has_frames(self) -> bool:
+        """Whether something whole was read and not yet looked at."""
+        return bool(self._frames)
+
+    async def frame(self) -> tuple[int, bytes] | None:
+        """The next frame, as first byte and payload; None at the end."""
+        while not self._frames and not self.has_ended:
+            await self.read()
+        return self._frames.pop(0) if self._frames else None
+
+    async def message(self) -> bytes | None:
+        """The payload of the next frame; None at the end or when the server closes."""
+        frame = await self.frame()
+        return None if frame is None or frame[0] == CLOSE else frame[1]
+
+    async def messages(self, count: int) -> list[bytes | None]:
+        """The next messages."""
+        return [await self.message() for _ in range(count)]
+
+    async def to_the_end(self) -> list[tuple[int, bytes]]:
+        """All frames that are still to come."""
+        frames = []
+        while (frame := await self.frame()) is not None:
+            frames.append(frame)
+        assert self._rest == b"", "the last frame is not whole"
+        return frames
+
+    async def read(self, size: int = 65536) -> bytes:
+        """Read some bytes; what is whole among them is kept for `frame`."""
+        try:
+            data = await asyncio.get_running_loop().sock_recv(self._socket, size)
+        except ConnectionResetError:
+            data = b""
+        self.has_ended = not data
+        frames, self._rest = split_frames(self._rest + data)
+        self._frames += frames
+        return data
+
+    def read_now(self, size: int) -> bool:
+        """Read what is there already; return whether there was something."""
+        try:
+            data = self._socket.recv(size)
+        except BlockingIOError:
+            return False
+        frames, self._rest = split_frames(self._rest + data)
+        self._frames += frames
+        return True
+
+    async def send(self, first: int, payload: bytes) -> None:
+        """Send one frame."""
+        await self.send_raw(client_frame(first, payload))
+
+    async def send_raw(self, data: bytes) -> None:
+        """Send bytes."""
+        await asyncio.get_running_loop().sock_sendall(self._socket, data)
+
+    def hang_up(self) -> None:
+        """Close the connection."""
+        self._socket.close()
+
+    def reset(self) -> None:
+        """Vanish: the server gets a RST."""
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self._socket.close()
+
+
+class Server:
+    """Accepts on real sockets, and stands for the endpoint."""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        *,
+        max_queued_bytes: int = MAX_QUEUED_BYTES,
+        max_total_bytes: int = 2**40,
+        close_timeout_s: float = 60.0,
+    ) -> None:
+        self.loop = loop
+        self.stats = EdgeStats()
+        self.budget = Budget(max_total_bytes)
+        self._closing = Deadlines[DirectClient](loop, close_timeout_s, DirectClient.abort)
+        self.writing = Writing(self.stats, Turn(loop), self.budget, max_queued_bytes, self._closing)
+        self.received_messages: list[Message] = []
+        self.departed: list[Client] = []
+        self.connections: set[Any] = set()
+        self.transports: dict[DirectClient, WatchedTransport] = {}
+        self._stack = contextlib.ExitStack()
+        self._heard = asyncio.Event()
+
+    # As `Host`.
+
+    def received(self, client: Client, message: Message) -> None:
+        """Remember."""
+        self.received_messages.append(message)
+        self._heard.set()
+
+    def left(self, client: Client) -> None:
+        """As the endpoint does."""
+        self.departed.append(client)
+        client.gone()
+        self._heard.set()
+
+    # For tests.
+
+    async def connect(
+        self, *, compresses: bool = False, unix: bool = False
+    ) -> tuple[Peer, DirectClient]:
+        """Both ends of a new connection.
+
+        On a Unix socket a small write is taken whole or not at all.
+        """
+        ours, theirs = await (self._unix_pair() if unix else self._tcp_pair())
+        accepted: list[DirectClient] = []
+
+        def accept() -> asyncio.Protocol:
+            return _Accept(self, accepted, compresses)
+
+        await self.loop.connect_accepted_socket(accept, ours)
+        return Peer(theirs), accepted[0]
+
+    def connection_of(self, client: DirectClient) -> WebSocketConnection:
+        """The connection that reads for `client`."""
+        [found] = [each for each in self.connections if each.client is client]
+        assert isinstance(found, WebSocketConnection)
+        return found
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        """Wait for what a client does to arrive."""
+        while not condition():
+            self._heard.clear()
+            await self._heard.wait()
+
+    async def stall(self, client: DirectClient, filling: bytes) -> list[bytes]:
+        """Send frames to a client that does not read until some wait; return their payloads."""
+        sent: list[bytes] = []
+        while client.queued_bytes == 0:
+            sent.append(b"%06d " % len(sent) + filling)
+            client.send(text(sent[-1]))
+            await turn()
+        assert not client.closed
+        return sent
+
+    async def _tcp_pair(self) -> tuple[socket.socket, socket.socket]:
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            listener.setblocking(False)
+            theirs = self._stack.enter_context(socket.socket())
+            theirs.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 64 * 1024)
+            theirs.setblocking(False)
+            await self.loop.sock_connect(theirs, listener.getsockname())
+            ours, _ = await self.loop.sock_accept(listener)
+        ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
+        return ours, theirs
+
+    async def _unix_pair(self) -> tuple[socket.socket, socket.socket]:
+        ours, theirs = socket.socketpair()
+        self._stack.enter_context(theirs)
+        ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
+        ours.setblocking(False)
+        return ours, theirs
+
+    def close(self) -> None:
+        """Cut everything."""
+        self._closing.close()
+        for transport in self.transports.values():
+            transport.abort()
+        self._stack.close()
+
+
+class _Accept(asyncio.Protocol):
+    """Becomes a `WebSocketConnection` at once."""
+
+    def __init__(self, server: Server, accepted: list[DirectClient], compresses: bool) -> None:
+        self._server = server
+        self._accepted = accepted
+        self._compresses = compresses
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        server = self._server
+        watched: Any = WatchedTransport(transport)  # type: ignore[arg-type]
+        client = DirectClient(watched, server.writing, compresses=self._compresses)
+        reader = FrameReader(MAX_MESSAGE_BYTES, may_compress=self._compresses)
+        WebSocketConnection(watched, client, reader, server, server.connections)
+        server.transports[client] = watched
+        self._accepted.append(client)
+
+
+def text(payload: bytes) -> bytes:
+    """A text frame, made apart from what is tested."""
+    size = len(payload)
+    if size < 126:
+        return struct.pack("!BB", 0x80 | Opcode.TEXT, size) + payload
+    if size < 2**16:
+        return struct.pack("!BBH", 0x80 | Opcode.TEXT, 126, size) + payload
+    return struct.pack("!BBQ", 0x80 | Opcode.TEXT, 127, size) + payload
+
+
+async def turn() -> None:
+    """Let the event loop do what is due, twice: what was queued, and what that has queued."""
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+
+
+@contextlib.asynccontextmanager
+async def serving(**options: Any) -> AsyncIterator[Server]:
+    """A server on the running loop, with a deadline for what is done with it."""
+    server = Server(asyncio.get_running_loop(), **options)
+    try:
+        async with asyncio.timeout(DEADLINE_S):
+            yield server
+    finally:
+        server.close()
+        await turn()
