@@ -125,10 +125,15 @@ class Relay:
                 if now >= forget_due_at:
                     self._ledger.forget_silent_emitters(_now_ms(), self._acknowledge)
                     forget_due_at = now + FORGET_INTERVAL_S
-                poller.poll(max(1, int((heartbeat_due_at - now) * 1000)))
-                self._pass_subscriptions_on()
-                self._answer_requests()
-                self._relay_batch()
+                ready = dict(poller.poll(max(1, int((heartbeat_due_at - now) * 1000))))
+                if self._egress in ready:
+                    self._pass_subscriptions_on()
+                if self._control in ready:
+                    self._answer_requests()
+                if self._ingress in ready:
+                    self._relay_batch()
+                for emitter in self._emitters.take_resend_requests():
+                    self._tell(emitter, Resend(emitter.epoch, emitter.committed))
         finally:
             self._close()
             logger.info("stopped")
@@ -246,8 +251,6 @@ class Relay:
             send_frames(self._egress, item)
         for emitter in to_acknowledge:
             self._acknowledge(emitter)
-        for emitter in self._emitters.take_resend_requests():
-            self._tell(emitter, Resend(emitter.epoch, emitter.committed))
 
     def _send_live_values(self, now_ms: int) -> None:
         for taken in self._intake.live:
