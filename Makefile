@@ -29,8 +29,14 @@ format: .venv/.installed
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: .venv/.installed $(CHARTS)
+bench: .venv/.installed .venv/.bench-installed $(CHARTS)
 	$(BIN)/python -m bench
+
+# The servers that it compares. What cannot be installed is skipped, with a line that says so.
+.venv/.bench-installed: requirements-bench.lock bench/package-lock.json | .venv/.installed $(CHARTS)
+	-$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-bench.lock
+	-PATH="$$PATH:$(CURDIR)/$(BIN)" npm ci --prefix bench --ignore-scripts --no-audit --no-fund --loglevel=error
+	@touch $@
 
 # Rounds of faults under load, each with a seed of its own, for so many minutes.
 MINUTES ?= 10
@@ -50,10 +56,13 @@ lock: .venv/.installed
 	$(BIN)/python -m pip install --quiet "uv>=0.9,<1"
 	$(BIN)/uv pip compile --universal --generate-hashes --no-header --no-annotate \
 	  --python-version 3.11 --group dev pyproject.toml -o requirements.lock
+	$(BIN)/uv pip compile --universal --generate-hashes --no-header --no-annotate \
+	  --python-version 3.11 -c requirements.lock bench/requirements.in -o requirements-bench.lock
 	npm install --package-lock-only --ignore-scripts
+	npm install --package-lock-only --ignore-scripts --prefix bench
 
 clean:
-	rm -rf .venv .run node_modules $(VENDOR) dist
+	rm -rf .venv .run node_modules bench/node_modules $(VENDOR) dist
 
 .venv/.installed: pyproject.toml requirements.lock
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed")'

@@ -1,2 +1,5 @@
-"""What `make bench` measures. Each module prints its own table; ratios are against a reference
-measured in the same run, since the machine is shared and noisy."""
+"""What `make bench` measures: our servers and others, under one load generator, in one run.
+
+`parts` has a module for each question, `peers` one for each server, `load` the clients and the
+publisher; `session` puts a server under a load, and `report` and `page` say what came of it.
+"""

@@ -1,4 +1,4 @@
-"""The processes around the relay and around `zmq.proxy` in `bench.relay`."""
+"""The processes around the relay and around `zmq.proxy` in `bench.parts.relay`."""
 
 import contextlib
 import time

@@ -9,6 +9,7 @@ import contextlib
 import json
 import multiprocessing
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -19,7 +20,9 @@ from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 
-from bench.tables import quantiles
+from bench.peers.peer import Peer
+from bench.quantiles import COLUMNS, cells, quantiles
+from bench.report import Section, Table, Target
 from emitters import Emitter
 from tests.support.browser import CHROMIUM_ARGUMENTS, find_chromium
 from tests.support.cluster import Cluster, free_ports
@@ -46,8 +49,8 @@ RECORDER = """
 """
 
 
-def main() -> dict[str, dict[str, float]]:
-    """Measure both, print the table, and return the numbers in milliseconds."""
+def measure(_peers: Mapping[str, Peer]) -> Section:
+    """Measure both, one after the other."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=find_chromium(), args=CHROMIUM_ARGUMENTS
@@ -55,17 +58,22 @@ def main() -> dict[str, dict[str, float]]:
         reference = quantiles(_measure_reference(browser.new_page()))
         relayed = quantiles(_measure_relay(browser.new_page()))
         browser.close()
-    print(f"emit() to onmessage in Chromium, {EVENTS} events at {RATE_PER_S}/s, milliseconds")
-    print(f"{'':34}{'p50':>8}{'p90':>8}{'p99':>8}{'max':>8}")
-    for name, row in (
-        ("one process, WebSocket only", reference),
-        ("emitter, relay, edge", relayed),
-    ):
-        print(f"{name:34}" + "".join(f"{value:8.2f}" for value in row.values()))
-    print(f"{'ratio':34}" + "".join(f"{relayed[key] / reference[key]:8.2f}" for key in relayed))
-    for key, limit in TARGETS_MS.items():
-        print(f"target {key} < {limit} ms: {'met' if relayed[key] < limit else 'MISSED'}")
-    return {"reference": reference, "relayed": relayed}
+    ratios = {name: relayed[name] / reference[name] for name in relayed}
+    rows = (
+        ("one process that sends over a WebSocket, the least there can be", *cells(reference)),
+        ("emitter → relay, journal → edge", *cells(relayed)),
+        ("ratio", *cells(ratios)),
+    )
+    return Section(
+        "In a browser",
+        f"From `emit()` in one process to `onmessage` in Chromium, {EVENTS:,} events at "
+        f"{RATE_PER_S}/s.",
+        (Table(("path", *COLUMNS), rows),),
+        tuple(
+            Target(f"{name} below {limit:.0f} ms", f"{relayed[name]:.2f} ms", relayed[name] < limit)
+            for name, limit in TARGETS_MS.items()
+        ),
+    )
 
 
 def _measure_relay(page: Page) -> list[float]:

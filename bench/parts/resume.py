@@ -2,10 +2,13 @@
 
 import time
 from array import array
+from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
+from bench.peers.peer import Peer
+from bench.report import Section, Table, Target
 from tests.support.cluster import Cluster, Edge
 from tests.support.swarm import Swarm
 from tests.support.swarm_client import SwarmClient
@@ -36,8 +39,8 @@ class Resumed(NamedTuple):
     rss_peak: float
 
 
-def main() -> Resumed:
-    """Measure, print the table, and return the numbers."""
+def measure(_peers: Mapping[str, Peer]) -> Section:
+    """Kill an edge, and measure its successor."""
     with TemporaryDirectory() as directory:
         cluster = Cluster(Path(directory))
         swarm = Swarm()
@@ -46,15 +49,22 @@ def main() -> Resumed:
         finally:
             swarm.close()
             cluster.close()
-    print(f"\n{CLIENTS} clients resume at once, {MISSED} events missed by each")
-    print(f"{'seconds until the last has everything':44}{resumed.seconds:10.2f}")
-    print(f"{'deliveries/s':44}{resumed.deliveries_per_s:10.0f}")
-    print(f"{'wrong sequences':44}{resumed.wrong:10}")
-    print(f"{'memory of the edge before, MiB':44}{resumed.rss_before:10.1f}")
-    print(f"{'memory of its successor, peak, MiB':44}{resumed.rss_peak:10.1f}")
-    print(f"{'memory of its successor, after, MiB':44}{resumed.rss_after:10.1f}")
-    print(f"target no wrong sequence: {'met' if resumed.wrong == 0 else 'MISSED'}")
-    return resumed
+    rows = (
+        ("seconds until the last has everything", f"{resumed.seconds:.2f}"),
+        ("deliveries/s", f"{resumed.deliveries_per_s:,.0f}"),
+        ("wrong sequences", f"{resumed.wrong}"),
+        ("memory of the edge before, MiB", f"{resumed.rss_before:.1f}"),
+        ("memory of its successor, peak, MiB", f"{resumed.rss_peak:.1f}"),
+        ("memory of its successor, after, MiB", f"{resumed.rss_after:.1f}"),
+    )
+    return Section(
+        "Resume",
+        f"{CLIENTS:,} clients of an edge that is killed miss {MISSED:,} events each, and resume at "
+        "its successor together. Their client is a Python one that checks every offset, and takes "
+        "its share of the time.",
+        (Table(("", ""), rows),),
+        (Target("no wrong sequence", f"{resumed.wrong}", resumed.wrong == 0),),
+    )
 
 
 def _measure(cluster: Cluster, swarm: Swarm) -> Resumed:
@@ -106,7 +116,3 @@ def _memory_mib(edge: Edge, field: str) -> float:
     status = Path(f"/proc/{edge.process.pid}/status").read_text()
     [line] = [line for line in status.splitlines() if line.startswith(f"{field}:")]
     return int(line.split()[1]) / 1024
-
-
-if __name__ == "__main__":
-    main()

@@ -9,7 +9,7 @@ numbers nor keeps them. Then the time from `emit()` to the acknowledgement of si
 import contextlib
 import multiprocessing
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from itertools import pairwise
 from multiprocessing.synchronize import Event
@@ -18,9 +18,8 @@ from queue import Queue
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
-import psutil
-
-from bench.relay_processes import (
+from bench.meters import cpu_s
+from bench.parts.relay_processes import (
     EVENTS_EACH,
     TIMEOUT_S,
     TOPIC,
@@ -31,12 +30,16 @@ from bench.relay_processes import (
     publish,
     subscribe,
 )
-from bench.tables import quantiles
+from bench.peers.peer import Peer
+from bench.quantiles import COLUMNS, cells, quantiles
+from bench.report import Section, Table, Target
 from emitters import Emitter
 from tests.support.cluster import Cluster, free_ports
 from tests.support.waiting import wait_for
 
 EMITTERS = 2
+ROUNDS = 3
+"""To the edge: relay, edge and emitters share the cores, and the row is the median."""
 SINGLE_EVENTS = 1000
 WARM_UP = 50
 ARRIVAL_TIMEOUT_S = 30.0
@@ -57,31 +60,47 @@ class Throughput(NamedTuple):
     """Events that did not come out, or not in order."""
 
 
-def main() -> dict[str, Any]:
-    """Measure, print the tables, and return the numbers."""
-    to_edge = _through_relay_to_edge()
+def measure(_peers: Mapping[str, Peer]) -> Section:
+    """Through the relay to an edge and to a plain subscriber, then through the proxy."""
+    to_edge = sorted(_through_relay_to_edge() for _ in range(ROUNDS))[ROUNDS // 2]
     to_subscriber = _through_relay_to_subscriber()
     through_proxy = _through_proxy(to_subscriber.events_per_s)
-    rows = {
-        "relay, one edge": to_edge,
-        "relay, plain subscriber": to_subscriber,
-        "zmq.proxy (C), plain subscriber": through_proxy,
-    }
-    size = len(plain_frames(0)[2])
-    print(f"\n{EMITTERS} emitters, {EMITTERS * EVENTS_EACH} events with envelopes of {size} bytes")
-    print(f"{'':34}{'events/s':>10}{'CPU µs/event':>14}{'lost':>8}")
-    for name, row in rows.items():
-        print(f"{name:34}{row.events_per_s:10.0f}{row.cpu_us:14.2f}{row.lost:8}")
-    print(f"{'ratio of CPU, relay to proxy':34}{to_subscriber.cpu_us / through_proxy.cpu_us:24.2f}")
-    reached = to_edge.events_per_s >= TARGET_EVENTS_PER_S and not to_edge.lost
-    print(f"target {TARGET_EVENTS_PER_S} events/s without loss: {'met' if reached else 'MISSED'}")
     acknowledged = quantiles(_acknowledged_ms())
-    print(f"\nemit() to acknowledged, {SINGLE_EVENTS} events one at a time, milliseconds")
-    print(f"{'':34}{'p50':>8}{'p90':>8}{'p99':>8}{'max':>8}")
-    print(f"{'emitter, relay':34}" + "".join(f"{value:8.2f}" for value in acknowledged.values()))
-    fast = acknowledged["p50"] < TARGET_ACKNOWLEDGED_MS
-    print(f"target p50 < {TARGET_ACKNOWLEDGED_MS} ms: {'met' if fast else 'MISSED'}")
-    return {"throughput": rows, "acknowledged_ms": acknowledged}
+    rows = {
+        "relay, every event journaled and acknowledged → edge": to_edge,
+        "relay → plain subscriber": to_subscriber,
+        "the C `zmq.proxy`, which numbers and keeps nothing, at that rate": through_proxy,
+    }
+    return Section(
+        "Relay",
+        f"{EMITTERS} emitters at full speed, {EMITTERS * EVENTS_EACH:,} events with envelopes of "
+        f"{len(plain_frames(0)[2])} bytes; CPU is that of the process in the middle. The first row "
+        f"is the median of {ROUNDS}. Then "
+        f"{SINGLE_EVENTS:,} events one at a time, from `emit()` until the relay has acknowledged.",
+        (
+            Table(
+                ("path", "events/s", "CPU µs an event", "lost"),
+                [
+                    (name, f"{row.events_per_s:,.0f}", f"{row.cpu_us:.2f}", f"{row.lost:,}")
+                    for name, row in rows.items()
+                ],
+            ),
+            Table(("one at a time", *COLUMNS), (("acknowledged", *cells(acknowledged)),)),
+        ),
+        (
+            Target(
+                f"{TARGET_EVENTS_PER_S:,} events/s without loss",
+                f"{to_edge.events_per_s:,.0f}/s, {to_subscriber.cpu_us / through_proxy.cpu_us:.1f} "
+                "x the CPU of the proxy",
+                to_edge.events_per_s >= TARGET_EVENTS_PER_S and not to_edge.lost,
+            ),
+            Target(
+                f"p50 until acknowledged below {TARGET_ACKNOWLEDGED_MS:.0f} ms",
+                f"{acknowledged['p50']:.2f} ms",
+                acknowledged["p50"] < TARGET_ACKNOWLEDGED_MS,
+            ),
+        ),
+    )
 
 
 def _through_relay_to_edge() -> Throughput:
@@ -96,13 +115,13 @@ def _through_relay_to_edge() -> Throughput:
             return round(sum(part.get("event", 0.0) for part in parts))
 
         total = EMITTERS * EVENTS_EACH
-        cpu_s = _cpu_s(relay.pid)
+        used_s = cpu_s(relay.pid)
         elapsed_s = _emit_at_full_speed(cluster)
         with contextlib.suppress(AssertionError):
             wait_for(lambda: passed() >= total, "the edge has every event", ARRIVAL_TIMEOUT_S)
-        cpu_s = _cpu_s(relay.pid) - cpu_s
+        used_s = cpu_s(relay.pid) - used_s
         lost = total - passed()
-    return Throughput(total / elapsed_s, cpu_s / total * 1e6, lost)
+    return Throughput(total / elapsed_s, used_s / total * 1e6, lost)
 
 
 def _through_relay_to_subscriber() -> Throughput:
@@ -110,11 +129,11 @@ def _through_relay_to_subscriber() -> Throughput:
         relay = cluster.start_relay()
         total = EMITTERS * EVENTS_EACH
         with _subscriber(cluster.egress, total, stamped=True) as outcome:
-            cpu_s = _cpu_s(relay.pid)
+            used_s = cpu_s(relay.pid)
             elapsed_s = _emit_at_full_speed(cluster)
             in_order = outcome.get(timeout=TIMEOUT_S)
-            cpu_s = _cpu_s(relay.pid) - cpu_s
-    return Throughput(total / elapsed_s, cpu_s / total * 1e6, total - in_order)
+            used_s = cpu_s(relay.pid) - used_s
+    return Throughput(total / elapsed_s, used_s / total * 1e6, total - in_order)
 
 
 def _through_proxy(events_per_s: float) -> Throughput:
@@ -125,14 +144,14 @@ def _through_proxy(events_per_s: float) -> Throughput:
     try:
         with _subscriber(egress, total, stamped=False) as outcome:
             assert process.pid is not None
-            cpu_s = _cpu_s(process.pid)
+            used_s = cpu_s(process.pid)
             elapsed_s = _run_all(publish, (ingress, events_per_s / EMITTERS))
             arrived = outcome.get(timeout=TIMEOUT_S)
-            cpu_s = _cpu_s(process.pid) - cpu_s
+            used_s = cpu_s(process.pid) - used_s
     finally:
         process.terminate()
         process.join()
-    return Throughput(total / elapsed_s, cpu_s / total * 1e6, total - arrived)
+    return Throughput(total / elapsed_s, used_s / total * 1e6, total - arrived)
 
 
 def _acknowledged_ms() -> list[float]:
@@ -164,11 +183,6 @@ def _cluster() -> Iterator[Cluster]:
             yield cluster
         finally:
             cluster.close()
-
-
-def _cpu_s(pid: int) -> float:
-    times = psutil.Process(pid).cpu_times()
-    return float(times.user + times.system)
 
 
 def _emit_at_full_speed(cluster: Cluster) -> float:
@@ -210,7 +224,3 @@ def _subscriber(egress: str, count: int, *, stamped: bool) -> Iterator[Any]:
     finally:
         process.terminate()
         process.join()
-
-
-if __name__ == "__main__":
-    main()

@@ -1,0 +1,131 @@
+"""Some clients stop reading: what the others notice, and what the edge keeps for them."""
+
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import NamedTuple, TypeVar
+
+from bench.load.clients import Plan
+from bench.load.outcome import Outcome
+from bench.load.payload import TOPIC
+from bench.meters import peak_rss, rss_bytes
+from bench.peers.event_relay import run_relay_and_edge
+from bench.peers.peer import Peer
+from bench.report import Section, Table, Target
+from bench.session import load
+
+CLIENTS = 1_000
+SLOW = 10
+OTHERS = CLIENTS - SLOW
+EVENTS_PER_S = 100
+SECONDS = 6.0
+ROUNDS = 3
+PADDING_BYTES = 2048
+"""So that the kernel's buffers, which take most of a megabyte, are soon full."""
+QUEUED_BYTES = 128 * 1024
+HISTORY_BYTES = 256 * 1024
+TOO_SLOW = "4008"
+TARGET_RATIO = 1.2
+
+
+Item = TypeVar("Item")
+
+
+class Round(NamedTuple):
+    """One edge."""
+
+    before: Outcome
+    """Of the clients that go on reading, as the next one."""
+    during: Outcome
+    growth_bytes: int
+    """Of the edge's memory, at its highest, since the others stopped."""
+    closed: int
+
+    @property
+    def ratio(self) -> float:
+        """Of their p99."""
+        return self.during.p99_ms / self.before.p99_ms
+
+
+def measure(_peers: Mapping[str, Peer]) -> Section:
+    """Measure several times, for the p99 of a few seconds is a matter of chance."""
+    return _section([_measure() for _ in range(ROUNDS)])
+
+
+def _measure() -> Round:
+    settings = {"EDGE_MAX_QUEUED_BYTES": QUEUED_BYTES, "EDGE_HISTORY_BYTES": HISTORY_BYTES}
+    env = {name: str(value) for name, value in settings.items()}
+    with TemporaryDirectory() as directory, run_relay_and_edge(Path(directory), **env) as running:
+        server = running.server(CLIENTS, (TOPIC,), ((TOPIC,),), PADDING_BYTES)
+        with load(server, Plan(server.dialect, CLIENTS, small_buffers=SLOW)) as loaded:
+            before = loaded.paced(EVENTS_PER_S, SECONDS, skip=SLOW).outcome
+            edge = running.pids["edge"]
+            rss = rss_bytes(edge)
+            with peak_rss(edge) as peak:
+                loaded.generator.stop_reading(SLOW)
+                during = loaded.paced(EVENTS_PER_S, SECONDS, warm_up_s=0, skip=SLOW).outcome
+            closed = round(running.edge.metrics()["edge_closed"].get(TOO_SLOW, 0))
+    return Round(before, during, peak.value - rss, closed)
+
+
+def _section(rounds: Sequence[Round]) -> Section:
+    budget = SLOW * QUEUED_BYTES
+    ratio = _median(rounds, lambda each: each.ratio)
+    growth = max(each.growth_bytes for each in rounds)
+    closed = min(each.closed for each in rounds)
+    outcomes = [outcome for each in rounds for outcome in (each.before, each.during)]
+    complete = not any(outcome.wrong for outcome in outcomes)
+    rows = (
+        _row("before", [each.before for each in rounds]),
+        _row(f"while {SLOW} do not read", [each.during for each in rounds]),
+    )
+    return Section(
+        "Slow clients",
+        f"{CLIENTS:,} clients at {EVENTS_PER_S} events/s of a little over {PADDING_BYTES:,} bytes; "
+        f"after {SECONDS:.0f} s {SLOW} of them stop reading for as long. `EDGE_MAX_QUEUED_BYTES` "
+        f"is {QUEUED_BYTES:,}: who has more waiting is closed with {TOO_SLOW}. The budget is that "
+        "for each of them; the memory is the edge's highest since they stopped. "
+        f"{ROUNDS} rounds, each with an edge of its own: medians, and the most memory.",
+        (
+            Table(
+                (f"the other {OTHERS}", "p50 ms", "p99 ms", "max ms", "lost or late"),
+                rows,
+                tuple(fault for outcome in outcomes for fault in outcome.faults),
+            ),
+            Table(
+                ("the edge", ""),
+                (
+                    (f"closed with {TOO_SLOW}", f"{closed}"),
+                    ("memory grew by, bytes", f"{growth:,}"),
+                    ("budget, bytes", f"{budget:,}"),
+                ),
+            ),
+        ),
+        (
+            Target(
+                f"the p99 of the other {OTHERS} stays within {TARGET_RATIO} x",
+                f"{ratio:.2f} x",
+                complete and ratio <= TARGET_RATIO,
+            ),
+            Target(
+                "memory stays under the budget",
+                f"{growth / budget:.2f} x, {closed} closed",
+                growth <= budget and closed == SLOW,
+            ),
+        ),
+    )
+
+
+def _row(name: str, outcomes: Sequence[Outcome]) -> tuple[str, ...]:
+    return (
+        name,
+        f"{_median(outcomes, lambda outcome: outcome.p50_ms):.2f}",
+        f"{_median(outcomes, lambda outcome: outcome.p99_ms):.2f}",
+        f"{max(outcome.max_ms for outcome in outcomes):.2f}",
+        f"{sum(outcome.lost for outcome in outcomes):,}",
+    )
+
+
+def _median(items: Sequence[Item], value: Callable[[Item], float]) -> float:
+    return statistics.median(value(item) for item in items)

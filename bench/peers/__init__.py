@@ -1,0 +1,1 @@
+"""How each kind of server is run, and how its clients talk to it."""

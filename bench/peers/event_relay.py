@@ -1,0 +1,144 @@
+"""Ours: relay and edge as users run them, the journal on, an `Emitter` that publishes."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+
+import orjson
+
+from bench.load.dialect import PlainDialect, Reaction, opening
+from bench.load.payload import TOPIC, event_data
+from bench.load.publisher import Send
+from bench.peers.peer import Server
+from emitters import Emitter
+from tests.support.cluster import Cluster, Edge
+from tests.support.websocket_frames import TEXT, client_frame
+
+CONNECT_TIMEOUT_S = 10.0
+EMITTER = "bench"
+"""As long as what the peers' events have as their `source`."""
+
+Groups = tuple[tuple[str, ...], ...]
+"""The subscriptions of each group of clients."""
+
+
+class EdgeDialect(PlainDialect):
+    """Each client has a token of its own, and the subscriptions of its group."""
+
+    def __init__(self, port: int, tokens: tuple[str, ...], groups: Groups) -> None:
+        super().__init__(port, "/ws")
+        self.ready_signs = len(groups[0])
+        self._tokens = tokens
+        self._groups = groups
+
+    def opening(self, client: int) -> bytes:
+        """See `Dialect`."""
+        token = self._tokens[client]
+        return opening(self.port, self._path, f"Authorization: Bearer {token}\r\n")
+
+    def first(self, client: int) -> bytes:
+        """See `Dialect`."""
+        requests = (
+            orjson.dumps({"action": "subscribe", "topic": topic})
+            for topic in self._groups[client % len(self._groups)]
+        )
+        return b"".join(client_frame(TEXT, request) for request in requests)
+
+    def event(self, payload: bytes) -> bytes | None:
+        """See `Dialect`."""
+        return payload if payload.startswith(b'{"type":"event"') else None
+
+    def react(self, payload: bytes) -> Reaction:
+        """See `Dialect`."""
+        return Reaction(is_ready_sign=payload.startswith(b'{"status":"success"'))
+
+
+@dataclass(frozen=True)
+class Running:
+    """A relay and an edge."""
+
+    cluster: Cluster
+    edge: Edge
+    pids: Mapping[str, int]
+
+    def server(
+        self, clients: int, topics: tuple[str, ...], groups: Groups, padding: int = 0
+    ) -> Server:
+        """For so many clients in `groups`, and events of `topics` in turn."""
+        sender = self.sender(topics, padding=padding)
+        return Server(self.dialect(clients, groups), sender, self.pids)
+
+    def dialect(self, clients: int, groups: Groups) -> EdgeDialect:
+        """For clients that are a user each, with tokens that are made here and now."""
+        tokens = tuple(self.cluster.token(f"user-{number}") for number in range(clients))
+        return EdgeDialect(self.edge.port, tokens, groups)
+
+    def sender(
+        self, topics: tuple[str, ...], name: str = EMITTER, padding: int = 0
+    ) -> Callable[[], Send]:
+        """For a publisher with a `name` of its own: event n is emitted to topic n % topics.
+
+        Events are `padding` bytes longer than they need be.
+        """
+        cluster = self.cluster
+        return partial(_make_send, cluster.ingress, cluster.control, topics, name, "x" * padding)
+
+
+@contextmanager
+def run_relay_and_edge(directory: Path, **env: str) -> Iterator[Running]:
+    """Run both; `env` is for the edge."""
+    cluster = Cluster(directory)
+    try:
+        relay = cluster.start_relay()
+        cluster.env.update(env)
+        edge = cluster.start_edge(EDGE_WORKERS=env.get("EDGE_WORKERS", "1"))
+        yield Running(cluster, edge, {"relay": relay.pid, "edge": edge.process.pid})
+    finally:
+        cluster.close()
+
+
+class EventRelay:
+    """`workers` edge processes behind one port; event n is emitted to topic n % topics."""
+
+    name = "Event Relay"
+
+    def __init__(
+        self,
+        *,
+        workers: int = 1,
+        topics: tuple[str, ...] = (TOPIC,),
+        groups: Groups = ((TOPIC,),),
+    ) -> None:
+        self._topics = topics
+        self._groups = groups
+        self._workers = workers
+
+    def missing(self) -> str | None:
+        """See `Peer`."""
+        return None
+
+    def version(self) -> str:
+        """See `Peer`."""
+        return version("event-relay")
+
+    @contextmanager
+    def run(self, directory: Path, clients: int) -> Iterator[Server]:
+        """See `Peer`."""
+        with run_relay_and_edge(directory, EDGE_WORKERS=str(self._workers)) as running:
+            yield running.server(clients, self._topics, self._groups)
+
+
+def _make_send(
+    ingress: str, control: str, topics: tuple[str, ...], name: str, padding: str
+) -> Send:
+    emitter = Emitter(name=name, ingress=ingress, control=control)
+    assert emitter.wait_connected(CONNECT_TIMEOUT_S), "the emitter does not reach the relay"
+
+    def send(number: int) -> None:
+        data = event_data(number) | ({"padding": padding} if padding else {})
+        emitter.emit(topics[number % len(topics)], data)
+
+    return send

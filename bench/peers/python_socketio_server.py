@@ -1,0 +1,18 @@
+"""python-socketio as its documentation has it: `emit` to everybody."""
+
+import json
+
+import socketio  # type: ignore[import-untyped, import-not-found, unused-ignore]
+
+from bench.peers.asgi_lines import serve
+
+server = socketio.AsyncServer(async_mode="asgi", transports=["websocket"])
+
+
+async def publish(line: str) -> None:
+    """Send one event to every client."""
+    await server.emit("event", json.loads(line))
+
+
+if __name__ == "__main__":
+    serve(socketio.ASGIApp(server), publish)
