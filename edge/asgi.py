@@ -37,8 +37,9 @@ class AsgiEndpoint:
             endpoint.open(client, visitor)
             with contextlib.suppress(WebSocketDisconnect, RuntimeError):
                 while (message := await websocket.receive())["type"] == "websocket.receive":
-                    if not client.closed:
+                    if not client.closed and endpoint.counted(client):
                         self._receive(client, message.get("text"))
+                        await client.may_read()
         finally:
             endpoint.left(client)
             writer.cancel()

@@ -82,10 +82,10 @@ class CatchUp:
             await self._step_to_the_end(client, catching_up)
         except TimeoutError:
             logger.warning("the relay does not replay what a client missed")
-            client.close(CloseCode.RELAY_LOST.close())
+            client.close(CloseCode.TRY_AGAIN_LATER.close())
         except Exception:
             logger.exception("a client could not be caught up")
-            client.close(CloseCode.RELAY_LOST.close())
+            client.close(CloseCode.TRY_AGAIN_LATER.close())
 
     async def _step_to_the_end(self, client: Client, catching_up: CatchingUp) -> None:
         fetched: Fetched | None = None

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 from starlette.websockets import WebSocket
 
 from edge.core.access import Identity
-from edge.core.audience import Batch
+from edge.core.audience import Batch, send_each
 from edge.core.close_codes import Close, CloseCode
 from edge.core.frames import FrameDeflater, close_frame, frame_payload, ping_frame
 from edge.core.send_queue import Budget, SendQueue
@@ -28,6 +28,7 @@ REFILL_BYTES = 64 * 1024
 CLOSED = -1
 """In place of a file descriptor."""
 PING = ping_frame(b"relay")
+FAULT = Close(1011, "internal error")
 UNRESPONSIVE = Close(1011, "keepalive ping timeout")
 
 logger = logging.getLogger(__name__)
@@ -60,6 +61,12 @@ class Client(Protocol):
 
     async def drained(self) -> None:
         """Wait until what was sent is on its way, or the connection is closed."""
+
+    def pause_reading(self) -> None:
+        """Hear nothing more until `resume_reading` was called as often as this."""
+
+    def resume_reading(self) -> None:
+        """Undo one `pause_reading`."""
 
     def check_alive(self) -> None:
         """Called now and then: end a connection whose client is no longer there."""
@@ -117,6 +124,8 @@ class DirectClient:
         "_fd",
         "_frames",
         "_opening",
+        "_pauses",
+        "_pong",
         "_queue",
         "_room",
         "_stats",
@@ -150,6 +159,10 @@ class DirectClient:
         """Waits while the transport is full; None otherwise."""
         self._room: asyncio.Event | None = None
         """Set when there is room again, for those who wait for it."""
+        self._pong = b""
+        """The answer to the newest ping that came while the transport was full."""
+        self._pauses = 0
+        """How often reading was paused and not resumed."""
         self.closed = False
         self.is_heard = True
         """Whether anything has come since the last ping."""
@@ -162,7 +175,7 @@ class DirectClient:
             self._frames = []
             writing.turn.add(self._write)
         else:
-            self._open()
+            self._update_open_fd()
         # Then whatever the transport holds counts as full.
         transport.set_write_buffer_limits(0)
 
@@ -202,7 +215,7 @@ class DirectClient:
     def send_batch(self, batch: Batch) -> None:
         """See `Connection`."""
         if self._fd == CLOSED or self._frames is not None or self._queue is not None:
-            self._send_each(batch)
+            send_each(self, batch)
             return
         joined = batch.deflated(self._writing.deflater) if self._compresses else batch.joined
         try:
@@ -242,6 +255,18 @@ class DirectClient:
         """Cut the connection."""
         self._transport.abort()
 
+    def pause_reading(self) -> None:
+        """See `Client`."""
+        if not self._pauses:
+            self._transport.pause_reading()
+        self._pauses += 1
+
+    def resume_reading(self) -> None:
+        """See `Client`."""
+        self._pauses -= 1
+        if not (self._pauses or self.closed or self._transport.is_closing()):
+            self._transport.resume_reading()
+
     def check_alive(self) -> None:
         """See `Client`: send a ping, unless not even the last one was answered."""
         if self.closed:
@@ -251,7 +276,9 @@ class DirectClient:
             self.abort()
             return
         self.is_heard = False
-        self.write_control(PING)
+        self._write()
+        if self._queue is None:  # Else it does not read, and has enough to answer for.
+            self._write_control(PING)
 
     def give_up(self) -> None:
         """See `SlowConsumer`."""
@@ -277,9 +304,15 @@ class DirectClient:
         self._fd = CLOSED
         self.open_fd = CLOSED
 
-    def write_control(self, frame: bytes) -> None:
-        """Write a ping or pong between the others."""
+    def answer_ping(self, pong: bytes) -> None:
+        """Send `pong`; to a client that does not read only the newest, once it does."""
         self._write()
+        if self._queue is None:
+            self._write_control(pong)
+        else:
+            self._pong = pong
+
+    def _write_control(self, frame: bytes) -> None:
         if not self.closed and not self._transport.is_closing():
             self._transport.write(frame)
 
@@ -303,8 +336,11 @@ class DirectClient:
                 queue.set_handed(held)
                 return  # full again; the transport will call once more
         self._end_pause()
+        if self._pong:
+            pong, self._pong = self._pong, b""
+            self._write_control(pong)
 
-    def _open(self) -> None:
+    def _update_open_fd(self) -> None:
         """Let batches pass, unless something waits."""
         is_free = self._queue is None and self._frames is None
         self.open_fd = self._fd if is_free and not self._compresses else CLOSED
@@ -314,14 +350,6 @@ class DirectClient:
             self._transport.write(close_frame(close))
             self._writing.closing.add(self)
 
-    def _send_each(self, batch: Batch) -> None:
-        """Send the frames of `batch` one by one."""
-        for frame, topic in batch:
-            if topic is None:
-                self.send(frame)
-            else:
-                self.send_live(topic, frame)
-
     def _end_pause(self) -> None:
         queue, self._queue = self._queue, None
         if queue is not None:
@@ -330,14 +358,14 @@ class DirectClient:
         if self._room is not None:
             self._room.set()
             self._room = None
-        self._open()
+        self._update_open_fd()
 
     def _write(self) -> None:
         frames = self._frames
         if frames is None:
             return
         self._frames = None
-        self._open()
+        self._update_open_fd()
         self._hand_over(frames)
 
     def _hand_over(self, frames: list[bytes]) -> None:
@@ -374,19 +402,24 @@ def write_to_all(stats: EdgeStats, clients: Iterable[Any], batch: Batch) -> None
     size = len(joined)
     whole = 0
     for client in clients:
-        fd = client.open_fd
-        if fd < 0:
-            client.send_batch(batch)
-            continue
         try:
-            taken = write(fd, joined)
-        except OSError as error:
-            client.failed(error, joined, count)
-            continue
-        if taken == size:
-            whole += 1
-        else:
-            client.wrote(joined, taken, count)
+            fd = client.open_fd
+            if fd < 0:
+                client.send_batch(batch)
+                continue
+            try:
+                taken = write(fd, joined)
+            except OSError as error:
+                client.failed(error, joined, count)
+                continue
+            if taken == size:
+                whole += 1
+            else:
+                client.wrote(joined, taken, count)
+        except Exception:
+            # A fault with one connection must not keep the others from being written to.
+            logger.exception("events could not be sent to a client")
+            client.close(FAULT)
     stats.written += whole * count
 
 
@@ -407,6 +440,9 @@ class AsgiClient:
         self._has_room = asyncio.Event()
         """Cleared while frames wait."""
         self._has_room.set()
+        self._may_read = asyncio.Event()
+        self._may_read.set()
+        self._pauses = 0
         self._close: Close | None = None
         self._is_gone = False
         self._in_hand = 0
@@ -446,11 +482,7 @@ class AsgiClient:
 
     def send_batch(self, batch: Batch) -> None:
         """See `Connection`."""
-        for frame, topic in batch:
-            if topic is None:
-                self.send(frame)
-            else:
-                self.send_live(topic, frame)
+        send_each(self, batch)
 
     def close(self, close: Close) -> None:
         """Close behind what was sent before."""
@@ -469,6 +501,21 @@ class AsgiClient:
     async def drained(self) -> None:
         """See `Client`."""
         await self._has_room.wait()
+
+    def pause_reading(self) -> None:
+        """See `Client`."""
+        self._pauses += 1
+        self._may_read.clear()
+
+    def resume_reading(self) -> None:
+        """See `Client`."""
+        self._pauses -= 1
+        if not self._pauses:
+            self._may_read.set()
+
+    async def may_read(self) -> None:
+        """Wait until reading is not paused."""
+        await self._may_read.wait()
 
     def check_alive(self) -> None:
         """See `Client`; the server does."""

@@ -7,6 +7,9 @@ from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
+MAX_VISITS = 500
+"""At a tick; who is not visited then is at the next."""
+
 
 class Deadlines(Generic[T]):
     """Calls `on_due` with each item `timeout_s` after it was added. Items are not taken back."""
@@ -46,29 +49,28 @@ class Deadlines(Generic[T]):
 
 
 class Rounds(Generic[T]):
-    """Visits each item once in `interval_s`, some of them at every tick."""
+    """Visits each item every `interval_s`, some of them at every tick."""
 
     def __init__(self, interval_s: float, visit: Callable[[T], bool]) -> None:
         """`visit` returns whether the item is to be visited again."""
         self._interval_s = interval_s
         self._visit = visit
-        self._items: deque[T] = deque()
-        self._allowance = 0.0
+        self._items: deque[tuple[float, T]] = deque()
+        """When each is due, in that order."""
 
-    def add(self, item: T) -> None:
-        """Visit `item` from now on, first after about the interval."""
-        self._items.append(item)
+    def add(self, item: T, now: float) -> None:
+        """Visit `item` from now on, first after the interval."""
+        self._items.append((now + self._interval_s, item))
 
-    def tick(self, elapsed_s: float) -> None:
-        """Visit those that are due `elapsed_s` after the last tick."""
-        count = len(self._items)
-        self._allowance = min(count, self._allowance + count * elapsed_s / self._interval_s)
-        while self._allowance >= 1 and self._items:
-            self._allowance -= 1
-            item = self._items.popleft()
+    def tick(self, now: float) -> None:
+        """Visit those that are due, as many as may be at a time."""
+        allowance = MAX_VISITS
+        while allowance and self._items and self._items[0][0] <= now:
+            _, item = self._items.popleft()
             stays = True
             try:
                 stays = self._visit(item)
             finally:
                 if stays:
-                    self._items.append(item)
+                    allowance -= 1
+                    self.add(item, now)

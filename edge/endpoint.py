@@ -65,6 +65,7 @@ class ClientEndpoint:
     slices: Slices
     writing: Writing
     arriving: Deadlines[Arrival]
+    _loop: asyncio.AbstractEventLoop
 
     def __init__(self, settings: EdgeSettings, fanout: Fanout, tokens: Tokens) -> None:
         self.settings = settings
@@ -106,7 +107,7 @@ class ClientEndpoint:
 
     def start(self) -> None:
         """Begin to look after clients; needs a running event loop."""
-        loop = asyncio.get_running_loop()
+        self._loop = loop = asyncio.get_running_loop()
         self.slices = Slices(loop)
         self.arriving = Deadlines(loop, ARRIVAL_TIMEOUT_S, lambda arrival: arrival.give_up())
         self._authenticating: Deadlines[Client] = Deadlines(
@@ -126,6 +127,8 @@ class ClientEndpoint:
         self._catch_up.close()
         if self._tick is not None:
             self._tick.cancel()
+            for deadlines in (self.arriving, self._authenticating, self.writing.closing):
+                deadlines.close()
 
     def relay_found(self) -> None:
         """Events arrive: clients are welcome, and those that stayed are told where streams are."""
@@ -137,7 +140,7 @@ class ClientEndpoint:
         """Send everybody away: a connection without events would look alive."""
         self._relay_is_alive = False
         for client in tuple(self._sessions):
-            client.close(CloseCode.RELAY_LOST.close())
+            client.close(CloseCode.TRY_AGAIN_LATER.close())
 
     def housekeep(self, now: float) -> None:
         """Close where tokens have expired. `now` is Unix time. Called about once a second."""
@@ -150,7 +153,7 @@ class ClientEndpoint:
 
     def overload_s(self) -> float | None:
         """None while a new client is served soon enough, else when it should come back."""
-        wait_s = self.slices.expected_wait_s
+        wait_s = self.slices.wait_s
         return wait_s if wait_s > self.settings.admission_wait_s else None
 
     def sent_away(self, close: Close) -> None:
@@ -199,23 +202,30 @@ class ClientEndpoint:
             tasks_since=visitor.tasks_since,
         )
         self._sessions[client] = session
-        self._positions.add(client)
-        self._keepalive.add(client)
+        now = self._loop.time()
+        self._positions.add(client, now)
+        self._keepalive.add(client, now)
         if visitor.identity is None:
             self._authenticating.add(client)
         elif (refusal := session.admit(visitor.identity)) is not None:
             client.close(refusal)
 
-    def received(self, client: Client, message: Message) -> None:
-        """A client has sent something: act on it when it is its turn."""
+    def counted(self, client: Client) -> bool:
+        """A client has sent a frame; return whether it may go on sending."""
         session = self._sessions.get(client)
         if session is None:
-            return
-        if (close := session.count_message(time.time())) is not None:
+            return True
+        close = session.count_message(time.time())
+        if close is not None:
             client.close(close)
-        elif message.opcode is not Opcode.PING:
-            self._stats.messages_received += 1
-            self.slices.run(partial(self._act, client, message))
+        return close is None
+
+    def received(self, client: Client, message: Message) -> None:
+        """A client has sent a message: act on it in its turn, and hear no more till then."""
+        self._stats.messages_received += 1
+        if not self.slices.run(partial(self._act, client, message)):
+            client.pause_reading()
+            self.slices.run(client.resume_reading)
 
     def left(self, client: Client) -> None:
         """The connection has ended."""
@@ -251,13 +261,13 @@ class ClientEndpoint:
             client.close(close_codes.AUTHENTICATION_TIMEOUT)
 
     def _on_tick(self) -> None:
-        loop = asyncio.get_running_loop()
-        self._tick = loop.call_later(TICK_S, self._on_tick)
-        elapsed_s = loop.time() - self._ticked_at
-        self._ticked_at = loop.time()
-        self._positions.tick(elapsed_s)
-        if elapsed_s < LATE_TICK_S:  # Else it was us who were not there to read the pongs.
-            self._keepalive.tick(elapsed_s)
+        now = self._loop.time()
+        is_late = now - self._ticked_at > LATE_TICK_S
+        self._ticked_at = now
+        self._tick = self._loop.call_later(TICK_S, self._on_tick)
+        self._positions.tick(now)
+        if not is_late:  # Else it was us who were not there to read the pongs.
+            self._keepalive.tick(now)
 
     def _tell_position(self, client: Client) -> bool:
         session = self._sessions.get(client)
@@ -277,7 +287,7 @@ class ClientEndpoint:
 
     def _refusal(self) -> Close | None:
         if not self._relay_is_alive:
-            return CloseCode.RELAY_LOST.close()
+            return CloseCode.TRY_AGAIN_LATER.close()
         if len(self._sessions) >= self.settings.max_connections:
             return CloseCode.TOO_MANY_CONNECTIONS.close()
         return None

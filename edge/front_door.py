@@ -58,6 +58,8 @@ class FrontDoor(asyncio.Protocol):
         """Set when it asks for a WebSocket."""
         self._is_waiting = False
         """To be admitted."""
+        self._is_over = False
+        """Whether nothing more is heard."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Called by the server."""
@@ -75,11 +77,14 @@ class FrontDoor(asyncio.Protocol):
 
     def give_up(self) -> None:
         """It has had the time to say what it wants."""
-        if self._request is None and self._transport.get_protocol() is self:
+        is_ours = self._transport.get_protocol() is self
+        if is_ours and (self._request is None or self._is_over):
             self._transport.abort()
 
     def data_received(self, data: bytes) -> None:
         """Called by the transport."""
+        if self._is_over:
+            return
         self._head += data
         head = self._head
         start = head[: len(REQUEST_LINE) + 1]
@@ -111,9 +116,16 @@ class FrontDoor(asyncio.Protocol):
         if (wait_s := self._endpoint.overload_s()) is not None:
             self._send_away(request, wait_s)
         else:
-            self._is_waiting = not self._endpoint.slices.run(self._open)
+            self._is_waiting = not self._endpoint.slices.run(self._open_or_abort)
             if self._is_waiting:
                 self._transport.pause_reading()
+
+    def _open_or_abort(self) -> None:
+        try:
+            self._open()
+        except Exception:
+            self._transport.abort()
+            raise
 
     def _open(self) -> None:
         request, transport = self._request, self._transport
@@ -149,15 +161,22 @@ class FrontDoor(asyncio.Protocol):
         except BadHandshake as bad:
             self._refuse(bad.response)
             return
-        close = CloseCode.RELAY_LOST.close(f"overloaded, retry in {math.ceil(wait_s)} s")
+        close = CloseCode.TRY_AGAIN_LATER.close(f"overloaded, retry in {math.ceil(wait_s)} s")
         self._endpoint.sent_away(close)
-        self._transport.write(opening + close_frame(close))
-        self._transport.close()
+        self._part(opening + close_frame(close))
 
     def _refuse(self, answer: bytes) -> None:
         self._endpoint.refused()
-        self._transport.write(answer)
-        self._transport.close()
+        self._part(answer)
+
+    def _part(self, last_words: bytes) -> None:
+        """Say that, and wait for the peer to hang up: with something unread, the kernel would reset
+        the connection, and the words would be lost."""
+        self._is_over = True
+        self._transport.write(last_words)
+        if self._transport.can_write_eof():
+            self._transport.write_eof()
+        self._endpoint.arriving.add(self)
 
     def _hand_over(self) -> None:
         """It is not for us: let uvicorn's HTTP have it from the beginning."""

@@ -11,8 +11,6 @@ P = ParamSpec("P")
 
 SLICE_S = 0.005
 """Of each turn of the event loop."""
-_WEIGHT = 0.05
-"""Of the newest piece of work in the mean."""
 
 logger = logging.getLogger(__name__)
 
@@ -25,20 +23,20 @@ class Slices:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self._waiting: deque[Callable[[], None]] = deque()
+        self._waiting: deque[tuple[float, Callable[[], None]]] = deque()
+        """Since when, and what."""
         self._until = 0.0
         """When this turn's slice is spent, by the monotonic clock."""
         self._is_running = False
         """Whether the next turn is asked for."""
-        self._mean_s = 0.0
 
     def __len__(self) -> int:
         return len(self._waiting)
 
     @property
-    def expected_wait_s(self) -> float:
-        """How long what comes now would wait if nothing else was to be done."""
-        return len(self._waiting) * self._mean_s
+    def wait_s(self) -> float:
+        """How long what is next has waited, and so about what anything that comes now will."""
+        return time.monotonic() - self._waiting[0][0] if self._waiting else 0.0
 
     def run(self, work: Callable[[], None]) -> bool:
         """Call `work` now or when it is its turn; return whether it was now."""
@@ -48,9 +46,9 @@ class Slices:
             self._until = now + SLICE_S
             self._loop.call_soon(self._go_on)
         if self._waiting or now >= self._until:
-            self._waiting.append(work)
+            self._waiting.append((now, work))
             return False
-        self._do(work, now)
+        self._do(work)
         return True
 
     def _go_on(self) -> None:
@@ -61,14 +59,12 @@ class Slices:
         now = time.monotonic()
         self._until = now + SLICE_S
         while self._waiting and now < self._until:
-            now = self._do(self._waiting.popleft(), now)
+            self._do(self._waiting.popleft()[1])
+            now = time.monotonic()
 
-    def _do(self, work: Callable[[], None], began_at: float) -> float:
+    def _do(self, work: Callable[[], None]) -> None:
         try:
             work()
         except Exception:
             # A fault with one client must not keep the others from being served.
             logger.exception("a client could not be served")
-        now = time.monotonic()
-        self._mean_s += _WEIGHT * (now - began_at - self._mean_s)
-        return now

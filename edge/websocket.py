@@ -15,8 +15,11 @@ SHUTDOWN_TIMEOUT_S = 2.0
 class Host(Protocol):
     """Who serves the clients."""
 
+    def counted(self, client: Client) -> bool:
+        """A frame has come; return whether the client may go on sending."""
+
     def received(self, client: Client, message: Message) -> None:
-        """A whole message or a ping has come, and the connection is open."""
+        """A whole message has come, and the connection is open."""
 
     def left(self, client: Client) -> None:
         """The connection has ended. Called once."""
@@ -57,21 +60,19 @@ class WebSocketConnection(asyncio.Protocol):
         if self._has_failed:
             return
         try:
-            messages = self._reader.feed(data)
+            for message in self._reader.feed(data):
+                if message is not None and message.opcode is Opcode.CLOSE:
+                    self._answer_close(message.payload)
+                    return
+                if not self._host.counted(self.client):
+                    # Whatever it still sends is not even read; the closing deadline ends it.
+                    self._has_failed = True
+                    self._transport.pause_reading()
+                    return
+                if message is not None and not self.client.closed:
+                    self._take(message)
         except ProtocolViolation as violation:
             self._fail(violation)
-            return
-        for message in messages:
-            opcode = message.opcode
-            if opcode is Opcode.CLOSE:
-                self._answer_close(message.payload)
-                return
-            if self.client.closed:
-                continue
-            if opcode is Opcode.PING:
-                self.client.write_control(pong_frame(message.payload))
-            if opcode is not Opcode.PONG:
-                self._host.received(self.client, message)
 
     def pause_writing(self) -> None:
         """Called by the transport."""
@@ -85,6 +86,12 @@ class WebSocketConnection(asyncio.Protocol):
         """Called by the transport, while its socket is still its own."""
         self._connections.discard(self)
         self._host.left(self.client)
+
+    def _take(self, message: Message) -> None:
+        if message.opcode is Opcode.PING:
+            self.client.answer_ping(pong_frame(message.payload))
+        elif message.opcode is not Opcode.PONG:
+            self._host.received(self.client, message)
 
     def _fail(self, violation: ProtocolViolation) -> None:
         """Say why, and wait for the peer to hang up: with something unread, the kernel would reset

@@ -59,6 +59,15 @@ Deliver = Callable[[Iterable[Connection], Batch], None]
 """Sends a batch to connections."""
 
 
+def send_each(connection: Connection, frames: Iterable[tuple[bytes, str | None]]) -> None:
+    """Send frames one by one, each with the topic of a live value, else None."""
+    for frame, topic in frames:
+        if topic is None:
+            connection.send(frame)
+        else:
+            connection.send_live(topic, frame)
+
+
 def deliver_to_each(connections: Iterable[Connection], batch: Batch) -> None:
     """Send `batch` to each of `connections`."""
     for connection in connections:
@@ -112,7 +121,9 @@ class Audience:
         """Send `connection` alone what is gathered, for something of its own comes next."""
         gathered = len(self._frames)
         if gathered:
-            self._send_rest(connection, self._ahead.get(connection, 0), self._frames, self._topics)
+            start = self._ahead.get(connection, 0)
+            rest = zip(self._frames[start:], self._topics[start:], strict=True)
+            send_each(connection, rest)
             self._ahead[connection] = gathered
 
     def flush(self, deliver: Deliver) -> int:
@@ -124,19 +135,8 @@ class Audience:
         for batch in _batches(frames, topics):
             deliver(members, batch)
         for connection, start in ahead.items():
-            self._send_rest(connection, start, frames, topics)
+            send_each(connection, zip(frames[start:], topics[start:], strict=True))
         return len(frames)
-
-    @staticmethod
-    def _send_rest(
-        connection: Connection, start: int, frames: list[bytes], topics: list[str | None]
-    ) -> None:
-        for index in range(start, len(frames)):
-            topic = topics[index]
-            if topic is None:
-                connection.send(frames[index])
-            else:
-                connection.send_live(topic, frames[index])
 
 
 def _join(frames: list[bytes]) -> bytes:

@@ -23,7 +23,7 @@ class CloseCode(Enum):
     TOKEN_EXPIRED = (4001, "token expired", "get a new token, reconnect, resume")
     TOO_SLOW = (4008, "too slow", "reconnect, resume")
     TOO_MANY_CONNECTIONS = (4009, "too many connections", "reconnect later")
-    RELAY_LOST = (
+    TRY_AGAIN_LATER = (
         4013,
         "edge has lost the relay or is overloaded",
         "reconnect after a random delay",

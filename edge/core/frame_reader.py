@@ -1,6 +1,7 @@
 """WebSocket frames as a client sends them: masked, perhaps fragmented (RFC 6455, section 5)."""
 
 import zlib
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from edge.core.close_codes import Close, CloseCode
@@ -59,11 +60,15 @@ class FrameReader:
         """Of that message."""
         self._is_compressed = False
 
-    def feed(self, data: bytes) -> list[Message]:
-        """Return the messages that `data` completes. Raises `ProtocolViolation`."""
+    def feed(self, data: bytes) -> Iterator[Message | None]:
+        """Yield the messages that `data` completes, and None for a frame that completes none.
+
+        Raises `ProtocolViolation`, after which there is nothing more to be had. Who stops in the
+        middle loses the rest.
+        """
         if self._rest:
             data = self._rest + data
-        messages: list[Message] = []
+            self._rest = b""
         position, end = 0, len(data)
         while end - position >= 2:
             first, second = data[position], data[position + 1]
@@ -87,11 +92,10 @@ class FrameReader:
             )
             position = payload_at + size
             if opcode >= Opcode.CLOSE:
-                messages.append(Message(opcode, payload))
-            elif (message := self._take(opcode, first, payload)) is not None:
-                messages.append(message)
+                yield Message(opcode, payload)
+            else:
+                yield self._take(opcode, first, payload)
         self._rest = data[position:]
-        return messages
 
     def _check(self, first: int, second: int, size: int) -> Opcode:
         """Return the opcode of a frame whose header is as it must be."""

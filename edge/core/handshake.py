@@ -45,7 +45,11 @@ def accept(headers: Mapping[str, str], *, compress: bool) -> bytes:
     """Return the response that opens the WebSocket, or raise `BadHandshake`."""
     if headers.get("sec-websocket-version") != "13":
         raise BadHandshake(
-            response(426, "WebSocket version 13 is required", {"Sec-WebSocket-Version": "13"})
+            response(
+                426,
+                "WebSocket version 13 is required",
+                {"Upgrade": "websocket", "Sec-WebSocket-Version": "13"},
+            )
         )
     key = headers.get("sec-websocket-key", "")
     try:

@@ -8,7 +8,9 @@ from edge.core.history import History, PageMemory
 from relay.wire.topics import Pattern
 
 DEFAULT_HISTORY_BYTES = 64 * 1024 * 1024
-MAX_REMEMBERED_SELECTORS = 4096
+MAX_REMEMBERED = 4096
+FEW_SELECTORS = 16
+"""What is asked for with more is not remembered, for that would take more than it saves."""
 
 
 class Stream:
@@ -116,9 +118,10 @@ class Streams:
                 for kind in self._streams
                 if any(concerns(selector, kind) for selector in wanted)
             )
-            if len(self._concerned) >= MAX_REMEMBERED_SELECTORS:
-                self._concerned.clear()
-            self._concerned[wanted] = kinds
+            if len(wanted) <= FEW_SELECTORS:
+                if len(self._concerned) >= MAX_REMEMBERED:
+                    self._concerned.clear()
+                self._concerned[wanted] = kinds
         return {kind: self._streams[kind].history.head for kind in kinds}
 
 

@@ -89,6 +89,12 @@ class WaitingClient(RecordingConnection):
         """Wait for room."""
         await self.room.wait()
 
+    def pause_reading(self) -> None:
+        """It says nothing."""
+
+    def resume_reading(self) -> None:
+        """It says nothing."""
+
     def check_alive(self) -> None:
         """It is."""
 

@@ -1,7 +1,6 @@
 """`Deadlines` on a clock that the test moves, and on a real loop; `Rounds` tick by tick."""
 
 import asyncio
-from collections import Counter
 from collections.abc import Callable
 from typing import cast
 
@@ -9,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.deadlines import Deadlines, Rounds
+from edge.deadlines import MAX_VISITS, Deadlines, Rounds
 
 
 class Timer:
@@ -122,75 +121,71 @@ def test_on_a_real_loop_items_are_due_in_their_order() -> None:
 
 @pytest.mark.parametrize("count", [1, 3, 100])
 def test_every_item_is_visited_once_in_an_interval(count: int) -> None:
-    visits: Counter[int] = Counter()
+    visits: list[tuple[float, int]] = []
+    now = 0.0
 
     def visit(item: int) -> bool:
-        visits[item] += 1
+        visits.append((now, item))
         return True
 
     rounds = Rounds(20.0, visit)
     for number in range(count):
-        rounds.add(number)
-    for elapsed in range(1, 80 * 10 + 1):
-        rounds.tick(0.25)
-        # Each interval may become a tick longer.
-        least, most = elapsed * 0.25 / 20.25 - 1.01, elapsed * 0.25 / 20.0 + 1.01
-        assert all(least <= visits[number] <= most for number in range(count))
-    assert all(9 <= visits[number] <= 10 for number in range(count))
+        rounds.add(number, now)
+    for tick in range(1, 80 * 4 + 1):
+        now = tick * 0.25
+        rounds.tick(now)
+    assert visits == [(when, number) for when in (20, 40, 60, 80) for number in range(count)]
 
 
-def test_the_visits_of_many_are_spread_over_the_interval() -> None:
-    visited: list[int] = []
+def test_who_comes_or_goes_changes_nothing_for_the_others() -> None:
+    present = {"first"}
+    visited: list[str] = []
 
-    def visit(item: int) -> bool:
+    def visit(item: str) -> bool:
         visited.append(item)
-        return True
+        return item in present
 
     rounds = Rounds(20.0, visit)
-    for number in range(800):
-        rounds.add(number)
-    for tick in range(1, 81):
-        rounds.tick(0.25)
-        assert abs(len(visited) - tick * 10) <= 1
-    assert visited[:790] == list(range(790))
-
-
-@given(
-    st.lists(
-        st.one_of(
-            st.tuples(st.just("tick"), st.floats(0, 100)),
-            st.tuples(st.just("add"), st.just(0.0)),
-            st.tuples(st.just("leave"), st.just(0.0)),
-        ),
-        max_size=60,
-    )
-)
-def test_nobody_is_visited_twice_in_a_tick_nor_after_leaving(
-    steps: list[tuple[str, float]],
-) -> None:
-    present: list[int] = []
-    visited: list[int] = []
-    told: set[int] = set()
-
-    def visit(item: int) -> bool:
-        visited.append(item)
-        if item not in present:
-            assert item not in told, "it was said to be gone"
-            told.add(item)
-            return False
-        return True
-
-    rounds = Rounds(20.0, visit)
-    for number, (step, seconds) in enumerate(steps):
-        visited.clear()
-        if step == "tick":
-            rounds.tick(seconds)
-        elif step == "add":
-            present.append(number)
-            rounds.add(number)
-        elif present:
-            present.pop(0)
-        assert len(visited) == len(set(visited))
-    visited.clear()
+    rounds.add("first", 0.0)
+    for number in range(5000):
+        rounds.add(f"crowd {number}", 1.0)
+    rounds.tick(19.75)
+    assert visited == []
     rounds.tick(20.0)
-    assert set(visited) >= set(present), "nobody is forgotten"
+    assert visited == ["first"]
+    rounds.tick(21.0)
+    assert len(visited) == 5001, "those that are gone take no one's turn"
+    rounds.tick(39.75)
+    rounds.tick(40.0)
+    assert visited[5001:] == ["first"]
+
+
+def test_a_tick_has_an_end() -> None:
+    visited: list[int] = []
+
+    def visit(item: int) -> bool:
+        visited.append(item)
+        return True
+
+    rounds = Rounds(20.0, visit)
+    for number in range(2 * MAX_VISITS):
+        rounds.add(number, 0.0)
+    rounds.tick(20.0)
+    assert visited == list(range(MAX_VISITS))
+    rounds.tick(20.25)
+    assert visited == list(range(2 * MAX_VISITS))
+
+
+def test_a_visit_that_fails_is_made_again() -> None:
+    visited: list[int] = []
+
+    def visit(item: int) -> bool:
+        visited.append(item)
+        raise RuntimeError("a fault of ours")
+
+    rounds = Rounds(20.0, visit)
+    rounds.add(1, 0.0)
+    for now in (20.0, 40.0):
+        with pytest.raises(RuntimeError):
+            rounds.tick(now)
+    assert visited == [1, 1]

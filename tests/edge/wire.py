@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any
 
 from edge.clients import Client, DirectClient, Turn, Writing
+from edge.core.close_codes import CloseCode
 from edge.core.frame_reader import FrameReader, Message
 from edge.core.frames import Opcode
 from edge.core.send_queue import Budget
@@ -135,6 +136,9 @@ class Server:
         self._closing = Deadlines[DirectClient](loop, close_timeout_s, DirectClient.abort)
         self.writing = Writing(self.stats, Turn(loop), self.budget, max_queued_bytes, self._closing)
         self.received_messages: list[Message] = []
+        self.frames_heard = 0
+        self.most_frames = 10**9
+        """Of all clients; who sends more is closed."""
         self.departed: list[Client] = []
         self.connections: set[Any] = set()
         self.transports: dict[DirectClient, WatchedTransport] = {}
@@ -142,6 +146,15 @@ class Server:
         self._heard = asyncio.Event()
 
     # As `Host`.
+
+    def counted(self, client: Client) -> bool:
+        """Until it is too much."""
+        self.frames_heard += 1
+        self._heard.set()
+        if self.frames_heard <= self.most_frames:
+            return True
+        client.close(CloseCode.TOO_MANY_MESSAGES.close())
+        return False
 
     def received(self, client: Client, message: Message) -> None:
         """Remember."""

@@ -178,5 +178,5 @@ def _sent_away(edge: Edge) -> float:
     """How many clients `edge` has closed because they, or the relay, were too slow."""
     closed = edge.metrics()["edge_closed"]
     return sum(
-        closed.get(str(code.code), 0.0) for code in (CloseCode.TOO_SLOW, CloseCode.RELAY_LOST)
+        closed.get(str(code.code), 0.0) for code in (CloseCode.TOO_SLOW, CloseCode.TRY_AGAIN_LATER)
     )

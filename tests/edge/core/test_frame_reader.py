@@ -71,7 +71,12 @@ def in_chunks(data: bytes, cuts: list[int]) -> list[bytes]:
 
 
 def read(data: bytes, max_bytes: int = MAX_BYTES, *, may_compress: bool = False) -> list[Message]:
-    return FrameReader(max_bytes, may_compress=may_compress).feed(data)
+    return fed(FrameReader(max_bytes, may_compress=may_compress), data)
+
+
+def fed(reader: FrameReader, data: bytes) -> list[Message]:
+    """The messages that `data` completes."""
+    return [message for message in reader.feed(data) if message is not None]
 
 
 def violation(data: bytes, max_bytes: int = MAX_BYTES, *, may_compress: bool = False) -> Close:
@@ -105,7 +110,7 @@ def test_messages_come_out_as_they_were_sent_however_they_are_cut(
     reader = FrameReader(MAX_BYTES)
     came: list[Message] = []
     for chunk in in_chunks(b"".join(client.data_to_send()), cuts):
-        came += reader.feed(chunk)
+        came += fed(reader, chunk)
     assert came == expected
 
 
@@ -135,7 +140,7 @@ def test_compressed_messages_come_out_as_well_and_each_by_itself(
     reader = FrameReader(2 * MAX_BYTES, may_compress=True)
     came: list[Message] = []
     for chunk in in_chunks(b"".join(client.data_to_send()), cuts):
-        came += reader.feed(chunk)
+        came += fed(reader, chunk)
     assert came == expected
 
 
@@ -187,9 +192,9 @@ def test_what_is_too_large_is_refused_before_it_is_there() -> None:
     reader = FrameReader(MAX_BYTES)
     header = frame(0x81, size=MAX_BYTES + 1)
     for index in range(3):
-        assert reader.feed(header[index : index + 1]) == []
+        assert fed(reader, header[index : index + 1]) == []
     with pytest.raises(ProtocolViolation):
-        reader.feed(header[3:4])
+        fed(reader, header[3:4])
 
 
 def test_what_is_just_not_too_large_comes_in_whole_and_in_parts() -> None:
@@ -240,7 +245,7 @@ def code_of(data: bytes) -> int | None:
     reader = FrameReader(MAX_BYTES)
     try:
         for byte in data:
-            for message in reader.feed(bytes([byte])):
+            for message in fed(reader, bytes([byte])):
                 if message.opcode is Opcode.CLOSE:
                     read_close(message.payload)
                     return None
@@ -273,7 +278,7 @@ def test_any_bytes_are_messages_or_a_violation_the_same_however_they_are_cut(
         came: list[Message] = []
         try:
             for chunk in chunks:
-                came += reader.feed(chunk)
+                came += fed(reader, chunk)
         except ProtocolViolation as violated:
             return came, violated.close
         return came, None
@@ -411,3 +416,21 @@ def test_the_frames_of_this_test_are_what_others_understand() -> None:
         Frame(FrameOpcode.TEXT, b"x" * 70_000),
         Frame(FrameOpcode.PING, b"y"),
     ]
+
+
+def test_every_frame_is_told_whether_it_completes_a_message_or_not() -> None:
+    data = frame(0x01, b"a") + frame(0x89, b"p") + frame(0x00, b"b") + frame(0x80, b"c")
+    assert list(FrameReader(MAX_BYTES).feed(data)) == [
+        None,
+        Message(Opcode.PING, b"p"),
+        None,
+        Message(Opcode.TEXT, b"abc"),
+    ]
+
+
+def test_what_came_before_a_violation_is_had() -> None:
+    came = FrameReader(MAX_BYTES).feed(frame(0x81, b"well") + frame(0x88, b"") + b"\x8f\x80")
+    assert next(came) == Message(Opcode.TEXT, b"well")
+    assert next(came) == Message(Opcode.CLOSE, b"")
+    with pytest.raises(ProtocolViolation):
+        next(came)
