@@ -195,8 +195,10 @@ class ConnectionManager:
 
     def flush(self) -> int:
         """Send what was gathered; return how many frames a connection got at most."""
-        pending, self._pending = self._pending, []
-        return max((audience.flush(self._deliver) for audience in pending), default=0)
+        most = 0
+        while self._pending:
+            most = max(most, self._pending.pop().flush(self._deliver))
+        return most
 
     def _send_addressed(
         self,
