@@ -168,13 +168,15 @@ class _Round:
     def _edge_problems(self, index: int) -> list[str]:
         """What does not add up; what is on its way to a client is waited for."""
         name, edge = f"edge {index}", self._stage.edges[index]
+        problems: list[str] = []
 
-        def problems() -> list[str]:
+        def agree() -> bool:
             metrics = edge.metrics()
-            found = list(edge_problems(name, metrics))
             accounts = self._stage.connections_to(index)
-            return found + list(delivery_problems(name, metrics["edge_written"][""], accounts))
+            problems[:] = edge_problems(name, metrics)
+            problems.extend(delivery_problems(name, metrics["edge_written"][""], accounts))
+            return not problems
 
         with contextlib.suppress(AssertionError):
-            wait_for(lambda: not problems(), "the accounts agree", ARRIVAL_TIMEOUT_S)
-        return problems()
+            wait_for(agree, "the accounts agree", ARRIVAL_TIMEOUT_S)
+        return problems
