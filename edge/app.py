@@ -16,24 +16,24 @@ from fastapi import Depends, FastAPI, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.types import ASGIApp
 
-from edge.asgi import AsgiEndpoint
-from edge.auth import Authentication, auth_router
-from edge.clients import write_to_all
 from edge.config import EdgeSettings
-from edge.core.access import Identity
-from edge.core.tokens import Tokens
+from edge.core.identity.access import Identity
+from edge.core.identity.tokens import Tokens
+from edge.core.stats import EdgeStats
 from edge.endpoint import ClientEndpoint
 from edge.fanout import Fanout
-from edge.front_door import STATE
-from edge.metrics import EdgeCollector, edge_registry
-from edge.pace import Pace
-from edge.pages import SecurityHeaders, add_pages
-from edge.relay_link import RelayLink
-from edge.stats import EdgeStats
-from edge.users import UsersFile
-from relay.logs import configure
-from relay.settings import load
-from relay.wire.events import CATALOGUE
+from edge.http.auth import Authentication, auth_router
+from edge.http.metrics import EdgeCollector, edge_registry
+from edge.http.pages import SecurityHeaders, add_pages
+from edge.http.users import UsersFile
+from edge.scheduling.throttle import Pace
+from edge.upstream.subscriber import RelayLink
+from edge.websocket.asgi import AsgiEndpoint
+from edge.websocket.front_door import STATE
+from edge.websocket.writer import write_to_all
+from relay.shared.logs import configure
+from relay.shared.settings import load
+from relay.wire.catalogue import CATALOGUE
 
 HOUSEKEEPING_S = 1.0
 logger = logging.getLogger(__name__)

@@ -10,13 +10,13 @@ import logging
 from collections.abc import Sequence
 from typing import Protocol
 
-from edge.clients import Client
-from edge.core.close_codes import CloseCode
-from edge.core.history import PAGE_OFFSETS
-from edge.core.ports import CatchingUp
-from edge.core.record import Record
-from edge.core.resume import Fetch, Fetched
-from edge.stats import EdgeStats
+from edge.core.catch_up.ports import CatchingUp
+from edge.core.catch_up.resume import Fetch, Fetched
+from edge.core.stats import EdgeStats
+from edge.core.streams.history import PAGE_OFFSETS
+from edge.core.streams.record import Record
+from edge.core.websocket.close_codes import CloseCode
+from edge.websocket.writer import Client
 
 STEPS_PER_TURN = 4
 MAX_FETCHES = 8
@@ -57,7 +57,7 @@ class CatchUp:
         return len(self._tasks)
 
     def start(self, client: Client, catching_up: CatchingUp) -> None:
-        """See `edge.core.ports.CatchUp`."""
+        """See `edge.core.catch_up.ports.CatchUp`."""
         task = asyncio.create_task(self._see_through(client, catching_up))
         self._tasks[client] = task
         task.add_done_callback(lambda _: self._forget(client, task))

@@ -14,11 +14,11 @@ from uvicorn.supervisors import Multiprocess
 
 from edge.app import configure_logging
 from edge.config import EdgeSettings
-from edge.core.access import DEFAULT_ROLE, ROLES
-from edge.core.tokens import Tokens, is_encodable
-from edge.front_door import FrontDoor
-from edge.users import UsersError, UsersFile
-from relay.settings import SettingsError, load, refuse
+from edge.core.identity.access import DEFAULT_ROLE, ROLES
+from edge.core.identity.tokens import Tokens, is_encodable
+from edge.http.users import UsersError, UsersFile
+from edge.websocket.front_door import FrontDoor
+from relay.shared.settings import SettingsError, load, refuse
 
 PROGRAM = "event-edge"
 BACKLOG = 4096

@@ -8,9 +8,9 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, SecretStr
 
+from edge.core.identity.tokens import MIN_SECRET_BYTES
 from edge.core.session import SessionLimits
-from edge.core.tokens import MIN_SECRET_BYTES
-from relay.settings import CommaSeparated, Endpoint, Settings, SettingsError, settings_config
+from relay.shared.settings import CommaSeparated, Endpoint, Settings, SettingsError, settings_config
 from relay.wire.errors import InvalidTopic
 from relay.wire.topics import parse_pattern
 

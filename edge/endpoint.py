@@ -7,21 +7,21 @@ from functools import partial
 from typing import NamedTuple, Protocol
 
 from edge.catch_up import CatchUp
-from edge.clients import Client, DirectClient, Turn, Writing
 from edge.config import EdgeSettings
-from edge.core import close_codes
-from edge.core.access import Identity
-from edge.core.close_codes import Close, CloseCode
-from edge.core.credentials import find_credentials
-from edge.core.frame_reader import Message
-from edge.core.frames import Opcode
-from edge.core.requests import InvalidRequest, TaskPosition, parse_task_position
-from edge.core.send_queue import Budget
+from edge.core.hub.send_queue import Budget
+from edge.core.identity.access import Identity
+from edge.core.identity.credentials import find_credentials
+from edge.core.identity.tokens import InvalidToken, Tokens
+from edge.core.protocol.requests import InvalidRequest, TaskPosition, parse_task_position
 from edge.core.session import Session
-from edge.core.tokens import InvalidToken, Tokens
-from edge.deadlines import Deadlines, Rounds
+from edge.core.websocket import close_codes
+from edge.core.websocket.close_codes import Close, CloseCode
+from edge.core.websocket.frames import Opcode
+from edge.core.websocket.reader import Message
 from edge.fanout import Fanout
-from edge.slices import Slices
+from edge.scheduling.deadlines import Deadlines, Rounds
+from edge.scheduling.time_slices import Slices
+from edge.websocket.writer import Client, DirectClient, Turn, Writing
 
 CLOSE_TIMEOUT_S = 5.0
 """For a client to answer a close frame; then the connection is cut."""

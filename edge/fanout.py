@@ -8,18 +8,19 @@ import logging
 from collections.abc import Callable, Iterable
 from time import monotonic
 
-from edge.core import messages
-from edge.core.access import Identity, may_receive
-from edge.core.audience import Connection, Deliver, deliver_to_each
-from edge.core.connections import ConnectionManager
-from edge.core.live_values import LiveValue, LiveValues
-from edge.core.ports import Upstream
-from edge.core.record import Record
-from edge.core.streams import DEFAULT_HISTORY_BYTES, Stream, Streams, concerns
-from edge.core.task_board import TaskBoard
-from edge.library import RelayLibrary
-from edge.stats import EdgeStats
-from relay.logs import LimitedLog
+from edge.core.catch_up.ports import Upstream
+from edge.core.hub.audience import Connection, Deliver, deliver_to_each
+from edge.core.hub.connections import ConnectionManager
+from edge.core.hub.overlap import concerns
+from edge.core.identity.access import Identity, may_receive
+from edge.core.protocol import messages
+from edge.core.stats import EdgeStats
+from edge.core.streams.live_values import LiveValue, LiveValues
+from edge.core.streams.record import Record
+from edge.core.streams.streams import DEFAULT_HISTORY_BYTES, Stream, Streams
+from edge.core.streams.task_board import TaskBoard
+from edge.upstream.replayer import RelayLibrary
+from relay.shared.logs import LimitedLog
 from relay.wire.control import Heartbeat, ReplayReply
 from relay.wire.envelope import Envelope, unpack_envelope
 from relay.wire.errors import InvalidTopic, WireError

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pydantic import Field
 
-from relay.settings import Endpoint, JournaledKinds, Settings, settings_config
+from relay.shared.settings import Endpoint, JournaledKinds, Settings, settings_config
 from relay.wire.topics import EVENT, TASK
 
 

@@ -7,8 +7,8 @@ from typing import NamedTuple, Self
 
 import zmq
 
-from relay.logs import LimitedLog
-from relay.transport import Socket, open_socket, receive_frames
+from relay.shared.logs import LimitedLog
+from relay.shared.transport import Socket, open_socket, receive_frames
 from relay.wire.control import HEARTBEAT_TOPIC, SYNC_PREFIX
 from relay.wire.envelope import Envelope, unpack_envelope
 from relay.wire.errors import WireError

@@ -20,7 +20,7 @@ from emitters.errors import EmitterClosed
 from emitters.exit_hook import ExitHook
 from emitters.link import RelayLink
 from emitters.spool import Spool
-from relay.settings import load
+from relay.shared.settings import load
 from relay.wire.envelope import Envelope, default_type, pack_envelope
 from relay.wire.topics import parse_topic
 
@@ -48,8 +48,8 @@ class Emitter:
     `kill -9` the next emitter on that file sends what this one could not. Without a name, an
     emitter has that of its spool. See `emitters.spool` for what a power cut can cost.
 
-    Raises `relay.settings.SettingsError` for a setting that cannot be used; that is `SpoolInUse`
-    or `SpoolRefused` where the spool is what is wrong.
+    Raises `relay.shared.settings.SettingsError` for a setting that cannot be used; that is
+    `SpoolInUse` or `SpoolRefused` where the spool is what is wrong.
     """
 
     def __init__(

@@ -1,6 +1,6 @@
 """What can go wrong at an emitter. What is wrong with a message itself is a `WireError`."""
 
-from relay.settings import SettingsError
+from relay.shared.settings import SettingsError
 
 
 class EmitterError(Exception):

@@ -1,9 +1,9 @@
 """The event names an emitter can count on, for `from emitters.events import EventName`.
 
-The catalogue itself lives in `relay.wire.events`, where the edges read it too.
+The catalogue itself lives in `relay.wire.catalogue`, where the edges read it too.
 """
 
-from relay.wire.events import (
+from relay.wire.catalogue import (
     CATALOGUE,
     AfterEvent,
     EventData,

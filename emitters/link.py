@@ -1,4 +1,4 @@
-"""The emitter's thread and its sockets; what to do with them is in `emitters.core.conversation`.
+"""The emitter's thread and its sockets; what to do with them is in `emitters.core.dialogue`.
 
 The data socket is an XPUB: a PUB that can also read who subscribes. The relay subscribes to every
 journaled kind and to the live topics that somebody watches, so a subscription says two things:
@@ -20,13 +20,13 @@ from concurrent.futures import TimeoutError as FutureTimeoutError
 import zmq
 
 from emitters.config import EmitterSettings
-from emitters.control_line import ControlLine
-from emitters.core.conversation import Conversation
+from emitters.control_client import ControlLine
+from emitters.core.dialogue import Conversation
 from emitters.core.outbox import Outbox
 from emitters.core.outgoing import Outgoing
 from emitters.core.watching import is_watched
 from emitters.errors import RelayRefused, RelayUnavailable, SpoolUnavailable
-from relay.transport import Socket, open_socket, send_frames
+from relay.shared.transport import Socket, open_socket, send_frames
 from relay.wire.control import Account, Hello, HelloReply, Reply, Retained, RetainedReply
 from relay.wire.envelope import Envelope, unpack_envelope
 from relay.wire.header import EMITTER_ID_BYTES, Header, pack_header

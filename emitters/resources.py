@@ -17,7 +17,7 @@ import psutil
 from emitters.core.ports import EmitsWatched
 from emitters.errors import EmitterError
 from emitters.process_tree import ProcessTree, Reading, process_info
-from relay.logs import LimitedLog
+from relay.shared.logs import LimitedLog
 from relay.wire.topics import parse_topic
 
 FIRST_SAMPLE_AFTER_S = 0.2

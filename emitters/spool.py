@@ -23,7 +23,7 @@ from typing import IO
 
 from emitters.core.outgoing import Outgoing
 from emitters.errors import SpoolInUse, SpoolRefused, SpoolUnavailable
-from relay.logs import LimitedLog
+from relay.shared.logs import LimitedLog
 from relay.wire.errors import InvalidTopic
 from relay.wire.topics import parse_topic
 

@@ -8,12 +8,12 @@ import click
 import zmq
 
 from relay.config import RelaySettings
-from relay.journal_cli import journal
-from relay.journal_file import JournalRefused
-from relay.logs import configure
+from relay.journal.cli import journal
+from relay.journal.file import JournalRefused
 from relay.server import AddressInUse, Relay
-from relay.settings import SettingsError, load, refuse
-from relay.transport import open_socket
+from relay.shared.logs import configure
+from relay.shared.settings import SettingsError, load, refuse
+from relay.shared.transport import open_socket
 from relay.wire.control import Stats, StatsReply, pack_message, unpack_reply
 
 PROGRAM = "event-relay"

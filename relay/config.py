@@ -5,7 +5,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from relay.settings import Endpoint, JournaledKinds, Settings, settings_config
+from relay.shared.settings import Endpoint, JournaledKinds, Settings, settings_config
 from relay.wire.topics import EVENT, TASK
 
 

@@ -8,8 +8,8 @@ from relay.core.emitters import Cursor, Emitter, Emitters, Refusal
 from relay.core.intake import Intake
 from relay.core.retained import Retained as RetainedValues
 from relay.core.stats import Stats as Counters
-from relay.journal import Journal, JournalUnavailable
-from relay.logs import LimitedLog
+from relay.journal.journal import Journal, JournalUnavailable
+from relay.shared.logs import LimitedLog
 from relay.wire.control import (
     MAX_PAGE_BYTES,
     PROTOCOL_VERSION,

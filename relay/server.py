@@ -22,11 +22,11 @@ from relay.core.interest import Interest, Verdict
 from relay.core.retained import Item, Retained
 from relay.core.retention import Limits
 from relay.core.stats import Stats
-from relay.journal import Journal
-from relay.journal_file import FILE_NAME
-from relay.ledger import Ledger
-from relay.logs import LimitedLog
-from relay.transport import Socket, open_socket, receive_frames, send_frames
+from relay.journal.file import FILE_NAME
+from relay.journal.journal import Journal
+from relay.sequencer import Ledger
+from relay.shared.logs import LimitedLog
+from relay.shared.transport import Socket, open_socket, receive_frames, send_frames
 from relay.wire.control import HEARTBEAT_TOPIC, pack_message
 from relay.wire.errors import InvalidFrame, WireError
 from relay.wire.header import Stamp, pack_stamp

@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from relay.wire.events import CATALOGUE, EventSpec
+from relay.wire.catalogue import CATALOGUE, EventSpec
 
 INTRODUCTION = """\
 # The events

@@ -7,16 +7,16 @@ import pytest
 from prometheus_client import generate_latest
 
 from edge.config import EdgeSettings
-from edge.core.close_codes import CloseCode
-from edge.core.tokens import Tokens
+from edge.core.identity.tokens import Tokens
+from edge.core.stats import EdgeStats
+from edge.core.websocket.close_codes import CloseCode
 from edge.endpoint import ClientEndpoint
 from edge.fanout import Fanout
-from edge.metrics import EdgeCollector, edge_registry
-from edge.relay_link import RelayLink
-from edge.stats import EdgeStats
+from edge.http.metrics import EdgeCollector, edge_registry
+from edge.upstream.subscriber import RelayLink
 from emitters.config import EmitterSettings
 from relay.config import RelaySettings
-from relay.settings import Settings
+from relay.shared.settings import Settings
 from tests import event_docs
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"

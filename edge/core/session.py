@@ -9,16 +9,17 @@ from typing import Any
 
 import orjson
 
-from edge.core import close_codes, messages
-from edge.core.access import Identity
-from edge.core.audience import Connection
-from edge.core.close_codes import Close, CloseCode
-from edge.core.connections import ConnectionManager
-from edge.core.ports import CatchUp, Snapshots
-from edge.core.requests import InvalidRequest, TaskPosition, Unsubscribe, parse_subscribe
-from edge.core.streams import Streams
-from edge.core.subscriptions import Subscriptions
-from edge.core.tokens import InvalidToken, Tokens
+from edge.core.catch_up.ports import CatchUp, Snapshots
+from edge.core.catch_up.subscriptions import Subscriptions
+from edge.core.hub.audience import Connection
+from edge.core.hub.connections import ConnectionManager
+from edge.core.identity.access import Identity
+from edge.core.identity.tokens import InvalidToken, Tokens
+from edge.core.protocol import messages
+from edge.core.protocol.requests import InvalidRequest, TaskPosition, Unsubscribe, parse_subscribe
+from edge.core.streams.streams import Streams
+from edge.core.websocket import close_codes
+from edge.core.websocket.close_codes import Close, CloseCode
 from relay.wire.errors import InvalidTopic
 from relay.wire.topics import parse_pattern
 

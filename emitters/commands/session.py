@@ -8,7 +8,7 @@ import click
 
 from emitters.emitter import Emitter
 from emitters.errors import EmitterClosed, SpoolUnavailable
-from relay.settings import SettingsError, refuse
+from relay.shared.settings import SettingsError, refuse
 from relay.wire.errors import InvalidEnvelope, InvalidTopic, WireError
 
 PROGRAM = "event-emit"

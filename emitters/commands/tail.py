@@ -15,7 +15,7 @@ import click
 
 from emitters.commands.session import PROGRAM, BadInput, Unreachable, say
 from emitters.egress import Egress, Event
-from relay.settings import Endpoint, Settings, SettingsError, load, refuse, settings_config
+from relay.shared.settings import Endpoint, Settings, SettingsError, load, refuse, settings_config
 
 SILENT_AFTER_S = 5.0
 """The relay says something every second; without a word for so long it is gone."""

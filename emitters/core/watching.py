@@ -1,7 +1,7 @@
 """What a set of subscriptions says about who is watching a live topic."""
 
+from relay.shared.prefix_index import PrefixSet
 from relay.wire.control import EXACT_PREFIX, WITHIN_PREFIX
-from relay.wire.prefixes import PrefixSet
 
 
 def is_watched(topic: bytes, subscriptions: PrefixSet) -> bool:

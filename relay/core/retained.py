@@ -5,7 +5,7 @@ All of it is bounded by count and bytes; what was updated longest ago goes first
 
 from typing import NamedTuple
 
-from relay.wire.newest import Newest
+from relay.shared.newest import Newest
 from relay.wire.topics import Topic
 
 MAX_LIVE_TOPICS = 10_000

@@ -9,9 +9,9 @@ from typing import Any
 
 import zmq
 
-from relay.inspection import Inspection
-from relay.journal_file import FILE_NAME
-from relay.transport import Socket, open_socket
+from relay.journal.file import FILE_NAME
+from relay.journal.inspection import Inspection
+from relay.shared.transport import Socket, open_socket
 from relay.wire.control import (
     HEARTBEAT_TOPIC,
     SYNC_PREFIX,

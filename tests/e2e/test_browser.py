@@ -88,7 +88,7 @@ def start_manager(cluster: Cluster, name: str = "manager-1") -> ManagedProcess:
         name,
         python(
             "-m",
-            "emitters.demo",
+            "demo",
             name,
             "--servers",
             "survival",

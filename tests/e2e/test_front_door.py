@@ -13,7 +13,7 @@ from playwright.sync_api import sync_playwright
 from websockets.exceptions import InvalidStatus
 from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFactory
 
-from edge.front_door import FrontDoor
+from edge.websocket.front_door import FrontDoor
 from tests.support.browser import CHROMIUM_ARGUMENTS, require_chromium
 from tests.support.clients import Client
 from tests.support.cluster import Cluster, Edge

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import zmq
 
-from relay.journal_file import FILE_NAME
-from relay.transport import Socket, open_socket
+from relay.journal.file import FILE_NAME
+from relay.shared.transport import Socket, open_socket
 from relay.wire.control import (
     HEARTBEAT_TOPIC,
     ErrorReply,

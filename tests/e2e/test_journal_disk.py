@@ -10,16 +10,16 @@ from pathlib import Path
 import pytest
 import zmq
 
-from relay.journal import Journal
-from relay.journal_file import FILE_NAME
-from relay.transport import Socket, open_socket
+from relay.journal.file import FILE_NAME
+from relay.journal.journal import Journal
+from relay.shared.transport import Socket, open_socket
 from relay.wire.control import (
     HEARTBEAT_TOPIC,
     HelloReply,
 )
 from relay.wire.notices import Resend
 from tests.e2e.journaled import QUICK, Start, Subscriber, journaled, same_numbers, shown_stats
-from tests.relay.journals import batch, in_killed_process, open_journal
+from tests.relay.journal.journals import batch, in_killed_process, open_journal
 from tests.support.cluster import Cluster
 from tests.support.processes import run_cli
 from tests.support.relay_peer import RelayPeer

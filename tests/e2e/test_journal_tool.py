@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from relay.journal_file import FILE_NAME
+from relay.journal.file import FILE_NAME
 from tests.e2e.journaled import Start, inspecting
 from tests.support.cluster import Cluster
 from tests.support.processes import ManagedProcess, python, run_cli

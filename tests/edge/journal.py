@@ -2,7 +2,7 @@
 
 import msgpack
 
-from edge.core.record import Record
+from edge.core.streams.record import Record
 from relay.wire.topics import parse_topic
 
 MAX_REPLY_RECORDS = 100

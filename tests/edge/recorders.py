@@ -4,9 +4,9 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from edge.core.access import Identity
-from edge.core.audience import Batch
-from edge.core.frames import frame_payload
+from edge.core.hub.audience import Batch
+from edge.core.identity.access import Identity
+from edge.core.websocket.frames import frame_payload
 from relay.wire.topics import Pattern
 
 

@@ -8,10 +8,10 @@ import pytest
 
 from edge import catch_up as module
 from edge.catch_up import STEPS_PER_TURN, CatchUp
-from edge.core.close_codes import Close
-from edge.core.record import Record
-from edge.core.resume import Fetch, Fetched, Outcome
-from edge.stats import EdgeStats
+from edge.core.catch_up.resume import Fetch, Fetched, Outcome
+from edge.core.stats import EdgeStats
+from edge.core.streams.record import Record
+from edge.core.websocket.close_codes import Close
 from tests.edge.journal import record
 from tests.edge.recorders import RecordingConnection
 

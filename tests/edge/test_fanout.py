@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.core.access import selectors
-from edge.core.frames import frame_payload
+from edge.core.identity.access import selectors
+from edge.core.stats import EdgeStats
+from edge.core.websocket.frames import frame_payload
 from edge.fanout import Fanout
-from edge.stats import EdgeStats
 from relay.wire.header import Stamp, pack_stamp
 from relay.wire.topics import Pattern, parse_pattern
 from tests.edge.recorders import RecordingConnection

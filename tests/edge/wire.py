@@ -7,14 +7,14 @@ import struct
 from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any
 
-from edge.clients import Client, DirectClient, Turn, Writing
-from edge.core.close_codes import CloseCode
-from edge.core.frame_reader import FrameReader, Message
-from edge.core.frames import Opcode
-from edge.core.send_queue import Budget
-from edge.deadlines import Deadlines
-from edge.stats import EdgeStats
-from edge.websocket import WebSocketConnection
+from edge.core.hub.send_queue import Budget
+from edge.core.stats import EdgeStats
+from edge.core.websocket.close_codes import CloseCode
+from edge.core.websocket.frames import Opcode
+from edge.core.websocket.reader import FrameReader, Message
+from edge.scheduling.deadlines import Deadlines
+from edge.websocket.connection import WebSocketConnection
+from edge.websocket.writer import Client, DirectClient, Turn, Writing
 from tests.support.websocket_frames import CLOSE, client_frame, split_frames
 
 MAX_QUEUED_BYTES = 256 * 1024

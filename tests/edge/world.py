@@ -8,14 +8,14 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from edge.core.frames import frame_payload
-from edge.core.ports import CatchingUp
-from edge.core.record import Record
-from edge.core.requests import Subscribe, TaskPosition
-from edge.core.resume import Fetch, Fetched
-from edge.core.subscriptions import Subscriptions
+from edge.core.catch_up.ports import CatchingUp
+from edge.core.catch_up.resume import Fetch, Fetched
+from edge.core.catch_up.subscriptions import Subscriptions
+from edge.core.protocol.requests import Subscribe, TaskPosition
+from edge.core.stats import EdgeStats
+from edge.core.streams.record import Record
+from edge.core.websocket.frames import frame_payload
 from edge.fanout import Fanout
-from edge.stats import EdgeStats
 from relay.wire.control import Heartbeat
 from relay.wire.header import Stamp, pack_stamp
 from relay.wire.topics import Pattern, parse_pattern

@@ -12,9 +12,9 @@ import pytest
 from emitters import Emitter, EmitterError, SpoolInUse, SpoolRefused, SpoolUnavailable
 from emitters.core.outgoing import Outgoing
 from emitters.spool import APPLICATION_ID, SCHEMA_VERSION, Spool
-from relay.settings import SettingsError
+from relay.shared.settings import SettingsError
 from relay.wire.topics import parse_topic
-from tests.relay.journals import in_killed_process
+from tests.relay.journal.journals import in_killed_process
 
 
 def outgoing(number: int) -> Outgoing:

@@ -16,7 +16,7 @@ from relay.core.intake import Intake
 from relay.core.retained import Item, Retained
 from relay.core.retention import Limits
 from relay.core.stats import Stats
-from relay.journal import Batch, Journal, Run
+from relay.journal.journal import Batch, Journal, Run
 from relay.wire import control
 from relay.wire.control import (
     MAX_PAGE_BYTES,
@@ -38,7 +38,7 @@ from relay.wire.control import (
 )
 from relay.wire.header import Header, unpack_stamp
 from relay.wire.topics import parse_topic
-from tests.relay.journals import EMITTER_ID, NOW_MS, batch, entry, open_journal
+from tests.relay.journal.journals import EMITTER_ID, NOW_MS, batch, entry, open_journal
 from tests.relay.wire.strategies import frames_like
 from tests.relay.wire.vectors import case_name, vectors
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from edge.core.tokens import Tokens
+from edge.core.identity.tokens import Tokens
 from emitters import Emitter
 from tests.support.clients import Client
 from tests.support.processes import ManagedProcess, python

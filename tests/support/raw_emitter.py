@@ -7,7 +7,7 @@ from typing import Any, Self
 
 import zmq
 
-from relay.transport import Socket, open_socket
+from relay.shared.transport import Socket, open_socket
 from relay.wire.control import (
     Account,
     Hello,

@@ -5,7 +5,7 @@ from websockets.frames import Frame, Opcode
 from websockets.protocol import State
 from websockets.server import ServerProtocol
 
-from edge.core.frames import text_frame
+from edge.core.websocket.frames import text_frame
 from tests.support.swarm_record import Record, payload_key, split_key
 from tests.support.websocket_frames import TEXT, client_frame, split_frames
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
-from edge.core.close_codes import CloseCode
+from edge.core.websocket.close_codes import CloseCode
 from relay.wire.topics import EVENT
 from tests.e2e.chaos.lives import SPOOLING
 from tests.e2e.chaos.stage import EDGES, Stage

@@ -7,14 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.core.access import Identity
-from edge.core.close_codes import Close
-from edge.core.connections import ConnectionManager
-from edge.core.frames import text_frame
-from edge.core.ports import CatchingUp
+from edge.core.catch_up.ports import CatchingUp
+from edge.core.hub.connections import ConnectionManager
+from edge.core.identity.access import Identity
+from edge.core.identity.tokens import Tokens
 from edge.core.session import MAX_REQUEST_ID_CHARS, MAX_SHOWN_CHARS, Session, SessionLimits
-from edge.core.streams import Streams
-from edge.core.tokens import Tokens
+from edge.core.streams.streams import Streams
+from edge.core.websocket.close_codes import Close
+from edge.core.websocket.frames import text_frame
 from tests.edge.recorders import FixedSnapshots, RecordingConnection, RecordingInterest
 from tests.relay.wire.strategies import any_text, json_values
 from tests.relay.wire.vectors import case_name, vectors

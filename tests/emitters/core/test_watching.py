@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from emitters.core.watching import is_watched
-from relay.wire.prefixes import PrefixSet
+from relay.shared.prefix_index import PrefixSet
 from relay.wire.topics import Pattern, parse_pattern
 
 TOPIC = b"resource-monitor:a"

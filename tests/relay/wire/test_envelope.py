@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.core.frames import frame_payload
-from edge.core.messages import event_fields, frame
+from edge.core.protocol.messages import event_fields, frame
+from edge.core.websocket.frames import frame_payload
 from relay.wire import envelope as module
 from relay.wire.envelope import (
     MAX_DEPTH,

@@ -1,0 +1,134 @@
+"""One server as its manager sees it: a child process that is started, spoken to and stopped."""
+
+import contextlib
+import json
+import queue
+import subprocess
+import sys
+import threading
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal
+
+START_TIMEOUT_S = 10.0
+STOP_TIMEOUT_S = 0.8
+COMMAND_TIMEOUT_S = 2.0
+
+Status = Literal["RUNNING", "STOPPED", "CRASHED"]
+
+
+class ServerError(RuntimeError):
+    """The server did not do what was asked; the text says why."""
+
+
+class ServerProcess:
+    """Used by one thread at a time.
+
+    `on_crash` gets the id of a process that ended without having been asked to. It is called from
+    another thread; pass the id to `note_crash` from the thread that uses the server.
+    """
+
+    def __init__(self, name: str, folder: Path, on_crash: Callable[[str, int], None]) -> None:
+        self.name = name
+        self.folder = folder
+        self.status: Status = "STOPPED"
+        self._asked_to_end = False
+        self._on_crash = on_crash
+        self._process: subprocess.Popen[str] | None = None
+        self._port: int | None = None
+        self._interrupted: queue.SimpleQueue[int | None] = queue.SimpleQueue()
+
+    @property
+    def pid(self) -> int | None:
+        """The process's id while it runs."""
+        return self._process.pid if self._process is not None and self.is_running else None
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it was started and has not been stopped or noticed to be gone."""
+        return self.status == "RUNNING"
+
+    def start(self) -> None:
+        """Start the process and wait until it listens, or raise `ServerError`."""
+        if self.is_running:
+            raise ServerError(f"{self.name} is running already")
+        process = subprocess.Popen(
+            [sys.executable, "-m", "demo.server", str(self.folder / "world")],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            # A signal for the manager's process group is the manager's to act on.
+            start_new_session=True,
+        )
+        ports: queue.SimpleQueue[int | None] = queue.SimpleQueue()
+        self._interrupted = ports
+        self._process = process
+        self._asked_to_end = False
+        threading.Thread(target=self._attend, args=(process, ports), daemon=True).start()
+        with contextlib.suppress(queue.Empty):
+            self._port = ports.get(timeout=START_TIMEOUT_S)
+        if self._port is None:
+            self._asked_to_end = True
+            _end(process)
+            raise ServerError(f"{self.name} did not start")
+        self.status = "RUNNING"
+
+    def interrupt(self) -> None:
+        """Make a `start` that waits give up. Safe to call from a signal handler."""
+        self._interrupted.put(None)
+
+    def stop(self) -> None:
+        """Stop the process and wait for its end, or raise `ServerError`."""
+        if self._process is None or not self.is_running:
+            raise ServerError(f"{self.name} is not running")
+        self.status = "STOPPED"
+        self._asked_to_end = True
+        self._port = None
+        _end(self._process)
+
+    def send_command(self, command: str) -> str:
+        """Return what the server's console answers, or raise `ServerError`."""
+        if self._port is None:
+            raise ServerError(f"{self.name} is not running")
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{self._port}/command",
+            data=json.dumps({"command": command}).encode(),
+            headers={"Content-Type": "application/json"},
+        )
+        try:
+            with urllib.request.urlopen(request, timeout=COMMAND_TIMEOUT_S) as response:
+                return str(json.load(response)["output"])
+        except OSError as error:
+            raise ServerError(f"{self.name} does not answer: {error}") from None
+
+    def note_crash(self, pid: int) -> str | None:
+        """Take note that process `pid` is gone; return how it ended, None if that is old news."""
+        if self._process is None or self.pid != pid:
+            return None
+        self.status = "CRASHED"
+        self._port = None
+        return f"{self.name} ended with exit code {self._process.returncode}"
+
+    def _attend(
+        self, process: "subprocess.Popen[str]", ports: "queue.SimpleQueue[int | None]"
+    ) -> None:
+        """Hand over the port, then wait for the process's end."""
+        assert process.stdout is not None
+        line = process.stdout.readline().strip()
+        ports.put(int(line) if line.isdigit() else None)
+        process.wait()
+        if not self._asked_to_end:
+            self._on_crash(self.name, process.pid)
+
+
+def _end(process: "subprocess.Popen[str]") -> None:
+    """Let the process end by itself, as it does when its standard input ends; then by force."""
+    assert process.stdin is not None
+    with contextlib.suppress(BrokenPipeError):
+        process.stdin.close()
+    try:
+        process.wait(STOP_TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()

@@ -1,0 +1,54 @@
+"""Says where to look once everything answers; `python -m demo.welcome`."""
+
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+
+import click
+
+ASK_AGAIN_AFTER_S = 0.2
+ANSWER_WITHIN_S = 2.0
+WILDCARD_HOSTS = ("0.0.0.0", "::", "")
+
+
+@click.command()
+@click.option("--host", envvar="EDGE_HOST", default="127.0.0.1")
+@click.option("--port", envvar="EDGE_PORT", default=8000)
+@click.option("--timeout", default=60.0, help="Seconds to wait until the page can be opened.")
+def main(host: str, port: int, timeout: float) -> None:
+    """Wait until the edge is ready, then say how to sign in."""
+    shown = "127.0.0.1" if host in WILDCARD_HOSTS else host
+    url = f"http://{f'[{shown}]' if ':' in shown else shown}:{port}"
+    if not _wait_ready(f"{url}/readyz", timeout):
+        print(f"{url} was not ready within {timeout:g} s; see above", file=sys.stderr)
+        raise SystemExit(1)
+    print(
+        f"Open {url} and sign in as alice, bob or admin (passwords: alice-demo, bob-demo,"
+        " admin-demo); Ctrl-C stops everything.",
+        flush=True,
+    )
+
+
+def _wait_ready(url: str, timeout: float) -> bool:
+    """Ask until `url` answers 200; there is nothing that would tell."""
+    give_up_at = time.monotonic() + timeout
+    pause = threading.Event()
+    while time.monotonic() < give_up_at:
+        if _is_ready(url):
+            return True
+        pause.wait(ASK_AGAIN_AFTER_S)
+    return False
+
+
+def _is_ready(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=ANSWER_WITHIN_S) as answer:
+            return bool(answer.status == 200)
+    except OSError:
+        return False
+
+
+if __name__ == "__main__":
+    main()

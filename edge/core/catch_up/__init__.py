@@ -1,0 +1,1 @@
+"""Subscriptions, and the events they missed (protocol section 7, "Resume")."""

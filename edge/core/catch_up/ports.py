@@ -1,0 +1,54 @@
+"""What the core needs of the world around it (protocol section 7)."""
+
+from collections.abc import Callable, Iterable
+from typing import Protocol
+
+from edge.core.catch_up.resume import Fetched, Outcome
+from edge.core.identity.access import Identity
+from relay.wire.topics import Pattern
+
+
+class Snapshots(Protocol):
+    """What a client is shown at once instead of waiting for the next event."""
+
+    def unfinished_tasks(self, username: str) -> Iterable[bytes]:
+        """Frames with the latest state of each unfinished task of `username`."""
+
+    def last_values(
+        self, identity: Identity, patterns: tuple[Pattern, ...]
+    ) -> Iterable[tuple[str, bytes]]:
+        """Topic and frame of the live values that `patterns` select."""
+
+
+class Upstream(Protocol):
+    """The relay, as the edge sees it."""
+
+    def want(self, selector: Pattern) -> None:
+        """Have events that `selector` matches sent."""
+
+    def unwant(self, selector: Pattern) -> None:
+        """Undo `want`."""
+
+    def request_retained(self, selector: Pattern) -> None:
+        """Have `Fanout.take_retained` called with what the relay remembers of `selector`."""
+
+    def request_replay(self, stream: str, after: int, limit: int) -> None:
+        """Have `Fanout.take_replay` called with the events of `stream` that follow `after`."""
+
+
+class CatchingUp(Protocol):
+    """A pass that somebody has to see through."""
+
+    def step(self, fetched: Fetched | None = None) -> Outcome:
+        """Send the next records; `fetched` is what the step before asked for."""
+
+    def give_up_waiting(self) -> None:
+        """Streams do not go on as far as the client says it was."""
+
+    def finish(self) -> None:
+        """Go live. In the same turn as the step that was complete."""
+
+
+CatchUp = Callable[[CatchingUp], None]
+"""Sees a pass through, at the speed of the client and of the relay: has it stepped until it is
+complete, and then finished."""

@@ -1,0 +1,1 @@
+"""Connections by user and by subscription, and the queues of slow ones."""

@@ -1,0 +1,1 @@
+"""Tokens, credentials, and what each role may see."""

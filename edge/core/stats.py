@@ -1,0 +1,57 @@
+"""The edge's counters."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """Events that arrived and were not taken, by stream."""
+
+    repeated: Counter[str] = field(default_factory=Counter)
+    """They had arrived before."""
+    out_of_order: Counter[str] = field(default_factory=Counter)
+    """They came while something before them was missing, and will come again by replay."""
+
+
+class EdgeStats:
+    """Plain numbers since this worker started; `edge.http.metrics` shows them to Prometheus.
+
+    They add up (protocol section 9). Of events: received = forwarded + filtered + repeated +
+    out of order + malformed + held. Of messages to clients: deliveries + messages sent =
+    written + slow consumer + disconnected + conflated + waiting.
+    """
+
+    def __init__(self) -> None:
+        self.events_received: Counter[str] = Counter()
+        """By kind."""
+        self.events_forwarded: Counter[str] = Counter()
+        """By kind: handed to one client or more."""
+        self.events_filtered: Counter[str] = Counter()
+        """By kind: no client of this worker wanted them; not decoded unless they are tasks."""
+        self.dropped = Dropped()
+        """By stream: repeated, or out of order and replayed later."""
+        self.malformed: Counter[str] = Counter()
+        """By reason."""
+        self.unreadable: Counter[str] = Counter()
+        """By reason: what resuming clients asked for, and what the relay had retained."""
+        self.retention: Counter[str] = Counter()
+        """By stream: the relay no longer had them when this edge missed them."""
+        self.replayed: Counter[str] = Counter()
+        """By stream: asked of the relay for resuming clients."""
+        self.deliveries = 0
+        """Frames of events handed to connections."""
+        self.written = 0
+        """Frames that a connection's transport took."""
+        self.slow_consumer = 0
+        """Frames given up when a client was closed with 4008."""
+        self.disconnected = 0
+        """Frames handed to a connection and not written when it went."""
+        self.conflated = 0
+        """Live values replaced by newer ones while they waited for a slow client."""
+        self.messages_received = 0
+        """From clients."""
+        self.connections_accepted = 0
+        self.handshakes_refused = 0
+        self.closed: Counter[int] = Counter()
+        """By the code this edge closed with."""

@@ -1,0 +1,1 @@
+"""The WebSocket protocol, server side, without I/O (RFC 6455)."""

@@ -1,0 +1,178 @@
+"""WebSocket frames as a client sends them: masked, perhaps fragmented (RFC 6455, section 5)."""
+
+import zlib
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from edge.core.websocket.close_codes import Close, CloseCode
+from edge.core.websocket.frames import COMPRESSED, FIN, Opcode
+
+_OPCODES = frozenset(Opcode)
+_RESERVED = 0x70
+_MASKED = 0x80
+_MAX_CONTROL_BYTES = 125
+_MASK_BYTES = 4
+MAX_FRAGMENTS = 1024
+"""Of one message."""
+NO_STATUS = 1005
+"""Stands for a close frame without a code."""
+_TAIL = b"\x00\x00\xff\xff"
+
+
+class ProtocolViolation(Exception):  # noqa: N818
+    """The client broke the rules; the connection ends with `close`."""
+
+    def __init__(self, close: Close) -> None:
+        super().__init__(close.reason)
+        self.close = close
+
+
+class Message(NamedTuple):
+    """A whole message, or a control frame."""
+
+    opcode: Opcode
+    payload: bytes
+
+
+class FrameReader:
+    """Takes bytes as they arrive and returns whole messages."""
+
+    __slots__ = (
+        "_fragment_count",
+        "_fragments",
+        "_is_compressed",
+        "_max_bytes",
+        "_may_compress",
+        "_opcode",
+        "_rest",
+    )
+
+    def __init__(self, max_bytes: int, *, may_compress: bool = False) -> None:
+        """A message may have `max_bytes`, uncompressed."""
+        self._max_bytes = max_bytes
+        self._may_compress = may_compress
+        self._rest = b""
+        """The beginning of a frame."""
+        self._fragments: bytearray | None = None
+        """What has come of a message that is not complete."""
+        self._fragment_count = 0
+        self._opcode = Opcode.TEXT
+        """Of that message."""
+        self._is_compressed = False
+
+    def feed(self, data: bytes) -> Iterator[Message | None]:
+        """Yield the messages that `data` completes, and None for a frame that completes none.
+
+        Raises `ProtocolViolation`, after which there is nothing more to be had. Who stops in the
+        middle loses the rest.
+        """
+        if self._rest:
+            data = self._rest + data
+            self._rest = b""
+        position, end = 0, len(data)
+        while end - position >= 2:
+            first, second = data[position], data[position + 1]
+            size = second & 0x7F
+            payload_at = position + 2 + _MASK_BYTES
+            if size == 126:
+                payload_at += 2
+                size = int.from_bytes(data[position + 2 : position + 4])
+                if end < position + 4:
+                    break
+            elif size == 127:
+                payload_at += 8
+                size = int.from_bytes(data[position + 2 : position + 10])
+                if end < position + 10:
+                    break
+            opcode = self._check(first, second, size)
+            if end < payload_at + size:
+                break
+            payload = _unmasked(
+                data[payload_at : payload_at + size], data[payload_at - _MASK_BYTES : payload_at]
+            )
+            position = payload_at + size
+            if opcode >= Opcode.CLOSE:
+                yield Message(opcode, payload)
+            else:
+                yield self._take(opcode, first, payload)
+        self._rest = data[position:]
+
+    def _check(self, first: int, second: int, size: int) -> Opcode:
+        """Return the opcode of a frame whose header is as it must be."""
+        if (first & 0x0F) not in _OPCODES:
+            raise _broken("unknown opcode")
+        opcode = Opcode(first & 0x0F)
+        if not second & _MASKED:
+            raise _broken("unmasked frame")
+        reserved = first & _RESERVED
+        if reserved and not (
+            reserved == COMPRESSED and self._may_compress and opcode in (Opcode.TEXT, Opcode.BINARY)
+        ):
+            raise _broken("reserved bits")
+        if opcode >= Opcode.CLOSE:
+            if size > _MAX_CONTROL_BYTES or not first & FIN:
+                raise _broken("control frame too long or fragmented")
+        elif (opcode is Opcode.CONTINUATION) == (self._fragments is None):
+            raise _broken("fragments out of order")
+        elif size + len(self._fragments or b"") > self._max_bytes:
+            raise ProtocolViolation(CloseCode.TOO_LARGE.close())
+        return opcode
+
+    def _take(self, opcode: Opcode, first: int, payload: bytes) -> Message | None:
+        """Add a frame to the message it belongs to; return that if it is complete."""
+        if opcode is not Opcode.CONTINUATION:
+            self._opcode = opcode
+            self._is_compressed = bool(first & COMPRESSED)
+            if not first & FIN:
+                self._fragments = bytearray(payload)
+                self._fragment_count = 1
+                return None
+        if self._fragments is not None:
+            self._fragments += payload
+            self._fragment_count += 1
+            if self._fragment_count > MAX_FRAGMENTS:
+                raise ProtocolViolation(CloseCode.TOO_LARGE.close("too many fragments"))
+            if not first & FIN:
+                return None
+            payload = bytes(self._fragments)
+            self._fragments = None
+        if self._is_compressed:
+            payload = self._inflated(payload)
+        return Message(self._opcode, payload)
+
+    def _inflated(self, payload: bytes) -> bytes:
+        inflater = zlib.decompressobj(wbits=-zlib.MAX_WBITS)
+        try:
+            inflated = inflater.decompress(payload + _TAIL, self._max_bytes + 1)
+        except zlib.error:
+            raise _broken("bad compression") from None
+        if len(inflated) > self._max_bytes:
+            raise ProtocolViolation(CloseCode.TOO_LARGE.close())
+        return inflated
+
+
+def read_close(payload: bytes) -> Close:
+    """Return what a close frame says. Raises `ProtocolViolation`."""
+    if not payload:
+        return Close(NO_STATUS, "")
+    code = int.from_bytes(payload[:2])
+    if len(payload) == 1 or not (1000 <= code <= 1014 or 3000 <= code <= 4999):
+        raise _broken("bad close code")
+    if code in (1004, NO_STATUS, 1006):
+        raise _broken("bad close code")
+    try:
+        return Close(code, payload[2:].decode())
+    except UnicodeDecodeError:
+        raise ProtocolViolation(CloseCode.INVALID_TEXT.close()) from None
+
+
+def _broken(reason: str) -> ProtocolViolation:
+    return ProtocolViolation(CloseCode.PROTOCOL_ERROR.close(reason))
+
+
+def _unmasked(payload: bytes, mask: bytes) -> bytes:
+    size = len(payload)
+    key = (mask * (size // _MASK_BYTES + 1))[:size]
+    return (int.from_bytes(payload, "little") ^ int.from_bytes(key, "little")).to_bytes(
+        size, "little"
+    )

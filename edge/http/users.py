@@ -1,0 +1,115 @@
+"""The users file: names, roles and argon2 hashes as JSON, replaced as a whole on every change."""
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from argon2 import PasswordHasher
+from argon2.exceptions import InvalidHashError, VerificationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from edge.core.identity.access import DEFAULT_ROLE, ROLES
+from edge.core.identity.tokens import is_encodable
+
+MAX_NAME_CHARS = 255
+MAX_PASSWORD_CHARS = 1024
+
+
+class UsersError(Exception):
+    """A users file that cannot be used, or a change that makes no sense. The text is for people."""
+
+
+class User(BaseModel):
+    """One user."""
+
+    model_config = ConfigDict(frozen=True)
+
+    role: str = DEFAULT_ROLE
+    password_hash: str
+
+
+class _Users(BaseModel):
+    users: dict[str, User] = Field(default_factory=dict)
+
+
+class UsersFile:
+    """Reads the file for every question: it is small, and always right."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._hasher = PasswordHasher()
+        self._nobody = self._hasher.hash("nobody")
+        """Verified against for unknown names, so that they take as long as known ones."""
+
+    def list(self) -> dict[str, User]:
+        """Return the users by name. Raises `UsersError` when the file cannot be read."""
+        try:
+            return _Users.model_validate_json(self._path.read_bytes()).users
+        except FileNotFoundError:
+            return {}
+        except OSError as error:
+            raise UsersError(f"{self._path}: {error.strerror}") from None
+        except ValidationError as error:
+            problem = error.errors(include_url=False)[0]["msg"]
+            raise UsersError(f"{self._path} is not a users file: {problem}") from None
+
+    def verify(self, name: str, password: str) -> User | None:
+        """Return the user if `password` is right. Takes tens of milliseconds of CPU."""
+        user = self.list().get(name) if _is_password(password) else None
+        try:
+            right = self._hasher.verify(
+                user.password_hash if user else self._nobody, password if user else ""
+            )
+        except (VerificationError, InvalidHashError):
+            return None
+        return user if right else None
+
+    def add(self, name: str, password: str, role: str = DEFAULT_ROLE) -> bool:
+        """Add a user or replace their password and role; return whether they are new.
+
+        Raises `UsersError` for a name, password or role that cannot be used.
+        """
+        if not 1 <= len(name) <= MAX_NAME_CHARS or not name.isprintable() or name != name.strip():
+            raise UsersError(f"a user name has 1 to {MAX_NAME_CHARS} printable characters")
+        if not _is_password(password):
+            raise UsersError(f"a password has 1 to {MAX_PASSWORD_CHARS} characters")
+        if role not in ROLES:
+            raise UsersError(f"a role is one of {', '.join(ROLES)}, not {role!r}")
+        with self._changing() as users:
+            is_new = name not in users
+            users[name] = User(role=role, password_hash=self._hasher.hash(password))
+        return is_new
+
+    def remove(self, name: str) -> None:
+        """Remove a user. Raises `UsersError` when there is none of that name."""
+        with self._changing() as users:
+            if users.pop(name, None) is None:
+                raise UsersError(f"there is no user {name!r}")
+
+    @contextmanager
+    def _changing(self) -> Iterator[dict[str, User]]:
+        """Yield the users and store what becomes of them, one change at a time."""
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            with open(f"{self._path}.lock", "w") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                users = self.list()
+                yield users
+                self._store(users)
+        except OSError as error:
+            raise UsersError(f"{self._path}: {error.strerror}") from None
+
+    def _store(self, users: dict[str, User]) -> None:
+        text = json.dumps(_Users(users=users).model_dump(), indent=2)
+        temporary = Path(f"{self._path}.new")
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            file.write(text + "\n")
+        os.replace(temporary, self._path)
+
+
+def _is_password(password: str) -> bool:
+    return 1 <= len(password) <= MAX_PASSWORD_CHARS and is_encodable(password)

@@ -1,0 +1,1 @@
+"""When work is done on the event loop."""

@@ -1,0 +1,1 @@
+"""The relay as this edge sees it: subscriptions and requests over ZeroMQ."""

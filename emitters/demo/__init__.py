@@ -1,4 +1,0 @@
-"""A manager that really starts, stops and backs up small servers; `python -m emitters.demo`.
-
-It shows how a program of one's own uses the emitter side, and nothing of it is imported elsewhere.
-"""

@@ -1,0 +1,1 @@
+"""The journal: one file format, and the one package that knows it."""

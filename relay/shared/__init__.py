@@ -1,0 +1,1 @@
+"""What relay, edge and emitters share besides words: settings, logs, sockets, containers."""

@@ -1,0 +1,280 @@
+"""A token is somebody's identity or invalid, and nothing else."""
+
+import base64
+import gc
+import json
+import tracemalloc
+from collections.abc import Callable
+from typing import Any
+
+import jwt
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edge.core.identity.access import Identity
+from edge.core.identity.tokens import MAX_TOKEN_CHARS, InvalidToken, Tokens
+from tests.relay.wire.strategies import any_text, json_values
+
+SECRET = "s" * 32
+TOKENS = Tokens(SECRET)
+NOW = 1_789_000_000.0
+LATER = 1_790_000_000
+
+
+def signed(claims: dict[str, Any], secret: str = SECRET, algorithm: str = "HS256") -> str:
+    return jwt.encode(claims, secret, algorithm)
+
+
+def part(value: bytes) -> str:
+    return base64.urlsafe_b64encode(value).decode().rstrip("=")
+
+
+def unsigned(header: object, claims: object) -> str:
+    return f"{part(json.dumps(header).encode())}.{part(json.dumps(claims).encode())}."
+
+
+@pytest.mark.parametrize("role", ["user", "admin", "something new"])
+def test_what_is_issued_is_verified(role: str) -> None:
+    issued = TOKENS.issue("alice", role, LATER)
+    assert TOKENS.verify(issued, NOW) == Identity("alice", role, LATER)
+
+
+@given(st.text(st.characters(codec="utf-8"), min_size=1, max_size=255), st.integers(1, 2**53))
+def test_any_username_is_issued_and_verified(username: str, expires_at: int) -> None:
+    issued = TOKENS.issue(username, "user", expires_at)
+    assert TOKENS.verify(issued, 0) == Identity(username, "user", expires_at)
+
+
+def test_the_role_defaults_to_user() -> None:
+    assert TOKENS.verify(signed({"sub": "alice", "exp": LATER}), NOW).role == "user"
+
+
+def test_an_audience_and_other_claims_do_not_matter() -> None:
+    claims = {"sub": "alice", "exp": LATER, "aud": "elsewhere", "iss": "x", "more": [1]}
+    assert TOKENS.verify(signed(claims), NOW).username == "alice"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "valid"), [(-0.001, True), (0.0, False), (0.001, False), (1e9, False)]
+)
+def test_a_token_is_valid_before_it_expires(seconds: float, valid: bool) -> None:
+    issued = TOKENS.issue("alice", "user", LATER)
+    if valid:
+        assert TOKENS.verify(issued, LATER + seconds).expires_at == LATER
+        return
+    with pytest.raises(InvalidToken):
+        TOKENS.verify(issued, LATER + seconds)
+
+
+@pytest.mark.parametrize(
+    "claims",
+    [
+        {},
+        {"exp": LATER},
+        {"sub": "alice"},
+        {"sub": "", "exp": LATER},
+        {"sub": 5, "exp": LATER},
+        {"sub": None, "exp": LATER},
+        {"sub": ["alice"], "exp": LATER},
+        {"sub": "alice", "exp": None},
+        {"sub": "alice", "exp": str(LATER)},
+        {"sub": "alice", "exp": True},
+        {"sub": "alice", "exp": [LATER]},
+        {"sub": "alice", "exp": float("nan")},
+        {"sub": "alice", "exp": -1},
+        {"sub": "alice", "exp": LATER, "role": 5},
+        {"sub": "alice", "exp": LATER, "role": None},
+        {"sub": "alice", "exp": LATER, "role": ["admin"]},
+        {"sub": "alice", "exp": LATER, "nbf": 2**40},
+        {"sub": "alice", "exp": LATER, "nbf": "soon"},
+    ],
+    ids=str,
+)
+def test_wrong_claims_are_refused_though_signed(claims: dict[str, Any]) -> None:
+    with pytest.raises(InvalidToken):
+        TOKENS.verify(signed(claims), NOW)
+
+
+@pytest.mark.parametrize("exp", [float("inf"), 10**30])
+def test_an_expiry_that_no_reply_can_carry_is_refused(exp: float) -> None:
+    with pytest.raises(InvalidToken):
+        TOKENS.verify(signed({"sub": "alice", "exp": exp}), NOW)
+
+
+def test_a_username_that_no_message_can_carry_is_refused() -> None:
+    """`event-edge token` takes one from the command line, where any byte may stand."""
+    with pytest.raises(InvalidToken):
+        TOKENS.verify(signed({"sub": "\udcff", "exp": LATER}), NOW)
+
+
+CLAIMS = {"sub": "alice", "exp": LATER, "role": "admin"}
+
+
+@pytest.mark.parametrize(
+    "forged",
+    [
+        signed(CLAIMS, "x" * 32),
+        unsigned({"alg": "none", "typ": "JWT"}, CLAIMS),
+        unsigned({"alg": "None"}, CLAIMS),
+        unsigned({"alg": "HS256"}, CLAIMS),
+        unsigned({}, CLAIMS),
+        unsigned({"alg": ["HS256"]}, CLAIMS),
+        unsigned({"alg": {}}, CLAIMS),
+        unsigned([], CLAIMS),
+        unsigned({"alg": "HS256", "crit": ["x"]}, CLAIMS),
+        unsigned({"alg": "HS256", "b64": False}, CLAIMS),
+        unsigned({"alg": "RS256"}, CLAIMS),
+        signed(CLAIMS, SECRET * 2, "HS512"),
+        TOKENS.issue("alice", "user", LATER)[:-1],
+        TOKENS.issue("alice", "user", LATER).rpartition(".")[0] + ".",
+        "",
+        ".",
+        "..",
+        "a.b.c",
+        "\ud800",
+        "\x00",
+        "ü.ü.ü",
+        part(b"[" * 2900) + ".e30.x",
+        part(b'{"a":' * 590) + ".e30.x",
+    ],
+    ids=lambda text: repr(text[:30]),
+)
+def test_a_forged_or_malformed_token_is_refused(forged: str) -> None:
+    with pytest.raises(InvalidToken):
+        TOKENS.verify(forged, NOW)
+
+
+def test_the_payload_of_another_token_does_not_fit_the_signature() -> None:
+    mine = TOKENS.issue("alice", "user", LATER).split(".")
+    admin = TOKENS.issue("alice", "admin", LATER).split(".")
+    with pytest.raises(InvalidToken):
+        TOKENS.verify(".".join([mine[0], admin[1], mine[2]]), NOW)
+
+
+def test_a_token_has_at_most_4096_characters() -> None:
+    def of_size(size: int) -> str:
+        filling = 0
+        while len(text := signed({"sub": "a", "exp": LATER, "x": "x" * filling})) < size:
+            filling += max(1, (size - len(text)) * 3 // 4 - 3)
+        return text
+
+    assert TOKENS.verify(of_size(MAX_TOKEN_CHARS - 4)[:MAX_TOKEN_CHARS], NOW).username == "a"
+    with pytest.raises(InvalidToken, match="too long"):
+        TOKENS.verify(of_size(MAX_TOKEN_CHARS + 1), NOW)
+
+
+three_parts = st.tuples(
+    json_values.map(lambda value: part(json.dumps(value).encode())) | any_text,
+    json_values.map(lambda value: part(json.dumps(value).encode())) | any_text,
+    st.binary(max_size=40).map(part) | any_text,
+).map(".".join)
+
+
+@given(any_text | three_parts)
+def test_any_text_is_refused_without_the_secret(text: str) -> None:
+    with pytest.raises(InvalidToken):
+        TOKENS.verify(text, NOW)
+
+
+@given(
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "sub": json_values,
+            "exp": json_values | st.integers(LATER, 2**40),
+            "role": json_values,
+            "nbf": json_values,
+            "iat": json_values,
+            "aud": json_values,
+            "jti": json_values,
+        },
+    )
+)
+def test_any_signed_claims_are_an_identity_or_refused(claims: dict[str, Any]) -> None:
+    genuine = jwt.api_jws.encode(json.dumps(claims).encode(), SECRET, "HS256")
+    try:
+        identity = TOKENS.verify(genuine, NOW)
+    except InvalidToken:
+        return
+    assert identity.username == claims["sub"]
+    assert identity.expires_at > NOW - 1
+
+
+# What is remembered.
+
+
+def test_a_token_is_valid_again_and_again_until_it_expires() -> None:
+    tokens = Tokens(SECRET)
+    issued = tokens.issue("alice", "user", LATER)
+    for _ in range(3):
+        assert tokens.verify(issued, LATER - 1) == Identity("alice", "user", LATER)
+    for _ in range(3):
+        with pytest.raises(InvalidToken, match="expired"):
+            tokens.verify(issued, LATER)
+    assert tokens.verify(issued, LATER - 1).username == "alice", "a clock may be set back"
+
+
+@given(st.data())
+def test_what_is_known_makes_nothing_valid_that_resembles_it(data: st.DataObject) -> None:
+    tokens = Tokens(SECRET)
+    issued = tokens.issue("alice", "user", LATER)
+    tokens.verify(issued, NOW)
+    place = data.draw(st.integers(0, len(issued) - 2))
+    other = data.draw(st.sampled_from("abcXYZ019-_.=\ud800").filter(lambda c: c != issued[place]))
+    forged = [
+        issued[:place] + other + issued[place + 1 :],
+        issued[:place],
+        issued + "x",
+        issued.rpartition(".")[0] + "." + signed(CLAIMS, "x" * 32).rpartition(".")[2],
+    ]
+    for each in forged:
+        with pytest.raises(InvalidToken):
+            tokens.verify(each, NOW)
+    assert tokens.verify(issued, NOW).username == "alice"
+
+
+def test_what_is_invalid_is_not_remembered() -> None:
+    """Else whoever guesses would push out those who are known."""
+    invalid = [signed({"sub": f"{n}", "exp": LATER}, "x" * 32) for n in range(500)]
+    invalid += [TOKENS.issue(f"user {n}", "user", int(NOW) - 1) for n in range(500)]
+
+    def guess() -> Tokens:
+        tokens = Tokens(SECRET)
+        for each in invalid:
+            with pytest.raises(InvalidToken):
+                tokens.verify(each, NOW)
+        return tokens
+
+    assert bytes_kept(guess) < 100 * len(invalid)
+
+
+def test_the_tokens_that_are_remembered_are_limited(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edge.core.identity.tokens.MAX_VERIFIED", 50)
+    issued = [TOKENS.issue(f"user {n}", "user", LATER) for n in range(1_000)]
+
+    def use_all() -> Tokens:
+        tokens = Tokens(SECRET)
+        for number, each in enumerate(issued):
+            assert tokens.verify(each, NOW).username == f"user {number}"
+        return tokens
+
+    limited = bytes_kept(use_all)
+    monkeypatch.setattr("edge.core.identity.tokens.MAX_VERIFIED", 1_000)
+    unlimited = bytes_kept(use_all)
+    assert 5 * limited < unlimited, "it remembers, and not more than it may"
+
+
+def bytes_kept(action: Callable[[], Tokens]) -> int:
+    """How many bytes what `action` returns takes."""
+    action()  # What modules and parsers keep for themselves.
+    gc.collect()
+    tracemalloc.start()
+    try:
+        tokens = action()
+        gc.collect()
+        kept, _ = tracemalloc.get_traced_memory()
+        assert tokens is not None
+        return kept
+    finally:
+        tracemalloc.stop()

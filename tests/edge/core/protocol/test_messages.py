@@ -1,0 +1,63 @@
+"""The JSON that browsers get."""
+
+import json
+from typing import Any
+
+import pytest
+
+from edge.core.protocol.messages import error, event_fields, frame, gap, position, retained, success
+from edge.core.websocket.frames import frame_payload
+from relay.wire.envelope import Envelope
+from relay.wire.header import Stamp
+from tests.relay.wire.vectors import case_name, vectors
+
+VECTORS = vectors("messages")
+
+
+def read(sent: bytes) -> Any:
+    return json.loads(frame_payload(sent))
+
+
+@pytest.mark.parametrize("case", VECTORS["events"], ids=case_name)
+def test_vector_event_becomes_this_message(case: dict[str, Any]) -> None:
+    envelope = Envelope(**{"username": None, **case["envelope"]})
+    fields = event_fields(case["topic"], Stamp(**case["stamp"]), envelope)
+    assert read(frame(fields)) == case["message"]
+    assert list(fields) == list(case["message"]), "the order of the fields is pinned too"
+
+
+def test_vector_position() -> None:
+    case = VECTORS["position"]
+    assert read(position(case["epoch"], case["position"])) == case["message"]
+
+
+def test_vector_gap() -> None:
+    case = VECTORS["gap"]
+    assert read(gap(case["stream"], case["from"], case["to"])) == case["message"]
+
+
+def test_a_state_that_is_shown_says_so_and_is_otherwise_the_same_event() -> None:
+    event = frame({"type": "task_update", "data": {"a": "x" * 200}})
+    assert read(retained(event)) == {**read(event), "retained": True}
+
+
+def test_the_username_an_event_is_addressed_to_is_not_sent() -> None:
+    envelope = Envelope("event", {}, "alice", "m", 0, "id")
+    assert "alice" not in json.dumps(event_fields("event:a", Stamp(1, 1, 1), envelope))
+
+
+def test_a_reply_echoes_an_id_only_if_there_is_one() -> None:
+    assert read(success("subscribe", "Done", 0)) == {
+        "status": "success",
+        "message": "Done",
+        "action": "subscribe",
+        "id": 0,
+    }
+    assert "id" not in read(success("subscribe", "Done"))
+    assert read(error("forbidden", "No", "x")) == {
+        "status": "error",
+        "message": "No",
+        "code": "forbidden",
+        "id": "x",
+    }
+    assert "id" not in read(error("forbidden", "No"))

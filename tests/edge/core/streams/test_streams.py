@@ -1,0 +1,114 @@
+"""How far an edge has come in each stream."""
+
+import pytest
+
+from edge.core.hub.overlap import concerns
+from edge.core.streams.streams import Stream, Streams
+from relay.wire.topics import parse_pattern
+from tests.edge.journal import record
+
+LOW = {"event": 1, "task": 1}
+
+
+@pytest.fixture
+def streams() -> Streams:
+    streams = Streams()
+    streams.synchronize(7, {"event": 1042, "task": 77}, LOW)
+    return streams
+
+
+def stream_of(streams: Streams, kind: str) -> Stream:
+    stream = streams.get(kind)
+    assert stream is not None
+    return stream
+
+
+def forward(streams: Streams, kind: str, offset: int) -> None:
+    """The next event of `kind` arrives."""
+    stream = stream_of(streams, kind)
+    for each in stream.follower.take_live(record(offset, topic=f"{kind}:x")):
+        stream.history.append(each)
+
+
+def test_before_the_relay_is_known_there_are_no_streams() -> None:
+    streams = Streams()
+    assert (streams.epoch, streams.offsets) == (0, {})
+    assert not streams.is_stream("event")
+
+
+def test_the_relay_says_which_kinds_are_streams(streams: Streams) -> None:
+    assert streams.is_stream("event")
+    assert not streams.is_stream("resource-monitor")
+    streams.synchronize(8, {"audit": 1}, {"audit": 1})
+    assert (streams.epoch, streams.offsets) == (8, {"audit": 1})
+    assert not streams.is_stream("event")
+
+
+def test_a_stream_begins_behind_the_tip_and_keeps_its_place_in_the_same_epoch(
+    streams: Streams,
+) -> None:
+    forward(streams, "event", 1043)
+    streams.synchronize(7, {"event": 1050, "task": 77}, LOW)
+    assert streams.offsets == {"event": 1043, "task": 77}
+    assert stream_of(streams, "event").follower.is_behind
+    assert not stream_of(streams, "task").follower.is_behind
+    assert streams.beginnings == {"event": 1042, "task": 77}
+
+
+def test_in_another_epoch_everything_begins_anew(streams: Streams) -> None:
+    forward(streams, "event", 1043)
+    streams.synchronize(8, {"event": 5, "task": 0}, LOW)
+    assert streams.offsets == {"event": 5, "task": 0}
+    assert stream_of(streams, "event").history.after(1042) is None
+    assert streams.remembered_bytes == 0
+    assert streams.beginnings == {"event": 5, "task": 0}
+
+
+def test_a_kind_that_is_journaled_no_more_is_forgotten_and_a_new_one_begins(
+    streams: Streams,
+) -> None:
+    streams.synchronize(7, {"event": 1042, "audit": 3}, {"event": 1, "audit": 1})
+    assert streams.offsets == {"event": 1042, "audit": 3}
+
+
+def test_a_heartbeat_reveals_a_lost_tail(streams: Streams) -> None:
+    streams.hear({"event": 1042, "task": 78}, {"event": 1000, "task": 1})
+    assert not stream_of(streams, "event").follower.is_behind
+    assert stream_of(streams, "task").follower.is_behind
+    assert stream_of(streams, "event").history.low == 1000
+
+
+def test_only_streams_that_are_served_in_part_are_followed() -> None:
+    streams = Streams(("event:a", "resource-monitor:"))
+    streams.synchronize(7, {"event": 1, "task": 2}, LOW)
+    assert streams.offsets == {"event": 1}
+    assert streams.serves("event:ab")
+    assert not streams.serves("event:b")
+
+
+@pytest.mark.parametrize(
+    ("pattern", "kinds"),
+    [
+        ("event:a", ["event"]),
+        ("event:*", ["event"]),
+        ("event:a*", ["event"]),
+        ("e*", ["event"]),
+        ("event*", ["event"]),
+        ("*", ["event", "task"]),
+        ("task:1", ["task"]),
+        ("events:a", []),
+        ("events*", []),
+        ("resource-monitor:a", []),
+    ],
+)
+def test_the_streams_that_concern_a_pattern(
+    streams: Streams, pattern: str, kinds: list[str]
+) -> None:
+    assert list(streams.concerning([parse_pattern(pattern)])) == kinds
+    assert [kind for kind in ("event", "task") if concerns(parse_pattern(pattern), kind)] == kinds
+
+
+def test_several_selectors_concern_the_streams_of_each(streams: Streams) -> None:
+    selectors = [parse_pattern("task:1"), parse_pattern("event:*")]
+    assert streams.concerning(selectors) == {"event": 1042, "task": 77}
+    assert streams.concerning([]) == {}

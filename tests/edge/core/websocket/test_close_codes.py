@@ -1,0 +1,47 @@
+"""The table of close codes, against the vectors that clients are tested with."""
+
+import pytest
+from websockets.frames import Close as CloseFrame
+
+from edge.core.websocket import close_codes
+from edge.core.websocket.close_codes import Close, CloseCode
+from tests.relay.wire.vectors import vectors
+
+ROWS = vectors("close_codes")
+
+
+def test_the_table_is_the_one_that_clients_rely_on() -> None:
+    assert [
+        {"code": row.code, "meaning": row.meaning, "client_should": row.advice} for row in CloseCode
+    ] == ROWS
+
+
+def test_no_code_has_two_meanings() -> None:
+    codes = [row.code for row in CloseCode]
+    assert len(codes) == len(set(codes))
+
+
+def test_the_reason_is_the_meaning_unless_given() -> None:
+    assert CloseCode.TOO_SLOW.close() == Close(4008, "too slow")
+    assert CloseCode.TOO_SLOW.close("because") == Close(4008, "because")
+    assert CloseCode.TOO_SLOW.close("") == Close(4008, "")
+
+
+@pytest.mark.parametrize(
+    ("close", "reason"),
+    [
+        (close_codes.MISSING_AUTHENTICATION, "Missing authentication message"),
+        (close_codes.MISSING_TOKEN, "Missing token"),
+        (close_codes.INVALID_TOKEN, "Invalid token"),
+        (close_codes.AUTHENTICATION_TIMEOUT, "Authentication timeout"),
+    ],
+)
+def test_why_a_client_is_not_authenticated(close: Close, reason: str) -> None:
+    assert close == Close(1008, reason)
+
+
+def test_every_code_and_reason_fits_a_close_frame() -> None:
+    for row in CloseCode:
+        data = CloseFrame(*row.close()).serialize()
+        assert len(data) <= 125
+        assert CloseFrame.parse(data).code == row.code

@@ -1,0 +1,193 @@
+"""The users file, with real files and real processes."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from edge.http.users import MAX_NAME_CHARS, MAX_PASSWORD_CHARS, UsersError, UsersFile
+
+ROOT = Path(__file__).parents[3]
+ADD = """
+import sys
+from pathlib import Path
+from edge.http.users import UsersFile
+users = UsersFile(Path(sys.argv[1]))
+sys.stdin.read(1)
+for number in range(3):
+    users.add(f"{sys.argv[2]}-{number}", "password")
+"""
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "deep" / "users.json"
+
+
+@pytest.fixture
+def users(path: Path) -> UsersFile:
+    return UsersFile(path)
+
+
+def test_a_missing_file_has_no_users(users: UsersFile, path: Path) -> None:
+    assert users.list() == {}
+    assert users.verify("alice", "password") is None
+    assert not path.exists()
+
+
+def test_who_was_added_may_sign_in_with_the_password(users: UsersFile) -> None:
+    assert users.add("alice", "correct horse", "admin") is True
+    user = users.verify("alice", "correct horse")
+    assert user is not None
+    assert user.role == "admin"
+    assert users.verify("alice", "wrong") is None
+    assert users.verify("alice", "") is None
+    assert users.verify("Alice", "correct horse") is None
+    assert users.verify("bob", "correct horse") is None
+
+
+def test_the_stand_in_for_unknown_users_lets_nobody_in(users: UsersFile) -> None:
+    assert users.verify("unknown", "nobody") is None
+
+
+def test_adding_again_replaces_password_and_role(users: UsersFile) -> None:
+    users.add("alice", "old", "admin")
+    assert users.add("alice", "new") is False
+    assert users.verify("alice", "old") is None
+    assert users.list()["alice"].role == "user"
+
+
+def test_a_removed_user_is_gone(users: UsersFile) -> None:
+    users.add("alice", "password")
+    users.remove("alice")
+    assert users.verify("alice", "password") is None
+    with pytest.raises(UsersError, match=r"^there is no user 'alice'$"):
+        users.remove("alice")
+
+
+def test_passwords_are_not_in_the_file_and_others_may_not_read_it(
+    users: UsersFile, path: Path
+) -> None:
+    users.add("alice", "correct horse")
+    assert "correct horse" not in path.read_text()
+    assert json.loads(path.read_text())["users"]["alice"]["password_hash"].startswith("$argon2id$")
+    assert path.stat().st_mode & 0o077 == 0
+
+
+def test_a_change_by_another_is_seen_at_once(users: UsersFile, path: Path) -> None:
+    assert users.list() == {}
+    UsersFile(path).add("alice", "password")
+    assert users.verify("alice", "password") is not None
+
+
+@pytest.mark.parametrize("name", ["a", "ü 🎉", "alice@example.org", "n" * MAX_NAME_CHARS])
+def test_a_name_is_any_printable_text(users: UsersFile, name: str) -> None:
+    users.add(name, "password")
+    assert users.verify(name, "password") is not None
+
+
+@pytest.mark.parametrize(
+    "name", ["", " ", " a", "a ", "a\n", "a\x00", "\ud800", "n" * (MAX_NAME_CHARS + 1)]
+)
+def test_a_name_that_cannot_be_used_is_refused(users: UsersFile, path: Path, name: str) -> None:
+    with pytest.raises(UsersError, match="a user name has 1 to 255 printable characters"):
+        users.add(name, "password")
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("password", ["", "p" * (MAX_PASSWORD_CHARS + 1)])
+def test_a_password_has_1_to_1024_characters(users: UsersFile, password: str) -> None:
+    with pytest.raises(UsersError, match="a password has 1 to 1024 characters"):
+        users.add("alice", password)
+
+
+def test_a_password_that_is_not_text_is_refused(users: UsersFile) -> None:
+    with pytest.raises(UsersError):
+        users.add("alice", "\ud800")
+
+
+def test_more_than_the_longest_password_does_not_sign_in(users: UsersFile) -> None:
+    longest = "p" * MAX_PASSWORD_CHARS
+    users.add("alice", longest)
+    assert users.verify("alice", longest) is not None
+    assert users.verify("alice", longest + "x") is None
+
+
+def test_an_unknown_role_is_refused(users: UsersFile) -> None:
+    with pytest.raises(UsersError, match=r"^a role is one of user, admin, not 'king'$"):
+        users.add("alice", "password", "king")
+
+
+def test_concurrent_processes_do_not_lose_each_others_users(path: Path) -> None:
+    """All are started before any may go."""
+    writers = [
+        subprocess.Popen(
+            [sys.executable, "-c", ADD, str(path), f"writer-{number}"],
+            stdin=subprocess.PIPE,
+            env=os.environ | {"PYTHONPATH": str(ROOT)},
+        )
+        for number in range(4)
+    ]
+    for writer in writers:
+        assert writer.stdin is not None
+        writer.stdin.write(b"x")
+        writer.stdin.close()
+    assert [writer.wait(timeout=40) for writer in writers] == [0] * 4
+    expected = {f"writer-{number}-{item}" for number in range(4) for item in range(3)}
+    assert set(UsersFile(path).list()) == expected
+    left = sorted(item.name for item in path.parent.iterdir())
+    assert left == ["users.json", "users.json.lock"], "no temporary files stay behind"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"{", b"[]", b"null", b"\xff\xfe", b'{"users": []}', b'{"users": {"alice": {}}}'],
+)
+def test_a_corrupt_file_is_refused_by_name_and_left_as_it_is(
+    users: UsersFile, path: Path, content: bytes
+) -> None:
+    path.parent.mkdir()
+    path.write_bytes(content)
+    expected = f"{path} is not a users file: "
+    for act in (
+        users.list,
+        lambda: users.verify("alice", "password"),
+        lambda: users.add("alice", "password"),
+        lambda: users.remove("alice"),
+    ):
+        with pytest.raises(UsersError) as caught:
+            act()
+        assert str(caught.value).startswith(expected)
+    assert path.read_bytes() == content
+
+
+@pytest.mark.parametrize("stored", ["", "plain", "$argon2id$broken"])
+def test_a_broken_hash_lets_nobody_in(users: UsersFile, path: Path, stored: str) -> None:
+    path.parent.mkdir()
+    path.write_text(json.dumps({"users": {"alice": {"password_hash": stored}}}))
+    assert users.verify("alice", "plain") is None
+    assert users.verify("alice", "") is None
+
+
+def test_a_path_that_is_a_directory_is_named_in_the_error(tmp_path: Path) -> None:
+    for act in (UsersFile(tmp_path).list, lambda: UsersFile(tmp_path).add("alice", "password")):
+        with pytest.raises(UsersError, match=r"^\S+: Is a directory$"):
+            act()
+
+
+def test_a_directory_that_cannot_be_made_is_named_in_the_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    inside = UsersFile(tmp_path / "file" / "users.json")
+    with pytest.raises(UsersError, match=r"users\.json: "):
+        inside.add("alice", "password")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read and write everything")
+def test_missing_permission_is_named_in_the_error(users: UsersFile, path: Path) -> None:
+    users.add("alice", "password")
+    path.chmod(0)
+    with pytest.raises(UsersError, match=r"^\S+users\.json: Permission denied$"):
+        users.list()

@@ -1,0 +1,191 @@
+"""`Deadlines` on a clock that the test moves, and on a real loop; `Rounds` tick by tick."""
+
+import asyncio
+from collections.abc import Callable
+from typing import cast
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edge.scheduling.deadlines import MAX_VISITS, Deadlines, Rounds
+
+
+class Timer:
+    """A call to come."""
+
+    def __init__(self, at: float, callback: Callable[[], None]) -> None:
+        self.at = at
+        self.callback = callback
+        self.is_cancelled = False
+
+    def cancel(self) -> None:
+        """As a loop's."""
+        self.is_cancelled = True
+
+
+class Clock:
+    """A loop of which there is nothing but its time."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+        self.timers: list[Timer] = []
+
+    def time(self) -> float:
+        """As a loop's."""
+        return self.now
+
+    def call_at(self, at: float, callback: Callable[[], None]) -> Timer:
+        """As a loop's."""
+        self.timers.append(Timer(at, callback))
+        assert len(self.pending) <= 1, "one timer is enough"
+        return self.timers[-1]
+
+    @property
+    def pending(self) -> list[Timer]:
+        return [timer for timer in self.timers if not timer.is_cancelled]
+
+    def pass_by(self, seconds: float) -> None:
+        """Let time pass, and call what is due meanwhile."""
+        self.now += seconds
+        while due := [timer for timer in self.pending if timer.at <= self.now]:
+            self.timers.remove(due[0])
+            due[0].callback()
+
+
+def on(clock: Clock, timeout_s: float, on_due: Callable[[str], None]) -> Deadlines[str]:
+    return Deadlines(cast(asyncio.AbstractEventLoop, clock), timeout_s, on_due)
+
+
+@given(st.lists(st.floats(0, 3), max_size=20))
+def test_each_item_is_due_after_the_timeout_and_once(pauses: list[float]) -> None:
+    clock, due = Clock(), list[tuple[float, str]]()
+    deadlines = on(clock, 5.0, lambda item: due.append((clock.now, item)))
+    added: list[tuple[float, str]] = []
+    for number, pause in enumerate(pauses):
+        clock.pass_by(pause)
+        added.append((clock.now, str(number)))
+        deadlines.add(str(number))
+        assert [item for _, item in due] == [item for at, item in added if at + 5.0 <= clock.now]
+    clock.pass_by(4.99)
+    clock.pass_by(0.02)
+    assert [item for _, item in due] == [item for _, item in added]
+    assert all(was - at >= 5.0 for (was, _), (at, _) in zip(due, added, strict=True))
+    assert clock.pending == [], "nothing is left to wait for"
+
+
+def test_an_item_may_be_added_again_when_it_is_due() -> None:
+    clock, due = Clock(), list[str]()
+
+    def again(item: str) -> None:
+        due.append(item)
+        deadlines.add(item)
+
+    deadlines = on(clock, 5.0, again)
+    deadlines.add("a")
+    deadlines.add("b")
+    for _ in range(3):
+        clock.pass_by(5.0)
+    assert due == ["a", "b"] * 3
+
+
+def test_what_is_closed_forgets_everything() -> None:
+    clock, due = Clock(), list[str]()
+    deadlines = on(clock, 5.0, due.append)
+    deadlines.add("a")
+    deadlines.close()
+    deadlines.close()
+    clock.pass_by(100)
+    assert (due, clock.pending) == ([], [])
+
+
+def test_on_a_real_loop_items_are_due_in_their_order() -> None:
+    async def wait() -> list[int]:
+        all_due = asyncio.Event()
+        due: list[int] = []
+
+        def on_due(item: int) -> None:
+            due.append(item)
+            if len(due) == 3:
+                all_due.set()
+
+        deadlines = Deadlines[int](asyncio.get_running_loop(), 0.01, on_due)
+        for number in range(3):
+            deadlines.add(number)
+        async with asyncio.timeout(10):
+            await all_due.wait()
+        return due
+
+    assert asyncio.run(wait()) == [0, 1, 2]
+
+
+@pytest.mark.parametrize("count", [1, 3, 100])
+def test_every_item_is_visited_once_in_an_interval(count: int) -> None:
+    visits: list[tuple[float, int]] = []
+    now = 0.0
+
+    def visit(item: int) -> bool:
+        visits.append((now, item))
+        return True
+
+    rounds = Rounds(20.0, visit)
+    for number in range(count):
+        rounds.add(number, now)
+    for tick in range(1, 80 * 4 + 1):
+        now = tick * 0.25
+        rounds.tick(now)
+    assert visits == [(when, number) for when in (20, 40, 60, 80) for number in range(count)]
+
+
+def test_who_comes_or_goes_changes_nothing_for_the_others() -> None:
+    present = {"first"}
+    visited: list[str] = []
+
+    def visit(item: str) -> bool:
+        visited.append(item)
+        return item in present
+
+    rounds = Rounds(20.0, visit)
+    rounds.add("first", 0.0)
+    for number in range(5000):
+        rounds.add(f"crowd {number}", 1.0)
+    rounds.tick(19.75)
+    assert visited == []
+    rounds.tick(20.0)
+    assert visited == ["first"]
+    rounds.tick(21.0)
+    assert len(visited) == 5001, "those that are gone take no one's turn"
+    rounds.tick(39.75)
+    rounds.tick(40.0)
+    assert visited[5001:] == ["first"]
+
+
+def test_a_tick_has_an_end() -> None:
+    visited: list[int] = []
+
+    def visit(item: int) -> bool:
+        visited.append(item)
+        return True
+
+    rounds = Rounds(20.0, visit)
+    for number in range(2 * MAX_VISITS):
+        rounds.add(number, 0.0)
+    rounds.tick(20.0)
+    assert visited == list(range(MAX_VISITS))
+    rounds.tick(20.25)
+    assert visited == list(range(2 * MAX_VISITS))
+
+
+def test_a_visit_that_fails_is_made_again() -> None:
+    visited: list[int] = []
+
+    def visit(item: int) -> bool:
+        visited.append(item)
+        raise RuntimeError("a fault of ours")
+
+    rounds = Rounds(20.0, visit)
+    rounds.add(1, 0.0)
+    for now in (20.0, 40.0):
+        with pytest.raises(RuntimeError):
+            rounds.tick(now)
+    assert visited == [1, 1]

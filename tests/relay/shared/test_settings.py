@@ -1,0 +1,258 @@
+"""A wrong setting is refused with one line that names it and says what it should be."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edge.config import EdgeSettings
+from emitters.config import EmitterSettings
+from relay.config import RelaySettings
+from relay.shared.settings import Settings, SettingsError, load, refuse
+
+SetEnvironment = Callable[[str, str], None]
+ENDPOINTS: list[tuple[type[Settings], str]] = [
+    (RelaySettings, "RELAY_INGRESS"),
+    (RelaySettings, "RELAY_EGRESS"),
+    (RelaySettings, "RELAY_CONTROL"),
+    (EdgeSettings, "EDGE_RELAY_EGRESS"),
+    (EdgeSettings, "EDGE_RELAY_CONTROL"),
+    (EmitterSettings, "EMITTER_RELAY_INGRESS"),
+    (EmitterSettings, "EMITTER_RELAY_CONTROL"),
+]
+WRONG_ENDPOINTS = [
+    "5555",
+    "127.0.0.1:5555",
+    "udp://127.0.0.1:5555",
+    "tcp://",
+    "tcp://127.0.0.1",
+    "tcp://127.0.0.1:",
+    "tcp://:5555",
+    "tcp://127.0.0.1:0",
+    "tcp://127.0.0.1:65536",
+    "tcp://127.0.0.1:-1",
+    "tcp://127.0.0.1:http",
+    "tcp://127.0.0.1:٥٥٥٥",
+    "tcp://127.0.0.1:5555/",
+    "ipc://",
+    "TCP://127.0.0.1:5555",
+]
+WRONG: list[tuple[type[Settings], str, str]] = [
+    *((settings, name, value) for settings, name in ENDPOINTS for value in WRONG_ENDPOINTS),
+    (RelaySettings, "RELAY_JOURNALED_KINDS", "event"),
+    (RelaySettings, "RELAY_JOURNALED_KINDS", ","),
+    (RelaySettings, "RELAY_JOURNALED_KINDS", "task,Event"),
+    (RelaySettings, "RELAY_JOURNALED_KINDS", "task,event:"),
+    (RelaySettings, "RELAY_JOURNALED_KINDS", "task," + "k" * 65),
+    (RelaySettings, "RELAY_DURABILITY", "nonsense"),
+    (RelaySettings, "RELAY_DURABILITY", "Power"),
+    (RelaySettings, "RELAY_RETENTION_S", "0"),
+    (RelaySettings, "RELAY_RETENTION_S", "-1"),
+    (RelaySettings, "RELAY_RETENTION_S", "nan"),
+    (RelaySettings, "RELAY_RETENTION_S", "inf"),
+    (RelaySettings, "RELAY_RETENTION_S", "1e300"),
+    (RelaySettings, "RELAY_RETENTION_S", "a week"),
+    (RelaySettings, "RELAY_RETENTION_BYTES", "65535"),
+    (RelaySettings, "RELAY_RETENTION_BYTES", "1.5"),
+    (RelaySettings, "RELAY_HEARTBEAT_S", "0"),
+    (RelaySettings, "RELAY_HEARTBEAT_S", "61"),
+    (RelaySettings, "RELAY_HEARTBEAT_S", "nan"),
+    (RelaySettings, "RELAY_HEARTBEAT_S", "often"),
+    (RelaySettings, "RELAY_EGRESS_HWM", "0"),
+    (RelaySettings, "RELAY_EGRESS_HWM", "1.5"),
+    (RelaySettings, "RELAY_LOG_LEVEL", "LOUD"),
+    (EdgeSettings, "EDGE_PORT", "0"),
+    (EdgeSettings, "EDGE_PORT", "65536"),
+    (EdgeSettings, "EDGE_PORT", "http"),
+    (EdgeSettings, "EDGE_WORKERS", "0"),
+    (EdgeSettings, "EDGE_WORKERS", "257"),
+    (EdgeSettings, "EDGE_RELAY_TIMEOUT_S", "0.1"),
+    (EdgeSettings, "EDGE_TOPIC_PREFIXES", "Event:"),
+    (EdgeSettings, "EDGE_TOPIC_PREFIXES", "event:,*"),
+    (EdgeSettings, "EDGE_TOPIC_PREFIXES", "event:" + "n" * 250),
+    (EdgeSettings, "EDGE_JWT_SECRET", "x" * 31),
+    (EdgeSettings, "EDGE_TOKEN_TTL_S", "59"),
+    (EdgeSettings, "EDGE_ALLOWED_ORIGINS", "example.org"),
+    (EdgeSettings, "EDGE_ALLOWED_ORIGINS", "https://example.org/"),
+    (EdgeSettings, "EDGE_ALLOWED_ORIGINS", "https://a.org,*"),
+    (EdgeSettings, "EDGE_AUTHENTICATION_TIMEOUT_S", "0"),
+    (EdgeSettings, "EDGE_MAX_MESSAGE_BYTES", "1023"),
+    (EdgeSettings, "EDGE_MAX_CONNECTIONS", "0"),
+    (EdgeSettings, "EDGE_MAX_CONNECTIONS_PER_USER", "-1"),
+    (EdgeSettings, "EDGE_MAX_SUBSCRIPTIONS", "0"),
+    (EdgeSettings, "EDGE_MAX_QUEUED_BYTES", "many"),
+    (EdgeSettings, "EDGE_MESSAGES_PER_S", "0"),
+    (EdgeSettings, "EDGE_MESSAGES_PER_S", "nan"),
+    (EdgeSettings, "EDGE_MESSAGE_BURST", "0"),
+    (EdgeSettings, "EDGE_POSITION_INTERVAL_S", "0"),
+    (EdgeSettings, "EDGE_LOG_LEVEL", "info!"),
+    (EmitterSettings, "EMITTER_NAME", "n" * 256),
+]
+
+
+@pytest.fixture(autouse=True)
+def set_environment(monkeypatch: pytest.MonkeyPatch) -> SetEnvironment:
+    """Begin with an environment that has none of our settings."""
+    for name in list(os.environ):
+        if name.startswith(("RELAY_", "EDGE_", "EMITTER_")):
+            monkeypatch.delenv(name)
+    return monkeypatch.setenv
+
+
+@pytest.mark.parametrize(
+    ("settings", "name", "value"), WRONG, ids=[f"{name}={value[:30]}" for _, name, value in WRONG]
+)
+def test_a_wrong_setting_gives_one_line_that_names_it(
+    settings: type[Settings], name: str, value: str, set_environment: SetEnvironment
+) -> None:
+    set_environment(name, value)
+    with pytest.raises(SettingsError) as caught:
+        load(settings)
+    text = str(caught.value)
+    assert text.startswith(f"{name}: ")
+    assert len(text.splitlines()) == 1
+
+
+@pytest.mark.parametrize("settings", [RelaySettings, EdgeSettings, EmitterSettings])
+def test_everything_has_a_default(settings: type[Settings]) -> None:
+    load(settings)
+
+
+def test_the_defaults_that_people_rely_on() -> None:
+    relay, edge, emitter = load(RelaySettings), load(EdgeSettings), load(EmitterSettings)
+    assert (relay.ingress, relay.egress, relay.control) == tuple(
+        f"tcp://127.0.0.1:{port}" for port in (5555, 5556, 5557)
+    )
+    assert relay.journaled_kinds == ("event", "task")
+    assert relay.durability == "process"
+    assert (relay.retention_s, relay.retention_bytes) == (7 * 86400, 256 * 1024 * 1024)
+    assert (edge.port, edge.relay_egress, edge.relay_control) == (8000, relay.egress, relay.control)
+    assert edge.topic_prefixes == ("",)
+    assert (emitter.relay_ingress, emitter.relay_control) == (relay.ingress, relay.control)
+    assert emitter.name
+
+
+@pytest.mark.parametrize(
+    "endpoint", ["tcp://127.0.0.1:1", "tcp://*:65535", "tcp://[::1]:5555", "ipc:///tmp/r.sock"]
+)
+@pytest.mark.parametrize(("settings", "name"), ENDPOINTS)
+def test_tcp_and_ipc_endpoints_are_taken(
+    settings: type[Settings], name: str, endpoint: str, set_environment: SetEnvironment
+) -> None:
+    set_environment(name, endpoint)
+    field = name.partition("_")[2].lower()
+    assert getattr(load(settings), field) == endpoint
+
+
+def test_lists_are_separated_by_commas(set_environment: SetEnvironment) -> None:
+    set_environment("RELAY_JOURNALED_KINDS", " task , audit,task")
+    set_environment("EDGE_TOPIC_PREFIXES", "event:,resource-monitor:a")
+    set_environment("EDGE_ALLOWED_ORIGINS", "https://a.org, http://b.org:8080")
+    assert load(RelaySettings).journaled_kinds == ("task", "audit")
+    assert load(EdgeSettings).topic_prefixes == ("event:", "resource-monitor:a")
+    assert load(EdgeSettings).allowed_origins == ("https://a.org", "http://b.org:8080")
+
+
+def test_an_empty_variable_counts_as_not_set(set_environment: SetEnvironment) -> None:
+    set_environment("EDGE_PORT", "")
+    assert load(EdgeSettings).port == 8000
+
+
+def test_an_override_wins_over_the_environment_and_none_does_not(
+    set_environment: SetEnvironment,
+) -> None:
+    set_environment("EMITTER_NAME", "from-environment")
+    assert load(EmitterSettings, name="given").name == "given"
+    assert load(EmitterSettings, name=None).name == "from-environment"
+
+
+def test_an_unknown_override_is_refused() -> None:
+    with pytest.raises(SettingsError, match=r"^EMITTER_NMAE: "):
+        load(EmitterSettings, nmae="typo")
+
+
+def test_settings_are_frozen() -> None:
+    settings = load(RelaySettings)
+    with pytest.raises(ValueError, match="frozen"):
+        settings.ingress = "tcp://127.0.0.1:1"
+
+
+def test_refuse_prints_one_line_and_exits_with_2(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        refuse("event-relay", SettingsError("RELAY_INGRESS: must be tcp://HOST:PORT"))
+    assert caught.value.code == 2
+    assert capsys.readouterr().err == "event-relay: RELAY_INGRESS: must be tcp://HOST:PORT\n"
+
+
+def test_a_secret_that_is_too_short_is_not_shown(set_environment: SetEnvironment) -> None:
+    set_environment("EDGE_JWT_SECRET", "hunter2")
+    with pytest.raises(SettingsError) as caught:
+        load(EdgeSettings)
+    assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize("value", [",", " ", " , "])
+def test_topic_prefixes_without_any_prefix_are_refused(
+    value: str, set_environment: SetEnvironment
+) -> None:
+    """An edge that serves nothing is a mistake, not a wish."""
+    set_environment("EDGE_TOPIC_PREFIXES", value)
+    with pytest.raises(SettingsError, match=r"^EDGE_TOPIC_PREFIXES: "):
+        load(EdgeSettings)
+
+
+def test_a_high_water_mark_that_zeromq_cannot_hold_is_refused(
+    set_environment: SetEnvironment,
+) -> None:
+    set_environment("RELAY_EGRESS_HWM", str(2**31))
+    with pytest.raises(SettingsError, match=r"^RELAY_EGRESS_HWM: "):
+        load(RelaySettings)
+
+
+@given(st.text(st.characters(codec="utf-8"), max_size=30))
+def test_any_endpoint_is_taken_or_refused_in_one_line(value: str) -> None:
+    try:
+        settings = load(EmitterSettings, relay_ingress=value)
+    except SettingsError as error:
+        line = str(error)
+    else:
+        line = settings.relay_ingress
+        assert line.startswith(("tcp://", "ipc://"))
+    assert line.isprintable() or line == value
+
+
+class TestSecret:
+    """The secret that signs tokens."""
+
+    def test_a_given_secret_is_used(self, tmp_path: Path) -> None:
+        settings = load(EdgeSettings, data_dir=tmp_path / "none", jwt_secret="s" * 32)
+        assert settings.secret() == "s" * 32
+        assert not (tmp_path / "none").exists()
+
+    def test_it_is_made_once_and_only_the_owner_may_read_it(self, tmp_path: Path) -> None:
+        settings = load(EdgeSettings, data_dir=tmp_path / "deep" / "dir")
+        secret = settings.secret()
+        assert len(secret.encode()) >= 32
+        assert settings.secret() == secret
+        assert (tmp_path / "deep" / "dir" / "jwt-secret").stat().st_mode & 0o777 == 0o600
+
+    def test_a_file_with_too_little_is_refused(self, tmp_path: Path) -> None:
+        (tmp_path / "jwt-secret").write_text("short")
+        with pytest.raises(SettingsError, match=r"^EDGE_DATA_DIR: .*at least 32 bytes"):
+            load(EdgeSettings, data_dir=tmp_path).secret()
+
+    def test_a_file_that_is_not_text_is_refused(self, tmp_path: Path) -> None:
+        (tmp_path / "jwt-secret").write_bytes(b"\xff" * 40)
+        with pytest.raises(SettingsError, match=r"^EDGE_DATA_DIR: "):
+            load(EdgeSettings, data_dir=tmp_path).secret()
+
+    def test_a_directory_that_cannot_be_made_is_refused(self, tmp_path: Path) -> None:
+        (tmp_path / "file").write_text("in the way")
+        with pytest.raises(SettingsError, match=r"^EDGE_DATA_DIR: "):
+            load(EdgeSettings, data_dir=tmp_path / "file" / "dir").secret()
+
+    def test_it_does_not_show_in_the_settings(self) -> None:
+        assert "s" * 32 not in repr(load(EdgeSettings, jwt_secret="s" * 32))
