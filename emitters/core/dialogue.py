@@ -7,7 +7,7 @@ Times are seconds on the caller's clock. The caller provides the locking that th
 import logging
 
 from emitters.core.outbox import Outbox
-from relay.shared.prefix_index import PrefixSet
+from relay.shared.prefix_index import PrefixIndex
 from relay.wire.control import HelloReply
 from relay.wire.notices import Acknowledged, Notice, Resend
 
@@ -26,7 +26,7 @@ class Conversation:
         self._name = name
         self._epoch = epoch
         self._outbox = outbox
-        self.subscriptions = PrefixSet()
+        self.subscriptions = PrefixIndex[bytes, None]()
         self._journaled_kinds: frozenset[str] | None = None
         """What the relay journals; None until it has accepted our hello."""
         self.is_fenced = False
@@ -57,7 +57,7 @@ class Conversation:
     def hear_subscription(self, frame: bytes) -> bool:
         """The data socket has a subscription more or less; return whether the relay is gone."""
         if frame[:1] == b"\x01":
-            self.subscriptions.add(frame[1:])
+            self.subscriptions.set(frame[1:], None)
         elif frame[:1] == b"\x00":
             self.subscriptions.discard(frame[1:])
             if len(self.subscriptions) == 0:

@@ -1,10 +1,10 @@
 """What a set of subscriptions says about who is watching a live topic."""
 
-from relay.shared.prefix_index import PrefixSet
+from relay.shared.prefix_index import PrefixIndex
 from relay.wire.control import EXACT_PREFIX, WITHIN_PREFIX
 
 
-def is_watched(topic: bytes, subscriptions: PrefixSet) -> bool:
+def is_watched(topic: bytes, subscriptions: PrefixIndex[bytes, None]) -> bool:
     """Whether somebody is subscribed to `topic` itself.
 
     To ZeroMQ a subscription to `resource-monitor:a` matches `resource-monitor:ab` too. It counts
@@ -14,5 +14,5 @@ def is_watched(topic: bytes, subscriptions: PrefixSet) -> bool:
         prefix == topic
         or EXACT_PREFIX + prefix not in subscriptions
         or WITHIN_PREFIX + prefix in subscriptions
-        for prefix in subscriptions.matching(topic)
+        for prefix, _ in subscriptions.matching(topic)
     )

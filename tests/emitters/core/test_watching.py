@@ -5,16 +5,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from emitters.core.watching import is_watched
-from relay.shared.prefix_index import PrefixSet
+from relay.shared.prefix_index import PrefixIndex
 from relay.wire.topics import Pattern, parse_pattern
 
 TOPIC = b"resource-monitor:a"
 
 
-def subscribed(*prefixes: bytes) -> PrefixSet:
-    subscriptions = PrefixSet()
+def subscribed(*prefixes: bytes) -> PrefixIndex[bytes, None]:
+    subscriptions = PrefixIndex[bytes, None]()
     for prefix in prefixes:
-        subscriptions.add(prefix)
+        subscriptions.set(prefix, None)
     return subscriptions
 
 
