@@ -4,21 +4,21 @@ import asyncio
 import time
 from collections.abc import Mapping
 from functools import partial
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from edge.catch_up import CatchUp
 from edge.config import EdgeSettings
 from edge.core.hub.send_queue import Budget
 from edge.core.identity.access import Identity
 from edge.core.identity.credentials import find_credentials
-from edge.core.identity.tokens import InvalidToken, Tokens
-from edge.core.protocol.requests import InvalidRequest, TaskPosition, parse_task_position
-from edge.core.session import Session
+from edge.core.identity.tokens import InvalidToken
+from edge.core.protocol.requests import InvalidRequest, parse_task_position
+from edge.core.session import Session, SessionServices, Visitor
+from edge.core.stats import EdgeStats
 from edge.core.websocket import close_codes
 from edge.core.websocket.close_codes import Close, CloseCode
 from edge.core.websocket.frames import Opcode
 from edge.core.websocket.reader import Message
-from edge.fanout import Fanout
 from edge.scheduling.deadlines import Deadlines, Rounds
 from edge.scheduling.time_slices import Slices
 from edge.websocket.writer import Client, DirectClient, Turn, Writing
@@ -40,15 +40,6 @@ class Arrival(Protocol):
         """End it, if it still has not."""
 
 
-class Visitor(NamedTuple):
-    """What a handshake says of the client."""
-
-    identity: Identity | None
-    """None if it authenticates with its first message."""
-    cookie: str | None
-    tasks_since: TaskPosition | None
-
-
 class Refused(Exception):  # noqa: N818
     """The handshake is answered with an HTTP error."""
 
@@ -65,14 +56,20 @@ class ClientEndpoint:
     slices: Slices
     writing: Writing
     arriving: Deadlines[Arrival]
-    _loop: asyncio.AbstractEventLoop
 
-    def __init__(self, settings: EdgeSettings, fanout: Fanout, tokens: Tokens) -> None:
+    def __init__(
+        self,
+        settings: EdgeSettings,
+        services: SessionServices,
+        catch_up: CatchUp,
+        stats: EdgeStats,
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
         self.settings = settings
-        self._fanout = fanout
-        self._tokens = tokens
-        self._stats = fanout.stats
-        self._catch_up = CatchUp(fanout.library, fanout.stats)
+        self._services = services
+        self._catch_up = catch_up
+        self._stats = stats
+        self._loop = loop
         self._sessions: dict[Client, Session] = {}
         self._budget = Budget(settings.max_queued_total_bytes)
         self._positions = Rounds(settings.position_interval_s, self._tell_position)
@@ -93,7 +90,7 @@ class ClientEndpoint:
     def waiting_frames(self) -> int:
         """How many frames wait for their clients."""
         waiting = sum(client.waiting for client in self._sessions)
-        return waiting + self._fanout.manager.waiting
+        return waiting + self._services.manager.waiting
 
     @property
     def waiting_bytes(self) -> int:
@@ -106,8 +103,8 @@ class ClientEndpoint:
         return 0 if self._tick is None else len(self.slices)
 
     def start(self) -> None:
-        """Begin to look after clients; needs a running event loop."""
-        self._loop = loop = asyncio.get_running_loop()
+        """Begin to look after clients."""
+        loop = self._loop
         self.slices = Slices(loop)
         self.arriving = Deadlines(loop, ARRIVAL_TIMEOUT_S, lambda arrival: arrival.give_up())
         self._authenticating: Deadlines[Client] = Deadlines(
@@ -147,7 +144,6 @@ class ClientEndpoint:
         for client, session in tuple(self._sessions.items()):
             if session.is_expired(now):
                 client.close(CloseCode.TOKEN_EXPIRED.close())
-        self._fanout.housekeep()
 
     # Whoever takes connections.
 
@@ -190,16 +186,7 @@ class ClientEndpoint:
             client.close(refusal)
             return
         session = Session(
-            client,
-            self._fanout.manager,
-            self._fanout.streams,
-            self._fanout,
-            partial(self._catch_up.start, client),
-            self._tokens,
-            self.settings.session_limits,
-            cookie=visitor.cookie,
-            now=time.time(),
-            tasks_since=visitor.tasks_since,
+            client, self._services, partial(self._catch_up.start, client), visitor, time.time()
         )
         self._sessions[client] = session
         now = self._loop.time()
@@ -231,7 +218,7 @@ class ClientEndpoint:
         """The connection has ended."""
         self._catch_up.cancel(client)
         self._sessions.pop(client, None)
-        self._fanout.manager.disconnect(client)
+        self._services.manager.disconnect(client)
         client.gone()
 
     def _act(self, client: Client, message: Message) -> None:
@@ -273,10 +260,7 @@ class ClientEndpoint:
         session = self._sessions.get(client)
         if session is None:
             return False
-        if session.is_catching_up:
-            self._fanout.tell_epoch(client)
-        elif session.identity is not None:
-            self._fanout.tell_position(client)
+        session.tell_position()
         return True
 
     def _check_alive(self, client: Client) -> bool:
@@ -294,6 +278,6 @@ class ClientEndpoint:
 
     def _verify(self, token: str) -> Identity | None:
         try:
-            return self._tokens.verify(token, time.time())
+            return self._services.tokens.verify(token, time.time())
         except InvalidToken:
             return None

@@ -9,14 +9,13 @@ from collections.abc import Callable, Iterable
 from time import monotonic
 
 from edge.core.catch_up.ports import Upstream
-from edge.core.hub.audience import Connection, Deliver, deliver_to_each
+from edge.core.hub.audience import Deliver, deliver_to_each
 from edge.core.hub.connections import ConnectionManager
-from edge.core.hub.overlap import concerns
-from edge.core.identity.access import Identity, may_receive
 from edge.core.protocol import messages
 from edge.core.stats import EdgeStats
 from edge.core.streams.live_values import LiveValue, LiveValues
 from edge.core.streams.record import Record
+from edge.core.streams.snapshots import Snapshots
 from edge.core.streams.streams import DEFAULT_HISTORY_BYTES, Stream, Streams
 from edge.core.streams.task_board import TaskBoard
 from edge.upstream.replayer import RelayLibrary
@@ -52,6 +51,7 @@ class Fanout:
         self.library = RelayLibrary(self.streams, stats)
         self.tasks = TaskBoard()
         self._live = LiveValues()
+        self.snapshots = Snapshots(self.manager, self.streams, self.tasks, self._live)
         self._has_stale_values = False
         self._serves_all = "" in served_prefixes
         self._upstream: Upstream | None = None
@@ -156,47 +156,6 @@ class Fanout:
             self._has_stale_values = False
             self._live.keep_only(self.manager.is_wanted)
 
-    # Asked by sessions.
-
-    def unfinished_tasks(self, username: str) -> Iterable[bytes]:
-        """See `Snapshots`."""
-        return self.tasks.unfinished_of(username)
-
-    def last_values(
-        self, identity: Identity, patterns: tuple[Pattern, ...]
-    ) -> Iterable[tuple[str, bytes]]:
-        """See `Snapshots`."""
-        live = tuple(pattern for pattern in patterns if not self._is_of_a_stream(pattern))
-        if not live:
-            return ()
-        return [
-            (topic, value.frame)
-            for topic, value in self._live.matching(live)
-            if may_receive(identity, value.addressed_to)
-        ]
-
-    def tell_position(self, connection: Connection) -> None:
-        """Tell a client where the streams are that it follows; of others it has no place."""
-        position = self.streams.concerning(self.manager.selectors(connection))
-        tasks = self.streams.get(TASK)
-        if tasks is not None:
-            if connection in self.manager.task_receivers(connection.identity.username):
-                position[TASK] = tasks.history.head
-            else:
-                position.pop(TASK, None)
-        frame = messages.position(self.streams.epoch, position)
-        self.manager.send_to_client(connection, frame)
-
-    def tell_epoch(self, connection: Connection) -> None:
-        """Tell a client that is being caught up, and so is at no place yet, that we are here."""
-        self.manager.send_to_client(connection, messages.position(self.streams.epoch, {}))
-
-    def follows(self, connection: Connection, kind: str) -> bool:
-        """Whether `connection` gets the events of a stream as they come."""
-        if kind == TASK:
-            return connection in self.manager.task_receivers(connection.identity.username)
-        return any(concerns(selector, kind) for selector in self.manager.selectors(connection))
-
     # Told by the connection manager.
 
     def wanted(self, selector: Pattern) -> None:
@@ -204,7 +163,7 @@ class Fanout:
         if self._upstream is None:
             return
         self._upstream.want(selector)
-        if not self._is_of_a_stream(selector):
+        if not self.streams.contain(selector):
             self._upstream.request_retained(selector)
 
     def unwanted(self, selector: Pattern) -> None:
@@ -212,11 +171,6 @@ class Fanout:
         if self._upstream is not None:
             self._upstream.unwant(selector)
         self._has_stale_values = True
-
-    def _is_of_a_stream(self, selector: Pattern) -> bool:
-        """Whether all that `selector` matches belongs to one stream."""
-        kind, colon, _ = selector.prefix.partition(":")
-        return bool(colon) and self.streams.is_stream(kind)
 
     def _ask_for_the_missing(self, stream: Stream) -> None:
         if not stream.follower.is_behind or self._upstream is None:
@@ -232,7 +186,7 @@ class Fanout:
         logger.warning("the relay no longer has %s %d to %d", stream.kind, first, last)
         frame = messages.gap(stream.kind, first, last)
         for connection in self.manager:
-            if self.follows(connection, stream.kind):
+            if self.snapshots.follows(connection, stream.kind):
                 self.manager.send_to_client(connection, frame)
 
     def _forward(self, stream: Stream, record: Record) -> None:

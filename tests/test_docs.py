@@ -1,5 +1,6 @@
 """What the documents list is what the code has."""
 
+import asyncio
 import re
 from pathlib import Path
 
@@ -8,12 +9,8 @@ from prometheus_client import generate_latest
 
 from edge.config import EdgeSettings
 from edge.core.identity.tokens import Tokens
-from edge.core.stats import EdgeStats
 from edge.core.websocket.close_codes import CloseCode
-from edge.endpoint import ClientEndpoint
-from edge.fanout import Fanout
-from edge.http.metrics import EdgeCollector, edge_registry
-from edge.upstream.subscriber import RelayLink
+from edge.worker import Worker
 from emitters.config import EmitterSettings
 from relay.config import RelaySettings
 from relay.shared.settings import Settings
@@ -50,19 +47,21 @@ def test_the_close_codes_of_the_protocol_are_the_codes_table() -> None:
     assert sorted(rows) == sorted(table)
 
 
-def test_every_metric_is_documented() -> None:
-    stats = EdgeStats()
+async def scrape() -> str:
+    """The metrics of a worker in which everything has happened once."""
+    worker = Worker(EdgeSettings(), Tokens("s" * 32), asyncio.get_running_loop())
+    stats = worker.fanout.stats
     stats.events_received["event"] = stats.events_filtered["event"] = 1
     stats.malformed["reason"] = stats.unreadable["reason"] = stats.closed[1001] = 1
     for counts in (stats.events_forwarded, stats.retention, stats.replayed):
         counts["event"] = 1
     stats.dropped.repeated["event"] = stats.dropped.out_of_order["event"] = 1
-    fanout, settings = Fanout(stats), EdgeSettings()
-    endpoint = ClientEndpoint(settings, fanout, Tokens("s" * 32))
-    link = RelayLink(settings, fanout, endpoint, "edge")
-    collector = EdgeCollector(fanout, endpoint, link, "1")
-    text = generate_latest(edge_registry(collector)).decode()
-    link.close()
+    async with worker.running():
+        return generate_latest(worker.registry).decode()
+
+
+def test_every_metric_is_documented() -> None:
+    text = asyncio.run(scrape())
     exposed = set(re.findall(r"^(edge_\w+)\{", text, re.MULTILINE))
     documented = {row[0].strip("`") for row in table_rows(operations()) if "edge_" in row[0]}
     assert exposed == documented

@@ -5,11 +5,11 @@ a `Close` when the connection must end.
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
-from edge.core.catch_up.ports import CatchUp, Snapshots
+from edge.core.catch_up.ports import CatchUp
 from edge.core.catch_up.subscriptions import Subscriptions
 from edge.core.hub.audience import Connection
 from edge.core.hub.connections import ConnectionManager
@@ -17,6 +17,7 @@ from edge.core.identity.access import Identity
 from edge.core.identity.tokens import InvalidToken, Tokens
 from edge.core.protocol import messages
 from edge.core.protocol.requests import InvalidRequest, TaskPosition, Unsubscribe, parse_subscribe
+from edge.core.streams.snapshots import Snapshots
 from edge.core.streams.streams import Streams
 from edge.core.websocket import close_codes
 from edge.core.websocket.close_codes import Close, CloseCode
@@ -37,6 +38,28 @@ class SessionLimits:
     max_connections_per_user: int
 
 
+class Visitor(NamedTuple):
+    """The claims of one WebSocket handshake."""
+
+    identity: Identity | None
+    """None if the client authenticates with its first message."""
+    cookie: str | None
+    """The token in the cookie, if the handshake's origin is allowed."""
+    tasks_since: TaskPosition | None
+    """The last task update that the client has."""
+
+
+@dataclass(frozen=True, slots=True)
+class SessionServices:
+    """What all sessions of a worker share."""
+
+    manager: ConnectionManager
+    streams: Streams
+    snapshots: Snapshots
+    tokens: Tokens
+    limits: SessionLimits
+
+
 class Session:
     """From handshake to close, whatever the transport."""
 
@@ -48,6 +71,8 @@ class Session:
         "_identity",
         "_limits",
         "_manager",
+        "_snapshots",
+        "_streams",
         "_subscriptions",
         "_tasks_since",
         "_tokens",
@@ -56,30 +81,29 @@ class Session:
     def __init__(
         self,
         connection: Connection,
-        manager: ConnectionManager,
-        streams: Streams,
-        snapshots: Snapshots,
+        services: SessionServices,
         catch_up: CatchUp,
-        tokens: Tokens,
-        limits: SessionLimits,
-        *,
-        cookie: str | None,
+        visitor: Visitor,
         now: float,
-        tasks_since: TaskPosition | None = None,
     ) -> None:
-        """`cookie` is the token in the handshake's cookie, if its origin is allowed.
-
-        `tasks_since` is the client's last task update, if the handshake says it.
-        """
+        """`catch_up` runs this connection's catch-ups; `now` is Unix time in seconds."""
+        limits = services.limits
         self._connection = connection
-        self._manager = manager
+        self._manager = services.manager
+        self._streams = services.streams
+        self._snapshots = services.snapshots
         self._subscriptions = Subscriptions(
-            connection, manager, streams, snapshots, catch_up, limits.max_subscriptions
+            connection,
+            services.manager,
+            services.streams,
+            services.snapshots,
+            catch_up,
+            limits.max_subscriptions,
         )
-        self._tasks_since = tasks_since
-        self._tokens = tokens
+        self._tasks_since = visitor.tasks_since
+        self._tokens = services.tokens
         self._limits = limits
-        self._cookie = cookie
+        self._cookie = visitor.cookie
         self._allowance = float(limits.message_burst)
         self._allowance_at = now
         self._identity: Identity | None = None
@@ -89,10 +113,17 @@ class Session:
         """Whom the client is, once authenticated."""
         return self._identity
 
-    @property
-    def is_catching_up(self) -> bool:
-        """Whether positions of the streams are not yet the client's."""
-        return self._subscriptions.is_catching_up
+    def tell_position(self) -> None:
+        """Send the client its position; during a catch-up it has none, and gets the epoch alone."""
+        if self._identity is None:
+            return
+        position = (
+            {}
+            if self._subscriptions.is_catching_up
+            else self._snapshots.position_of(self._connection)
+        )
+        frame = messages.position(self._streams.epoch, position)
+        self._manager.send_to_client(self._connection, frame)
 
     def admit(self, identity: Identity) -> Close | None:
         """The client is `identity`: let its tasks reach it."""

@@ -57,6 +57,11 @@ class AsgiEndpoint:
             self._endpoint.received(client, Message(Opcode.TEXT, payload))
 
 
+async def serve_websocket(websocket: WebSocket) -> None:
+    """Serve a client whose WebSocket the server has not opened at the front door."""
+    await AsgiEndpoint(websocket.state.worker.endpoint).serve(websocket)
+
+
 async def _deny(websocket: WebSocket, refused: Refused) -> None:
     """Refuse the handshake; a server that cannot do that answers 403."""
     if "websocket.http.response" not in websocket.scope.get("extensions", {}):

@@ -1,7 +1,6 @@
 """Fills in the small protocols through which the edge's decisions reach the world."""
 
 import json
-from collections.abc import Iterable
 from typing import Any
 
 from edge.core.hub.audience import Batch
@@ -66,24 +65,3 @@ class RecordingInterest:
         assert selector in self.selectors, f"{selector} unwanted but not wanted"
         self.selectors.remove(selector)
         self.changes.append(("unwanted", selector))
-
-
-class FixedSnapshots:
-    """Shows the same tasks and values to everybody who asks."""
-
-    def __init__(self) -> None:
-        self.tasks: list[bytes] = []
-        self.values: list[tuple[str, bytes]] = []
-        self.asked: list[object] = []
-
-    def unfinished_tasks(self, username: str) -> Iterable[bytes]:
-        """The same whoever asks."""
-        self.asked.append(username)
-        return list(self.tasks)
-
-    def last_values(
-        self, identity: Identity, patterns: tuple[Pattern, ...]
-    ) -> Iterable[tuple[str, bytes]]:
-        """Those that `patterns` select."""
-        self.asked.append((identity, patterns))
-        return [item for item in self.values if any(p.matches(item[0]) for p in patterns)]

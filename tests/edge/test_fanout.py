@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge.core.identity.access import selectors
+from edge.core.protocol import messages
 from edge.core.stats import EdgeStats
 from edge.core.websocket.frames import frame_payload
 from edge.fanout import Fanout
@@ -104,7 +105,7 @@ def test_a_task_goes_to_its_user_alone_without_subscription(fanout: Fanout) -> N
     arrive(fanout, frames("task:1", 21, {"status": "in_progress"}, username="alice"))
     assert [message["topic"] for message in alice.take()] == ["task:1"]
     assert admin.take() == []
-    assert len(list(fanout.unfinished_tasks("alice"))) == 1
+    assert len(list(fanout.snapshots.unfinished_tasks("alice"))) == 1
 
 
 def test_a_late_subscriber_of_a_live_topic_makes_the_edge_ask_for_its_last_value(
@@ -195,9 +196,10 @@ def test_events_of_one_reading_reach_each_client_in_the_order_of_their_arrival(
 def test_a_position_is_told_behind_the_events_up_to_it(fanout: Fanout) -> None:
     alice = connect(fanout, "event:*")
     fanout.take_event(list(frames("event:a", 11)))
-    fanout.tell_position(alice)
-    event, position = alice.take()
-    assert event["offset"] == position["position"]["event"] == 11
+    position = messages.position(EPOCH, fanout.snapshots.position_of(alice))
+    fanout.manager.send_to_client(alice, position)
+    event, told = alice.take()
+    assert event["offset"] == told["position"]["event"] == 11
     fanout.tell_progress()
     assert alice.take() == []
 

@@ -102,7 +102,7 @@ class Viewer:
             self.connection,
             self.world.fanout.manager,
             self.world.fanout.streams,
-            self.world.fanout,
+            self.world.fanout.snapshots,
             self.pending.append,
             100,
         )

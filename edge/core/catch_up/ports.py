@@ -1,23 +1,10 @@
 """What the core needs of the world around it (protocol section 7)."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Protocol
 
 from edge.core.catch_up.resume import Fetched, Outcome
-from edge.core.identity.access import Identity
 from relay.wire.topics import Pattern
-
-
-class Snapshots(Protocol):
-    """What a client is shown at once instead of waiting for the next event."""
-
-    def unfinished_tasks(self, username: str) -> Iterable[bytes]:
-        """Frames with the latest state of each unfinished task of `username`."""
-
-    def last_values(
-        self, identity: Identity, patterns: tuple[Pattern, ...]
-    ) -> Iterable[tuple[str, bytes]]:
-        """Topic and frame of the live values that `patterns` select."""
 
 
 class Upstream(Protocol):

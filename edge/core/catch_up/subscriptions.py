@@ -9,13 +9,14 @@ from collections.abc import Callable
 from functools import partial
 
 from edge.core.catch_up.passes import Pass, SubscriptionPass, TaskPass
-from edge.core.catch_up.ports import CatchUp, Snapshots
+from edge.core.catch_up.ports import CatchUp
 from edge.core.catch_up.selection import Cover, Item
 from edge.core.hub.audience import Connection
 from edge.core.hub.connections import ConnectionManager
 from edge.core.identity.access import selectors
 from edge.core.protocol import messages
 from edge.core.protocol.requests import Request, Subscribe, TaskPosition, Unsubscribe
+from edge.core.streams.snapshots import Snapshots
 from edge.core.streams.streams import Streams
 from relay.wire.topics import TASK, Pattern
 

@@ -73,6 +73,11 @@ class Streams:
         """The stream of `kind`, None if there is none."""
         return self._streams.get(kind)
 
+    def contain(self, selector: Pattern) -> bool:
+        """Whether every topic that `selector` matches belongs to one stream."""
+        kind, colon, _ = selector.prefix.partition(":")
+        return bool(colon) and self.is_stream(kind)
+
     def serves(self, topic: str) -> bool:
         """Whether clients of this edge get events on `topic`."""
         return topic.startswith(self._served_prefixes)

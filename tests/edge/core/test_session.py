@@ -11,11 +11,23 @@ from edge.core.catch_up.ports import CatchingUp
 from edge.core.hub.connections import ConnectionManager
 from edge.core.identity.access import Identity
 from edge.core.identity.tokens import Tokens
-from edge.core.session import MAX_REQUEST_ID_CHARS, MAX_SHOWN_CHARS, Session, SessionLimits
+from edge.core.session import (
+    MAX_REQUEST_ID_CHARS,
+    MAX_SHOWN_CHARS,
+    Session,
+    SessionLimits,
+    SessionServices,
+    Visitor,
+)
+from edge.core.streams.live_values import LiveValue, LiveValues
+from edge.core.streams.snapshots import Snapshots
 from edge.core.streams.streams import Streams
+from edge.core.streams.task_board import TaskBoard
 from edge.core.websocket.close_codes import Close
 from edge.core.websocket.frames import text_frame
-from tests.edge.recorders import FixedSnapshots, RecordingConnection, RecordingInterest
+from relay.wire.envelope import Envelope
+from relay.wire.header import Stamp
+from tests.edge.recorders import RecordingConnection, RecordingInterest
 from tests.relay.wire.strategies import any_text, json_values
 from tests.relay.wire.vectors import case_name, vectors
 
@@ -49,24 +61,28 @@ class Table:
         self.streams.synchronize(1, {"event": 1042, "task": 77}, {"event": 1, "task": 1})
         self.passes: list[CatchingUp] = []
         """What was begun, to be seen through by the test."""
-        self.snapshots = FixedSnapshots()
-        self.limits = SessionLimits(10.0, burst, max_subscriptions, max_connections_per_user)
+        self.tasks, self.live = TaskBoard(), LiveValues()
+        self.tasks.begin_epoch(1)
+        self.services = SessionServices(
+            self.manager,
+            self.streams,
+            Snapshots(self.manager, self.streams, self.tasks, self.live),
+            TOKENS,
+            SessionLimits(10.0, burst, max_subscriptions, max_connections_per_user),
+        )
         self.connection = RecordingConnection("nobody yet")
         self.session = self.open(self.connection, cookie)
 
     def open(self, connection: RecordingConnection, cookie: str | None = None) -> Session:
         """Another client of the same edge."""
-        return Session(
-            connection,
-            self.manager,
-            self.streams,
-            self.snapshots,
-            self.passes.append,
-            TOKENS,
-            self.limits,
-            cookie=cookie,
-            now=NOW,
-        )
+        visitor = Visitor(identity=None, cookie=cookie, tasks_since=None)
+        return Session(connection, self.services, self.passes.append, visitor, NOW)
+
+    def show_task(self, task: int, username: str = "alice") -> None:
+        """Let the edge know an unfinished task."""
+        envelope = Envelope("task_update", {"task": task}, username, "m", 1, "x")
+        frame = text_frame(json.dumps({"task": task}).encode())
+        self.tasks.update(f"task:{task}", Stamp(1, task, 1), envelope, frame)
 
     def say(self, message: object, now: float = NOW) -> list[dict[str, Any]]:
         """Send a message that must not end the connection; return the replies."""
@@ -102,6 +118,14 @@ def admitted(role: str = "user", **options: Any) -> Table:
     assert table.session.admit(Identity("alice", role, EXPIRES_AT)) is None
     assert table.connection.take() == [TASKS_FROM_HERE]
     return table
+
+
+def position_told(table: Table) -> dict[str, int]:
+    """The position that a client is told by now."""
+    table.session.tell_position()
+    (message,) = table.connection.take()
+    position: dict[str, int] = message["position"]
+    return position
 
 
 # Before authentication.
@@ -177,15 +201,17 @@ def test_the_cookie_is_not_used_unless_asked_for() -> None:
 
 def test_unfinished_tasks_are_shown_on_admission() -> None:
     table = Table()
-    table.snapshots.tasks = [text_frame(b'{"task":1}'), text_frame(b'{"task":2}')]
+    table.show_task(1)
+    table.show_task(2)
+    table.show_task(3, "bob")
+    shown = [{"task": 1, "retained": True}, {"task": 2, "retained": True}]
     assert table.session.admit(Identity("alice", "user", EXPIRES_AT)) is None
-    assert table.connection.take() == [{"task": 1}, {"task": 2}, TASKS_FROM_HERE]
-    assert table.snapshots.asked == ["alice"]
+    assert table.connection.take() == [*shown, TASKS_FROM_HERE]
 
 
 def test_the_welcome_comes_before_unfinished_tasks() -> None:
     table = Table()
-    table.snapshots.tasks = [text_frame(b'{"task":1}')]
+    table.show_task(1)
     replies = table.say(authenticate(token()))
     told = [reply.get("action") or reply.get("type", "task") for reply in replies]
     assert told == ["authenticate", "task", "position"]
@@ -272,13 +298,13 @@ def test_a_client_that_does_not_ask_is_told_nothing_of_the_past(more: Any) -> No
 def test_a_client_with_a_past_is_answered_when_it_has_it() -> None:
     table = admitted()
     assert table.say(subscribe_since("event:a", 1000)) == []
-    assert table.session.is_catching_up
+    assert position_told(table) == {}
     assert table.say({"action": "foo", "topic": "event:b", "id": 2}) == []
     (catching_up,) = table.passes
     catching_up.finish()
     replies = table.connection.take()
     assert [reply.get("recovered", reply.get("id")) for reply in replies] == [True, 2]
-    assert not table.session.is_catching_up
+    assert position_told(table) == {"event": 1042, "task": 77}
 
 
 @pytest.mark.parametrize(
@@ -318,7 +344,8 @@ def test_too_much_behind_a_pass_closes_the_connection() -> None:
 
 def test_a_live_topic_is_answered_with_its_last_value() -> None:
     table = admitted()
-    table.snapshots.values = [("resource-monitor:a", b"a"), ("resource-monitor:b", b"b")]
+    for name in ("a", "b"):
+        table.live.keep(f"resource-monitor:{name}", LiveValue(1, None, name.encode()))
     reply = table.subscribe("resource-monitor:a")
     assert reply["status"] == "success"
     assert table.connection.live == [("resource-monitor:a", b"a")]
@@ -326,7 +353,7 @@ def test_a_live_topic_is_answered_with_its_last_value() -> None:
 
 def test_a_refused_subscription_is_not_answered_with_values() -> None:
     table = admitted()
-    table.snapshots.values = [("secret:a", b"a")]
+    table.live.keep("secret:a", LiveValue(1, None, b"a"))
     assert table.subscribe("secret:a")["code"] == "forbidden"
     assert table.connection.live == []
 
