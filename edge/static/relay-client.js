@@ -1,8 +1,8 @@
-// A browser's connection to Event Relay: authenticates, subscribes, and after a loss comes back and
-// goes on where it was.
+// A browser's connection to Event Relay: authenticates and subscribes; after a lost connection it
+// reconnects and resumes at its position.
 //
-// Owns the WebSocket protocol of docs/protocol.md as a client sees it, and nothing of any page.
-// No dependencies: this file alone is enough. Its types are in relay-client.d.ts.
+// Implements the client side of the WebSocket protocol (docs/protocol.md, section 7), and knows
+// nothing of any page. It has no dependencies. Its types are in relay-client.d.ts.
 
 /**
  * @typedef {import("./relay-client.d.ts").RelayMessage} RelayMessage
@@ -21,17 +21,17 @@
 
 const BASE_DELAY_MS = 250;
 const DEFAULT_MAX_DELAY_MS = 3_000;
-// A server that sends many clients away at once should not see all of them again at once.
+// If an edge closes many clients at once, they must not all return at once.
 const SPREAD_MS = 1_000;
 const ATTEMPT_TIMEOUT_MS = 10_000;
-// The server says `position` every 20 s; two of them missed means nobody is there.
+// The edge sends `position` every 20 s; if two of them are missing, the connection is dead.
 const SILENCE_LIMIT_MS = 45_000;
 const SILENCE_CHECK_MS = 5_000;
 const RENEW_AHEAD_MS = 30_000;
 const RENEW_AT_LEAST_MS = 5_000;
 const LONGEST_TIMEOUT_MS = 2 ** 31 - 1;
 const ABNORMAL_CLOSURE = 1006;
-// The server remembers as many unfinished tasks.
+// The relay remembers as many unfinished tasks.
 const KNOWN_TASKS = 10_000;
 
 /** @type {ReadonlyMap<number, CloseAction>} */
@@ -92,7 +92,7 @@ function report(error) {
 }
 
 /**
- * Listeners that cannot harm each other: one that throws is reported, and the others still run.
+ * Handlers that cannot harm each other: if one throws, the error is reported and the others run.
  * @template T
  */
 class Listeners {
@@ -105,7 +105,7 @@ class Listeners {
 
   /**
    * @param {(value: T) => void} handler
-   * @returns {() => boolean} removes it; false when it had been removed before
+   * @returns {() => boolean} removes the handler; returns false if it was already removed
    */
   add(handler) {
     const entry = { handler };
@@ -130,21 +130,22 @@ function streamOf({ topic }) {
   return topic.slice(0, topic.indexOf(":"));
 }
 
-/** Whether topics of the stream can match. @param {string} pattern @param {string} stream */
+/** Whether the pattern can match topics of the stream.
+ * @param {string} pattern @param {string} stream */
 function concerns(pattern, stream) {
   if (pattern.startsWith(`${stream}:`)) return true;
   return pattern.endsWith("*") && `${stream}:`.startsWith(pattern.slice(0, -1));
 }
 
-/** One pattern, whoever wants it, and what the server knows of it. */
+/** One pattern, its handlers, and the state of its request at the edge. */
 class Subscription {
   /** @type {Listeners<RelayMessage>} */
   listeners = new Listeners();
-  /** Whether the server has ever said yes: then it resumes on the next connection. */
+  /** Whether the edge has ever confirmed it: then it resumes on the next connection. */
   isConfirmed = false;
-  /** What became of it on the present connection. @type {"unasked" | "asked" | "refused"} */
+  /** On the present connection. @type {"unasked" | "asked" | "refused"} */
   state = "unasked";
-  /** The newest messages that it asked for, while they come. @type {RelayMessage[] | null} */
+  /** Messages requested with `last`, held until the reply. @type {RelayMessage[] | null} */
   #backlog = null;
 
   /** @param {string} pattern @param {number | undefined} last */
@@ -170,7 +171,8 @@ class Subscription {
   }
 
   /**
-   * Until it is confirmed, what comes through other subscriptions would be a stream with holes.
+   * Passes a message to the handlers, or holds it. Before the subscription is confirmed, messages
+   * reach it only through other subscriptions, and would be a stream with holes: they are dropped.
    * @param {RelayMessage} message
    * @param {boolean} isRepeat
    */
@@ -181,8 +183,9 @@ class Subscription {
   }
 
   /**
-   * The backlog is told only now. If the connection is lost in the middle of it, nothing is told
-   * twice; and what came through other subscriptions meanwhile finds its place in stream order.
+   * The handlers get the backlog only now. If the connection is lost in the middle of a backlog,
+   * they therefore get no message twice. Messages that came through other subscriptions meanwhile
+   * are sorted into stream order.
    * @param {boolean} isGranted
    */
   answered(isGranted) {
@@ -198,8 +201,8 @@ class Subscription {
   }
 }
 
-/** Which handlers want which topics. A message is matched here, because the server sends one that
- * several subscriptions match only once. */
+/** The subscriptions of this client, by pattern. Matching happens here, because the edge sends a
+ * message once even if several subscriptions match it. */
 class Subscriptions {
   /** @type {Map<string, Subscription>} */
   #byPattern = new Map();
@@ -217,7 +220,7 @@ class Subscriptions {
     const subscription = this.#byPattern.get(pattern) ?? new Subscription(pattern, last);
     this.#byPattern.set(pattern, subscription);
     const removeHandler = subscription.listeners.add(handler);
-    /** @returns {boolean} true when nobody is left */
+    /** @returns {boolean} whether this was the last handler */
     const remove = () => {
       const wasLast = removeHandler() && subscription.listeners.size === 0;
       if (wasLast) this.#byPattern.delete(pattern);
@@ -226,12 +229,13 @@ class Subscriptions {
     return { subscription, remove };
   }
 
-  /** The server has ended one: the user's role no longer allows it. @param {string} pattern */
+  /** The edge has ended a subscription: the user's role no longer allows it.
+   * @param {string} pattern */
   ended(pattern) {
     this.#byPattern.get(pattern)?.ended();
   }
 
-  /** The user's role may have changed. */
+  /** Requests refused subscriptions again: the user's role may have changed. */
   askAgainForRefused() {
     for (const subscription of this.#byPattern.values()) {
       if (subscription.state === "refused") subscription.state = "unasked";
@@ -250,7 +254,7 @@ class Subscriptions {
   }
 }
 
-/** The newest update of each task that was told, so that a state is not told after it. */
+/** The newest update of each task that handlers got: an older retained state must not follow it. */
 class KnownTasks {
   /** @type {Map<string, number>} */
   #offsets = new Map();
@@ -274,7 +278,7 @@ class KnownTasks {
   }
 }
 
-/** How far the streams have been seen, and so where the next connection goes on. */
+/** The position of this client: the offset in each stream at which the next connection resumes. */
 class SeenPosition {
   /** @type {number | string | null} */
   epoch = null;
@@ -282,10 +286,10 @@ class SeenPosition {
   position = {};
 
   /**
-   * From a subscribe reply or a `position` message.
+   * Takes over epoch and position of a subscribe reply or a `position` message.
    * @param {{epoch?: unknown, position?: unknown}} message
-   * @param {{keepsKnown?: boolean}} [options] `keepsKnown` leaves the streams alone that are known
-   * @returns {RelayRestart | null} when another epoch was known before
+   * @param {{keepsKnown?: boolean}} [options] with `keepsKnown` the offsets of known streams stay
+   * @returns {RelayRestart | null} the change of epoch, if another one was known before
    */
   adopt({ epoch, position }, { keepsKnown = false } = {}) {
     if (typeof epoch !== "number" && typeof epoch !== "string") return null;
@@ -313,7 +317,7 @@ class SeenPosition {
     return offset === undefined || offset > (this.position[stream] ?? 0);
   }
 
-  /** @param {string} pattern @returns {Offsets | null} null when it concerns no stream we know */
+  /** @param {string} pattern @returns {Offsets | null} null if no known stream can match it */
   since(pattern) {
     const concerned = Object.entries(this.position).filter(([stream]) => concerns(pattern, stream));
     return concerned.length > 0 ? Object.fromEntries(concerned) : null;
@@ -330,7 +334,8 @@ class Client {
   #subscriptions = new Subscriptions();
   #seen = new SeenPosition();
   #knownTasks = new KnownTasks();
-  /** Waits for everything to be live: only then does what a page loads anew leave no hole.
+  /** A change of epoch that handlers have not been told. It waits until all subscriptions are live:
+   * a page that loads its data again before that would have a hole.
    * @type {RelayRestart | null} */
   #restart = null;
   /** @type {Listeners<TaskMessage>} */
@@ -349,13 +354,13 @@ class Client {
   #state = { name: "connecting" };
   /** @type {WebSocket | null} */
   #socket = null;
-  /** Counts connections, so that what an older one still waits for can be told from ours. */
+  /** The number of the connection. A token that was requested for an earlier one is ignored. */
   #generation = 0;
   #failedAttempts = 0;
   #tokenWasRefused = false;
   #username = "";
   #isAuthenticated = false;
-  /** Whether this connection has told its epoch. */
+  /** Whether the edge has named its epoch on this connection. */
   #isEpochTold = false;
   #heardAt = 0;
 
@@ -458,7 +463,7 @@ class Client {
     this.#setState({ name: "connecting", ...(code === undefined ? {} : { code, reason }) });
     this.#expectWord();
 
-    // Asked for first: once the socket is open, the server waits only 5 s for the token.
+    // The token comes before the socket: once that is open, the edge waits only 5 s for the token.
     const token = await this.#freshToken(generation);
     if (token === null) return;
     const socket = new this.#WebSocket(this.#address());
@@ -474,8 +479,8 @@ class Client {
   }
 
   /**
-   * Before it is live, a connection that falls silent is given up; but not so soon while the server
-   * may be looking through events that we missed, of which few or none are for us.
+   * Starts the deadline for the next message of a connection that is not live yet. The deadline is
+   * longer while the edge may be reading missed events of which few or none are for this client.
    */
   #expectWord() {
     const mayCatchUp = this.#socket?.readyState === 1 && this.#seen.epoch !== null;
@@ -486,7 +491,7 @@ class Client {
     );
   }
 
-  /** The URL, with where the user's tasks go on: they have no subscription that could say it. */
+  /** The URL. It carries the position in the stream of tasks, which has no subscription. */
   #address() {
     const { epoch, position } = this.#seen;
     const { task } = position;
@@ -496,7 +501,7 @@ class Client {
 
   /**
    * @param {number} generation
-   * @returns {Promise<string | null>} null when it could not be had, or comes too late to matter
+   * @returns {Promise<string | null>} null if there is none, or if the connection has changed
    */
   async #freshToken(generation) {
     if (!this.#askToken) return "";
@@ -521,9 +526,9 @@ class Client {
   }
 
   /**
-   * Asks for what this connection has not been asked for yet: first what an earlier one had, all of
-   * which catches up together. What is new waits for that, because its live events would come in
-   * the middle of older ones, and its reply's position would pass over them.
+   * Requests every subscription that this connection has not requested yet. Subscriptions of an
+   * earlier connection come first and catch up together. New ones wait for that: their live events
+   * would come in the middle of older ones, and the position of their reply would skip those.
    */
   #subscribe() {
     if (!this.#isAuthenticated) return;
@@ -591,7 +596,7 @@ class Client {
     }
   }
 
-  /** Forgets the present connection and all that waits for it. */
+  /** Closes and forgets the present connection, its timers and its unanswered requests. */
   #letGo() {
     this.#generation += 1;
     clearTimeout(this.#retryTimer);
@@ -611,7 +616,7 @@ class Client {
 
   // ---- Messages ----
 
-  /** @param {Request} request @param {Subscription} [subscription] that it asks for */
+  /** @param {Request} request @param {Subscription} [subscription] the requested one */
   #request(request, subscription) {
     if (this.#socket?.readyState !== 1) return;
     const id = this.#nextRequestId++;
@@ -633,7 +638,7 @@ class Client {
     if (typeof message.topic === "string" && typeof message.type === "string") {
       this.#deliver(message);
     } else if (message.type === "position") {
-      // Until this connection has caught up, it may speak of what is still to come.
+      // During a catch-up the position may be ahead of the events that are still to come.
       this.#adopt(message, { keepsKnown: this.#state.name !== "live" });
     } else if (message.type === "gap") {
       this.#missed(message);
@@ -659,9 +664,9 @@ class Client {
   /** @param {RelayMessage} message */
   #deliver(message) {
     const stream = streamOf(message);
-    // Tasks alone come before the epoch is told; under another one they may have any offset.
+    // Only tasks come before the epoch is known; under another epoch their offsets mean nothing.
     const canTell = this.#isEpochTold || stream !== "task";
-    // A retained state says nothing of the updates that others had before it, nor they of it.
+    // A retained state is no event of the stream: its offset and the position are unrelated.
     const isKnown = message.retained
       ? this.#knownTasks.has(message)
       : !this.#seen.isBeyond(stream, message.offset);
@@ -707,7 +712,7 @@ class Client {
     });
   }
 
-  // ---- Time: tokens that end, connections that fall silent, pages that wake up ----
+  // ---- Time: tokens that expire, connections that fall silent, pages that wake up ----
 
   /** @param {number} expiresAt */
   #scheduleRenewal(expiresAt) {
