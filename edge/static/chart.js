@@ -59,7 +59,7 @@ export class LineChart {
   }
 
   /**
-   * Reads a custom property at every drawing, so that the chart follows the page from light to dark.
+   * Reads a custom property at every drawing: the chart follows the page from light to dark.
    * @param {string} name
    */
   #css(name) {

@@ -24,7 +24,7 @@ export function instantiate(id) {
   throw new Error(`The template ${id} is empty`);
 }
 
-/** Writes the text only if it differs, because each write makes a live region speak and a layout run.
+/** Writes the text only if it differs: each write makes a live region speak and a layout run.
  * @param {Element} element @param {string} text */
 export function setText(element, text) {
   if (element.textContent !== text) element.textContent = text;

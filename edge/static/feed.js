@@ -1,7 +1,7 @@
 // The live event feed on the page. It draws only the rows of an EventLog that are in view.
 //
-// The feed is a listbox: it keeps the focus, and arrow keys move the active event. All rows have the
-// same height, so the place of an event follows from its row number.
+// The feed is a listbox: it keeps the focus, and arrow keys move the active event. All rows have
+// the same height, so the place of an event follows from its row number.
 
 import { find, instantiate, oncePerFrame, setHidden, setText } from "./dom.js";
 import { EventLog } from "./event-log.js";
@@ -217,7 +217,7 @@ export class Feed {
   }
 
   /**
-   * Puts the drawn rows into the document in their visible order: screen readers follow the document.
+   * Puts the drawn rows into the document in visible order, because screen readers follow it.
    * @param {number} first
    * @param {number} end
    */

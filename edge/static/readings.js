@@ -98,7 +98,7 @@ export function readingNote(watch, now) {
   return heardAt === null ? "Waiting for the first reading" : "";
 }
 
-/** Returns a round number at or above `value`, for the upper end of an axis. @param {number} value */
+/** Returns a round number at or above `value`, for the end of an axis. @param {number} value */
 export function roundCeiling(value) {
   if (!(value > 0)) return 1;
   const magnitude = 10 ** Math.floor(Math.log10(value));

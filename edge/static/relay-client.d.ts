@@ -90,8 +90,8 @@ export interface ConnectOptions {
 
 export interface SubscribeOptions {
   /**
-   * From 1 to 1000: begin with this number of the newest matching messages of each stream. They come
-   * together, before the first live one, and include messages that other subscriptions have
+   * From 1 to 1000: begin with this number of the newest matching messages of each stream. They
+   * come together, before the first live one, and include messages that other subscriptions have
    * brought before. The option takes effect for the first handler of a pattern, and once: after a
    * lost connection a subscription resumes at its position.
    */
@@ -113,8 +113,8 @@ export interface RelayClient {
     options?: SubscribeOptions,
   ): () => void;
   /**
-   * Calls `handler` with updates of the user's own tasks, which need no subscription: on connect the
-   * latest state of each unfinished task, marked `retained`; after a lost connection the missed
+   * Calls `handler` with updates of the user's own tasks, which need no subscription: on connect
+   * the latest state of each unfinished task, marked `retained`; after a lost connection the missed
    * updates.
    */
   onTask(handler: (message: TaskMessage) => void): () => void;
@@ -123,8 +123,8 @@ export interface RelayClient {
   /** Calls `handler` for each refused request. */
   onError(handler: (error: RelayError) => void): () => void;
   /**
-   * Calls `handler` once for each new epoch of the relay, as soon as every subscription is live under
-   * it, on the same connection or on a later one. At that moment a page should load again all data
+   * Calls `handler` once for each new epoch of the relay, as soon as every subscription is live
+   * under it, on the same connection or on a later one. At that moment a page should load again all data
    * that it keeps up to date by events.
    */
   onRestart(handler: (restart: RelayRestart) => void): () => void;
@@ -151,8 +151,8 @@ export function retryDelayMs(
   random?: () => number,
 ): number;
 
-/** The delay in milliseconds that a close reason requests, times 1 to 2: clients must not all return
- * at once. Null if the reason requests none. */
+/** The delay in milliseconds that a close reason requests, times 1 to 2: clients must not all
+ * return at once. Null if the reason requests none. */
 export function toldDelayMs(reason: string, random?: () => number): number | null;
 
 /** The delay in milliseconds before renewing a token that expires at `expiresAt` (Unix seconds). */

@@ -114,7 +114,7 @@ class Listeners {
   }
 
   /** @param {T} value */
-  tell(value) {
+  notify(value) {
     for (const { handler } of [...this.#entries]) {
       try {
         handler(value);
@@ -132,7 +132,7 @@ function streamOf({ topic }) {
 
 /** Whether the pattern can match topics of the stream.
  * @param {string} pattern @param {string} stream */
-function concerns(pattern, stream) {
+function canMatch(pattern, stream) {
   if (pattern.startsWith(`${stream}:`)) return true;
   return pattern.endsWith("*") && `${stream}:`.startsWith(pattern.slice(0, -1));
 }
@@ -143,8 +143,8 @@ class Subscription {
   listeners = new Listeners();
   /** Whether the edge has ever confirmed it: then it resumes on the next connection. */
   isConfirmed = false;
-  /** On the present connection. @type {"unasked" | "asked" | "refused"} */
-  state = "unasked";
+  /** On the present connection. @type {"idle" | "requested" | "refused"} */
+  state = "idle";
   /** Messages requested with `last`, held until the reply. @type {RelayMessage[] | null} */
   #backlog = null;
 
@@ -155,13 +155,13 @@ class Subscription {
   }
 
   /** @param {Request} request */
-  asked({ last }) {
-    this.state = "asked";
+  requested({ last }) {
+    this.state = "requested";
     this.#backlog = last === undefined ? null : [];
   }
 
   connectionLost() {
-    this.state = "unasked";
+    this.state = "idle";
     this.#backlog = null;
   }
 
@@ -176,10 +176,10 @@ class Subscription {
    * @param {RelayMessage} message
    * @param {boolean} isRepeat
    */
-  hear(message, isRepeat) {
+  deliver(message, isRepeat) {
     if (this.#backlog && message.offset !== undefined) this.#backlog.push(message);
     else if (isRepeat) return;
-    else if (this.isConfirmed || message.offset === undefined) this.listeners.tell(message);
+    else if (this.isConfirmed || message.offset === undefined) this.listeners.notify(message);
   }
 
   /**
@@ -188,7 +188,7 @@ class Subscription {
    * are sorted into stream order.
    * @param {boolean} isGranted
    */
-  answered(isGranted) {
+  replied(isGranted) {
     this.isConfirmed = isGranted;
     if (isGranted) this.last = undefined;
     else this.state = "refused";
@@ -197,7 +197,7 @@ class Subscription {
     backlog.sort(
       (a, b) => streamOf(a).localeCompare(streamOf(b)) || (a.offset ?? 0) - (b.offset ?? 0),
     );
-    for (const message of backlog) this.listeners.tell(message);
+    for (const message of backlog) this.listeners.notify(message);
   }
 }
 
@@ -207,8 +207,8 @@ class Subscriptions {
   /** @type {Map<string, Subscription>} */
   #byPattern = new Map();
 
-  get unasked() {
-    return [...this.#byPattern.values()].filter(({ state }) => state === "unasked");
+  get idle() {
+    return [...this.#byPattern.values()].filter(({ state }) => state === "idle");
   }
 
   /**
@@ -236,16 +236,17 @@ class Subscriptions {
   }
 
   /** Requests refused subscriptions again: the user's role may have changed. */
-  askAgainForRefused() {
+  retryRefused() {
     for (const subscription of this.#byPattern.values()) {
-      if (subscription.state === "refused") subscription.state = "unasked";
+      if (subscription.state === "refused") subscription.state = "idle";
     }
   }
 
   /** @param {RelayMessage} message @param {boolean} isRepeat */
   dispatch(message, isRepeat) {
     for (const subscription of [...this.#byPattern.values()]) {
-      if (topicMatches(subscription.pattern, message.topic)) subscription.hear(message, isRepeat);
+      const isMatch = topicMatches(subscription.pattern, message.topic);
+      if (isMatch) subscription.deliver(message, isRepeat);
     }
   }
 
@@ -319,15 +320,15 @@ class SeenPosition {
 
   /** @param {string} pattern @returns {Offsets | null} null if no known stream can match it */
   since(pattern) {
-    const concerned = Object.entries(this.position).filter(([stream]) => concerns(pattern, stream));
-    return concerned.length > 0 ? Object.fromEntries(concerned) : null;
+    const matching = Object.entries(this.position).filter(([stream]) => canMatch(pattern, stream));
+    return matching.length > 0 ? Object.fromEntries(matching) : null;
   }
 }
 
 /** @implements {RelayClient} */
 class Client {
   #url;
-  #askToken;
+  #getToken;
   #maxDelayMs;
   #WebSocket;
 
@@ -361,8 +362,8 @@ class Client {
   #username = "";
   #isAuthenticated = false;
   /** Whether the edge has named its epoch on this connection. */
-  #isEpochTold = false;
-  #heardAt = 0;
+  #isEpochKnown = false;
+  #lastMessageAt = 0;
 
   #nextRequestId = 1;
   /** @type {Map<number, {request: Request, subscription?: Subscription}>} */
@@ -380,7 +381,7 @@ class Client {
   /** @param {ConnectOptions} options */
   constructor(options) {
     this.#url = options.url ?? `${location.origin.replace(/^http/, "ws")}/ws`;
-    this.#askToken = options.token;
+    this.#getToken = options.token;
     this.#maxDelayMs = options.maxDelayMs ?? DEFAULT_MAX_DELAY_MS;
     this.#WebSocket = options.WebSocket ?? globalThis.WebSocket;
     this.#listenForWakeups();
@@ -404,7 +405,7 @@ class Client {
     const { subscription, remove } = this.#subscriptions.add(pattern, handler, last);
     this.#subscribe();
     return () => {
-      if (!remove() || subscription.state !== "asked") return;
+      if (!remove() || subscription.state !== "requested") return;
       this.#request({ action: "unsubscribe", topic: pattern });
     };
   }
@@ -449,19 +450,19 @@ class Client {
   close() {
     if (this.#stopWakeups.signal.aborted) return;
     this.#stopWakeups.abort();
-    this.#letGo();
+    this.#disconnect();
     this.#setState({ name: "closed", code: 1000, reason: "Closed by this page" });
   }
 
   // ---- The life of one connection: open, authenticate, resume, subscribe, live, lost ----
 
   async #open() {
-    this.#letGo();
+    this.#disconnect();
     const generation = this.#generation;
     const before = this.#state;
     const { code, reason } = before.name === "live" ? {} : before;
     this.#setState({ name: "connecting", ...(code === undefined ? {} : { code, reason }) });
-    this.#expectWord();
+    this.#startMessageTimeout();
 
     // The token comes before the socket: once that is open, the edge waits only 5 s for the token.
     const token = await this.#freshToken(generation);
@@ -469,12 +470,12 @@ class Client {
     const socket = new this.#WebSocket(this.#address());
     this.#socket = socket;
     socket.onopen = () => {
-      this.#expectWord();
+      this.#startMessageTimeout();
       this.#request({ action: "authenticate", token });
     };
     socket.onmessage = (event) => this.#receive(event.data);
-    socket.onclose = (event) => this.#lost(event.code, event.reason);
-    this.#heardAt = Date.now();
+    socket.onclose = (event) => this.#connectionLost(event.code, event.reason);
+    this.#lastMessageAt = Date.now();
     this.#silenceTimer = setInterval(() => this.#checkSilence(), SILENCE_CHECK_MS);
   }
 
@@ -482,11 +483,11 @@ class Client {
    * Starts the deadline for the next message of a connection that is not live yet. The deadline is
    * longer while the edge may be reading missed events of which few or none are for this client.
    */
-  #expectWord() {
+  #startMessageTimeout() {
     const mayCatchUp = this.#socket?.readyState === 1 && this.#seen.epoch !== null;
     clearTimeout(this.#attemptTimer);
     this.#attemptTimer = setTimeout(
-      () => this.#lost(ABNORMAL_CLOSURE, "No answer"),
+      () => this.#connectionLost(ABNORMAL_CLOSURE, "No answer"),
       mayCatchUp ? SILENCE_LIMIT_MS : ATTEMPT_TIMEOUT_MS,
     );
   }
@@ -504,25 +505,25 @@ class Client {
    * @returns {Promise<string | null>} null if there is none, or if the connection has changed
    */
   async #freshToken(generation) {
-    if (!this.#askToken) return "";
+    if (!this.#getToken) return "";
     try {
-      const token = await this.#askToken();
+      const token = await this.#getToken();
       return generation === this.#generation ? token : null;
     } catch (error) {
       report(error);
       if (generation === this.#generation && this.#state.name !== "live") {
-        this.#lost(ABNORMAL_CLOSURE, "No token");
+        this.#connectionLost(ABNORMAL_CLOSURE, "No token");
       }
       return null;
     }
   }
 
   /** @param {Record<string, unknown>} reply */
-  #authenticated(reply) {
+  #authenticationReplied(reply) {
     this.#username = String(reply.username ?? "");
     if (typeof reply.expires_at === "number") this.#scheduleRenewal(reply.expires_at);
     this.#isAuthenticated = true;
-    this.#subscriptions.askAgainForRefused();
+    this.#subscriptions.retryRefused();
   }
 
   /**
@@ -535,24 +536,24 @@ class Client {
     const { epoch } = this.#seen;
     const fresh = [];
     const resumed = [];
-    for (const subscription of this.#subscriptions.unasked) {
+    for (const subscription of this.#subscriptions.idle) {
       const since = this.#seen.since(subscription.pattern);
-      if (!since) this.#ask(subscription, { last: subscription.last });
+      if (!since) this.#sendSubscribe(subscription, { last: subscription.last });
       else if (subscription.isConfirmed) resumed.push({ subscription, since });
       else fresh.push(subscription);
     }
     for (const [index, { subscription, since }] of resumed.entries()) {
       const more = index < resumed.length - 1 ? true : undefined;
-      this.#ask(subscription, { since, epoch, more });
+      this.#sendSubscribe(subscription, { since, epoch, more });
     }
     if (this.#isCatchingUp()) return;
-    for (const subscription of fresh) this.#ask(subscription, { last: subscription.last });
+    for (const each of fresh) this.#sendSubscribe(each, { last: each.last });
   }
 
   /** @param {Subscription} subscription @param {Omit<Request, "action">} options */
-  #ask(subscription, options) {
+  #sendSubscribe(subscription, options) {
     const request = { action: "subscribe", topic: subscription.pattern, ...options };
-    subscription.asked(request);
+    subscription.requested(request);
     this.#request(request, subscription);
   }
 
@@ -560,7 +561,7 @@ class Client {
     return [...this.#unanswered.values()].some(({ request }) => request.since !== undefined);
   }
 
-  #liveWhenAnswered() {
+  #becomeLiveWhenReplied() {
     if (!this.#isAuthenticated || this.#unanswered.size > 0) return;
     if (this.#state.name !== "live") {
       clearTimeout(this.#attemptTimer);
@@ -568,23 +569,23 @@ class Client {
       this.#tokenWasRefused = false;
       this.#setState({ name: "live", username: this.#username });
     }
-    this.#tellRestart();
+    this.#reportRestart();
   }
 
-  #tellRestart() {
+  #reportRestart() {
     const restart = this.#restart;
     if (!restart || this.#state.name !== "live" || this.#unanswered.size > 0) return;
     this.#restart = null;
-    this.#restartListeners.tell(restart);
+    this.#restartListeners.notify(restart);
   }
 
   /** @param {number} code @param {string} reason */
-  #lost(code, reason) {
-    this.#letGo();
+  #connectionLost(code, reason) {
+    this.#disconnect();
     const action = closeAction(code);
     if (action === "stop") {
       this.#setState({ name: "closed", code, reason });
-    } else if (action === "authenticate" && (!this.#askToken || this.#tokenWasRefused)) {
+    } else if (action === "authenticate" && (!this.#getToken || this.#tokenWasRefused)) {
       this.#setState({ name: "unauthenticated", code, reason });
     } else {
       if (action === "authenticate") this.#tokenWasRefused = true;
@@ -597,14 +598,14 @@ class Client {
   }
 
   /** Closes and forgets the present connection, its timers and its unanswered requests. */
-  #letGo() {
+  #disconnect() {
     this.#generation += 1;
     clearTimeout(this.#retryTimer);
     clearTimeout(this.#attemptTimer);
     clearTimeout(this.#renewTimer);
     clearInterval(this.#silenceTimer);
     this.#isAuthenticated = false;
-    this.#isEpochTold = false;
+    this.#isEpochKnown = false;
     this.#unanswered.clear();
     this.#subscriptions.connectionLost();
     const socket = this.#socket;
@@ -626,8 +627,8 @@ class Client {
 
   /** @param {unknown} text */
   #receive(text) {
-    this.#heardAt = Date.now();
-    if (this.#state.name !== "live") this.#expectWord();
+    this.#lastMessageAt = Date.now();
+    if (this.#state.name !== "live") this.#startMessageTimeout();
     let message;
     try {
       message = JSON.parse(String(text));
@@ -641,9 +642,9 @@ class Client {
       // During a catch-up the position may be ahead of the events that are still to come.
       this.#adopt(message, { keepsKnown: this.#state.name !== "live" });
     } else if (message.type === "gap") {
-      this.#missed(message);
+      this.#gapReceived(message);
     } else if (typeof message.status === "string") {
-      this.#answered(message);
+      this.#replied(message);
     }
   }
 
@@ -653,58 +654,58 @@ class Client {
    */
   #adopt(message, options) {
     const restart = this.#seen.adopt(message, options);
-    this.#isEpochTold ||= message.epoch !== undefined;
+    this.#isEpochKnown ||= message.epoch !== undefined;
     if (!restart) return;
     this.#knownTasks.clear();
     const { previousEpoch } = this.#restart ?? restart;
     this.#restart = { epoch: restart.epoch, previousEpoch };
-    this.#tellRestart();
+    this.#reportRestart();
   }
 
   /** @param {RelayMessage} message */
   #deliver(message) {
     const stream = streamOf(message);
     // Only tasks come before the epoch is known; under another epoch their offsets mean nothing.
-    const canTell = this.#isEpochTold || stream !== "task";
+    const isComparable = this.#isEpochKnown || stream !== "task";
     // A retained state is no event of the stream: its offset and the position are unrelated.
     const isKnown = message.retained
       ? this.#knownTasks.has(message)
       : !this.#seen.isBeyond(stream, message.offset);
-    const isRepeat = canTell && isKnown;
+    const isRepeat = isComparable && isKnown;
     if (!message.retained) this.#seen.advance(stream, message.offset);
     if (stream === "task" && !isRepeat) {
       this.#knownTasks.add(message);
-      this.#taskListeners.tell(/** @type {TaskMessage} */ (message));
+      this.#taskListeners.notify(/** @type {TaskMessage} */ (message));
     }
     this.#subscriptions.dispatch(message, isRepeat);
   }
 
   /** @param {StreamGap} gap */
-  #missed({ stream, from, to, reason }) {
+  #gapReceived({ stream, from, to, reason }) {
     if (!this.#seen.isBeyond(stream, to)) return;
     this.#seen.advance(stream, to);
-    this.#gapListeners.tell({ stream, from, to, reason });
+    this.#gapListeners.notify({ stream, from, to, reason });
   }
 
   /** @param {Record<string, unknown>} reply */
-  #answered(reply) {
+  #replied(reply) {
     const id = Number(reply.id);
     const { request, subscription } = this.#unanswered.get(id) ?? {};
     this.#unanswered.delete(id);
     const isGranted = reply.status !== "error";
     if (!isGranted) this.#refused(request, reply);
-    else if (reply.action === "authenticate") this.#authenticated(reply);
+    else if (reply.action === "authenticate") this.#authenticationReplied(reply);
     else if (reply.action === "subscribe") this.#adopt(reply);
-    subscription?.answered(isGranted);
+    subscription?.replied(isGranted);
     this.#subscribe();
-    this.#liveWhenAnswered();
+    this.#becomeLiveWhenReplied();
   }
 
   /** @param {Request | undefined} request @param {Record<string, unknown>} reply */
   #refused(request, reply) {
     const topic = request ? request.topic : reply.topic;
     if (!request && typeof topic === "string") this.#subscriptions.ended(topic);
-    this.#errorListeners.tell({
+    this.#errorListeners.notify({
       code: String(reply.code ?? "error"),
       message: String(reply.message ?? ""),
       action: request?.action,
@@ -717,7 +718,7 @@ class Client {
   /** @param {number} expiresAt */
   #scheduleRenewal(expiresAt) {
     clearTimeout(this.#renewTimer);
-    if (!this.#askToken) return;
+    if (!this.#getToken) return;
     const delayMs = renewDelayMs(expiresAt, Date.now());
     this.#renewTimer = setTimeout(() => void this.#renew(), delayMs);
   }
@@ -728,8 +729,8 @@ class Client {
   }
 
   #checkSilence() {
-    if (this.#socket && Date.now() - this.#heardAt > SILENCE_LIMIT_MS) {
-      this.#lost(ABNORMAL_CLOSURE, "The server fell silent");
+    if (this.#socket && Date.now() - this.#lastMessageAt > SILENCE_LIMIT_MS) {
+      this.#connectionLost(ABNORMAL_CLOSURE, "The server fell silent");
     }
   }
 
@@ -750,6 +751,6 @@ class Client {
   /** @param {ConnectionState} state */
   #setState(state) {
     this.#state = state;
-    this.#stateListeners.tell(state);
+    this.#stateListeners.notify(state);
   }
 }

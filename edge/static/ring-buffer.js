@@ -1,4 +1,4 @@
-// A bounded queue of the newest `capacity` items, oldest first; each further item removes the oldest.
+// A bounded queue of the newest `capacity` items, oldest first; a further item removes the oldest.
 
 /** @template T */
 export class RingBuffer {

@@ -3,9 +3,9 @@
 
 /**
  * @typedef {import("./relay-client.js").RelayMessage} RelayMessage
- * @typedef {{at: number, emittedAt?: number, source?: string}} Moment of a message: `at` is the time
- *   of its arrival by our clock, `emittedAt` by the clock of its emitter `source` (Unix
- *   milliseconds)
+ * @typedef {{at: number, emittedAt?: number, source?: string}} Moment of a message: `at` is the
+ *   time of its arrival by our clock, `emittedAt` the time of sending by the clock of its emitter
+ *   `source` (Unix milliseconds)
  * @typedef {{
  *   name: string,
  *   status: string,
@@ -115,7 +115,9 @@ export class ServerList {
     const server = this.#find(message.data?.server_name, message);
     if (!server) return [];
     const status = STATUS_AFTER.get(message.topic);
-    if (status !== undefined && !hasFailed(message)) told(server, status, momentOf(message, now));
+    if (status !== undefined && !hasFailed(message)) {
+      setStatus(server, status, momentOf(message, now));
+    }
     return [server];
   }
 
@@ -132,7 +134,7 @@ export class ServerList {
     for (const item of listed) {
       const server = this.#find(item?.name, message);
       if (!server) continue;
-      if (typeof item.status === "string") told(server, item.status, momentOf(message, now));
+      if (typeof item.status === "string") setStatus(server, item.status, momentOf(message, now));
       server.pid = typeof item.pid === "number" ? item.pid : null;
       server.managerHeardAt = now;
       found.push(server);
@@ -171,7 +173,7 @@ export class ServerList {
 }
 
 /** @param {Server} server @param {string} status @param {Moment} moment */
-function told(server, status, moment) {
+function setStatus(server, status, moment) {
   const before = server.status;
   server.status = status;
   server.statusAt = moment.at;

@@ -58,11 +58,11 @@ export class Servers {
 
   /** @param {RelayMessage} message */
   #apply(message) {
-    const told = this.#list.apply(message, Date.now());
-    for (const { name } of told) {
+    const named = this.#list.apply(message, Date.now());
+    for (const { name } of named) {
       if (!this.#cards.has(name)) this.#addCard(name);
     }
-    if (told.length > 0) this.#draw();
+    if (named.length > 0) this.#draw();
   }
 
   /** @param {string} name */
