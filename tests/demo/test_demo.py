@@ -414,6 +414,7 @@ def test_it_stops_quickly_without_a_relay_too(cluster: Cluster) -> None:
     assert process.returncode == 0
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("names", ["", "a/b", "..", "a\nb", "a*"])
 def test_names_that_no_server_can_have(names: str, tmp_path: Path) -> None:
     options = ["--servers", names, "--data-dir", str(tmp_path), "--user", "alice"]

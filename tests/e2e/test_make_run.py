@@ -4,6 +4,7 @@ import os
 import signal
 import socket
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -67,7 +68,8 @@ def running(cluster: Cluster, checkout: Path) -> Iterator[tuple[ManagedProcess, 
     finally:
         make.close()
         for process in processes_in(checkout):
-            process.kill()
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
 
 
 def test_ctrl_c_leaves_no_process_behind(
@@ -90,8 +92,9 @@ def test_a_killed_part_is_started_again(
 
     def pid_of_part() -> int:
         for process in processes_in(checkout):
-            if f"-m {part}" in " ".join(process.cmdline()):
-                return process.pid
+            with suppress(psutil.NoSuchProcess):
+                if f"-m {part}" in " ".join(process.cmdline()):
+                    return process.pid
         return 0
 
     first = wait_for(pid_of_part, f"{part} runs")
