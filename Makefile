@@ -1,5 +1,5 @@
-# Everything a developer runs: `make run`, `make test`, `make check`, `make bench`,
-# `make chaos`.
+# Everything a developer runs: `make run`, `make test`, `make test-fast`, `make check`,
+# `make bench`, `make chaos`.
 # The environment in .venv is made if it is missing or older than its sources.
 
 PYTHON ?= python3
@@ -7,7 +7,7 @@ BIN := .venv/bin
 VENDOR := edge/static/vendor
 CHARTS := $(VENDOR)/uPlot.esm.js
 
-.PHONY: run test check format bench chaos screenshot docs dist lock clean
+.PHONY: run test test-fast check format bench chaos screenshot docs dist lock clean
 
 run: .venv/.installed $(CHARTS)
 	@mkdir -p .run
@@ -16,8 +16,15 @@ run: .venv/.installed $(CHARTS)
 	    --password-stdin >/dev/null || exit 1; done
 	@exec $(BIN)/supervisord -n -c cluster.conf
 
+# Tests run side by side, more of them than there are cores: most of them wait for a process.
+# Those of one `xdist_group` run one after another, in the same worker.
+WORKERS ?= 5
 test: .venv/.installed $(CHARTS)
-	$(BIN)/pytest
+	$(BIN)/pytest -n $(WORKERS) --dist loadgroup
+
+# Unit and property tests: no processes, no browser.
+test-fast: .venv/.installed
+	$(BIN)/pytest -n auto -m "not process"
 
 check: .venv/.installed $(CHARTS)
 	$(BIN)/ruff check .

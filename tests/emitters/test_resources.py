@@ -59,6 +59,7 @@ def infos(emitter: RecordingEmitter, topic: str = TOPIC) -> list[Any]:
     return [each.data["process_info"] for each in emitter.on(topic)]
 
 
+@pytest.mark.process
 def test_the_first_value_has_the_processes_real_use(
     emitter: RecordingEmitter, monitor: ResourceMonitor, busy_tree: subprocess.Popen[str]
 ) -> None:
@@ -100,9 +101,11 @@ def test_only_what_is_watched_is_measured_and_it_ends_with_the_last_watcher(
     taken = len(infos(emitter))
     emitter.wait(lambda: len(infos(emitter, "resource-monitor:lobby")) >= 3, "three more values")
     assert len(infos(emitter)) == taken
+    monitor.stop()
     assert monitor.samples_taken == len(emitter.emitted)
 
 
+@pytest.mark.process
 def test_a_process_that_ends_is_told_as_gone_until_the_next_one(
     emitter: RecordingEmitter, monitor: ResourceMonitor
 ) -> None:
@@ -119,6 +122,7 @@ def test_a_process_that_ends_is_told_as_gone_until_the_next_one(
     assert infos(emitter)[-1]["pid"] == os.getpid()
 
 
+@pytest.mark.process
 def test_a_process_that_never_was(emitter: RecordingEmitter, monitor: ResourceMonitor) -> None:
     process = subprocess.Popen([sys.executable, "-c", ""])
     process.wait()
