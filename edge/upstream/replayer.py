@@ -5,7 +5,7 @@ import logging
 from collections.abc import Sequence
 from typing import Protocol
 
-from edge.core.catch_up.resume import Fetch
+from edge.core.catch_up.connection_catch_up import JournalRange
 from edge.core.stats import EdgeStats
 from edge.core.streams.record import Record, unreadable
 from edge.core.streams.streams import Streams
@@ -30,7 +30,7 @@ class Replayer(Protocol):
 
 
 class RelayLibrary:
-    """See `edge.catch_up.Library`: what `streams` no longer remember is asked of the relay."""
+    """See `edge.catch_up.Replayer`: what `streams` no longer remember is asked of the relay."""
 
     def __init__(self, streams: Streams, stats: EdgeStats) -> None:
         self._streams = streams
@@ -44,7 +44,7 @@ class RelayLibrary:
         """Ask `relay` from now on."""
         self._relay = relay
 
-    async def fetch(self, fetch: Fetch) -> Sequence[Record]:
+    async def fetch(self, missing: JournalRange) -> Sequence[Record]:
         """Return a part of what is asked for, from its beginning, and remember it.
 
         Empty when the relay has nothing of it, or when there is another epoch. Raises
@@ -52,21 +52,23 @@ class RelayLibrary:
         """
         assert self._relay is not None
         asked_under = self._streams.epoch
-        reply = await self._relay.replay(*fetch)
-        stream = self._streams.get(fetch.stream)
+        reply = await self._relay.replay(*missing)
+        stream = self._streams.get(missing.stream)
         if stream is None or asked_under != self._streams.epoch:
             return ()
         if reply.epoch != asked_under:
             await self.streams_went_on()
             return ()
-        records = self.records(fetch.stream, reply)
-        self._stats.replayed[fetch.stream] += len(records)
+        records = self.records(missing.stream, reply)
+        self._stats.replayed[missing.stream] += len(records)
         if damaged := sum(not record.topic.text for record in records):
             self._stats.unreadable[InvalidTopic.reason] += damaged
         stream.history.low = max(stream.history.low, reply.low)
         stream.history.install(records)
-        if not records and reply.low <= fetch.after + 1:
-            raise ReplayFailed(f"no {fetch.stream} after {fetch.after}, though {reply.tip} exist")
+        if not records and reply.low <= missing.after + 1:
+            raise ReplayFailed(
+                f"no {missing.stream} after {missing.after}, though {reply.tip} exist"
+            )
         return records
 
     async def streams_went_on(self) -> None:

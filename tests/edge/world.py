@@ -1,15 +1,14 @@
 """An edge with its relay and clients, where everything happens when the test says so.
 
 The real fan-out and the real subscriptions, with a journal in memory in place of the relay. What
-takes time in a running edge, the steps of a pass and the relay's answers, is a call here.
+takes time in a running edge, the steps of a catch-up and the relay's answers, is a call here.
 """
 
 import json
 from collections.abc import Sequence
 from typing import Any
 
-from edge.core.catch_up.ports import CatchingUp
-from edge.core.catch_up.resume import Fetch, Fetched
+from edge.core.catch_up.connection_catch_up import CatchUpState, ConnectionCatchUp, JournalRange
 from edge.core.catch_up.subscriptions import Subscriptions
 from edge.core.protocol.requests import Subscribe, TaskPosition
 from edge.core.stats import EdgeStats
@@ -69,15 +68,15 @@ class World:
         self.journals["event"].retire(low)
         self.fanout.hear(self.heartbeat())
 
-    def fetch(self, fetch: Fetch) -> Fetched:
-        """The relay answers, as `Fanout.fetch` takes it."""
-        stream = self.fanout.streams.get(fetch.stream)
+    def fetch(self, missing: JournalRange) -> Sequence[Record]:
+        """The relay answers, as `RelayLibrary.fetch` takes it."""
+        stream = self.fanout.streams.get(missing.stream)
         assert stream is not None
-        journal = self.journals[fetch.stream]
-        records = journal.replay(fetch.after, fetch.limit)
+        journal = self.journals[missing.stream]
+        records = journal.replay(missing.after, missing.limit)
         stream.history.low = max(stream.history.low, journal.low)
         stream.history.install(records)
-        return Fetched(fetch.stream, records)
+        return records
 
 
 class Viewer:
@@ -93,8 +92,8 @@ class Viewer:
         self.replies: list[dict[str, Any]] = []
         self.positions: dict[str, int] = {}
         self.connection: RecordingConnection | None = None
-        self.pending: list[CatchingUp] = []
-        self.fetch: Fetch | None = None
+        self.pending: list[ConnectionCatchUp] = []
+        self.missing: JournalRange | None = None
 
     def connect(self, role: str = "user") -> None:
         self.connection = RecordingConnection(self.username, role)
@@ -119,19 +118,20 @@ class Viewer:
         if self.connection is not None:
             self.read()
             self.world.fanout.manager.disconnect(self.connection)
-            self.connection, self.pending, self.fetch = None, [], None
+            self.connection, self.pending, self.missing = None, [], None
 
     def step(self) -> bool:
-        """Let the pass go on; return whether there was one."""
+        """Step the catch-up; return whether there was one."""
         if not self.pending:
             return False
-        fetched = None if self.fetch is None else self.world.fetch(self.fetch)
-        outcome = self.pending[0].step(fetched)
-        self.fetch = outcome.fetch
-        if outcome.awaits_streams:
-            self.pending[0].give_up_waiting()
-        if outcome.is_complete:
-            self.pending.pop(0).finish()
+        records = () if self.missing is None else self.world.fetch(self.missing)
+        catch_up = self.pending[0]
+        result = catch_up.step(records)
+        self.missing = result.missing
+        if result.state is CatchUpState.AWAITING_STREAMS:
+            catch_up.give_up_waiting()
+        if result.state.is_final:
+            self.pending.remove(catch_up)
         return True
 
     def settle(self) -> None:
@@ -139,7 +139,7 @@ class Viewer:
             if not self.step():
                 self.read()
                 return
-        raise AssertionError("a pass does not come to an end")
+        raise AssertionError("a catch-up does not end")
 
     def read(self) -> None:
         """Take down what came, moving the position only as a careful client may."""

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from edge.core.catch_up.resume import Fetch
+from edge.core.catch_up.connection_catch_up import JournalRange
 from edge.core.stats import EdgeStats
 from edge.core.streams.record import Record
 from edge.core.streams.streams import Stream, Streams
@@ -13,7 +13,7 @@ from edge.upstream.replayer import RelayLibrary, ReplayFailed
 from relay.wire.control import ReplayReply
 from tests.edge.relay_words import EPOCH, frames, replay
 
-MISSING = Fetch("event", 2, 3)
+MISSING = JournalRange("event", 2, 3)
 
 
 class Shelf:
@@ -37,7 +37,7 @@ class Shelf:
 
     async def replay(self, stream: str, after: int, limit: int) -> ReplayReply:
         """Answer as the relay does."""
-        assert Fetch(stream, after, limit) == MISSING
+        assert JournalRange(stream, after, limit) == MISSING
         self.meanwhile()
         return self.reply
 
