@@ -50,7 +50,7 @@ def test_the_close_codes_of_the_protocol_are_the_codes_table() -> None:
 async def scrape() -> str:
     """The metrics of a worker in which everything has happened once."""
     worker = Worker(EdgeSettings(), Tokens("s" * 32), asyncio.get_running_loop())
-    stats = worker.fanout.stats
+    stats = worker.stats
     stats.events_received["event"] = stats.events_filtered["event"] = 1
     stats.malformed["reason"] = stats.unreadable["reason"] = stats.closed[1001] = 1
     for counts in (stats.events_forwarded, stats.retention, stats.replayed):

@@ -108,7 +108,7 @@ class SubscriptionPass(Pass):
             (item, kind, self._search(item, kind, count))
             for item in self.items
             if (count := item.request.last) is not None
-            for kind in self._streams.concerning(item.selectors)
+            for kind in self._streams.offsets_concerning(item.selectors)
             if kind != TASK
         ]
         if not self._searches:

@@ -180,7 +180,10 @@ class Subscriptions:
             self._covered = {each: {} for each in self._covered}
         allowed = self._manager.subscriptions(self._connection).get(pattern, ())
         # A stream that has begun since is covered from its beginning.
-        begun = {kind: self._streams.beginnings[kind] for kind in self._streams.concerning(allowed)}
+        begun = {
+            kind: self._streams.beginnings[kind]
+            for kind in self._streams.offsets_concerning(allowed)
+        }
         return begun | self._covered.get(pattern, {})
 
     def _refusal(self, request: Subscribe, allowed: tuple[Pattern, ...]) -> bytes | None:
@@ -203,7 +206,7 @@ class Subscriptions:
         if request.since is not None:
             item.recovered = request.epoch == self._streams.epoch
             if item.recovered:
-                concerned = self._streams.concerning(allowed).keys() - {TASK}
+                concerned = self._streams.offsets_concerning(allowed).keys() - {TASK}
                 item.since = {
                     kind: offset for kind, offset in request.since.items() if kind in concerned
                 }
@@ -287,7 +290,7 @@ class Subscriptions:
                 request.id,
                 topic=str(request.pattern),
                 epoch=self._streams.epoch,
-                position=self._streams.concerning(allowed),
+                position=self._streams.offsets_concerning(allowed),
                 **asked,
             )
         )
@@ -303,7 +306,7 @@ class Subscriptions:
         # Who was ahead of the stream gets live what it is ahead.
         covered = {
             kind: min(head, (since or {}).get(kind, head))
-            for kind, head in self._streams.concerning(allowed).items()
+            for kind, head in self._streams.offsets_concerning(allowed).items()
         }
         self._covered[pattern] = {
             kind: min(after, before.get(kind, after)) for kind, after in covered.items()

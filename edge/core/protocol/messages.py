@@ -7,13 +7,12 @@ import orjson
 
 from edge.core.websocket.frames import frame_payload, text_frame
 from relay.wire.envelope import Envelope
-from relay.wire.header import Stamp
 
 ErrorCode = Literal["bad_request", "unknown_action", "forbidden", "invalid_topic", "invalid_json"]
 
 
-def event_fields(topic: str, stamp: Stamp, envelope: Envelope) -> dict[str, Any]:
-    """Return an event as a JSON object; `offset` only if its kind is a stream."""
+def event_fields(topic: str, offset: int, envelope: Envelope) -> dict[str, Any]:
+    """Return an event as a JSON object, with `offset` unless that is 0: a live event has none."""
     fields: dict[str, Any] = {
         "type": envelope.type,
         "topic": topic,
@@ -21,8 +20,8 @@ def event_fields(topic: str, stamp: Stamp, envelope: Envelope) -> dict[str, Any]
         "source": envelope.source,
         "emitted_at": envelope.emitted_at,
     }
-    if stamp.offset:
-        fields["offset"] = stamp.offset
+    if offset:
+        fields["offset"] = offset
     return fields
 
 
@@ -59,6 +58,8 @@ def gap(stream: str, first: int, last: int) -> bytes:
 
 def retained(event_frame: bytes) -> bytes:
     """The same event, marked as a state that is shown and not as something that just happened."""
+    # Keeping every task's state decoded, or a second frame of it, would cost more memory than this
+    # costs time: `frame` has made the JSON, so it is known to end in a brace.
     return text_frame(frame_payload(event_frame)[:-1] + b',"retained":true}')
 
 
