@@ -12,11 +12,11 @@ import click
 import uvicorn
 from uvicorn.supervisors import Multiprocess
 
-from edge.app import configure_logging
 from edge.config import EdgeSettings
 from edge.core.identity.access import DEFAULT_ROLE, ROLES
 from edge.core.identity.tokens import Tokens, is_encodable
 from edge.http.users import UsersError, UsersFile
+from edge.process import configure_logging
 from edge.websocket.front_door import FrontDoor
 from relay.shared.settings import SettingsError, load, refuse
 

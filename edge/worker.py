@@ -1,62 +1,82 @@
-"""One worker process: every object of the edge, and the order in which they start and end."""
+"""`Worker`: the objects of one worker process, built bottom up, and their end."""
 
 import asyncio
 import contextlib
-import gc
 import logging
-import multiprocessing
 import os
-import signal
 import time
 from collections.abc import AsyncIterator
 from functools import partial
 
 from edge.catch_up import CatchUp
 from edge.config import EdgeSettings
+from edge.core.hub.connections import ConnectionManager
 from edge.core.identity.tokens import Tokens
 from edge.core.session import SessionServices
 from edge.core.stats import EdgeStats
+from edge.core.streams.inbound import Inbound
+from edge.core.streams.last_values import LastValues
+from edge.core.streams.relay_state import RelayState
+from edge.core.streams.snapshots import Snapshots
+from edge.core.streams.streams import Streams
+from edge.core.streams.task_board import TaskBoard
 from edge.endpoint import ClientEndpoint
-from edge.fanout import Fanout
 from edge.http.metrics import EdgeCollector, edge_registry
-from edge.scheduling.throttle import Pace
-from edge.upstream.subscriber import RelayLink
+from edge.process import stop_if_orphaned, tame_garbage_collection
+from edge.scheduling.throttle import FlushThrottle
+from edge.upstream.connection import connect
+from edge.upstream.replayer import JournalReplay
+from edge.upstream.subscriber import RelaySubscriber
 from edge.websocket.writer import write_to_all
+from relay.shared.logs import LimitedLog
 
 HOUSEKEEPING_S = 1.0
 logger = logging.getLogger(__name__)
 
 
 class Worker:
-    """The objects of one worker process, on the event loop `loop`."""
+    """Everything in one worker process. Build it on the running event loop, and use `running`.
+
+    Subscriptions flow down to the relay and events flow up from it. The circle is broken by order:
+    first the sockets, which nobody reads yet, then all that speaks on them, the clients, the
+    streams, and last the subscriber that reads.
+    """
 
     def __init__(
         self, settings: EdgeSettings, tokens: Tokens, loop: asyncio.AbstractEventLoop
     ) -> None:
-        stats = EdgeStats()
-        self.fanout = fanout = Fanout(
-            stats, settings.topic_prefixes, settings.history_bytes, partial(write_to_all, stats)
+        self.stats = stats = EdgeStats()
+        relay = connect(settings, loop)
+        manager = ConnectionManager(relay.subscriptions, partial(write_to_all, stats))
+        streams = Streams(
+            settings.topic_prefixes, settings.history_bytes, stats.dropped, stats.unreadable
         )
-        services = SessionServices(
-            fanout.manager, fanout.streams, fanout.snapshots, tokens, settings.session_limits
+        self.tasks = TaskBoard()
+        live = LastValues()
+        self._inbound = Inbound(
+            streams, manager, self.tasks, live, stats, LimitedLog(logger).warning
         )
-        catch_up = CatchUp(fanout.library, stats)
+        self._replay = JournalReplay(streams, relay.requests, stats)
+        snapshots = Snapshots(manager, streams, self.tasks, live)
+        services = SessionServices(manager, streams, snapshots, tokens, settings.session_limits)
+        catch_up = CatchUp(self._replay, stats)
         self.endpoint = ClientEndpoint(settings, services, catch_up, stats, loop)
-        self.link = RelayLink(settings, fanout, self.endpoint, f"edge-{os.getpid()}")
-        fanout.attach(self.link)
-        fanout.library.attach(self.link)
-        self.registry = edge_registry(
-            EdgeCollector(fanout, self.endpoint, self.link, str(os.getpid()))
+        self._throttle = FlushThrottle(loop, manager.flush)
+        self.relay_state = RelayState(settings.relay_timeout_s)
+        self._subscriber = RelaySubscriber(
+            relay, self.relay_state, self._inbound, self.endpoint, self._end_batch
         )
-        self._pace = Pace(loop, fanout.manager.flush)
-        fanout.flush_by(self._pace.ask)
+        self.registry = edge_registry(
+            EdgeCollector(
+                stats, manager, streams, self.endpoint, self.relay_state, str(os.getpid())
+            )
+        )
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Follow the relay and serve clients while the body runs."""
-        _tame_garbage_collection()
+        """Serve clients while the body runs, then end everything."""
+        tame_garbage_collection()
         self.endpoint.start()
-        self.link.start()
         housekeeping = asyncio.create_task(self._housekeep())
         try:
             yield
@@ -64,32 +84,22 @@ class Worker:
             housekeeping.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await housekeeping
-            self._pace.close()
+            self._throttle.close()
             self.endpoint.close()
-            self.link.close()
+            self._subscriber.close()
+
+    def _end_batch(self) -> None:
+        """Send what a batch of the relay's messages brought, and let catch-ups continue."""
+        self._throttle.ask()
+        self._replay.wake_waiting()
 
     async def _housekeep(self) -> None:
-        parent = multiprocessing.parent_process()
         while True:
             await asyncio.sleep(HOUSEKEEPING_S)
             try:
                 self.endpoint.housekeep(time.time())
-                self.fanout.housekeep()
+                self._inbound.forget_unwatched()
             except Exception:
                 # One fault of ours must not end housekeeping for good.
                 logger.exception("housekeeping failed")
-            if parent is not None and not parent.is_alive():
-                logger.warning("the process that started this worker is gone: stopping")
-                os.kill(os.getpid(), signal.SIGTERM)
-                return
-
-
-def _tame_garbage_collection() -> None:
-    """Collect garbage less often, and never among the objects of the start.
-
-    Reference counting frees clients when they go. With the default thresholds a storm of
-    connections would have the collector walk thousands of live clients every few hundred objects.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(10_000, 20, 50)
+            stop_if_orphaned()

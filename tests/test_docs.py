@@ -10,7 +10,7 @@ from prometheus_client import generate_latest
 
 from edge.config import EdgeSettings
 from edge.core.identity.tokens import Tokens
-from edge.core.protocol import messages
+from edge.core.protocol import replies
 from edge.core.websocket.close_codes import CloseCode
 from edge.worker import Worker
 from emitters.config import EmitterSettings
@@ -64,14 +64,14 @@ def test_every_control_request_is_documented() -> None:
 def test_every_error_code_is_documented() -> None:
     of_control = set(get_args(control.ErrorReply.model_fields["code"].annotation))
     assert {row[0].strip("`") for row in rows_below("| `code` |")} == of_control
-    of_clients = set(get_args(messages.ErrorCode))
+    of_clients = set(get_args(replies.ErrorCode))
     assert {row[1].strip("`") for row in rows_below("| message | code |")} == of_clients
 
 
 async def scrape() -> str:
     """Return the metrics of a worker in which every labelled counter has a value."""
     worker = Worker(EdgeSettings(), Tokens("s" * 32), asyncio.get_running_loop())
-    stats = worker.fanout.stats
+    stats = worker.stats
     stats.events_received["event"] = stats.events_filtered["event"] = 1
     stats.malformed["reason"] = stats.unreadable["reason"] = stats.closed[1001] = 1
     for counts in (stats.events_forwarded, stats.retention, stats.replayed):

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 from starlette.websockets import WebSocket
 
-from edge.core.hub.audience import Batch, send_each
+from edge.core.hub.audience import FrameBatch, send_each
 from edge.core.hub.send_queue import Budget, SendQueue
 from edge.core.identity.access import Identity
 from edge.core.stats import EdgeStats
@@ -49,7 +49,7 @@ class Client(Protocol):
     def send_live(self, topic: str, frame: bytes) -> None:
         """See `Connection`."""
 
-    def send_batch(self, batch: Batch) -> None:
+    def send_batch(self, batch: FrameBatch) -> None:
         """See `Connection`."""
 
     def close(self, close: Close) -> None:
@@ -212,7 +212,7 @@ class DirectClient:
             self._stats.conflated += 1
         self._check_limits(self._queue)
 
-    def send_batch(self, batch: Batch) -> None:
+    def send_batch(self, batch: FrameBatch) -> None:
         """See `Connection`."""
         if self._fd == CLOSED or self._frames is not None or self._queue is not None:
             send_each(self, batch)
@@ -393,7 +393,7 @@ class DirectClient:
             self._writing.budget.enforce()
 
 
-def write_to_all(stats: EdgeStats, clients: Iterable[Any], batch: Batch) -> None:
+def write_to_all(stats: EdgeStats, clients: Iterable[Any], batch: FrameBatch) -> None:
     """Send `batch` to `clients`: one system call for each that nothing waits for.
 
     Does what `DirectClient.send_batch` does, without a call for each.
@@ -480,7 +480,7 @@ class AsgiClient:
             self._stats.conflated += 1
         self._check_limits()
 
-    def send_batch(self, batch: Batch) -> None:
+    def send_batch(self, batch: FrameBatch) -> None:
         """See `Connection`."""
         send_each(self, batch)
 

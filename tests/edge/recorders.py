@@ -1,9 +1,9 @@
-"""Fills in the small protocols through which the edge's decisions reach the world."""
+"""Recorders in place of the small protocols through which the edge's core reaches the world."""
 
 import json
 from typing import Any
 
-from edge.core.hub.audience import Batch
+from edge.core.hub.audience import FrameBatch
 from edge.core.identity.access import Identity
 from edge.core.websocket.frames import frame_payload
 from relay.wire.topics import Pattern
@@ -31,7 +31,7 @@ class RecordingConnection:
         self.record.append((topic, frame))
         self.live.append((topic, frame))
 
-    def send_batch(self, batch: Batch) -> None:
+    def send_batch(self, batch: FrameBatch) -> None:
         """Remember each frame, which must also be what is joined."""
         assert batch.joined == b"".join(batch.frames)
         assert batch.count == len(batch.frames) > 0
@@ -47,8 +47,8 @@ class RecordingConnection:
         return [json.loads(frame_payload(frame)) for frame in taken]
 
 
-class RecordingInterest:
-    """Remembers what clients want as a whole, and every change of it."""
+class RecordingObserver:
+    """Remembers the selectors that clients have together, and every change."""
 
     def __init__(self) -> None:
         self.selectors: set[Pattern] = set()

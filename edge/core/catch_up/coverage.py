@@ -119,7 +119,7 @@ class LiveSubscriptions:
         before = self._covered_after(pattern)
         self._manager.subscribe(self._connection, pattern, selectors)
         after: dict[str, int] = {}
-        for stream, head in self._streams.concerning(selectors).items():
+        for stream, head in self._streams.offsets_concerning(selectors).items():
             # A client that claims an offset beyond the head receives the difference live: covered
             # from the head, not from its claim.
             covered = min(head, since.get(stream, head))
@@ -149,6 +149,6 @@ class LiveSubscriptions:
             self._epoch = self._streams.epoch
             self._after = {each: {} for each in self._after}
         # A stream that the edge began to follow after the subscribe is covered from its beginning.
-        streams = self._streams.concerning(self.selectors.get(pattern, ()))
+        streams = self._streams.offsets_concerning(self.selectors.get(pattern, ()))
         begun = {stream: self._streams.beginnings[stream] for stream in streams}
         return begun | self._after.get(pattern, {})

@@ -98,7 +98,7 @@ class Selection:
             (each, stream)
             for each in self._pending
             if each.request.last is not None
-            for stream in self._streams.concerning(each.selectors)
+            for stream in self._streams.offsets_concerning(each.selectors)
             if stream != TASK
         ]
 

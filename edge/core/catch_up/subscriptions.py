@@ -190,7 +190,7 @@ class Subscriptions:
         if request.since is not None:
             pending.recovered = request.epoch == self._streams.epoch
             if pending.recovered:
-                concerned = self._streams.concerning(allowed).keys() - {TASK}
+                concerned = self._streams.offsets_concerning(allowed).keys() - {TASK}
                 pending.since = {
                     stream: offset
                     for stream, offset in request.since.items()
@@ -296,7 +296,7 @@ class Subscriptions:
     def _welcome(
         self, request: Subscribe, allowed: tuple[Pattern, ...], recovered: bool | None
     ) -> None:
-        position = self._streams.concerning(allowed)
+        position = self._streams.offsets_concerning(allowed)
         self.answer(
             replies.subscribed(
                 request.pattern, request.id, self._streams.epoch, position, recovered

@@ -7,11 +7,10 @@ import orjson
 
 from edge.core.websocket.frames import frame_payload, text_frame
 from relay.wire.envelope import Envelope
-from relay.wire.header import Stamp
 
 
-def event_fields(topic: str, stamp: Stamp, envelope: Envelope) -> dict[str, Any]:
-    """Return an event as a JSON object; with `offset` only if it belongs to a stream."""
+def event_fields(topic: str, offset: int, envelope: Envelope) -> dict[str, Any]:
+    """Return an event as a JSON object, with `offset` unless that is 0: a live event has none."""
     fields: dict[str, Any] = {
         "type": envelope.type,
         "topic": topic,
@@ -19,8 +18,8 @@ def event_fields(topic: str, stamp: Stamp, envelope: Envelope) -> dict[str, Any]
         "source": envelope.source,
         "emitted_at": envelope.emitted_at,
     }
-    if stamp.offset:
-        fields["offset"] = stamp.offset
+    if offset:
+        fields["offset"] = offset
     return fields
 
 

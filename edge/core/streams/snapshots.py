@@ -1,22 +1,21 @@
-"""`Snapshots`: the present state that a client is shown at once (protocol section 7)."""
+"""`Snapshots`: the present state that a new subscriber receives at once (protocol section 7)."""
 
 from collections.abc import Iterable
 
 from edge.core.hub.audience import Connection
 from edge.core.hub.connections import ConnectionManager
-from edge.core.hub.overlap import concerns
 from edge.core.identity.access import Identity, may_receive
-from edge.core.streams.live_values import LiveValues
+from edge.core.streams.last_values import LastValues
 from edge.core.streams.streams import Streams
 from edge.core.streams.task_board import TaskBoard
 from relay.wire.topics import TASK, Pattern
 
 
 class Snapshots:
-    """Answers for one connection: its user's tasks, its live values, its position."""
+    """Answers for one connection: the user's tasks, the last live values, the position."""
 
     def __init__(
-        self, manager: ConnectionManager, streams: Streams, tasks: TaskBoard, live: LiveValues
+        self, manager: ConnectionManager, streams: Streams, tasks: TaskBoard, live: LastValues
     ) -> None:
         self._manager = manager
         self._streams = streams
@@ -28,10 +27,10 @@ class Snapshots:
         return self._tasks.unfinished_of(username)
 
     def last_values(
-        self, identity: Identity, patterns: tuple[Pattern, ...]
+        self, identity: Identity, selectors: tuple[Pattern, ...]
     ) -> Iterable[tuple[str, bytes]]:
-        """Return topic and frame of each live value that `patterns` select for `identity`."""
-        live = tuple(each for each in patterns if not self._streams.contain(each))
+        """Return topic and frame of each matching live value that `identity` may receive."""
+        live = tuple(each for each in selectors if not self._streams.contain(each))
         if not live:
             return ()
         return [
@@ -42,14 +41,10 @@ class Snapshots:
 
     def position_of(self, connection: Connection) -> dict[str, int]:
         """Return the position of `connection`: each stream that it follows, to its head."""
-        position = self._streams.concerning(self._manager.selectors(connection))
+        position = self._streams.offsets_concerning(self._manager.selectors(connection))
+        # An administrator's `*` matches task topics, but tasks reach their own user only.
         position.pop(TASK, None)
-        if (tasks := self._streams.get(TASK)) is not None and self.follows(connection, TASK):
+        tasks = self._streams.get(TASK)
+        if tasks is not None and self._manager.follows(connection, TASK):
             position[TASK] = tasks.history.head
         return position
-
-    def follows(self, connection: Connection, kind: str) -> bool:
-        """Whether `connection` receives the events of the stream `kind` live."""
-        if kind == TASK:
-            return connection in self._manager.task_receivers(connection.identity.username)
-        return any(concerns(selector, kind) for selector in self._manager.selectors(connection))

@@ -19,7 +19,7 @@ from edge.core.session import (
     SessionServices,
     Visitor,
 )
-from edge.core.streams.live_values import LiveValue, LiveValues
+from edge.core.streams.last_values import LastValue, LastValues
 from edge.core.streams.record import Record
 from edge.core.streams.snapshots import Snapshots
 from edge.core.streams.streams import Streams
@@ -29,7 +29,7 @@ from edge.core.websocket.frames import text_frame
 from relay.wire.envelope import Envelope
 from relay.wire.header import Stamp
 from tests.edge.journal import record
-from tests.edge.recorders import RecordingConnection, RecordingInterest
+from tests.edge.recorders import RecordingConnection, RecordingObserver
 from tests.relay.wire.strategies import any_text, json_values
 from tests.relay.wire.vectors import case_name, vectors
 
@@ -57,13 +57,13 @@ class Table:
         max_subscriptions: int = 100,
         max_connections_per_user: int = 100,
     ) -> None:
-        self.interest = RecordingInterest()
+        self.interest = RecordingObserver()
         self.manager = ConnectionManager(self.interest)
         self.streams = Streams()
         self.streams.synchronize(1, {"event": 1042, "task": 77}, {"event": 1, "task": 1})
         self.catch_ups: list[ConnectionCatchUp] = []
         """Those under way, to be stepped by the test."""
-        self.tasks, self.live = TaskBoard(), LiveValues()
+        self.tasks, self.live = TaskBoard(), LastValues()
         self.tasks.begin_epoch(1)
         self.services = SessionServices(
             self.manager,
@@ -359,7 +359,7 @@ def test_too_many_requests_behind_a_catch_up_close_the_connection() -> None:
 def test_a_live_topic_is_answered_with_its_last_value() -> None:
     table = admitted()
     for name in ("a", "b"):
-        table.live.keep(f"resource-monitor:{name}", LiveValue(1, None, name.encode()))
+        table.live.keep(f"resource-monitor:{name}", LastValue(1, None, name.encode()))
     reply = table.subscribe("resource-monitor:a")
     assert reply["status"] == "success"
     assert table.connection.live == [("resource-monitor:a", b"a")]
@@ -367,7 +367,7 @@ def test_a_live_topic_is_answered_with_its_last_value() -> None:
 
 def test_a_refused_subscription_is_not_answered_with_values() -> None:
     table = admitted()
-    table.live.keep("secret:a", LiveValue(1, None, b"a"))
+    table.live.keep("secret:a", LastValue(1, None, b"a"))
     assert table.subscribe("secret:a")["code"] == "forbidden"
     assert table.connection.live == []
 

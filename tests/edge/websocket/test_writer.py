@@ -14,7 +14,7 @@ import uvloop
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge.core.hub.audience import Batch
+from edge.core.hub.audience import FrameBatch
 from edge.core.websocket.close_codes import CloseCode
 from edge.core.websocket.frames import Opcode
 from edge.core.websocket.reader import Message
@@ -52,8 +52,8 @@ def play(request: pytest.FixtureRequest) -> Play:
 on_both_loops = pytest.mark.parametrize("loop_name", sorted(LOOPS))
 
 
-def batch(*payloads: bytes, topic: str | None = None) -> Batch:
-    return Batch([text(payload) for payload in payloads], [topic] * len(payloads))
+def batch(*payloads: bytes, topic: str | None = None) -> FrameBatch:
+    return FrameBatch([text(payload) for payload in payloads], [topic] * len(payloads))
 
 
 def close_payload(code: int, reason: str = "") -> bytes:
@@ -307,7 +307,7 @@ class Audience:
         self._count += 1
         return (b"%08d." % self._count) * (1 + size // 9)
 
-    def new_batch(self, clients: list[DirectClient]) -> Batch:
+    def new_batch(self, clients: list[DirectClient]) -> FrameBatch:
         items = []
         for _ in range(self.random.choice([1, 1, 2, 8])):
             topic = self.random.choice([None, None, None, "live:a", "live:b"])
@@ -315,7 +315,7 @@ class Audience:
             items.append((topic, self.payload(size)))
         for client in clients:
             self.sent[client] += items
-        return Batch([text(payload) for _, payload in items], [topic for topic, _ in items])
+        return FrameBatch([text(payload) for _, payload in items], [topic for topic, _ in items])
 
     def send_to(self, client: DirectClient) -> None:
         item = (None, self.payload(self.random.choice([1, 500, 20_000])))

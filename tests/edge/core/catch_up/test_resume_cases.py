@@ -157,11 +157,11 @@ def test_requests_behind_a_catch_up_are_performed_in_their_order(
 
 
 def test_an_event_that_cannot_be_read_is_skipped_and_counted_once(world: World) -> None:
-    stream = world.fanout.streams.get("event")
+    stream = world.edge.streams.get("event")
     assert stream is not None
     broken = world.journals["event"].append("event:a")
     broken.payload = b"\xc1"
-    world.fanout.take_event(
+    world.edge.inbound.take_event(
         [b"event:a", pack_stamp(Stamp(EPOCH, broken.offset, 0)), broken.payload]
     )
     world.emit("event:a")
@@ -171,7 +171,7 @@ def test_an_event_that_cannot_be_read_is_skipped_and_counted_once(world: World) 
         ask(viewer, "event:*", {"event": 20})
         viewer.settle()
         assert viewer.seen["event"] == [22]
-    assert world.fanout.stats.unreadable == {"invalid_envelope": 1}
+    assert world.edge.stats.unreadable == {"invalid_envelope": 1}
 
 
 @pytest.mark.parametrize("live", ["*", "e*"])

@@ -2,21 +2,21 @@
 
 import pytest
 
-from edge.core.streams.live_values import MAX_BYTES, MAX_TOPICS, LiveValue, LiveValues
+from edge.core.streams.last_values import MAX_BYTES, MAX_TOPICS, LastValue, LastValues
 from relay.wire.topics import parse_pattern
 
 
-def value(relayed_at: int, frame: bytes = b"") -> LiveValue:
-    return LiveValue(relayed_at, None, frame)
+def value(relayed_at: int, frame: bytes = b"") -> LastValue:
+    return LastValue(relayed_at, None, frame)
 
 
-def found(values: LiveValues, *patterns: str) -> list[str]:
+def found(values: LastValues, *patterns: str) -> list[str]:
     parsed = tuple(parse_pattern(pattern) for pattern in patterns)
     return [topic for topic, _ in values.matching(parsed)]
 
 
 def test_what_arrives_replaces_what_is_known_whatever_the_clock_says() -> None:
-    values = LiveValues()
+    values = LastValues()
     values.keep("live:a", value(9, b"first"))
     values.keep("live:a", value(1, b"second"))
     assert list(values.matching((parse_pattern("live:a"),))) == [("live:a", value(1, b"second"))]
@@ -26,13 +26,13 @@ def test_what_arrives_replaces_what_is_known_whatever_the_clock_says() -> None:
 def test_what_the_relay_remembered_counts_only_if_it_is_newer(
     relayed_at: int, is_news: bool
 ) -> None:
-    values = LiveValues()
+    values = LastValues()
     assert values.keep_retained("live:a", value(5))
     assert values.keep_retained("live:a", value(relayed_at)) == is_news
 
 
 def test_values_are_found_by_patterns_each_once() -> None:
-    values = LiveValues()
+    values = LastValues()
     for topic in ("live:a", "live:b", "other:a"):
         values.keep(topic, value(1))
     assert found(values, "live:*", "live:a") == ["live:a", "live:b"]
@@ -42,7 +42,7 @@ def test_values_are_found_by_patterns_each_once() -> None:
 
 
 def test_values_that_nobody_wants_are_forgotten() -> None:
-    values = LiveValues()
+    values = LastValues()
     values.keep("live:a", value(9))
     values.keep("live:b", value(9))
     values.keep_only(lambda topic: topic == "live:b")
@@ -51,7 +51,7 @@ def test_values_that_nobody_wants_are_forgotten() -> None:
 
 
 def test_values_are_bounded_by_count_and_bytes() -> None:
-    values = LiveValues()
+    values = LastValues()
     for number in range(MAX_TOPICS + 1):
         values.keep(f"live:{number}", value(1))
     assert len(values) == MAX_TOPICS
