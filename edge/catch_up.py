@@ -15,8 +15,7 @@ from edge.core.catch_up.resume import Fetch, Fetched
 from edge.core.stats import EdgeStats
 from edge.core.streams.history import PAGE_OFFSETS
 from edge.core.streams.record import Record
-from edge.core.websocket.close_codes import CloseCode
-from edge.websocket.writer import Client
+from edge.core.websocket.close_codes import Close, CloseCode
 
 STEPS_PER_TURN = 4
 MAX_FETCHES = 8
@@ -26,6 +25,20 @@ WAIT_FOR_STREAMS_S = 5.0
 """A client that comes from an edge that was ahead of this one waits so long."""
 
 logger = logging.getLogger(__name__)
+
+
+class Client(Protocol):
+    """A connection that is caught up."""
+
+    @property
+    def closed(self) -> bool:
+        """Whether the connection is being closed."""
+
+    def close(self, close: Close) -> None:
+        """Close the connection."""
+
+    async def drained(self) -> None:
+        """Wait until its transport is not full, or the connection is closed."""
 
 
 class Library(Protocol):

@@ -21,7 +21,7 @@ from edge.fanout import Fanout
 from edge.http.metrics import EdgeCollector, edge_registry
 from edge.scheduling.throttle import Pace
 from edge.upstream.subscriber import RelayLink
-from edge.websocket.writer import write_to_all
+from edge.websocket.broadcast import write_to_all
 
 HOUSEKEEPING_S = 1.0
 logger = logging.getLogger(__name__)
@@ -55,7 +55,6 @@ class Worker:
     async def running(self) -> AsyncIterator[None]:
         """Follow the relay and serve clients while the body runs."""
         _tame_garbage_collection()
-        self.endpoint.start()
         self.link.start()
         housekeeping = asyncio.create_task(self._housekeep())
         try:

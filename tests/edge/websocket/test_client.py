@@ -1,4 +1,4 @@
-"""`DirectClient` and `WebSocketConnection` on real sockets, among them some that do not read."""
+"""`Client` and `WebSocketConnection` on real sockets, among them some that do not read."""
 
 import asyncio
 import contextlib
@@ -17,9 +17,11 @@ from hypothesis import strategies as st
 from edge.core.hub.audience import Batch
 from edge.core.websocket.close_codes import CloseCode
 from edge.core.websocket.frames import Opcode
+from edge.core.websocket.protocol import PING
 from edge.core.websocket.reader import Message
-from edge.websocket import writer as clients
-from edge.websocket.writer import PING, DirectClient, write_to_all
+from edge.websocket import broadcast
+from edge.websocket.broadcast import write_to_all
+from edge.websocket.client import Client
 from tests.edge.wire import MAX_QUEUED_BYTES, Peer, Play, Server, serving, text, turn
 from tests.support.websocket_frames import CLOSE, PONG, TEXT, client_frame
 
@@ -113,7 +115,7 @@ def test_a_fault_with_one_connection_does_not_keep_the_others_from_being_written
             raise RuntimeError("a fault of ours")
 
         peer, client = await server.connect()
-        server.writing.turn.add(fail)
+        server.services.end_of_turn.add(fail)
         client.send(text(b"all the same"))
         assert await peer.message() == b"all the same"
 
@@ -293,11 +295,11 @@ class Audience:
         self.random = random.Random(seed)
         self._server = server
         self._count = 0
-        self.peers: dict[DirectClient, Peer] = {}
-        self.sent: dict[DirectClient, list[tuple[str | None, bytes]]] = {}
-        self.got: dict[DirectClient, list[bytes]] = {}
+        self.peers: dict[Client, Peer] = {}
+        self.sent: dict[Client, list[tuple[str | None, bytes]]] = {}
+        self.got: dict[Client, list[bytes]] = {}
 
-    async def add(self, **options: Any) -> DirectClient:
+    async def add(self, **options: Any) -> Client:
         peer, client = await self._server.connect(**options)
         self.peers[client], self.sent[client], self.got[client] = peer, [], []
         return client
@@ -307,7 +309,7 @@ class Audience:
         self._count += 1
         return (b"%08d." % self._count) * (1 + size // 9)
 
-    def new_batch(self, clients: list[DirectClient]) -> Batch:
+    def new_batch(self, clients: list[Client]) -> Batch:
         items = []
         for _ in range(self.random.choice([1, 1, 2, 8])):
             topic = self.random.choice([None, None, None, "live:a", "live:b"])
@@ -317,13 +319,13 @@ class Audience:
             self.sent[client] += items
         return Batch([text(payload) for _, payload in items], [topic for topic, _ in items])
 
-    def send_to(self, client: DirectClient) -> None:
+    def send_to(self, client: Client) -> None:
         item = (None, self.payload(self.random.choice([1, 500, 20_000])))
         self.sent[client].append(item)
         client.send(text(item[1]))
 
     async def read_until_all_have_all(self) -> None:
-        async def read(client: DirectClient) -> None:
+        async def read(client: Client) -> None:
             while not self.sent[client] or self.got[client][-1:] != [self.sent[client][-1][1]]:
                 message = await self.peers[client].message()
                 assert message is not None, "the server has closed"
@@ -331,7 +333,7 @@ class Audience:
 
         await asyncio.gather(*(read(client) for client in self.peers))
 
-    def check(self, client: DirectClient) -> int:
+    def check(self, client: Client) -> int:
         """Check that nothing is missing, mixed up or out of order; return how much was merged."""
         got, merged = iter(self.got[client]), 0
         sent = self.sent[client]
@@ -364,7 +366,7 @@ def test_batches_reach_everybody_whole_and_in_order_however_slowly_some_read(
         taken["all" if size == len(data) else "a part"] += 1
         return size
 
-    monkeypatch.setattr(clients, "write", watched_write)
+    monkeypatch.setattr(broadcast, "write", watched_write)
 
     async def scenario(server: Server) -> None:
         audience = Audience(server, seed)
@@ -429,7 +431,6 @@ def test_whatever_happens_in_whatever_order_each_frame_is_whole_and_in_its_place
     async def scenario(server: Server) -> None:
         audience = Audience(server, 0)
         client = await audience.add(unix=True)
-        connection = server.connection_of(client)
         pings = 0
         for step, size in steps:
             if step == "send":
@@ -449,7 +450,7 @@ def test_whatever_happens_in_whatever_order_each_frame_is_whole_and_in_its_place
             elif step == "ping":
                 pings += 1
                 # As if the client's ping was what the loop has read in this turn.
-                connection.data_received(b"\x89\x80\0\0\0\0")
+                client.data_received(b"\x89\x80\0\0\0\0")
             elif step == "turn":
                 await asyncio.sleep(0)
             else:
@@ -488,7 +489,7 @@ def test_a_pong_that_finds_the_socket_full_lets_nothing_overtake_what_is_to_be_w
             write_to_all(server.stats, [client], batch(payload))
         assert client.queued_bytes == 0, "as full as can be, and nobody knows"
         client.send(text(b"a reply"))
-        server.connection_of(client).data_received(b"\x89\x80\0\0\0\0")
+        client.data_received(b"\x89\x80\0\0\0\0")
         assert client.queued_bytes > 0, "the pong was too much"
         client.send(text(b"behind it"))
         sent += [b"a reply", b"behind it"]
@@ -581,8 +582,8 @@ def test_what_waits_for_a_full_transport_is_given_up_when_the_client_is_closed(p
 def test_a_server_that_stops_says_1001_once(play: Play) -> None:
     async def scenario(server: Server) -> None:
         peer, client = await server.connect()
-        server.connection_of(client).shutdown()
-        server.connection_of(client).shutdown()
+        client.shutdown()
+        client.shutdown()
         assert await peer.frame() == (CLOSE, close_payload(1001, "edge is shutting down"))
         await peer.send(CLOSE, close_payload(1001))
         assert await peer.to_the_end() == []
@@ -657,7 +658,7 @@ def test_who_breaks_the_rules_is_told_behind_what_was_sent_before(
         assert server.departed == [], "the reason must not be lost with a reset"
         client.send(text(b"too late"))
         client.check_alive()
-        server.connection_of(client).shutdown()
+        client.shutdown()
         peer.hang_up()
         await server.until(lambda: server.departed == [client])
         assert server.stats.closed == {code: 1}
@@ -798,7 +799,7 @@ def test_of_many_pings_only_the_newest_is_answered_once_the_client_reads(play: P
         await server.stall(client, FILLING)
         held = client.queued_bytes
         for number in range(5000):
-            server.connection_of(client).data_received(client_frame(0x89, b"%d" % number))
+            client.data_received(client_frame(0x89, b"%d" % number))
         assert client.queued_bytes == held, "nothing is kept of pings"
         client.send(text(b"the last"))
         pongs = []
