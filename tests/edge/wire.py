@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import socket
 import struct
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from edge.core.stats import EdgeStats
@@ -23,8 +23,6 @@ MAX_QUEUED_BYTES = 256 * 1024
 SEND_BUFFER_BYTES = 16 * 1024
 MAX_MESSAGE_BYTES = 64 * 1024
 DEADLINE_S = 20.0
-
-Play = Callable[[Callable[["Server"], Coroutine[Any, Any, None]]], None]
 
 
 class WatchedTransport:
@@ -152,6 +150,7 @@ class Server:
         """Of all clients; who sends more is closed."""
         self.departed: list[Client] = []
         self.connections: set[Any] = set()
+        self.clients: list[Client] = []
         self.transports: dict[Client, WatchedTransport] = {}
         self._stack = contextlib.ExitStack()
         self._heard = asyncio.Event()
@@ -186,14 +185,10 @@ class Server:
         """
         ours, theirs = await (self._unix_pair() if unix else self._tcp_pair())
         if self._road == "asgi":
-            return Peer(theirs), await accept_asgi(self.loop, ours, self.services, self._stack)
-        accepted: list[Client] = []
-
-        def accept() -> asyncio.Protocol:
-            return _Accept(self, accepted, compresses)
-
-        await self.loop.connect_accepted_socket(accept, ours)
-        return Peer(theirs), accepted[0]
+            self.clients.append(await accept_asgi(self.loop, ours, self.services, self._stack))
+            return Peer(theirs), self.clients[-1]
+        await self.loop.connect_accepted_socket(lambda: _Accept(self, compresses), ours)
+        return Peer(theirs), self.clients[-1]
 
     async def until(self, condition: Callable[[], bool]) -> None:
         """Wait for what a client does to arrive."""
@@ -248,9 +243,8 @@ class Server:
 class _Accept(asyncio.Protocol):
     """Becomes a `Client` at once."""
 
-    def __init__(self, server: Server, accepted: list[Client], compresses: bool) -> None:
+    def __init__(self, server: Server, compresses: bool) -> None:
         self._server = server
-        self._accepted = accepted
         self._compresses = compresses
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -258,7 +252,7 @@ class _Accept(asyncio.Protocol):
         watched: Any = WatchedTransport(transport)  # type: ignore[arg-type]
         client = Client(watched, server.services, server.connections, compresses=self._compresses)
         server.transports[client] = watched
-        self._accepted.append(client)
+        server.clients.append(client)
 
 
 def text(payload: bytes) -> bytes:
