@@ -15,8 +15,7 @@ from edge.core.catch_up.connection_catch_up import CatchUpState, JournalRange, S
 from edge.core.stats import EdgeStats
 from edge.core.streams.history import PAGE_OFFSETS
 from edge.core.streams.record import Record
-from edge.core.websocket.close_codes import CloseCode
-from edge.websocket.writer import Client
+from edge.core.websocket.close_codes import Close, CloseCode
 
 STEPS_PER_TURN = 4
 MAX_READS = 8
@@ -26,6 +25,20 @@ WAIT_FOR_STREAMS_S = 5.0
 """How long a client that comes from an edge further on waits for this edge's streams."""
 
 logger = logging.getLogger(__name__)
+
+
+class CatchUpClient(Protocol):
+    """A connection that is caught up."""
+
+    @property
+    def closed(self) -> bool:
+        """Whether the connection is being closed."""
+
+    def close(self, close: Close) -> None:
+        """Close the connection."""
+
+    async def drained(self) -> None:
+        """Wait until its transport is not full, or the connection is closed."""
 
 
 class Replayer(Protocol):
@@ -134,18 +147,18 @@ class CatchUp:
         self._stats = stats
         self._reads = SharedReads(replayer)
         self._steps = asyncio.Semaphore(STEPS_PER_TURN)
-        self._tasks: dict[Client, asyncio.Task[None]] = {}
+        self._tasks: dict[CatchUpClient, asyncio.Task[None]] = {}
 
     def __len__(self) -> int:
         return len(self._tasks)
 
-    def start(self, client: Client, catching_up: Steps) -> None:
+    def start(self, client: CatchUpClient, catching_up: Steps) -> None:
         """Step `catching_up` until it ends. One catch-up of a client at a time."""
         task = asyncio.create_task(self._run(client, catching_up))
         self._tasks[client] = task
         task.add_done_callback(lambda _: self._forget(client, task))
 
-    def cancel(self, client: Client) -> None:
+    def cancel(self, client: CatchUpClient) -> None:
         """The connection is gone."""
         if task := self._tasks.pop(client, None):
             task.cancel()
@@ -155,12 +168,12 @@ class CatchUp:
         for task in self._tasks.values():
             task.cancel()
 
-    def _forget(self, client: Client, task: "asyncio.Task[None]") -> None:
+    def _forget(self, client: CatchUpClient, task: "asyncio.Task[None]") -> None:
         # The last step may have started the next catch-up of the same client.
         if self._tasks.get(client) is task:
             del self._tasks[client]
 
-    async def _run(self, client: Client, catching_up: Steps) -> None:
+    async def _run(self, client: CatchUpClient, catching_up: Steps) -> None:
         try:
             await self._step_to_the_end(client, catching_up)
         except TimeoutError:
@@ -170,7 +183,7 @@ class CatchUp:
             logger.exception("a client could not be caught up")
             client.close(CloseCode.TRY_AGAIN_LATER.close())
 
-    async def _step_to_the_end(self, client: Client, catching_up: Steps) -> None:
+    async def _step_to_the_end(self, client: CatchUpClient, catching_up: Steps) -> None:
         missing: JournalRange | None = None
         deadline = 0.0
         while not client.closed:
