@@ -27,7 +27,14 @@ from emitters.core.outgoing import Outgoing
 from emitters.core.watching import is_watched
 from emitters.errors import RelayRefused, RelayUnavailable, SpoolUnavailable
 from relay.shared.transport import Socket, open_socket, send_frames
-from relay.wire.control import Account, Hello, HelloReply, Reply, Retained, RetainedReply
+from relay.wire.control import (
+    AccountRequest,
+    HelloReply,
+    HelloRequest,
+    Reply,
+    RetainedReply,
+    RetainedRequest,
+)
 from relay.wire.envelope import Envelope, unpack_envelope
 from relay.wire.header import EMITTER_ID_BYTES, Header, pack_header
 from relay.wire.topics import decode_topic
@@ -120,7 +127,7 @@ class RelayLink(threading.Thread):
         self.join(timeout + LINGER_S + 1.0)
 
     def _ask_retained(self, prefix: str, after: bytes | None, timeout: float) -> RetainedReply:
-        future = self._line.ask(lambda key: Retained(id=key, prefix=prefix, after=after))
+        future = self._line.ask(lambda key: RetainedRequest(id=key, prefix=prefix, after=after))
         self.wake()
         try:
             reply = future.result(max(0.0, timeout))
@@ -254,7 +261,7 @@ class RelayLink(threading.Thread):
                 self._hello.cancel()
             self._conversation.hello_was_said(now)
             self._hello = self._line.ask(
-                lambda key: Hello(
+                lambda key: HelloRequest(
                     id=key,
                     role="emitter",
                     name=self._settings.name,
@@ -338,7 +345,7 @@ class RelayLink(threading.Thread):
             counters = self._conversation.account_to_send(time.monotonic(), at_once=is_last)
         if counters is not None:
             self._account = self._line.ask(
-                lambda key: Account(
+                lambda key: AccountRequest(
                     id=key,
                     emitter_id=self._emitter_id,
                     emitter_epoch=self._epoch,

@@ -12,13 +12,13 @@ from relay.shared.logs import LimitedLog
 from relay.shared.transport import Socket, open_socket
 from relay.wire.control import (
     ErrorReply,
-    Hello,
-    Replay,
+    HelloRequest,
     ReplayReply,
+    ReplayRequest,
     Reply,
     Request,
-    Retained,
     RetainedReply,
+    RetainedRequest,
     pack_message,
     reply_id,
     unpack_reply,
@@ -69,7 +69,7 @@ class ControlLink:
 
     def say_hello(self) -> None:
         """Introduce this edge to a relay."""
-        self._ask(Hello(id=self._new_id(), role="edge", name=self._name), _is_welcome)
+        self._ask(HelloRequest(id=self._new_id(), role="edge", name=self._name), _is_welcome)
 
     def retained(
         self,
@@ -87,7 +87,7 @@ class ControlLink:
                     self.retained(prefix, exact, on_items, reply.next)
             return True
 
-        request = Retained(
+        request = RetainedRequest(
             id=self._new_id(), prefix=prefix, exact=True if exact else None, after=after
         )
         self._ask(request, on_reply, is_kept=True)
@@ -96,7 +96,7 @@ class ControlLink:
         self, stream: str, after: int, limit: int, on_reply: Callable[[ReplayReply], None]
     ) -> None:
         """Have `on_reply` called with the events that follow `after`, if there is an answer."""
-        request = Replay(id=self._new_id(), stream=stream, after=after, limit=limit)
+        request = ReplayRequest(id=self._new_id(), stream=stream, after=after, limit=limit)
         # Not kept: whoever follows a stream asks anew from where it is then.
         self._ask(request, lambda reply: _on_replay(reply, on_reply) or True)
 
@@ -109,7 +109,7 @@ class ControlLink:
             if not answer.done():
                 answer.set_result(reply)
 
-        request = Replay(id=self._new_id(), stream=stream, after=after, limit=limit)
+        request = ReplayRequest(id=self._new_id(), stream=stream, after=after, limit=limit)
         self._ask(request, lambda reply: _on_replay(reply, on_events), is_kept=True)
         try:
             return await answer
