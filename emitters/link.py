@@ -16,7 +16,7 @@ from emitters.errors import RelayUnavailable
 from emitters.link_loop import LinkLoop
 from emitters.mailbox import Mailbox
 from relay.shared.transport import Socket, open_socket
-from relay.wire.control import Retained, RetainedReply
+from relay.wire.control import RetainedReply, RetainedRequest
 from relay.wire.envelope import Envelope, unpack_envelope
 from relay.wire.topics import decode_topic
 
@@ -75,7 +75,7 @@ class LinkThread(threading.Thread):
         self.join(timeout)
 
     def _ask_retained(self, prefix: str, after: bytes | None, timeout: float) -> RetainedReply:
-        future = self._client.ask(lambda key: Retained(id=key, prefix=prefix, after=after))
+        future = self._client.ask(lambda key: RetainedRequest(id=key, prefix=prefix, after=after))
         self._mailbox.wake_up.send()
         try:
             reply = future.result(max(0.0, timeout))

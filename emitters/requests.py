@@ -7,7 +7,7 @@ from emitters.control_client import MAX_REQUESTS, RESERVED_REQUESTS, ControlClie
 from emitters.core.identity import Identity
 from emitters.errors import RelayRefused, SpoolUnavailable
 from emitters.mailbox import Mailbox
-from relay.wire.control import Account, Hello, HelloReply, Reply
+from relay.wire.control import AccountRequest, HelloReply, HelloRequest, Reply
 
 logger = logging.getLogger(__name__)
 
@@ -42,7 +42,7 @@ class LinkRequests:
                 self._hello.cancel()
             name, emitter_id, epoch = self._identity
             self._hello = self._client.ask(
-                lambda key: Hello(
+                lambda key: HelloRequest(
                     id=key,
                     role="emitter",
                     name=name,
@@ -66,7 +66,7 @@ class LinkRequests:
                 self._report.cancel()
             _, emitter_id, epoch = self._identity
             self._report = self._client.ask(
-                lambda key: Account(
+                lambda key: AccountRequest(
                     id=key, emitter_id=emitter_id, emitter_epoch=epoch, counters=counters
                 ),
                 max_requests=MAX_REQUESTS + RESERVED_REQUESTS,

@@ -10,7 +10,7 @@ from edge.core.catch_up.connection_catch_up import JournalRange
 from edge.core.streams.streams import Stream
 from edge.upstream.replayer import JournalReplay, ReplayFailed
 from edge.upstream.requests import RelayRequests
-from relay.wire.control import Replay, ReplayReply
+from relay.wire.control import ReplayReply, ReplayRequest
 from tests.edge.relay_words import EPOCH, frames, replay
 from tests.edge.upstream.scripted_relay import ScriptedRelay, connected, until
 from tests.edge.world import EdgeCore
@@ -58,7 +58,7 @@ async def shelf_of(
 
 async def _answer(relay: ScriptedRelay, reply: ReplayReply, meanwhile: Callable[[], None]) -> None:
     request = await relay.request()
-    assert isinstance(request, Replay)
+    assert isinstance(request, ReplayRequest)
     assert JournalRange(request.stream, request.after, request.limit) == MISSING
     meanwhile()
     await relay.reply(reply.model_copy(update={"id": request.id}))
