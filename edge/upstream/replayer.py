@@ -64,6 +64,8 @@ class JournalReplay:
 
     def wake_waiting(self) -> None:
         """Wake the coroutines in `streams_went_on`: a batch of messages was taken."""
+        if not self._waiting:
+            return
         waiting, self._waiting = self._waiting, []
         for waiter in waiting:
             # One that was cancelled meanwhile, by its time limit for instance, is done.

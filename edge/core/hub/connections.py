@@ -213,7 +213,8 @@ class ConnectionManager:
 
         Returns the most frames that one connection was sent since the last call.
         """
-        self._send_gathered()
+        if self._pending:
+            self._send_gathered()
         most, self._most_frames = self._most_frames, 0
         return most
 
