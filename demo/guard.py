@@ -1,6 +1,6 @@
-"""Ends `make run` when a part cannot be started: `python -m demo.guard`.
+"""Ends `make run` if a program cannot be started: `python -m demo.guard`.
 
-A supervisord event listener, told of processes that were given up.
+A supervisord event listener, told of each process that ended or was given up.
 """
 
 import os
@@ -9,14 +9,24 @@ import sys
 
 
 def main() -> None:
-    """Wait for the first process that was given up, and stop supervisord."""
+    """Wait for the first process that cannot be started, and stop supervisord."""
     print("READY", flush=True)
-    header = dict(field.split(":", 1) for field in sys.stdin.readline().split())
-    payload = sys.stdin.read(int(header.get("len", 0)))
-    event = dict(field.split(":", 1) for field in payload.split())
-    name = event.get("processname", "a part")
+    for line in sys.stdin:
+        header = _fields(line)
+        event = _fields(sys.stdin.read(int(header["len"])))
+        if header["eventname"] == "PROCESS_STATE_FATAL" or event["expected"] == "1":
+            break
+        print("RESULT 2\nOKREADY", flush=True)
+    else:
+        return  # supervisord is gone, and has stopped every part.
+    name = event["processname"]
     print(f"{name} could not be started, see above: stopping everything", file=sys.stderr)
     os.kill(os.getppid(), signal.SIGTERM)
+
+
+def _fields(text: str) -> dict[str, str]:
+    """Return the fields of `name:value name:value ...`."""
+    return dict(field.split(":", 1) for field in text.split())
 
 
 if __name__ == "__main__":

@@ -53,7 +53,7 @@ def run() -> None:
         factory=True,
         workers=settings.workers,
         http=FrontDoor,
-        # For requests that the front door passes on to the ASGI server.
+        # Refuses WebSockets at other paths; those at `/ws` are the front door's.
         ws="websockets-sansio",
         ws_max_size=settings.max_message_bytes,
         ws_per_message_deflate=False,

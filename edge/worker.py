@@ -27,7 +27,7 @@ from edge.scheduling.throttle import FlushThrottle
 from edge.upstream.connection import connect
 from edge.upstream.replayer import JournalReplay
 from edge.upstream.subscriber import RelaySubscriber
-from edge.websocket.writer import write_to_all
+from edge.websocket.broadcast import write_to_all
 from relay.shared.logs import LimitedLog
 
 HOUSEKEEPING_S = 1.0
@@ -76,7 +76,6 @@ class Worker:
     async def running(self) -> AsyncIterator[None]:
         """Serve clients while the body runs, then end everything."""
         tame_garbage_collection()
-        self.endpoint.start()
         housekeeping = asyncio.create_task(self._housekeep())
         try:
             yield

@@ -1,32 +1,41 @@
-"""What the documents list is what the code has."""
+"""The tables of the documents match the code."""
 
 import asyncio
 import re
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from prometheus_client import generate_latest
 
 from edge.config import EdgeSettings
 from edge.core.identity.tokens import Tokens
+from edge.core.protocol import replies
 from edge.core.websocket.close_codes import CloseCode
 from edge.worker import Worker
 from emitters.config import EmitterSettings
 from relay.config import RelaySettings
 from relay.shared.settings import Settings
+from relay.wire import control
 from tests import event_docs
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
-README = DOCS.parent / "README.md"
+PAGES = (*DOCS.parent.glob("*.md"), *DOCS.rglob("*.md"))
 
 
 def table_rows(text: str) -> list[list[str]]:
-    """The cells of all Markdown table rows."""
+    """Return the cells of all Markdown table rows."""
     return [
         [cell.strip() for cell in line.strip("|").split("|")]
         for line in text.splitlines()
         if line.startswith("|")
     ]
+
+
+def rows_below(heading: str) -> list[list[str]]:
+    """Return the cells of the protocol's table whose first line begins with `heading`."""
+    table = protocol().partition(f"\n{heading}")[2].partition("\n\n")[0]
+    return table_rows(table)[1:]
 
 
 @pytest.mark.parametrize("settings", [RelaySettings, EdgeSettings, EmitterSettings])
@@ -47,8 +56,20 @@ def test_the_close_codes_of_the_protocol_are_the_codes_table() -> None:
     assert sorted(rows) == sorted(table)
 
 
+def test_every_control_request_is_documented() -> None:
+    requests = {request.model_fields["op"].default for request in get_args(control.Request)}
+    assert {row[0].strip("`") for row in rows_below("| `op` |")} == requests
+
+
+def test_every_error_code_is_documented() -> None:
+    of_control = set(get_args(control.ErrorReply.model_fields["code"].annotation))
+    assert {row[0].strip("`") for row in rows_below("| `code` |")} == of_control
+    of_clients = set(get_args(replies.ErrorCode))
+    assert {row[1].strip("`") for row in rows_below("| message | code |")} == of_clients
+
+
 async def scrape() -> str:
-    """The metrics of a worker in which everything has happened once."""
+    """Return the metrics of a worker in which every labelled counter has a value."""
     worker = Worker(EdgeSettings(), Tokens("s" * 32), asyncio.get_running_loop())
     stats = worker.stats
     stats.events_received["event"] = stats.events_filtered["event"] = 1
@@ -67,10 +88,18 @@ def test_every_metric_is_documented() -> None:
     assert exposed == documented
 
 
-def test_links_lead_somewhere() -> None:
-    for page in (README, *DOCS.rglob("*.md")):
-        for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text()):
-            assert (page.parent / target).exists(), f"{page.name} links to {target}"
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_to_a_file_and_a_heading(page: Path) -> None:
+    for target, anchor in re.findall(r"\]\(([^)#:]*)(?:#([^)]*))?\)", page.read_text()):
+        path = page.parent / target if target else page
+        assert path.exists(), f"{page.name} links to {target}"
+        assert not anchor or anchor in anchors(path), f"{page.name} links to {target}#{anchor}"
+
+
+def anchors(page: Path) -> set[str]:
+    """Return the anchors of the page's headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 def operations() -> str:

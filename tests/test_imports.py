@@ -13,7 +13,7 @@ PURE_SHARED = ("relay.shared.newest", "relay.shared.prefix_index", "relay.shared
 """Containers without I/O: the shelf of `relay.shared` that the cores may use."""
 WORDS = ("relay.wire", *PURE_SHARED)
 EDGE_CORE = {
-    "edge.core.websocket": (),
+    "edge.core.websocket": ("stats",),
     "edge.core.identity": (),
     "edge.core.stats": (),
     "edge.core.hub": ("websocket", "identity", "stats"),

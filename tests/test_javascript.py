@@ -11,6 +11,7 @@ import pytest
 from tests.support.processes import ROOT
 
 
+@pytest.mark.process
 def test_javascript() -> None:
     search = os.pathsep.join([os.environ.get("PATH", ""), str(Path(sys.executable).parent)])
     node = shutil.which("node", path=search)

@@ -5,9 +5,12 @@ import sys
 import zipfile
 from pathlib import Path
 
+import pytest
+
 from tests.support.processes import ROOT
 
 
+@pytest.mark.process
 def test_the_wheel_contains_the_page_and_its_libraries(tmp_path: Path) -> None:
     subprocess.run(
         [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)],

@@ -1,5 +1,5 @@
-/* What fan-out costs at least: every line that a publisher sends goes to every client as one
-   WebSocket frame, with one blocking send(). Usage: bare_send CLIENT_PORT PUBLISH_PORT */
+/* The least cost of fan-out: each line of a publisher goes to every client as one WebSocket frame,
+   with one blocking send(). Usage: bare_send CLIENT_PORT PUBLISH_PORT */
 
 #include <arpa/inet.h>
 #include <netinet/tcp.h>
@@ -26,7 +26,8 @@ static void fail(const char *what) {
 
 static int listen_on(int port) {
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(port)};
-    int fd = socket(AF_INET, SOCK_STREAM, 0);
+    int one = 1, fd = socket(AF_INET, SOCK_STREAM, 0);
+    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
     address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     if (bind(fd, (struct sockaddr *)&address, sizeof address) || listen(fd, 4096)) fail("listen");
     return fd;

@@ -24,7 +24,7 @@ def api_router(authentication: Authentication) -> APIRouter:
     """Return the routes under `/api`."""
     router = APIRouter(prefix="/api", tags=["events"])
 
-    @router.get("/tasks")
+    @router.get("/tasks", response_model=dict[str, Any])
     async def tasks(
         identity: Annotated[Identity, Depends(authentication)], worker: WorkerOf
     ) -> Response:

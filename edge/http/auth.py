@@ -9,7 +9,7 @@ from fastapi.security import OAuth2PasswordRequestForm
 from pydantic import BaseModel
 
 from edge.core.identity.access import Identity
-from edge.core.identity.credentials import COOKIE_NAME
+from edge.core.identity.credentials import COOKIE_NAME, bearer_token
 from edge.core.identity.tokens import InvalidToken, Tokens
 from edge.http.users import UsersError, UsersFile
 
@@ -46,15 +46,14 @@ class Authentication:
         authorization = request.headers.get("authorization")
         token = request.cookies.get(COOKIE_NAME, "")
         if authorization is not None:
-            scheme, _, value = authorization.partition(" ")
-            token = value.strip() if scheme.lower() == "bearer" else ""
+            token = bearer_token(authorization)
         try:
             return self._tokens.verify(token, time.time())
         except InvalidToken:
             raise HTTPException(401, "Not authenticated", {"WWW-Authenticate": "Bearer"}) from None
 
 
-class SignIn:
+class PasswordSignIn:
     """Checks passwords and issues tokens."""
 
     def __init__(self, tokens: Tokens, users: UsersFile, token_ttl_s: int) -> None:
@@ -84,14 +83,14 @@ def auth_router(
 ) -> APIRouter:
     """Return the routes under `/auth`."""
     router = APIRouter(prefix="/auth", tags=["authentication"])
-    sign_in = SignIn(tokens, users, token_ttl_s)
+    passwords = PasswordSignIn(tokens, users, token_ttl_s)
 
     @router.post("/token")
-    async def issue_token(
+    async def sign_in(
         form: Annotated[OAuth2PasswordRequestForm, Depends()], request: Request, response: Response
     ) -> TokenReply:
         """Sign in with a password (OAuth2 password form). Also sets the cookie."""
-        reply = await sign_in.token(form.username, form.password)
+        reply = await passwords.token(form.username, form.password)
         response.set_cookie(
             COOKIE_NAME,
             reply.access_token,

@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections.abc import Sequence
 
-from edge.core.catch_up.resume import Fetch
+from edge.core.catch_up.connection_catch_up import JournalRange
 from edge.core.stats import EdgeStats
 from edge.core.streams.record import Record, read_items
 from edge.core.streams.streams import Streams
@@ -30,30 +30,32 @@ class JournalReplay:
         """Coroutines in `streams_went_on`: at most one for each client that is caught up."""
         self._log = LimitedLog(logger)
 
-    async def fetch(self, fetch: Fetch) -> Sequence[Record]:
+    async def fetch(self, missing: JournalRange) -> Sequence[Record]:
         """Return the first part of the requested records, and remember it.
 
         Empty if the journal has none of them, or under another epoch. Raises `ReplayFailed` and
         `TooManyRequests`.
         """
         asked_under = self._streams.epoch
-        reply = await self._requests.replay(*fetch)
-        stream = self._streams.get(fetch.stream)
+        reply = await self._requests.replay(*missing)
+        stream = self._streams.get(missing.stream)
         if stream is None or asked_under != self._streams.epoch:
             return ()
         if reply.epoch != asked_under:
             # The relay is ahead of us: its next heartbeat will tell this edge of the new epoch.
             await self.streams_went_on()
             return ()
-        records = read_items(fetch.stream, reply.items, self._stats.unreadable, self._log.warning)
-        self._stats.replayed[fetch.stream] += len(records)
+        records = read_items(missing.stream, reply.items, self._stats.unreadable, self._log.warning)
+        self._stats.replayed[missing.stream] += len(records)
         if damaged := sum(not record.topic.text for record in records):
             self._stats.unreadable[InvalidTopic.reason] += damaged
         stream.history.raise_journal_first(reply.low)
         stream.history.install(records)
-        if not records and reply.low <= fetch.after + 1:
+        if not records and reply.low <= missing.after + 1:
             # Without this a catch-up would request the same records for ever.
-            raise ReplayFailed(f"no {fetch.stream} after {fetch.after}, though {reply.tip} exist")
+            raise ReplayFailed(
+                f"no {missing.stream} after {missing.after}, though {reply.tip} exist"
+            )
         return records
 
     async def streams_went_on(self) -> None:

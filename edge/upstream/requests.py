@@ -11,12 +11,12 @@ from relay.shared.logs import LimitedLog
 from relay.shared.request_table import RequestTable, TooManyRequests
 from relay.wire.control import (
     ErrorReply,
-    Hello,
-    Replay,
+    HelloRequest,
     ReplayReply,
+    ReplayRequest,
     Request,
-    Retained,
     RetainedReply,
+    RetainedRequest,
     pack_message,
 )
 from relay.wire.errors import WireError
@@ -70,13 +70,13 @@ class RelayRequests:
         if self._table.next_unsent() is None:
             self._table.drop(self._hello)
             self._hello = self._ask(
-                lambda number: Hello(id=number, role="edge", name=self._name), None
+                lambda number: HelloRequest(id=number, role="edge", name=self._name), None
             )
 
     def request_last_values(self, selector: Pattern, after: bytes | None = None) -> None:
         """Request the retained events that `selector` matches; `read_replies` takes the pages."""
         self._ask(
-            lambda number: Retained(
+            lambda number: RetainedRequest(
                 id=number, prefix=selector.prefix, exact=selector.exact or None, after=after
             ),
             _LastValues(selector),
@@ -87,7 +87,7 @@ class RelayRequests:
         """Request events that were lost on the way; `read_replies` takes them."""
         # Not kept: the follower requests again, from the place that it has reached by then.
         self._ask(
-            lambda number: Replay(
+            lambda number: ReplayRequest(
                 id=number, stream=repair.stream, after=repair.after, limit=REPAIR_EVENTS
             ),
             repair,
@@ -100,7 +100,7 @@ class RelayRequests:
         """
         fetch: _Fetch = self._loop.create_future()
         number = self._table.add(
-            lambda number: Replay(id=number, stream=stream, after=after, limit=limit),
+            lambda number: ReplayRequest(id=number, stream=stream, after=after, limit=limit),
             fetch,
             keep=True,
         )

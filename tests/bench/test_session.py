@@ -1,4 +1,4 @@
-"""The load generator against real servers: everything arrives, and everything is counted."""
+"""The load generator against real servers: every event arrives and is counted."""
 
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from tests.support.waiting import wait_for
 CLIENTS = 20
 TOPICS = tuple(f"event:bench-{number}" for number in range(4))
 
+pytestmark = pytest.mark.process
 
 FOUR_TOPICS = EventRelay(topics=TOPICS, groups=tuple((topic, "event:other") for topic in TOPICS))
 
@@ -32,12 +33,16 @@ def test_every_client_gets_every_event(peer: Peer, groups: int) -> None:
         pytest.skip(missing)
     with session(peer, CLIENTS, groups=groups) as load:
         run = load.paced(events_per_s=100, seconds=0.6, warm_up_s=0.2)
+        cpu_us = run.cpu_us
+        # The kernel counts in ticks of 10 ms, and a quick server needs less than one for a run.
+        while cpu_us == 0:
+            cpu_us = load.saturated(0.1).cpu_us
     outcome = run.outcome
     assert (outcome.faults, outcome.wrong, outcome.lost) == ((), 0, 0)
     assert run.deliveries == 60 * CLIENTS // groups
     assert len(outcome.last_ms) == 60
     assert 0 < outcome.p50_ms <= outcome.p99_ms <= outcome.max_ms
-    assert run.cpu_us > 0
+    assert cpu_us > 0
 
 
 @pytest.mark.parametrize("load_name", ["closed loop", "one at a time"])

@@ -6,11 +6,13 @@ import shutil
 import signal
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import psutil
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
+from edge.http.users import UsersFile
 from emitters import Emitter
 from relay.wire.control import ReplayReply
 from tests.support.browser import CHROMIUM_ARGUMENTS, require_chromium
@@ -26,7 +28,7 @@ FIRST_EVENTS = 50
 """So many of the newest events a page begins with."""
 EVENTS_A_SECOND = 50
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = [pytest.mark.timeout(180), pytest.mark.xdist_group("browser")]
 
 expect.set_options(timeout=PATIENCE_MS)
 
@@ -42,20 +44,9 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def users(cluster: Cluster) -> None:
+    users = UsersFile(Path(cluster.env["EDGE_DATA_DIR"]) / "users.json")
     for name, password in PASSWORDS.items():
-        role = "admin" if name == "root" else "user"
-        added = run_cli(
-            "edge",
-            "user",
-            "add",
-            name,
-            "--role",
-            role,
-            "--password-stdin",
-            env=cluster.env,
-            stdin=f"{password}\n",
-        )
-        assert added.returncode == 0, added.stderr
+        users.add(name, password, "admin" if name == "root" else "user")
 
 
 @pytest.fixture

@@ -7,7 +7,9 @@ import pytest
 from tests.e2e.chaos.round import new_seed, run_round
 
 
+@pytest.mark.process
 @pytest.mark.timeout(240)
+@pytest.mark.xdist_group("heavy")
 def test_under_chaos_every_client_gets_exactly_what_it_may_see(tmp_path: Path) -> None:
     """Every fault once, in an order that the seed decides; `CHAOS_SEED` repeats it."""
     seed = new_seed()

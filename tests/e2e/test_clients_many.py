@@ -23,7 +23,7 @@ LAST = 10**9
 STORM_TIMEOUT_S = 60.0
 SENT_AWAY = re.compile(r"overloaded, retry in (\d+) s\Z")
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = [pytest.mark.timeout(180), pytest.mark.xdist_group("heavy")]
 
 
 class StormClient:

@@ -4,6 +4,7 @@ import os
 import signal
 import socket
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -26,6 +27,8 @@ NEEDED = (
     "node_modules",
     ".venv",
 )
+
+pytestmark = [pytest.mark.timeout(120), pytest.mark.xdist_group("make run")]
 
 
 @pytest.fixture
@@ -65,10 +68,10 @@ def running(cluster: Cluster, checkout: Path) -> Iterator[tuple[ManagedProcess, 
     finally:
         make.close()
         for process in processes_in(checkout):
-            process.kill()
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
 
 
-@pytest.mark.timeout(120)
 def test_ctrl_c_leaves_no_process_behind(
     running: tuple[ManagedProcess, Edge], checkout: Path
 ) -> None:
@@ -76,12 +79,11 @@ def test_ctrl_c_leaves_no_process_behind(
     assert edge.status("/readyz") == 200
     assert len(processes_in(checkout)) >= 6
     os.killpg(make.pid, signal.SIGINT)  # as a terminal does
-    wait_for(lambda: make.returncode is not None, "make ends")
+    make.wait_ended()
     wait_for(lambda: not processes_in(checkout), "no process is left")
     assert "Traceback" not in make.output()
 
 
-@pytest.mark.timeout(120)
 @pytest.mark.parametrize("part", ["relay", "edge", "demo manager-1"])
 def test_a_killed_part_is_started_again(
     running: tuple[ManagedProcess, Edge], checkout: Path, part: str
@@ -90,8 +92,9 @@ def test_a_killed_part_is_started_again(
 
     def pid_of_part() -> int:
         for process in processes_in(checkout):
-            if f"-m {part}" in " ".join(process.cmdline()):
-                return process.pid
+            with suppress(psutil.NoSuchProcess):
+                if f"-m {part}" in " ".join(process.cmdline()):
+                    return process.pid
         return 0
 
     first = wait_for(pid_of_part, f"{part} runs")
@@ -100,7 +103,6 @@ def test_a_killed_part_is_started_again(
     wait_for(lambda: edge.status("/readyz") == 200, "the edge is ready")
 
 
-@pytest.mark.timeout(120)
 def test_a_taken_port_ends_make_run_with_the_reason(cluster: Cluster, checkout: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
@@ -108,7 +110,7 @@ def test_a_taken_port_ends_make_run_with_the_reason(cluster: Cluster, checkout: 
         make = ManagedProcess("make run", ["make", "run"], env | {"EDGE_PORT": port}, checkout)
         make.start()
         try:
-            wait_for(lambda: make.returncode is not None, "make ends", 60)
+            make.wait_ended(60)
             wait_for(lambda: not processes_in(checkout), "no process is left")
             assert f"EDGE_PORT: cannot listen on 127.0.0.1:{port}" in make.output()
             assert "edge could not be started" in make.output()

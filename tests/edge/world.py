@@ -8,8 +8,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from edge.core.catch_up.ports import CatchingUp
-from edge.core.catch_up.resume import Fetch, Fetched
+from edge.core.catch_up.connection_catch_up import CatchUpState, ConnectionCatchUp, JournalRange
 from edge.core.catch_up.subscriptions import Subscriptions
 from edge.core.hub.connections import ConnectionManager
 from edge.core.protocol.requests import Subscribe, TaskPosition
@@ -102,15 +101,15 @@ class World:
         self.journals["event"].retire(low)
         self.edge.inbound.take_heartbeat(self.heartbeat())
 
-    def fetch(self, fetch: Fetch) -> Fetched:
+    def fetch(self, missing: JournalRange) -> Sequence[Record]:
         """The relay replies, and `JournalReplay.fetch` takes the reply."""
-        stream = self.edge.streams.get(fetch.stream)
+        stream = self.edge.streams.get(missing.stream)
         assert stream is not None
-        journal = self.journals[fetch.stream]
-        records = journal.replay(fetch.after, fetch.limit)
+        journal = self.journals[missing.stream]
+        records = journal.replay(missing.after, missing.limit)
         stream.history.raise_journal_first(journal.low)
         stream.history.install(records)
-        return Fetched(fetch.stream, records)
+        return records
 
 
 class Viewer:
@@ -126,8 +125,8 @@ class Viewer:
         self.replies: list[dict[str, Any]] = []
         self.positions: dict[str, int] = {}
         self.connection: RecordingConnection | None = None
-        self.pending: list[CatchingUp] = []
-        self.fetch: Fetch | None = None
+        self.pending: list[ConnectionCatchUp] = []
+        self.missing: JournalRange | None = None
 
     def connect(self, role: str = "user") -> None:
         self.connection = RecordingConnection(self.username, role)
@@ -152,19 +151,20 @@ class Viewer:
         if self.connection is not None:
             self.read()
             self.world.edge.manager.disconnect(self.connection)
-            self.connection, self.pending, self.fetch = None, [], None
+            self.connection, self.pending, self.missing = None, [], None
 
     def step(self) -> bool:
-        """Let the pass go on; return whether there was one."""
+        """Step the catch-up; return whether there was one."""
         if not self.pending:
             return False
-        fetched = None if self.fetch is None else self.world.fetch(self.fetch)
-        outcome = self.pending[0].step(fetched)
-        self.fetch = outcome.fetch
-        if outcome.awaits_streams:
-            self.pending[0].give_up_waiting()
-        if outcome.is_complete:
-            self.pending.pop(0).finish()
+        records = () if self.missing is None else self.world.fetch(self.missing)
+        catch_up = self.pending[0]
+        result = catch_up.step(records)
+        self.missing = result.missing
+        if result.state is CatchUpState.AWAITING_STREAMS:
+            catch_up.give_up_waiting()
+        if result.state.is_final:
+            self.pending.remove(catch_up)
         return True
 
     def settle(self) -> None:
@@ -172,7 +172,7 @@ class Viewer:
             if not self.step():
                 self.read()
                 return
-        raise AssertionError("a pass does not come to an end")
+        raise AssertionError("a catch-up does not end")
 
     def read(self) -> None:
         """Take down what came, moving the position only as a careful client may."""

@@ -6,6 +6,7 @@ import socket
 import time
 import urllib.error
 import urllib.request
+from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,17 +18,27 @@ from tests.support.clients import Client
 from tests.support.processes import ManagedProcess, python
 from tests.support.waiting import wait_for
 
+HELD_PORTS = 256
+_held: deque[socket.socket] = deque(maxlen=HELD_PORTS)
+"""Sockets bound to the ports that `free_ports` returned last."""
+
 
 def free_ports(count: int) -> list[int]:
-    """Return ports that nobody listens on right now."""
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for item in sockets:
-            item.bind(("127.0.0.1", 0))
-        return [item.getsockname()[1] for item in sockets]
-    finally:
-        for item in sockets:
-            item.close()
+    """Return TCP ports that no other process gets from its kernel or from this function.
+
+    A socket stays bound to each port. It does not listen and allows the address to be used again,
+    so a server can listen there; but the kernel gives the port to nobody else, neither to a test
+    in a parallel process nor to an outgoing connection.
+    """
+    ports = []
+    for _ in range(count):
+        holder = socket.socket()
+        holder.bind(("127.0.0.1", 0))
+        # Only now: two sockets that allow it before they are bound could get the same port.
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        _held.append(holder)
+        ports.append(holder.getsockname()[1])
+    return ports
 
 
 class Cluster:

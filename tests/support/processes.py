@@ -66,6 +66,13 @@ class ManagedProcess:
 
         wait_for(printed, f"{self.name} prints {text!r}", timeout)
 
+    def wait_ended(self, timeout: float = STOP_TIMEOUT_S) -> None:
+        """Wait until it has ended by itself."""
+        try:
+            wait_for(lambda: self.returncode is not None, f"{self.name} ends", timeout)
+        except AssertionError as error:
+            raise AssertionError(f"{error}:\n{self.output()}") from None
+
     def signal(self, number: int) -> None:
         """Send a signal to the process."""
         os.kill(self.pid, number)

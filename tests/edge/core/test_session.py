@@ -7,19 +7,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.core.catch_up.ports import CatchingUp
+from edge.core.catch_up.connection_catch_up import ConnectionCatchUp
 from edge.core.hub.connections import ConnectionManager
 from edge.core.identity.access import Identity
 from edge.core.identity.tokens import Tokens
+from edge.core.protocol.replies import MAX_SHOWN_CHARS
 from edge.core.session import (
     MAX_REQUEST_ID_CHARS,
-    MAX_SHOWN_CHARS,
     Session,
     SessionLimits,
     SessionServices,
     Visitor,
 )
 from edge.core.streams.last_values import LastValue, LastValues
+from edge.core.streams.record import Record
 from edge.core.streams.snapshots import Snapshots
 from edge.core.streams.streams import Streams
 from edge.core.streams.task_board import TaskBoard
@@ -27,6 +28,7 @@ from edge.core.websocket.close_codes import Close
 from edge.core.websocket.frames import text_frame
 from relay.wire.envelope import Envelope
 from relay.wire.header import Stamp
+from tests.edge.journal import record
 from tests.edge.recorders import RecordingConnection, RecordingObserver
 from tests.relay.wire.strategies import any_text, json_values
 from tests.relay.wire.vectors import case_name, vectors
@@ -59,8 +61,8 @@ class Table:
         self.manager = ConnectionManager(self.interest)
         self.streams = Streams()
         self.streams.synchronize(1, {"event": 1042, "task": 77}, {"event": 1, "task": 1})
-        self.passes: list[CatchingUp] = []
-        """What was begun, to be seen through by the test."""
+        self.catch_ups: list[ConnectionCatchUp] = []
+        """Those under way, to be stepped by the test."""
         self.tasks, self.live = TaskBoard(), LastValues()
         self.tasks.begin_epoch(1)
         self.services = SessionServices(
@@ -76,7 +78,7 @@ class Table:
     def open(self, connection: RecordingConnection, cookie: str | None = None) -> Session:
         """Another client of the same edge."""
         visitor = Visitor(identity=None, cookie=cookie, tasks_since=None)
-        return Session(connection, self.services, self.passes.append, visitor, NOW)
+        return Session(connection, self.services, self.catch_ups.append, visitor, NOW)
 
     def show_task(self, task: int, username: str = "alice") -> None:
         """Let the edge know an unfinished task."""
@@ -87,16 +89,32 @@ class Table:
     def say(self, message: object, now: float = NOW) -> list[dict[str, Any]]:
         """Send a message that must not end the connection; return the replies."""
         text = message if isinstance(message, str) else json.dumps(message)
-        assert self.session.receive(text, now) is None
+        assert receive(self.session, text, now) is None
         return self.connection.take()
 
     def subscribe(self, topic: str, **more: object) -> dict[str, Any]:
         (reply,) = self.say({"action": "subscribe", "topic": topic, **more})
         return reply
 
+    def settle(self) -> list[dict[str, Any]]:
+        """Replay what the catch-ups are missing; return the messages that are no events."""
+        for catch_up in self.catch_ups:
+            records: list[Record] = []
+            while not (result := catch_up.step(records)).state.is_final:
+                catch_up.give_up_waiting()
+                after, limit = result.missing[1:] if result.missing else (0, 0)
+                records = [record(after + number) for number in range(1, limit + 1)]
+        self.catch_ups.clear()
+        return [message for message in self.connection.take() if "offset" not in message]
+
     def topics(self) -> list[str]:
         """What the client is subscribed to."""
         return sorted(map(str, self.manager.subscriptions(self.connection)))
+
+
+def receive(session: Session, text: str, now: float) -> Close | None:
+    """A message arrives: it is counted, then acted on."""
+    return session.count_message(now) or session.act_on(text, now)
 
 
 def token(
@@ -134,7 +152,7 @@ def position_told(table: Table) -> dict[str, int]:
 @pytest.mark.parametrize("case", VECTORS["closes_before_authentication"], ids=case_name)
 def test_vector_closes_before_authentication(case: dict[str, Any]) -> None:
     table = Table()
-    assert table.session.receive(case["send"], NOW) == Close(**case["close"])
+    assert receive(table.session, case["send"], NOW) == Close(**case["close"])
     assert table.connection.take() == []
     assert len(table.manager) == 0
 
@@ -153,14 +171,14 @@ def test_vector_closes_before_authentication(case: dict[str, Any]) -> None:
 )
 def test_a_token_that_is_not_valid_closes_the_connection(wrong: object) -> None:
     table = Table()
-    assert table.session.receive(authenticate(wrong), NOW) == INVALID_TOKEN
+    assert receive(table.session, authenticate(wrong), NOW) == INVALID_TOKEN
     assert table.session.identity is None
 
 
 def test_an_id_of_the_wrong_type_before_authentication_closes() -> None:
     table = Table()
     text = authenticate(token(), id=[])
-    assert table.session.receive(text, NOW) == MISSING_AUTHENTICATION
+    assert receive(table.session, text, NOW) == MISSING_AUTHENTICATION
 
 
 def test_a_valid_token_is_welcomed_with_username_and_expiry() -> None:
@@ -188,12 +206,12 @@ def test_an_empty_token_means_the_cookie() -> None:
 
 def test_an_empty_token_with_a_wrong_cookie_is_invalid() -> None:
     table = Table(cookie="nonsense")
-    assert table.session.receive(authenticate(""), NOW) == INVALID_TOKEN
+    assert receive(table.session, authenticate(""), NOW) == INVALID_TOKEN
 
 
 def test_the_cookie_is_not_used_unless_asked_for() -> None:
     table = Table(cookie=token())
-    assert table.session.receive('{"action":"authenticate"}', NOW) == MISSING_TOKEN
+    assert receive(table.session, '{"action":"authenticate"}', NOW) == MISSING_TOKEN
 
 
 # Admission.
@@ -225,7 +243,7 @@ def test_a_user_has_a_limited_number_of_connections() -> None:
     assert len(table.manager) == 2
     bob = Identity("bob", "user", EXPIRES_AT)
     assert table.open(RecordingConnection("bob")).admit(bob) is None
-    assert table.session.receive(authenticate(token()), NOW) == TOO_MANY_CONNECTIONS
+    assert receive(table.session, authenticate(token()), NOW) == TOO_MANY_CONNECTIONS
 
 
 @pytest.mark.parametrize(("seconds", "expired"), [(-1, False), (0, True), (1, True)])
@@ -287,7 +305,7 @@ def test_a_client_that_asks_for_the_past_is_told_whether_it_has_it(
 ) -> None:
     table = admitted()
     assert table.subscribe("event:a", **more)["recovered"] is recovered
-    assert table.passes == [], "there was nothing to wait for"
+    assert table.catch_ups == [], "there was nothing to wait for"
 
 
 @pytest.mark.parametrize("more", [{}, {"since": None}, {"last": None, "epoch": 1}])
@@ -300,9 +318,7 @@ def test_a_client_with_a_past_is_answered_when_it_has_it() -> None:
     assert table.say(subscribe_since("event:a", 1000)) == []
     assert position_told(table) == {}
     assert table.say({"action": "foo", "topic": "event:b", "id": 2}) == []
-    (catching_up,) = table.passes
-    catching_up.finish()
-    replies = table.connection.take()
+    replies = table.settle()
     assert [reply.get("recovered", reply.get("id")) for reply in replies] == [True, 2]
     assert position_told(table) == {"event": 1042, "task": 77}
 
@@ -317,25 +333,23 @@ def test_a_client_with_a_past_is_answered_when_it_has_it() -> None:
         {"action": "subscribe", "topic": "event:b", "last": 0},
     ],
 )
-def test_a_subscribe_without_more_begins_the_pass_whatever_its_outcome(closing: Any) -> None:
+def test_a_subscribe_without_more_starts_the_catch_up_whatever_its_outcome(closing: Any) -> None:
     table = admitted()
     table.say(subscribe_since("event:a", 1000) | {"more": True})
     table.say({"action": "unsubscribe", "topic": "event:c"})
-    assert table.passes == []
+    assert table.catch_ups == []
     assert table.say(closing) == []
-    (catching_up,) = table.passes
-    catching_up.finish()
-    first, second, third = table.connection.take()
+    first, second, third = table.settle()
     assert (first["topic"], first["recovered"]) == ("event:a", True)
     assert second["action"] == "unsubscribe"
     assert "recovered" not in third
 
 
-def test_too_much_behind_a_pass_closes_the_connection() -> None:
+def test_too_many_requests_behind_a_catch_up_close_the_connection() -> None:
     table = admitted(burst=10)
     table.say(subscribe_since("event:a", 1000))
     closes = [
-        table.session.receive('{"action":"subscribe","topic":"event:b"}', NOW + second)
+        receive(table.session, '{"action":"subscribe","topic":"event:b"}', NOW + second)
         for second in range(20)
     ]
     assert closes[0] is None
@@ -410,7 +424,7 @@ def test_renewal_does_not_count_as_another_connection() -> None:
 
 def test_another_user_cannot_take_over_the_connection() -> None:
     table = admitted()
-    assert table.session.receive(authenticate(token("bob")), NOW) == INVALID_TOKEN
+    assert receive(table.session, authenticate(token("bob")), NOW) == INVALID_TOKEN
     assert table.connection.take() == []
     assert table.connection.identity.username == "alice"
 
@@ -420,7 +434,7 @@ def test_another_user_cannot_take_over_the_connection() -> None:
     [(authenticate("x"), INVALID_TOKEN), (authenticate(""), MISSING_TOKEN)],
 )
 def test_a_renewal_that_fails_closes_the_connection(message: str, close: Close) -> None:
-    assert admitted().session.receive(message, NOW) == close
+    assert receive(admitted().session, message, NOW) == close
 
 
 def test_a_lower_role_loses_what_it_may_not_see_and_is_told() -> None:
@@ -457,7 +471,7 @@ def test_more_messages_than_the_burst_close_the_connection() -> None:
     table = admitted(burst=3)
     for _ in range(3):
         table.say({})
-    assert table.session.receive("{}", NOW) == TOO_MANY_MESSAGES
+    assert receive(table.session, "{}", NOW) == TOO_MANY_MESSAGES
 
 
 def test_the_allowance_comes_back_at_the_configured_rate() -> None:
@@ -466,24 +480,24 @@ def test_the_allowance_comes_back_at_the_configured_rate() -> None:
     table.say({})
     table.say({})
     table.say({}, NOW + 0.101)
-    assert table.session.receive("{}", NOW + 0.15) == TOO_MANY_MESSAGES
+    assert receive(table.session, "{}", NOW + 0.15) == TOO_MANY_MESSAGES
 
 
 def test_a_long_silence_gives_no_more_than_the_burst() -> None:
     table = admitted(burst=2)
     table.say({}, NOW + 1000)
     table.say({}, NOW + 1000)
-    assert table.session.receive("{}", NOW + 1000) == TOO_MANY_MESSAGES
+    assert receive(table.session, "{}", NOW + 1000) == TOO_MANY_MESSAGES
 
 
 def test_a_clock_that_is_set_back_gives_nothing() -> None:
     table = admitted(burst=1)
     table.say({})
-    assert table.session.receive("{}", NOW - 1000) == TOO_MANY_MESSAGES
+    assert receive(table.session, "{}", NOW - 1000) == TOO_MANY_MESSAGES
 
 
 def test_unauthenticated_messages_count_as_well() -> None:
-    assert Table(burst=0).session.receive(authenticate(token()), NOW) == TOO_MANY_MESSAGES
+    assert receive(Table(burst=0).session, authenticate(token()), NOW) == TOO_MANY_MESSAGES
 
 
 # Anything.
@@ -508,10 +522,8 @@ def test_any_text_is_answered_with_json_or_closes_as_the_table_says(
 ) -> None:
     table = admitted() if is_admitted else Table()
     for number, text in enumerate(texts):
-        close = table.session.receive(text, NOW)
-        while table.passes:
-            table.passes.pop().finish()
-        replies = table.connection.take()
+        close = receive(table.session, text, NOW)
+        replies = table.settle()
         if close is not None:
             assert close in (MISSING_AUTHENTICATION, MISSING_TOKEN, INVALID_TOKEN)
             assert replies == []

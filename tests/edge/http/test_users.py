@@ -121,6 +121,7 @@ def test_an_unknown_role_is_refused(users: UsersFile) -> None:
         users.add("alice", "password", "king")
 
 
+@pytest.mark.process
 def test_concurrent_processes_do_not_lose_each_others_users(path: Path) -> None:
     """All are started before any may go."""
     writers = [

@@ -6,16 +6,16 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from edge.core.catch_up.resume import Fetch
+from edge.core.catch_up.connection_catch_up import JournalRange
 from edge.core.streams.streams import Stream
 from edge.upstream.replayer import JournalReplay, ReplayFailed
 from edge.upstream.requests import RelayRequests
-from relay.wire.control import Replay, ReplayReply
+from relay.wire.control import ReplayReply, ReplayRequest
 from tests.edge.relay_words import EPOCH, frames, replay
 from tests.edge.upstream.scripted_relay import ScriptedRelay, connected, until
 from tests.edge.world import EdgeCore
 
-MISSING = Fetch("event", 2, 3)
+MISSING = JournalRange("event", 2, 3)
 
 
 class Shelf:
@@ -61,8 +61,8 @@ async def _answer(
     relay: ScriptedRelay, reply: ReplayReply, shelf: Shelf, meanwhile: Callable[[Shelf], None]
 ) -> None:
     request = await relay.request()
-    assert isinstance(request, Replay)
-    assert Fetch(request.stream, request.after, request.limit) == MISSING
+    assert isinstance(request, ReplayRequest)
+    assert JournalRange(request.stream, request.after, request.limit) == MISSING
     meanwhile(shelf)
     shelf.was_asked.set()
     await relay.reply(reply.model_copy(update={"id": request.id}))

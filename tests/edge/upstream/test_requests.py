@@ -10,7 +10,7 @@ from edge.core.streams.inbound import Repair
 from edge.upstream import requests as module
 from edge.upstream.requests import RelayRequests
 from relay.shared.request_table import TooManyRequests
-from relay.wire.control import ErrorReply, Replay, Retained, RetainedReply
+from relay.wire.control import ErrorReply, ReplayRequest, RetainedReply, RetainedRequest
 from relay.wire.topics import parse_pattern
 from tests.edge.core.streams.test_inbound import connect
 from tests.edge.relay_words import EPOCH, frames, heartbeat, replay
@@ -37,7 +37,7 @@ def test_a_repair_reaches_its_stream() -> None:
             core.inbound.take_heartbeat(heartbeat(12))
             requests.request_repair(Repair("event", 10))
             request = await relay.request()
-            assert isinstance(request, Replay)
+            assert isinstance(request, ReplayRequest)
             assert (request.stream, request.after) == ("event", 10)
             items = [frames("event:a", 11), frames("event:a", 12)]
             await relay.reply(replay(*items, tip=12).model_copy(update={"id": request.id}))
@@ -57,7 +57,7 @@ def test_retained_events_are_requested_page_by_page() -> None:
                 ("live:b", b"live:a", None),
             ):
                 request = await relay.request()
-                assert isinstance(request, Retained)
+                assert isinstance(request, RetainedRequest)
                 assert (request.prefix, request.exact, request.after) == ("live:", None, after)
                 page = RetainedReply(id=request.id, items=(frames(topic, 0),), next=following)
                 await relay.reply(page)
@@ -100,7 +100,9 @@ def test_a_restarted_relay_is_sent_what_somebody_waits_for_and_nothing_else() ->
             before = [await relay.request() for _ in range(3)]
             requests.relay_restarted()
             again = [await relay.request() for _ in range(2)]
-            repair = next(each for each in before if isinstance(each, Replay) and each.after == 10)
+            repair = next(
+                each for each in before if isinstance(each, ReplayRequest) and each.after == 10
+            )
             assert again == [request for request in before if request != repair]
             fetching.cancel()
 

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from edge.core.streams.relay_state import RelayPhase, RelayState
 from edge.upstream.connection import RelayConnection
 from edge.upstream.subscriber import RelaySubscriber
-from relay.wire.control import SYNC_PREFIX, Heartbeat, Replay, Retained
+from relay.wire.control import SYNC_PREFIX, Heartbeat, ReplayRequest
 from relay.wire.header import Stamp, pack_stamp
 from tests.edge.core.streams.test_inbound import connect
 from tests.edge.relay_words import EPOCH, frames, heartbeat, replay
@@ -77,7 +77,7 @@ def test_events_and_heartbeats_count_once_the_handshake_is_answered() -> None:
             assert edge.watcher.news == ["found"]
             assert edge.core.streams.offsets["event"] == 10
             request = await edge.relay.request()
-            assert isinstance(request, Retained), "the tasks' states that this edge has not seen"
+            assert isinstance(request, RetainedRequest), "the states of tasks"
             alice = connect(edge.core, "event:*")
             await edge.relay.send(*frames("event:a", 11))
             await until(lambda: alice.frames)
@@ -92,7 +92,7 @@ def test_an_event_that_was_lost_is_requested_and_comes_first() -> None:
             await edge.follow()
             alice = connect(edge.core, "event:*")
             await edge.relay.send(*frames("event:a", 12))
-            while not isinstance(request := await edge.relay.request(), Replay):
+            while not isinstance(request := await edge.relay.request(), ReplayRequest):
                 pass
             assert (request.stream, request.after) == ("event", 10)
             reply = replay(frames("event:a", 11), tip=12)

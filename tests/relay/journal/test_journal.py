@@ -273,6 +273,7 @@ class TestEnds:
             journal.append(batch(6))
             assert journal.streams["event"].tip == 6
 
+    @pytest.mark.process
     @pytest.mark.parametrize("power_safe", [False, True])
     def test_killed_in_the_midst_of_commits(self, path: Path, power_safe: bool) -> None:
         """What was said to be committed is there, and events and cursors agree."""

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from relay.shared.request_table import RequestTable, TooManyRequests
-from relay.wire.control import ErrorReply, Stats, StatsReply, pack_message
+from relay.wire.control import ErrorReply, StatsReply, StatsRequest, pack_message
 from relay.wire.errors import InvalidFrame
 
 MAX_REQUESTS = 4
@@ -19,7 +19,7 @@ def table() -> RequestTable[str]:
 
 
 def ask(subject: RequestTable[str], waiter: str = "w", *, keep: bool = False) -> int:
-    return subject.add(lambda key: Stats(id=key), waiter, keep=keep)
+    return subject.add(lambda key: StatsRequest(id=key), waiter, keep=keep)
 
 
 def send_all(subject: RequestTable[str], now: float) -> list[int]:
