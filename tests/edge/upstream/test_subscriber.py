@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from edge.core.streams.relay_state import RelayPhase, RelayState
 from edge.upstream.connection import RelayConnection
 from edge.upstream.subscriber import RelaySubscriber
-from relay.wire.control import SYNC_PREFIX, Heartbeat, ReplayRequest
+from relay.wire.control import SYNC_PREFIX, Heartbeat, ReplayRequest, RetainedRequest
 from relay.wire.header import Stamp, pack_stamp
 from tests.edge.core.streams.test_inbound import connect
 from tests.edge.relay_words import EPOCH, frames, heartbeat, replay

@@ -10,8 +10,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
 
+from edge.core.hub import connections
 from edge.core.hub.audience import MAX_BATCH_BYTES, Connection, FrameBatch
-from edge.core.hub.connections import ConnectionManager
+from edge.core.hub.connections import MAX_GATHERED_BYTES, ConnectionManager
 from relay.wire.topics import Pattern, parse_pattern
 from tests.edge.recorders import RecordingConnection, RecordingObserver
 
@@ -358,3 +359,48 @@ def test_what_is_joined_is_not_larger_than_one_write_should_be(
     assert connection.record == [
         ("live:a" if index % 2 else None, frame) for index, frame in enumerate(frames)
     ]
+
+
+def test_gathered_frames_of_a_mebibyte_are_sent_before_they_are_many(
+    manager: ConnectionManager,
+) -> None:
+    """The flush throttle may rest meanwhile: memory does not wait for it."""
+    connection = subscriber(manager, "event:a")
+    frame = bytes(1024 * 1024)
+    for number in range(20):
+        manager.broadcast_to_topic("event:a", frame)
+        assert (manager.waiting - 1) * len(frame) < MAX_GATHERED_BYTES
+        assert manager.waiting + len(connection.frames) == number + 1
+    assert manager.flush() == 20, "the throttle learns of them all the same"
+    assert len(connection.frames) == 20
+    assert manager.flush() == 0
+
+
+def test_gathered_frames_are_bounded_in_count_over_all_audiences(
+    manager: ConnectionManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections, "MAX_GATHERED_FRAMES", 30)
+    subscribers = [subscriber(manager, "event:a", f"live:{number}") for number in range(10)]
+    for _ in range(10):
+        manager.broadcast_to_topic("event:a", b"")
+        assert manager.waiting <= 30
+    manager.flush()
+    assert [len(each.frames) for each in subscribers] == [10] * 10
+
+
+@pytest.mark.parametrize(
+    ("topics", "stream", "follows"),
+    [
+        (["event:a"], "event", True),
+        (["live:a"], "event", False),
+        (["*"], "event", True),
+        (["task:1"], "task", False),
+    ],
+)
+def test_a_connection_follows_the_streams_of_its_selectors_and_its_own_tasks(
+    manager: ConnectionManager, topics: list[str], stream: str, follows: bool
+) -> None:
+    connection = subscriber(manager, *topics)
+    assert manager.follows(connection, stream) == follows
+    manager.receive_tasks(connection)
+    assert manager.follows(connection, "task")
