@@ -15,10 +15,11 @@ A record that a client wants is decoded, encoded as JSON and framed once (`strea
 The manager (`hub/connections.py`) gathers the frame for each audience (`hub/audience.py`). After
 the batch, `scheduling/throttle.py` flushes: one system call for each client.
 
-**A subscribe.** `session.py` parses it (`protocol/requests.py`) and answers a wrong one;
-`catch_up/subscriptions.py` asks the access rules (`identity/access.py`) and subscribes in the
-manager. The first client of a selector makes `hub/relay_subscriptions.py` subscribe at the relay
-and request the last values. The reply carries the position (`streams/streams.py`).
+**A subscribe.** `session.py` has it parsed (`protocol/requests.py`) and refuses a wrong topic with
+a text from `protocol/replies.py`. `catch_up/subscriptions.py` asks the access rules
+(`identity/access.py`) and subscribes in the manager. The first client of a selector makes
+`hub/relay_subscriptions.py` subscribe at the relay and request the last values. The reply carries
+the position (`streams/streams.py`).
 
 **A resume.** The order of resumed events, and where they join the live ones, is decided in
 `catch_up`: its `__init__` has the theory. Records come from the history, or from the relay's

@@ -1,4 +1,4 @@
-"""`JournalReplay`: fetches from the relay's journal what catch-ups lack (sections 6 and 7)."""
+"""`JournalReplay`: fetches records that catch-ups lack from the relay's journal (section 7)."""
 
 import asyncio
 import logging

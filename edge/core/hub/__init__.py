@@ -1,4 +1,4 @@
-"""The hub: connections, what they are subscribed to, and what the relay must therefore send.
+"""The hub: connections, their subscriptions, and those of the worker at the relay.
 
 `ConnectionManager` (`connections.py`) groups connections with equal selectors into an `Audience`
 (`audience.py`), so that an event costs one look-up for each prefix length and one list entry for
@@ -6,7 +6,7 @@ each audience, whatever the number of clients. An audience joins its gathered fr
 its members receive the same bytes. A frame for one connection leaves at once, after the frames
 gathered for it: so each connection receives everything in the order of arrival.
 
-The manager reports the first and the last client of each selector to `RelaySubscriptions`
+The manager reports the first and the last client of each selector to `WorkerSubscriptions`
 (`relay_subscriptions.py`), which subscribes at the relay. `overlap.py` compares selectors with
 kinds of topics.
 

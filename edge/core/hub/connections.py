@@ -80,7 +80,7 @@ class ConnectionManager:
 
     @property
     def users(self) -> Collection[str]:
-        """The names of the users who are connected."""
+        """The names of the connected users."""
         return self._by_user.keys()
 
     @property

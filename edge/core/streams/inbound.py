@@ -1,6 +1,6 @@
-"""`Inbound`: takes everything that the relay sends, and decides who receives it (section 6).
+"""`Inbound`: takes every message of the relay and decides which clients receive it (section 6).
 
-It does no I/O and returns what the shell must request from the relay. Frames for clients are
+It does no I/O, and returns the requests that the shell must make. Frames for clients are
 gathered in the `ConnectionManager`; the shell flushes them after each batch of messages.
 """
 

@@ -35,9 +35,9 @@ class ManagerMachine(RuleBasedStateMachine):
         self.manager = ConnectionManager(self.observer)
         self.model: dict[RecordingConnection, dict[Pattern, tuple[Pattern, ...]]] = {}
         self.ready: set[RecordingConnection] = set()
-        """They get what is sent to their user."""
+        """Connections that receive their user's tasks."""
         self.expected: dict[RecordingConnection, list[tuple[str | None, bytes]]] = {}
-        """What each must have been sent once all is sent, also those that have left."""
+        """The frames each must have received after a flush, also those that have left."""
         self.sent = 0
 
     @rule(target=connections, username=st.sampled_from(["alice", "bob"]))
@@ -289,7 +289,7 @@ def subscriber(
 def test_those_who_are_subscribed_to_the_same_are_sent_the_same_batch_at_once(
     observer: RecordingObserver,
 ) -> None:
-    """In whatever order they subscribed. It is what makes fan-out cheap."""
+    """In any order of subscribing. It makes fan-out cheap."""
     delivered: list[tuple[set[Connection], list[bytes]]] = []
 
     def deliver(connections: Iterable[Connection], batch: FrameBatch) -> None:
@@ -312,7 +312,7 @@ def test_those_who_are_subscribed_to_the_same_are_sent_the_same_batch_at_once(
 def test_who_changes_subscriptions_has_first_what_arrived_before(
     manager: ConnectionManager,
 ) -> None:
-    """Also one who goes to others that had other things before."""
+    """Also if it joins an audience with other frames gathered."""
     mover, stayer = subscriber(manager, "event:a"), subscriber(manager, "event:a", "event:b")
     manager.broadcast_to_topic("event:a", b"1")
     manager.broadcast_to_topic("event:b", b"2")

@@ -1,4 +1,4 @@
-"""What an edge subscribes to at the relay."""
+"""The subscriptions of an edge at the relay."""
 
 from collections import Counter
 
@@ -6,7 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.core.hub.relay_subscriptions import RelaySubscriptions, selector_prefixes, stream_prefixes
+from edge.core.hub.relay_subscriptions import (
+    WorkerSubscriptions,
+    selector_prefixes,
+    stream_prefixes,
+)
 from relay.wire.topics import parse_pattern
 from tests.relay.wire.strategies import topics
 
@@ -93,12 +97,12 @@ class RecordingSocket:
 
 
 class Subscribed:
-    """What an edge has subscribed to, and what it asked for."""
+    """An edge's subscriptions and requests."""
 
     def __init__(self, served: tuple[str, ...] = ("",)) -> None:
         self.socket = RecordingSocket()
         self.asked: list[str] = []
-        self.subscriptions = RelaySubscriptions(
+        self.subscriptions = WorkerSubscriptions(
             self.socket, lambda selector: self.asked.append(str(selector)), served
         )
 
