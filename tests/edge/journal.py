@@ -1,4 +1,4 @@
-"""A relay's journal in memory, for tests of what an edge does with it."""
+"""A relay's journal in memory, for tests of an edge."""
 
 import msgpack
 
@@ -6,7 +6,7 @@ from edge.core.streams.record import Record
 from relay.wire.topics import parse_topic
 
 MAX_REPLY_RECORDS = 100
-"""Fewer than a page, so that a reply may be shorter than what was asked for."""
+"""Fewer than a page, so that a reply may be shorter than its request."""
 
 
 def payload(data: object = None, username: str | None = None) -> bytes:
@@ -27,7 +27,7 @@ def record(
 
 
 class Journal:
-    """One stream: what was committed, from `low` on."""
+    """The committed events of one stream, from `low` on."""
 
     def __init__(self) -> None:
         self.records: list[Record] = []
@@ -45,11 +45,11 @@ class Journal:
         return appended
 
     def retire(self, low: int) -> None:
-        """Forget what is before `low`."""
+        """Forget the events before `low`."""
         self.low = max(self.low, min(low, self.tip + 1))
 
     def replay(self, after: int, limit: int) -> list[Record]:
-        """What a reply holds: copies, as from the wire."""
+        """The records in a reply: copies, as from the wire."""
         start = max(after + 1, self.low)
         count = min(limit, MAX_REPLY_RECORDS)
         return [

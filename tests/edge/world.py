@@ -1,7 +1,7 @@
 """An edge with its relay and clients, where everything happens when the test says so.
 
-The real core, with a journal in memory in place of the relay. What takes time in a running edge,
-the steps of a catch-up and the relay's replies, is a call here.
+The real core, with a journal in memory in place of the relay. The steps of a
+catch-up and the relay's replies, which take time in a running edge, are calls here.
 """
 
 import json
@@ -175,7 +175,7 @@ class Viewer:
         raise AssertionError("a catch-up does not end")
 
     def read(self) -> None:
-        """Take down what came, moving the position only as a careful client may."""
+        """Take down the messages, moving the position only as a careful client may."""
         assert self.connection is not None
         frames, self.connection.frames = self.connection.frames, []
         for frame in frames:
@@ -213,7 +213,7 @@ def permitted(
 
 
 def user_of(record: Record) -> str | None:
-    """Whom it is addressed to, decoded apart from what the edge decoded."""
+    """The user to whom it is addressed, decoded independently of the edge."""
     fresh = Record(record.topic, record.offset, 0, record.payload)
     return fresh.open().username
 

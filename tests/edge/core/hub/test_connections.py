@@ -10,8 +10,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
 
+from edge.core.hub import connections
 from edge.core.hub.audience import MAX_BATCH_BYTES, Connection, FrameBatch
-from edge.core.hub.connections import ConnectionManager
+from edge.core.hub.connections import MAX_GATHERED_BYTES, ConnectionManager
 from relay.wire.topics import Pattern, parse_pattern
 from tests.edge.recorders import RecordingConnection, RecordingObserver
 
@@ -34,9 +35,9 @@ class ManagerMachine(RuleBasedStateMachine):
         self.manager = ConnectionManager(self.observer)
         self.model: dict[RecordingConnection, dict[Pattern, tuple[Pattern, ...]]] = {}
         self.ready: set[RecordingConnection] = set()
-        """They get what is sent to their user."""
+        """Connections that receive their user's tasks."""
         self.expected: dict[RecordingConnection, list[tuple[str | None, bytes]]] = {}
-        """What each must have been sent once all is sent, also those that have left."""
+        """The frames each must have received after a flush, also those that have left."""
         self.sent = 0
 
     @rule(target=connections, username=st.sampled_from(["alice", "bob"]))
@@ -288,7 +289,7 @@ def subscriber(
 def test_those_who_are_subscribed_to_the_same_are_sent_the_same_batch_at_once(
     observer: RecordingObserver,
 ) -> None:
-    """In whatever order they subscribed. It is what makes fan-out cheap."""
+    """In any order of subscribing. It makes fan-out cheap."""
     delivered: list[tuple[set[Connection], list[bytes]]] = []
 
     def deliver(connections: Iterable[Connection], batch: FrameBatch) -> None:
@@ -311,7 +312,7 @@ def test_those_who_are_subscribed_to_the_same_are_sent_the_same_batch_at_once(
 def test_who_changes_subscriptions_has_first_what_arrived_before(
     manager: ConnectionManager,
 ) -> None:
-    """Also one who goes to others that had other things before."""
+    """Also if it joins an audience with other frames gathered."""
     mover, stayer = subscriber(manager, "event:a"), subscriber(manager, "event:a", "event:b")
     manager.broadcast_to_topic("event:a", b"1")
     manager.broadcast_to_topic("event:b", b"2")
@@ -358,3 +359,48 @@ def test_what_is_joined_is_not_larger_than_one_write_should_be(
     assert connection.record == [
         ("live:a" if index % 2 else None, frame) for index, frame in enumerate(frames)
     ]
+
+
+def test_gathered_frames_of_a_mebibyte_are_sent_before_they_are_many(
+    manager: ConnectionManager,
+) -> None:
+    """The flush throttle may rest meanwhile: memory does not wait for it."""
+    connection = subscriber(manager, "event:a")
+    frame = bytes(1024 * 1024)
+    for number in range(20):
+        manager.broadcast_to_topic("event:a", frame)
+        assert (manager.waiting - 1) * len(frame) < MAX_GATHERED_BYTES
+        assert manager.waiting + len(connection.frames) == number + 1
+    assert manager.flush() == 20, "the throttle learns of them all the same"
+    assert len(connection.frames) == 20
+    assert manager.flush() == 0
+
+
+def test_gathered_frames_are_bounded_in_count_over_all_audiences(
+    manager: ConnectionManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections, "MAX_GATHERED_FRAMES", 30)
+    subscribers = [subscriber(manager, "event:a", f"live:{number}") for number in range(10)]
+    for _ in range(10):
+        manager.broadcast_to_topic("event:a", b"")
+        assert manager.waiting <= 30
+    manager.flush()
+    assert [len(each.frames) for each in subscribers] == [10] * 10
+
+
+@pytest.mark.parametrize(
+    ("topics", "stream", "follows"),
+    [
+        (["event:a"], "event", True),
+        (["live:a"], "event", False),
+        (["*"], "event", True),
+        (["task:1"], "task", False),
+    ],
+)
+def test_a_connection_follows_the_streams_of_its_selectors_and_its_own_tasks(
+    manager: ConnectionManager, topics: list[str], stream: str, follows: bool
+) -> None:
+    connection = subscriber(manager, *topics)
+    assert manager.follows(connection, stream) == follows
+    manager.receive_tasks(connection)
+    assert manager.follows(connection, "task")

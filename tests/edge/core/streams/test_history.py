@@ -1,4 +1,4 @@
-"""What an edge remembers of a stream, against a plain list."""
+"""The remembered records of a stream, against a plain list."""
 
 import pytest
 from hypothesis import given, settings
