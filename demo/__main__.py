@@ -42,17 +42,17 @@ def _server_names(_: click.Context, __: click.Parameter, value: str) -> tuple[st
     "--data-dir",
     required=True,
     type=click.Path(file_okay=False, path_type=Path),
-    help="Where the servers keep their files and backups, some megabytes each.",
+    help="Folder for the servers' files and backups, some megabytes each.",
 )
 @click.option(
     "--user",
     "users",
     multiple=True,
     required=True,
-    help="Whose tasks the backups are; may be given several times, for taking turns.",
+    help="The user whose tasks the backups are; given several times, they take turns.",
 )
 def main(name: str, servers: tuple[str, ...], data_dir: Path, users: tuple[str, ...]) -> None:
-    """Run a manager called NAME that owns small servers and keeps doing things to them.
+    """Run a manager called NAME that keeps starting, stopping and backing up small servers.
 
     \b
     Example:

@@ -1,6 +1,6 @@
 """Ends `make run` when a part cannot be started: `python -m demo.guard`.
 
-A supervisord event listener, told of processes that were given up.
+A supervisord event listener: it gets an event for each process that supervisord gives up.
 """
 
 import os
@@ -9,7 +9,7 @@ import sys
 
 
 def main() -> None:
-    """Wait for the first process that was given up, and stop supervisord."""
+    """Wait for the first process that supervisord gives up, and stop supervisord."""
     print("READY", flush=True)
     header = dict(field.split(":", 1) for field in sys.stdin.readline().split())
     payload = sys.stdin.read(int(header.get("len", 0)))

@@ -1,4 +1,4 @@
-"""What a manager can do to its servers, each with an event before and after."""
+"""The operations of a manager on its servers, each with an event before and after."""
 
 import json
 import time
@@ -20,7 +20,7 @@ MAX_PLAYERS = 50
 
 
 class Operations:
-    """The servers are `servers`; a long operation ends early once `stopping` is set."""
+    """Operates on `servers`. A long operation ends early once `stopping` is set."""
 
     def __init__(
         self,
@@ -84,15 +84,15 @@ class Operations:
         self.prune_backups(server_name)
         return result
 
-    def tell_crash(self, server_name: str, message: str) -> None:
-        """Tell that a server ended by itself."""
+    def emit_crash(self, server_name: str, message: str) -> None:
+        """Emit that a server ended by itself."""
         self.emitter.emit(
             EventName.AFTER_SERVER_STOP.topic,
             {"server_name": server_name, "result": {"status": "error", "message": message}},
         )
 
-    def tell_statuses(self) -> None:
-        """Tell how all servers are."""
+    def emit_statuses(self) -> None:
+        """Emit the status of every server."""
         servers = [
             {"name": each.name, "status": each.status, "pid": each.pid}
             for each in self._servers.values()

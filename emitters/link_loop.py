@@ -1,8 +1,8 @@
 """`LinkLoop`: one turn after another of the link thread, between sockets and mailbox.
 
-The data socket is an XPUB: a PUB that can also read who subscribes. The relay subscribes to every
-journaled kind and to the live topics that somebody watches, so a subscription says two things:
-that the path is open, and which topics are wanted. When the relay goes, libzmq takes its
+The data socket is an XPUB: a PUB that also receives the subscriptions. The relay subscribes to
+every journaled kind and to the live topics that somebody watches, so its subscriptions show two
+things: that the path is open, and which topics are wanted. When the relay goes, libzmq takes its
 subscriptions back.
 """
 
@@ -65,7 +65,7 @@ class LinkLoop:
         has_subscriptions = self._data in ready and self._read_subscriptions()
         if self._control in ready:
             self._read_control()
-        self._requests.greet(time.monotonic())
+        self._requests.say_hello(time.monotonic())
         self._sender.send_batch()
         is_last = close_at < math.inf and self._mailbox.is_drained()
         self._requests.report(time.monotonic(), is_last=is_last)
@@ -87,13 +87,13 @@ class LinkLoop:
             while len(frames) < READ_BATCH:
                 frames.append(self._data.recv(zmq.NOBLOCK))
         if frames:
-            self._mailbox.hear_subscriptions(frames)
+            self._mailbox.on_subscriptions(frames)
         return bool(frames)
 
     def _read_control(self) -> None:
         notices = self._client.receive(self._control)
         if notices:
-            self._mailbox.hear_notices(notices, time.monotonic())
+            self._mailbox.on_notices(notices, time.monotonic())
 
     def _send_requests(self) -> None:
         all_sent = self._client.send(self._control)

@@ -31,8 +31,8 @@ class LinkRequests:
         """Whether the relay has the last report, if it was due."""
         return self._is_last_report_made and (self._report is None or self._report.done())
 
-    def greet(self, now: float) -> None:
-        """Take the reply to a hello, and say hello when it is due."""
+    def say_hello(self, now: float) -> None:
+        """Take the reply to a hello, and send hello when it is due."""
         if self._hello is not None and self._hello.done():
             hello, self._hello = self._hello, None
             self._take_reply(hello, now)
@@ -76,9 +76,9 @@ class LinkRequests:
         try:
             reply = hello.result()
             assert isinstance(reply, HelloReply)
-            self._mailbox.accept(reply, now)
+            self._mailbox.on_hello_accepted(reply, now)
         except RelayRefused as error:
-            self._mailbox.take_refusal(error.code, str(error))
+            self._mailbox.on_hello_refused(error.code, str(error))
             if self._mailbox.is_fenced:
                 name = self._identity.name
                 self._mailbox.refuse(f"another process has taken the name {name!r} over")

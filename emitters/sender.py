@@ -31,7 +31,7 @@ class EventSender:
         """Monotonic seconds until which the socket is not tried again, because it was full."""
 
     def send_batch(self) -> None:
-        """Send what may be sent, up to `SEND_BATCH` live values and as many events."""
+        """Send up to `SEND_BATCH` live values and as many events, unless the socket is blocked."""
         if not self._mailbox.is_open or time.monotonic() < self.blocked_until:
             return
         if not (self._send_live() and self._send_events()):

@@ -61,8 +61,8 @@ def task(username: str, command: tuple[str, ...], timeout: float, **relay: Any) 
             raise BadInput(explain(error)) from None
         tasks.shutdown()
         if emitter.close(timeout):
-            fate = "could not be told" if emitter.spool is None else "is kept in the spool"
-            say(f"the relay has gone; how the task ended {fate}")
+            fate = "could not be sent" if emitter.spool is None else "is kept in the spool"
+            say(f"the relay has gone; the final update {fate}")
     _flush_quietly()
     raise SystemExit(run.exit_code)
 
@@ -84,15 +84,15 @@ class _Run:
 
     def __call__(self) -> dict[str, Any]:
         started_at = time.monotonic()
-        context = contextvars.copy_context()  # Where `progress` knows this task.
+        context = contextvars.copy_context()  # `progress` finds the task in it.
         lock = threading.Lock()
 
-        def tell(line: str) -> None:
+        def report(line: str) -> None:
             with lock:
                 context.run(progress, None, line)
 
         try:
-            self._child = ChildCommand(self._command, tell)
+            self._child = ChildCommand(self._command, report)
         except OSError as error:
             not_found = isinstance(error, FileNotFoundError)
             self.exit_code = EXIT_NOT_FOUND if not_found else EXIT_NOT_EXECUTABLE
@@ -118,7 +118,7 @@ class _Run:
 
 
 def _flush_quietly() -> None:
-    """Keep the interpreter from complaining at its end that nobody reads standard output."""
+    """Flush now: at its end the interpreter would report a reader that is gone as an error."""
     try:
         sys.stdout.flush()
     except BrokenPipeError:

@@ -1,8 +1,8 @@
 """The emitter's side of the dialogue with the relay, as a state machine (protocol section 5).
 
-The dialogue hears the relay's subscriptions, replies and notices. From them it decides when to say
-hello, whether events may be sent, and which have to be sent again. Times are seconds on the
-caller's clock.
+The relay's subscriptions, replies and notices come in. From them the dialogue decides when hello is
+sent, whether events may be sent, and which have to be sent again. Times are seconds on the caller's
+clock.
 """
 
 import logging
@@ -15,24 +15,24 @@ from relay.wire.notices import Acknowledged, Notice, Resend
 
 HELLO_RETRY_S = 1.0
 STALL_S = 1.0
-"""With events in flight and none acknowledged for this long, the dialogue says hello again."""
+"""With events in flight and none acknowledged for this long, hello is sent again."""
 REPORT_INTERVAL_S = 1.0
 
 logger = logging.getLogger(__name__)
 
 
 class State(Enum):
-    """What the emitter knows of the relay, and so what it may send."""
+    """The emitter's knowledge of the relay, and with it the permission to send."""
 
     DISCONNECTED = auto()
-    """No relay is there, or no hello was said to the one that is. Hello is due at once."""
+    """No relay is there, or hello was not sent to it yet. Hello is due at once."""
     GREETING = auto()
-    """Hello was said and is not accepted. It is said again every second."""
+    """Hello was sent and is not accepted. It is sent again every second."""
     ACCEPTED = auto()
     """The relay accepted the hello, and has not subscribed to every journaled kind yet. Hello is
-    said again every second: the reply may have been an earlier relay's."""
+    sent again every second: the reply may have been an earlier relay's."""
     OPEN = auto()
-    """Events are sent, as far as the window allows. After a stall, hello is said again."""
+    """Events are sent, as far as the window allows. After a stall, hello is sent again."""
     PROBING = auto()
     """As OPEN, one event at a time: the relay takes nothing, because its disk is full maybe."""
     FENCED = auto()
@@ -40,9 +40,9 @@ class State(Enum):
 
 
 class Signal(Enum):
-    """What may change the state."""
+    """An occurrence that may change the state."""
 
-    HELLO_SAID = auto()
+    HELLO_SENT = auto()
     HELLO_ACCEPTED = auto()
     SUBSCRIBED = auto()
     """The relay is subscribed to every journaled kind."""
@@ -59,7 +59,7 @@ class Signal(Enum):
 
 
 TRANSITIONS = {
-    (State.DISCONNECTED, Signal.HELLO_SAID): State.GREETING,
+    (State.DISCONNECTED, Signal.HELLO_SENT): State.GREETING,
     (State.DISCONNECTED, Signal.TAKEN_OVER): State.FENCED,
     (State.GREETING, Signal.HELLO_ACCEPTED): State.ACCEPTED,
     (State.GREETING, Signal.RELAY_LOST): State.DISCONNECTED,
@@ -105,7 +105,7 @@ class Dialogue:
 
     @property
     def state(self) -> State:
-        """Where the dialogue is; `_on` alone changes it."""
+        """Where the dialogue is; `_change_state` alone changes it."""
         return self._state
 
     @property
@@ -123,7 +123,7 @@ class Dialogue:
         """Whether a newer process has the name."""
         return self._state is State.FENCED
 
-    def hear_subscription(self, frame: bytes) -> None:
+    def on_subscription(self, frame: bytes) -> None:
         """Take a frame that the data socket received: one subscription gained or lost."""
         had_any = len(self.subscriptions) > 0
         self.subscriptions.change(frame)
@@ -133,18 +133,18 @@ class Dialogue:
             self._check_subscriptions()
 
     def hello_is_due(self, now: float) -> bool:
-        """Whether to say hello now, with the outbox's `acknowledged`."""
+        """Whether hello has to be sent now, with the outbox's `acknowledged`."""
         due_at = self._next_hello_at()
         return due_at is not None and now >= due_at
 
-    def hello_was_said(self, now: float) -> None:
-        """Note that hello was said; it is due again in a second unless it is answered."""
+    def on_hello_sent(self, now: float) -> None:
+        """Note that hello was sent; it is due again in a second unless it is answered."""
         self._hello_due_at = now + HELLO_RETRY_S
         self._acknowledged_at_hello = self._outbox.acknowledged
-        self._on(Signal.HELLO_SAID)
+        self._change_state(Signal.HELLO_SENT)
 
-    def accept(self, reply: HelloReply, now: float) -> None:
-        """Take the relay's reply to the latest hello: from which event to go on.
+    def on_hello_accepted(self, reply: HelloReply, now: float) -> None:
+        """Go on where the relay is, by its reply to the latest hello.
 
         Raises `SpoolUnavailable` when the spool cannot be brought in line with the relay; then the
         state is as before, and hello is due again in its time.
@@ -152,7 +152,7 @@ class Dialogue:
         match self._state:
             case State.GREETING | State.ACCEPTED:
                 self._begin(reply.sequence or 0, frozenset(reply.journaled_kinds))
-                self._on(Signal.HELLO_ACCEPTED)
+                self._change_state(Signal.HELLO_ACCEPTED)
                 self._check_subscriptions()
             case State.OPEN | State.PROBING:
                 self._go_on_after_stall(reply.sequence or 0)
@@ -160,10 +160,11 @@ class Dialogue:
                 return  # The relay that replied is gone; its successor may have less.
         self._quiet_since = now
 
-    def refuse(self, code: str, text: str) -> None:
-        """Take the relay's refusal of a hello. Each kind of refusal is logged once in a row."""
+    def on_hello_refused(self, code: str, text: str) -> None:
+        """Wait, or stop for good: the relay refused the hello. A refusal with the same code as the
+        previous one is not logged."""
         if code == "stale_epoch":
-            self._on(Signal.TAKEN_OVER)
+            self._change_state(Signal.TAKEN_OVER)
             logger.error(
                 "another process has taken over the name %s; %d events are unacknowledged: %s",
                 self._name,
@@ -177,7 +178,7 @@ class Dialogue:
             else:
                 logger.error("%s: %s", self._name, text)
 
-    def hear(self, notice: Notice, now: float) -> None:
+    def on_notice(self, notice: Notice, now: float) -> None:
         """Take an acknowledgement or a request to send again."""
         outbox = self._outbox
         if notice.epoch != self._epoch:
@@ -195,9 +196,9 @@ class Dialogue:
             logger.warning("%s ignores %s, which was not sent", self._name, notice)
         if outbox.acknowledged > before:
             self._quiet_since = now
-            self._on(Signal.PROGRESS)
+            self._change_state(Signal.PROGRESS)
 
-    def events_were_sent(self, now: float) -> None:
+    def on_events_sent(self, now: float) -> None:
         """Note that events were put in flight where none was."""
         self._quiet_since = now
 
@@ -272,22 +273,22 @@ class Dialogue:
             before = outbox.acknowledged
             outbox.acknowledge(sequence)
             if outbox.acknowledged > before:
-                self._on(Signal.PROGRESS)
+                self._change_state(Signal.PROGRESS)
         else:
-            logger.info("%s sends again what follows event %d", self._name, sequence)
+            logger.info("%s sends the events after %d again", self._name, sequence)
             outbox.rewind(max(sequence, outbox.acknowledged))
-            self._on(Signal.NO_PROGRESS)
+            self._change_state(Signal.NO_PROGRESS)
 
     def _check_subscriptions(self) -> None:
         is_complete = self.subscriptions.include_kinds(self._journaled_kinds)
-        self._on(Signal.SUBSCRIBED if is_complete else Signal.UNSUBSCRIBED)
+        self._change_state(Signal.SUBSCRIBED if is_complete else Signal.UNSUBSCRIBED)
 
     def _lose_relay(self) -> None:
         if self.is_accepted:
             logger.warning("%s has lost the relay", self._name)
         self._hello_due_at = 0.0
-        self._on(Signal.RELAY_LOST)
+        self._change_state(Signal.RELAY_LOST)
 
-    def _on(self, signal: Signal) -> None:
+    def _change_state(self, signal: Signal) -> None:
         self._state = TRANSITIONS.get((self._state, signal), self._state)
         self._outbox.window_events = 1 if self._state is State.PROBING else WINDOW_EVENTS

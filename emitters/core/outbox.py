@@ -136,7 +136,7 @@ class Outbox:
         )
 
     def add(self, event: Outgoing) -> None:
-        """Take `event`, or raise `OutboxFull` or what the store raises.
+        """Take `event`, or raise `OutboxFull` or `SpoolUnavailable`.
 
         An exception from outside, such as `KeyboardInterrupt`, leaves it taken or not taken, never
         half. Raises `RuntimeError` in a signal handler that interrupts another `add`.
@@ -208,7 +208,7 @@ class Outbox:
         return True
 
     def relay_was_met(self) -> None:
-        """Note that outbox and relay agree on what the relay has. Raises what the store raises."""
+        """Note that the outbox is in line with the relay. Raises `SpoolUnavailable`."""
         if self._store is not None:
             self._store.relay_was_met()
 
@@ -227,7 +227,7 @@ class Outbox:
 
         The end of the store was lost, and with it the numbers that it had given out. Events that
         the store had kept were sent before; newer ones are numbered anew, after `sequence`.
-        Returns the number of the latter. Raises what the store raises; then nothing changes.
+        Returns the number of the latter. Raises `SpoolUnavailable`; then nothing changes.
         """
         self._unsend()
         kept = self._highest_sent - self.acknowledged
@@ -240,7 +240,7 @@ class Outbox:
 
         Live values of a kind in `kinds` are numbered now, beyond the bounds if need be. Events of
         any other kind become live values: the relay does not subscribe to them as a stream. Raises
-        what the store raises; the next call sorts what is left.
+        `SpoolUnavailable`; the next call sorts the rest.
         """
         self._journaled_kinds = kinds
         for event in self.live.of_kinds(kinds):

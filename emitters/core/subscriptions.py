@@ -1,4 +1,4 @@
-"""The subscriptions that the relay has at the emitter, and what they say about watchers.
+"""The relay's subscriptions at the emitter, which show who watches.
 
 The relay subscribes to every journaled kind, and passes the edges' live subscriptions on.
 """

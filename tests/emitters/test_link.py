@@ -118,7 +118,7 @@ def test_live_values_go_to_watchers_only_and_callbacks_are_called(
     emitter.emit("live:a", {"n": 1})
     emitter.emit("live:a", {"n": 2})
     assert not emitter.is_watched("live:a")
-    relay.subscribe("live:a", "!exact:live:a")
+    relay.subscribe("!exact:live:a", "live:a")
     topic, header, envelope = relay.read_event()
     assert (topic, header.sequence) == ("live:a", 0)
     assert unpack_envelope(envelope, "live").data == {"n": 2}

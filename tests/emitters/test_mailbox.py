@@ -39,8 +39,8 @@ def open_mailbox(max_events: int = 100) -> Mailbox:
     reply = HelloReply(
         id=1, epoch=1, journaled_kinds=("event", "task"), tips={}, heartbeat_s=1.0, sequence=0
     )
-    mailbox.accept(reply, 0.0)
-    mailbox.hear_subscriptions([b"\x01event:", b"\x01task:"])
+    mailbox.on_hello_accepted(reply, 0.0)
+    mailbox.on_subscriptions([b"\x01event:", b"\x01task:"])
     assert mailbox.is_open
     return mailbox
 
@@ -96,7 +96,7 @@ def test_add_waits_for_room_until_an_acknowledgement_makes_some() -> None:
     with pytest.raises(OutboxFull):
         mailbox.add(event(2), None)
     with running(mailbox.add, event(2), TIMEOUT_S):
-        mailbox.hear_notices([Acknowledged(EPOCH, 1)], 0.0)
+        mailbox.on_notices([Acknowledged(EPOCH, 1)], 0.0)
     assert mailbox.take_events(10, 0.0) == (2, [event(2)])
     with pytest.raises(OutboxFull):
         mailbox.add(event(3), 0.01)
@@ -134,7 +134,7 @@ def test_waiting_is_for_the_events_before_it_and_not_for_later_ones() -> None:
         wait_for(lambda: len(mailbox._changed._waiters) == 1, "the thread waits")  # type: ignore[attr-defined]
         mailbox.add(event(2), None)
         mailbox.take_events(10, 0.0)
-        mailbox.hear_notices([Acknowledged(EPOCH, 1)], 0.0)
+        mailbox.on_notices([Acknowledged(EPOCH, 1)], 0.0)
     assert results == [True]
     assert mailbox.unacknowledged() == 1
 
@@ -144,7 +144,7 @@ def test_live_values_go_out_to_watchers_and_come_back_from_a_full_socket() -> No
     mailbox.add(event(1, "live:a"), None)
     mailbox.add(event(2, "live:b"), None)
     assert mailbox.take_live(10) == []
-    mailbox.hear_subscriptions([b"\x01live:a"])
+    mailbox.on_subscriptions([b"\x01live:a"])
     assert mailbox.is_watched("live:a")
     taken = mailbox.take_live(10)
     assert taken == [event(1, "live:a")]
