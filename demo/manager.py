@@ -28,6 +28,8 @@ logger = logging.getLogger(__name__)
 
 
 class _Crash(NamedTuple):
+    """Tells the loop that a server has ended by itself."""
+
     server_name: str
     pid: int
 

@@ -112,6 +112,8 @@ class Console(BaseHTTPRequestHandler):
 
 
 class Server(ThreadingHTTPServer):
+    """The console's HTTP server, on a free port of the loopback interface."""
+
     daemon_threads = True
 
     def __init__(self, world: World) -> None:
@@ -121,16 +123,15 @@ class Server(ThreadingHTTPServer):
 
 def main(folder: Path) -> None:
     """Serve until standard input ends."""
-    signal.signal(
-        signal.SIGINT, signal.SIG_IGN
-    )  # Ctrl-C is for the manager, which stops its servers.
+    # Ctrl-C is for the manager, which stops its servers.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     folder.mkdir(parents=True, exist_ok=True)
     server = Server(World(folder))
     ending = threading.Event()
     work = threading.Thread(target=_work, args=(server.world, ending), daemon=True)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     work.start()
-    # Not by `print`: if the manager is gone already, the interpreter would fail to flush at its end.
+    # Not by `print`: if the manager is gone, the interpreter would fail to flush at its end.
     with contextlib.suppress(BrokenPipeError):
         os.write(sys.stdout.fileno(), f"{server.server_port}\n".encode())
     sys.stdin.buffer.read()

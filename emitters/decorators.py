@@ -113,6 +113,7 @@ class _Announcer:
             yield call
             return
         self._emit(emitter, self._before, data)
+        # BaseException: a cancelled coroutine has an event after it too.
         try:
             yield call
         except BaseException as error:

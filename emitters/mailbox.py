@@ -53,11 +53,13 @@ class Mailbox:
                 self._changed.wait_for(
                     lambda: self._refusal is not None or self._outbox.has_room_for(event), wait_s
                 )
+            # Only now: the emitter may have been closed while this thread waited.
             if self._refusal is not None:
                 raise EmitterClosed(self._refusal)
             self._outbox.add(event)
             must_wake = self._link_sleeps and self._outbox.has_work
             if must_wake:
+                # One call is enough: the next `emit` need not pay for another.
                 self._link_sleeps = False
         if must_wake:
             self.wake_up.send()
@@ -129,6 +131,7 @@ class Mailbox:
             if self._dialogue.is_open:
                 if may_send and self._outbox.has_work:
                     return now
+                # In the same critical section as the look: an event added next must find it set.
                 self._link_sleeps = True
             return self._dialogue.due_at(now)
 
@@ -137,6 +140,7 @@ class Mailbox:
         with self._lock:
             for frame in frames:
                 self._dialogue.on_subscription(frame)
+            # Values that nobody watched may be wanted now.
             self._outbox.live.interest_changed()
 
     def on_notices(self, notices: Sequence[Notice], now: float) -> None:

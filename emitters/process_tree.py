@@ -41,6 +41,7 @@ class ProcessTree:
         if self._root is None or not self._root.is_running():
             return None
         try:
+            # It has ended, and its parent has not read its exit code yet.
             if self._root.status() == psutil.STATUS_ZOMBIE:
                 return None
             cpu_s, memory_bytes = _usage(self._root)
@@ -74,6 +75,7 @@ def _usage(process: psutil.Process) -> tuple[float, int]:
 
 
 def _usage_of_child(process: psutil.Process) -> tuple[float, int]:
+    # Children come and go, and may belong to other users; they must not cost the whole reading.
     try:
         return _usage(process)
     except (psutil.NoSuchProcess, psutil.AccessDenied):

@@ -4,7 +4,7 @@ import logging
 from concurrent.futures import Future
 
 from emitters.control_client import MAX_REQUESTS, RESERVED_REQUESTS, ControlClient
-from emitters.core.identity import Identity
+from emitters.core.identity import EmitterIdentity
 from emitters.errors import RelayRefused, SpoolUnavailable
 from emitters.mailbox import Mailbox
 from relay.wire.control import Account, Hello, HelloReply, Reply
@@ -16,7 +16,7 @@ class LinkRequests:
     """Carries out the dialogue's decisions on the control socket. At most one hello and one report
     are unanswered: an older one is cancelled, and its reply ignored."""
 
-    def __init__(self, client: ControlClient, mailbox: Mailbox, identity: Identity) -> None:
+    def __init__(self, client: ControlClient, mailbox: Mailbox, identity: EmitterIdentity) -> None:
         self._client = client
         self._mailbox = mailbox
         self._identity = identity
@@ -38,6 +38,7 @@ class LinkRequests:
             self._take_reply(hello, now)
         acknowledged = self._mailbox.take_hello(now)
         if acknowledged is not None:
+            # Its reply would be older than the dialogue's state.
             if self._hello is not None:
                 self._hello.cancel()
             name, emitter_id, epoch = self._identity
@@ -62,6 +63,7 @@ class LinkRequests:
         else:
             counters = self._mailbox.take_report(now)
         if counters is not None:
+            # Reports are sums since the epoch began, so only the newest counts.
             if self._report is not None:
                 self._report.cancel()
             _, emitter_id, epoch = self._identity
@@ -83,4 +85,5 @@ class LinkRequests:
                 name = self._identity.name
                 self._mailbox.refuse(f"another process has taken the name {name!r} over")
         except SpoolUnavailable as error:
+            # The disk may have room again at the next hello.
             logger.warning("%s", error)

@@ -94,6 +94,7 @@ def _events(source: Egress) -> Iterator[RelayedEvent]:
     silent = False
     while True:
         has_events = source.wait(SILENT_AFTER_S, output)
+        # A quiet prefix writes nothing, so a broken pipe would not show for days.
         if output is not None and _reader_is_gone(output):
             raise BrokenPipeError
         if silent != (time.monotonic() - source.heard_at > SILENT_AFTER_S):

@@ -49,6 +49,7 @@ def task(username: str, command: tuple[str, ...], timeout: float, **relay: Any) 
       event-emit task --user alice -- sh -c 'make && make install'
     """
     run = _Run(command)
+    # Before the emitter is opened: a signal in the meantime must reach the command as well.
     for number in PASSED_ON:
         signal.signal(number, run.on_signal)
     with open_emitter(**relay) as emitter:
@@ -84,7 +85,9 @@ class _Run:
 
     def __call__(self) -> dict[str, Any]:
         started_at = time.monotonic()
-        context = contextvars.copy_context()  # `progress` finds the task in it.
+        # `progress` finds the task in this context. Two threads read output, and a context can be
+        # entered by one at a time.
+        context = contextvars.copy_context()
         lock = threading.Lock()
 
         def report(line: str) -> None:
@@ -99,6 +102,7 @@ class _Run:
             problem = f"{self._command[0]}: {error.strerror}"
             say(problem)
             raise TaskFailed(problem, {"exit_code": self.exit_code}) from None
+        # A signal that came before the child was there must not be lost.
         if self._signal is not None:
             self._child.pass_on(self._signal)
         self.exit_code = self._child.wait()

@@ -55,9 +55,11 @@ class _Carrier:
         self._bytes_left -= _ITEM_BYTES
         if isinstance(value, enum.Enum):
             return self.carry(value.value, depth)
+        # Before int, of which bool is a subclass.
         if value is None or isinstance(value, bool):
             return value
         if isinstance(value, int):
+            # The base class's method, because a subclass may not pack.
             return int.__int__(value) if _MIN_INT <= value <= _MAX_INT else self._text(value)
         if isinstance(value, float):
             return float.__float__(value) if math.isfinite(value) else self._text(value)
@@ -86,6 +88,7 @@ class _Carrier:
     def _map(self, fields: dict[Any, Any], depth: int) -> dict[str, Any]:
         carried: dict[str, Any] = {}
         for index, (key, item) in enumerate(fields.items()):
+            # Checked here and not only in `carry`: keys take room as well.
             if self._bytes_left <= 0:
                 carried[_LEFT_OUT] = f"{len(fields) - index} more"
                 break

@@ -171,6 +171,7 @@ class Outbox:
             taken.append(self._unsent.popleft())
         self._in_flight.extend(taken)
         self._in_flight_bytes += sum(len(event.envelope) for event in taken)
+        # An acknowledgement up to here is credible, also after a rewind.
         self._highest_sent_before = self._highest_sent
         self._highest_sent = max(self._highest_sent, first - 1 + len(taken))
         return first, taken
@@ -244,6 +245,7 @@ class Outbox:
         """
         self._journaled_kinds = kinds
         for event in self.live.of_kinds(kinds):
+            # In this order, so that an event that the spool refuses stays where it is.
             self._number(event)
             self.live.withdraw(event)
         remaining = [event for event in self._unsent if event.topic.kind in kinds]
@@ -270,6 +272,7 @@ class Outbox:
         )
 
     def _number(self, event: Outgoing) -> None:
+        # Committed before it counts: `emit` may only return for an event that outlives the process.
         if self._store is not None:
             self._store.append(self.last + 1, event)
         self._bytes += len(event.envelope)
@@ -289,6 +292,7 @@ class Outbox:
         self._in_flight_bytes = 0
 
     def _rewrite(self, acknowledged: int, events: list[Outgoing]) -> None:
+        # First, because it may raise: then nothing has changed here either.
         if self._store is not None:
             self._store.rewrite(acknowledged, events)
         self._unsent = deque(events)
@@ -298,6 +302,7 @@ class Outbox:
 
     def _forget(self) -> None:
         acknowledged = self.acknowledged
+        # A transaction for each acknowledgement would cost more than the append did.
         if self._store is not None and (
             acknowledged == self.last or acknowledged - self._forgotten >= FORGET_BATCH
         ):

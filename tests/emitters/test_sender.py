@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 import zmq
 
-from emitters.core.identity import Identity
+from emitters.core.identity import EmitterIdentity
 from emitters.sender import SEND_BATCH, EventSender
 from relay.shared.transport import Socket, open_socket
 from relay.wire.header import unpack_header
 from tests.emitters.test_mailbox import event, open_mailbox
 from tests.support.waiting import wait_for
 
-IDENTITY = Identity.of("manager-1", 5)
+IDENTITY = EmitterIdentity.of("manager-1", 5)
 TIMEOUT_MS = 10_000
 HIGH_WATER_MARK = 10
 

@@ -4,7 +4,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from emitters.core.dialogue import TRANSITIONS, Dialogue, Signal, State
+from emitters.core.dialogue import TRANSITIONS, Dialogue, DialogueSignal, DialogueState
 from emitters.core.outbox import Outbox
 from relay.wire.notices import Acknowledged, Resend
 from tests.emitters.core.messages import EPOCH, KINDS, accepting, outgoing, subscribe, unsubscribe
@@ -92,19 +92,19 @@ class StateMachine(RuleBasedStateMachine):
     @invariant()
     def the_state_follows_from_what_happened(self) -> None:
         if self.is_fenced:
-            expected = State.FENCED
+            expected = DialogueState.FENCED
         elif self.is_accepted and self.subscribed == set(KINDS):
-            expected = State.PROBING if self.is_probing else State.OPEN
+            expected = DialogueState.PROBING if self.is_probing else DialogueState.OPEN
         elif self.is_accepted:
-            expected = State.ACCEPTED
+            expected = DialogueState.ACCEPTED
         else:
-            expected = State.GREETING if self.is_greeted else State.DISCONNECTED
+            expected = DialogueState.GREETING if self.is_greeted else DialogueState.DISCONNECTED
         assert self.dialogue.state is expected
 
     @invariant()
     def only_a_dialogue_that_probes_has_a_window_of_one(self) -> None:
         is_one = self.outbox.window_events == 1
-        assert is_one == (self.dialogue.state is State.PROBING)
+        assert is_one == (self.dialogue.state is DialogueState.PROBING)
 
 
 TestStates = StateMachine.TestCase
@@ -114,16 +114,19 @@ TestStates.settings = settings(max_examples=100, stateful_step_count=50, deadlin
 
 
 def test_the_table_reaches_every_state_and_leaves_all_but_one() -> None:
-    reached = {State.DISCONNECTED} | set(TRANSITIONS.values())
+    reached = {DialogueState.DISCONNECTED} | set(TRANSITIONS.values())
     left = {state for state, _ in TRANSITIONS}
-    assert reached == set(State)
-    assert left == set(State) - {State.FENCED}
+    assert reached == set(DialogueState)
+    assert left == set(DialogueState) - {DialogueState.FENCED}
 
 
 def test_only_an_accepted_hello_leads_to_sending() -> None:
     """Whatever is subscribed: a relay that did not answer may not know where to go on."""
-    before = {state for (state, _), target in TRANSITIONS.items() if target is State.OPEN}
-    assert before == {State.ACCEPTED, State.PROBING}
-    to_accepted = {pair for pair, target in TRANSITIONS.items() if target is State.ACCEPTED}
-    assert (State.GREETING, Signal.HELLO_ACCEPTED) in to_accepted
-    assert {signal for _, signal in to_accepted} == {Signal.HELLO_ACCEPTED, Signal.UNSUBSCRIBED}
+    before = {state for (state, _), target in TRANSITIONS.items() if target is DialogueState.OPEN}
+    assert before == {DialogueState.ACCEPTED, DialogueState.PROBING}
+    to_accepted = {pair for pair, target in TRANSITIONS.items() if target is DialogueState.ACCEPTED}
+    assert (DialogueState.GREETING, DialogueSignal.HELLO_ACCEPTED) in to_accepted
+    assert {signal for _, signal in to_accepted} == {
+        DialogueSignal.HELLO_ACCEPTED,
+        DialogueSignal.UNSUBSCRIBED,
+    }
