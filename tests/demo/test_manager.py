@@ -40,7 +40,7 @@ class Manager:
         return self.process
 
     def events(self, topic_prefix: str = "") -> list[dict[str, Any]]:
-        """What has arrived so far."""
+        """The events that have arrived so far."""
         complete = self._path.read_text().rpartition("\n")[0].splitlines()
         events = [json.loads(line) for line in complete]
         return [event for event in events if event["topic"].startswith(topic_prefix)]

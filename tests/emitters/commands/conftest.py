@@ -15,5 +15,5 @@ def relayed(cluster: Cluster) -> Cluster:
 
 @pytest.fixture
 def tail(relayed: Cluster) -> Tail:
-    """What the relay sends out, live topics excepted."""
+    """A `tail` of the relay's events of the kind `event`."""
     return Tail(relayed, "event:")

@@ -23,7 +23,7 @@ class Tail:
         self.process.wait_for_output("watching")
 
     def output(self) -> str:
-        """What it has written to standard output so far."""
+        """Its standard output so far."""
         return self._path.read_text()
 
     def lines(self) -> list[Line]:

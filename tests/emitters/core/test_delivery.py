@@ -82,7 +82,7 @@ class DeliveryMachine(RuleBasedStateMachine):
             self.meet()
 
     def meet(self) -> None:
-        """What happens first if nothing comes between."""
+        """The first steps of a connection, if nothing comes between."""
         self.time_passes(1.1)
         self.relay_reads_hellos()
         self.emitter_reads(10_000)

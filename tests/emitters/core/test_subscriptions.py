@@ -1,4 +1,4 @@
-"""Who is watching a live topic, told from ZeroMQ subscriptions and the hints beside them."""
+"""ZeroMQ subscriptions and the hints beside them show whether a live topic is watched."""
 
 import pytest
 from hypothesis import given
