@@ -10,10 +10,11 @@ import zmq
 from relay.config import RelaySettings
 from relay.journal.cli import journal
 from relay.journal.file import JournalRefused
-from relay.server import AddressInUse, Relay
+from relay.server import Relay
 from relay.shared.logs import configure
 from relay.shared.settings import SettingsError, load, refuse
 from relay.shared.transport import open_socket
+from relay.sockets import AddressInUse
 from relay.wire.control import StatsReply, StatsRequest, pack_message, unpack_reply
 
 PROGRAM = "event-relay"

@@ -13,6 +13,12 @@ from relay.wire.errors import InvalidFrame
 VERSION = 1
 EMITTER_ID_BYTES = 16
 
+ReceivedFrames = tuple[bytes, bytes, bytes]
+"""An event on its way to the relay: topic, header, envelope. The header is empty if the event is
+not tracked."""
+StampedFrames = tuple[bytes, bytes, bytes]
+"""An event on its way from the relay: topic, stamp, envelope."""
+
 _HEADER = struct.Struct("!B16sQQ")
 _STAMP = struct.Struct("!BQQQ")
 

@@ -1,4 +1,4 @@
-"""`ControlDesk` answers every frame, right or wrong."""
+"""`ControlService` answers every frame, right or wrong."""
 
 import tempfile
 from collections.abc import Iterator
@@ -10,13 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.control import MAX_REPORTED_COUNTERS, ControlDesk
-from relay.core.emitters import Cursor, Emitter, Emitters, Verdict
-from relay.core.intake import Intake
-from relay.core.retained import Item, RetainedValues
+from relay.control import MAX_COUNTER_NAME_CHARS, MAX_REPORTED_COUNTERS, ControlService
+from relay.core.emitters import Cursor, KnownEmitter, SequenceVerdict
 from relay.core.retention import Limits
-from relay.core.stats import RelayCounters
-from relay.journal.journal import Batch, Journal, Run
+from relay.journal.journal import Journal, JournalBatch, Run
+from relay.state import RelayState
 from relay.wire import control
 from relay.wire.control import (
     MAX_PAGE_BYTES,
@@ -37,8 +35,7 @@ from relay.wire.control import (
     unpack_reply,
 )
 from relay.wire.header import Header, unpack_stamp
-from relay.wire.topics import parse_topic
-from tests.relay.journal.journals import EMITTER_ID, NOW_MS, batch, entry, open_journal
+from tests.relay.journal.journals import EMITTER_ID, NOW_MS, batch, event, open_journal
 from tests.relay.wire.strategies import frames_like
 from tests.relay.wire.vectors import case_name, vectors
 
@@ -48,31 +45,22 @@ PEER = b"peer-1"
 
 
 class Office:
-    """A control desk with the state it speaks for. The emitters in `connected` are reached."""
+    """A control service with its state. The peers in `connected` are reached."""
 
     def __init__(self, journal: Journal) -> None:
         self.journal = journal
-        self.retained = RetainedValues()
-        self.emitters = Emitters(journal.cursors())
-        self.counters = RelayCounters()
-        self.intake = Intake(("event", "task"), self.emitters, self.counters, lambda: "new-id")
+        state = RelayState.of(journal)
+        self.retained = state.retained
+        self.emitters = state.emitters
+        self.counters = state.counters
+        self.intake = state.intake
         self.connected: set[bytes] = set()
-        self.desk = ControlDesk(
-            journal,
-            self.emitters,
-            self.intake,
-            self.retained,
-            self.counters,
-            0.5,
-            STARTED_AT,
-            lambda: UPTIME_S,
-            self._is_connected,
-        )
+        self.service = ControlService(state, 0.5, STARTED_AT, lambda: UPTIME_S, self._reach)
 
     def ask(self, request: Request, peer: bytes = PEER) -> Reply:
-        return self.desk.answer(peer, pack_message(request))
+        return self.service.answer(peer, pack_message(request))
 
-    def _is_connected(self, emitter: Emitter) -> bool:
+    def _reach(self, emitter: KnownEmitter) -> bool:
         return emitter.peer in self.connected
 
 
@@ -107,7 +95,7 @@ def hello(
 class TestHello:
     """The first request of every peer."""
 
-    def test_it_is_answered_with_what_a_peer_must_know(self, tmp_path: Path) -> None:
+    def test_the_reply_tells_an_edge_how_to_begin(self, tmp_path: Path) -> None:
         with office_in(tmp_path, events=6) as office:
             reply = office.ask(HelloRequest(id=3, role="edge", name="edge-1"))
             assert reply == HelloReply(
@@ -140,7 +128,9 @@ class TestHello:
             reply = office.ask(hello(acknowledged=acknowledged))
             assert isinstance(reply, HelloReply)
             assert reply.sequence == sequence
-            assert office.emitters.judge(Header(EMITTER_ID, 5, sequence + 1)) is Verdict.TAKE
+            assert (
+                office.emitters.advance(Header(EMITTER_ID, 5, sequence + 1)) is SequenceVerdict.TAKE
+            )
             [emitter] = office.emitters
             assert emitter.peer == PEER
 
@@ -172,7 +162,7 @@ class TestReplay:
         ("after", "limit", "expected"),
         [(0, 4096, [1, 2, 3, 4, 5, 6]), (4, 4096, [5, 6]), (1, 2, [2, 3]), (6, 1, [])],
     )
-    def test_it_brings_what_follows(
+    def test_it_brings_the_events_after_an_offset(
         self, tmp_path: Path, after: int, limit: int, expected: list[int]
     ) -> None:
         with office_in(tmp_path, events=6) as office:
@@ -182,7 +172,7 @@ class TestReplay:
             assert (reply.id, reply.epoch) == (8, office.journal.epoch)
             assert (reply.low, reply.tip) == (1, 6)
 
-    def test_what_retention_has_passed_is_told_by_low(self, tmp_path: Path) -> None:
+    def test_low_tells_how_far_retention_has_come(self, tmp_path: Path) -> None:
         with office_in(tmp_path, events=6) as office:
             office.journal.retire(Limits(0, 0), NOW_MS + 10**9)
             reply = office.ask(ReplayRequest(id=8, stream="event", after=0))
@@ -190,10 +180,10 @@ class TestReplay:
             assert [unpack_stamp(stamp).offset for _, stamp, _ in reply.items] == [4, 5, 6]
             assert (reply.low, reply.tip) == (4, 6)
 
-    def test_a_reply_has_about_1_mib(self, office: Office) -> None:
-        size = 300_000
-        run = Run(1, NOW_MS, [entry(number, padding=size) for number in range(1, 6)])
-        office.journal.append(Batch({"event": run}, [], []))
+    @pytest.mark.parametrize("size", [300_000, 2**20 - 500])
+    def test_a_reply_has_about_1_mib(self, office: Office, size: int) -> None:
+        run = Run(1, NOW_MS, [event(number, padding=size) for number in range(1, 6)])
+        office.journal.append(JournalBatch({"event": run}))
         reply = office.ask(ReplayRequest(id=8, stream="event", after=0))
         assert isinstance(reply, ReplayReply)
         assert len(reply.items) == MAX_PAGE_BYTES // size
@@ -213,7 +203,7 @@ class TestReplay:
             message=f"{stream!r} is not a stream of this relay",
         )
 
-    def test_a_journal_that_cannot_be_read_is_said(self, office: Office) -> None:
+    def test_an_unreadable_journal_is_an_error(self, office: Office) -> None:
         office.journal.append(batch(1))
         office.journal._db.execute("UPDATE stream_1 SET events = x'c1'")
         reply = office.ask(ReplayRequest(id=8, stream="event", after=0))
@@ -223,12 +213,12 @@ class TestReplay:
 
 def test_retained_events_are_given_by_prefix(office: Office) -> None:
     items = {
-        topic: Item(topic.encode(), b"stamp", b"envelope")
+        topic: (topic.encode(), b"stamp", b"envelope")
         for topic in ("resource-monitor:a", "resource-monitor:b", "task:1")
     }
     for topic in ("resource-monitor:a", "resource-monitor:b"):
-        office.retained.keep_live(parse_topic(topic), items[topic])
-    office.retained.keep_task(parse_topic("task:1"), items["task:1"], finished=False)
+        office.retained.keep_live(topic, items[topic])
+    office.retained.keep_task("task:1", items["task:1"], is_finished=False)
     request = control.RetainedRequest(id=4, prefix="resource-monitor:")
     assert office.ask(request) == RetainedReply(
         id=4, items=(items["resource-monitor:a"], items["resource-monitor:b"])
@@ -238,7 +228,7 @@ def test_retained_events_are_given_by_prefix(office: Office) -> None:
 
 
 class TestAccount:
-    """What emitters say of themselves."""
+    """The counters that emitters report."""
 
     def account(self, **changes: object) -> AccountRequest:
         fields = {
@@ -272,6 +262,9 @@ class TestAccount:
         most = {f"counter {number}": 1 for number in range(MAX_REPORTED_COUNTERS)}
         assert office.ask(self.account(counters=most)) == AccountReply(id=6)
         reply = office.ask(self.account(counters=most | {"one more": 1}))
+        assert isinstance(reply, ErrorReply)
+        assert (reply.id, reply.code) == (6, "bad_request")
+        reply = office.ask(self.account(counters={"x" * (MAX_COUNTER_NAME_CHARS + 1): 1}))
         assert isinstance(reply, ErrorReply)
         assert (reply.id, reply.code) == (6, "bad_request")
         assert self.reported(office) == most
@@ -309,16 +302,16 @@ def test_the_heartbeat_tells_where_the_streams_are(tmp_path: Path) -> None:
             started_at=STARTED_AT,
             journaling=True,
         )
-        assert office.desk.heartbeat() == expected
+        assert office.service.heartbeat() == expected
         office.intake.journaling = False
-        assert office.desk.heartbeat() == expected.model_copy(update={"journaling": False})
+        assert office.service.heartbeat() == expected.model_copy(update={"journaling": False})
 
 
 @pytest.mark.parametrize("case", vectors("control")["invalid_requests"], ids=case_name)
 def test_a_frame_that_is_no_request_is_refused_with_an_error(
     office: Office, case: dict[str, str]
 ) -> None:
-    reply = office.desk.answer(PEER, bytes.fromhex(case["hex"]))
+    reply = office.service.answer(PEER, bytes.fromhex(case["hex"]))
     assert isinstance(reply, ErrorReply)
     assert (reply.id, reply.code) == (0, "bad_request")
     assert reply.message
@@ -348,7 +341,7 @@ def test_any_frame_gets_a_reply_that_can_be_sent(
     shared_journal: Journal, frame: bytes, request_type: type[Request]
 ) -> None:
     office = Office(shared_journal)
-    reply = office.desk.answer(PEER, frame)
+    reply = office.service.answer(PEER, frame)
     packed = pack_message(reply)
     if isinstance(reply, ErrorReply):
         assert unpack_reply(packed, request_type) == reply

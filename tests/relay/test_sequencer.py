@@ -9,16 +9,14 @@ from pathlib import Path
 import pytest
 
 from relay.core import retained
-from relay.core.emitters import Cursor, Emitters
-from relay.core.intake import Intake
-from relay.core.retained import Item, RetainedValues
+from relay.core.emitters import Cursor
 from relay.core.retention import Limits
-from relay.core.stats import RelayCounters
-from relay.journal import file as journal_file
 from relay.journal.journal import SILENT_EMITTER_S, Journal
-from relay.sequencer import Ledger
+from relay.sequencer import Sequencer
+from relay.shared import sqlite_file
+from relay.state import RelayState
 from relay.wire.envelope import Envelope, pack_envelope
-from relay.wire.header import Header, Stamp, pack_header, unpack_stamp
+from relay.wire.header import Header, Stamp, StampedFrames, pack_header, unpack_stamp
 
 ID = b"e" * 16
 STREAMS = ("event", "task")
@@ -27,23 +25,17 @@ UNLIMITED = Limits(2**60, 2**60)
 
 
 class Office:
-    """A ledger with a real journal in `directory`, as the relay puts it together."""
+    """A sequencer with a real journal in `directory`, as the relay puts it together."""
 
     def __init__(self, directory: Path, limits: Limits = UNLIMITED) -> None:
         self.path = directory / "journal.db"
         self.journal = Journal(self.path, STREAMS, power_safe=False)
-        self.emitters = Emitters(self.journal.cursors())
-        self.stats = RelayCounters()
-        self.retained = RetainedValues()
-        self.intake = Intake(STREAMS, self.emitters, self.stats, lambda: "new-id")
-        self.ledger = Ledger(
-            self.journal,
-            self.emitters,
-            self.retained,
-            self.intake,
-            self.stats,
-            limits,
-        )
+        state = RelayState.of(self.journal)
+        self.emitters = state.emitters
+        self.counters = state.counters
+        self.retained = state.retained
+        self.intake = state.intake
+        self.sequencer = Sequencer(state, limits)
         self._sent = 0
 
     def admit(self) -> None:
@@ -51,7 +43,7 @@ class Office:
         self._sent = self.emitters.admit(Cursor(ID, "m", 5, 0), b"peer", lambda _: False)
 
     def send(self, topic: str, *, status: str = "", padding: int = 0) -> None:
-        """The emitter's next event comes in."""
+        """Take the emitter's next event."""
         self._sent += 1
         data = {"status": status, "padding": "x" * padding}
         envelope = Envelope("any", data, "alice", "m", 5, "id")
@@ -60,8 +52,8 @@ class Office:
         self.intake.take([topic.encode(), header, payload], NOW_MS)
 
     def commit(self, now_ms: int = NOW_MS) -> tuple[list[tuple[bytes, Stamp]], list[int]]:
-        """Commit; return what is published, and up to where each emitter is acknowledged."""
-        published, told = self.ledger.commit(now_ms)
+        """Commit; return the published topics and stamps, and the acknowledged numbers."""
+        published, told = self.sequencer.commit(now_ms)
         self.intake.clear()
         return (
             [(topic, unpack_stamp(stamp)) for topic, stamp, _envelope in published],
@@ -71,14 +63,14 @@ class Office:
     def is_journaling(self) -> bool:
         return self.intake.journaling
 
-    def read(self, stream: str) -> list[Item]:
+    def read(self, stream: str) -> list[StampedFrames]:
         return self.journal.read(stream, 0, 4096, 2**30)
 
 
 @pytest.fixture(autouse=True)
 def _no_patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """A lock that somebody else holds stays held in these tests."""
-    monkeypatch.setattr(journal_file, "BUSY_TIMEOUT_S", 0.02)
+    monkeypatch.setattr(sqlite_file, "BUSY_TIMEOUT_S", 0.02)
 
 
 @pytest.fixture
@@ -110,18 +102,18 @@ def test_what_is_published_and_acknowledged_is_in_the_journal(office: Office) ->
         (b"task:1", Stamp(epoch, 1, NOW_MS)),
     ]
     assert acknowledged == [3]
-    assert [item.topic for item in office.read("event")] == [b"event:a", b"event:b"]
-    assert [item.topic for item in office.read("task")] == [b"task:1"]
+    assert [topic for topic, _, _ in office.read("event")] == [b"event:a", b"event:b"]
+    assert [topic for topic, _, _ in office.read("task")] == [b"task:1"]
     assert office.journal.cursors() == [Cursor(ID, "m", 5, 3)]
-    assert office.journal.tips == {"event": 2, "task": 1}
-    assert office.stats.relayed == {"event": 2, "task": 1}
+    assert office.journal.last_offsets == {"event": 2, "task": 1}
+    assert office.counters.relayed == {"event": 2, "task": 1}
 
 
 def test_the_journal_gives_back_the_very_frames(office: Office) -> None:
     office.send("event:a")
     office.send("task:1", status="in_progress")
-    published, _ = office.ledger.commit(NOW_MS)
-    assert office.read("event") + office.read("task") == published
+    committed = office.sequencer.commit(NOW_MS)
+    assert office.read("event") + office.read("task") == committed.events
 
 
 def test_without_anything_new_a_duplicate_is_acknowledged_again(office: Office) -> None:
@@ -131,7 +123,7 @@ def test_without_anything_new_a_duplicate_is_acknowledged_again(office: Office) 
     office._sent = 0
     office.send("event:a")
     assert office.commit() == ([], [1])
-    assert office.stats.refused == {"duplicate": 1}
+    assert office.counters.refused == {"duplicate": 1}
 
 
 def test_a_malformed_event_moves_the_cursor_alone(office: Office) -> None:
@@ -148,18 +140,18 @@ def test_without_a_journal_nothing_is_published_or_acknowledged(
     office.intake.take([b"event:plain", b"\x80"], NOW_MS)
     assert office.commit() == ([], [])
     assert not office.is_journaling()
-    assert office.journal.tips == {"event": 0, "task": 0}
-    assert office.journal.streams["event"].tip == 0
-    assert office.stats.refused == {"journal_unavailable": 1, "best_effort_drop": 1}
-    assert not office.stats.relayed
+    assert office.journal.last_offsets == {"event": 0, "task": 0}
+    assert office.journal.streams["event"].last_offset == 0
+    assert office.counters.refused == {"journal_unavailable": 1, "best_effort_drop": 1}
+    assert not office.counters.relayed
     [line] = caplog.messages
     assert line.startswith("no event of a stream is taken: ")
     assert str(office.path) in line
-    office.ledger.maintain(NOW_MS)
+    office.sequencer.maintain(NOW_MS)
     assert not office.is_journaling(), "it still cannot be written"
     with caplog.at_level(logging.WARNING):
         blocked.execute("ROLLBACK")
-        office.ledger.maintain(NOW_MS)
+        office.sequencer.maintain(NOW_MS)
     assert office.is_journaling()
     assert caplog.messages[-1] == "the journal can be written again"
     office.admit()
@@ -172,7 +164,7 @@ def test_without_a_journal_nothing_is_published_or_acknowledged(
 def test_a_journal_that_cannot_be_written_is_found_out_by_whatever_writes(
     office: Office, blocked: sqlite3.Connection
 ) -> None:
-    office.ledger.forget_silent_emitters(NOW_MS, lambda _: True)
+    office.sequencer.forget_silent_emitters(NOW_MS, lambda _: True)
     assert blocked.in_transaction
     assert not office.is_journaling()
 
@@ -184,10 +176,10 @@ def test_maintenance_retires_what_is_too_old(tmp_path: Path) -> None:
         for n in range(3):
             office.send("event:a")
             office.commit(NOW_MS + n)
-        assert office.journal.streams["event"].low == 1
-        office.ledger.maintain(NOW_MS + 1001)
-        assert office.journal.streams["event"].low == 2
-        assert [unpack_stamp(item.stamp).offset for item in office.read("event")] == [2, 3]
+        assert office.journal.streams["event"].first_offset == 1
+        office.sequencer.maintain(NOW_MS + 1001)
+        assert office.journal.streams["event"].first_offset == 2
+        assert [unpack_stamp(stamp).offset for _, stamp, _ in office.read("event")] == [2, 3]
 
 
 def test_a_commit_retires_what_is_too_much(tmp_path: Path) -> None:
@@ -198,7 +190,7 @@ def test_a_commit_retires_what_is_too_much(tmp_path: Path) -> None:
             office.send("event:a", padding=3000)
             office.commit()
         state = office.journal.streams["event"]
-        assert (state.low, state.tip, state.retired) == (6, 8, 5)
+        assert (state.first_offset, state.last_offset, state.retired) == (6, 8, 5)
         assert state.stored_bytes <= 10_000
 
 
@@ -207,7 +199,8 @@ class TestTasks:
 
     def states(self, office: Office) -> list[tuple[bytes, int]]:
         return [
-            (item.topic, unpack_stamp(item.stamp).offset) for item in office.retained.items("task:")
+            (topic, unpack_stamp(stamp).offset)
+            for topic, stamp, _ in office.retained.matching("task:")
         ]
 
     def restarted(self, office: Office) -> Office:
@@ -247,7 +240,7 @@ class TestTasks:
         small.send("event:a")
         small.commit()
         with closing(small.journal):
-            assert [item.topic for item, _ in small.journal.tasks()] == [b"task:2", b"task:3"]
+            assert [task.topic for task in small.journal.tasks()] == ["task:2", "task:3"]
 
     def test_one_that_is_forgotten_for_another_of_its_own_batch_stays(
         self, office: Office, monkeypatch: pytest.MonkeyPatch
@@ -265,7 +258,7 @@ class TestTasks:
         small.commit()
         kept = [topic for topic, _ in self.states(small)]
         with closing(small.journal):
-            assert [item.topic for item, _ in small.journal.tasks()] == kept
+            assert [task.topic.encode() for task in small.journal.tasks()] == kept
         assert kept == [b"task:3", b"task:1"]
 
 
@@ -274,9 +267,9 @@ def test_emitters_that_are_gone_for_good_are_forgotten(office: Office) -> None:
     office.commit()
     office.emitters.admit(Cursor(b"f" * 16, "hello only", 5, 0), b"peer-2", lambda _: False)
     heard_ms = int(office.path.stat().st_mtime) * 1000
-    office.ledger.forget_silent_emitters(heard_ms, lambda _: False)
+    office.sequencer.forget_silent_emitters(heard_ms, lambda _: False)
     assert [emitter.emitter_id for emitter in office.emitters] == [ID]
     much_later = heard_ms + (SILENT_EMITTER_S + 60) * 1000
-    office.ledger.forget_silent_emitters(much_later, lambda _: False)
+    office.sequencer.forget_silent_emitters(much_later, lambda _: False)
     assert list(office.emitters) == []
     assert office.journal.cursors() == []
