@@ -94,10 +94,8 @@ class Intake:
             self.live.append(event)
         elif not self.journaling:
             counters.refused["best_effort_drop"] += 1
-        elif (run := self.runs.get(kind)) is not None:
-            run.append(event)
         else:
-            self.runs[kind] = [event]
+            self.runs.setdefault(kind, []).append(event)
 
     def clear(self) -> None:
         """Start the next batch."""

@@ -109,6 +109,26 @@ def test_what_is_published_and_acknowledged_is_in_the_journal(office: Office) ->
     assert office.counters.relayed == {"event": 2, "task": 1}
 
 
+def test_live_values_are_stamped_and_remembered_without_the_journal(
+    office: Office, blocked: sqlite3.Connection
+) -> None:
+    assert office.sequencer.stamp_live(NOW_MS) == []
+    for topic in ("resource-monitor:a", "resource-monitor:b", "resource-monitor:a"):
+        office.intake.take([topic.encode(), b"\x80"], NOW_MS)
+    events = office.sequencer.stamp_live(NOW_MS)
+    assert blocked.in_transaction
+    assert [topic for topic, _, _ in events] == [
+        b"resource-monitor:a",
+        b"resource-monitor:b",
+        b"resource-monitor:a",
+    ]
+    assert {unpack_stamp(stamp) for _, stamp, _ in events} == {
+        Stamp(office.journal.epoch, 0, NOW_MS)
+    }
+    assert list(office.retained.matching("")) == events[1:]
+    assert office.counters.relayed == {"resource-monitor": 3}
+
+
 def test_the_journal_gives_back_the_very_frames(office: Office) -> None:
     office.send("event:a")
     office.send("task:1", status="in_progress")
