@@ -26,13 +26,13 @@ happens, `KnownEmitters.roll_back` forgets the taken numbers, and `Intake.journa
 events of streams are refused, so that emitters keep theirs, until a heartbeat finds that the
 journal can be written again. At a gap, `notifier` requests a resend once the batch is done.
 
-Which part decides what:
+Where each decision is made:
 
-- what is acknowledged, and when: `Sequencer.commit` and `KnownEmitters.commit`; the notices
-  themselves: `notifier`. Who may send under a name: `KnownEmitters.admit`.
+- acknowledgements, and their time: `Sequencer.commit` and `KnownEmitters.commit`; their form and
+  delivery: `notifier`. Admission of an emitter under a name: `KnownEmitters.admit`.
 - replies to requests: `control.ControlService`. Routes of subscriptions: `core.subscriptions`.
-- values for late subscribers: `core.retained`. Events that are too old: `core.retention`.
-- the file: `journal`. Counters: `core.counters`. Everything shared by these: `state.RelayState`.
+- values for late subscribers: `core.retained`. Removal of old events: `core.retention`.
+- the file: `journal`. Counters: `core.counters`. State shared by all of these: `state.RelayState`.
 
 `core` decides without sockets, files or clocks; `wire` holds the formats that every side speaks;
 `shared` holds helpers for all programs. Edges and emitters import `wire` and `shared` only.

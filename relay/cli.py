@@ -1,4 +1,4 @@
-"""`event-relay`: run the relay, ask a running one for its counters, or look at the journal."""
+"""`event-relay`: run the relay, print its counters, or inspect its journal."""
 
 import json
 import signal

@@ -1,4 +1,4 @@
-"""The relay's one loop over its sockets: `relay` describes what happens in which order."""
+"""The relay's one loop over its sockets. The docstring of `relay` explains the order of steps."""
 
 import logging
 import socket

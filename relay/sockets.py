@@ -12,7 +12,7 @@ from relay.shared.transport import Socket, open_socket
 UNLIMITED = 0
 
 
-class AddressInUse(Exception):  # noqa: N818 - the name says what it is at every call site
+class AddressInUse(Exception):  # noqa: N818 - clear without a suffix
     """An endpoint that cannot be bound; the text names the setting and the endpoint."""
 
 

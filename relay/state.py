@@ -14,7 +14,7 @@ EVENT_ID_BYTES = 12
 
 @dataclass(frozen=True, slots=True)
 class RelayState:
-    """The journal, what is remembered beside it, and the batch that is being gathered."""
+    """The journal, the memory beside it, and the batch that is being gathered."""
 
     journal: Journal
     emitters: KnownEmitters

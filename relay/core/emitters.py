@@ -37,7 +37,7 @@ class SequenceVerdict(Enum):
     """Its emitter has not said hello, or its hello was refused."""
 
 
-class Refusal(Exception):  # noqa: N818 - the name says what it is at every call site
+class Refusal(Exception):  # noqa: N818 - clear without a suffix
     """An emitter that is not admitted; `code` is one of the error codes of `hello`."""
 
     def __init__(self, code: Literal["stale_epoch", "emitter_in_use"], text: str) -> None:
@@ -88,7 +88,7 @@ Reach = Callable[[KnownEmitter], bool]
 
 
 class KnownEmitters:
-    """Admits emitters, checks the sequence numbers of their events, and tracks who to notify.
+    """Admits emitters, checks the sequence numbers of their events, and tracks which to notify.
 
     Each event that was taken becomes final with `commit`, or is undone by `roll_back`.
     """
@@ -176,7 +176,7 @@ class KnownEmitters:
         ]
 
     def commit(self) -> list[KnownEmitter]:
-        """The journal has the taken events; return the emitters to acknowledge them to."""
+        """Note that the journal has the taken events; return the emitters to be acknowledged."""
         touched = list(self._touched)
         for emitter in touched:
             emitter.is_journaled = emitter.is_journaled or emitter.sequence != emitter.committed
@@ -185,7 +185,7 @@ class KnownEmitters:
         return touched
 
     def roll_back(self) -> None:
-        """The journal does not have the taken events; their emitters have to send them again."""
+        """Undo the taken events, which are not in the journal: their emitters send them again."""
         for emitter in self._touched:
             emitter.taken -= emitter.sequence - emitter.committed
             emitter.sequence = emitter.committed

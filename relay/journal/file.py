@@ -21,7 +21,7 @@ FILE_NAME = "journal.db"
 _ADVICE = "it was left unchanged: move it away to begin a new journal"
 
 
-class JournalRefused(Exception):  # noqa: N818 - the name says what it is at every call site
+class JournalRefused(Exception):  # noqa: N818 - clear without a suffix
     """A journal that cannot be used, and was left unchanged. The text is for people."""
 
 

@@ -69,7 +69,7 @@ CREATE TABLE IF NOT EXISTS {table} (
 """
 
 
-class DamagedContent(Exception):  # noqa: N818 - the name says what it is at every call site
+class DamagedContent(Exception):  # noqa: N818 - clear without a suffix
     """A value that no relay has written, although SQLite finds the file consistent."""
 
 

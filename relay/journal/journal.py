@@ -1,6 +1,6 @@
 """The relay's own journal, open for writing: appends batches, replays, and removes old events.
 
-After any crash, events, cursors and task states agree: `relay.journal.format` says why.
+After any crash, events, cursors and task states agree: `relay.journal.format` explains why.
 """
 
 import contextlib
@@ -41,7 +41,7 @@ BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 logger = logging.getLogger(__name__)
 
 
-class JournalUnavailable(Exception):  # noqa: N818 - the name says what it is at every call site
+class JournalUnavailable(Exception):  # noqa: N818 - clear without a suffix
     """The journal cannot be written or read now; a later attempt may succeed."""
 
 

@@ -67,7 +67,7 @@ class JournaledEvent(NamedTuple):
 
 
 class JournalReader:
-    """Reads what the connection `db` sees. Raises `sqlite3.DatabaseError` and `DamagedContent`."""
+    """Reads from the connection `db`. Raises `sqlite3.DatabaseError` and `DamagedContent`."""
 
     def __init__(self, db: sqlite3.Connection) -> None:
         self._db = db
@@ -99,7 +99,7 @@ class JournalReader:
         return [self.stream(name) for name in sorted(self._tables)]
 
     def emitters(self) -> list[StoredEmitter]:
-        """Return every emitter, the one heard last at the end."""
+        """Return every emitter, in the order in which their cursors moved last."""
         return [
             StoredEmitter(
                 Cursor(emitter_id, name, unpack_unsigned(epoch), unpack_unsigned(sequence)),

@@ -1,4 +1,4 @@
-"""A map of topic prefixes that finds all prefixes of a topic with one look-up per prefix length."""
+"""A map of topic prefixes that finds all prefixes of a topic, one look-up per prefix length."""
 
 from collections.abc import Iterator
 from typing import Generic, TypeVar

@@ -34,7 +34,7 @@ class FileFormat(NamedTuple):
     """The newest schema version that this program reads (`PRAGMA user_version`)."""
 
 
-class FileRefused(Exception):  # noqa: N818 - the name says what it is at every call site
+class FileRefused(Exception):  # noqa: N818 - clear without a suffix
     """A file that cannot be used; it was left unchanged. The text continues `{path} …`."""
 
 

@@ -1,7 +1,7 @@
 """The two fixed-size binary frames (protocol section 3).
 
-A tracked emitter puts a `Header` between topic and envelope. The relay puts a `Stamp` in its
-place on the way to the edges. Both start with a version byte; integers are big-endian.
+A tracked emitter puts a `Header` between topic and envelope. The relay replaces it by a `Stamp`
+on the way to the edges. Both start with a version byte; integers are big-endian.
 """
 
 import struct
@@ -24,7 +24,7 @@ _STAMP = struct.Struct("!BQQQ")
 
 
 class Header(NamedTuple):
-    """Who sent an event and as which of theirs."""
+    """The emitter of an event, and the event's place among the emitter's events."""
 
     emitter_id: bytes
     epoch: int
@@ -33,7 +33,7 @@ class Header(NamedTuple):
 
 
 class Stamp(NamedTuple):
-    """What the relay says of an event: its place in the stream."""
+    """The place of an event in its stream, and when it was relayed."""
 
     epoch: int
     offset: int
@@ -56,7 +56,7 @@ def unpack_header(frame: bytes) -> Header:
 
 
 def pack_stamps(epoch: int, offsets: Iterable[int], relayed_at: int) -> list[bytes]:
-    """Return the stamps of events that are relayed together."""
+    """Return the stamps of events that are relayed together, in the order of `offsets`."""
     return [_STAMP.pack(VERSION, epoch, offset, relayed_at) for offset in offsets]
 
 

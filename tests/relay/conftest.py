@@ -14,7 +14,7 @@ from tests.relay.journal.journals import EMITTER_ID, NOW_MS, batch, event, open_
 
 @pytest.fixture(autouse=True)
 def _no_patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    """In these tests, a database that is locked stays locked: waiting for it is of no use."""
+    """Do not wait for a locked database: in these tests it stays locked."""
     monkeypatch.setattr(sqlite_file, "BUSY_TIMEOUT_S", 0.02)
 
 

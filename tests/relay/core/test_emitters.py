@@ -108,7 +108,7 @@ class TestAdmit:
         emitters = KnownEmitters([cursor(5, 41)])
         assert emitters.admit(cursor(6), b"peer", reached) == 0
 
-    def test_what_a_power_cut_took_is_counted_and_not_waited_for(self) -> None:
+    def test_events_lost_in_a_power_cut_are_counted_and_not_waited_for(self) -> None:
         emitters = KnownEmitters([cursor(5, 41)])
         assert emitters.admit(cursor(5, 50), b"peer", gone) == 50
         assert emitters.lost_by_rollback == 9
@@ -195,7 +195,7 @@ class TestCommit:
         assert emitters.cursors() == []
         assert [emitter.committed for emitter in emitters.commit()] == [41]
 
-    def test_what_is_rolled_back_comes_again(self) -> None:
+    def test_rolled_back_events_are_taken_again(self) -> None:
         emitters = admitted()
         emitters.advance(header(1))
         emitters.commit()
@@ -209,13 +209,13 @@ class TestCommit:
         assert len(emitters.take_missing_events()) == 1
         assert [emitters.advance(header(number)) for number in (2, 3)] == [SequenceVerdict.TAKE] * 2
 
-    def test_what_is_not_committed_is_not_told_to_one_that_says_hello_again(self) -> None:
+    def test_a_second_hello_is_not_told_of_uncommitted_events(self) -> None:
         emitters = admitted()
         emitters.advance(header(1))
         assert emitters.admit(cursor(), b"peer-1", reached) == 0
 
     def test_a_gap_that_was_told_before_a_roll_back_is_told_again(self) -> None:
-        """Or the emitter would stand still until it notices by itself."""
+        """Otherwise the emitter would wait until its acknowledgements stall."""
         emitters = admitted()
         emitters.advance(header(2))
         assert len(emitters.take_missing_events()) == 1
@@ -285,7 +285,7 @@ class EmittersModel(RuleBasedStateMachine):
         self.emitters = KnownEmitters(())
         self.live: dict[bytes, int] = {}
         """The epoch of the newest process, by emitter id."""
-        self.heard: dict[bytes, int] = {}
+        self.acknowledged: dict[bytes, int] = {}
         """The last number that was acknowledged to that process, by emitter id."""
 
     @rule(target=ids, letter=st.sampled_from([b"a", b"b"]))
@@ -293,7 +293,7 @@ class EmittersModel(RuleBasedStateMachine):
         """A process begins, or replaces one that was killed."""
         emitter_id = letter * 16
         self.live[emitter_id] = self.live.get(emitter_id, 0) + 1
-        self.heard[emitter_id] = 0
+        self.acknowledged[emitter_id] = 0
         self.say_hello(emitter_id)
         return emitter_id
 
@@ -301,17 +301,17 @@ class EmittersModel(RuleBasedStateMachine):
     def say_hello(self, emitter_id: bytes) -> None:
         epoch = self.live[emitter_id]
         self.end_batch(succeeds=True)
-        acknowledged = self.heard[emitter_id]
+        acknowledged = self.acknowledged[emitter_id]
         sequence = self.emitters.admit(Cursor(emitter_id, "m", epoch, acknowledged), b"peer", gone)
         assert sequence == len(self.journal.get((emitter_id, epoch), []))
-        self.heard[emitter_id] = sequence
+        self.acknowledged[emitter_id] = sequence
 
     @rule(emitter_id=ids)
     def a_stale_process_says_hello(self, emitter_id: bytes) -> None:
         older = Cursor(emitter_id, "m", self.live[emitter_id] - 1, 0)
         known = self.emitters.get(emitter_id)
         if known is None or known.epoch < self.live[emitter_id]:
-            return  # The relay was restarted and has heard nothing of the newer one.
+            return  # The relay was restarted and does not know the newer process.
         with pytest.raises(Refusal):
             self.emitters.admit(older, b"peer", reached)
 
@@ -322,7 +322,7 @@ class EmittersModel(RuleBasedStateMachine):
         epochs_ago=st.sampled_from([0, 0, 0, 0, 1]),
     )
     def send(self, emitter_id: bytes, ahead: int, count: int, epochs_ago: int) -> None:
-        """Events arrive: the next ones, some again, or with some missing before them."""
+        """Events arrive: the next ones, some again, or some after a gap."""
         emitter = self.emitters.get(emitter_id)
         at = 0 if emitter is None else emitter.sequence
         for sequence in range(max(1, at + ahead), max(1, at + ahead) + count):
@@ -341,12 +341,12 @@ class EmittersModel(RuleBasedStateMachine):
                 self.journal.setdefault((each.emitter_id, each.epoch), []).append(each.sequence)
             for emitter in self.emitters.commit():
                 if emitter.epoch == self.live[emitter.emitter_id]:
-                    self.heard[emitter.emitter_id] = emitter.committed
+                    self.acknowledged[emitter.emitter_id] = emitter.committed
         self.batch.clear()
 
     @rule()
     def restart_relay(self) -> None:
-        """What is not committed is gone, as after `kill -9`."""
+        """Events that are not committed are gone, as after `kill -9`."""
         self.batch.clear()
         self.emitters = KnownEmitters(self.cursors.values())
 
@@ -357,7 +357,7 @@ class EmittersModel(RuleBasedStateMachine):
 
     @invariant()
     def what_is_acknowledged_is_in_the_journal(self) -> None:
-        for emitter_id, sequence in self.heard.items():
+        for emitter_id, sequence in self.acknowledged.items():
             journaled = self.journal.get((emitter_id, self.live[emitter_id]), [])
             assert sequence <= len(journaled)
 

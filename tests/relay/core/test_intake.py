@@ -34,7 +34,7 @@ def tracked(topic: str, sequence: int, epoch: int = 5) -> Frames:
 
 
 class Entrance:
-    """An intake with the state it decides by; the emitter `ID` has said hello."""
+    """An intake with its emitters and counters; the emitter `ID` has said hello."""
 
     def __init__(self) -> None:
         self.emitters = KnownEmitters(())
@@ -157,7 +157,7 @@ def test_a_malformed_message_raises_and_is_not_gathered(frames: Frames, reason: 
 
 
 def test_a_malformed_event_uses_up_its_number() -> None:
-    """It would be malformed for ever, and everything behind it would wait."""
+    """Otherwise its emitter would send it for ever, and every later event would wait."""
     entrance = Entrance()
     topic, header, _ = tracked("event:x", 1)
     entrance.take([topic, header, b"\xc1"], tracked("event:y", 2))

@@ -256,7 +256,7 @@ class TestRetirement:
             journal.retire(Limits(0, 0), NOW_MS + 10**9)
             assert journal.streams["event"].first_offset == 10 * (rows - 1) + 1
 
-    def test_the_state_is_what_the_next_relay_finds(self, path: Path) -> None:
+    def test_the_next_relay_finds_the_same_state(self, path: Path) -> None:
         with closing(self.filled(path)) as journal:
             journal.retire(Limits(2500, UNLIMITED_BYTES), NOW_MS + 4000)
             journal.append(batch(51, relayed_at=NOW_MS))
@@ -272,7 +272,7 @@ class TestRetirement:
 
 
 class TestNoRoom:
-    """A journal that has become full, for whatever reason."""
+    """A journal that is full or locked."""
 
     def test_a_batch_that_does_not_fit_leaves_no_trace(self, path: Path) -> None:
         with closing(open_journal(path)) as journal:

@@ -1,4 +1,4 @@
-"""After a crash the journal has what was acknowledged, or it starts a new epoch."""
+"""After a crash the journal has every acknowledged event, or it starts a new epoch."""
 
 import os
 import signal
@@ -68,12 +68,12 @@ class TestEnds:
                 wait_for(lambda p=process: p.output().count("\n") > 30, "thirty commits")  # type: ignore[misc]
                 process.signal(signal.SIGKILL)
                 wait_for(lambda p=process: p.returncode is not None, "the end")  # type: ignore[misc]
-                said = int(process.output().rpartition("\n")[0].rpartition("\n")[2])
+                printed = int(process.output().rpartition("\n")[0].rpartition("\n")[2])
             finally:
                 process.close()
             with closing(open_journal(path)) as journal:
                 last = journal.streams["event"].last_offset
-                assert last >= said
+                assert last >= printed
                 found: list[int] = []
                 while page := offsets(journal, len(found)):
                     found += page

@@ -146,7 +146,7 @@ class TestProblems:
         content[start : start + 4096] = b"\x5a" * 4096
         filled.write_bytes(content)
         try:
-            said = problems_of(filled)
+            found = problems_of(filled)
         except JournalRefused as refusal:
-            said = [str(refusal)]
-        assert said
+            found = [str(refusal)]
+        assert found
