@@ -32,7 +32,7 @@ Where each decision is made:
   delivery: `notifier`. Admission of an emitter under a name: `KnownEmitters.admit`.
 - replies to requests: `control.ControlService`. Routes of subscriptions: `core.subscriptions`.
 - values for late subscribers: `core.retained`. Removal of old events: `core.retention`.
-- the file: `journal`. Counters: `core.counters`. State shared by all of these: `state.RelayState`.
+- the file: `journal`. Counters: `core.counters`. State shared by all of these: `state.SharedState`.
 
 `core` decides without sockets, files or clocks; `wire` holds the formats that every side speaks;
 `shared` holds helpers for all programs. Edges and emitters import `wire` and `shared` only.

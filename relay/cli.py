@@ -42,6 +42,7 @@ def run() -> None:
         relay = Relay(settings)
     except (AddressInUse, JournalRefused) as error:
         refuse(PROGRAM, error)
+    # After construction: until then a signal may end the process, which has relayed nothing.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: relay.stop())
     relay.run()
@@ -60,6 +61,7 @@ def stats(timeout: float) -> None:
         control = open_socket(context, zmq.DEALER)
         control.connect(settings.control)
         deadline = time.monotonic() + timeout
+        # A socket of ours can be written to only once it is connected.
         if not control.poll(int(timeout * 1000), zmq.POLLOUT):
             raise click.ClickException(f"no relay at {settings.control}")
         control.send(pack_message(StatsRequest(id=1)))

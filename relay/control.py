@@ -7,7 +7,7 @@ from typing import Any, assert_never
 from relay.core.emitters import Cursor, Reach, Refusal
 from relay.journal.journal import JournalUnavailable
 from relay.shared.logs import LimitedLog
-from relay.state import RelayState
+from relay.state import SharedState
 from relay.wire.control import (
     MAX_PAGE_BYTES,
     PROTOCOL_VERSION,
@@ -48,7 +48,7 @@ class ControlService:
 
     def __init__(
         self,
-        state: RelayState,
+        state: SharedState,
         heartbeat_s: float,
         started_at: int,
         uptime_s: Callable[[], float],
@@ -79,6 +79,7 @@ class ControlService:
         except WireError as error:
             counters.control_requests["refused"] += 1
             self._log.warning("request", "refused a control request: %s", error)
+            # Its `id` may be missing or wrong.
             return ErrorReply(id=0, code="bad_request", message=str(error))
         counters.control_requests[request.op] += 1
         return self._answer(peer, request)
@@ -107,6 +108,7 @@ class ControlService:
             )
         sequence: int | None = None
         if request.emitter_id is not None and request.emitter_epoch is not None:
+            # Without it the emitter knows of no acknowledged event.
             acknowledged = request.acknowledged or 0
             cursor = Cursor(request.emitter_id, request.name, request.emitter_epoch, acknowledged)
             try:
@@ -169,6 +171,7 @@ class ControlService:
 
     def _stats(self) -> dict[str, Any]:
         state = self._state
+        # The reply has to stay well below the limit of a frame.
         emitters = list(state.emitters)[-MAX_SHOWN_EMITTERS:]
         return {
             "epoch": state.journal.epoch,

@@ -14,7 +14,7 @@ from relay.core.retention import Limits
 from relay.journal.journal import JournalBatch, JournalUnavailable, Run
 from relay.journal.reader import StoredTask
 from relay.shared.logs import LimitedLog
-from relay.state import RelayState
+from relay.state import SharedState
 from relay.wire.header import Stamp, StampedFrames, pack_stamp, pack_stamps
 from relay.wire.topics import TASK
 
@@ -33,7 +33,7 @@ class Committed(NamedTuple):
 class Sequencer:
     """Turns the gathered batch into stamped events."""
 
-    def __init__(self, state: RelayState, limits: Limits) -> None:
+    def __init__(self, state: SharedState, limits: Limits) -> None:
         self._state = state
         self._limits = limits
         self._log = LimitedLog(logger)
@@ -80,6 +80,7 @@ class Sequencer:
         for stream, run in runs.items():
             self._state.counters.count_relayed(stream, len(run))
         self._remember_all(tasks)
+        # A little with each batch: removing much at once would keep events waiting.
         self._retire(now_ms)
         return Committed(events, emitters.commit())
 

@@ -20,7 +20,7 @@ from relay.sequencer import Sequencer
 from relay.shared.logs import LimitedLog
 from relay.shared.transport import receive_frames, send_frames
 from relay.sockets import RelaySockets
-from relay.state import RelayState
+from relay.state import SharedState
 from relay.wire.control import HEARTBEAT_TOPIC, pack_message
 from relay.wire.errors import InvalidFrame, WireError
 from relay.wire.header import Stamp, StampedFrames, pack_stamp
@@ -52,7 +52,7 @@ class Relay:
             # A signal handler writes to it and must never block.
             self._stop_writer.setblocking(False)
             self._is_stopping = False
-            self._state = RelayState.of(journal)
+            self._state = SharedState.of(journal)
             self._router = SubscriptionRouter(settings.journaled_kinds)
             limits = Limits(int(settings.retention_s * 1000), settings.retention_bytes)
             self._sequencer = Sequencer(self._state, limits)

@@ -13,7 +13,7 @@ EVENT_ID_BYTES = 12
 
 
 @dataclass(frozen=True, slots=True)
-class RelayState:
+class SharedState:
     """The journal, the memory beside it, and the batch that is being gathered."""
 
     journal: Journal
@@ -23,7 +23,7 @@ class RelayState:
     retained: RetainedValues = field(default_factory=RetainedValues)
 
     @classmethod
-    def of(cls, journal: Journal) -> "RelayState":
+    def of(cls, journal: Journal) -> "SharedState":
         """Return the state of a relay that starts with `journal`."""
         emitters = KnownEmitters(journal.cursors())
         counters = RelayCounters()

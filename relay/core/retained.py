@@ -35,6 +35,7 @@ class RetainedValues:
 
         A state above `MAX_GROUP_BYTES` is forgotten at once and returned as well.
         """
+        # A task is in one group at a time, so that a flood of finished tasks displaces no other.
         if is_finished:
             self._unfinished.forget(topic)
             return self._finished.keep(topic, frames)
@@ -65,6 +66,7 @@ class RetainedValues:
         """
         page: list[StampedFrames] = []
         page_bytes = 0
+        # Sorted by topic, not by update: updates between two requests must hide no topic.
         for frames in sorted(frames for frames in self.matching(prefix) if frames[0] > after):
             page_bytes += _size(frames)
             if page and (page_bytes > max_bytes or len(page) == MAX_PAGE_EVENTS):

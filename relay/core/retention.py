@@ -30,6 +30,8 @@ def rows_to_retire(
     """
     count = 0
     for row in rows[:-1]:
+        # Rows are only removed in order, or the stream would have a hole. A row that looks new
+        # because the clock was set back therefore keeps the rows after it.
         if stream_bytes <= limits.max_bytes and row.relayed_at >= now_ms - limits.max_age_ms:
             break
         stream_bytes -= row.stored_bytes

@@ -59,6 +59,7 @@ def tail(stream: str, last: int, follow: bool) -> None:
             raise click.ClickException(f"{stream!r} is not a stream of this journal")
         position = max(found.first_offset - 1, found.last_offset - max(0, last))
         while True:
+            # Polling: SQLite has no notification between processes.
             for event in reader.events(stream, position):
                 click.echo(json.dumps(as_message(event, stream), ensure_ascii=False))
                 position = event.offset
@@ -74,6 +75,7 @@ def tail(stream: str, last: int, follow: bool) -> None:
 def verify() -> None:
     """Check that the file is undamaged, that no offset is missing, and that cursors agree."""
     with _reading() as reader:
+        # A damaged file can have millions of problems; the first ones show where it is damaged.
         found = list(islice(problems(reader), MAX_SHOWN_PROBLEMS))
         for problem in found:
             click.echo(problem, err=True)

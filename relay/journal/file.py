@@ -78,6 +78,7 @@ def copy_journal(path: Path, target: Path) -> None:
     Raises `JournalRefused`.
     """
     with closing(open_journal_file(path, read_only=True)) as source:
+        # Exclusively: a copy must never replace an older one, or the journal itself.
         try:
             target.open("x").close()
         except OSError as error:
@@ -103,6 +104,7 @@ def restore_journal(path: Path, copy: Path) -> None:
             # A write-ahead log that a killed relay has left would be applied to the copy.
             for suffix in ("-wal", "-shm"):
                 Path(f"{path}{suffix}").unlink(missing_ok=True)
+            # A copy that is cut short must not look like a journal.
             shutil.copyfile(copy, draft)
             draft.rename(path)
         except OSError as error:

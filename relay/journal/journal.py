@@ -115,6 +115,8 @@ class Journal:
                 self._streams = {stream: self._state_of(stream) for stream in streams}
             except (sqlite3.DatabaseError, DamagedContent) as error:
                 raise refused(path, error) from None
+            # Notes the epoch before any peer is told of it. On a full disk, the first transaction
+            # that succeeds notes it: nothing can be acknowledged before.
             with contextlib.suppress(JournalUnavailable):
                 self.probe()
             self._closing = undo.pop_all()
@@ -182,6 +184,7 @@ class Journal:
             for offset, relayed_at, (topic, _, envelope) in self._reader.events(stream, after):
                 stamp = pack_stamp(Stamp(self._epoch, offset, relayed_at))
                 page_bytes += len(topic) + len(stamp) + len(envelope)
+                # An event above `max_bytes` still has to come, or replay would stop before it.
                 if page and page_bytes > max_bytes:
                     break
                 page.append((topic, stamp, envelope))
@@ -218,6 +221,7 @@ class Journal:
     def close(self) -> None:
         """Move everything into the one file, and let another relay open it."""
         with contextlib.suppress(JournalUnavailable, sqlite3.Error):
+            # A clean end: from here on, a power cut takes nothing and the epoch stays.
             with self._transaction():
                 self._set_meta("boot_id", "")
             self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")

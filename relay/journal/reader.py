@@ -75,6 +75,7 @@ class JournalReader:
 
     def meta(self) -> dict[str, str]:
         """Return the values of `meta` by key."""
+        # A probe that was cut short by a crash is a large blob.
         return dict(self._db.execute("SELECT key, value FROM meta WHERE key <> 'probe'"))
 
     def epoch(self) -> int | None:
@@ -122,6 +123,7 @@ class JournalReader:
         for first, last, relayed_at, events in self._db.execute(
             f"SELECT first, last, relayed_at, events FROM {self._tables[stream]}"
             " WHERE last > ? ORDER BY last",
+            # A peer may ask for any offset of 64 bits, which SQLite would refuse.
             (min(after, MAX_OFFSET),),
         ):
             yield EventRow(first, last, relayed_at, list(unpack_events(events)))
@@ -130,6 +132,7 @@ class JournalReader:
         """Yield the events of `stream` with an offset above `after`."""
         for row in self.rows(stream, after):
             for offset, frames in enumerate(row.events, row.first_offset):
+                # `after` may lie in the middle of a row.
                 if offset > after:
                     yield JournaledEvent(offset, row.relayed_at, frames)
 
@@ -146,6 +149,7 @@ class JournalReader:
         try:
             yield
         finally:
+            # Also when the body ends early: an open read transaction keeps the `-wal` file growing.
             self._db.execute("ROLLBACK")
 
 
@@ -155,6 +159,7 @@ def reading_journal(path: Path) -> Iterator[JournalReader]:
 
     Raises `JournalRefused`, also out of the body when it meets damage.
     """
+    # Before `open_journal_file`, whose message would name the error of SQLite.
     if not path.exists():
         raise JournalRefused(f"there is no journal at {path}")
     with closing(open_journal_file(path, read_only=True)) as db:

@@ -38,6 +38,7 @@ class LimitedLog:
 
     def _log(self, level: int, cause: str, message: str, *args: object) -> None:
         now = monotonic()
+        # Decided before the message is formatted: the flood itself must cost little.
         if now < self._next_at.get(cause, 0.0):
             self._omitted[cause] = self._omitted.get(cause, 0) + 1
             return

@@ -67,6 +67,7 @@ class RequestTable(Generic[W]):
     def next_unsent(self) -> Request | None:
         """Return the request to be sent next, None if there is none; see `was_sent`."""
         while self._unsent:
+            # An id may be stale: its request was dropped while it was queued.
             entry = self._entries.get(self._unsent[0])
             if entry is not None and entry.sent_at is None:
                 return entry.request
@@ -91,6 +92,7 @@ class RequestTable(Generic[W]):
 
     def check_unanswered(self, now: float) -> None:
         """Queue kept requests that are unanswered for `timeout_s` again, and drop the others."""
+        # A copy, because requests are dropped on the way.
         for identifier, entry in list(self._entries.items()):
             if entry.sent_at is None or now - entry.sent_at < self._timeout_s:
                 continue
@@ -102,6 +104,7 @@ class RequestTable(Generic[W]):
         The new relay has received none of them.
         """
         self._unsent.clear()
+        # From all entries, so that the requests are sent in the order in which they were added.
         for identifier, entry in list(self._entries.items()):
             if entry.sent_at is None:
                 self._unsent.append(identifier)

@@ -30,6 +30,7 @@ class SyncHandshake:
 
         Then every subscription that was made before `begin` is in place.
         """
+        # An event with an empty topic must not pass for the answer while no handshake runs.
         return topic == self._nonce != b""
 
     def end(self) -> None:

@@ -32,9 +32,14 @@ def open_socket(context: "zmq.Context[Socket]", kind: int) -> Socket:
     were queued for it are dropped, not kept for its successor.
     """
     socket = context.socket(kind)
+    # Closing must never hang on a peer that does not read.
     socket.linger = 0
+    # Queue nothing for a peer that is not connected. Not on a SUB: libzmq aborts the process if
+    # the connection breaks between two frames of a message that is being read.
     socket.setsockopt(zmq.IMMEDIATE, kind != zmq.SUB)
+    # Otherwise a peer that connects and never speaks is waited for without end.
     socket.setsockopt(zmq.HANDSHAKE_IVL, HANDSHAKE_TIMEOUT_MS)
+    # TCP notices lost hosts. ZMTP heartbeats are off: they can abort the process in libzmq 4.3.5.
     socket.setsockopt(zmq.TCP_KEEPALIVE, 1)
     socket.setsockopt(zmq.TCP_KEEPALIVE_IDLE, KEEPALIVE_IDLE_S)
     socket.setsockopt(zmq.TCP_KEEPALIVE_INTVL, KEEPALIVE_INTERVAL_S)

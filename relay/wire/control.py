@@ -232,6 +232,7 @@ def reply_id(frame: bytes) -> int:
     """Return the `id` of the reply in `frame`. Raises `InvalidFrame`."""
     fields = unpack_map(frame)
     value = fields.get("id")
+    # Not `isinstance`: True is an instance of int.
     if type(value) is not int:
         raise InvalidFrame("a reply has an integer id")
     return value

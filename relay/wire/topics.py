@@ -17,6 +17,7 @@ EVENT = "event"
 TASK = "task"
 RESOURCE_MONITOR = "resource-monitor"
 
+# Not `$`, which also matches before a newline at the end.
 _KIND = re.compile(r"[a-z0-9-]+\Z")
 _KIND_START = re.compile(r"[a-z0-9-]*\Z")
 
@@ -93,6 +94,7 @@ def parse_pattern(text: str) -> Pattern:
 def _refuse_special_characters(text: str, name: str) -> None:
     if "*" in name:
         raise InvalidTopic(f"{text!r}: '*' is allowed only at the end of a subscription")
+    # Spaces other than " " are not printable and yet allowed; only a few names get so far.
     if not name.isprintable() and any(unicodedata.category(char) == "Cc" for char in name):
         raise InvalidTopic(f"{text!r}: control characters are not allowed")
 

@@ -14,7 +14,7 @@ from relay.control import MAX_COUNTER_NAME_CHARS, MAX_REPORTED_COUNTERS, Control
 from relay.core.emitters import Cursor, KnownEmitter, SequenceVerdict
 from relay.core.retention import Limits
 from relay.journal.journal import Journal, JournalBatch, Run
-from relay.state import RelayState
+from relay.state import SharedState
 from relay.wire import control
 from relay.wire.control import (
     MAX_PAGE_BYTES,
@@ -49,7 +49,7 @@ class RelayParts:
 
     def __init__(self, journal: Journal) -> None:
         self.journal = journal
-        state = RelayState.of(journal)
+        state = SharedState.of(journal)
         self.retained = state.retained
         self.emitters = state.emitters
         self.counters = state.counters

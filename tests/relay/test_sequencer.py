@@ -14,7 +14,7 @@ from relay.core.retention import Limits
 from relay.journal.journal import SILENT_EMITTER_S, Journal
 from relay.sequencer import Sequencer
 from relay.shared import sqlite_file
-from relay.state import RelayState
+from relay.state import SharedState
 from relay.wire.envelope import Envelope, pack_envelope
 from relay.wire.header import Header, Stamp, StampedFrames, pack_header, unpack_stamp
 
@@ -30,7 +30,7 @@ class RelayParts:
     def __init__(self, directory: Path, limits: Limits = UNLIMITED) -> None:
         self.path = directory / "journal.db"
         self.journal = Journal(self.path, STREAMS, power_safe=False)
-        state = RelayState.of(self.journal)
+        state = SharedState.of(self.journal)
         self.emitters = state.emitters
         self.counters = state.counters
         self.retained = state.retained
