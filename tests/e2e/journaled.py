@@ -3,14 +3,14 @@
 import json
 import secrets
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import zmq
 
 from relay.journal.file import FILE_NAME
-from relay.journal.inspection import Inspection
+from relay.journal.reader import JournalReader, reading_journal
 from relay.shared.transport import Socket, open_socket
 from relay.wire.control import (
     HEARTBEAT_TOPIC,
@@ -65,9 +65,9 @@ class Subscriber:
 
 
 @contextmanager
-def inspecting(cluster: Cluster) -> Iterator[Inspection]:
-    with closing(Inspection(Path(cluster.env["RELAY_DATA_DIR"]) / FILE_NAME)) as inspection:
-        yield inspection
+def inspecting(cluster: Cluster) -> Iterator[JournalReader]:
+    with reading_journal(Path(cluster.env["RELAY_DATA_DIR"]) / FILE_NAME) as reader:
+        yield reader
 
 
 def journaled(peer: RelayPeer, stream: str = "event") -> list[tuple[int, int]]:

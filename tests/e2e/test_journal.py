@@ -6,6 +6,7 @@ from pathlib import Path
 import zmq
 
 from relay.journal.file import FILE_NAME
+from relay.journal.verify import problems
 from relay.shared.transport import Socket, open_socket
 from relay.wire.control import (
     HEARTBEAT_TOPIC,
@@ -45,16 +46,16 @@ class TestAcknowledgement:
             relay.kill()
             acknowledged = emitter.acknowledged
             with inspecting(cluster) as inspection:
-                assert list(inspection.problems()) == []
+                assert list(problems(inspection)) == []
                 [event, _] = inspection.streams()
-                [cursor] = inspection.emitters()
-                assert event.tip == cursor.sequence >= acknowledged
-                assert epoch in (None, inspection.epoch), "a restart keeps the epoch"
-                epoch = inspection.epoch
+                [emitter_row] = inspection.emitters()
+                assert event.last_offset == emitter_row.cursor.sequence >= acknowledged
+                assert epoch in (None, inspection.epoch()), "a restart keeps the epoch"
+                epoch = inspection.epoch()
             relay = cluster.start_relay()
             emitter.reconnect()
-            assert emitter.admitted(acknowledged) == event.tip
-            sequence = event.tip
+            assert emitter.admitted(acknowledged) == event.last_offset
+            sequence = event.last_offset
         with RelayPeer(cluster.control) as peer:
             assert journaled(peer) == same_numbers(sequence)
 
@@ -68,8 +69,8 @@ class TestAcknowledgement:
             relay.kill()
         assert [(stamp.offset, number) for _, stamp, number in heard] == same_numbers(10)
         with inspecting(cluster) as inspection:
-            assert inspection.streams()[0].tip >= 10
-            assert {stamp.epoch for _, stamp, _ in heard} == {inspection.epoch}
+            assert inspection.stream("event").last_offset >= 10
+            assert {stamp.epoch for _, stamp, _ in heard} == {inspection.epoch()}
 
     def test_duplicates_are_dropped_and_acknowledged_again(
         self, cluster: Cluster, emitters: Start, peer: RelayPeer

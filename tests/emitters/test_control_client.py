@@ -15,8 +15,8 @@ from relay.wire.control import (
     ErrorReply,
     Reply,
     Request,
-    Retained,
     RetainedReply,
+    RetainedRequest,
     pack_message,
     unpack_request,
 )
@@ -72,7 +72,7 @@ def line(tmp_path: Path) -> Iterator[Line]:
 
 
 def retained(key: int) -> Request:
-    return Retained(id=key, prefix="live:")
+    return RetainedRequest(id=key, prefix="live:")
 
 
 def test_a_reply_resolves_the_request_with_its_id(line: Line) -> None:

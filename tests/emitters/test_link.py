@@ -8,7 +8,7 @@ import pytest
 from emitters import Emitter, EmitterClosed, RelayUnavailable
 from emitters import link as link_module
 from emitters.sender import SEND_BATCH
-from relay.wire.control import ErrorReply, Retained, RetainedReply
+from relay.wire.control import ErrorReply, RetainedReply, RetainedRequest
 from relay.wire.envelope import Envelope, pack_envelope, unpack_envelope
 from relay.wire.header import Stamp, pack_stamp
 from relay.wire.notices import Resend
@@ -185,7 +185,7 @@ def test_retained_states_come_page_by_page(relay: RawRelay, emitter: Emitter) ->
     afters = []
     for index, topics in enumerate(pages):
         request = relay.read_request()
-        assert isinstance(request, Retained)
+        assert isinstance(request, RetainedRequest)
         afters.append(request.after)
         items = tuple(
             (topic, pack_stamp(Stamp(1, 0, 0)), pack_envelope(envelope(topic.decode()), "live"))

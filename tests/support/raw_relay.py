@@ -7,10 +7,10 @@ import zmq
 
 from relay.shared.transport import Socket, open_socket
 from relay.wire.control import (
-    Account,
     AccountReply,
-    Hello,
+    AccountRequest,
     HelloReply,
+    HelloRequest,
     Reply,
     Request,
     pack_message,
@@ -84,10 +84,10 @@ class RawRelay:
 
     # The control socket.
 
-    def read_hello(self) -> Hello:
+    def read_hello(self) -> HelloRequest:
         """Return the next hello; reports before it are answered."""
         request = self.read_request()
-        assert isinstance(request, Hello), request
+        assert isinstance(request, HelloRequest), request
         return request
 
     def read_request(self) -> Request:
@@ -96,7 +96,7 @@ class RawRelay:
             assert self._requests.poll(TIMEOUT_MS), "no request"
             self._emitter, frame = self._requests.recv_multipart()
             request = unpack_request(frame)
-            if not isinstance(request, Account):
+            if not isinstance(request, AccountRequest):
                 return request
             self.accounts.append(request.counters)
             self.send(AccountReply(id=request.id))
@@ -108,12 +108,14 @@ class RawRelay:
             assert self._requests.poll(TIMEOUT_MS), "no report"
             self._emitter, frame = self._requests.recv_multipart()
             request = unpack_request(frame)
-            if isinstance(request, Account):
+            if isinstance(request, AccountRequest):
                 self.accounts.append(request.counters)
                 self.send(AccountReply(id=request.id))
         return self.accounts[-1]
 
-    def accept(self, hello: Hello, sequence: int = 0, kinds: tuple[str, ...] = KINDS) -> None:
+    def accept(
+        self, hello: HelloRequest, sequence: int = 0, kinds: tuple[str, ...] = KINDS
+    ) -> None:
         """Accept a hello: the journal has the events up to `sequence`."""
         self.send(
             HelloReply(
@@ -126,14 +128,14 @@ class RawRelay:
             )
         )
 
-    def admit(self, sequence: int = 0) -> Hello:
+    def admit(self, sequence: int = 0) -> HelloRequest:
         """Accept the next hello and subscribe to the journaled kinds; return the hello."""
         hello = self.read_hello()
         self.accept(hello, sequence)
         self.subscribe(*(f"{kind}:" for kind in KINDS))
         return hello
 
-    def acknowledge(self, hello: Hello, sequence: int) -> None:
+    def acknowledge(self, hello: HelloRequest, sequence: int) -> None:
         """Tell the emitter that the journal has the events up to `sequence`."""
         assert hello.emitter_epoch is not None
         self.notify(Acknowledged(hello.emitter_epoch, sequence))
