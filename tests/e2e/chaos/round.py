@@ -25,9 +25,9 @@ from tests.support.waiting import wait_for
 
 SEED_VARIABLE = "CHAOS_SEED"
 PAUSE_S = (0.2, 2.0)
-"""Between the beginnings of two faults."""
+"""Seconds between the begins of two faults, least and most."""
 CALM_S = 1.0
-"""Load before the first fault and after the last."""
+"""Seconds of load before the first fault and after the last."""
 AT_ONCE = 4
 """Faults that may overlap."""
 MAX_SHOWN_PROBLEMS = 40
@@ -35,16 +35,16 @@ ARRIVAL_TIMEOUT_S = 5.0
 
 
 class Summary(NamedTuple):
-    """What a round that was passed has seen."""
+    """The results of a passed round."""
 
     seed: int
     seconds: float
     events: int
     deliveries: int
     recovered: int
-    """Subscriptions that were resumed."""
+    """Number of resumed subscriptions."""
     closes: dict[int, int]
-    """How clients' connections ended."""
+    """Number of closed connections by close code."""
     outbox_full: int
     swarm_load: float
     """The share of one core that the checking clients took."""
@@ -60,11 +60,11 @@ class Summary(NamedTuple):
 
 
 class WrongRound(AssertionError):  # noqa: N818
-    """A round that was not passed; the text says the seed, what was wrong and the last logs."""
+    """A failed round; the text has the seed, the faults found and the last log lines."""
 
 
 def new_seed() -> int:
-    """The seed in `CHAOS_SEED`, to repeat a round, or a new one."""
+    """Return the seed in `CHAOS_SEED`, which repeats a round, or a new one."""
     given = os.environ.get(SEED_VARIABLE)
     return int(given) if given else secrets.randbelow(10**9)
 
@@ -166,7 +166,7 @@ class _Round:
         return problems
 
     def _edge_problems(self, index: int) -> list[str]:
-        """What does not add up; what is on its way to a client is waited for."""
+        """Return the identities that do not hold, once no frame is on its way to a client."""
         name, edge = f"edge {index}", self._stage.edges[index]
         problems: list[str] = []
 
