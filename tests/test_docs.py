@@ -14,6 +14,7 @@ from edge.core.protocol import replies
 from edge.core.websocket.close_codes import CloseCode
 from edge.worker import Worker
 from emitters.config import EmitterSettings
+from emitters.core.dialogue import TRANSITIONS
 from relay.config import RelaySettings
 from relay.shared.settings import Settings
 from relay.wire import control
@@ -66,6 +67,21 @@ def test_every_error_code_is_documented() -> None:
     assert {row[0].strip("`") for row in rows_below("| `code` |")} == of_control
     of_clients = set(get_args(replies.ErrorCode))
     assert {row[1].strip("`") for row in rows_below("| message | code |")} == of_clients
+
+
+def test_the_dialogue_of_the_protocol_is_the_emitters_table() -> None:
+    matrix = protocol().partition("\n| state | hello said |")[2].partition("\n\n")[0]
+    signals, _, *rows = table_rows(f"| state | hello said |{matrix}")
+    documented = {
+        (state, signal): following
+        for state, *cells in rows
+        for signal, following in zip(signals[1:], cells, strict=True)
+        if following
+    }
+    assert documented == {
+        (state.name.lower(), signal.name.lower().replace("_", " ")): following.name.lower()
+        for (state, signal), following in TRANSITIONS.items()
+    }
 
 
 async def scrape() -> str:
