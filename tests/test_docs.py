@@ -12,6 +12,7 @@ from edge.config import EdgeSettings
 from edge.core.identity.tokens import Tokens
 from edge.core.protocol import replies
 from edge.core.websocket.close_codes import CloseCode
+from edge.core.websocket.protocol import NEXT_STATES, State
 from edge.worker import Worker
 from emitters.config import EmitterSettings
 from emitters.core.dialogue import TRANSITIONS
@@ -81,6 +82,16 @@ def test_the_dialogue_of_the_protocol_is_the_emitters_table() -> None:
     assert documented == {
         (state.name.lower(), signal.name.lower().replace("_", " ")): following.name.lower()
         for (state, signal), following in TRANSITIONS.items()
+    }
+
+
+def test_the_closing_states_of_the_protocol_are_the_edges() -> None:
+    rows = rows_below("| state | message or event | next state | the edge |")
+    documented = {(state, row[2]) for row in rows for state in row[0].split(", ")}
+    assert {pair for pair in documented if pair[0] != pair[1]} == {
+        (state.name.lower(), following.name.lower())
+        for state in State
+        for following in NEXT_STATES[state]
     }
 
 
