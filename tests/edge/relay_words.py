@@ -1,4 +1,4 @@
-"""What a relay says to an edge."""
+"""The messages of a relay to an edge."""
 
 import msgpack
 

@@ -1,4 +1,4 @@
-"""A store that remembers in memory what the outbox gave it."""
+"""A store in memory for the outbox's events."""
 
 from collections.abc import Iterable
 from typing import Self
@@ -15,28 +15,28 @@ class RecordingStore:
         self.acknowledged = 0
         self.full = False
         self._sent: int | None = 0
-        """What was sent before this process; None once it has met the relay."""
+        """The last number sent before this process; None after it has met the relay."""
 
     def open(self) -> Self:
-        """Be what an emitter that starts now finds."""
+        """Return this store as an emitter that starts now finds it."""
         if self._sent is None:
             self._sent = self.acknowledged + len(self.events)
         return self
 
     @property
     def sent(self) -> int:
-        """What an earlier process may have sent."""
+        """The last number that an earlier process may have sent."""
         assert self._sent is not None, "not opened"
         return max(self._sent, self.acknowledged)
 
     def relay_was_met(self) -> None:
-        """Anything may be sent."""
+        """Allow sending of all events."""
         self._refuse_when_full()
         self._sent = None
 
     @property
     def kept(self) -> list[Outgoing]:
-        """What an emitter that starts now finds."""
+        """The events that an emitter that starts now finds."""
         return [self.events[sequence] for sequence in sorted(self.events)]
 
     def append(self, sequence: int, event: Outgoing) -> None:
@@ -46,18 +46,18 @@ class RecordingStore:
         self.events[sequence] = event
 
     def forget(self, sequence: int) -> None:
-        """Drop what is acknowledged."""
+        """Drop the acknowledged events."""
         self.acknowledged = sequence
         self.events = {key: event for key, event in self.events.items() if key > sequence}
 
     def rewrite(self, acknowledged: int, events: Iterable[Outgoing]) -> None:
-        """Keep `events` alone."""
+        """Keep only `events`."""
         self._refuse_when_full()
         self.acknowledged = self._sent = acknowledged
         self.events = dict(enumerate(events, acknowledged + 1))
 
     def close(self) -> None:
-        """Nothing is open."""
+        """Close nothing: there is no file."""
 
     def _refuse_when_full(self) -> None:
         if self.full:

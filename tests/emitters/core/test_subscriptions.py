@@ -1,4 +1,4 @@
-"""Who is watching a live topic, told from ZeroMQ subscriptions and the hints beside them."""
+"""Watchers of a live topic, derived from ZeroMQ subscriptions and the hints beside them."""
 
 import pytest
 from hypothesis import given

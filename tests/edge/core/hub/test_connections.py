@@ -1,4 +1,4 @@
-"""`ConnectionManager` against a naive model: everyone is asked about every topic, at once.
+"""`ConnectionManager` against a naive model that checks every connection for every topic at once.
 
 It keeps the record of each connection: all that it was sent, in the order of arrival.
 """
@@ -34,9 +34,9 @@ class ManagerMachine(RuleBasedStateMachine):
         self.manager = ConnectionManager(self.observer)
         self.model: dict[RecordingConnection, dict[Pattern, tuple[Pattern, ...]]] = {}
         self.ready: set[RecordingConnection] = set()
-        """They get what is sent to their user."""
+        """Connections that get the messages to their user."""
         self.expected: dict[RecordingConnection, list[tuple[str | None, bytes]]] = {}
-        """What each must have been sent once all is sent, also those that have left."""
+        """The frames that each connection must have got after a flush, including closed ones."""
         self.sent = 0
 
     @rule(target=connections, username=st.sampled_from(["alice", "bob"]))
@@ -138,7 +138,7 @@ class ManagerMachine(RuleBasedStateMachine):
 
     @invariant()
     def what_was_sent_is_the_beginning_of_what_was_to_be_sent(self) -> None:
-        """Whether sent at once or gathered: nothing else, nothing twice, nothing out of order."""
+        """Every connection gets exactly its frames, once and in order, sent at once or gathered."""
         for connection, expected in self.expected.items():
             assert connection.record == expected[: len(connection.record)]
             assert connection in self.model or len(connection.record) == len(expected)
@@ -175,7 +175,7 @@ class ManagerMachine(RuleBasedStateMachine):
             assert connection in self.manager.connections_of(connection.identity.username)
 
     def teardown(self) -> None:
-        """When all have left, nothing is wanted and nobody is known."""
+        """After the last connection has left, no selector is wanted and no connection is known."""
         for connection in tuple(self.model):
             self.manager.disconnect(connection)
         self._all_of_them_have_all(set(self.expected))
@@ -288,7 +288,7 @@ def subscriber(
 def test_those_who_are_subscribed_to_the_same_are_sent_the_same_batch_at_once(
     observer: RecordingObserver,
 ) -> None:
-    """In whatever order they subscribed. It is what makes fan-out cheap."""
+    """In any order of subscribing. This makes fan-out cheap."""
     delivered: list[tuple[set[Connection], list[bytes]]] = []
 
     def deliver(connections: Iterable[Connection], batch: FrameBatch) -> None:
@@ -311,7 +311,7 @@ def test_those_who_are_subscribed_to_the_same_are_sent_the_same_batch_at_once(
 def test_who_changes_subscriptions_has_first_what_arrived_before(
     manager: ConnectionManager,
 ) -> None:
-    """Also one who goes to others that had other things before."""
+    """Also a connection that joins others with other earlier subscriptions."""
     mover, stayer = subscriber(manager, "event:a"), subscriber(manager, "event:a", "event:b")
     manager.broadcast_to_topic("event:a", b"1")
     manager.broadcast_to_topic("event:b", b"2")

@@ -1,4 +1,4 @@
-"""What an edge subscribes to at the relay."""
+"""The subscriptions of an edge at the relay."""
 
 import pytest
 from hypothesis import given
