@@ -331,7 +331,7 @@ class TestRestarts:
 
     @pytest.mark.parametrize(("hwm", "is_repaired"), [("100000", False), ("50", True)])
     def test_a_slow_edge_catches_up(self, cluster: Cluster, hwm: str, is_repaired: bool) -> None:
-        """Above the high-water mark the relay drops events for that edge, which then replays them."""
+        """Above the high-water mark the relay drops events for that edge; the edge replays them."""
         cluster.start_relay(RELAY_EGRESS_HWM=hwm)
         # The 16 MB come at once: a client that reads more slowly than they do is not at issue.
         edge = cluster.start_edge(EDGE_MAX_QUEUED_BYTES=str(64 * 1024 * 1024))
