@@ -1,4 +1,4 @@
-"""The parts of the demo, and a whole manager against a real relay."""
+"""The demo's parts, and a whole manager against a real relay."""
 
 import json
 import os
@@ -180,7 +180,7 @@ def test_pruning_keeps_the_newest(folder: Path) -> None:
 
 
 def play(seconds: float, *, down: bool = False) -> list[tuple[float, Step]]:
-    """Return the steps of the first `seconds`; every step succeeds at once."""
+    """Return what is done in the first `seconds`; every step succeeds at once."""
     schedule = Schedule(SERVERS, ("alice", "bob"), 0.0, Random(1))
     running = set() if down else set(SERVERS)
     played = []
@@ -264,7 +264,7 @@ class Manager:
         self.process = self.start()
 
     def start(self) -> ManagedProcess:
-        """Start the manager (again)."""
+        """Start it (again)."""
         options = ["--servers", ",".join(SERVERS), "--user", "alice", "--user", "bob"]
         data_dir = str(self._cluster.directory / "data")
         command = python("-m", "demo", "manager-1", "--data-dir", data_dir, *options)
@@ -272,7 +272,7 @@ class Manager:
         return self.process
 
     def events(self, topic_prefix: str = "") -> list[dict[str, Any]]:
-        """The events so far."""
+        """What has arrived so far."""
         complete = self._path.read_text().rpartition("\n")[0].splitlines()
         events = [json.loads(line) for line in complete]
         return [event for event in events if event["topic"].startswith(topic_prefix)]

@@ -1,4 +1,4 @@
-"""Emitted events reach the journal once and in order, or the emitter learns of the loss."""
+"""What `emit` took reaches the journal once and in order, or the emitter is told."""
 
 import logging
 import re
@@ -53,14 +53,14 @@ def numbers(events: list[Envelope]) -> list[int]:
 
 
 def start_rival(cluster: Cluster, *arguments: str) -> ManagedProcess:
-    """Another process with the name manager-1 that the relay has admitted."""
+    """Another process with the name manager-1, which the relay has let in."""
     rival = cluster.start("rival", python("-u", "-c", RIVAL, *arguments))
     rival.wait_for_output("connected")
     return rival
 
 
 def open_emitter(cluster: Cluster, **options: int | float) -> Emitter:
-    """Return an emitter that need not be connected; the caller closes it."""
+    """An emitter that need not be connected; the caller closes it."""
     return Emitter(name="manager-1", ingress=cluster.ingress, control=cluster.control, **options)  # type: ignore[arg-type]
 
 
@@ -88,7 +88,7 @@ def test_every_event_is_journaled_once_while_the_relay_is_killed(cluster: Cluste
 
 
 def test_a_relay_that_stood_still_is_sent_nothing_twice(cluster: Cluster) -> None:
-    """First briefly, so that the connection survives, then until it is cut."""
+    """First so briefly that the connection lives, then until it is cut."""
     relay = cluster.start_relay()
     emitter = cluster.emitter()
     emitter.emit("event:x", {"n": 1})
@@ -224,7 +224,7 @@ def test_tasks_of_a_killed_process_are_closed_by_the_next_and_not_before(
 def test_a_process_whose_name_was_taken_over_is_told_and_takes_nothing_more(
     cluster: Cluster,
 ) -> None:
-    """The emitter stood still while the relay restarted and admitted another one."""
+    """It stood still while the relay was started anew, which then let another one in."""
     relay = cluster.start_relay()
     rival = start_rival(cluster, "emit")
     rival.signal(signal.SIGSTOP)
@@ -268,7 +268,7 @@ assert child.exitcode == 0
 
 
 def test_a_forked_child_of_multiprocessing_hands_over_what_it_emitted(cluster: Cluster) -> None:
-    """The process ends without `atexit`."""
+    """It ends without `atexit`."""
     cluster.start_relay()
     parent = cluster.start("parent", python("-c", FORKING))
     wait_for(lambda: parent.returncode is not None, "it ends", 20)
@@ -277,7 +277,7 @@ def test_a_forked_child_of_multiprocessing_hands_over_what_it_emitted(cluster: C
 
 
 def test_whoever_closes_second_is_told_the_same(cluster: Cluster) -> None:
-    """Without a relay the waiting events are lost."""
+    """There is no relay, and what waits is lost."""
     emitter = open_emitter(cluster)
     emitter.emit("event:x", {"n": 1})
     left = []

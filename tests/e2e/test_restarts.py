@@ -1,4 +1,4 @@
-"""Each process is killed and started again, and events flow as before."""
+"""Any one process is killed and started again, and events flow as before."""
 
 import os
 import signal
@@ -84,7 +84,7 @@ def test_a_killed_edge_is_replaced_on_the_same_port(cluster: Cluster) -> None:
 
 
 def test_workers_of_a_killed_edge_end_by_themselves(cluster: Cluster) -> None:
-    """Otherwise they would hold the port, and the edge could not start again."""
+    """Or they would hold the port, and the edge could not be started again."""
     cluster.start_relay()
     edge = cluster.start_edge(EDGE_WORKERS="2")
     edge.process.kill()
@@ -109,7 +109,7 @@ def test_a_killed_worker_is_replaced(cluster: Cluster) -> None:
 
 
 def test_closing_waits_until_the_relay_has_everything(cluster: Cluster) -> None:
-    """Events in libzmq and the kernel are not yet at the relay; `close` must count them."""
+    """What libzmq and the kernel hold is not yet at the relay; `close` must not say it is."""
     relay = cluster.start_relay()
     emitter = cluster.emitter()
     relay.signal(signal.SIGSTOP)
@@ -184,7 +184,7 @@ def listening(cluster: Cluster, prefix: bytes) -> Iterator[Callable[[], list[byt
 
 
 def test_a_forked_child_is_told_to_make_its_own_emitter(cluster: Cluster, edge: Edge) -> None:
-    """The sending thread does not survive a fork; events would wait forever."""
+    """The thread that sends does not survive a fork; events would wait for ever."""
     emitter = cluster.emitter()
     reader, writer = os.pipe()
     child = os.fork()

@@ -1,4 +1,4 @@
-"""A client that was away gets its missed events, once and in order (protocol section 7)."""
+"""A client that was away gets what it missed, once and in order (protocol section 7)."""
 
 import json
 import re
@@ -19,7 +19,7 @@ RECOVERY_S = 10.0
 
 
 def events(messages: list[Message]) -> list[Message]:
-    """Return the events among `messages`, without replies and retained states."""
+    """Those of `messages` that happened, without replies and states that are only shown."""
     return [each for each in messages if "offset" in each and "retained" not in each]
 
 
@@ -28,7 +28,7 @@ def numbers(messages: list[Message]) -> list[int]:
 
 
 def resume(client: Client, topic: str, since: dict[str, int], epoch: int, **more: Any) -> Message:
-    """Subscribe with `since`; return the reply, which comes after the missed events."""
+    """Subscribe from where `since` is; return the reply, which comes behind what was missed."""
     request = {"action": "subscribe", "topic": topic, "since": since, "epoch": epoch}
     return client.ask(request | more)
 
@@ -39,7 +39,7 @@ def emit(emitter: Emitter, numbers: range, topic: str = "event:a", **options: An
 
 
 def flush(emitter: Emitter) -> None:
-    """Wait until the relay has all events."""
+    """Wait until the relay has everything."""
 
     def everything() -> bool:
         counters = emitter.counters()
@@ -244,7 +244,7 @@ def test_permission_is_checked_again_at_replay(cluster: Cluster, edge: Edge) -> 
 
 
 class TestTasks:
-    """Tasks have no subscription: the handshake's URL has the client's position."""
+    """Without subscription: the handshake's URL says where the client was."""
 
     def connect(self, cluster: Cluster, edge: Edge, query: str, user: str = "alice") -> Client:
         url = f"ws://127.0.0.1:{edge.port}/ws?token={cluster.token(user)}{query}"
@@ -296,7 +296,7 @@ class TestTasks:
 
 
 class TestRestarts:
-    """No event is lost or repeated when a process is killed or stands still."""
+    """Whichever process is killed or stands still, nothing is lost and nothing comes twice."""
 
     def test_a_killed_edge(self, cluster: Cluster, edge: Edge) -> None:
         emitter = cluster.emitter()
@@ -331,7 +331,7 @@ class TestRestarts:
 
     @pytest.mark.parametrize(("hwm", "is_repaired"), [("100000", False), ("50", True)])
     def test_a_slow_edge_catches_up(self, cluster: Cluster, hwm: str, is_repaired: bool) -> None:
-        """Above the high-water mark the relay drops events for that edge; the edge replays them."""
+        """Above its high-water mark the relay drops what is for that edge, which asks for it."""
         cluster.start_relay(RELAY_EGRESS_HWM=hwm)
         # The 16 MB come at once: a client that reads more slowly than they do is not at issue.
         edge = cluster.start_edge(EDGE_MAX_QUEUED_BYTES=str(64 * 1024 * 1024))
@@ -370,7 +370,7 @@ class TestRestarts:
 
 
 def test_a_client_that_reads_slowly_is_not_closed_for_what_it_missed(cluster: Cluster) -> None:
-    """The client catches up at its own speed; only live events wait in its queue."""
+    """It is caught up at its own speed; only live events queue up for it."""
     cluster.start_relay()
     edge = cluster.start_edge(EDGE_MAX_QUEUED_BYTES="65536", EDGE_HISTORY_BYTES="1048576")
     emitter = cluster.emitter()
@@ -409,14 +409,14 @@ def test_a_past_that_makes_no_sense_is_refused(
 
 
 def replay_requests(cluster: Cluster) -> int:
-    """Return the number of replay requests at the relay."""
+    """How often the relay was asked for a replay."""
     answer = run_cli("relay", "stats", env=cluster.env)
     assert answer.returncode == 0, answer.stderr
     return int(json.loads(answer.stdout)["control_requests"].get("replay", 0))
 
 
 def metrics(edge: Edge) -> dict[str, float]:
-    """Return each metric of an edge with one worker, summed over its labels."""
+    """Each metric of an edge with one worker, summed over its labels."""
     with urllib.request.urlopen(f"{edge.url}/metrics", timeout=5) as response:
         text = response.read().decode()
     found: dict[str, float] = {}
@@ -426,7 +426,7 @@ def metrics(edge: Edge) -> dict[str, float]:
 
 
 def check_accounts(edge: Edge) -> None:
-    """The counters of received and sent events add up (protocol section 9)."""
+    """What came in and what went out is all accounted for (protocol section 9)."""
     found = metrics(edge)
     assert found.get("events_received", 0) == sum(
         found.get(name, 0)

@@ -1,4 +1,4 @@
-"""Real processes under test; the starter of a process ends it."""
+"""Real processes under test, each ended by whoever started it."""
 
 import contextlib
 import os
@@ -40,7 +40,7 @@ class ManagedProcess:
         return None if self._process is None else self._process.poll()
 
     def start(self) -> None:
-        """Start the process, in a process group of its own."""
+        """Start it, in a process group of its own."""
         self._process = subprocess.Popen(
             self._command,
             env=self._env,
@@ -52,13 +52,13 @@ class ManagedProcess:
         )
 
     def output(self) -> str:
-        """The output so far."""
+        """What it has printed so far."""
         # Not by seeking: the child writes at the same file position.
         size = os.fstat(self._output.fileno()).st_size
         return os.pread(self._output.fileno(), size, 0).decode(errors="replace")
 
     def wait_for_output(self, text: str, timeout: float = 15.0) -> None:
-        """Wait until the process has printed `text`."""
+        """Wait until it has printed `text`."""
 
         def printed() -> bool:
             assert self.returncode is None, f"{self.name} ended early:\n{self.output()}"
@@ -67,7 +67,7 @@ class ManagedProcess:
         wait_for(printed, f"{self.name} prints {text!r}", timeout)
 
     def wait_ended(self, timeout: float = STOP_TIMEOUT_S) -> None:
-        """Wait until the process has ended by itself."""
+        """Wait until it has ended by itself."""
         try:
             wait_for(lambda: self.returncode is not None, f"{self.name} ends", timeout)
         except AssertionError as error:
@@ -78,20 +78,20 @@ class ManagedProcess:
         os.kill(self.pid, number)
 
     def kill(self) -> None:
-        """Kill the process with SIGKILL, and wait for its end."""
+        """`kill -9`, and wait for the end."""
         assert self._process is not None
         self._process.kill()
         self._process.wait(STOP_TIMEOUT_S)
 
     def terminate(self, timeout: float = STOP_TIMEOUT_S) -> int:
-        """End the process with SIGTERM; return the exit code."""
+        """SIGTERM; return the exit code."""
         assert self._process is not None
         if self._process.poll() is None:
             self._process.terminate()
         return self._process.wait(timeout)
 
     def close(self) -> None:
-        """End the process and its children."""
+        """End the process and whatever it has started."""
         if self._process is None:
             return
         with contextlib.suppress(ProcessLookupError):
@@ -101,7 +101,7 @@ class ManagedProcess:
 
 
 def python(*arguments: str) -> list[str]:
-    """Return the command that runs Python with `arguments`."""
+    """The command that runs Python with `arguments`."""
     return [sys.executable, *arguments]
 
 

@@ -1,4 +1,4 @@
-"""An emitter's sockets without an emitter: sends any messages of a test, right or wrong."""
+"""An emitter's sockets without an emitter: says what it is told to, right or wrong."""
 
 from collections.abc import Iterable
 from itertools import count
@@ -28,7 +28,7 @@ STREAM_PREFIXES = {b"event:", b"task:"}
 
 
 class RawEmitter:
-    """One emitter process, with the sequence numbers of a test (protocol sections 4 and 5)."""
+    """One process's end, with the sequence numbers it is told. Protocol sections 4 and 5."""
 
     def __init__(self, ingress: str, control: str, *, name: str = "raw", epoch: int = 5) -> None:
         self._ingress_endpoint, self._control_endpoint = ingress, control
@@ -36,7 +36,7 @@ class RawEmitter:
         self.epoch = epoch
         self.emitter_id = name.encode().ljust(16, b".")
         self.notices: list[Notice] = []
-        """The notices of this connection, in order."""
+        """Those of this connection, in order."""
         self._ids = count(1)
         self._open()
 
@@ -60,17 +60,17 @@ class RawEmitter:
         self._events.connect(self._ingress_endpoint)
 
     def close(self) -> None:
-        """Close the connections, as the end of the process does."""
+        """Cut the connections, as the end of the process does."""
         self._context.destroy(linger=0)
 
     def reconnect(self) -> None:
-        """Start again, as after a restart of the relay."""
+        """Begin again, as after a relay was restarted."""
         self.close()
         self.notices.clear()
         self._open()
 
     def ask(self, request: Request) -> Reply:
-        """Return the relay's reply; earlier notices are kept."""
+        """Return the relay's reply; notices that come before it are kept."""
         # Nobody is there to take it before the connection is made.
         assert self._control.poll(ANSWER_TIMEOUT_MS, zmq.POLLOUT), "the relay is not reached"
         self._control.send(pack_message(request))
@@ -83,7 +83,7 @@ class RawEmitter:
         raise AssertionError(f"no reply to {request!r}")
 
     def hello(self, acknowledged: int = 0) -> Reply:
-        """Send `hello`; return the reply."""
+        """Say hello; return the answer."""
         return self.ask(
             HelloRequest(
                 id=next(self._ids),
@@ -96,7 +96,7 @@ class RawEmitter:
         )
 
     def admitted(self, acknowledged: int = 0) -> int:
-        """Send `hello` and wait until the path is open; return the `sequence` of the reply."""
+        """Say hello and wait until the path is open; return the `sequence` of the reply."""
         reply = self.hello(acknowledged)
         assert isinstance(reply, HelloReply), reply
         assert reply.sequence is not None
@@ -137,7 +137,7 @@ class RawEmitter:
         self._events.send_multipart([topic, header, envelope])
 
     def read_notices(self) -> list[Notice]:
-        """The notices so far."""
+        """What has been told so far."""
         while self._control.poll(0):
             notice = unpack_notice(self._control.recv())
             assert notice is not None, "a reply that nobody asked for"
@@ -151,5 +151,5 @@ class RawEmitter:
         return max(told, default=0)
 
     def wait_acknowledged(self, sequence: int) -> None:
-        """Wait until all events up to `sequence` are acknowledged."""
+        """Wait until everything up to `sequence` is."""
         wait_for(lambda: self.acknowledged >= sequence, f"{sequence} is acknowledged")

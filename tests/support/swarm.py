@@ -27,18 +27,18 @@ class Swarm:
         self._thread.start()
 
     def add(self, clients: Iterable[SwarmClient]) -> None:
-        """Let `clients` connect and stay connected."""
+        """Let `clients` connect and stay."""
         added = list(clients)
         self.clients += added
         self.call(self._run_all, added)
 
     @property
     def deliveries(self) -> int:
-        """Number of events that all clients got so far."""
+        """Events that all clients got so far."""
         return sum(len(client.record) for client in self.clients)
 
     def cpu_s(self) -> float:
-        """CPU seconds of the swarm's thread."""
+        """Processor time of the swarm's thread."""
         return self.call(time.thread_time)
 
     def call(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

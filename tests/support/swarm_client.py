@@ -1,4 +1,4 @@
-"""One lean WebSocket client of the swarm: connects, resumes, and records the events.
+"""One lean WebSocket client of the swarm: connects, resumes, and writes down what comes.
 
 It costs a few microseconds a message, so that a test's load is the system and not its client.
 """
@@ -19,27 +19,27 @@ from tests.support.swarm_record import Record
 from tests.support.websocket_frames import CLOSE, PING, PONG, TEXT, client_frame, split_frames
 
 ABNORMAL = 1006
-"""Stands for a connection that was cut without a close frame."""
+"""How a connection ends that was cut without a close frame."""
 REFUSED = 0
-"""Stands for a refused TCP connection."""
+"""Nobody listened."""
 MAY_RECONNECT = frozenset({REFUSED, 1001, ABNORMAL, 4008, 4013})
 RECONNECT_DELAY_S = (0.05, 0.4)
 
 
 @dataclass
 class ConnectionAccount:
-    """The frames of one connection, to compare with the edge's counters."""
+    """What came on one connection, to be compared with what the edge has written."""
 
     began_at: float
-    """Monotonic time in seconds."""
+    """By the monotonic clock."""
     frames: int = 0
-    """Number of received text frames."""
+    """Text frames that came."""
     is_whole: bool = True
-    """Whether all written frames have arrived: the connection is open, or the edge closed it."""
+    """Whether what the edge wrote has all come: the connection is open, or the edge closed it."""
 
 
 class SwarmClient:
-    """Stays connected to the edge at `port` until it leaves; reconnects after each loss."""
+    """Stays connected to the edge at `port` until it leaves, whatever happens to the connection."""
 
     def __init__(
         self,
@@ -51,41 +51,41 @@ class SwarmClient:
         username: str = "",
         receive_buffer_bytes: int | None = None,
     ) -> None:
-        """A small `receive_buffer_bytes` makes the edge soon notice a client that does not read."""
+        """A small `receive_buffer_bytes` lets the edge feel early that the client does not read."""
         self.name = name
         self.port = port
         self.username = username
         self.record = record
         self.closes: Counter[int] = Counter()
-        """Number of connections by close code, including `ABNORMAL` and `REFUSED`."""
+        """By close code, `ABNORMAL` and `REFUSED` included."""
         self.accounts: list[ConnectionAccount] = []
-        """The accounts of all connections with a completed handshake."""
+        """Of every connection whose handshake was completed."""
         self.settled_at = 0.0
-        """Monotonic time of the last reply to a subscription of this connection."""
+        """When the last subscription of this connection was answered, by the monotonic clock."""
         self._token = token
         self._receive_buffer_bytes = receive_buffer_bytes
         self.has_small_buffer = receive_buffer_bytes is not None
         self._connection: _Connection | None = None
         self._silent: _Connection | None = None
-        """The connection that is not read."""
+        """The connection that is not read from."""
         self._leaving = False
         self._random = random.Random(name)
 
     @property
     def connections(self) -> int:
-        """Number of completed handshakes."""
+        """Handshakes completed."""
         return len(self.accounts)
 
     @property
     def is_settled(self) -> bool:
-        """Whether the client is connected and all of its subscriptions were answered."""
+        """Whether it is connected and all of its subscriptions were answered."""
         connection = self._connection
         return connection is not None and connection.is_open and self.record.is_settled
 
-    # Called in the swarm's loop.
+    # In the swarm's loop.
 
     async def run(self) -> None:
-        """Stay connected until `leave`."""
+        """Be connected until `leave`."""
         while True:
             code = await self._connect_and_stay()
             self._connection = None
@@ -98,17 +98,17 @@ class SwarmClient:
             await asyncio.sleep(self._random.uniform(*RECONNECT_DELAY_S))
 
     def leave(self) -> None:
-        """Close the connection for good."""
+        """End for good."""
         self._leaving = True
         self.abort()
 
     def abort(self) -> None:
-        """Cut the connection, as a lost network does; the client reconnects."""
+        """Cut the connection, as a lost network does; the client comes back."""
         if self._connection is not None:
             self._connection.abort()
 
     def stop_reading(self) -> None:
-        """Stop reading: data stays in the kernel's buffers."""
+        """Leave what comes in the kernel's buffers."""
         if self._connection is not None:
             self._silent = self._connection
             self._silent.pause()
@@ -120,7 +120,7 @@ class SwarmClient:
             self._silent = None
 
     async def _connect_and_stay(self) -> int:
-        """Return the close code of the ended connection."""
+        """Return the code with which the connection has ended."""
         loop = asyncio.get_running_loop()
         connection = _Connection(self, loop.create_future())
         raw = socket.socket()
@@ -137,7 +137,7 @@ class SwarmClient:
         return await connection.closed
 
     def opening(self) -> bytes:
-        """Return the request that opens the WebSocket."""
+        """The request that opens the WebSocket."""
         key = base64.b64encode(os.urandom(16)).decode()
         return (
             f"GET /ws?token={self._token}{self.record.query()} HTTP/1.1\r\n"
@@ -146,7 +146,7 @@ class SwarmClient:
         ).encode()
 
     def opened(self, account: ConnectionAccount) -> bytes:
-        """Return the frames that subscribe, after the handshake."""
+        """The handshake is done; return the frames that subscribe."""
         self.accounts.append(account)
         requests = self.record.begin_connection()
         self.settled_at = time.monotonic()

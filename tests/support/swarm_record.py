@@ -1,4 +1,4 @@
-"""The events of one swarm client over all of its connections, and its requests for the rest.
+"""What one client of the swarm got, over all of its connections, and how it asks for the rest.
 
 No sockets here: messages go in, and out come the requests that resume (protocol section 7). A
 record takes everything down as it came. Whether that is right is for others to judge.
@@ -16,7 +16,7 @@ _RUN_SHIFT = 40
 
 
 def payload_key(run: int, number: int) -> int:
-    """Return one integer that identifies the event of a payload `{"run": …, "n": …}`."""
+    """One integer that says which event a payload `{"run": …, "n": …}` belongs to."""
     return run << _RUN_SHIFT | number
 
 
@@ -33,14 +33,14 @@ class StreamRecord:
     def __init__(self) -> None:
         self.offsets = array("Q")
         self.keys = array("Q")
-        """The `payload_key` of each event."""
+        """`payload_key` of each."""
 
     def __len__(self) -> int:
         return len(self.offsets)
 
 
 class Record:
-    """The record of one client.
+    """One client's memory.
 
     `task_position` is the offset after which the client wants its tasks; without one it has no
     place in that stream until the edge tells it.
@@ -50,20 +50,20 @@ class Record:
         self.patterns = patterns
         self.epoch: int | None = None
         self.epochs: set[int] = set()
-        """All epochs that the client was told; more than one means that positions were lost."""
+        """All that it was ever told; more than one means that positions were lost."""
         self.streams: defaultdict[str, StreamRecord] = defaultdict(StreamRecord)
         self.positions: dict[str, int] = {}
-        """Stream to the offset up to which the client has all events for it."""
+        """By stream: what it has of it, seen or told that there was nothing for it."""
         self.starts: dict[str, dict[str, int]] = {}
-        """Pattern and stream to the offset after which the first subscription began."""
+        """By pattern and stream: the offset after which the first subscription began."""
         self.recovered: Counter[bool] = Counter()
         self.gaps: list[Message] = []
         self.retained = 0
-        """Number of retained states on connect, which are no events."""
+        """States shown on connect, which are not events."""
         self.errors: list[str] = []
-        """Faults of the edge."""
+        """What an edge may not say."""
         self.replies = 0
-        """Number of answered subscriptions on this connection."""
+        """Subscriptions answered on this connection."""
         self._since: dict[str, int] = {}
         if task_position is not None:
             self.positions[TASK_STREAM] = task_position
@@ -78,17 +78,17 @@ class Record:
 
     @property
     def follows(self) -> set[str]:
-        """The streams of its subscriptions, and tasks."""
+        """The streams that it is told about: those of its subscriptions, and tasks."""
         return {TASK_STREAM}.union(*self.starts.values())
 
     def query(self) -> str:
-        """Return the part of the handshake's URL that resumes tasks."""
+        """What the handshake's URL says besides the token, so that tasks go on."""
         if self.epoch is None or TASK_STREAM not in self.positions:
             return ""
         return "&" + urlencode({"epoch": self.epoch, "task": self.positions[TASK_STREAM]})
 
     def begin_connection(self) -> list[Message]:
-        """Return the requests for a new connection: all as one catch-up."""
+        """Return the requests to send on a new connection: all as one catch-up."""
         self.replies = 0
         self._since = dict(self.positions) if self.epoch is not None else {}
         requests: list[Message] = [
@@ -103,7 +103,7 @@ class Record:
         return requests
 
     def take(self, message: Message) -> None:
-        """Record one message of the edge."""
+        """Take down one message of the edge."""
         offset = message.get("offset")
         if offset is None:
             self._take_notice(message)

@@ -1,1 +1,1 @@
-"""The edge's streams, tasks and live values (protocol section 6)."""
+"""What this edge knows: streams, tasks and live values (protocol section 6)."""

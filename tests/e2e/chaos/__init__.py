@@ -1,4 +1,4 @@
-"""The chaos suite: load, faults in random order, and a judge that compares every client's record
+"""The chaos suite: load, faults in random order, and a judge who compares every client's record
 with the relay's journal.
 
 `traffic` says what is emitted and who subscribes to what, `load_emitter` is the program that

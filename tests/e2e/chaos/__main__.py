@@ -1,4 +1,4 @@
-"""`make chaos` runs rounds with new seeds until the time is over, or until one fails."""
+"""`make chaos`: rounds with new seeds until the time is over, or until the first wrong one."""
 
 import sys
 import time
@@ -9,7 +9,7 @@ from tests.e2e.chaos.round import WrongRound, new_seed, run_round
 
 
 def main() -> None:
-    """Run for the minutes in the first argument, 10 without one."""
+    """Run for as many minutes as the first argument says, 10 without it."""
     minutes = float(sys.argv[1]) if len(sys.argv) > 1 else 10.0
     end_at = time.monotonic() + 60 * minutes
     rounds = 0

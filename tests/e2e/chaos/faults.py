@@ -1,4 +1,4 @@
-"""The faults of a round. Each fault lasts until its effect was seen, and then ends.
+"""What goes wrong during a round. Each fault lasts until its effect was seen, and is then lifted.
 
 Faults of one target wait for each other; those of different targets may overlap.
 """
@@ -19,12 +19,12 @@ from tests.support.waiting import wait_for
 
 STOPPED_S = 5.0
 DISK_FULL_S = (0.5, 3.0)
-"""Seconds of each half: files cannot grow, and then nothing can be written."""
+"""Each half of it: files cannot grow, and then nothing can be written."""
 EFFECT_TIMEOUT_S = 30.0
 
 
 class Fault(NamedTuple):
-    """A fault of `target`."""
+    """Something that goes wrong with `target`."""
 
     name: str
     target: str
@@ -33,12 +33,12 @@ class Fault(NamedTuple):
 
 
 class Scene(NamedTuple):
-    """The objects that a fault uses."""
+    """What a fault works with."""
 
     stage: Stage
     random: random.Random
     failed: threading.Event
-    """Set when another fault has failed: then no fault waits any longer."""
+    """Set when another fault has failed: then nothing is waited for any more."""
 
     def pause(self, seconds: float) -> None:
         """Let the system run for a while."""
@@ -46,12 +46,12 @@ class Scene(NamedTuple):
 
 
 def kill_relay(scene: Scene) -> None:
-    """The next relay reads the position of every emitter from the journal."""
+    """The journal tells the next relay where everybody was."""
     scene.stage.kill_and_restart_relay()
 
 
 def stop_relay(scene: Scene) -> None:
-    """Stops for longer than the timeouts: peers drop their connections and reconnect."""
+    """Longer than anybody waits for it: connections are given up and made anew."""
     proceed = scene.stage.stop(scene.stage.relay)
     try:
         scene.pause(STOPPED_S)
@@ -60,7 +60,7 @@ def stop_relay(scene: Scene) -> None:
 
 
 def fill_disk(scene: Scene) -> None:
-    """The relay acknowledges nothing, reports it, and continues by itself."""
+    """The relay acknowledges nothing, says so, and goes on by itself."""
     try:
         scene.stage.limit_relay_files()
         scene.pause(scene.random.uniform(*DISK_FULL_S))
@@ -72,7 +72,7 @@ def fill_disk(scene: Scene) -> None:
 
 
 def kill_relay_with_full_disk(scene: Scene) -> None:
-    """The next relay finds a journal whose last write was refused."""
+    """The next one finds a journal whose last write was refused."""
     _fill_disk_until_told(scene)
     scene.stage.kill_and_restart_relay()
 
@@ -87,12 +87,12 @@ def _fill_disk_until_told(scene: Scene) -> None:
 
 
 def kill_edge(scene: Scene, index: int) -> None:
-    """Its clients reconnect and resume at their positions."""
+    """Its clients come back and go on where they were."""
     scene.stage.kill_and_restart_edge(index)
 
 
 def stop_edge(scene: Scene, index: int) -> None:
-    """The edge falls behind, and catches up by itself."""
+    """It falls behind by itself, and catches up by itself."""
     proceed = scene.stage.stop(scene.stage.edges[index].process)
     try:
         scene.pause(STOPPED_S)
@@ -101,12 +101,12 @@ def stop_edge(scene: Scene, index: int) -> None:
 
 
 def kill_emitter(scene: Scene, index: int) -> None:
-    """The emitter's events are in its spool."""
+    """What it had taken is in its spool."""
     scene.stage.emitters[index].kill_and_restart()
 
 
 def cut_clients(scene: Scene) -> None:
-    """Several clients lose their connections without a close frame, three times."""
+    """Several clients lose their connections without a word, three times."""
     for _ in range(3):
         for client in scene.random.sample(scene.stage.swarm.clients, 10):
             scene.stage.swarm.call(client.abort)
@@ -114,7 +114,7 @@ def cut_clients(scene: Scene) -> None:
 
 
 def read_nothing(scene: Scene, index: int) -> None:
-    """A client of the edge stops reading until the edge closes it with 4008.
+    """A client of the edge stops reading until the edge gives it up with 4008.
 
     When its connection ends otherwise meanwhile, it begins anew.
     """
@@ -127,7 +127,7 @@ def read_nothing(scene: Scene, index: int) -> None:
 
 
 def _stop_reading_for_a_while(scene: Scene, client: SwarmClient, edge: Edge) -> None:
-    """Wait until the edge has closed a client, probably this one."""
+    """Until the edge has sent a client away, probably this one."""
 
     def wait_unless_failed(condition: Callable[[], bool], what: str) -> None:
         wait_for(lambda: scene.failed.is_set() or condition(), what, EFFECT_TIMEOUT_S)
@@ -175,7 +175,7 @@ def all_faults() -> list[Fault]:
 
 
 def _sent_away(edge: Edge) -> float:
-    """Return the number of clients that `edge` closed because they, or the relay, were too slow."""
+    """How many clients `edge` has closed because they, or the relay, were too slow."""
     closed = edge.metrics()["edge_closed"]
     return sum(
         closed.get(str(code.code), 0.0) for code in (CloseCode.TOO_SLOW, CloseCode.TRY_AGAIN_LATER)

@@ -1,4 +1,4 @@
-"""Compares the emitted events, the journal, and the events of every client.
+"""Compares what the emitters took, what the journal has, and what every client got.
 
 Pure: each function returns what is wrong, as sentences, and nothing if all is well. What a client
 may see is stated here anew, not taken from the edge.
@@ -14,11 +14,11 @@ from typing import NamedTuple
 from tests.support.swarm_record import TASK_STREAM, Record, StreamRecord, split_key
 
 SHOWN = 5
-"""Differences that are named; the others are only counted."""
+"""Differences named before the rest is counted."""
 
 
 class Address(NamedTuple):
-    """The receivers of an event."""
+    """For whom an event is."""
 
     topic: str
     username: str | None
@@ -33,7 +33,7 @@ class JournalStream:
     addresses: list[Address] = field(default_factory=list)
 
     def add(self, offset: int, key: int, address: Address) -> None:
-        """Add the next event."""
+        """Take the next event."""
         self.offsets.append(offset)
         self.keys.append(key)
         self.addresses.append(address)
@@ -43,7 +43,7 @@ class JournalStream:
 
 
 Journal = Mapping[str, JournalStream]
-"""The streams by name."""
+"""By stream."""
 
 
 @dataclass(frozen=True)
@@ -53,14 +53,14 @@ class Run:
     id: int
     emitter: str
     recorded: int
-    """Number of `emit` calls that returned, as far as the process recorded them."""
+    """Emits that had returned, as far as it got to write that down."""
     killed: bool
-    """Whether the life was killed: then one more event may have been taken without a record."""
+    """Then one more may have been taken without being written down."""
 
 
 @dataclass(frozen=True)
 class Watcher:
-    """One client, with its user and its record."""
+    """One client: who it is and what it got."""
 
     name: str
     username: str
@@ -95,7 +95,7 @@ def journal_problems(journal: Journal, runs: Sequence[Run]) -> list[str]:
 
 
 def _order_of_runs(name: str, stream: JournalStream, runs: Sequence[Run]) -> Iterator[str]:
-    """A later life of an emitter begins after all events of the one before."""
+    """A later life of an emitter begins after everything of the one before."""
     emitter_of = {run.id: run.emitter for run in runs}
     newest: dict[str, int] = {}
     for offset, key in zip(stream.offsets, stream.keys, strict=True):
@@ -119,7 +119,7 @@ def _run_problems(run: Run, numbers: list[int]) -> Iterator[str]:
 
 
 def watcher_problems(journal: Journal, watcher: Watcher, epoch: int) -> list[str]:
-    """The client got exactly the events that it may see, once and in order, from its begin."""
+    """The client got exactly what it may see, once and in order, from where it began."""
     record = watcher.record
     problems = list(record.errors)
     if record.epochs != {epoch}:
@@ -134,7 +134,7 @@ def watcher_problems(journal: Journal, watcher: Watcher, epoch: int) -> list[str
 
 
 def expected(name: str, stream: JournalStream, watcher: Watcher) -> StreamRecord:
-    """Return the events of a stream that `watcher` should have."""
+    """What `watcher` should have got of a stream."""
     starts = {address: _start(name, address, watcher) for address in set(stream.addresses)}
     selected = [
         (start := starts[address]) is not None and offset > start
@@ -147,7 +147,7 @@ def expected(name: str, stream: JournalStream, watcher: Watcher) -> StreamRecord
 
 
 def _start(name: str, address: Address, watcher: Watcher) -> int | None:
-    """Return the offset after which `watcher` gets events to `address`; None if never."""
+    """The offset after which `watcher` gets what goes to `address`; None if never."""
     if address.username not in (None, watcher.username):
         return None
     if name == TASK_STREAM:
@@ -179,7 +179,7 @@ def _stream_problems(name: str, stream: JournalStream, watcher: Watcher) -> list
 
 
 def _differences(name: str, due: "array[int]", got: "array[int]") -> list[str]:
-    """Describe the difference between the offsets `got` and `due`."""
+    """Say in which way the offsets `got` are not those that were `due`."""
     seen, wanted = set(got), set(due)
     twice = sorted(offset for offset, count in Counter(got).items() if count > 1)
     order = [offset for before, offset in pairwise(got) if offset < before]

@@ -1,4 +1,4 @@
-"""Emitter processes under one name, one after the other: the lives of a load emitter."""
+"""One emitter process after the other under the same name: the lives of a load emitter."""
 
 import json
 from pathlib import Path
@@ -10,12 +10,12 @@ from tests.support.cluster import Cluster
 from tests.support.processes import ManagedProcess, python
 
 EVENTS_PER_S = 2000
-"""Events a second of all emitters together."""
+"""Of all emitters together."""
 EMITTERS = 4
 SPOOLING = 2
-"""Number of emitters, the first ones, that have a spool and may be killed."""
+"""The first emitters have a spool, and may be killed."""
 SMALL_OUTBOX = 1000
-"""Outbox of the last emitter in events: it is full two seconds after the relay stops."""
+"""Of the last emitter: it is full two seconds after the relay stops."""
 
 
 class LoadEmitter:
@@ -36,13 +36,13 @@ class LoadEmitter:
         self._process = self._start()
 
     def kill_and_restart(self) -> None:
-        """Kill the process; its next life sends the events in the spool."""
+        """`kill -9`; its next life sends what this one left in the spool."""
         self._process.kill()
         self._end(killed=True)
         self._process = self._start()
 
     def finish(self) -> dict[str, int]:
-        """Close the emitter, and return its outcome; `left` must be 0."""
+        """Have it close, and return what it says of itself; `left` must be 0."""
         code = self._process.terminate(CLOSE_TIMEOUT_S + 10)
         output = self._process.output()
         assert output.rstrip().endswith("}"), f"{self.name} ended with {code}:\n{output}"

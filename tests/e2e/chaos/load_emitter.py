@@ -17,9 +17,9 @@ from tests.e2e.chaos.traffic import payload, route
 
 TICK_S = 0.01
 RETRY_S = 0.05
-"""Pause in seconds after `OutboxFull`; the caller must emit a refused event again."""
+"""After `OutboxFull`: what is refused is the caller's to emit again."""
 MAX_BEHIND_S = 1.0
-"""Delay in seconds beyond which an emitter continues at its rate instead of catching up."""
+"""Further behind than this, an emitter goes on at its rate instead of catching up."""
 CLOSE_TIMEOUT_S = 60.0
 
 
@@ -37,7 +37,7 @@ class Counter:
 
 
 def read_counter(path: Path) -> int:
-    """Return the value of a `Counter`, also after its process has ended."""
+    """Return what a `Counter` says or said."""
     return int.from_bytes(path.read_bytes(), sys.byteorder)
 
 

@@ -25,9 +25,9 @@ from tests.support.waiting import wait_for
 
 SEED_VARIABLE = "CHAOS_SEED"
 PAUSE_S = (0.2, 2.0)
-"""Seconds between the begins of two faults, least and most."""
+"""Between the beginnings of two faults."""
 CALM_S = 1.0
-"""Seconds of load before the first fault and after the last."""
+"""Load before the first fault and after the last."""
 AT_ONCE = 4
 """Faults that may overlap."""
 MAX_SHOWN_PROBLEMS = 40
@@ -35,16 +35,16 @@ ARRIVAL_TIMEOUT_S = 5.0
 
 
 class Summary(NamedTuple):
-    """The results of a passed round."""
+    """What a round that was passed has seen."""
 
     seed: int
     seconds: float
     events: int
     deliveries: int
     recovered: int
-    """Number of resumed subscriptions."""
+    """Subscriptions that were resumed."""
     closes: dict[int, int]
-    """Number of closed connections by close code."""
+    """How clients' connections ended."""
     outbox_full: int
     swarm_load: float
     """The share of one core that the checking clients took."""
@@ -60,11 +60,11 @@ class Summary(NamedTuple):
 
 
 class WrongRound(AssertionError):  # noqa: N818
-    """A failed round; the text has the seed, the faults found and the last log lines."""
+    """A round that was not passed; the text says the seed, what was wrong and the last logs."""
 
 
 def new_seed() -> int:
-    """Return the seed in `CHAOS_SEED`, which repeats a round, or a new one."""
+    """The seed in `CHAOS_SEED`, to repeat a round, or a new one."""
     given = os.environ.get(SEED_VARIABLE)
     return int(given) if given else secrets.randbelow(10**9)
 
@@ -166,7 +166,7 @@ class _Round:
         return problems
 
     def _edge_problems(self, index: int) -> list[str]:
-        """Return the identities that do not hold, once no frame is on its way to a client."""
+        """What does not add up; what is on its way to a client is waited for."""
         name, edge = f"edge {index}", self._stage.edges[index]
         problems: list[str] = []
 

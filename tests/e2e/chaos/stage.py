@@ -22,21 +22,21 @@ SLOW_RECEIVE_BUFFER_BYTES = 128 * 1024
 
 RELAY_SETTINGS = {"RELAY_RETENTION_BYTES": str(4 * 1024**3), "RELAY_HEARTBEAT_S": "0.5"}
 EDGE_SETTINGS = {
-    # A small limit, so that the edge soon closes a client that does not read.
+    # Little enough that a client which does not read is soon given up.
     "EDGE_MAX_QUEUED_BYTES": str(256 * 1024),
-    # Frequent positions, so that clients soon learn that offsets they do not see are not for them.
+    # Clients learn soon that what they do not see is not for them.
     "EDGE_POSITION_INTERVAL_S": "0.5",
 }
 
 LITTLE_ROOM_BYTES = 64 * 1024
-"""Bytes: less than the journal needs for a second, enough for the relay's log."""
+"""Less than the journal needs for a second; the relay's log fits in."""
 
 RECOVERY_S = 60.0
-"""Seconds from the end of the faults until every client has every event."""
+"""From the end of the faults until everybody has everything."""
 
 
 class Stage:
-    """Starts all processes and clients, in an order in which no event can be missed."""
+    """Starts everything, in the order in which nothing can be missed."""
 
     def __init__(self, directory: Path) -> None:
         self.cluster = Cluster(directory)
@@ -47,7 +47,7 @@ class Stage:
             self._directory = directory
             self.relay = self.cluster.start_relay(**RELAY_SETTINGS)
             self.edge_began_at = [time.monotonic()] * EDGES
-            """The begin of the present life of each edge."""
+            """When the present life of each edge began."""
             self.edges = [self._start_edge() for _ in range(EDGES)]
             self._let_clients_in()
             for index in range(EMITTERS):
@@ -56,52 +56,52 @@ class Stage:
             self.close()
             raise
 
-    # Called by faults.
+    # What faults do.
 
     def kill_and_restart_relay(self) -> None:
-        """Kill the relay, and start it on the same journal."""
+        """`kill -9`, and start it on the same journal."""
         self.relay.kill()
         self.relay = self.cluster.start_relay(**RELAY_SETTINGS)
 
     def kill_and_restart_edge(self, index: int) -> None:
-        """Kill an edge, and start it on the same port."""
+        """`kill -9`, and start it on the same port."""
         self.edges[index].process.kill()
         self.edge_began_at[index] = time.monotonic()
         self.edges[index] = self._start_edge(self.edges[index].port)
 
     def stop(self, process: ManagedProcess) -> Callable[[], None]:
-        """Stop the process with SIGSTOP; the returned function continues it."""
+        """SIGSTOP; call what is returned to let it go on."""
         process.signal(signal.SIGSTOP)
         return lambda: process.signal(signal.SIGCONT)
 
     def limit_relay_files(self) -> None:
-        """Let no file of the journal grow; its allotted pages can still be written."""
+        """No file of the relay's journal can grow; what was allotted to it can still be written."""
         sizes = [file.stat().st_size for file in (self.cluster.directory / "relay").iterdir()]
         limit_file_size(self.relay, max(sizes) + 1)
 
     def fill_relay_disk(self) -> None:
-        """Let the relay write almost nothing to its journal."""
+        """The relay can write next to nothing to its journal."""
         limit_file_size(self.relay, LITTLE_ROOM_BYTES)
 
     def make_room(self) -> None:
-        """Let the relay write again."""
+        """The relay can write whatever it wants."""
         limit_file_size(self.relay, resource.RLIM_INFINITY)
 
-    # Observed from outside.
+    # What can be seen from outside.
 
     def is_journaling(self) -> bool:
-        """Whether the relay reports that it can write its journal."""
+        """Whether the relay says that its journal can be written."""
         return bool(self.peer.stats()["journaling"])
 
     @property
     def watchers(self) -> list[Watcher]:
-        """The clients for the judge."""
+        """The clients as the judge wants them."""
         return [
             Watcher(client.name, client.username, client.record) for client in self.swarm.clients
         ]
 
     def wait_until_quiet(self) -> dict[str, dict[str, int]]:
-        """Wait, after all faults, until emitters, relay, edges and clients agree.
+        """All faults are over: wait until emitters, relay, edges and clients agree.
 
         Returns what the emitters, by name, said of themselves in the end.
         """
@@ -118,7 +118,7 @@ class Stage:
         return told
 
     def behind(self, tips: dict[str, int]) -> list[str]:
-        """Return the clients that do not have all events up to `tips`, with their positions."""
+        """The clients that do not have everything up to `tips`, and how far they are."""
         return [
             f"{client.name} ({'settled' if client.is_settled else 'not settled'},"
             f" {client.record.positions})"
@@ -130,7 +130,7 @@ class Stage:
         ]
 
     def connections_to(self, index: int) -> list[ConnectionAccount]:
-        """Return the accounts of all connections to the present life of an edge."""
+        """The accounts of all connections to the present life of an edge."""
         return [
             account
             for client in self.swarm.clients
@@ -140,7 +140,7 @@ class Stage:
         ]
 
     def report(self) -> str:
-        """Return the clients that are not settled, and the last lines of every process."""
+        """The clients that are not settled, and the last lines of every process."""
         unsettled = [
             f"{client.name} at port {client.port}: {client.record.replies} subscriptions answered,"
             f" {len(client.record)} events, positions {client.record.positions},"
@@ -151,7 +151,7 @@ class Stage:
         return "\n".join(["--- clients that are not settled", *unsettled, self.cluster.tails()])
 
     def close(self) -> None:
-        """End all processes and clients."""
+        """End everything."""
         self.swarm.close()
         self.peer.close()
         self.cluster.close()
@@ -160,7 +160,7 @@ class Stage:
         return self.cluster.start_edge(port=port, ready=False, **EDGE_SETTINGS)
 
     def _let_clients_in(self) -> None:
-        """Wait until every client is subscribed and knows the epoch, before the first event."""
+        """Everybody is subscribed and knows the epoch before the first event."""
         for edge in self.edges:
             edge.wait_ready()
         clients = []
@@ -187,6 +187,6 @@ class Stage:
 
 
 def limit_file_size(process: ManagedProcess, size_bytes: int) -> None:
-    """Let writes of `process` beyond `size_bytes` of any file fail, as on a full disk."""
+    """Let writes of `process` beyond `size_bytes` of any file fail, as on a disk that is full."""
     if process.returncode is None:
         resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (size_bytes, resource.RLIM_INFINITY))

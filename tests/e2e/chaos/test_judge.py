@@ -1,4 +1,4 @@
-"""The judge of the chaos suite finds each kind of fault."""
+"""The judge of the chaos suite notices whatever can go wrong."""
 
 from collections.abc import Callable
 
@@ -22,7 +22,7 @@ ALICE_OFFSETS = {"event": [1, 2, 3, 6, 7], "task": [1]}
 
 
 def make_journal(*events: tuple[int, int, Address]) -> JournalStream:
-    """Return a stream with `(run, number, address)` at the offsets 1, 2, 3…"""
+    """A stream with `(run, number, address)` at the offsets 1, 2, 3…"""
     stream = JournalStream()
     for offset, (run, number, address) in enumerate(events, 1):
         stream.add(offset, payload_key(run, number), address)
@@ -31,7 +31,7 @@ def make_journal(*events: tuple[int, int, Address]) -> JournalStream:
 
 @pytest.fixture
 def journal() -> dict[str, JournalStream]:
-    """Return two lives of one emitter, in both streams."""
+    """Two lives of one emitter, in both streams."""
     return {
         "event": make_journal(
             (1, 1, EVERYBODY),
@@ -50,7 +50,7 @@ def journal() -> dict[str, JournalStream]:
 
 @pytest.fixture
 def alice(journal: dict[str, JournalStream]) -> Watcher:
-    """Return a client of alice with `event:a` and `event:bc*` that has every event."""
+    """Alice, who subscribed to `event:a` and `event:bc*`, and has got everything."""
     record = Record(("event:a", "event:bc*"), task_position=0)
     record.starts = {"event:a": {"event": 0}, "event:bc*": {"event": 0}}
     record.epochs = {EPOCH}

@@ -1,4 +1,4 @@
-"""The emitted events, and the subscriptions of the clients.
+"""What is emitted, and who subscribes to what.
 
 Every emitter goes through the same table of routes from a place of its own, so that each topic
 gets events of all emitters. The rates in the comments are for 2,000 events/s together.
@@ -9,21 +9,21 @@ from typing import NamedTuple
 USERS = tuple(f"user-{number}" for number in range(8))
 TOPICS = tuple(f"event:{kind}_{number}" for kind in ("backup", "server") for number in range(4))
 TEXT = "x" * 60
-"""Padding that makes envelopes as long as usual ones, 150 to 200 bytes."""
+"""Makes envelopes as long as usual ones, 150 to 200 bytes."""
 LONG_TEXT = "x" * 4000
 LONG_EVERY = 11
-"""One event in this number is long, to fill the buffers of a client that does not read."""
+"""One event in so many is long, so that the buffers of a client that does not read fill up."""
 
 RUNS_PER_EMITTER = 1000
-"""Number of a run: `emitter * RUNS_PER_EMITTER + life`. A run is one life of an emitter."""
+"""A run is one life of an emitter; `emitter * RUNS_PER_EMITTER + life`."""
 
 
 class Route(NamedTuple):
-    """The topic and the user of an event."""
+    """Where one event goes."""
 
     topic: str
     username: str | None
-    """The user that it is addressed to; None for all subscribers."""
+    """Whom it is addressed to; None for everybody who subscribes."""
 
 
 def _routes() -> tuple[Route, ...]:
@@ -38,16 +38,16 @@ def _routes() -> tuple[Route, ...]:
 
 ROUTES = _routes()
 _STRIDE = 37
-"""Has no divisor in common with the number of routes, so that all routes are used."""
+"""Has no divisor in common with the number of routes, so that all of them are taken."""
 
 
 def route(run: int, number: int) -> Route:
-    """Return the route of event `number` of `run`."""
+    """Where event `number` of `run` goes."""
     return ROUTES[(number * _STRIDE + run * 11) % len(ROUTES)]
 
 
 def payload(run: int, number: int, topic: str) -> dict[str, object]:
-    """Return the `data` of an event."""
+    """The `data` of an event."""
     text = TEXT if number % LONG_EVERY else LONG_TEXT
     data: dict[str, object] = {"run": run, "n": number, "text": text}
     if topic.startswith("task:"):
@@ -61,7 +61,7 @@ class Subscriber(NamedTuple):
     patterns: tuple[str, ...]
     role: str = "user"
     reads_slowly: bool = False
-    """Whether the client has a small receive buffer and may stop reading."""
+    """Has a small receive buffer, and is one of those that stop reading."""
 
 
 def population() -> list[Subscriber]:
@@ -70,7 +70,7 @@ def population() -> list[Subscriber]:
     clients += [Subscriber(("*",), role="admin")]
     clients += [Subscriber((f"event:{kind}_*",)) for kind in ("backup", "server") * 4]  # 700/s
     clients += [Subscriber((TOPICS[number % 8],)) for number in range(20)]  # 175/s
-    # An event that several of its subscriptions match must come once.
+    # What several of its subscriptions match must come once.
     clients += [Subscriber(("event:server_*", TOPICS[5], TOPICS[0])) for _ in range(2)]
     clients += [Subscriber(()) for _ in range(15)]  # tasks alone
     return clients
