@@ -1,4 +1,4 @@
-"""Hypothesis strategies for the tests of the wire formats and their readers."""
+"""What Hypothesis draws for the tests of the wire and of whoever reads it."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from relay.wire.topics import MAX_TOPIC_BYTES, parse_topic
 KINDS = ("event", "task", "resource-monitor", "mine")
 
 any_text = st.text(st.characters(exclude_categories=()))
-"""Any str, including lone surrogates and control characters."""
+"""Any str, lone surrogates and control characters included."""
 utf8_text = st.text(st.characters(codec="utf-8"))
 
 
@@ -81,7 +81,7 @@ msgpack_values: st.SearchStrategy[Any] = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(_msgpack_keys, inner, max_size=4),
     max_leaves=12,
 )
-"""Any value that msgpack can carry, JSON or not."""
+"""Whatever msgpack can carry, JSON or not."""
 
 
 def _nested(levels: int, kind: bytes, leaf: bytes) -> bytes:
