@@ -1,4 +1,4 @@
-"""The tables of the documents match the code."""
+"""The documents list exactly the names that the code has."""
 
 import asyncio
 import re
