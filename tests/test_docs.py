@@ -71,8 +71,8 @@ def test_every_error_code_is_documented() -> None:
 
 
 def test_the_dialogue_of_the_protocol_is_the_emitters_table() -> None:
-    matrix = protocol().partition("\n| state | hello said |")[2].partition("\n\n")[0]
-    signals, _, *rows = table_rows(f"| state | hello said |{matrix}")
+    matrix = protocol().partition("leads from a state to the next")[2].partition("|\n\n")[0]
+    signals, _, *rows = table_rows(f"{matrix}|")
     documented = {
         (state, signal): following
         for state, *cells in rows
