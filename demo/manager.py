@@ -1,4 +1,4 @@
-"""The demo manager: owns a few servers and does to them what its schedule says."""
+"""The demo manager: owns a few servers and acts on them by a schedule."""
 
 import logging
 import queue
@@ -28,16 +28,18 @@ logger = logging.getLogger(__name__)
 
 
 class _Crash(NamedTuple):
+    """Tells the loop that a server has ended by itself."""
+
     server_name: str
     pid: int
 
 
 class _Stop:
-    """Asks the loop to end."""
+    """A step that ends the loop."""
 
 
 class DemoManager:
-    """Runs in the thread that calls `run`, until `stop`."""
+    """Manages servers in the thread that calls `run`, until `stop`."""
 
     def __init__(
         self, emitter: Emitter, server_names: Sequence[str], data_dir: Path, users: Sequence[str]
@@ -54,10 +56,10 @@ class DemoManager:
         self._random = Random()
         self._schedule = Schedule(server_names, users, time.monotonic(), self._random)
         self._busy: set[str] = set()
-        """Servers that are being backed up."""
+        """Servers with a backup in progress."""
 
     def run(self) -> None:
-        """Manage the servers until `stop`, then stop them and hand over the last events."""
+        """Manage the servers until `stop`, then stop them and send the last events."""
         threading.Thread(target=self._close_orphans, daemon=True).start()
         try:
             for name in self._servers:
@@ -87,8 +89,8 @@ class DemoManager:
             problem = self._servers[message.server_name].note_crash(message.pid)
             if problem is not None:
                 logger.warning("%s; starting it again soon", problem)
-                self._tell(lambda: self._operations.tell_crash(message.server_name, problem))
-                self._tell(self._operations.tell_statuses)
+                self._emit(lambda: self._operations.emit_crash(message.server_name, problem))
+                self._emit(self._operations.emit_statuses)
                 self._schedule.start_again(message.server_name, time.monotonic())
 
     def _do_what_is_due(self) -> None:
@@ -105,7 +107,7 @@ class DemoManager:
                 logger.warning("%s", error)
                 self._schedule.start_again(step.server_name, time.monotonic())
         if step.do in (Do.START, Do.STOP, Do.RESTART):
-            self._tell(self._operations.tell_statuses)
+            self._emit(self._operations.emit_statuses)
 
     def _carry_out(self, step: Step) -> None:
         name, operations = step.server_name, self._operations
@@ -124,16 +126,16 @@ class DemoManager:
                 added, removed = self._random.sample(PLAYERS, 2)
                 operations.change_allowlist(name, [added], [removed])
             case Do.BACK_UP:
-                self._tell(lambda: self._tasks.run_task(self._back_up, step.username, name))
-            case Do.TELL_STATUSES:
-                self._tell(operations.tell_statuses)
+                self._emit(lambda: self._tasks.run_task(self._back_up, step.username, name))
+            case Do.EMIT_STATUSES:
+                self._emit(operations.emit_statuses)
 
-    def _tell(self, emit: Callable[[], object]) -> None:
-        """Call `emit`; a relay that is away for very long does not end the manager."""
+    def _emit(self, emit: Callable[[], object]) -> None:
+        """Call `emit`; an outbox that is full after a long outage does not end the manager."""
         try:
             emit()
         except EmitterError as error:
-            logger.warning("not told: %s", error)
+            logger.warning("an event was not emitted: %s", error)
 
     def _back_up(self, server_name: str) -> dict[str, object]:
         self._busy.add(server_name)
@@ -150,7 +152,7 @@ class DemoManager:
             except EmitterClosed:
                 return
             except RelayUnavailable as error:
-                logger.info("earlier tasks cannot be looked for yet: %s", error)
+                logger.info("earlier tasks cannot be read yet: %s", error)
 
     def _end(self) -> None:
         self._monitor.stop()
@@ -158,7 +160,7 @@ class DemoManager:
         with ThreadPoolExecutor(max(1, len(running))) as pool:
             list(pool.map(self._operations.stop_server, running))
         self._tasks.shutdown(timeout=TASKS_END_WITHIN_S if self._stopping.is_set() else 0)
-        self._tell(self._operations.tell_statuses)
+        self._emit(self._operations.emit_statuses)
         unsent = self._emitter.close(EVENTS_GO_OUT_WITHIN_S)
         if unsent:
             logger.warning("%d events could not be sent", unsent)

@@ -74,7 +74,7 @@ def run() -> None:
 
 def _serve(config: uvicorn.Config, listener: socket.socket) -> None:
     server = uvicorn.Server(config)
-    # uvicorn raises the signal that stopped it once more; ours make that a clean exit.
+    # uvicorn raises the signal that stopped it once more; this handler makes that a clean exit.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     with contextlib.suppress(KeyboardInterrupt):
         server.run(sockets=[listener])
@@ -132,7 +132,7 @@ def user() -> None:
     "--password-stdin", is_flag=True, help="Read the password from standard input, for scripts."
 )
 def add_user(username: str, role: str, password_stdin: bool) -> None:
-    """Add a user, or give one a new password and role. Asks for the password."""
+    """Add a user, or change the password and role of one. Asks for the password."""
     if password_stdin:
         password = sys.stdin.readline().rstrip("\r\n")
     else:

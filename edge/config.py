@@ -42,7 +42,7 @@ def _check_secret(secret: SecretStr | None) -> SecretStr | None:
 
 
 class EdgeSettings(Settings):
-    """Where the edge listens, which relay it follows, whom it lets in."""
+    """The address of the edge, the relay that it follows, the limits of its clients."""
 
     model_config = settings_config("EDGE_")
 
@@ -56,27 +56,27 @@ class EdgeSettings(Settings):
     topic_prefixes: Annotated[CommaSeparated, AfterValidator(_check_prefixes)] = ("",)
     """The topics this edge serves; all by default."""
     data_dir: Path = Field(default_factory=lambda: Path.home() / ".event-relay")
-    """Holds the secret and the users, unless they are given."""
+    """Directory of the secret and the users file, unless those are given."""
     jwt_secret: Annotated[SecretStr | None, AfterValidator(_check_secret)] = None
     users_file: Path | None = None
     token_ttl_s: int = Field(default=8 * 3600, ge=60)
     allowed_origins: Annotated[CommaSeparated, AfterValidator(_check_origins)] = ()
-    """Besides the edge's own: whose pages may use the cookie on `/ws`."""
+    """Origins, beside the edge's own, whose pages may use the cookie on `/ws`."""
     authentication_timeout_s: float = Field(default=5.0, ge=0.1, le=60)
     max_message_bytes: int = Field(default=64 * 1024, ge=1024)
     max_connections: int = Field(default=20_000, ge=1)
     max_connections_per_user: int = Field(default=1_000, ge=1)
     max_subscriptions: int = Field(default=1_000, ge=1)
     max_queued_bytes: int = Field(default=4 * 1024 * 1024, ge=1024)
-    """What may wait for one slow client."""
+    """Bytes that may wait for one slow client."""
     max_queued_total_bytes: int = Field(default=256 * 1024 * 1024, ge=1024)
-    """What may wait for all slow clients of a worker together."""
+    """Bytes that may wait for all slow clients of a worker together."""
     admission_wait_s: float = Field(default=5.0, ge=0.05, le=60)
-    """Who would wait longer to be served is sent away."""
+    """New clients are refused (4013) when they would wait longer than this."""
     compression: bool = False
-    """Whether clients that can are sent compressed messages."""
+    """Whether clients that support it receive compressed messages."""
     history_bytes: int = Field(default=64 * 1024 * 1024, ge=64 * 1024)
-    """What a worker remembers of all streams together for resuming clients."""
+    """Memory of a worker for the recent events of all streams, for resuming clients."""
     messages_per_s: float = Field(default=100.0, gt=0)
     message_burst: int = Field(default=2_000, ge=1)
     position_interval_s: float = Field(default=20.0, ge=0.1)
@@ -84,12 +84,12 @@ class EdgeSettings(Settings):
 
     @property
     def users_path(self) -> Path:
-        """Where the users are."""
+        """The path of the users file."""
         return self.users_file or self.data_dir / "users.json"
 
     @property
     def session_limits(self) -> SessionLimits:
-        """What one client may do."""
+        """The limits of one client."""
         return SessionLimits(
             self.messages_per_s,
             self.message_burst,
@@ -98,7 +98,7 @@ class EdgeSettings(Settings):
         )
 
     def secret(self) -> str:
-        """Return the secret that signs tokens; without one given, a file's, made when missing.
+        """Return the secret that signs tokens: the given one, else that in a file, made if missing.
 
         Raises `SettingsError` when the file cannot be read or made.
         """
@@ -108,6 +108,7 @@ class EdgeSettings(Settings):
         try:
             self.data_dir.mkdir(parents=True, exist_ok=True)
             try:
+                # O_EXCL: of several workers that start together, exactly one makes the secret.
                 descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             except FileExistsError:
                 secret = path.read_text().strip()

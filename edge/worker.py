@@ -88,7 +88,7 @@ class Worker:
             self._subscriber.close()
 
     def _end_batch(self) -> None:
-        """Send what a batch of the relay's messages brought, and let catch-ups continue."""
+        """Send the frames of a batch of the relay's messages, and let catch-ups continue."""
         self._throttle.ask()
         self._replay.wake_waiting()
 

@@ -35,6 +35,7 @@ ALLOWED = {
         for name, lower in EDGE_CORE.items()
     },
     "edge.scheduling": ("edge.scheduling",),
+    "edge.upstream": ("edge.upstream", "edge.core", "edge.config", "relay.wire", "relay.shared"),
     "edge.websocket": ("edge", "relay.wire", "relay.shared"),
     "edge": ("edge", "relay.wire", "relay.shared"),
     "emitters.core": (*WORDS, "emitters.core", "emitters.errors"),

@@ -36,4 +36,4 @@ def test_the_wheel_contains_the_page_and_its_libraries(tmp_path: Path) -> None:
         assert f"edge/static/{needed}" in names
     for command in ("event-relay", "event-edge", "event-emit"):
         assert command in commands
-    assert not any(name.startswith(("tests/", "bench/")) for name in names)
+    assert not any(name.startswith(("tests/", "bench/", "demo/")) for name in names)

@@ -1,1 +1,44 @@
-"""The edge's decisions. No FastAPI, no sockets, no clock: `now` is an argument."""
+"""Every decision of the edge, without I/O: no socket, no clock, nothing that waits.
+
+Theory of operation
+-------------------
+**Objects.** A worker has one `ConnectionManager` (hub), one `Streams` with a follower and a history
+for each stream, one `TaskBoard`, one `LastValues`, and one `Inbound` that feeds them (streams).
+A client has one WebSocket protocol object (websocket), and one `Session`, which owns its
+`Subscriptions` (catch_up). `edge/worker.py` builds the shells around them: ZeroMQ in
+`edge/upstream`, sockets in `edge/websocket`, time in `edge/scheduling`.
+
+**An event.** `upstream/subscriber.py` reads a batch and hands each message to `streams/inbound.py`.
+The stream's follower (`streams/follower.py`) releases offsets in order, holds records behind a
+hole, and names the repair to request; the history (`streams/history.py`) remembers each record.
+A record that a client wants is decoded, encoded as JSON and framed once (`streams/record.py`).
+The manager (`hub/connections.py`) gathers the frame for each audience (`hub/audience.py`). After
+the batch, `scheduling/throttle.py` flushes: one system call for each client.
+
+**A subscribe.** `session.py` has it parsed (`protocol/requests.py`) and refuses a wrong topic with
+a text from `protocol/replies.py`. `catch_up/subscriptions.py` asks the access rules
+(`identity/access.py`) and subscribes in the manager. The first client of a selector makes
+`hub/relay_subscriptions.py` subscribe at the relay and request the last values. The reply carries
+the position (`streams/streams.py`).
+
+**A resume.** The order of resumed events, and where they join the live ones, is decided in
+`catch_up`: its `__init__` has the theory. Records come from the history, or from the relay's
+journal through `edge/catch_up.py` and `upstream/replayer.py`.
+
+**States.** The relay: `streams/relay_state.py`, a table. A WebSocket: `websocket/protocol.py`.
+A connection's catch-up: `catch_up/states.py`. Elsewhere there are counters and maps only.
+
+**Bounds.** Each limit is a constant or a setting beside the code that enforces it:
+one reading of the relay: 512 messages or 4 MiB, then a flush (`upstream/subscriber.py`);
+gathered frames: 4 MiB, or 2^20 entries, then a flush at once (`hub/connections.py`);
+held records: 10,000 or 16 MiB a stream, then dropped and replayed (`streams/follower.py`);
+histories: `EDGE_HISTORY_BYTES` together, oldest pages first (`streams/history.py`);
+tasks: 20,000 or 64 MiB, last values: 10,000 or 32 MiB, oldest first; unanswered requests: 10,000,
+the newest refused (`upstream/requests.py`); catch-up steps: see `catch_up`.
+
+**A slow client** is closed with 4008 when more than `EDGE_MAX_QUEUED_BYTES` wait for it, or when it
+is the furthest behind and more than `EDGE_MAX_QUEUED_TOTAL_BYTES` wait for all: decided in
+`websocket/send_queue.py` and `websocket/protocol.py`.
+
+Imports go downwards only: session, catch_up, streams, hub and protocol, websocket, identity, stats.
+"""

@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class Dropped:
-    """Events that arrived and were not taken, by stream."""
+    """Events that arrived and were dropped, by stream."""
 
     repeated: Counter[str] = field(default_factory=Counter)
-    """They had arrived before."""
+    """Had arrived before."""
     out_of_order: Counter[str] = field(default_factory=Counter)
-    """They came while something before them was missing, and will come again by replay."""
+    """Arrived while an event before them was missing; a replay brings them again."""
 
 
 class EdgeStats:
@@ -28,30 +28,30 @@ class EdgeStats:
         self.events_forwarded: Counter[str] = Counter()
         """By kind: handed to one client or more."""
         self.events_filtered: Counter[str] = Counter()
-        """By kind: no client of this worker wanted them; not decoded unless they are tasks."""
+        """By kind: no client of this worker is subscribed; not decoded, unless they are tasks."""
         self.dropped = Dropped()
-        """By stream: repeated, or out of order and replayed later."""
+        """Repeated, or out of order and replayed later."""
         self.malformed: Counter[str] = Counter()
         """By reason."""
         self.unreadable: Counter[str] = Counter()
-        """By reason: what resuming clients asked for, and what the relay had retained."""
+        """By reason: malformed events that resuming clients asked for or the relay had retained."""
         self.retention: Counter[str] = Counter()
-        """By stream: the relay no longer had them when this edge missed them."""
+        """By stream: missed events that the relay no longer had."""
         self.replayed: Counter[str] = Counter()
-        """By stream: asked of the relay for resuming clients."""
+        """By stream: events fetched from the relay for resuming clients."""
         self.deliveries = 0
         """Frames of events handed to connections."""
         self.written = 0
         """Frames that a connection's transport took."""
         self.slow_consumer = 0
-        """Frames given up when a client was closed with 4008."""
+        """Frames dropped when a client was closed with 4008."""
         self.disconnected = 0
-        """Frames handed to a connection and not written when it went."""
+        """Frames handed to a connection and not written when it ended."""
         self.conflated = 0
-        """Live values replaced by newer ones while they waited for a slow client."""
+        """Live values that a newer one replaced while they waited for a slow client."""
         self.messages_received = 0
-        """From clients."""
+        """Messages from clients."""
         self.connections_accepted = 0
         self.handshakes_refused = 0
         self.closed: Counter[int] = Counter()
-        """By the code this edge closed with."""
+        """By the close code that this edge sent."""

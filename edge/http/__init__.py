@@ -1,1 +1,1 @@
-"""The HTTP side: sign-in, pages, metrics."""
+"""The HTTP routes: sign-in, the API and the operations, pages, metrics."""

@@ -24,7 +24,7 @@ def api_router(authentication: Authentication) -> APIRouter:
     """Return the routes under `/api`."""
     router = APIRouter(prefix="/api", tags=["events"])
 
-    @router.get("/tasks")
+    @router.get("/tasks", response_model=dict[str, Any])
     async def tasks(
         identity: Annotated[Identity, Depends(authentication)], worker: WorkerOf
     ) -> Response:
@@ -42,7 +42,7 @@ def api_router(authentication: Authentication) -> APIRouter:
 
 
 def operations_router() -> APIRouter:
-    """Return the routes for those who run the edge."""
+    """Return the routes for the operation of an edge: health, readiness, metrics."""
     router = APIRouter(tags=["operations"])
 
     @router.get("/healthz")
@@ -54,7 +54,7 @@ def operations_router() -> APIRouter:
     async def ready(response: Response, worker: WorkerOf) -> dict[str, str]:
         """200 while events arrive from the relay, else 503.
 
-        A relay that cannot write its journal forwards what it has, and takes nothing new.
+        A relay that cannot write its journal forwards live values, and takes no journaled event.
         """
         if worker.relay_state.is_alive:
             trouble = {} if worker.relay_state.is_journaling else {"journal": "unavailable"}

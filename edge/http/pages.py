@@ -46,7 +46,7 @@ class SecurityHeaders:
 
 
 class RevalidatedFiles(StaticFiles):
-    """Has browsers ask whether a file has changed, so that one page never mixes two versions."""
+    """Makes browsers ask whether a file has changed, so that a page never mixes two versions."""
 
     def file_response(self, *args: Any, **kwargs: Any) -> Response:
         """See Starlette."""
@@ -71,7 +71,7 @@ def add_pages(app: FastAPI) -> None:
             swagger_css_url="/static/vendor/swagger-ui.css",
             swagger_favicon_url="/static/favicon.svg",
         )
-        # The page starts Swagger UI with a script of its own.
+        # Only this page needs inline scripts: it starts Swagger UI with one.
         page.headers["Content-Security-Policy"] = CONTENT_SECURITY_POLICY.replace(
             "default-src 'self'", "default-src 'self'; script-src 'self' 'unsafe-inline'"
         )

@@ -1,6 +1,5 @@
-"""The users file: names, roles and argon2 hashes as JSON, replaced as a whole on every change."""
+"""`UsersFile`: names, roles and argon2 hashes as JSON, replaced as a whole on every change."""
 
-import fcntl
 import json
 import os
 from collections.abc import Iterator
@@ -13,13 +12,14 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from edge.core.identity.access import DEFAULT_ROLE, ROLES
 from edge.core.identity.tokens import is_encodable
+from relay.shared.file_lock import lock_beside
 
 MAX_NAME_CHARS = 255
 MAX_PASSWORD_CHARS = 1024
 
 
 class UsersError(Exception):
-    """A users file that cannot be used, or a change that makes no sense. The text is for people."""
+    """The users file cannot be used, or the change is not possible. The text is for people."""
 
 
 class User(BaseModel):
@@ -36,13 +36,13 @@ class _Users(BaseModel):
 
 
 class UsersFile:
-    """Reads the file for every question: it is small, and always right."""
+    """Reads the file for every question, so that a change is effective at once: it is small."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._hasher = PasswordHasher()
         self._nobody = self._hasher.hash("nobody")
-        """Verified against for unknown names, so that they take as long as known ones."""
+        """Hash for unknown names, so that response times do not reveal which names exist."""
 
     def list(self) -> dict[str, User]:
         """Return the users by name. Raises `UsersError` when the file cannot be read."""
@@ -57,7 +57,10 @@ class UsersFile:
             raise UsersError(f"{self._path} is not a users file: {problem}") from None
 
     def verify(self, name: str, password: str) -> User | None:
-        """Return the user if `password` is right. Takes tens of milliseconds of CPU."""
+        """Return the user if `password` is right, else None. Takes tens of milliseconds of CPU.
+
+        Raises `UsersError` when the file cannot be read.
+        """
         user = self.list().get(name) if _is_password(password) else None
         try:
             right = self._hasher.verify(
@@ -68,7 +71,7 @@ class UsersFile:
         return user if right else None
 
     def add(self, name: str, password: str, role: str = DEFAULT_ROLE) -> bool:
-        """Add a user or replace their password and role; return whether they are new.
+        """Add a user, or replace the password and role of one; return whether the user is new.
 
         Raises `UsersError` for a name, password or role that cannot be used.
         """
@@ -91,11 +94,10 @@ class UsersFile:
 
     @contextmanager
     def _changing(self) -> Iterator[dict[str, User]]:
-        """Yield the users and store what becomes of them, one change at a time."""
+        """Yield the users to be changed, then store them; one process at a time does so."""
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            with open(f"{self._path}.lock", "w") as lock:
-                fcntl.flock(lock, fcntl.LOCK_EX)
+            with lock_beside(self._path, wait=True):
                 users = self.list()
                 yield users
                 self._store(users)
@@ -108,6 +110,7 @@ class UsersFile:
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(descriptor, "w") as file:
             file.write(text + "\n")
+        # Readers take no lock: they find the old file or the new one, never a part of either.
         os.replace(temporary, self._path)
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import zmq
 
 from edge.config import EdgeSettings
-from edge.core.hub.relay_subscriptions import RelaySubscriptions
+from edge.core.hub.relay_subscriptions import WorkerSubscriptions
 from edge.upstream.requests import RelayRequests
 from edge.upstream.socket import RelaySocket
 from relay.shared.sync import SyncHandshake
@@ -27,7 +27,7 @@ class RelayConnection:
     events: RelaySocket
     handshake: SyncHandshake
     requests: RelayRequests
-    subscriptions: RelaySubscriptions
+    subscriptions: WorkerSubscriptions
 
     def close(self) -> None:
         """Disconnect."""
@@ -50,7 +50,7 @@ def connect(settings: EdgeSettings, loop: asyncio.AbstractEventLoop) -> RelayCon
         loop, RelaySocket(loop, control, settings.relay_control), f"edge-{os.getpid()}"
     )
     events = RelaySocket(loop, subscriber, settings.relay_egress)
-    subscriptions = RelaySubscriptions(
+    subscriptions = WorkerSubscriptions(
         events, requests.request_last_values, settings.topic_prefixes
     )
     return RelayConnection(context, events, SyncHandshake(subscriber), requests, subscriptions)

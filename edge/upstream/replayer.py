@@ -1,4 +1,4 @@
-"""`JournalReplay`: fetches from the relay's journal what catch-ups lack (sections 6 and 7)."""
+"""`JournalReplay`: fetches records that catch-ups lack from the relay's journal (section 7)."""
 
 import asyncio
 import logging
@@ -66,6 +66,8 @@ class JournalReplay:
 
     def wake_waiting(self) -> None:
         """Wake the coroutines in `streams_went_on`: a batch of messages was taken."""
+        if not self._waiting:
+            return
         waiting, self._waiting = self._waiting, []
         for waiter in waiting:
             # One that was cancelled meanwhile, by its time limit for instance, is done.

@@ -15,7 +15,7 @@ from relay.wire.header import unpack_stamp
 
 BATCH_MESSAGES = 512
 BATCH_BYTES = 4 * 1024 * 1024
-"""Messages read before clients are sent what was gathered, and other work has its turn."""
+"""Messages read before the gathered frames are sent to clients and other work has its turn."""
 TICK_S = 0.25
 
 logger = logging.getLogger(__name__)

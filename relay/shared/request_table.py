@@ -62,7 +62,10 @@ class RequestTable(Generic[W]):
 
     def drop(self, identifier: int) -> None:
         """Forget a request; a reply to it is ignored. Unknown ids are ignored as well."""
-        self._entries.pop(identifier, None)
+        entry = self._entries.pop(identifier, None)
+        if entry is not None and entry.sent_at is None:
+            # Or the ids of dropped requests would pile up behind one that cannot be sent.
+            self._unsent.remove(identifier)
 
     def next_unsent(self) -> Request | None:
         """Return the request to be sent next, None if there is none; see `was_sent`."""

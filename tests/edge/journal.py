@@ -1,4 +1,4 @@
-"""A relay's journal in memory, for tests of the edge."""
+"""A relay's journal in memory, for tests of an edge."""
 
 import msgpack
 
@@ -6,11 +6,11 @@ from edge.core.streams.record import Record
 from relay.wire.topics import parse_topic
 
 MAX_REPLY_RECORDS = 100
-"""Fewer events than a page, so that a reply may be shorter than its request."""
+"""Fewer than a page, so that a reply may be shorter than its request."""
 
 
 def payload(data: object = None, username: str | None = None) -> bytes:
-    """Return the bytes of an envelope."""
+    """An envelope as it travels."""
     fields = {"type": "any", "data": data or {}, "source": "m", "emitted_at": 1, "id": "x"}
     if username is not None:
         fields["username"] = username
@@ -21,13 +21,13 @@ def payload(data: object = None, username: str | None = None) -> bytes:
 def record(
     offset: int, topic: str = "event:a", username: str | None = None, size: int = 0
 ) -> Record:
-    """Return a record whose payload names its offset, with `size` more bytes."""
+    """A record whose payload names its offset, with `size` bytes more."""
     data = {"n": offset, "ballast": "x" * size} if size else {"n": offset}
     return Record(parse_topic(topic), offset, 0, payload(data, username))
 
 
 class Journal:
-    """One stream: the committed events from `low` on."""
+    """The committed events of one stream, from `low` on."""
 
     def __init__(self) -> None:
         self.records: list[Record] = []
@@ -45,11 +45,11 @@ class Journal:
         return appended
 
     def retire(self, low: int) -> None:
-        """Remove the events before `low`."""
+        """Forget the events before `low`."""
         self.low = max(self.low, min(low, self.tip + 1))
 
     def replay(self, after: int, limit: int) -> list[Record]:
-        """Return the items of a reply: copies, as from a socket."""
+        """The records in a reply: copies, as from the wire."""
         start = max(after + 1, self.low)
         count = min(limit, MAX_REPLY_RECORDS)
         return [

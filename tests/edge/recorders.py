@@ -10,14 +10,14 @@ from relay.wire.topics import Pattern
 
 
 class RecordingConnection:
-    """A client that remembers what it was sent, in order."""
+    """A client that remembers its frames, in order."""
 
     def __init__(
         self, username: str = "alice", role: str = "user", expires_at: int = 10**10
     ) -> None:
         self.identity = Identity(username, role, expires_at)
         self.record: list[tuple[str | None, bytes]] = []
-        """Everything, with the topic of what may be replaced."""
+        """All frames, with the live topic of each that may be replaced."""
         self.frames: list[bytes] = []
         self.live: list[tuple[str, bytes]] = []
 
@@ -32,7 +32,7 @@ class RecordingConnection:
         self.live.append((topic, frame))
 
     def send_batch(self, batch: FrameBatch) -> None:
-        """Remember each frame, which must also be what is joined."""
+        """Remember each frame; together they must be the joined bytes."""
         assert batch.joined == b"".join(batch.frames)
         assert batch.count == len(batch.frames) > 0
         for frame, topic in batch:

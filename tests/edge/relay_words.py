@@ -1,4 +1,4 @@
-"""The messages of a relay to an edge."""
+"""The words of a relay to an edge."""
 
 import msgpack
 

@@ -1,7 +1,7 @@
-"""An edge with its relay and clients, where the test triggers each step.
+"""An edge with its relay and clients, where everything happens when the test says so.
 
-The real core, with a journal in memory in place of the relay. What takes time in a running edge,
-the steps of a catch-up and the relay's replies, is a call here.
+The real core, with a journal in memory in place of the relay. The steps of a
+catch-up and the relay's replies, which take time in a running edge, are calls here.
 """
 
 import json
@@ -74,7 +74,7 @@ class World:
         self.edge = self.new_edge()
 
     def new_edge(self) -> EdgeCore:
-        """Replace the edge by one that has just started and has no history."""
+        """An edge that has just begun, and remembers nothing."""
         self.edge = EdgeCore(history_bytes=self.history_bytes)
         self.synchronize()
         return self.edge
@@ -91,7 +91,7 @@ class World:
         )
 
     def emit(self, topic: str, username: str | None = None) -> None:
-        """Commit an event and deliver it."""
+        """An event is committed and arrives."""
         kind = topic.partition(":")[0]
         added = self.journals[kind].append(topic, username)
         stamp = pack_stamp(Stamp(self.epoch, added.offset, 0))
@@ -113,7 +113,7 @@ class World:
 
 
 class Viewer:
-    """A user that keeps a position, as a browser does, and resumes from it."""
+    """A user who keeps a position, as a browser does, and resumes from it."""
 
     def __init__(self, world: World, username: str, patterns: Sequence[str] = ()) -> None:
         self.world = world
@@ -175,7 +175,7 @@ class Viewer:
         raise AssertionError("a catch-up does not end")
 
     def read(self) -> None:
-        """Record the received messages, and move the position only as a careful client may."""
+        """Take down the messages, moving the position only as a careful client may."""
         assert self.connection is not None
         frames, self.connection.frames = self.connection.frames, []
         for frame in frames:
@@ -203,7 +203,7 @@ class Viewer:
 def permitted(
     journal: Journal, username: str, patterns: Sequence[Pattern], after: int = 0
 ) -> list[int]:
-    """Return the offsets that a user with these subscriptions may see."""
+    """The offsets that a user with these subscriptions may see."""
     return [
         each.offset
         for each in journal.records[after:]
@@ -213,7 +213,7 @@ def permitted(
 
 
 def user_of(record: Record) -> str | None:
-    """The addressee of the event, decoded independently of the edge."""
+    """The user to whom it is addressed, decoded independently of the edge."""
     fresh = Record(record.topic, record.offset, 0, record.payload)
     return fresh.open().username
 

@@ -1,4 +1,4 @@
-"""An emitter that records events instead of sending them."""
+"""An emitter that remembers what it was given instead of sending it."""
 
 import threading
 from collections.abc import Callable, Mapping
@@ -36,7 +36,7 @@ class RecordingEmitter:
         self.refused = 0
         self.watched: set[str] = set()
         self.questions = 0
-        """Number of calls of `is_watched`."""
+        """How often `is_watched` was asked."""
         self._callbacks: list[Callable[[], None]] = []
         self._changed = threading.Condition()
 
@@ -48,7 +48,7 @@ class RecordingEmitter:
         type: str | None = None,
         username: str | None = None,
     ) -> str:
-        """Record the event, or raise as `Emitter.emit` does."""
+        """Remember the event, or raise as `Emitter.emit` does."""
         parse_topic(topic)
         check_value(dict(data), "data")
         with self._changed:
@@ -65,7 +65,7 @@ class RecordingEmitter:
         return self.connected
 
     def wait_acknowledged(self, timeout: float) -> bool:
-        """Whether `acknowledged` is set."""
+        """Whether everything is `acknowledged`."""
         return self.acknowledged
 
     def retained(self, prefix: str, timeout: float) -> list[tuple[str, Envelope]]:
@@ -82,22 +82,22 @@ class RecordingEmitter:
         self._callbacks.append(callback)
 
     def watch(self, *topics: str) -> None:
-        """Begin to watch `topics`."""
+        """Somebody begins to watch `topics`."""
         self.watched |= set(topics)
         self._tell()
 
     def unwatch(self, *topics: str) -> None:
-        """Cease to watch `topics`."""
+        """Nobody watches `topics` any more."""
         self.watched -= set(topics)
         self._tell()
 
     def on(self, topic: str) -> list[Emitted]:
-        """Return the events that were emitted on `topic`."""
+        """The events emitted on `topic`."""
         with self._changed:
             return [each for each in self.emitted if each.topic == topic]
 
     def wait(self, condition: Callable[[], Any], what: str, timeout: float = 10.0) -> None:
-        """Wait until `condition` holds; it is checked after every `emit`."""
+        """Wait until `condition` holds; it is looked at after every `emit`."""
         with self._changed:
             assert self._changed.wait_for(condition, timeout), (
                 f"{what}: not within {timeout} s; got {self.emitted[-5:]}"

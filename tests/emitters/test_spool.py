@@ -1,4 +1,4 @@
-"""A spool keeps its events, and other files are refused."""
+"""A spool keeps what it was given, and no file is taken for one that is not."""
 
 import os
 import signal
@@ -32,7 +32,7 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def used(path: Path) -> Path:
-    """Return the path of a closed spool with the events 3 to 5."""
+    """A spool with the events 3 to 5, closed."""
     with closing(open_spool(path)) as spool:
         for number in range(1, 6):
             spool.append(number, outgoing(number))
@@ -65,7 +65,7 @@ def test_it_can_be_numbered_anew(used: Path) -> None:
 
 
 def test_a_new_spool_begins_a_later_epoch(tmp_path: Path) -> None:
-    """Otherwise the relay would take its events for old ones."""
+    """Or the relay would take its events for old ones."""
     with closing(open_spool(tmp_path / "a")) as first, closing(open_spool(tmp_path / "b")) as next_:
         assert first.epoch < next_.epoch
 
@@ -167,7 +167,7 @@ def test_a_path_that_cannot_be_is_refused(tmp_path: Path) -> None:
 
 
 def test_an_empty_file_and_an_abandoned_draft_become_a_spool(path: Path) -> None:
-    """As after `touch`, or after a `kill -9` in the middle of making a spool."""
+    """As `touch` makes one, and as a `kill -9` leaves one in the middle of making it."""
     path.touch()
     Path(f"{path}.new").write_bytes(b"half a database")
     Path(f"{path}.new-journal").write_bytes(b"half a journal")
@@ -247,7 +247,7 @@ def child_that_stays() -> Iterator[Callable[[], None]]:
 def test_a_forked_child_does_not_hold_the_lock(
     used: Path, child_that_stays: Callable[[], None]
 ) -> None:
-    """The child may outlive its parent, whose successor needs the spool."""
+    """It may outlive its parent, whose successor needs the spool."""
     with closing(open_spool(used)):
         child_that_stays()
     with closing(open_spool(used)) as spool:
@@ -258,7 +258,7 @@ def test_a_forked_child_does_not_hold_the_lock(
 def test_without_a_name_an_emitter_has_that_of_its_spool(
     used: Path, named_by: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The default name differs for every process, and would be refused."""
+    """The default name is another for every process, and would be refused."""
     monkeypatch.setenv("EMITTER_SPOOL", str(used))
     if named_by == "environment":
         monkeypatch.setenv("EMITTER_NAME", "manager-1")

@@ -126,6 +126,8 @@ class Audience:
     def flush(self, deliver: Deliver) -> int:
         """Send the gathered frames and return their number; `deliver` sends to many at once."""
         frames, topics, early = self._frames, self._topics, self._flushed_early
+        if not frames:
+            return 0
         self._frames, self._topics, self._flushed_early = [], [], {}
         # `members` does not change during delivery: a connection that fails is only closed here,
         # and its transport reports the end in a later turn of the event loop.

@@ -80,7 +80,7 @@ class ConnectionManager:
 
     @property
     def users(self) -> Collection[str]:
-        """The names of the users who are connected."""
+        """The names of the connected users."""
         return self._by_user.keys()
 
     @property
@@ -213,7 +213,8 @@ class ConnectionManager:
 
         Returns the most frames that one connection was sent since the last call.
         """
-        self._send_gathered()
+        if self._pending:
+            self._send_gathered()
         most, self._most_frames = self._most_frames, 0
         return most
 

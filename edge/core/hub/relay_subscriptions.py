@@ -1,4 +1,4 @@
-"""`RelaySubscriptions`: what all clients of a worker together need from the relay.
+"""`WorkerSubscriptions`: the subscriptions of a worker at the relay, for all its clients together.
 
 It keeps the ZeroMQ subscriptions of the worker: one for each stream that the edge serves, and one
 for each selector of at least one client. ZeroMQ matches prefixes only, so each selector comes with
@@ -23,7 +23,7 @@ class PrefixSocket(Protocol):
         """Undo one `subscribe` of the same prefix."""
 
 
-class RelaySubscriptions:
+class WorkerSubscriptions:
     """Follows the streams and the clients' selectors; a `SelectorObserver`."""
 
     def __init__(

@@ -1,10 +1,10 @@
-"""`Inbound`: takes everything that the relay sends, and decides who receives it (section 6).
+"""`Inbound`: takes every message of the relay and decides which clients receive it (section 6).
 
-It does no I/O and returns what the shell must request from the relay. Frames for clients are
+It does no I/O, and returns the requests that the shell must make. Frames for clients are
 gathered in the `ConnectionManager`; the shell flushes them after each batch of messages.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from edge.core.hub.connections import ConnectionManager
@@ -54,6 +54,9 @@ class Inbound:
         self._live = live
         self._stats = stats
         self._warn = warn
+        self._serves_all = streams.serves_all
+        self._may_be_behind = False
+        """False if no stream misses an event: then nothing has to be looked for after a batch."""
         self._seen_given_up = 0
         """The manager's `given_up_selectors` when live values were forgotten last."""
 
@@ -63,12 +66,14 @@ class Inbound:
         Returns the selectors whose retained events must be requested.
         """
         self._streams.synchronize(epoch, heartbeat.tips, heartbeat.low)
+        self._may_be_behind = True
         self._tasks.begin_epoch(epoch)
         return (ALL_TASKS,) if self._streams.is_stream(TASK) else ()
 
     def take_heartbeat(self, heartbeat: Heartbeat) -> None:
         """Take the last offsets of the streams: events up to them have arrived, or were lost."""
         self._streams.take_heartbeat(heartbeat.tips, heartbeat.low)
+        self._may_be_behind = True
 
     def take_event(self, frames: list[bytes]) -> None:
         """Forward an event: topic, stamp, envelope. A malformed one is counted and dropped."""
@@ -90,7 +95,10 @@ class Inbound:
             self._stats.dropped.out_of_order[kind] += 1
         else:
             record = Record(topic, stamp.offset, stamp.relayed_at, payload)
-            for each in stream.take_live(record):
+            released = stream.take_live(record)
+            if not released:
+                self._may_be_behind = True
+            for each in released:
                 self._forward(each)
 
     def take_replay(self, name: str, reply: ReplayReply) -> None:
@@ -101,6 +109,7 @@ class Inbound:
         records = read_items(name, reply.items, self._stats.unreadable, self._warn)
         self._stats.events_received[name] += len(records)
         replayed = stream.take_replay(records, reply.low, reply.tip)
+        self._may_be_behind = True
         if replayed.gap is not None:
             self._send_gap(stream, *replayed.gap)
         for record in replayed.records:
@@ -124,8 +133,11 @@ class Inbound:
                 if self._live.keep_retained(topic.text, value):
                     self._send_live(topic, value)
 
-    def repairs_due(self, now: float) -> list[Repair]:
-        """Return the replays to request now: new ones, and unanswered ones again."""
+    def repairs_due(self, now: float) -> Sequence[Repair]:
+        """Return the replays to request now, in seconds: new ones, and unanswered ones again."""
+        if not self._may_be_behind:
+            return ()
+        self._may_be_behind = any(stream.follower.is_behind for stream in self._streams)
         return [
             Repair(stream.kind, after)
             for stream in self._streams
@@ -161,7 +173,7 @@ class Inbound:
             self._stats.malformed[InvalidTopic.reason] += 1
             return
         is_task = topic.kind == TASK
-        is_served = self._streams.serves_all or self._streams.serves(text)
+        is_served = self._serves_all or self._streams.serves(text)
         # An event without a receiver is never decoded; a task is, for the task board.
         if not (is_served and (is_task or self._manager.is_wanted(text))):
             self._stats.events_filtered[topic.kind] += 1

@@ -37,6 +37,8 @@ class ScriptedRelay:
         self._peer = b""
         self.subscriptions: list[bytes] = []
         """Present ones, in the order of their arrival."""
+        self._answered: set[bytes] = set()
+        """Handshakes, by their nonce."""
 
     async def request(self) -> Request:
         """Return the next request that is no hello."""
@@ -48,13 +50,17 @@ class ScriptedRelay:
 
     async def reply(self, reply: Reply) -> None:
         """Answer the peer whose request was read last."""
-        await self._control.send_multipart([self._peer, pack_message(reply)])
+        await self.reply_raw(pack_message(reply))
+
+    async def reply_raw(self, frame: bytes) -> None:
+        """Send that peer anything."""
+        await self._control.send_multipart([self._peer, frame])
 
     async def subscribed(self, prefix: bytes) -> bytes:
-        """Wait for a subscription that starts with `prefix`, and return it."""
+        """Wait for a subscription that starts with `prefix` and is not answered; return it."""
         while True:
             for present in self.subscriptions:
-                if present.startswith(prefix):
+                if present.startswith(prefix) and present not in self._answered:
                     return present
             [frame] = await self._egress.recv_multipart()
             if frame[0]:
@@ -65,7 +71,7 @@ class ScriptedRelay:
     async def answer_handshake(self, heartbeat: Heartbeat, epoch: int = EPOCH) -> None:
         """Wait for a handshake, and answer it."""
         nonce = await self.subscribed(SYNC_PREFIX)
-        self.subscriptions.remove(nonce)
+        self._answered.add(nonce)
         await self.publish(nonce, pack_message(heartbeat), epoch)
 
     async def beat(self, heartbeat: Heartbeat, epoch: int = EPOCH) -> None:

@@ -25,6 +25,7 @@ class Shelf:
         self.streams = core.streams
         self.stats = core.stats
         self.requests = requests
+        self.was_asked = asyncio.Event()
         self.replayer = JournalReplay(core.streams, requests, core.stats)
 
     @property
@@ -51,16 +52,19 @@ async def shelf_of(
         connection.requests.socket.add_reader(
             lambda: connection.requests.read_replies(core.inbound)
         )
-        answering = asyncio.create_task(_answer(relay, reply, lambda: meanwhile(shelf)))
+        answering = asyncio.create_task(_answer(relay, reply, shelf, meanwhile))
         yield shelf
         await answering
 
 
-async def _answer(relay: ScriptedRelay, reply: ReplayReply, meanwhile: Callable[[], None]) -> None:
+async def _answer(
+    relay: ScriptedRelay, reply: ReplayReply, shelf: Shelf, meanwhile: Callable[[Shelf], None]
+) -> None:
     request = await relay.request()
     assert isinstance(request, ReplayRequest)
     assert JournalRange(request.stream, request.after, request.limit) == MISSING
-    meanwhile()
+    meanwhile(shelf)
+    shelf.was_asked.set()
     await relay.reply(reply.model_copy(update={"id": request.id}))
 
 
@@ -132,7 +136,7 @@ def test_a_reply_of_an_epoch_that_is_not_known_yet_waits_for_the_streams() -> No
     async def scenario() -> None:
         async with shelf_of(replay(frames("event:a", 3), epoch=EPOCH + 1)) as shelf:
             fetching = asyncio.create_task(shelf.fetch())
-            await until(lambda: len(shelf.requests) == 1)
+            await shelf.was_asked.wait()
             await until(lambda: len(shelf.requests) == 0)
             assert not fetching.done()
             shelf.streams.synchronize(EPOCH + 1, {"event": 5}, {"event": 1})

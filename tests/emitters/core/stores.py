@@ -1,4 +1,4 @@
-"""A store in memory for the outbox's events."""
+"""A store that remembers in memory what the outbox gave it."""
 
 from collections.abc import Iterable
 from typing import Self
@@ -15,10 +15,10 @@ class RecordingStore:
         self.acknowledged = 0
         self.full = False
         self._sent: int | None = 0
-        """The last number sent before this process; None after it has met the relay."""
+        """The last number sent before this process; None once it has met the relay."""
 
     def open(self) -> Self:
-        """Return this store as an emitter that starts now finds it."""
+        """Be what an emitter that starts now finds."""
         if self._sent is None:
             self._sent = self.acknowledged + len(self.events)
         return self
@@ -30,7 +30,7 @@ class RecordingStore:
         return max(self._sent, self.acknowledged)
 
     def relay_was_met(self) -> None:
-        """Allow sending of all events."""
+        """Anything may be sent."""
         self._refuse_when_full()
         self._sent = None
 
@@ -46,18 +46,18 @@ class RecordingStore:
         self.events[sequence] = event
 
     def forget(self, sequence: int) -> None:
-        """Drop the acknowledged events."""
+        """Drop what is acknowledged."""
         self.acknowledged = sequence
         self.events = {key: event for key, event in self.events.items() if key > sequence}
 
     def rewrite(self, acknowledged: int, events: Iterable[Outgoing]) -> None:
-        """Keep only `events`."""
+        """Keep `events` alone."""
         self._refuse_when_full()
         self.acknowledged = self._sent = acknowledged
         self.events = dict(enumerate(events, acknowledged + 1))
 
     def close(self) -> None:
-        """Close nothing: there is no file."""
+        """Nothing is open."""
 
     def _refuse_when_full(self) -> None:
         if self.full:

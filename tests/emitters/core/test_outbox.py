@@ -22,7 +22,7 @@ def outgoing(topic: str, envelope: bytes = b"x") -> Outgoing:
 
 
 def filled(count: int, store: RecordingStore | None = None) -> Outbox:
-    """Return an outbox with `count` events, whose envelopes are their numbers."""
+    """An outbox with `count` events, whose envelopes are their numbers."""
     outbox = Outbox(count, 100 * count, store=store)
     for number in range(1, count + 1):
         outbox.add(outgoing("event:a", b"%d" % number))
@@ -30,7 +30,7 @@ def filled(count: int, store: RecordingStore | None = None) -> Outbox:
 
 
 def numbers(taken: tuple[int, list[Outgoing]]) -> list[int]:
-    """Return the sequence numbers of `filled` events, which must be the numbers given by `add`."""
+    """The sequence numbers of `filled` events, which must be what they were taken as."""
     first, events = taken
     found = [int(event.envelope) for event in events]
     assert found == list(range(first, first + len(events)))
@@ -47,7 +47,7 @@ class OutboxMachine(RuleBasedStateMachine):
         self.events: list[Outgoing] = []
         self.sent = self.highest_sent = self.acknowledged = self.refused = 0
         self.may_have_sent = 0
-        """The number up to which an emitter that starts now must assume events as sent."""
+        """The last number that an emitter that starts now must take for sent."""
 
     @rule(topic=st.sampled_from(["event:a", "task:1"]), size=st.integers(0, MAX_BYTES // 3))
     def add(self, topic: str, size: int) -> None:
@@ -105,7 +105,7 @@ class OutboxMachine(RuleBasedStateMachine):
 
     @rule()
     def restart(self) -> None:
-        """A killed emitter starts again with only the events in its store."""
+        """An emitter that was killed finds what its store has, and knows no more."""
         self.acknowledged = self.sent = self.store.acknowledged
         self.may_have_sent = min(self.may_have_sent, len(self.events))
         self.highest_sent = max(self.acknowledged, self.may_have_sent)
@@ -254,7 +254,7 @@ def test_live_values_of_a_kind_that_is_journaled_are_numbered() -> None:
 
 
 def test_events_of_a_kind_that_is_not_journaled_become_live_values() -> None:
-    """The relay has no subscription for them, so their numbers would be missing forever."""
+    """The relay has no subscription for them: their numbers would be missing for ever."""
     store = RecordingStore()
     outbox = Outbox(10, 100, acknowledged=7, store=store)
     store.acknowledged = 7
@@ -281,7 +281,7 @@ def test_naming_the_same_kinds_again_changes_nothing() -> None:
 
 
 def test_a_store_that_lost_its_end_goes_on_after_what_the_relay_has() -> None:
-    """The store kept 1 to 3 and lost 4 to 9 in a power cut; two events followed."""
+    """It had kept 1 to 3 and lost 4 to 9 in a power cut; two events came since."""
     store = RecordingStore()
     kept = [outgoing("event:a", b"%d" % number) for number in (1, 2, 3)]
     store.rewrite(0, kept)
@@ -313,14 +313,14 @@ def test_nothing_is_numbered_anew_when_the_store_cannot_be_written() -> None:
 
 
 class DisturbedStore(RecordingStore):
-    """Calls a function in the middle of one `append`."""
+    """Does something in the midst of an `append`, once."""
 
     def __init__(self, disturb: Callable[[], None]) -> None:
         super().__init__()
         self._disturb: Callable[[], None] | None = disturb
 
     def append(self, sequence: int, event: Outgoing) -> None:
-        """Keep `event`, and call the function."""
+        """Keep `event`, and be disturbed."""
         super().append(sequence, event)
         disturb, self._disturb = self._disturb, None
         if disturb is not None:

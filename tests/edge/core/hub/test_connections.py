@@ -1,4 +1,4 @@
-"""`ConnectionManager` against a naive model that checks every connection for every topic at once.
+"""`ConnectionManager` against a naive model: everyone is asked about every topic, at once.
 
 It keeps the record of each connection: all that it was sent, in the order of arrival.
 """
@@ -10,8 +10,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
 
+from edge.core.hub import connections
 from edge.core.hub.audience import MAX_BATCH_BYTES, Connection, FrameBatch
-from edge.core.hub.connections import ConnectionManager
+from edge.core.hub.connections import MAX_GATHERED_BYTES, ConnectionManager
 from relay.wire.topics import Pattern, parse_pattern
 from tests.edge.recorders import RecordingConnection, RecordingObserver
 
@@ -34,9 +35,9 @@ class ManagerMachine(RuleBasedStateMachine):
         self.manager = ConnectionManager(self.observer)
         self.model: dict[RecordingConnection, dict[Pattern, tuple[Pattern, ...]]] = {}
         self.ready: set[RecordingConnection] = set()
-        """Connections that get the messages to their user."""
+        """Connections that receive their user's tasks."""
         self.expected: dict[RecordingConnection, list[tuple[str | None, bytes]]] = {}
-        """The frames that each connection must have got after a flush, including closed ones."""
+        """The frames each must have received after a flush, also those that have left."""
         self.sent = 0
 
     @rule(target=connections, username=st.sampled_from(["alice", "bob"]))
@@ -138,7 +139,7 @@ class ManagerMachine(RuleBasedStateMachine):
 
     @invariant()
     def what_was_sent_is_the_beginning_of_what_was_to_be_sent(self) -> None:
-        """Every connection gets exactly its frames, once and in order, sent at once or gathered."""
+        """Whether sent at once or gathered: nothing else, nothing twice, nothing out of order."""
         for connection, expected in self.expected.items():
             assert connection.record == expected[: len(connection.record)]
             assert connection in self.model or len(connection.record) == len(expected)
@@ -175,7 +176,7 @@ class ManagerMachine(RuleBasedStateMachine):
             assert connection in self.manager.connections_of(connection.identity.username)
 
     def teardown(self) -> None:
-        """After the last connection has left, no selector is wanted and no connection is known."""
+        """When all have left, nothing is wanted and nobody is known."""
         for connection in tuple(self.model):
             self.manager.disconnect(connection)
         self._all_of_them_have_all(set(self.expected))
@@ -288,7 +289,7 @@ def subscriber(
 def test_those_who_are_subscribed_to_the_same_are_sent_the_same_batch_at_once(
     observer: RecordingObserver,
 ) -> None:
-    """In any order of subscribing. This makes fan-out cheap."""
+    """In any order of subscribing. It makes fan-out cheap."""
     delivered: list[tuple[set[Connection], list[bytes]]] = []
 
     def deliver(connections: Iterable[Connection], batch: FrameBatch) -> None:
@@ -311,7 +312,7 @@ def test_those_who_are_subscribed_to_the_same_are_sent_the_same_batch_at_once(
 def test_who_changes_subscriptions_has_first_what_arrived_before(
     manager: ConnectionManager,
 ) -> None:
-    """Also a connection that joins others with other earlier subscriptions."""
+    """Also if it joins an audience with other frames gathered."""
     mover, stayer = subscriber(manager, "event:a"), subscriber(manager, "event:a", "event:b")
     manager.broadcast_to_topic("event:a", b"1")
     manager.broadcast_to_topic("event:b", b"2")
@@ -358,3 +359,48 @@ def test_what_is_joined_is_not_larger_than_one_write_should_be(
     assert connection.record == [
         ("live:a" if index % 2 else None, frame) for index, frame in enumerate(frames)
     ]
+
+
+def test_gathered_frames_of_a_mebibyte_are_sent_before_they_are_many(
+    manager: ConnectionManager,
+) -> None:
+    """The flush throttle may rest meanwhile: memory does not wait for it."""
+    connection = subscriber(manager, "event:a")
+    frame = bytes(1024 * 1024)
+    for number in range(20):
+        manager.broadcast_to_topic("event:a", frame)
+        assert (manager.waiting - 1) * len(frame) < MAX_GATHERED_BYTES
+        assert manager.waiting + len(connection.frames) == number + 1
+    assert manager.flush() == 20, "the throttle learns of them all the same"
+    assert len(connection.frames) == 20
+    assert manager.flush() == 0
+
+
+def test_gathered_frames_are_bounded_in_count_over_all_audiences(
+    manager: ConnectionManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections, "MAX_GATHERED_FRAMES", 30)
+    subscribers = [subscriber(manager, "event:a", f"live:{number}") for number in range(10)]
+    for _ in range(10):
+        manager.broadcast_to_topic("event:a", b"")
+        assert manager.waiting <= 30
+    manager.flush()
+    assert [len(each.frames) for each in subscribers] == [10] * 10
+
+
+@pytest.mark.parametrize(
+    ("topics", "stream", "follows"),
+    [
+        (["event:a"], "event", True),
+        (["live:a"], "event", False),
+        (["*"], "event", True),
+        (["task:1"], "task", False),
+    ],
+)
+def test_a_connection_follows_the_streams_of_its_selectors_and_its_own_tasks(
+    manager: ConnectionManager, topics: list[str], stream: str, follows: bool
+) -> None:
+    connection = subscriber(manager, *topics)
+    assert manager.follows(connection, stream) == follows
+    manager.receive_tasks(connection)
+    assert manager.follows(connection, "task")

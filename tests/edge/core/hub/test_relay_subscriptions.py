@@ -1,10 +1,16 @@
 """The subscriptions of an edge at the relay."""
 
+from collections import Counter
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.core.hub.relay_subscriptions import selector_prefixes, stream_prefixes
+from edge.core.hub.relay_subscriptions import (
+    WorkerSubscriptions,
+    selector_prefixes,
+    stream_prefixes,
+)
 from relay.wire.topics import parse_pattern
 from tests.relay.wire.strategies import topics
 
@@ -72,3 +78,72 @@ def test_a_stream_is_subscribed_whole_exactly_if_a_part_of_it_may_be_served(
         assert wanted == {kind.encode()}
     if not any(prefix.startswith(kind) or kind.startswith(prefix) for prefix in served):
         assert wanted == frozenset()
+
+
+class RecordingSocket:
+    """Counts the subscriptions of each prefix, as ZeroMQ does."""
+
+    def __init__(self) -> None:
+        self.prefixes: Counter[bytes] = Counter()
+
+    def subscribe(self, prefix: bytes) -> None:
+        """Count."""
+        self.prefixes[prefix] += 1
+
+    def unsubscribe(self, prefix: bytes) -> None:
+        """Count; there must be one."""
+        assert self.prefixes[prefix] > 0
+        self.prefixes[prefix] -= 1
+
+
+class Subscribed:
+    """An edge's subscriptions and requests."""
+
+    def __init__(self, served: tuple[str, ...] = ("",)) -> None:
+        self.socket = RecordingSocket()
+        self.asked: list[str] = []
+        self.subscriptions = WorkerSubscriptions(
+            self.socket, lambda selector: self.asked.append(str(selector)), served
+        )
+
+    @property
+    def prefixes(self) -> set[bytes]:
+        """The present subscriptions."""
+        return set(+self.socket.prefixes)
+
+
+def test_before_the_relay_is_known_the_streams_that_always_exist_are_subscribed_to() -> None:
+    assert Subscribed().prefixes == {b"event:", b"task:"}
+
+
+def test_streams_are_subscribed_to_as_the_relay_names_them() -> None:
+    edge = Subscribed()
+    assert edge.subscriptions.follow_streams(["event", "task"])
+    assert not edge.subscriptions.follow_streams(["event", "audit"])
+    assert edge.prefixes == {b"event:", b"audit:"}
+    assert edge.subscriptions.follow_streams(["event", "audit"])
+
+
+def test_the_first_client_of_a_live_topic_makes_the_edge_ask_for_its_last_value() -> None:
+    edge = Subscribed()
+    for text in ("live:a", "event:a", "event:*", "*", "e*", "events:a"):
+        edge.subscriptions.wanted(parse_pattern(text))
+    assert edge.asked == ["live:a", "*", "e*", "events:a"], "a stream has no last values"
+
+
+def test_a_selector_that_ends_leaves_those_with_the_same_prefix() -> None:
+    edge = Subscribed()
+    before = edge.prefixes
+    exact, prefix = parse_pattern("live:a"), parse_pattern("live:a*")
+    edge.subscriptions.wanted(exact)
+    edge.subscriptions.wanted(prefix)
+    edge.subscriptions.unwanted(exact)
+    assert edge.prefixes == before | {b"live:a", b"!within:live:a"}
+    edge.subscriptions.unwanted(prefix)
+    assert edge.prefixes == before
+
+
+def test_an_edge_does_not_subscribe_to_topics_that_it_does_not_serve() -> None:
+    edge = Subscribed(("event:",))
+    edge.subscriptions.wanted(parse_pattern("live:a"))
+    assert edge.prefixes == {b"event:"}

@@ -1,4 +1,4 @@
-"""The edge's window of a stream, against a plain list."""
+"""The remembered records of a stream, against a plain list."""
 
 import pytest
 from hypothesis import given, settings
@@ -17,7 +17,7 @@ def offsets_after(history: History, position: int) -> list[int] | None:
 
 
 def filled(head: int, start: int = 0, max_bytes: int = PLENTY) -> History:
-    """Return a history that began after `start` and has reached `head`."""
+    """A history that began behind `start` and has come to `head`."""
     history = History(PageMemory(max_bytes), start)
     for offset in range(start + 1, head + 1):
         history.append(record(offset))
@@ -169,7 +169,7 @@ def test_it_is_a_window_of_the_stream_and_never_anything_else(
 
 @pytest.mark.parametrize("start", [0, 255, 256, 257])
 def test_fetching_again_and_again_gets_everything(start: int) -> None:
-    """As for a client that resumes at an edge that has just started."""
+    """As a client does that resumes at an edge which has just begun."""
     journal = Journal()
     for _ in range(700):
         journal.append()

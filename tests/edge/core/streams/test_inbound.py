@@ -199,18 +199,19 @@ def test_a_position_is_told_behind_the_events_up_to_it(edge: EdgeCore) -> None:
 def test_what_follows_a_hole_waits_until_the_relay_has_replayed_it(edge: EdgeCore) -> None:
     alice = connect(edge, "event:*")
     edge.arrive(frames("event:a", 13))
-    assert (alice.take(), edge.inbound.repairs_due(0.0)) == ([], [Repair("event", 10)])
+    assert alice.take() == []
+    assert edge.inbound.repairs_due(0.0) == [Repair("event", 10)]
     take_replay(edge, "event", frames("event:a", 11), frames("event:b", 12), tip=13)
     assert [message["offset"] for message in alice.take()] == [11, 12, 13]
     edge.arrive(frames("event:a", 12))
     assert alice.take() == []
     assert edge.stats.dropped.repeated == {"event": 1}
-    assert edge.inbound.repairs_due(9.0) == [], "there is no need to ask again"
+    assert not edge.inbound.repairs_due(9.0), "there is no need to ask again"
 
 
 def test_a_heartbeat_that_is_ahead_makes_the_edge_ask(edge: EdgeCore) -> None:
     edge.inbound.take_heartbeat(heartbeat(10))
-    assert edge.inbound.repairs_due(0.0) == []
+    assert not edge.inbound.repairs_due(0.0)
     edge.inbound.take_heartbeat(heartbeat(12))
     assert edge.inbound.repairs_due(0.0) == [Repair("event", 10)]
 

@@ -60,3 +60,11 @@ def test_values_are_bounded_by_count_and_bytes() -> None:
     assert found(values, "*")[-1:] == ["live:big"]
     values.keep("live:too-big", value(1, bytes(MAX_BYTES + 1)))
     assert found(values, "live:too-big") == []
+
+
+def test_values_of_a_mebibyte_are_bounded_in_bytes_and_the_oldest_goes_first() -> None:
+    values = LastValues()
+    for number in range(100):
+        values.keep(f"live:{number}", value(1, bytes(1024 * 1024)))
+    kept = MAX_BYTES // (1024 * 1024)
+    assert found(values, "*") == [f"live:{number}" for number in range(100 - kept, 100)]

@@ -6,8 +6,14 @@ import orjson
 import pytest
 
 from edge.core.protocol import messages
-from edge.core.streams.task_board import MAX_FINISHED_PER_USER, MAX_TASKS, TaskBoard, TaskUpdate
-from edge.core.websocket.frames import frame_payload
+from edge.core.streams.task_board import (
+    MAX_BYTES,
+    MAX_FINISHED_PER_USER,
+    MAX_TASKS,
+    TaskBoard,
+    TaskUpdate,
+)
+from edge.core.websocket.frames import frame_payload, text_frame
 from relay.wire.envelope import Envelope
 from relay.wire.header import Stamp
 
@@ -142,3 +148,14 @@ def test_all_tasks_together_are_bounded() -> None:
         update(board, f"task:{offset}", offset, username=f"user-{offset}")
     assert board.tasks_of("user-1") == []
     assert len(board.tasks_of("user-2")) == 1
+
+
+def test_all_tasks_together_are_bounded_in_bytes() -> None:
+    board = TaskBoard()
+    frame = text_frame(bytes(1024 * 1024 - 10))
+    envelope = Envelope("task_update", {}, "alice", "m", 0, "id")
+    for offset in range(1, 100):
+        board.update(f"task:{offset}", Stamp(1, offset, 0), envelope, frame)
+    remembered = board.unfinished_of("alice")
+    assert sum(map(len, remembered)) <= MAX_BYTES + 100 * len(remembered)
+    assert len(remembered) == MAX_BYTES // len(frame)

@@ -1,0 +1,106 @@
+"""Whether the relay is followed: a model of its states, and single cases."""
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+from edge.core.streams.relay_state import (
+    HANDSHAKE_RETRY_S,
+    LATE_TICK_S,
+    Heard,
+    RelayPhase,
+    RelayState,
+)
+
+TIMEOUT_S = 3.0
+TICK_S = 0.25
+
+
+class StateMachine(RuleBasedStateMachine):
+    """The table of states, beside what clients were told."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.state = RelayState(TIMEOUT_S)
+        self.now = 0.0
+        self.heard_at = 0.0
+        self.phase = RelayPhase.SEARCHING
+        self.followed = (0, 0)
+        self.handshake_at: float | None = None
+
+    @initialize()
+    def start(self) -> None:
+        assert self.state.tick(self.now).is_handshake_due
+
+    @rule()
+    def pass_time(self) -> None:
+        self.now += TICK_S
+        tick = self.state.tick(self.now)
+        is_silent = self.now - self.heard_at > TIMEOUT_S
+        assert tick.is_lost == (self.phase is not RelayPhase.SEARCHING and is_silent)
+        if tick.is_lost:
+            self.phase = RelayPhase.SEARCHING
+        is_due = self.handshake_at is None or self.now - self.handshake_at >= HANDSHAKE_RETRY_S
+        assert tick.is_handshake_due == (is_due and self.phase is not RelayPhase.FOLLOWING)
+        if tick.is_handshake_due:
+            self.state.begin_handshake(self.now)
+            self.handshake_at = self.now
+
+    @rule()
+    def hear(self) -> None:
+        self.state.hear(self.now)
+        self.heard_at = self.now
+
+    @rule(epoch=st.integers(1, 2), started_at=st.integers(1, 2), follows=st.booleans())
+    def answer(self, epoch: int, started_at: int, follows: bool) -> None:
+        if self.phase is RelayPhase.FOLLOWING:
+            return
+        assert self.state.take_heartbeat(epoch, started_at, is_answer=True) is Heard.ANSWER
+        if follows:
+            self.state.follow(epoch, started_at)
+            self.phase, self.followed = RelayPhase.FOLLOWING, (epoch, started_at)
+        else:
+            self.state.repeat_handshake()
+            self.handshake_at = None
+
+    @rule(epoch=st.integers(1, 2), started_at=st.integers(1, 2))
+    def beat(self, epoch: int, started_at: int) -> None:
+        heard = self.state.take_heartbeat(epoch, started_at, is_answer=False)
+        if self.phase is not RelayPhase.FOLLOWING:
+            assert heard is Heard.NOTHING
+        elif (epoch, started_at) == self.followed:
+            assert heard is Heard.PROGRESS
+        else:
+            assert heard is Heard.RESTART
+            self.phase = RelayPhase.SYNCHRONIZING
+
+    @invariant()
+    def the_states_agree(self) -> None:
+        assert self.state.phase is self.phase
+        assert self.state.is_alive == (self.phase is RelayPhase.FOLLOWING)
+
+
+TestRelayStateAgainstModel = StateMachine.TestCase
+TestRelayStateAgainstModel.settings = settings(
+    max_examples=100, stateful_step_count=60, deadline=None
+)
+
+
+def test_a_process_that_stood_still_does_not_blame_the_relay() -> None:
+    """The relay's heartbeats wait in the socket."""
+    state = RelayState(TIMEOUT_S)
+    state.hear(10.0)
+    state.follow(1, 1)
+    state.tick(10.0)
+    assert not state.tick(10.0 + 100 * TIMEOUT_S).is_lost
+    assert state.is_alive
+
+
+def test_a_relay_that_stays_silent_after_that_is_lost_nevertheless() -> None:
+    state = RelayState(TIMEOUT_S)
+    state.hear(10.0)
+    state.follow(1, 1)
+    now = 1000.0
+    state.tick(now)
+    ticks = [state.tick(now := now + LATE_TICK_S) for _ in range(5)]
+    assert [tick.is_lost for tick in ticks] == [False, False, False, True, False]

@@ -1,0 +1,186 @@
+"""The subscriber and a scripted relay on real sockets: found, followed, restarted, lost."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from edge.core.streams.relay_state import RelayPhase, RelayState
+from edge.upstream.connection import RelayConnection
+from edge.upstream.subscriber import RelaySubscriber
+from relay.wire.control import SYNC_PREFIX, Heartbeat, ReplayRequest, RetainedRequest
+from relay.wire.header import Stamp, pack_stamp
+from tests.edge.core.streams.test_inbound import connect
+from tests.edge.relay_words import EPOCH, frames, heartbeat, replay
+from tests.edge.upstream.scripted_relay import ScriptedRelay, connected, until
+from tests.edge.world import EdgeCore
+
+
+class RecordingWatcher:
+    """Remembers what it learned of the relay."""
+
+    def __init__(self) -> None:
+        self.news: list[str] = []
+
+    def relay_found(self) -> None:
+        """Remember."""
+        self.news.append("found")
+
+    def relay_lost(self) -> None:
+        """Remember."""
+        self.news.append("lost")
+
+
+class Following:
+    """A subscriber, and all that it talks to."""
+
+    def __init__(self, relay: ScriptedRelay, connection: RelayConnection, timeout_s: float) -> None:
+        self.relay = relay
+        self.core = EdgeCore()
+        self.watcher = RecordingWatcher()
+        self.state = RelayState(timeout_s)
+        self.batches = 0
+        self.subscriber = RelaySubscriber(
+            connection, self.state, self.core.inbound, self.watcher, self._end_batch
+        )
+
+    async def follow(self) -> None:
+        """The relay appears."""
+        await self.relay.answer_handshake(heartbeat(10))
+        await until(lambda: self.state.is_alive)
+
+    def _end_batch(self) -> None:
+        self.batches += 1
+        self.core.manager.flush()
+
+
+@asynccontextmanager
+async def following(timeout_s: float = 60.0) -> AsyncIterator[Following]:
+    """A subscriber that has not found the relay yet."""
+    async with connected() as (relay, connection):
+        edge = Following(relay, connection, timeout_s)
+        try:
+            yield edge
+        finally:
+            edge.subscriber.close()
+
+
+def restarted(beat: Heartbeat) -> Heartbeat:
+    return beat.model_copy(update={"started_at": 2})
+
+
+def test_events_and_heartbeats_count_once_the_handshake_is_answered() -> None:
+    async def scenario() -> None:
+        async with following() as edge:
+            await edge.relay.subscribed(SYNC_PREFIX)
+            await edge.relay.beat(heartbeat(9))
+            await edge.follow()
+            assert edge.watcher.news == ["found"]
+            assert edge.core.streams.offsets["event"] == 10
+            request = await edge.relay.request()
+            assert isinstance(request, RetainedRequest), "the states of tasks"
+            alice = connect(edge.core, "event:*")
+            await edge.relay.send(*frames("event:a", 11))
+            await until(lambda: alice.frames)
+            assert edge.state.phase is RelayPhase.FOLLOWING
+
+    asyncio.run(scenario())
+
+
+def test_an_event_that_was_lost_is_requested_and_comes_first() -> None:
+    async def scenario() -> None:
+        async with following() as edge:
+            await edge.follow()
+            alice = connect(edge.core, "event:*")
+            await edge.relay.send(*frames("event:a", 12))
+            while not isinstance(request := await edge.relay.request(), ReplayRequest):
+                pass
+            assert (request.stream, request.after) == ("event", 10)
+            reply = replay(frames("event:a", 11), tip=12)
+            await edge.relay.reply(reply.model_copy(update={"id": request.id}))
+            await until(lambda: alice.frames)
+            assert [message["offset"] for message in alice.take()] == [11, 12]
+
+    asyncio.run(scenario())
+
+
+def test_kinds_that_are_journaled_besides_are_subscribed_to_before_they_are_followed() -> None:
+    """An event of theirs may pass before the subscription is in place: one more handshake."""
+
+    async def scenario() -> None:
+        async with following() as edge:
+            beat = heartbeat(10)
+            beat = beat.model_copy(
+                update={"tips": {**beat.tips, "audit": 3}, "low": {**beat.low, "audit": 1}}
+            )
+            await edge.relay.answer_handshake(beat)
+            await edge.relay.subscribed(b"audit:")
+            assert not edge.state.is_alive
+            await edge.relay.answer_handshake(beat)
+            await until(lambda: edge.state.is_alive)
+            assert edge.core.streams.offsets["audit"] == 3
+
+    asyncio.run(scenario())
+
+
+def test_a_restarted_relay_is_synchronized_with_and_clients_stay() -> None:
+    async def scenario() -> None:
+        async with following() as edge:
+            await edge.follow()
+            await edge.relay.beat(restarted(heartbeat(12)))
+            await until(lambda: edge.state.phase is RelayPhase.SYNCHRONIZING)
+            await edge.relay.answer_handshake(restarted(heartbeat(12)))
+            await until(lambda: edge.state.is_alive)
+            assert edge.watcher.news == ["found", "found"]
+            assert edge.core.streams.offsets["event"] == 10, "the place in the stream is kept"
+            assert edge.core.inbound.repairs_due(1e9), "and the events in between are missing"
+
+    asyncio.run(scenario())
+
+
+def test_a_new_epoch_begins_the_streams_anew() -> None:
+    async def scenario() -> None:
+        async with following() as edge:
+            await edge.follow()
+            await edge.relay.beat(restarted(heartbeat(3)), EPOCH + 1)
+            await edge.relay.answer_handshake(restarted(heartbeat(3)), EPOCH + 1)
+            await until(lambda: edge.core.streams.epoch == EPOCH + 1)
+            assert edge.core.streams.offsets["event"] == 3
+
+    asyncio.run(scenario())
+
+
+def test_a_silent_relay_is_lost_and_found_again() -> None:
+    async def scenario() -> None:
+        async with following(timeout_s=0.3) as edge:
+            await edge.follow()
+            await until(lambda: edge.watcher.news == ["found", "lost"])
+            assert not edge.state.is_alive
+            await edge.follow()
+            assert edge.watcher.news == ["found", "lost", "found"]
+
+    asyncio.run(scenario())
+
+
+def test_a_heartbeat_that_is_not_understood_changes_nothing() -> None:
+    async def scenario() -> None:
+        async with following() as edge:
+            await edge.follow()
+            await edge.relay.publish(b"!heartbeat", b"\xc1")
+            await edge.relay.send(b"!heartbeat", pack_stamp(Stamp(EPOCH, 0, 1)))
+            alice = connect(edge.core, "event:*")
+            await edge.relay.send(*frames("event:a", 11))
+            await until(lambda: alice.frames)
+            assert edge.state.is_alive
+
+    asyncio.run(scenario())
+
+
+def test_whether_the_relay_can_write_its_journal_is_known_from_its_heartbeats() -> None:
+    async def scenario() -> None:
+        async with following() as edge:
+            await edge.follow()
+            assert edge.state.is_journaling
+            await edge.relay.beat(heartbeat(10).model_copy(update={"journaling": False}))
+            await until(lambda: not edge.state.is_journaling)
+
+    asyncio.run(scenario())
