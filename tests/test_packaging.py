@@ -17,7 +17,7 @@ def test_the_wheel_contains_the_page_and_its_libraries(tmp_path: Path) -> None:
         cwd=ROOT,
         check=True,
         capture_output=True,
-        timeout=50,
+        timeout=100,
     )
     [wheel] = tmp_path.glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
