@@ -1,4 +1,4 @@
-"""What the documents list is what the code has."""
+"""The documents list exactly the names that the code has."""
 
 import re
 from pathlib import Path
@@ -24,7 +24,7 @@ README = DOCS.parent / "README.md"
 
 
 def table_rows(text: str) -> list[list[str]]:
-    """The cells of all Markdown table rows."""
+    """Return the cells of all Markdown table rows."""
     return [
         [cell.strip() for cell in line.strip("|").split("|")]
         for line in text.splitlines()

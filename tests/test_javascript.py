@@ -1,4 +1,4 @@
-"""Runs the tests of our JavaScript, which are under tests/js."""
+"""Runs the JavaScript tests under tests/js."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""The wheel is enough to run: it brings the page and the libraries the page needs."""
+"""The wheel is complete: it contains the pages and the libraries that they load."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""What the load generator knows of other servers' protocols."""
+"""The load generator's dialects of other servers' protocols."""
 
 import random
 from collections.abc import Sequence

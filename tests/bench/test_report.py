@@ -1,4 +1,4 @@
-"""What was measured is said the same in the terminal and on the page."""
+"""The terminal and the page show the same results."""
 
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -20,7 +20,7 @@ SECTION = Section(
 
 
 class FakePeer:
-    """A server that is named and never run."""
+    """A server with a name that is never started."""
 
     name = "Fake"
 

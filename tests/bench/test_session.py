@@ -1,4 +1,4 @@
-"""The load generator against real servers: everything arrives, and everything is counted."""
+"""The load generator against real servers: all events arrive and are counted."""
 
 from pathlib import Path
 

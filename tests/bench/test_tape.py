@@ -1,4 +1,4 @@
-"""The checker sees whatever is wrong, and nothing where everything is right."""
+"""The checker finds each kind of fault, and none in a correct stream."""
 
 import random
 from collections.abc import Iterable, Sequence
@@ -18,7 +18,7 @@ POSITION = orjson.dumps({"type": "position", "epoch": 1, "position": {"event": 7
 
 
 def server_frame(first: int, payload: bytes) -> bytes:
-    """A frame as servers send it: without a mask."""
+    """Return a frame as servers send it: without a mask."""
     size = len(payload)
     head = bytes((first, size)) if size < 126 else bytes((first, 126)) + size.to_bytes(2)
     return head + payload
@@ -29,7 +29,7 @@ def frames(numbers: Iterable[int]) -> list[bytes]:
 
 
 def reader_with_tape(events: Sequence[bytes]) -> Reader:
-    """A client that comes after another one that has received `events`."""
+    """Return the reader of a client that connects after another one received `events`."""
     tape = Tape()
     first = Reader(tape, DIALECT)
     first.take(b"".join(events))

@@ -1,4 +1,4 @@
-"""Many clients at once: a storm of handshakes, and some that do not read (protocol section 7)."""
+"""Many clients at once: a storm of handshakes, and slow clients (protocol section 7)."""
 
 import asyncio
 import base64
@@ -27,7 +27,7 @@ pytestmark = [pytest.mark.timeout(180), pytest.mark.xdist_group("heavy")]
 
 
 class StormClient:
-    """One of many: connects, subscribes with its first breath, and writes down what comes."""
+    """One of many: subscribes together with its handshake, and records the events it receives."""
 
     def __init__(self, port: int, token: str, topic: str) -> None:
         self._port = port
@@ -39,12 +39,12 @@ class StormClient:
         self._listening: asyncio.Task[None] | None = None
         self._something_came = asyncio.Event()
         self.numbers: list[int] = []
-        """Of the events that came."""
+        """The numbers in the received events."""
         self.closed_with: tuple[int, str] | None = None
         self.is_served = False
 
     async def come(self) -> None:
-        """Connect; return when the subscription is answered, or the edge has closed."""
+        """Connect; return after the reply to the subscription, or after a close by the edge."""
         self._reader, self._writer = await asyncio.open_connection("127.0.0.1", self._port)
         self.closed_with, self._rest = None, b""
         key = base64.b64encode(os.urandom(16)).decode()
@@ -63,7 +63,7 @@ class StormClient:
             self._listening = asyncio.create_task(self._listen())
 
     async def has_got(self, number: int) -> None:
-        """Wait until this event has come."""
+        """Wait for the event with this number."""
         while self.numbers[-1:] != [number]:
             assert self._listening is not None
             assert not self._listening.done(), self.closed_with
@@ -78,7 +78,7 @@ class StormClient:
             self._writer.transport.abort()
 
     async def _listen(self) -> None:
-        """Read, and answer pings, whatever the others do."""
+        """Read and answer pings in a task of its own."""
         try:
             while self.closed_with is None:
                 await self._read()
@@ -109,7 +109,7 @@ class StormClient:
 
 
 def test_in_a_storm_everybody_is_served_or_told_when_to_come_back(cluster: Cluster) -> None:
-    """And those who were there before get every event meanwhile, in order."""
+    """Clients that were connected before get each event meanwhile, in order."""
     cluster.start_relay()
     edge = cluster.start_edge(
         EDGE_ADMISSION_WAIT_S="0.05", EDGE_MAX_CONNECTIONS_PER_USER=str(2 * MANY)
@@ -150,7 +150,7 @@ def test_in_a_storm_everybody_is_served_or_told_when_to_come_back(cluster: Clust
                     assert said is not None, reason
                     assert 1 <= int(said[1]) < STORM_TIMEOUT_S
                     client.leave()
-                # A few at a time, as if they had come back when they were told to.
+                # A few at a time, as if each had waited for the time that the edge told it.
                 for start in range(0, len(away), 50):
                     await asyncio.gather(*(client.come() for client in away[start : start + 50]))
                 came_back += len(away)
@@ -180,7 +180,7 @@ def test_in_a_storm_everybody_is_served_or_told_when_to_come_back(cluster: Clust
 
 
 def check_accounts(edge: Edge) -> None:
-    """Everything that was handed over has become something that is counted."""
+    """Each message handed to a client is counted by its end."""
     metrics = edge.metrics()
     handed = metrics["edge_deliveries"][""] + metrics["edge_messages_sent"][""]
     ends = ("written", "slow_consumer", "disconnected", "conflated", "waiting")
@@ -188,7 +188,7 @@ def check_accounts(edge: Edge) -> None:
 
 
 class Stalled:
-    """A client that subscribes and then reads nothing, until it is told to."""
+    """A slow client: subscribes, and reads nothing more until `read_to_close`."""
 
     def __init__(self, edge: Edge, token: str, topic: str, stack: ExitStack) -> None:
         self._socket = stack.enter_context(socket.socket())
@@ -209,7 +209,7 @@ class Stalled:
         self._buffer = self._buffer.partition(b"\r\n\r\n")[2]
 
     def read_to_close(self) -> tuple[int, str]:
-        """Read what the edge has written until it closes."""
+        """Read all events up to the close frame; return its code and reason."""
         while True:
             frames, self._buffer = split_frames(self._buffer)
             for first, payload in frames:

@@ -1,4 +1,4 @@
-"""How a connection begins, byte by byte, with a running edge (RFC 6455, section 4; protocol 7)."""
+"""The start of a connection, byte by byte, at a running edge (RFC 6455, section 4; protocol 7)."""
 
 import json
 import socket
@@ -24,9 +24,11 @@ KEY = "dGhlIHNhbXBsZSBub25jZQ=="
 ACCEPT = b"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
 TIMEOUT_S = 10.0
 
+pytestmark = pytest.mark.xdist_group("front door")
+
 
 class RawSocket:
-    """A TCP connection to the edge, of which every byte is the test's."""
+    """A TCP connection to the edge on which the test writes each byte."""
 
     def __init__(self, sock: socket.socket) -> None:
         self._socket = sock
@@ -50,7 +52,7 @@ class RawSocket:
         return int(first.split()[1]), headers, body
 
     def frames_until(self, opcode_byte: int, text: bytes = b"") -> list[tuple[int, bytes]]:
-        """Read frames up to one that begins with this byte and holds `text`."""
+        """Read frames up to one with this first byte and with `text` in it; return all of them."""
         came: list[tuple[int, bytes]] = []
         while True:
             frames, self._buffer = split_frames(self._buffer)
@@ -61,7 +63,7 @@ class RawSocket:
             assert self._read(), f"the edge ended after {came}"
 
     def is_ended(self) -> bool:
-        """Read to the end; fails after a while if there is none."""
+        """Read to the end of the connection; fail after `TIMEOUT_S` without it."""
         while self._read():
             pass
         return True
@@ -77,7 +79,7 @@ class RawSocket:
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """One for all: nobody here stops anything."""
+    """One cluster for all tests here: none of them stops a process."""
     cluster = Cluster(tmp_path_factory.mktemp("front-door"))
     try:
         cluster.start_relay()
@@ -110,7 +112,7 @@ class RawSockets:
         self._stack = stack
 
     def connect(self) -> RawSocket:
-        """A new connection."""
+        """Return a new connection."""
         address = ("127.0.0.1", self._edge.port)
         sock = self._stack.enter_context(socket.create_connection(address, TIMEOUT_S))
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -118,7 +120,7 @@ class RawSockets:
 
 
 def request(path: str, *more: str, **headers: str) -> bytes:
-    """An upgrade request. Headers that are given replace those with the same name, or are added."""
+    """Return an upgrade request. `headers` replace those of the same name, or are added."""
     fields = {
         "Host": "edge",
         "Upgrade": "websocket",

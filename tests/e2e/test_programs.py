@@ -1,4 +1,4 @@
-"""The programs as people run them: refusals in one line, clean ends."""
+"""The command-line programs: one line for each refusal, and clean ends."""
 
 import signal
 import socket

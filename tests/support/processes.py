@@ -1,4 +1,4 @@
-"""Real processes under test, each ended by whoever started it."""
+"""Real processes under test. The code that starts a process also ends it."""
 
 import contextlib
 import os
@@ -52,8 +52,8 @@ class ManagedProcess:
         )
 
     def output(self) -> str:
-        """What it has printed so far."""
-        # Not by seeking: the child writes at the same file position.
+        """Return its output so far."""
+        # `pread`, not `seek`: the child shares the file position and writes there.
         size = os.fstat(self._output.fileno()).st_size
         return os.pread(self._output.fileno(), size, 0).decode(errors="replace")
 
@@ -91,7 +91,7 @@ class ManagedProcess:
         return self._process.wait(timeout)
 
     def close(self) -> None:
-        """End the process and whatever it has started."""
+        """Kill the process and all processes of its group."""
         if self._process is None:
             return
         with contextlib.suppress(ProcessLookupError):
@@ -101,7 +101,7 @@ class ManagedProcess:
 
 
 def python(*arguments: str) -> list[str]:
-    """The command that runs Python with `arguments`."""
+    """Return the command that runs Python with `arguments`."""
     return [sys.executable, *arguments]
 
 
