@@ -231,7 +231,7 @@ def stack() -> Iterator[ExitStack]:
 def test_of_many_that_do_not_read_the_furthest_behind_is_closed_first(
     cluster: Cluster, stack: ExitStack
 ) -> None:
-    total_bytes = 6_000_000
+    total_bytes = 12_000_000
     cluster.start_relay()
     edge = cluster.start_edge(
         EDGE_MAX_QUEUED_TOTAL_BYTES=str(total_bytes), EDGE_MAX_QUEUED_BYTES="100000000"
@@ -239,7 +239,7 @@ def test_of_many_that_do_not_read_the_furthest_behind_is_closed_first(
     reading = cluster.connect(edge, "alice")
     reading.subscribe("event:*")
     emitter = cluster.emitter()
-    ballast = "x" * 50_000
+    ballast = "x" * 100_000
     sent = 0
 
     def emit(topic: str) -> None:
@@ -255,9 +255,13 @@ def test_of_many_that_do_not_read_the_furthest_behind_is_closed_first(
 
     token = cluster.token("bob")
     worst = Stalled(edge, token, "event:*", stack)
-    others = [Stalled(edge, token, "event:common", stack) for _ in range(3)]
+    patterns = ("event:c*", "event:co*", "event:com*")
+    others = [Stalled(edge, token, pattern, stack) for pattern in patterns]
     while waiting() < 1_000_000:
         emit("event:rare")
+    # Each is 800 kB further behind than the next, so that they are closed in a known order.
+    for topic in ("event:c", "event:co") * 8:
+        emit(topic)
     while edge.metrics()["edge_closed"].get("4008", 0) == 0:
         assert waiting() <= total_bytes
         emit("event:common")
@@ -270,9 +274,10 @@ def test_of_many_that_do_not_read_the_furthest_behind_is_closed_first(
     assert worst.offsets == list(range(1, len(worst.offsets) + 1)), "up to a place, and no hole"
     assert len(worst.offsets) < sent
     check_accounts(edge)
-    while edge.metrics()["edge_closed"]["4008"] < 4:
-        emit("event:common")
-    for other in others:
+    for closed, other in enumerate(others, start=2):
+        while edge.metrics()["edge_closed"]["4008"] < closed:
+            emit("event:common")
+        # Read it at once: the edge cuts a connection whose close frame is not taken.
         assert other.read_to_close() == (4008, "too slow")
     wait_for(lambda: edge.metrics()["edge_connections"][""] <= 4, "the reading one stays")
     metrics = edge.metrics()

@@ -13,7 +13,7 @@ from tests.support.swarm_client import SwarmClient
 P = ParamSpec("P")
 T = TypeVar("T")
 
-CALL_TIMEOUT_S = 10.0
+CALL_TIMEOUT_S = 30.0
 
 
 class Swarm:
