@@ -21,6 +21,8 @@ from tests.support.websocket_frames import CLOSE, PING, PONG, TEXT, client_frame
 MANY = 2_000
 LAST = 10**9
 STORM_TIMEOUT_S = 60.0
+CONNECTING = asyncio.Semaphore(100)
+"""The edge cuts connections that send nothing: so few wait at a time to send their request."""
 SENT_AWAY = re.compile(r"overloaded, retry in (\d+) s\Z")
 
 pytestmark = [pytest.mark.timeout(180), pytest.mark.xdist_group("heavy")]
@@ -45,16 +47,17 @@ class StormClient:
 
     async def come(self) -> None:
         """Connect; return after the reply to the subscription, or after a close by the edge."""
-        self._reader, self._writer = await asyncio.open_connection("127.0.0.1", self._port)
         self.closed_with, self._rest = None, b""
         key = base64.b64encode(os.urandom(16)).decode()
         ask = json.dumps({"action": "subscribe", "topic": self._topic}).encode()
-        self._writer.write(
-            f"GET /ws?token={self._token} HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\n"
-            f"Connection: Upgrade\r\nSec-WebSocket-Key: {key}\r\n"
-            "Sec-WebSocket-Version: 13\r\n\r\n".encode()
-            + client_frame(TEXT, ask)
-        )
+        async with CONNECTING:
+            self._reader, self._writer = await asyncio.open_connection("127.0.0.1", self._port)
+            self._writer.write(
+                f"GET /ws?token={self._token} HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\n"
+                f"Connection: Upgrade\r\nSec-WebSocket-Key: {key}\r\n"
+                "Sec-WebSocket-Version: 13\r\n\r\n".encode()
+                + client_frame(TEXT, ask)
+            )
         head = await self._reader.readuntil(b"\r\n\r\n")
         assert head.startswith(b"HTTP/1.1 101 "), head
         while not self.is_served and self.closed_with is None:

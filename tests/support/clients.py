@@ -11,7 +11,7 @@ from websockets.sync.client import connect
 
 Message = dict[str, Any]
 
-TIMEOUT_S = 10.0
+TIMEOUT_S = 20.0
 
 
 class Client:

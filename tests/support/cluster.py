@@ -98,7 +98,7 @@ class Cluster:
         """Return a connected emitter in this process."""
         emitter = Emitter(name=name, ingress=self.ingress, control=self.control)
         self._emitters.append(emitter)
-        assert emitter.wait_connected(10), "the emitter does not reach the relay"
+        assert emitter.wait_connected(20), "the emitter does not reach the relay"
         return emitter
 
     # Clients.
@@ -186,7 +186,7 @@ class Edge:
                 values["".join(labels)] = sample.value
         return found
 
-    def wait_ready(self, timeout: float = 20.0) -> None:
+    def wait_ready(self, timeout: float = 60.0) -> None:
         """Wait until every worker follows the relay."""
 
         def ready() -> bool:

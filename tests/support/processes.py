@@ -12,7 +12,7 @@ from pathlib import Path
 from tests.support.waiting import wait_for
 
 ROOT = Path(__file__).resolve().parents[2]
-STOP_TIMEOUT_S = 10.0
+STOP_TIMEOUT_S = 20.0
 
 
 class ManagedProcess:
@@ -57,7 +57,7 @@ class ManagedProcess:
         size = os.fstat(self._output.fileno()).st_size
         return os.pread(self._output.fileno(), size, 0).decode(errors="replace")
 
-    def wait_for_output(self, text: str, timeout: float = 15.0) -> None:
+    def wait_for_output(self, text: str, timeout: float = 30.0) -> None:
         """Wait until it has printed `text`."""
 
         def printed() -> bool:
@@ -106,7 +106,7 @@ def python(*arguments: str) -> list[str]:
 
 
 def run_cli(
-    *arguments: str, env: Mapping[str, str], stdin: str = "", timeout: float = 20.0
+    *arguments: str, env: Mapping[str, str], stdin: str = "", timeout: float = 60.0
 ) -> subprocess.CompletedProcess[str]:
     """Run `python -m arguments…` to its end."""
     return subprocess.run(

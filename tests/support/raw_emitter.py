@@ -23,7 +23,7 @@ from relay.wire.notices import Acknowledged, Notice, unpack_notice
 from relay.wire.topics import decode_topic
 from tests.support.waiting import wait_for
 
-ANSWER_TIMEOUT_MS = 10_000
+ANSWER_TIMEOUT_MS = 20_000
 STREAM_PREFIXES = {b"event:", b"task:"}
 
 

@@ -19,7 +19,7 @@ from relay.wire.control import (
     unpack_reply,
 )
 
-ANSWER_TIMEOUT_MS = 10_000
+ANSWER_TIMEOUT_MS = 20_000
 
 
 class RelayPeer:

@@ -9,7 +9,7 @@ T = TypeVar("T")
 INTERVAL_S = 0.02
 
 
-def wait_for(condition: Callable[[], T], what: str, timeout: float = 10.0) -> T:
+def wait_for(condition: Callable[[], T], what: str, timeout: float = 20.0) -> T:
     """Return the first true result of `condition`; after `timeout` seconds fail and name `what`."""
     deadline = time.monotonic() + timeout
     while True:
