@@ -1,6 +1,6 @@
 # Everything a developer runs: `make run`, `make test`, `make test-fast`, `make check`,
 # `make bench`, `make chaos`.
-# The environment in .venv is made when it is missing or older than what it is made from.
+# The environment in .venv is made if it is missing or older than its sources.
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -40,13 +40,13 @@ format: .venv/.installed
 bench: .venv/.installed .venv/.bench-installed $(CHARTS)
 	$(BIN)/python -m bench
 
-# The servers that it compares. What cannot be installed is skipped, with a line that says so.
+# The other servers. If one cannot be installed, the benchmark skips it and prints a line about it.
 .venv/.bench-installed: requirements-bench.lock bench/package-lock.json | .venv/.installed $(CHARTS)
 	-$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-bench.lock
 	-PATH="$$PATH:$(CURDIR)/$(BIN)" npm ci --prefix bench --ignore-scripts --no-audit --no-fund --loglevel=error
 	@touch $@
 
-# Rounds of faults under load, each with a seed of its own, for so many minutes.
+# Rounds of faults under load, each with a new seed, for MINUTES minutes.
 MINUTES ?= 10
 chaos: .venv/.installed $(CHARTS)
 	$(BIN)/python -m tests.e2e.chaos $(MINUTES)
@@ -79,7 +79,7 @@ clean:
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
-# Browser libraries come from the locked npm packages; where Node is missing, from PyPI's.
+# Browser libraries come from the locked npm packages. If Node is missing, PyPI has it.
 $(CHARTS): package.json package-lock.json | .venv/.installed
 	command -v npm >/dev/null || test -x $(BIN)/npm || \
 	  $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-node.lock

@@ -1,4 +1,4 @@
-"""`make bench`, and `python -m bench PART…` for a look at some parts."""
+"""`make bench` measures all parts; `python -m bench PART…` measures some of them."""
 
 import resource
 import sys
@@ -30,7 +30,7 @@ def _chosen(_context: click.Context, _option: click.Parameter, value: str) -> di
 @click.option(
     "--peers", default=",".join(PEERS), callback=_chosen, help="Servers, separated by commas."
 )
-@click.option("--write", is_flag=True, help=f"Write {PAGE.name} as well, as when all is measured.")
+@click.option("--write", is_flag=True, help=f"Write {PAGE.name} too, as a run of all parts does.")
 def main(parts: tuple[str, ...], peers: Mapping[str, Peer], write: bool) -> None:
     """Measure PARTS, by default all."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -41,7 +41,7 @@ def main(parts: tuple[str, ...], peers: Mapping[str, Peer], write: bool) -> None
     for name in parts or PARTS:
         try:
             section = PARTS[name](peers)
-        except Exception:  # noqa: BLE001 - the other parts are still of use
+        except Exception:  # noqa: BLE001 - the other parts can still be measured
             traceback.print_exc()
             failed.append(name)
             continue

@@ -1,4 +1,4 @@
-"""The same measurement at every server, whatever happens to one of them."""
+"""The same measurement at every server; a failing server does not stop the others."""
 
 from collections.abc import Callable, Mapping
 from typing import TypeVar
@@ -9,15 +9,15 @@ from bench.servers import OURS
 
 Result = TypeVar("Result")
 FAILURES = (ChildFailed, OSError, AssertionError)
-"""What a server can bring about: it does not start, does not answer, or cannot take so many."""
+"""Faults of a server: it does not start, does not answer, or cannot take so many clients."""
 
 
 def try_each(
     peers: Mapping[str, Peer], measure: Callable[[Peer], Result]
 ) -> tuple[dict[str, Result], tuple[str, ...]]:
-    """Return what was measured, by the peers' keys, and a line on each that was not.
+    """Return the results by the peers' keys, and a line for each peer that was not measured.
 
-    A failure of ours is one of the whole part, and is raised.
+    A failure of Event Relay itself is raised, and ends the whole part.
     """
     results: dict[str, Result] = {}
     notes: list[str] = []

@@ -1,4 +1,4 @@
-"""What processes use. Those that a process has started count as a part of it."""
+"""CPU and memory of processes. The children of a process count as part of it."""
 
 import threading
 from collections.abc import Iterator
@@ -10,20 +10,20 @@ SAMPLE_S = 0.05
 
 
 class Peak:
-    """The highest of some readings."""
+    """The highest of several readings."""
 
     def __init__(self, value: int) -> None:
         self.value = value
 
 
 def cpu_s(pid: int) -> float:
-    """Return the seconds of CPU that a process has used so far."""
+    """Return the CPU seconds that a process has used so far."""
     times = [each.cpu_times() for each in _family(pid)]
     return float(sum(each.user + each.system for each in times))
 
 
 def rss_bytes(pid: int) -> int:
-    """Return the memory that a process has now."""
+    """Return the resident memory of a process, in bytes."""
     return sum(each.memory_info().rss for each in _family(pid))
 
 

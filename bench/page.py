@@ -1,4 +1,4 @@
-"""`docs/benchmarks.md`: every section of one run, and what was run where."""
+"""`docs/benchmarks.md`: every section of one run, with its machine and the servers' versions."""
 
 import os
 import platform
@@ -16,7 +16,7 @@ def page(
     sections: Sequence[Section],
     failed: Sequence[str],
 ) -> str:
-    """Return the page, in markdown; `failed` names the parts that have no section."""
+    """Return the page in Markdown; `failed` names the parts without a section."""
     blocks = [_head(command, seconds), _versions(peers), _targets(sections)]
     if failed:
         blocks.append(f"These parts failed: {', '.join(failed)}.\n")
@@ -28,14 +28,14 @@ def _head(command: str, seconds: float) -> str:
 
 `{command}`, {time.strftime("%Y-%m-%d")}, {seconds / 60:.1f} minutes, on {os.cpu_count()} cores of
 {platform.machine()}, {platform.system()} {platform.release()}, Python {platform.python_version()}.
-Servers, clients and publishers share the machine. Ratios carry over to others, absolute numbers do
-not.
+Servers, clients and publishers share the machine. Ratios carry over to other machines, absolute
+numbers do not.
 
-Every server has the same events from a publisher in a process of its own: ours from an `Emitter`
-through the relay and its journal, the others over their own protocol or a line on a socket. The
-clients are raw sockets in one more process, which checks that each of them got every event, once
-and in order. Delays are from publishing to receipt. The limit is a loop over `send()` in C that
-does nothing else.
+Every server gets the same events from a publisher in a process of its own: Event Relay from an
+`Emitter` through the relay and its journal, the others over their own protocol or as lines on a
+socket. The clients are raw sockets in one more process, which checks that each of them gets every
+event, once and in order. Delays are measured from publishing to receipt. The limit is a loop over
+`send()` in C that does nothing else.
 """
 
 
@@ -43,7 +43,7 @@ def _versions(peers: Mapping[str, Peer]) -> str:
     lines = []
     for peer in peers.values():
         missing = peer.missing()
-        text = f"not measured, get it with `{missing}`" if missing else peer.version()
+        text = f"not measured; install it with `{missing}`" if missing else peer.version()
         lines.append(f"- {peer.name}{': ' if text else ''}{text}")
     return "\n".join(lines) + "\n"
 

@@ -1,4 +1,4 @@
-"""Quantiles, and how they look in a table."""
+"""Quantiles, and their form in a table."""
 
 from collections.abc import Sequence
 
@@ -16,5 +16,5 @@ def quantiles(values: Sequence[float]) -> dict[str, float]:
 
 
 def cells(found: dict[str, float]) -> tuple[str, ...]:
-    """Return them as text."""
+    """Return the quantiles as text."""
     return tuple(f"{value:.2f}" for value in found.values())

@@ -1,4 +1,4 @@
-"""What a part of the benchmark has to say, and how that looks in the terminal and in markdown."""
+"""The results of a part of the benchmark, as text for the terminal and as Markdown."""
 
 import textwrap
 from collections.abc import Sequence
@@ -15,12 +15,12 @@ class Table:
     columns: tuple[str, ...]
     rows: Sequence[tuple[str, ...]]
     notes: tuple[str, ...] = ()
-    """What went wrong, or what a number does not say by itself."""
+    """Faults, and explanations of numbers."""
 
 
 @dataclass(frozen=True)
 class Target:
-    """What was to be reached, and what was."""
+    """A target and the value that was reached."""
 
     text: str
     reached: str
@@ -29,7 +29,7 @@ class Target:
 
 @dataclass(frozen=True)
 class Section:
-    """One question and its answer."""
+    """One question and its results."""
 
     title: str
     method: str
@@ -56,7 +56,7 @@ def as_markdown(section: Section) -> str:
 
 
 def target_line(target: Target) -> str:
-    """Return what was to be reached, what was, and the verdict."""
+    """Return the target, the value that was reached, and the verdict."""
     return f"{target.text}: {target.reached}, {'met' if target.is_met else 'MISSED'}"
 
 

@@ -1,4 +1,4 @@
-"""The servers that are measured: ours, the peers, and a bare loop over `send()` as the limit."""
+"""The measured servers: Event Relay, its peers, and a bare loop over `send()` as the limit."""
 
 from bench.peers.bare import Bare
 from bench.peers.event_relay import EventRelay
@@ -21,4 +21,4 @@ PEERS: dict[str, Peer] = {
     "python-socketio": PythonSocketIo(),
     "fastapi": FastApiTutorial(),
 }
-"""By the name that the command line knows them by."""
+"""Name on the command line to peer."""

@@ -1,4 +1,4 @@
-"""One server with its load: start it, connect clients, publish, and look what it cost."""
+"""One server under a load: starts it, connects clients, publishes, and measures."""
 
 import time
 from collections.abc import Iterator, Mapping
@@ -17,25 +17,25 @@ from bench.meters import cpu_s
 from bench.peers.peer import Peer, Server
 
 DRAIN_S = 10.0
-"""How long a server may take for what is still under way when publishing ends."""
+"""Seconds for a server to deliver the remaining events when publishing ends."""
 SATURATION_WARM_UP_S = 1.0
 SETTLING_S = 0.5
-"""From the last client's arrival until a server's memory is looked at."""
+"""Seconds from the last client's subscription to the reading of a server's memory."""
 BETWEEN_S = 0.2
-"""The least from one event to the next when they come one at a time."""
+"""The least pause in seconds between single events."""
 SAMPLED = 50
-"""Clients whose delays are looked at when everything is saturated."""
+"""Clients whose delays are measured under saturation."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """What one load did to one server."""
+    """The results of one load on one server."""
 
     outcome: Outcome
     seconds: float
     deliveries: int
     server_cpu_s: Mapping[str, float]
-    """By process."""
+    """CPU seconds by process."""
     generator_cpu_s: float
 
     @property
@@ -44,16 +44,16 @@ class Run:
 
     @property
     def cpu_us(self) -> float:
-        """Of all processes of the server, per delivery."""
+        """CPU of all processes of the server, in µs per delivery."""
         return sum(self.server_cpu_s.values()) / max(1, self.deliveries) * 1e6
 
     @property
     def generator_share(self) -> float:
-        """Of one core."""
+        """The generator's share of one core."""
         return self.generator_cpu_s / self.seconds
 
     def cpu_us_of(self, process: str) -> float:
-        """Of one process of the server, per delivery."""
+        """CPU of one process of the server, in µs per delivery."""
         return self.server_cpu_s[process] / max(1, self.deliveries) * 1e6
 
 
@@ -80,15 +80,15 @@ class Session:
         self.generator = generator
         self.connected = connected
         self.growth_bytes = growth_bytes
-        """Of the memory of each process of the server, from before the first client came."""
+        """Growth of the memory of each process of the server since before the first client."""
         self._publisher = publisher
 
     def paced(
         self, events_per_s: float, seconds: float, warm_up_s: float = 1.0, *, skip: int = 0
     ) -> Run:
-        """Publish at a steady rate; what the warm-up publishes is checked and not measured.
+        """Publish at a steady rate; events of the warm-up are checked and not measured.
 
-        The first `skip` clients are not looked at.
+        The first `skip` clients are not measured.
         """
         warm_up = self._publisher.paced(round(events_per_s * warm_up_s), events_per_s)
         self.generator.drain(warm_up, DRAIN_S, skip)
@@ -99,7 +99,7 @@ class Session:
         return _run(before, after, self.generator.judge(published, since=warm_up, skip=skip))
 
     def one_at_a_time(self, events: int) -> Run:
-        """Publish the next event when all have the one before; the first is not measured."""
+        """Publish each event when all clients have the one before; the first is not measured."""
         first = self._publish_one()
         before = self._read()
         for _ in range(events):
@@ -138,7 +138,7 @@ class Session:
 
 @contextmanager
 def session(peer: Peer, clients: int, *, groups: int = 1) -> Iterator[Session]:
-    """Run `peer` with so many clients subscribed; see `Plan` for the groups."""
+    """Run `peer` with `clients` subscribed clients; see `Plan` for the groups."""
     with (
         TemporaryDirectory() as directory,
         peer.run(Path(directory), clients) as server,

@@ -1,4 +1,4 @@
-"""`python -m demo NAME`: run a demo manager."""
+"""`python -m demo NAME` runs a demo manager."""
 
 import signal
 from pathlib import Path
@@ -36,23 +36,23 @@ def _server_names(_: click.Context, __: click.Parameter, value: str) -> tuple[st
     required=True,
     callback=_server_names,
     metavar="NAME,NAME",
-    help="The servers it owns.",
+    help="Names of the servers, separated by commas.",
 )
 @click.option(
     "--data-dir",
     required=True,
     type=click.Path(file_okay=False, path_type=Path),
-    help="Where the servers keep their files and backups, some megabytes each.",
+    help="Directory for the files and backups of the servers, some megabytes each.",
 )
 @click.option(
     "--user",
     "users",
     multiple=True,
     required=True,
-    help="Whose tasks the backups are; may be given several times, for taking turns.",
+    help="User whose tasks the backups are; several users take turns.",
 )
 def main(name: str, servers: tuple[str, ...], data_dir: Path, users: tuple[str, ...]) -> None:
-    """Run a manager called NAME that owns small servers and keeps doing things to them.
+    """Run a manager named NAME that owns small servers and acts on them again and again.
 
     \b
     Example:

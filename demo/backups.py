@@ -1,4 +1,4 @@
-"""Backups of a server: zip files of its world, of which the newest are kept."""
+"""Backups of a server: zip files of its world; only the newest are kept."""
 
 import os
 import zipfile
@@ -8,13 +8,13 @@ from pathlib import Path
 from emitters.tasks import TaskFailed
 
 FILE_PAUSE_S = 0.1
-"""Between two files, so that a backup leaves the disk to the server."""
+"""Pause between two files in seconds, so that the server can use the disk too."""
 
 PARTIAL = ".part"
 
 
 class BackupStopped(TaskFailed):
-    """The backup was given up because the manager stops."""
+    """The backup was cancelled because the manager stops."""
 
 
 def create(
@@ -43,7 +43,7 @@ def create(
 
 
 def prune(folder: Path, keep: int) -> list[str]:
-    """Delete all but the newest `keep` backups, and what unfinished ones left; return the names."""
+    """Delete all but the newest `keep` backups, and unfinished files; return the deleted names."""
     backups = folder / "backups"
     for partial in backups.glob(f"*{PARTIAL}"):
         partial.unlink()

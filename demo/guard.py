@@ -1,4 +1,4 @@
-"""Ends `make run` when a part cannot be started: `python -m demo.guard`.
+"""Ends `make run` if a program cannot be started: `python -m demo.guard`.
 
 A supervisord event listener, told of each process that ended or was given up.
 """

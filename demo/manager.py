@@ -1,4 +1,4 @@
-"""The demo manager: owns a few servers and does to them what its schedule says."""
+"""The demo manager: owns a few servers and acts on them by a schedule."""
 
 import logging
 import queue
@@ -33,11 +33,11 @@ class _Crash(NamedTuple):
 
 
 class _Stop:
-    """Asks the loop to end."""
+    """A step that ends the loop."""
 
 
 class DemoManager:
-    """Runs in the thread that calls `run`, until `stop`."""
+    """Manages servers in the thread that calls `run`, until `stop`."""
 
     def __init__(
         self, emitter: Emitter, server_names: Sequence[str], data_dir: Path, users: Sequence[str]
@@ -54,10 +54,10 @@ class DemoManager:
         self._random = Random()
         self._schedule = Schedule(server_names, users, time.monotonic(), self._random)
         self._busy: set[str] = set()
-        """Servers that are being backed up."""
+        """Servers with a backup in progress."""
 
     def run(self) -> None:
-        """Manage the servers until `stop`, then stop them and hand over the last events."""
+        """Manage the servers until `stop`, then stop them and send the last events."""
         threading.Thread(target=self._close_orphans, daemon=True).start()
         try:
             for name in self._servers:
@@ -129,11 +129,11 @@ class DemoManager:
                 self._tell(operations.tell_statuses)
 
     def _tell(self, emit: Callable[[], object]) -> None:
-        """Call `emit`; a relay that is away for very long does not end the manager."""
+        """Call `emit`; an error of the emitter, such as a full outbox, does not end the manager."""
         try:
             emit()
         except EmitterError as error:
-            logger.warning("not told: %s", error)
+            logger.warning("an event was not emitted: %s", error)
 
     def _back_up(self, server_name: str) -> dict[str, object]:
         self._busy.add(server_name)
@@ -150,7 +150,7 @@ class DemoManager:
             except EmitterClosed:
                 return
             except RelayUnavailable as error:
-                logger.info("earlier tasks cannot be looked for yet: %s", error)
+                logger.info("earlier tasks cannot be read yet: %s", error)
 
     def _end(self) -> None:
         self._monitor.stop()

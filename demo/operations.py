@@ -1,4 +1,4 @@
-"""What a manager can do to its servers, each with an event before and after."""
+"""The operations of a manager on its servers, each with an event before and after it."""
 
 import json
 import time
@@ -20,7 +20,7 @@ MAX_PLAYERS = 50
 
 
 class Operations:
-    """The servers are `servers`; a long operation ends early once `stopping` is set."""
+    """Operates on `servers`; a long operation ends early when `stopping` is set."""
 
     def __init__(
         self,
@@ -36,7 +36,7 @@ class Operations:
 
     @emits(before=EventName.BEFORE_SERVER_START, after=EventName.AFTER_SERVER_START)
     def start_server(self, server_name: str) -> dict[str, Any]:
-        """Start a server and have it monitored."""
+        """Start a server and its resource monitor."""
         server = self._servers[server_name]
         server.start()
         if server.pid is not None:
@@ -85,14 +85,14 @@ class Operations:
         return result
 
     def tell_crash(self, server_name: str, message: str) -> None:
-        """Tell that a server ended by itself."""
+        """Emit the event of a server that ended by itself."""
         self.emitter.emit(
             EventName.AFTER_SERVER_STOP.topic,
             {"server_name": server_name, "result": {"status": "error", "message": message}},
         )
 
     def tell_statuses(self) -> None:
-        """Tell how all servers are."""
+        """Emit the statuses of all servers."""
         servers = [
             {"name": each.name, "status": each.status, "pid": each.pid}
             for each in self._servers.values()
@@ -109,7 +109,7 @@ def _read_list(path: Path) -> list[str]:
 
 
 def _write_list(path: Path, names: list[str]) -> None:
-    """Replace the file as a whole, so that a killed manager leaves the old one or the new."""
+    """Replace the file in one step, so that a killed manager leaves the old file or the new one."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".part")
     partial.write_text(json.dumps(names))

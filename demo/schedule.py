@@ -1,4 +1,4 @@
-"""What a demo manager does next. Decisions only: times come in, steps come out."""
+"""The next steps of a demo manager. Decisions only: takes times, returns steps."""
 
 import heapq
 import itertools
@@ -15,7 +15,7 @@ START_AGAIN_AFTER_S = 4.0
 
 
 class Do(Enum):
-    """The kinds of steps."""
+    """The types of steps."""
 
     START = auto()
     STOP = auto()
@@ -27,7 +27,7 @@ class Do(Enum):
 
 
 class Step(NamedTuple):
-    """One thing to do; `server_name` is empty where it concerns all."""
+    """One step; `server_name` is empty if it concerns all servers."""
 
     do: Do
     server_name: str = ""
@@ -53,7 +53,7 @@ _ACTIONS = (
 
 
 class Schedule:
-    """An action every second or two, a backup every nine, alternating servers and users."""
+    """An action every 1 to 2 s and a backup every 9 s, alternating servers and users."""
 
     def __init__(
         self, server_names: Sequence[str], users: Sequence[str], now: float, random: Random
@@ -64,22 +64,22 @@ class Schedule:
         self._users = itertools.cycle(users)
         self._server_count = len(server_names)
         self._numbers = itertools.count()
-        """Keeps entries of the same time in the order they were made."""
+        """Keeps entries of equal time in the order of their creation."""
         self._agenda: list[tuple[float, int, _Timer | Step]] = []
         self._add(now + ACTION_INTERVAL_S, _Timer.ACTION)
         self._add(now + FIRST_BACKUP_AFTER_S, _Timer.BACKUP)
         self._add(now + STATUSES_INTERVAL_S, _Timer.STATUSES)
 
     def next_at(self) -> float:
-        """When `take_due` has something to decide."""
+        """The time of the next step."""
         return self._agenda[0][0]
 
     def start_again(self, server_name: str, now: float) -> None:
-        """Have a server that is down started some seconds from now."""
+        """Schedule the start of a stopped server, some seconds from now."""
         self._add(now + START_AGAIN_AFTER_S, Step(Do.START, server_name))
 
     def take_due(self, now: float, running: Set[str], busy: Set[str]) -> list[Step]:
-        """Return what to do now.
+        """Return the steps that are due.
 
         Servers that are `busy` with a backup are not stopped, and not backed up twice at once.
         """

@@ -20,19 +20,19 @@ from typing import Any
 
 REGIONS = 40
 REGION_BYTES = 48 * 1024
-"""The size a region file grows to; all of them together bound what the server keeps on disk."""
+"""The largest size of a region file in bytes; it bounds the server's use of the disk."""
 GROWTH_BYTES = 4 * 1024
 TICK_S = 0.25
 WAVE_PERIOD_S = 30.0
 BUSIEST_SHARE = 0.12
-"""Of one CPU, at the crest of the wave."""
+"""The largest share of one CPU."""
 MAX_MEMORY_BLOCKS = 24
 BLOCK_BYTES = 1024 * 1024
 MAX_COMMAND_BYTES = 10_000
 
 
 class World:
-    """The server's files, and the work it does on them."""
+    """The server's files, and the work on them."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -45,14 +45,14 @@ class World:
                 path.write_bytes(self._random.randbytes(REGION_BYTES // 2))
 
     def tick(self, now: float) -> None:
-        """Grow one region, and use as much CPU and memory as the wave says."""
+        """Grow one region, and use CPU and memory by a wave over time."""
         crest = (1 + math.sin(now / WAVE_PERIOD_S * 2 * math.pi)) / 2
         self._grow(self._region(self._random.randrange(REGIONS)))
         self._fill_memory(int(crest * MAX_MEMORY_BLOCKS))
         self._calculate(TICK_S * BUSIEST_SHARE * (0.2 + crest) * self._random.random())
 
     def command(self, text: str) -> str:
-        """Carry out `text` and return what the console says."""
+        """Execute the command `text` and return the console's answer."""
         self.commands += 1
         line = f"{time.strftime('%H:%M:%S')} {text}"
         log = self._folder / "console.log"
@@ -80,7 +80,7 @@ class World:
 
 
 class Console(BaseHTTPRequestHandler):
-    """`POST /command` with `{"command": "say hi"}`, and `GET /` for a sign of life."""
+    """`POST /command` with `{"command": "say hi"}`; `GET /` answers while the server lives."""
 
     server: "Server"
 
@@ -100,7 +100,7 @@ class Console(BaseHTTPRequestHandler):
         self._reply(200, {"output": self.server.world.command(str(command))})
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Say nothing: the manager tells what happens."""
+        """Log nothing: the manager logs the operations."""
 
     def _reply(self, status: int, body: dict[str, Any]) -> None:
         payload = json.dumps(body).encode()
@@ -121,14 +121,15 @@ class Server(ThreadingHTTPServer):
 
 def main(folder: Path) -> None:
     """Serve until standard input ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the manager, which stops us.
+    # Ctrl-C reaches the whole process group; the manager handles it and stops this server.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     folder.mkdir(parents=True, exist_ok=True)
     server = Server(World(folder))
     ending = threading.Event()
     work = threading.Thread(target=_work, args=(server.world, ending), daemon=True)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     work.start()
-    # Not by `print`, which would complain once more at the end if the manager is gone already.
+    # `print` would fail again at exit if the manager has ended already.
     with contextlib.suppress(BrokenPipeError):
         os.write(sys.stdout.fileno(), f"{server.server_port}\n".encode())
     sys.stdin.buffer.read()

@@ -1,4 +1,4 @@
-"""One server as its manager sees it: a child process that is started, spoken to and stopped."""
+"""One server of a manager: a child process to start, command and stop."""
 
 import contextlib
 import json
@@ -19,11 +19,11 @@ Status = Literal["RUNNING", "STOPPED", "CRASHED"]
 
 
 class ServerError(RuntimeError):
-    """The server did not do what was asked; the text says why."""
+    """The server did not execute a request; the text has the reason."""
 
 
 class ServerProcess:
-    """Used by one thread at a time.
+    """One server process. Used by one thread at a time.
 
     `on_crash` gets the id of a process that ended without having been asked to. It is called from
     another thread; pass the id to `note_crash` from the thread that uses the server.
@@ -41,12 +41,12 @@ class ServerProcess:
 
     @property
     def pid(self) -> int | None:
-        """The process's id while it runs."""
+        """The id of the running process."""
         return self._process.pid if self._process is not None and self.is_running else None
 
     @property
     def is_running(self) -> bool:
-        """Whether it was started and has not been stopped or noticed to be gone."""
+        """Whether the process was started, and has not been stopped or found ended."""
         return self.status == "RUNNING"
 
     def start(self) -> None:
@@ -58,7 +58,7 @@ class ServerProcess:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            # A signal for the manager's process group is the manager's to act on.
+            # The manager alone reacts to a signal for its process group.
             start_new_session=True,
         )
         ports: queue.SimpleQueue[int | None] = queue.SimpleQueue()
@@ -75,7 +75,7 @@ class ServerProcess:
         self.status = "RUNNING"
 
     def interrupt(self) -> None:
-        """Make a `start` that waits give up. Safe to call from a signal handler."""
+        """Cancel a waiting `start`. Safe to call from a signal handler."""
         self._interrupted.put(None)
 
     def stop(self) -> None:
@@ -88,7 +88,7 @@ class ServerProcess:
         _end(self._process)
 
     def send_command(self, command: str) -> str:
-        """Return what the server's console answers, or raise `ServerError`."""
+        """Return the answer of the server's console, or raise `ServerError`."""
         if self._port is None:
             raise ServerError(f"{self.name} is not running")
         request = urllib.request.Request(
@@ -103,7 +103,7 @@ class ServerProcess:
             raise ServerError(f"{self.name} does not answer: {error}") from None
 
     def note_crash(self, pid: int) -> str | None:
-        """Take note that process `pid` is gone; return how it ended, None if that is old news."""
+        """Record the end of process `pid`; return how it ended, or None if that is known."""
         if self._process is None or self.pid != pid:
             return None
         self.status = "CRASHED"
@@ -113,7 +113,7 @@ class ServerProcess:
     def _attend(
         self, process: "subprocess.Popen[str]", ports: "queue.SimpleQueue[int | None]"
     ) -> None:
-        """Hand over the port, then wait for the process's end."""
+        """Pass on the port, then wait for the end of the process."""
         assert process.stdout is not None
         line = process.stdout.readline().strip()
         ports.put(int(line) if line.isdigit() else None)
@@ -123,7 +123,7 @@ class ServerProcess:
 
 
 def _end(process: "subprocess.Popen[str]") -> None:
-    """Let the process end by itself, as it does when its standard input ends; then by force."""
+    """End the process by closing its standard input; after a time by force."""
     assert process.stdin is not None
     with contextlib.suppress(BrokenPipeError):
         process.stdin.close()

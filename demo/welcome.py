@@ -1,4 +1,4 @@
-"""Says where to look once everything answers; `python -m demo.welcome`."""
+"""Prints the page's address when the edge is ready: `python -m demo.welcome`."""
 
 import sys
 import threading
@@ -16,9 +16,9 @@ WILDCARD_HOSTS = ("0.0.0.0", "::", "")
 @click.command()
 @click.option("--host", envvar="EDGE_HOST", default="127.0.0.1")
 @click.option("--port", envvar="EDGE_PORT", default=8000)
-@click.option("--timeout", default=60.0, help="Seconds to wait until the page can be opened.")
+@click.option("--timeout", default=60.0, help="Seconds to wait for the edge.")
 def main(host: str, port: int, timeout: float) -> None:
-    """Wait until the edge is ready, then say how to sign in."""
+    """Wait until the edge is ready, then print how to sign in."""
     shown = "127.0.0.1" if host in WILDCARD_HOSTS else host
     url = f"http://{f'[{shown}]' if ':' in shown else shown}:{port}"
     if not _wait_ready(f"{url}/readyz", timeout):
@@ -32,7 +32,7 @@ def main(host: str, port: int, timeout: float) -> None:
 
 
 def _wait_ready(url: str, timeout: float) -> bool:
-    """Ask until `url` answers 200; there is nothing that would tell."""
+    """Request `url` until it answers 200."""
     give_up_at = time.monotonic() + timeout
     pause = threading.Event()
     while time.monotonic() < give_up_at:

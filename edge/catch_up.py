@@ -1,132 +1,215 @@
-"""Sees passes through: at the speed of each client, and of the relay (protocol section 7).
+"""Steps the catch-ups of all clients, at the speed of each client and of the relay.
 
-One task for each connection that is being caught up. Few of them step in one turn of the event
-loop, so that a thousand clients that resume at once leave room for the others; what they lack is
-asked of the relay once, whoever waits for it.
+One task for each connection that is being caught up (protocol section 7, "Resume"). Only a few of
+them step in one turn of the event loop, so that a thousand clients that resume at once leave time
+for live events. Records that the edge lacks are read from the relay once for all that wait.
 """
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Protocol
 
-from edge.core.catch_up.ports import CatchingUp
-from edge.core.catch_up.resume import Fetch, Fetched
+from edge.core.catch_up.connection_catch_up import CatchUpState, JournalRange, StepResult
 from edge.core.stats import EdgeStats
 from edge.core.streams.history import PAGE_OFFSETS
 from edge.core.streams.record import Record
-from edge.core.websocket.close_codes import CloseCode
-from edge.websocket.writer import Client
+from edge.core.websocket.close_codes import Close, CloseCode
 
 STEPS_PER_TURN = 4
-MAX_FETCHES = 8
-"""Requests to the relay at a time; each brings about 1 MiB."""
-FETCH_TIMEOUT_S = 30.0
+MAX_READS = 8
+"""Journal reads whose records are awaited or held; each brings about 1 MiB."""
+READ_TIMEOUT_S = 30.0
 WAIT_FOR_STREAMS_S = 5.0
-"""A client that comes from an edge that was ahead of this one waits so long."""
+"""How long a client that comes from an edge further on waits for this edge's streams."""
 
 logger = logging.getLogger(__name__)
 
 
-class Library(Protocol):
-    """Where records come from that the edge does not remember."""
+class CatchUpClient(Protocol):
+    """A connection that is caught up."""
 
-    async def fetch(self, fetch: Fetch) -> Sequence[Record]:
-        """Return a part of what is asked for, from its beginning, and remember it.
+    @property
+    def closed(self) -> bool:
+        """Whether the connection is being closed."""
 
-        Empty when the relay has nothing of it, or when there is another epoch.
+    def close(self, close: Close) -> None:
+        """Close the connection."""
+
+    async def drained(self) -> None:
+        """Wait until its transport is not full, or the connection is closed."""
+
+
+class Replayer(Protocol):
+    """Reads records that the edge does not remember."""
+
+    async def fetch(self, missing: JournalRange, /) -> Sequence[Record]:
+        """Return a part of `missing`, from its beginning, and remember it.
+
+        Empty when the relay has none of it, or when another epoch has begun.
         """
 
     async def streams_went_on(self) -> None:
-        """Wait until a stream has gone on, or begun anew."""
+        """Wait until a stream has advanced, or a new epoch has begun."""
+
+
+class Steps(Protocol):
+    """A catch-up: see `ConnectionCatchUp`."""
+
+    def step(self, records: Sequence[Record] = ()) -> StepResult:
+        """Send the next records; `records` are those that the step before was missing."""
+
+    def give_up_waiting(self) -> None:
+        """Go live although the streams have not reached the client's offsets."""
+
+
+class _Read:
+    """One read of the journal, for all catch-ups that need the same page."""
+
+    def __init__(self) -> None:
+        self.users = 0
+        """Catch-ups that wait for the records, or have not yet stepped with them."""
+        self.has_slot = False
+
+
+class SharedReads:
+    """Reads ranges of the journal, each page once for all catch-ups that need it by then.
+
+    At most `MAX_READS` reads wait for the relay or for the steps that use their records; the others
+    wait for a slot. A read that nobody waits for any more is cancelled, so that there are never
+    more reads than catch-ups, and never more than about `MAX_READS` MiB of records.
+    """
+
+    def __init__(self, replayer: Replayer) -> None:
+        self._replayer = replayer
+        self._slots = asyncio.Semaphore(MAX_READS)
+        self._reads: dict[tuple[str, int], tuple[_Read, asyncio.Task[Sequence[Record]]]] = {}
+        """By stream and page; those that have not ended."""
+
+    def __len__(self) -> int:
+        return len(self._reads)
+
+    @contextlib.asynccontextmanager
+    async def records(self, missing: JournalRange | None) -> AsyncIterator[Sequence[Record]]:
+        """Yield records of `missing`, none if it is None. The step with them is the body.
+
+        Raises `TimeoutError` if the relay does not answer within `READ_TIMEOUT_S`.
+        """
+        if missing is None:
+            yield ()
+            return
+        read, task = self._read_of(missing)
+        read.users += 1
+        try:
+            # Shielded: a client that goes must not take the read of the others with it.
+            yield await asyncio.shield(task)
+        finally:
+            read.users -= 1
+            if not read.users:
+                self._end(read, task, missing)
+
+    def _read_of(self, missing: JournalRange) -> tuple[_Read, "asyncio.Task[Sequence[Record]]"]:
+        key = _page(missing)
+        if key not in self._reads:
+            read = _Read()
+            task = asyncio.create_task(self._fetch(read, missing))
+            # Who comes later has the records in the history, or needs other ones of this page.
+            task.add_done_callback(lambda done: self._forget(key, done))
+            self._reads[key] = read, task
+        return self._reads[key]
+
+    async def _fetch(self, read: _Read, missing: JournalRange) -> Sequence[Record]:
+        await self._slots.acquire()
+        read.has_slot = True
+        async with asyncio.timeout(READ_TIMEOUT_S):
+            return await self._replayer.fetch(missing)
+
+    def _end(
+        self, read: _Read, task: "asyncio.Task[Sequence[Record]]", missing: JournalRange
+    ) -> None:
+        # Forgotten now and not when the task has noticed: nobody may join a cancelled read.
+        self._forget(_page(missing), task)
+        task.cancel()
+        if read.has_slot:
+            self._slots.release()
+
+    def _forget(self, key: tuple[str, int], task: "asyncio.Task[Sequence[Record]]") -> None:
+        if key in self._reads and self._reads[key][1] is task:
+            del self._reads[key]
 
 
 class CatchUp:
-    """Catches clients up."""
+    """Runs the catch-ups of all clients of a worker."""
 
-    def __init__(self, library: Library, stats: EdgeStats) -> None:
-        self._library = library
+    def __init__(self, replayer: Replayer, stats: EdgeStats) -> None:
+        self._replayer = replayer
         self._stats = stats
-        self._tasks: dict[Client, asyncio.Task[None]] = {}
+        self._reads = SharedReads(replayer)
         self._steps = asyncio.Semaphore(STEPS_PER_TURN)
-        self._fetching = asyncio.Semaphore(MAX_FETCHES)
-        self._fetches: dict[tuple[str, int], asyncio.Task[Fetched]] = {}
-        """By stream and page."""
+        self._tasks: dict[CatchUpClient, asyncio.Task[None]] = {}
 
     def __len__(self) -> int:
         return len(self._tasks)
 
-    def start(self, client: Client, catching_up: CatchingUp) -> None:
-        """See `edge.core.catch_up.ports.CatchUp`."""
-        task = asyncio.create_task(self._see_through(client, catching_up))
+    def start(self, client: CatchUpClient, catching_up: Steps) -> None:
+        """Step `catching_up` until it ends. One catch-up of a client at a time."""
+        task = asyncio.create_task(self._run(client, catching_up))
         self._tasks[client] = task
         task.add_done_callback(lambda _: self._forget(client, task))
 
-    def cancel(self, client: Client) -> None:
+    def cancel(self, client: CatchUpClient) -> None:
         """The connection is gone."""
         if task := self._tasks.pop(client, None):
             task.cancel()
 
     def close(self) -> None:
-        """End all tasks."""
-        for task in (*self._tasks.values(), *self._fetches.values()):
+        """End all tasks; those of the reads end with their last user."""
+        for task in self._tasks.values():
             task.cancel()
 
-    def _forget(self, client: Client, task: "asyncio.Task[None]") -> None:
-        # The next pass of the same connection may have begun.
+    def _forget(self, client: CatchUpClient, task: "asyncio.Task[None]") -> None:
+        # The last step may have started the next catch-up of the same client.
         if self._tasks.get(client) is task:
             del self._tasks[client]
 
-    async def _see_through(self, client: Client, catching_up: CatchingUp) -> None:
+    async def _run(self, client: CatchUpClient, catching_up: Steps) -> None:
         try:
             await self._step_to_the_end(client, catching_up)
         except TimeoutError:
-            logger.warning("the relay does not replay what a client missed")
+            logger.warning("the relay did not replay what a client had missed")
             client.close(CloseCode.TRY_AGAIN_LATER.close())
         except Exception:
             logger.exception("a client could not be caught up")
             client.close(CloseCode.TRY_AGAIN_LATER.close())
 
-    async def _step_to_the_end(self, client: Client, catching_up: CatchingUp) -> None:
-        fetched: Fetched | None = None
+    async def _step_to_the_end(self, client: CatchUpClient, catching_up: Steps) -> None:
+        missing: JournalRange | None = None
         deadline = 0.0
         while not client.closed:
-            async with self._steps:
-                outcome = catching_up.step(fetched)
-                self._stats.deliveries += outcome.deliveries
-                if outcome.is_complete:
-                    catching_up.finish()
+            async with self._reads.records(missing) as records, self._steps:
+                result = catching_up.step(records)
+                self._stats.deliveries += result.deliveries
+                if result.state.is_final:
                     return
-                # What was sent is written when this turn ends; others come in the next one.
+                # The frames of this step are written when the turn ends. The semaphore is held
+                # until then: that many other clients step in this turn, and the rest in the next.
                 await asyncio.sleep(0)
+            # Not read from the journal before the client has room: records would wait in memory.
             await client.drained()
-            fetched = None
-            if outcome.fetch is not None:
-                fetched = await self._fetch(outcome.fetch)
-            elif outcome.awaits_streams:
+            missing = result.missing
+            if result.state is CatchUpState.AWAITING_STREAMS:
                 deadline = deadline or asyncio.get_running_loop().time() + WAIT_FOR_STREAMS_S
-                try:
-                    async with asyncio.timeout_at(deadline):
-                        await self._library.streams_went_on()
-                except TimeoutError:
-                    catching_up.give_up_waiting()
+                await self._await_streams(catching_up, deadline)
 
-    async def _fetch(self, fetch: Fetch) -> Fetched:
-        """Ask the relay, or wait with whoever has asked for the same page."""
-        key = fetch.stream, fetch.after // PAGE_OFFSETS
-        task = self._fetches.get(key)
-        if task is None:
-            task = asyncio.create_task(self._ask(fetch))
-            self._fetches[key] = task
-            task.add_done_callback(lambda done: self._fetched(key, done))
-        # Whoever waits may go; the others still want it.
-        return await asyncio.shield(task)
+    async def _await_streams(self, catching_up: Steps, deadline: float) -> None:
+        """Wait until streams have advanced; at `deadline`, in loop time, give up."""
+        try:
+            async with asyncio.timeout_at(deadline):
+                await self._replayer.streams_went_on()
+        except TimeoutError:
+            catching_up.give_up_waiting()
 
-    def _fetched(self, key: tuple[str, int], task: "asyncio.Task[Fetched]") -> None:
-        self._fetches.pop(key, None)
-        if not task.cancelled():
-            task.exception()  # Seen by those who wait; there may be nobody left.
 
-    async def _ask(self, fetch: Fetch) -> Fetched:
-        async with self._fetching, asyncio.timeout(FETCH_TIMEOUT_S):
-            return Fetched(fetch.stream, await self._library.fetch(fetch))
+def _page(missing: JournalRange) -> tuple[str, int]:
+    return missing.stream, missing.after // PAGE_OFFSETS

@@ -12,11 +12,11 @@ import click
 import uvicorn
 from uvicorn.supervisors import Multiprocess
 
-from edge.app import configure_logging
 from edge.config import EdgeSettings
 from edge.core.identity.access import DEFAULT_ROLE, ROLES
 from edge.core.identity.tokens import Tokens, is_encodable
 from edge.http.users import UsersError, UsersFile
+from edge.process import configure_logging
 from edge.websocket.front_door import FrontDoor
 from relay.shared.settings import SettingsError, load, refuse
 
@@ -53,7 +53,7 @@ def run() -> None:
         factory=True,
         workers=settings.workers,
         http=FrontDoor,
-        # For requests that the front door has not seen: those behind another on its connection.
+        # Refuses WebSockets at other paths; those at `/ws` are the front door's.
         ws="websockets-sansio",
         ws_max_size=settings.max_message_bytes,
         ws_per_message_deflate=False,

@@ -1,56 +1,44 @@
-"""`/ws`: looks after every client of this worker, from its credentials to its end (section 7)."""
+"""`ClientEndpoint`: every client of this worker, from its credentials to its end (section 7)."""
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
-from typing import NamedTuple, Protocol
 
 from edge.catch_up import CatchUp
 from edge.config import EdgeSettings
-from edge.core.hub.send_queue import Budget
 from edge.core.identity.access import Identity
 from edge.core.identity.credentials import find_credentials
-from edge.core.identity.tokens import InvalidToken, Tokens
-from edge.core.protocol.requests import InvalidRequest, TaskPosition, parse_task_position
-from edge.core.session import Session
+from edge.core.identity.tokens import InvalidToken
+from edge.core.protocol.requests import InvalidRequest, parse_task_position
+from edge.core.session import Session, SessionServices, Visitor
+from edge.core.stats import EdgeStats
 from edge.core.websocket import close_codes
 from edge.core.websocket.close_codes import Close, CloseCode
 from edge.core.websocket.frames import Opcode
+from edge.core.websocket.protocol import Sending
 from edge.core.websocket.reader import Message
-from edge.fanout import Fanout
-from edge.scheduling.deadlines import Deadlines, Rounds
-from edge.scheduling.time_slices import Slices
-from edge.websocket.writer import Client, DirectClient, Turn, Writing
+from edge.core.websocket.send_queue import Budget
+from edge.scheduling.deadlines import Deadlines
+from edge.scheduling.end_of_turn import EndOfTurnWrites
+from edge.scheduling.periodic_visits import PeriodicVisits
+from edge.scheduling.time_slices import TimeSlicedQueue
+from edge.websocket.client import Client, ClientServices
 
 CLOSE_TIMEOUT_S = 5.0
-"""For a client to answer a close frame; then the connection is cut."""
+"""Seconds for a client to answer a close frame; then the connection is cut."""
 ARRIVAL_TIMEOUT_S = 10.0
-"""For a connection to say what it wants."""
+"""Seconds for a new connection to send its first request; then it is cut."""
+MAX_ARRIVING = 50_000
+"""Connections of the last `ARRIVAL_TIMEOUT_S`; with more, the oldest are cut if they are silent."""
 KEEPALIVE_INTERVAL_S = 20.0
 TICK_S = 0.25
 LATE_TICK_S = 5.0
-"""A tick as late as that means that this process stood still."""
+"""Seconds between two ticks after which this process, and not its clients, stood still."""
 
 
-class Arrival(Protocol):
-    """A connection that has not said what it wants."""
-
-    def give_up(self) -> None:
-        """End it, if it still has not."""
-
-
-class Visitor(NamedTuple):
-    """What a handshake says of the client."""
-
-    identity: Identity | None
-    """None if it authenticates with its first message."""
-    cookie: str | None
-    tasks_since: TaskPosition | None
-
-
-class Refused(Exception):  # noqa: N818
-    """The handshake is answered with an HTTP error."""
+class HandshakeRefused(Exception):  # noqa: N818
+    """The handshake must be answered with an HTTP error."""
 
     def __init__(self, status: int, detail: str, headers: dict[str, str] | None = None) -> None:
         super().__init__(detail)
@@ -60,127 +48,131 @@ class Refused(Exception):  # noqa: N818
 
 
 class ClientEndpoint:
-    """Serves every client of this worker."""
+    """The `Host` of all clients of a worker: their sessions, deadlines and keepalive."""
 
-    slices: Slices
-    writing: Writing
-    arriving: Deadlines[Arrival]
-    _loop: asyncio.AbstractEventLoop
-
-    def __init__(self, settings: EdgeSettings, fanout: Fanout, tokens: Tokens) -> None:
+    def __init__(
+        self,
+        settings: EdgeSettings,
+        services: SessionServices,
+        catch_up: CatchUp,
+        stats: EdgeStats,
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
+        """Look after clients on `loop`, which is running, until `close`."""
         self.settings = settings
-        self._fanout = fanout
-        self._tokens = tokens
-        self._stats = fanout.stats
-        self._catch_up = CatchUp(fanout.library, fanout.stats)
-        self._sessions: dict[Client, Session] = {}
+        self.requests = TimeSlicedQueue(loop)
+        """Handshakes and messages of clients."""
+        self.arriving = Deadlines[Callable[[], None]](
+            loop, ARRIVAL_TIMEOUT_S, lambda abort_if_silent: abort_if_silent(), MAX_ARRIVING
+        )
         self._budget = Budget(settings.max_queued_total_bytes)
-        self._positions = Rounds(settings.position_interval_s, self._tell_position)
-        self._keepalive = Rounds(KEEPALIVE_INTERVAL_S, self._check_alive)
+        self.client_services = ClientServices(
+            self,
+            Sending(stats, self._budget, settings.max_queued_bytes),
+            EndOfTurnWrites(loop),
+            Deadlines[Client](loop, CLOSE_TIMEOUT_S, Client.abort),
+            settings.max_message_bytes,
+        )
+        self._services = services
+        self._catch_up = catch_up
+        self._stats = stats
+        self._loop = loop
+        self._sessions: dict[Client, Session] = {}
+        self._authenticating = Deadlines[Client](
+            loop, settings.authentication_timeout_s, self._authentication_is_due
+        )
+        self._positions = PeriodicVisits(settings.position_interval_s, self._tell_position)
+        self._keepalive = PeriodicVisits(KEEPALIVE_INTERVAL_S, self._check_alive)
         self._relay_is_alive = False
-        self._tick: asyncio.TimerHandle | None = None
-        self._ticked_at = 0.0
+        self._ticked_at = loop.time()
+        self._tick_timer = loop.call_later(TICK_S, self._tick)
 
     def __len__(self) -> int:
+        """The number of clients."""
         return len(self._sessions)
 
     @property
     def catching_up(self) -> int:
-        """How many clients are being sent what they missed."""
+        """The number of clients whose catch-up is running."""
         return len(self._catch_up)
 
     @property
     def waiting_frames(self) -> int:
-        """How many frames wait for their clients."""
+        """The number of frames that were sent to clients and are not written."""
         waiting = sum(client.waiting for client in self._sessions)
-        return waiting + self._fanout.manager.waiting
+        return waiting + self._services.manager.waiting
 
     @property
     def waiting_bytes(self) -> int:
-        """How many bytes wait for slow clients."""
+        """The bytes that wait for slow clients."""
         return self._budget.used_bytes
 
     @property
     def waiting_requests(self) -> int:
-        """How many handshakes and messages of clients wait for their turn."""
-        return 0 if self._tick is None else len(self.slices)
-
-    def start(self) -> None:
-        """Begin to look after clients; needs a running event loop."""
-        self._loop = loop = asyncio.get_running_loop()
-        self.slices = Slices(loop)
-        self.arriving = Deadlines(loop, ARRIVAL_TIMEOUT_S, lambda arrival: arrival.give_up())
-        self._authenticating: Deadlines[Client] = Deadlines(
-            loop,
-            self.settings.authentication_timeout_s,
-            self._time_is_up,
-        )
-        closing = Deadlines[DirectClient](loop, CLOSE_TIMEOUT_S, lambda client: client.abort())
-        self.writing = Writing(
-            self._stats, Turn(loop), self._budget, self.settings.max_queued_bytes, closing
-        )
-        self._ticked_at = loop.time()
-        self._on_tick()
+        """The number of handshakes and messages that wait for their turn."""
+        return len(self.requests)
 
     def close(self) -> None:
-        """Stop catching clients up, and looking after them."""
+        """End all catch-ups, timers and deadlines."""
         self._catch_up.close()
-        if self._tick is not None:
-            self._tick.cancel()
-            for deadlines in (self.arriving, self._authenticating, self.writing.closing):
-                deadlines.close()
+        self._tick_timer.cancel()
+        self.arriving.close()
+        self._authenticating.close()
+        self.client_services.closing.close()
 
     def relay_found(self) -> None:
-        """Events arrive: clients are welcome, and those that stayed are told where streams are."""
+        """Events arrive: accept clients, and tell those that stayed where the streams are."""
         self._relay_is_alive = True
         for client in tuple(self._sessions):
             self._tell_position(client)
 
     def relay_lost(self) -> None:
-        """Send everybody away: a connection without events would look alive."""
+        """Close all clients with 4013: a connection without events would look alive."""
         self._relay_is_alive = False
         for client in tuple(self._sessions):
             client.close(CloseCode.TRY_AGAIN_LATER.close())
 
     def housekeep(self, now: float) -> None:
-        """Close where tokens have expired. `now` is Unix time. Called about once a second."""
+        """Close clients with expired tokens. `now` is Unix time. Called about once a second."""
         for client, session in tuple(self._sessions.items()):
             if session.is_expired(now):
                 client.close(CloseCode.TOKEN_EXPIRED.close())
-        self._fanout.housekeep()
 
-    # Whoever takes connections.
+    # For those who open WebSockets.
 
     def overload_s(self) -> float | None:
-        """None while a new client is served soon enough, else when it should come back."""
-        wait_s = self.slices.wait_s
+        """Return None while new clients are served in time, else the wait in seconds."""
+        wait_s = self.requests.wait_s
         return wait_s if wait_s > self.settings.admission_wait_s else None
 
-    def sent_away(self, close: Close) -> None:
-        """A connection was accepted and closed at once."""
+    def turned_away(self, close: Close) -> None:
+        """Count a connection that was accepted and closed at once."""
         self._stats.connections_accepted += 1
         self._stats.closed[close.code] += 1
 
-    def refused(self) -> None:
-        """A handshake was answered with an error."""
+    def handshake_refused(self) -> None:
+        """Count a handshake that was answered with an HTTP error."""
         self._stats.handshakes_refused += 1
 
     def identify(
         self, headers: Mapping[str, str], query: Mapping[str, str], cookies: Mapping[str, str]
     ) -> Visitor:
-        """Return who asks for a connection, or raise `Refused`. `headers` has lower-case names."""
+        """Return the claims of a handshake; the names in `headers` are in lower case.
+
+        Raises `HandshakeRefused`.
+        """
         credentials = find_credentials(headers, query, cookies, self.settings.allowed_origins)
         identity: Identity | None = None
         if credentials.explicit is not None:
             identity = self._verify(credentials.explicit)
             if identity is None:
-                raise Refused(401, "Invalid token", {"WWW-Authenticate": "Bearer"})
+                raise HandshakeRefused(401, "Invalid token", {"WWW-Authenticate": "Bearer"})
         elif credentials.cookie is not None:
             identity = self._verify(credentials.cookie)
         try:
             return Visitor(identity, credentials.cookie, parse_task_position(query))
         except InvalidRequest as error:
-            raise Refused(400, str(error)) from None
+            raise HandshakeRefused(400, str(error)) from None
 
     def open(self, client: Client, visitor: Visitor) -> None:
         """Serve a client whose handshake is done."""
@@ -190,16 +182,7 @@ class ClientEndpoint:
             client.close(refusal)
             return
         session = Session(
-            client,
-            self._fanout.manager,
-            self._fanout.streams,
-            self._fanout,
-            partial(self._catch_up.start, client),
-            self._tokens,
-            self.settings.session_limits,
-            cookie=visitor.cookie,
-            now=time.time(),
-            tasks_since=visitor.tasks_since,
+            client, self._services, partial(self._catch_up.start, client), visitor, time.time()
         )
         self._sessions[client] = session
         now = self._loop.time()
@@ -210,8 +193,10 @@ class ClientEndpoint:
         elif (refusal := session.admit(visitor.identity)) is not None:
             client.close(refusal)
 
-    def counted(self, client: Client) -> bool:
-        """A client has sent a frame; return whether it may go on sending."""
+    # As `Host`.
+
+    def frame_received(self, client: Client) -> bool:
+        """Count a frame of a client against its rate limit; return whether it may go on."""
         session = self._sessions.get(client)
         if session is None:
             return True
@@ -220,19 +205,19 @@ class ClientEndpoint:
             client.close(close)
         return close is None
 
-    def received(self, client: Client, message: Message) -> None:
-        """A client has sent a message: act on it in its turn, and hear no more till then."""
+    def message_received(self, client: Client, message: Message) -> None:
+        """Act on a message in its turn, and read nothing more from the client until then."""
         self._stats.messages_received += 1
-        if not self.slices.run(partial(self._act, client, message)):
+        if not self.requests.run(partial(self._act, client, message)):
+            # Without the pause, one client could fill the queue with a stream of messages.
             client.pause_reading()
-            self.slices.run(client.resume_reading)
+            self.requests.run(client.resume_reading)
 
-    def left(self, client: Client) -> None:
-        """The connection has ended."""
+    def connection_lost(self, client: Client) -> None:
+        """Forget a client."""
         self._catch_up.cancel(client)
         self._sessions.pop(client, None)
-        self._fanout.manager.disconnect(client)
-        client.gone()
+        self._services.manager.disconnect(client)
 
     def _act(self, client: Client, message: Message) -> None:
         session = self._sessions.get(client)
@@ -251,32 +236,30 @@ class ClientEndpoint:
         if close is not None:
             client.close(close)
 
-    def _time_is_up(self, client: Client) -> None:
-        # Behind what it has said and nobody has had the time to hear.
-        self.slices.run(partial(self._check_authenticated, client))
+    def _authentication_is_due(self, client: Client) -> None:
+        # Behind the messages that the client has sent and that still wait for their turn.
+        self.requests.run(partial(self._check_authenticated, client))
 
     def _check_authenticated(self, client: Client) -> None:
         session = self._sessions.get(client)
         if session is not None and session.identity is None:
             client.close(close_codes.AUTHENTICATION_TIMEOUT)
 
-    def _on_tick(self) -> None:
+    def _tick(self) -> None:
         now = self._loop.time()
         is_late = now - self._ticked_at > LATE_TICK_S
         self._ticked_at = now
-        self._tick = self._loop.call_later(TICK_S, self._on_tick)
+        self._tick_timer = self._loop.call_later(TICK_S, self._tick)
         self._positions.tick(now)
-        if not is_late:  # Else it was us who were not there to read the pongs.
+        # After a standstill of ours, the answers to pings are still unread: nobody is to blame.
+        if not is_late:
             self._keepalive.tick(now)
 
     def _tell_position(self, client: Client) -> bool:
         session = self._sessions.get(client)
         if session is None:
             return False
-        if session.is_catching_up:
-            self._fanout.tell_epoch(client)
-        elif session.identity is not None:
-            self._fanout.tell_position(client)
+        session.tell_position()
         return True
 
     def _check_alive(self, client: Client) -> bool:
@@ -294,6 +277,6 @@ class ClientEndpoint:
 
     def _verify(self, token: str) -> Identity | None:
         try:
-            return self._tokens.verify(token, time.time())
+            return self._services.tokens.verify(token, time.time())
         except InvalidToken:
             return None

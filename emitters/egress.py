@@ -1,29 +1,33 @@
-"""A subscriber on the relay's egress socket, for tools; an edge has its own."""
+"""`Egress`: a subscriber on the relay's egress socket, for tools; an edge has its own."""
 
 import logging
-import secrets
 import time
 from typing import NamedTuple, Self
 
 import zmq
 
 from relay.shared.logs import LimitedLog
+from relay.shared.sync import SyncHandshake
 from relay.shared.transport import Socket, open_socket, receive_frames
-from relay.wire.control import HEARTBEAT_TOPIC, SYNC_PREFIX
+from relay.wire.control import HEARTBEAT_TOPIC
 from relay.wire.envelope import Envelope, unpack_envelope
 from relay.wire.errors import WireError
 from relay.wire.header import Stamp, unpack_stamp
 from relay.wire.topics import decode_topic
 
 QUEUE_EVENTS = 100_000
-"""Held for a slow reader; more are dropped at the relay, which shows in the offsets."""
+"""The most events that libzmq queues for a slow reader. The relay drops further ones, which shows
+in the offsets."""
 
-READ_BATCH = 1000
+READ_EVENTS = 1000
+READ_BYTES = 4 * 1024 * 1024
+"""The most that is read at a time, and the most that is read ahead of `read`; the event that passes
+this limit is the last."""
 
 logger = logging.getLogger(__name__)
 
 
-class Event(NamedTuple):
+class RelayedEvent(NamedTuple):
     """One event as the relay sent it out."""
 
     topic: str
@@ -37,16 +41,18 @@ class Egress:
     def __init__(self, endpoint: str, prefix: str) -> None:
         self.endpoint = endpoint
         self.heard_at = time.monotonic()
-        """When the relay said anything last, heartbeats included."""
+        """When the last message of the relay was read, heartbeats included."""
         self._log = LimitedLog(logger)
         self._context: zmq.Context[Socket] = zmq.Context()
         self._socket = open_socket(self._context, zmq.SUB)
         self._socket.setsockopt(zmq.RCVHWM, QUEUE_EVENTS)
-        self._nonce = SYNC_PREFIX + secrets.token_hex(8).encode()
-        for topic in (prefix.encode(), HEARTBEAT_TOPIC, self._nonce):
-            self._socket.subscribe(topic)
+        self._socket.subscribe(prefix.encode())
+        self._socket.subscribe(HEARTBEAT_TOPIC)
+        self._handshake = SyncHandshake(self._socket)
+        self._handshake.begin()
         self._socket.connect(endpoint)
-        self._read_ahead: list[Event] = []
+        self._read_ahead: list[RelayedEvent] = []
+        self._read_ahead_bytes = 0
 
     def wait_subscribed(self, timeout: float) -> bool:
         """Wait up to `timeout` seconds until the relay has every subscription."""
@@ -54,8 +60,9 @@ class Egress:
         while (left_s := give_up_at - time.monotonic()) > 0:
             if not self._socket.poll(int(left_s * 1000) + 1):
                 return False
-            if self._read():
-                self._socket.unsubscribe(self._nonce)
+            # Where that many events arrive, the prefix is subscribed to; more must not pile up.
+            if self._read() or self._read_ahead_bytes >= READ_BYTES:
+                self._handshake.end()
                 return True
         return False
 
@@ -69,10 +76,11 @@ class Egress:
             poller.register(other, zmq.POLLERR)
         return self._socket in dict(poller.poll(int(timeout * 1000)))
 
-    def read(self) -> list[Event]:
-        """Return the events that are there."""
+    def read(self) -> list[RelayedEvent]:
+        """Return the events that have arrived, about 4 MiB at most."""
         self._read()
         events, self._read_ahead = self._read_ahead, []
+        self._read_ahead_bytes = 0
         return events
 
     def close(self) -> None:
@@ -86,15 +94,17 @@ class Egress:
         self.close()
 
     def _read(self) -> bool:
-        """Take in what is there; return whether our nonce came back."""
+        """Read messages that have arrived; return whether one of them answers the handshake."""
         synchronised = False
-        for _ in range(READ_BATCH):
+        for _ in range(READ_EVENTS):
+            if self._read_ahead_bytes >= READ_BYTES:
+                break
             try:
                 frames = receive_frames(self._socket)
             except zmq.Again:
                 break
             self.heard_at = time.monotonic()
-            if frames[0] == self._nonce:
+            if self._handshake.is_answer(frames[0]):
                 synchronised = True
             elif not frames[0].startswith(b"!"):
                 self._keep(frames)
@@ -105,6 +115,7 @@ class Egress:
             topic_frame, stamp_frame, payload = frames
             topic = decode_topic(topic_frame)
             envelope = unpack_envelope(payload, topic.kind)
-            self._read_ahead.append(Event(topic.text, unpack_stamp(stamp_frame), envelope))
+            self._read_ahead.append(RelayedEvent(topic.text, unpack_stamp(stamp_frame), envelope))
+            self._read_ahead_bytes += len(payload)
         except (WireError, ValueError) as error:
             self._log.warning("malformed", "left out a malformed event: %s", error)

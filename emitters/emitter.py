@@ -1,25 +1,26 @@
 """`Emitter`: the public face of the emitter side.
 
-It owns the outbox and its lock. The thread in `emitters.link` owns the sockets.
+It puts mailbox, link thread and spool together; `emitters.core` says how they work.
 """
 
 import itertools
 import logging
 import os
 import secrets
-import threading
 import time
 from collections.abc import Callable, Mapping
-from types import TracebackType
-from typing import Any, Self
+from dataclasses import dataclass
+from typing import Any, Self, TypedDict, Unpack
 
 from emitters.config import EmitterSettings
+from emitters.core.dialogue import Dialogue
+from emitters.core.identity import Identity
 from emitters.core.outbox import Outbox
 from emitters.core.outgoing import Outgoing
 from emitters.errors import EmitterClosed
 from emitters.exit_hook import ExitHook
-from emitters.link import RelayLink
-from emitters.spool import Spool
+from emitters.link import LinkThread
+from emitters.mailbox import CLOSED, Mailbox
 from relay.shared.settings import load
 from relay.wire.envelope import Envelope, default_type, pack_envelope
 from relay.wire.topics import parse_topic
@@ -31,25 +32,45 @@ CLOSE_TIMEOUT_S = 5.0
 logger = logging.getLogger(__name__)
 
 
+class OutboxLimits(TypedDict, total=False):
+    """Keyword arguments of `Emitter` that bound its outbox."""
+
+    max_events: int
+    max_bytes: int
+    block_timeout_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Limits:
+    """The same with its defaults; refuses any other keyword."""
+
+    max_events: int = DEFAULT_MAX_EVENTS
+    max_bytes: int = DEFAULT_MAX_BYTES
+    block_timeout_s: float | None = None
+
+
 class Emitter:
     """Emits events to the relay (protocol section 5).
 
     Without arguments it takes the `EMITTER_*` settings; keyword arguments override them. Safe to
     use from any thread and from async code: `emit` never waits for the network.
 
-    To the relay the `name` is who this is: of several processes with one name, one at a time is
-    let in. With `shared_name` it is the `source` of the events and nothing more, unless there is
-    a spool.
+    The relay knows an emitter by its `name`, and of several processes with one name it admits one
+    at a time. With `shared_name` the name is only the `source` of the events, and any number of
+    processes may have it, unless there is a spool.
 
-    `max_events` and `max_bytes` bound what the relay has not acknowledged yet. When that is full,
-    `emit` raises `OutboxFull`, or first waits up to `block_timeout_s` seconds if that is given.
+    `max_events` (100,000) and `max_bytes` (64 MiB) bound the events that the relay has not
+    acknowledged yet. When they are reached, `emit` raises `OutboxFull`, or first waits up to
+    `block_timeout_s` seconds if that is given. Beside them, unsent values of 10,000 live topics
+    are held, 32 MiB at most; beyond that the value emitted first is given up, and counted as
+    `conflated`.
 
     `spool` is a file that holds every event until it is acknowledged, so that even after
-    `kill -9` the next emitter on that file sends what this one could not. Without a name, an
-    emitter has that of its spool. See `emitters.spool` for what a power cut can cost.
+    `kill -9` the next emitter on that file sends them. Without a name, an emitter has that of its
+    spool. See `emitters.spool` for the cost of a power cut.
 
-    Raises `relay.shared.settings.SettingsError` for a setting that cannot be used; that is
-    `SpoolInUse` or `SpoolRefused` where the spool is what is wrong.
+    Raises `relay.shared.settings.SettingsError` for a setting that cannot be used; `SpoolInUse` or
+    `SpoolRefused` if that is the spool.
     """
 
     def __init__(
@@ -60,9 +81,7 @@ class Emitter:
         control: str | None = None,
         spool: str | os.PathLike[str] | None = None,
         shared_name: bool = False,
-        max_events: int = DEFAULT_MAX_EVENTS,
-        max_bytes: int = DEFAULT_MAX_BYTES,
-        block_timeout_s: float | None = None,
+        **limits: Unpack[OutboxLimits],
     ) -> None:
         settings = load(
             EmitterSettings,
@@ -71,30 +90,18 @@ class Emitter:
             relay_control=control,
             spool=None if spool is None else os.fspath(spool),
         )
-        self._spool: Spool | None = None
-        if settings.spool is not None:
-            wanted = settings.name if "name" in settings.model_fields_set else None
-            self._spool = Spool(settings.spool, wanted, default_name=settings.name)
-            settings = settings.model_copy(update={"name": self._spool.name})
-        self.name = settings.name
-        self.spool = settings.spool
-        """The file of the spool, None without one."""
-        self._block_timeout_s = block_timeout_s
-        self._outbox = _outbox(settings, max_events, max_bytes, self._spool)
-        self._changed = threading.Condition()
-        """Guards the outbox; notified when it has more room."""
-        self._closed = False
-        self._pid = os.getpid()
         self._id_start = secrets.token_hex(8)
         self._id_numbers = itertools.count()
-        is_shared = shared_name and self._spool is None
-        self._link = RelayLink(
-            settings,
-            f"{self.name}/{self._id_start}" if is_shared else self.name,
-            time.time_ns() if self._spool is None else self._spool.epoch,
-            self._outbox,
-            self._changed,
-        )
+        suffix = f"/{self._id_start}" if shared_name else ""
+        all_limits = _Limits(**limits)
+        self._block_timeout_s = all_limits.block_timeout_s
+        identity, outbox = _open_outbox(settings, suffix, all_limits)
+        self.name = identity.name
+        self.spool = settings.spool
+        """The file of the spool, None without one."""
+        self._pid = os.getpid()
+        self._mailbox = Mailbox(outbox, Dialogue(identity.name, identity.epoch, outbox))
+        self._link = LinkThread(settings, identity, self._mailbox)
         self._link.start()
         self._exit_hook = ExitHook(self._close_at_exit)
 
@@ -114,7 +121,7 @@ class Emitter:
         Raises `InvalidTopic`, `InvalidEnvelope` (whose `field` says where), `OutboxFull`,
         `SpoolUnavailable`, or `EmitterClosed`, also in a forked child process and when another
         process has taken the name over; and `RuntimeError` in a signal handler that interrupts
-        another `emit`. Then nothing was taken.
+        another `emit`. Then the event was not taken.
         """
         parsed = parse_topic(topic)
         event_id = f"{self._id_start}{next(self._id_numbers):08x}"
@@ -126,17 +133,22 @@ class Emitter:
             emitted_at=time.time_ns() // 1_000_000,
             id=event_id,
         )
-        self._add(Outgoing(parsed, pack_envelope(envelope, parsed.kind)))
+        event = Outgoing(parsed, pack_envelope(envelope, parsed.kind))
+        # Another thread of the parent may have held the lock at the fork: the child never takes it.
+        if os.getpid() != self._pid:
+            raise EmitterClosed("a forked process needs an emitter of its own")
+        self._mailbox.add(event, self._block_timeout_s)
         return event_id
 
     def is_watched(self, topic: str) -> bool:
         """Whether somebody is subscribed to the live topic `topic` right now."""
-        return self._link.is_watched(topic)
+        return self._mailbox.is_watched(topic)
 
     def on_watch_change(self, callback: Callable[[], None]) -> None:
         """Call `callback` whenever the set of watched live topics changes.
 
-        It is called from the emitter's own thread and must return at once.
+        It is called from the emitter's own thread and must return at once. Raises `RuntimeError`
+        for more than 1000 callbacks.
         """
         self._link.on_watch_change(callback)
 
@@ -147,23 +159,12 @@ class Emitter:
     def wait_acknowledged(self, timeout: float) -> bool:
         """Wait up to `timeout` seconds until the relay has all that was emitted before this call.
 
-        Returns whether it has. That includes what an earlier process left in the spool.
+        Returns whether it has. That includes events that an earlier process left in the spool.
         """
-        with self._changed:
-            outbox = self._outbox
-            last, renumberings = outbox.last, outbox.renumberings
-
-            def is_acknowledged() -> bool:
-                nonlocal last, renumberings
-                if outbox.renumberings != renumberings:
-                    last, renumberings = outbox.last, outbox.renumberings
-                return outbox.acknowledged >= last
-
-            self._changed.wait_for(lambda: self._refusal is not None or is_acknowledged(), timeout)
-            return is_acknowledged()
+        return self._mailbox.wait_acknowledged(timeout)
 
     def retained(self, prefix: str, timeout: float = 5.0) -> list[tuple[str, Envelope]]:
-        """Return what the relay remembers of topics that start with `prefix`.
+        """Return topic and envelope of what the relay remembers of topics that start with `prefix`.
 
         That is the last value of a live topic, and the latest state of a task. Raises
         `RelayUnavailable` when it does not answer within `timeout` seconds.
@@ -171,68 +172,29 @@ class Emitter:
         return self._link.retained(prefix, timeout)
 
     def counters(self) -> dict[str, int]:
-        """This emitter's account, by the names of protocol section 9."""
-        with self._changed:
-            return self._outbox.counters()
+        """Return this emitter's counters, by the names of protocol section 9."""
+        return self._mailbox.counters()
 
     def close(self, timeout: float = CLOSE_TIMEOUT_S) -> int:
-        """Hand over what waits, for at most `timeout` seconds, and end.
+        """Wait for acknowledgements for at most `timeout` seconds, and end.
 
-        Returns how many journaled events the relay has not acknowledged. With a spool they stay
-        in it. A second call waits for the end of the first, and returns the same.
+        Returns the number of journaled events that the relay has not acknowledged. With a spool
+        they stay in it. A second call waits for the end of the first, and returns the same.
         """
         if os.getpid() != self._pid:
             return 0
-        with self._changed:
-            is_closing = self._closed
-            self._closed = True
-            self._changed.notify_all()
-        if is_closing:
-            self._link.join(timeout)
-        else:
-            self._link.close(timeout)
-        with self._changed:
-            if not self._link.is_alive():
-                self._exit_hook.cancel()
-                spool, self._spool = self._spool, None
-                if spool is not None:
-                    spool.forget(self._outbox.acknowledged)
-                    spool.close()
-            return len(self._outbox)
+        self._mailbox.refuse(CLOSED)
+        self._link.close(timeout)
+        if not self._link.is_alive():
+            self._exit_hook.cancel()
+            self._mailbox.close_store()
+        return self._mailbox.unacknowledged()
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
-
-    def _add(self, event: Outgoing) -> None:
-        if os.getpid() != self._pid:
-            raise EmitterClosed("a forked process needs an emitter of its own")
-        link = self._link
-        with self._changed:
-            if self._block_timeout_s is not None and not self._outbox.has_room_for(event):
-                self._changed.wait_for(
-                    lambda: self._refusal is not None or self._outbox.has_room_for(event),
-                    self._block_timeout_s,
-                )
-            if self._refusal is not None:
-                raise EmitterClosed(self._refusal)
-            self._outbox.add(event)
-            must_wake = link.is_waiting and self._outbox.has_work
-            if must_wake:
-                link.is_waiting = False
-        if must_wake:
-            link.wake()
-
-    @property
-    def _refusal(self) -> str | None:
-        return "this emitter was closed" if self._closed else self._link.refusal
 
     def _close_at_exit(self) -> None:
         left = self.close()
@@ -247,17 +209,29 @@ class Emitter:
             logger.error("%s ends with %d events that the relay may not have", self.name, left)
 
 
-def _outbox(
-    settings: EmitterSettings, max_events: int, max_bytes: int, spool: Spool | None
-) -> Outbox:
+def _open_outbox(
+    settings: EmitterSettings, suffix: str, limits: _Limits
+) -> tuple[Identity, Outbox]:
+    """Return the outbox and whose it is; with a spool, both go on where it stopped.
+
+    `suffix` makes the identity this emitter's alone, except with a spool: that is to be found again
+    by the relay.
+    """
     kinds = settings.journaled_kinds
-    if spool is None:
-        return Outbox(max_events, max_bytes, journaled_kinds=kinds)
-    return Outbox(
-        max_events,
-        max_bytes,
+    if settings.spool is None:
+        outbox = Outbox(limits.max_events, limits.max_bytes, journaled_kinds=kinds)
+        return Identity.of(settings.name, time.time_ns(), suffix), outbox
+    # Imported here, because it needs file locks that not every platform has.
+    from emitters.spool import Spool
+
+    wanted = settings.name if "name" in settings.model_fields_set else None
+    spool = Spool(settings.spool, wanted, default_name=settings.name)
+    outbox = Outbox(
+        limits.max_events,
+        limits.max_bytes,
         journaled_kinds=kinds,
         acknowledged=spool.acknowledged,
         kept=spool.kept,
         store=spool,
     )
+    return Identity.of(spool.name, spool.epoch), outbox

@@ -1,91 +1,94 @@
 """The disk spool: numbered events that outlive their process (protocol section 5).
 
-An SQLite file in WAL mode. What was committed survives the end of the process, `kill -9`
-included; a power cut may take the last events before it, which the emitter notices when the relay
-has more than the spool. The epoch belongs to the file, so sequence numbers go on where an earlier
-process stopped, and the relay takes each event once.
+A SQLite file in WAL mode. Committed events survive the end of the process, `kill -9` included; a
+power cut may take the last of them, which the emitter notices when the relay has more than the
+spool. The epoch belongs to the file: sequence numbers go on where an earlier process stopped, and
+the relay takes each event once.
 
-The caller provides the locking between threads; a lock file beside the spool keeps other
-processes out.
+A lock file beside the spool keeps other processes out. Between threads, the mailbox's lock does.
 """
 
-import fcntl
 import logging
 import os
 import sqlite3
-import struct
 import time
 import weakref
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
-from typing import IO
+from typing import NamedTuple
 
 from emitters.core.outgoing import Outgoing
 from emitters.errors import SpoolInUse, SpoolRefused, SpoolUnavailable
+from relay.shared.file_lock import PathInUse, lock_beside
 from relay.shared.logs import LimitedLog
+from relay.shared.sqlite_file import FileFormat, FileRefused, open_sqlite, refusal, transaction
 from relay.wire.errors import InvalidTopic
 from relay.wire.topics import parse_topic
 
 APPLICATION_ID = 0x45525350
 SCHEMA_VERSION = 1
+FORMAT = FileFormat(APPLICATION_ID, SCHEMA_VERSION)
 
-_SCHEMA = f"""
-BEGIN;
-CREATE TABLE spool (
-    name TEXT NOT NULL, epoch INTEGER NOT NULL, acknowledged INTEGER NOT NULL, sent INTEGER
-);
-CREATE TABLE events (sequence INTEGER PRIMARY KEY, topic TEXT NOT NULL, envelope BLOB NOT NULL);
-PRAGMA application_id = {APPLICATION_ID};
-PRAGMA user_version = {SCHEMA_VERSION};
-COMMIT;
-"""
-_MAGIC = b"SQLite format 3\x00"
-_VERSIONS = struct.Struct("!60xI4xI")
-"""`user_version` and `application_id` in the first bytes of an SQLite file."""
+_SCHEMA = (
+    "CREATE TABLE spool"
+    " (name TEXT NOT NULL, epoch INTEGER NOT NULL, acknowledged INTEGER NOT NULL, sent INTEGER)",
+    "CREATE TABLE events"
+    " (sequence INTEGER PRIMARY KEY, topic TEXT NOT NULL, envelope BLOB NOT NULL)",
+    f"PRAGMA application_id = {APPLICATION_ID}",
+    f"PRAGMA user_version = {SCHEMA_VERSION}",
+)
 
 logger = logging.getLogger(__name__)
+
+
+class SpoolHead(NamedTuple):
+    """The row of the table `spool`."""
+
+    name: str
+    epoch: int
+    acknowledged: int
+    sent: int | None
+    """The last number that may have been sent; None when any may have been."""
 
 
 class Spool:
     """Opens the spool at `path`, or makes it for the emitter `name`.
 
-    `name` None stands for whatever name the spool has; one that is made then gets `default_name`.
-    Raises `SpoolInUse`, or `SpoolRefused` for a file that is not this emitter's spool, which is
-    then left as it is.
+    With `name` None it takes whatever name the spool has; a new one gets `default_name`. Raises
+    `SpoolInUse`, or `SpoolRefused` for a file that is not this emitter's spool, which is then left
+    unchanged.
     """
 
     def __init__(self, path: Path, name: str | None, default_name: str) -> None:
-        # Whatever it is called, it is one file with one lock.
+        # A link to a spool is the same spool, with the same lock.
         path = path.resolve()
         self.path = path
         self._has_met_relay = False
         self._log = LimitedLog(logger)
-        self._lock_file = _lock(path)
-        try:
-            with _refusing(path):
-                if not path.exists() or path.stat().st_size == 0:
-                    _create(path, name or default_name)
-                _check_header(path)
-                self._database = sqlite3.connect(
-                    path, isolation_level=None, check_same_thread=False
-                )
-            try:
-                with _refusing(path):
-                    self._read(name)
-                    self._prepare_to_write()
-            except BaseException:
-                self._database.close()
-                raise
-        except BaseException:
-            self._lock_file.close()
-            raise
+        with _refusing(path), ExitStack() as undo:
+            self._lock_file = undo.enter_context(lock_beside(path))
+            if not path.exists() or path.stat().st_size == 0:
+                _create(path, name or default_name)
+            self._database = open_sqlite(path, FORMAT)
+            undo.callback(self._database.close)
+            head = _read_head(self._database)
+            if name not in (None, head.name):
+                raise _Unsuitable(f"belongs to the emitter {head.name!r}, not to {name!r}")
+            self.name, self.epoch, self.acknowledged, sent = head
+            self.kept = list(_read_events(self._database, head.acknowledged))
+            """The events that the relay may not have, in order, from `acknowledged` + 1."""
+            last = self.acknowledged + len(self.kept)
+            self.sent: int = last if sent is None else max(sent, self.acknowledged)
+            """The last sequence number that an earlier process may have sent."""
+            self._prepare_to_write()
+            undo.pop_all()
         _OPEN.add(self)
 
     def append(self, sequence: int, event: Outgoing) -> None:
         """Commit `event`, or raise `SpoolUnavailable`; then it is not in the spool."""
         try:
-            # One that was given up half-way by an exception has left its number.
+            # REPLACE: an `add` that an exception from outside has interrupted leaves its number.
             self._database.execute(
                 "REPLACE INTO events VALUES (?, ?, ?)", (sequence, event.topic.text, event.envelope)
             )
@@ -93,7 +96,7 @@ class Spool:
             raise self._unavailable(error) from None
 
     def relay_was_met(self) -> None:
-        """Note that events are sent from now on, or raise `SpoolUnavailable`."""
+        """Note that events may be sent from now on, or raise `SpoolUnavailable`."""
         if self._has_met_relay:
             return
         try:
@@ -105,7 +108,7 @@ class Spool:
     def forget(self, sequence: int) -> None:
         """Drop the events up to `sequence`. If that fails they stay until the next time."""
         try:
-            with self._transaction():
+            with transaction(self._database):
                 self._database.execute("DELETE FROM events WHERE sequence <= ?", (sequence,))
                 self._database.execute("UPDATE spool SET acknowledged = ?", (sequence,))
         except sqlite3.Error as error:
@@ -118,7 +121,7 @@ class Spool:
             for sequence, event in enumerate(events, acknowledged + 1)
         ]
         try:
-            with self._transaction():
+            with transaction(self._database):
                 self._database.execute("DELETE FROM events")
                 self._database.executemany("INSERT INTO events VALUES (?, ?, ?)", rows)
                 self._database.execute(
@@ -129,66 +132,32 @@ class Spool:
             raise self._unavailable(error) from None
 
     def close(self) -> None:
-        """Let another process have the spool."""
+        """Let another process open the spool. A second call does nothing."""
         _OPEN.discard(self)
         self._database.close()
         self._lock_file.close()
 
     def leave_to_parent(self) -> None:
-        """In a forked child: do not keep the lock when the parent has ended."""
+        """In a forked child: give the lock up, or a child that outlives its parent would keep it.
+
+        The database stays as it is: SQLite allows a child neither to use nor to close it.
+        """
         self._lock_file.close()
-
-    def _read(self, name: str | None) -> None:
-        [(problem,)] = self._database.execute("PRAGMA quick_check(1)").fetchall()
-        if problem != "ok":
-            raise SpoolRefused(_refusal(self.path, f"is damaged ({problem})"))
-        rows = self._database.execute(
-            "SELECT name, epoch, acknowledged, sent FROM spool"
-        ).fetchall()
-        if len(rows) != 1:
-            raise SpoolRefused(_refusal(self.path, "is damaged (it does not say whose it is)"))
-        self.name, self.epoch, self.acknowledged, sent = rows[0]
-        if name not in (None, self.name):
-            problem = f"belongs to the emitter {self.name!r}, not to {name!r}"
-            raise SpoolRefused(_refusal(self.path, problem))
-        self.kept = list(self._kept())
-        """What the relay is not known to have, in order, from `acknowledged` + 1."""
-        last = self.acknowledged + len(self.kept)
-        self.sent: int = last if sent is None else max(sent, self.acknowledged)
-        """Up to here an earlier process may have sent them."""
-
-    def _kept(self) -> Iterator[Outgoing]:
-        rows = self._database.execute(
-            "SELECT sequence, topic, envelope FROM events WHERE sequence > ? ORDER BY sequence",
-            (self.acknowledged,),
-        )
-        for expected, (sequence, topic, envelope) in enumerate(rows, self.acknowledged + 1):
-            if sequence != expected:
-                problem = f"is damaged (event {expected} is missing)"
-                raise SpoolRefused(_refusal(self.path, problem))
-            yield Outgoing(parse_topic(topic), envelope)
 
     def _prepare_to_write(self) -> None:
         self._database.execute("PRAGMA journal_mode = WAL")
         # Nothing is synced at a commit: the page cache outlives the process. Syncing at
         # checkpoints keeps the file whole through a power cut, which may cost the newest commits.
         self._database.execute("PRAGMA synchronous = NORMAL")
-        # Until this process meets the relay, what it adds was sent by nobody.
+        # Until this process meets the relay, it only adds events that nobody has sent.
         self._database.execute("UPDATE spool SET sent = ?", (self.sent,))
-
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        self._database.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-            self._database.execute("COMMIT")
-        except BaseException:
-            if self._database.in_transaction:
-                self._database.execute("ROLLBACK")
-            raise
 
     def _unavailable(self, error: sqlite3.Error) -> SpoolUnavailable:
         return SpoolUnavailable(f"the spool {self.path} cannot be written: {error}")
+
+
+class _Unsuitable(FileRefused):
+    """A spool of a known format that is not this emitter's, or not whole."""
 
 
 _OPEN: "weakref.WeakSet[Spool]" = weakref.WeakSet()
@@ -202,56 +171,49 @@ def _leave_spools_to_parent() -> None:
 os.register_at_fork(after_in_child=_leave_spools_to_parent)
 
 
-def _lock(path: Path) -> IO[str]:
-    try:
-        lock = open(f"{path}.lock", "a")  # noqa: SIM115 - held until the spool is closed
-    except OSError as error:
-        raise SpoolRefused(_refusal(path, f"cannot be opened: {error.strerror}")) from None
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        lock.close()
-        raise SpoolInUse(_refusal(path, "is in use by another emitter")) from None
-    return lock
-
-
 def _create(path: Path, name: str) -> None:
-    """Make an empty spool, whole or not at all."""
+    """Make an empty spool, whole or not at all, whenever the process is killed."""
     draft = Path(f"{path}.new")
+    # SQLite would replay the log of a removed spool into the new one.
     for left_behind in (f"{draft}", f"{draft}-journal", f"{path}-wal", f"{path}-shm"):
         Path(left_behind).unlink(missing_ok=True)
-    database = sqlite3.connect(draft, isolation_level=None)
-    try:
-        database.executescript(_SCHEMA)
+    with closing(sqlite3.connect(draft, isolation_level=None)) as database, transaction(database):
+        for statement in _SCHEMA:
+            database.execute(statement)
         database.execute("INSERT INTO spool VALUES (?, ?, 0, NULL)", (name, time.time_ns()))
-    finally:
-        database.close()
     draft.rename(path)
 
 
-def _check_header(path: Path) -> None:
-    """Refuse what is not a spool before SQLite opens it, which might write to it."""
-    with path.open("rb") as file:
-        header = file.read(_VERSIONS.size)
-    if len(header) < _VERSIONS.size or not header.startswith(_MAGIC):
-        raise SpoolRefused(_refusal(path, "is not an emitter's spool"))
-    version, application_id = _VERSIONS.unpack(header)
-    if application_id != APPLICATION_ID:
-        raise SpoolRefused(_refusal(path, "is another program's database"))
-    if version != SCHEMA_VERSION:
-        problem = f"has version {version}, and this program knows version {SCHEMA_VERSION}"
-        raise SpoolRefused(_refusal(path, problem))
+def _read_head(database: sqlite3.Connection) -> SpoolHead:
+    rows = database.execute("SELECT name, epoch, acknowledged, sent FROM spool").fetchall()
+    if len(rows) != 1:
+        raise _Unsuitable("is damaged (it does not say whose it is)")
+    return SpoolHead(*rows[0])
+
+
+def _read_events(database: sqlite3.Connection, acknowledged: int) -> Iterator[Outgoing]:
+    rows = database.execute(
+        "SELECT sequence, topic, envelope FROM events WHERE sequence > ? ORDER BY sequence",
+        (acknowledged,),
+    )
+    for expected, (sequence, topic, envelope) in enumerate(rows, acknowledged + 1):
+        if sequence != expected:
+            raise _Unsuitable(f"is damaged (event {expected} is missing)")
+        yield Outgoing(parse_topic(topic), envelope)
 
 
 @contextmanager
 def _refusing(path: Path) -> Iterator[None]:
+    """Turn every reason why the file cannot be used into one line that names the setting."""
     try:
         yield
+    except PathInUse:
+        raise SpoolInUse(f"EMITTER_SPOOL: {path} is in use by another emitter") from None
+    except FileRefused as error:
+        raise SpoolRefused(f"EMITTER_SPOOL: {path} {error}") from None
     except OSError as error:
-        raise SpoolRefused(_refusal(path, f"cannot be opened: {error.strerror}")) from None
-    except (sqlite3.Error, InvalidTopic) as error:
-        raise SpoolRefused(_refusal(path, f"cannot be used: {error}")) from None
-
-
-def _refusal(path: Path, problem: str) -> str:
-    return f"EMITTER_SPOOL: {path} {problem}"
+        raise SpoolRefused(f"EMITTER_SPOOL: {path} cannot be opened: {error.strerror}") from None
+    except sqlite3.Error as error:
+        raise SpoolRefused(f"EMITTER_SPOOL: {path} {refusal(error)}") from None
+    except InvalidTopic as error:
+        raise SpoolRefused(f"EMITTER_SPOOL: {path} is damaged: {error}") from None

@@ -1,10 +1,12 @@
-"""`TaskManager`: functions that run in the background while their user sees how they are doing.
+"""`TaskManager`: functions that run in the background while their user sees their state.
 
     tasks = TaskManager(emitter)
     task_id = tasks.run_task(backup, "alice", "survival", keep=3)
 
-Inside the function `progress(0.5, "Half way")` tells the user where it is. The states themselves
-are in `emitters.core.task_state`.
+Inside the function `progress(0.5, "Half way")` reports its progress. The states themselves are in
+`emitters.core.task_state`.
+
+Lock order: a task's `update_lock`, then the manager's lock, then the emitter's.
 """
 
 import asyncio
@@ -14,7 +16,7 @@ import logging
 import threading
 import time
 import uuid
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Callable
 from typing import Any, ParamSpec
 
@@ -22,12 +24,15 @@ from emitters.core.pacing import Pacer
 from emitters.core.ports import EmitsTasks
 from emitters.core.task_state import ORPHANED_MESSAGE, TaskState
 from emitters.errors import EmitterError, OutboxFull, RelayUnavailable
+from relay.shared.newest import Newest
 
 P = ParamSpec("P")
 
 DEFAULT_MAX_WORKERS = 8
 MAX_WAITING_TASKS = 1000
 MAX_FINISHED_TASKS = 200
+MAX_FINISHED_BYTES = 16 * 1024 * 1024
+"""Bounds the states of finished tasks; the task that ended first is forgotten first."""
 PROGRESS_INTERVAL_S = 0.25
 FINAL_UPDATE_RETRY_S = 0.1
 FINAL_UPDATE_TIMEOUT_S = 60.0
@@ -36,11 +41,11 @@ logger = logging.getLogger(__name__)
 
 
 class TasksRefused(RuntimeError):  # noqa: N818 - the name says what it is at every call site
-    """The task was not taken: the manager is shut down, or too many tasks wait already."""
+    """The task was not taken: the manager is shut down, or 1000 tasks wait already."""
 
 
 class TaskFailed(Exception):  # noqa: N818
-    """Raise it in a task to end it as an error that carries a `result`."""
+    """Raised by a task's function: the task ends as an error with this message and `result`."""
 
     def __init__(self, message: str, result: object = None) -> None:
         super().__init__(message)
@@ -48,11 +53,11 @@ class TaskFailed(Exception):  # noqa: N818
 
 
 def progress(fraction: float | None = None, message: str | None = None) -> None:
-    """Tell the user of the running task how far it is.
+    """Report the progress of the running task to its user.
 
-    `fraction` is from 0 to 1, and what is beyond is cut; None keeps the previous value of either.
-    May be called as often as one likes: the newest value is sent a few times a second. Outside of
-    a task it does nothing, so that the same function can be called directly too.
+    `fraction` is clamped to 0 to 1; None keeps the previous fraction or message. Cheap to call in a
+    tight loop: the newest values are sent at most every 0.25 s. Outside of a task it does nothing,
+    so that the same function can be called directly too.
     """
     task = _current_task.get()
     if task is not None:
@@ -60,10 +65,10 @@ def progress(fraction: float | None = None, message: str | None = None) -> None:
 
 
 class TaskManager:
-    """Runs tasks in up to `max_workers` threads; further ones wait their turn.
+    """Runs tasks in up to `max_workers` threads; up to 1000 further ones wait for a thread.
 
-    Every task is told to its user at once, and exactly once how it ended. The threads are daemon
-    threads: `shutdown` is what waits for them.
+    The user gets an update at once when a task is taken, and exactly one when it has ended. The
+    threads are daemon threads: only `shutdown` waits for them.
     """
 
     def __init__(self, emitter: EmitsTasks, *, max_workers: int = DEFAULT_MAX_WORKERS) -> None:
@@ -72,17 +77,20 @@ class TaskManager:
         self._emitter = emitter
         self._max_workers = max_workers
         self._changed = threading.Condition()
-        """Guards what follows; notified when a task ends and when progress becomes due."""
+        """Guards the fields below; notified when a task ends and when progress becomes due."""
         self._active: dict[str, _Task] = {}
-        self._finished: OrderedDict[str, TaskState] = OrderedDict()
+        """The tasks that wait or run."""
+        self._finished: Newest[str, TaskState] = Newest(
+            MAX_FINISHED_TASKS, MAX_FINISHED_BYTES, TaskState.size_bytes
+        )
         self._waiting: deque[_Task] = deque()
         self._workers = 0
         self._pacer = Pacer(PROGRESS_INTERVAL_S)
-        self._herald: threading.Thread | None = None
-        """Sends progress while there are tasks."""
+        self._has_progress_thread = False
+        """Whether the thread runs that sends progress; it ends with the last active task."""
         self._shut_down = False
         self._give_up = threading.Event()
-        """Set when final updates are no longer tried again."""
+        """Set by `shutdown`: final updates that a full outbox refuses are not tried again."""
 
     def run_task(
         self, function: Callable[P, Any], username: str, /, *args: P.args, **kwargs: P.kwargs
@@ -97,7 +105,7 @@ class TaskManager:
             self._refuse_when_full()
             self._active[state.id] = task
         try:
-            self._tell_start(task)
+            self._send_start(task)
         except BaseException:
             with self._changed:
                 self._active.pop(state.id, None)
@@ -105,7 +113,7 @@ class TaskManager:
             raise
         with self._changed:
             if task.state.is_finished:
-                return state.id  # Shut down meanwhile, and its user was told.
+                return state.id  # Shut down meanwhile, and its user got the final update.
             self._waiting.append(task)
             if self._workers < self._max_workers:
                 self._workers += 1
@@ -113,7 +121,7 @@ class TaskManager:
         return state.id
 
     def get_task(self, task_id: str) -> TaskState | None:
-        """Return the state of a task, or None when it is unknown or finished long ago."""
+        """Return the state of a task, None when it is unknown or finished long ago."""
         with self._changed:
             task = self._active.get(task_id)
             return task.state if task is not None else self._finished.get(task_id)
@@ -122,18 +130,18 @@ class TaskManager:
         """Return the states of all tasks that are not finished, and of the latest that are."""
         with self._changed:
             active = {task_id: task.state for task_id, task in self._active.items()}
-            return dict(self._finished) | active
+            return dict(self._finished.items()) | active
 
     def close_orphans(self, timeout: float = 5.0) -> int:
-        """End the tasks that an earlier process of this emitter's name left behind.
+        """End the unfinished tasks of an earlier process with this emitter's name.
 
-        Its users get a last update with the status `error`. Returns how many there were. Raises
-        `RelayUnavailable` when the relay does not answer within `timeout` seconds, or does not
-        take this emitter's events because the earlier process still lives.
+        Their users get a final update with the status `error`. Returns the number of such tasks.
+        Raises `RelayUnavailable` when the relay does not answer within `timeout` seconds, or does
+        not take this emitter's events because the earlier process still lives.
         """
         give_up_at = time.monotonic() + timeout
         emitter = self._emitter
-        # What an earlier process left in a spool may tell how its tasks ended, and comes first.
+        # Events that an earlier process left in a spool may end its tasks, so they come first.
         if not (emitter.wait_connected(timeout) and emitter.wait_acknowledged(_until(give_up_at))):
             raise RelayUnavailable(f"the relay does not take the events of {emitter.name} yet")
         orphans = 0
@@ -151,10 +159,10 @@ class TaskManager:
         return orphans
 
     def shutdown(self, *, wait: bool = True, timeout: float | None = None) -> int:
-        """Refuse new tasks, wait for the others, and return how many did not finish.
+        """Refuse new tasks, wait for the others, and return the number that did not finish.
 
-        Waits for at most `timeout` seconds, without it for as long as it takes, and with
-        `wait=False` not at all. The user of a task that did not finish is told so.
+        Waits for at most `timeout` seconds; with None without limit, with `wait=False` not at all.
+        The user of a task that did not finish gets a final update with the status `error`.
         """
         with self._changed:
             self._shut_down = True
@@ -169,16 +177,15 @@ class TaskManager:
     def _refuse_when_full(self) -> None:
         if self._shut_down:
             raise TasksRefused("the task manager is shut down")
-        if len(self._waiting) >= MAX_WAITING_TASKS:
+        # Tasks that are being announced are active and not waiting yet; many threads may do so.
+        if len(self._active) >= MAX_WAITING_TASKS + self._max_workers:
             raise TasksRefused(f"{MAX_WAITING_TASKS} tasks wait already")
 
-    def _start_thread(self, target: Callable[[], None], name: str) -> threading.Thread:
-        thread = threading.Thread(target=target, name=name, daemon=True)
-        thread.start()
-        return thread
+    def _start_thread(self, target: Callable[[], None], name: str) -> None:
+        threading.Thread(target=target, name=name, daemon=True).start()
 
-    def _tell_start(self, task: "_Task") -> None:
-        with task.telling:
+    def _send_start(self, task: "_Task") -> None:
+        with task.update_lock:
             if task.state.is_finished:
                 raise TasksRefused("the task manager is shut down")
             self._send(task.state)
@@ -193,7 +200,7 @@ class TaskManager:
             self._finish(task, task.run())
 
     def _finish(self, task: "_Task", final: TaskState) -> None:
-        with task.telling:
+        with task.update_lock:
             with self._changed:
                 if task.state.is_finished:
                     return
@@ -202,16 +209,14 @@ class TaskManager:
         with self._changed:
             self._active.pop(final.id, None)
             self._pacer.forget(final.id)
-            self._finished[final.id] = final
-            if len(self._finished) > MAX_FINISHED_TASKS:
-                self._finished.popitem(last=False)
+            self._finished.keep(final.id, final)
             self._changed.notify_all()
 
     def _send(self, state: TaskState) -> None:
         self._emitter.emit(state.topic, state.data(), type="task_update", username=state.username)
 
     def _send_final(self, state: TaskState) -> None:
-        """Send `state`; while the outbox is full, try again."""
+        """Send the final `state`; while the outbox is full, try again for a minute."""
         give_up_at = time.monotonic() + FINAL_UPDATE_TIMEOUT_S
         while True:
             try:
@@ -220,10 +225,10 @@ class TaskManager:
             except OutboxFull as error:
                 if time.monotonic() < give_up_at and not self._give_up.wait(FINAL_UPDATE_RETRY_S):
                     continue
-                logger.error("the end of task %s could not be told: %s", state.id, error)
+                logger.error("the final update of task %s could not be sent: %s", state.id, error)
                 return
             except EmitterError as error:
-                logger.error("the end of task %s could not be told: %s", state.id, error)
+                logger.error("the final update of task %s could not be sent: %s", state.id, error)
                 return
 
     def _advance(self, task: "_Task", fraction: float | None, message: str | None) -> None:
@@ -232,36 +237,37 @@ class TaskManager:
                 return
             task.state = task.state.advanced(fraction, message)
             self._pacer.changed(task.state.id, time.monotonic())
-            if self._herald is None:
-                self._herald = self._start_thread(self._tell_progress, "task-progress")
+            if not self._has_progress_thread:
+                self._has_progress_thread = True
+                self._start_thread(self._send_due_progress, "task-progress")
             self._changed.notify_all()
 
-    def _tell_progress(self) -> None:
-        """Send what is due until no task is left."""
+    def _send_due_progress(self) -> None:
+        """Send progress when it is due, until no task is active."""
         while True:
             with self._changed:
                 due = self._pacer.take_due(time.monotonic())
                 if not due:
                     if not self._active:
-                        self._herald = None
+                        self._has_progress_thread = False
                         return
                     self._changed.wait(self._until_due_s())
                 tasks = [task for task_id in due if (task := self._active.get(task_id))]
             for task in tasks:
-                self._tell(task)
+                self._send_progress(task)
 
     def _until_due_s(self) -> float | None:
         due_at = self._pacer.next_due_at()
         return None if due_at is None else max(0.0, due_at - time.monotonic())
 
-    def _tell(self, task: "_Task") -> None:
-        with task.telling:
+    def _send_progress(self, task: "_Task") -> None:
+        with task.update_lock:
             if task.state.is_finished:
                 return
             try:
                 self._send(task.state)
             except EmitterError as error:
-                logger.warning("progress of task %s is not told: %s", task.state.id, error)
+                logger.warning("progress of task %s could not be sent: %s", task.state.id, error)
 
 
 class _Task:
@@ -277,8 +283,8 @@ class _Task:
     ) -> None:
         self.manager = manager
         self.state = state
-        self.telling = threading.Lock()
-        """Held while an update is sent, so that none follows the last."""
+        self.update_lock = threading.Lock()
+        """Held while an update is sent, so that no update follows the final one."""
         self._function = function
         self._args = args
         self._kwargs = kwargs
@@ -291,7 +297,7 @@ class _Task:
             return self.state.succeeded(result)
         except TaskFailed as error:
             return self.state.failed(error, error.result)
-        except BaseException as error:  # the task's user is told, whatever it was
+        except BaseException as error:  # SystemExit of a task must not end its worker either.
             logger.warning("task %s failed", self.state.id, exc_info=True)
             return self.state.failed(str(error) or type(error).__name__)
 

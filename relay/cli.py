@@ -14,7 +14,7 @@ from relay.server import AddressInUse, Relay
 from relay.shared.logs import configure
 from relay.shared.settings import SettingsError, load, refuse
 from relay.shared.transport import open_socket
-from relay.wire.control import Stats, StatsReply, pack_message, unpack_reply
+from relay.wire.control import StatsReply, StatsRequest, pack_message, unpack_reply
 
 PROGRAM = "event-relay"
 
@@ -61,10 +61,10 @@ def stats(timeout: float) -> None:
         deadline = time.monotonic() + timeout
         if not control.poll(int(timeout * 1000), zmq.POLLOUT):
             raise click.ClickException(f"no relay at {settings.control}")
-        control.send(pack_message(Stats(id=1)))
+        control.send(pack_message(StatsRequest(id=1)))
         if not control.poll(max(0, int((deadline - time.monotonic()) * 1000))):
             raise click.ClickException(f"the relay at {settings.control} does not answer")
-        reply = unpack_reply(control.recv_multipart()[-1], Stats)
+        reply = unpack_reply(control.recv_multipart()[-1], StatsRequest)
     finally:
         context.destroy(linger=0)
     if isinstance(reply, StatsReply):

@@ -6,27 +6,27 @@ from typing import Any, assert_never
 
 from relay.core.emitters import Cursor, Emitter, Emitters, Refusal
 from relay.core.intake import Intake
-from relay.core.retained import Retained as RetainedValues
-from relay.core.stats import Stats as Counters
+from relay.core.retained import RetainedValues
+from relay.core.stats import RelayCounters
 from relay.journal.journal import Journal, JournalUnavailable
 from relay.shared.logs import LimitedLog
 from relay.wire.control import (
     MAX_PAGE_BYTES,
     PROTOCOL_VERSION,
-    Account,
     AccountReply,
+    AccountRequest,
     ErrorReply,
     Heartbeat,
-    Hello,
     HelloReply,
-    Replay,
+    HelloRequest,
     ReplayReply,
+    ReplayRequest,
     Reply,
     Request,
-    Retained,
     RetainedReply,
-    Stats,
+    RetainedRequest,
     StatsReply,
+    StatsRequest,
     unpack_request,
 )
 from relay.wire.errors import WireError
@@ -51,7 +51,7 @@ class ControlDesk:
         emitters: Emitters,
         intake: Intake,
         retained: RetainedValues,
-        counters: Counters,
+        counters: RelayCounters,
         heartbeat_s: float,
         started_at: int,
         uptime_s: Callable[[], float],
@@ -90,20 +90,20 @@ class ControlDesk:
 
     def _answer(self, peer: bytes, request: Request) -> Reply:
         match request:
-            case Account():
+            case AccountRequest():
                 return self._take_account(request)
-            case Hello():
+            case HelloRequest():
                 return self._hello(peer, request)
-            case Replay():
+            case ReplayRequest():
                 return self._replay(request)
-            case Retained():
+            case RetainedRequest():
                 return self._remembered(request)
-            case Stats():
+            case StatsRequest():
                 return StatsReply(id=request.id, stats=self._stats())
             case _:
                 assert_never(request)
 
-    def _hello(self, peer: bytes, request: Hello) -> Reply:
+    def _hello(self, peer: bytes, request: HelloRequest) -> Reply:
         if request.protocol != PROTOCOL_VERSION:
             return ErrorReply(
                 id=request.id,
@@ -129,7 +129,7 @@ class ControlDesk:
             sequence=sequence,
         )
 
-    def _replay(self, request: Replay) -> Reply:
+    def _replay(self, request: ReplayRequest) -> Reply:
         state = self._journal.streams.get(request.stream)
         if state is None:
             text = f"{request.stream!r} is not a stream of this relay"
@@ -147,7 +147,7 @@ class ControlDesk:
             tip=state.tip,
         )
 
-    def _remembered(self, request: Retained) -> Reply:
+    def _remembered(self, request: RetainedRequest) -> Reply:
         if request.exact:
             item = self._retained.item(request.prefix)
             return RetainedReply(id=request.id, items=() if item is None else (item,))
@@ -155,7 +155,7 @@ class ControlDesk:
         items, more = self._retained.page(request.prefix, after, MAX_PAGE_BYTES)
         return RetainedReply(id=request.id, items=items, next=items[-1].topic if more else None)
 
-    def _take_account(self, request: Account) -> Reply:
+    def _take_account(self, request: AccountRequest) -> Reply:
         if len(request.counters) > MAX_REPORTED_COUNTERS:
             text = f"counters: at most {MAX_REPORTED_COUNTERS} are taken"
             return ErrorReply(id=request.id, code="bad_request", message=text)

@@ -9,9 +9,9 @@ from collections.abc import Callable
 
 from relay.core.emitters import Emitter, Emitters
 from relay.core.intake import Intake, Taken
-from relay.core.retained import Item, Retained
+from relay.core.retained import Item, RetainedValues
 from relay.core.retention import Limits
-from relay.core.stats import Stats
+from relay.core.stats import RelayCounters
 from relay.journal.journal import Batch, Journal, JournalUnavailable, Run, TaskChange
 from relay.shared.logs import LimitedLog
 from relay.wire.envelope import is_finished_task
@@ -30,9 +30,9 @@ class Ledger:
         self,
         journal: Journal,
         emitters: Emitters,
-        retained: Retained,
+        retained: RetainedValues,
         intake: Intake,
-        stats: Stats,
+        stats: RelayCounters,
         limits: Limits,
     ) -> None:
         self._journal = journal

@@ -19,9 +19,9 @@ from relay.control import ControlDesk
 from relay.core.emitters import Emitter, Emitters
 from relay.core.intake import Intake
 from relay.core.interest import Interest, Verdict
-from relay.core.retained import Item, Retained
+from relay.core.retained import Item, RetainedValues
 from relay.core.retention import Limits
-from relay.core.stats import Stats
+from relay.core.stats import RelayCounters
 from relay.journal.file import FILE_NAME
 from relay.journal.journal import Journal
 from relay.sequencer import Ledger
@@ -76,9 +76,9 @@ class Relay:
     def _assemble(self) -> None:
         settings = self._settings
         self._interest = Interest(settings.journaled_kinds)
-        self._retained = Retained()
+        self._retained = RetainedValues()
         self._emitters = Emitters(self._journal.cursors())
-        self._stats = Stats()
+        self._stats = RelayCounters()
         self._intake = Intake(
             settings.journaled_kinds, self._emitters, self._stats, lambda: secrets.token_hex(12)
         )

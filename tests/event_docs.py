@@ -1,4 +1,4 @@
-"""`make docs`: writes docs/events.md from the catalogue. A test checks that it is up to date."""
+"""`make docs`: writes docs/events.md from the catalogue. `tests/test_docs.py` compares the two."""
 
 import sys
 from pathlib import Path
@@ -9,11 +9,11 @@ from relay.wire.catalogue import CATALOGUE, EventSpec
 INTRODUCTION = """\
 # The events
 
-Managers may emit events of any name; these are the ones that every client can count on. Further
-fields may be added to any of them. `GET /api/topics` gives the same with JSON schemas, and
-`emitters.events` the names and pydantic models.
+Managers may emit events of any name. The names, meanings and fields in this table are stable;
+each event may have further fields. `GET /api/topics` returns the same table with JSON schemas, and
+`emitters.events` has the names and the pydantic models.
 
-<!-- Written by `make docs` from relay/wire/events.py. -->
+<!-- `make docs` writes this page from relay/wire/catalogue.py. -->
 
 | topic | meaning | data |
 |---|---|---|
@@ -21,7 +21,7 @@ fields may be added to any of them. `GET /api/topics` gives the same with JSON s
 
 
 def render() -> str:
-    """Return the page."""
+    """Return the Markdown text of the page."""
     return INTRODUCTION + "".join(_row(spec) for spec in CATALOGUE.values())
 
 
@@ -33,7 +33,7 @@ def _row(spec: EventSpec) -> str:
 
 
 def _fields(schema: dict[str, Any]) -> list[str]:
-    """The field names, what an operation came to last."""
+    """Return the field names, with `result` last."""
     return sorted(schema.get("properties", {}), key=lambda name: name == "result")
 
 

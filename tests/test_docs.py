@@ -1,26 +1,26 @@
-"""The documents list exactly the names that the code has."""
+"""The tables of the documents match the code."""
 
+import asyncio
 import re
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from prometheus_client import generate_latest
 
 from edge.config import EdgeSettings
 from edge.core.identity.tokens import Tokens
-from edge.core.stats import EdgeStats
+from edge.core.protocol import replies
 from edge.core.websocket.close_codes import CloseCode
-from edge.endpoint import ClientEndpoint
-from edge.fanout import Fanout
-from edge.http.metrics import EdgeCollector, edge_registry
-from edge.upstream.subscriber import RelayLink
+from edge.worker import Worker
 from emitters.config import EmitterSettings
 from relay.config import RelaySettings
 from relay.shared.settings import Settings
+from relay.wire import control
 from tests import event_docs
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
-README = DOCS.parent / "README.md"
+PAGES = (*DOCS.parent.glob("*.md"), *DOCS.rglob("*.md"))
 
 
 def table_rows(text: str) -> list[list[str]]:
@@ -30,6 +30,12 @@ def table_rows(text: str) -> list[list[str]]:
         for line in text.splitlines()
         if line.startswith("|")
     ]
+
+
+def rows_below(heading: str) -> list[list[str]]:
+    """Return the cells of the protocol's table whose first line begins with `heading`."""
+    table = protocol().partition(f"\n{heading}")[2].partition("\n\n")[0]
+    return table_rows(table)[1:]
 
 
 @pytest.mark.parametrize("settings", [RelaySettings, EdgeSettings, EmitterSettings])
@@ -50,28 +56,50 @@ def test_the_close_codes_of_the_protocol_are_the_codes_table() -> None:
     assert sorted(rows) == sorted(table)
 
 
-def test_every_metric_is_documented() -> None:
-    stats = EdgeStats()
+def test_every_control_request_is_documented() -> None:
+    requests = {request.model_fields["op"].default for request in get_args(control.Request)}
+    assert {row[0].strip("`") for row in rows_below("| `op` |")} == requests
+
+
+def test_every_error_code_is_documented() -> None:
+    of_control = set(get_args(control.ErrorReply.model_fields["code"].annotation))
+    assert {row[0].strip("`") for row in rows_below("| `code` |")} == of_control
+    of_clients = set(get_args(replies.ErrorCode))
+    assert {row[1].strip("`") for row in rows_below("| message | code |")} == of_clients
+
+
+async def scrape() -> str:
+    """Return the metrics of a worker in which every labelled counter has a value."""
+    worker = Worker(EdgeSettings(), Tokens("s" * 32), asyncio.get_running_loop())
+    stats = worker.stats
     stats.events_received["event"] = stats.events_filtered["event"] = 1
     stats.malformed["reason"] = stats.unreadable["reason"] = stats.closed[1001] = 1
     for counts in (stats.events_forwarded, stats.retention, stats.replayed):
         counts["event"] = 1
     stats.dropped.repeated["event"] = stats.dropped.out_of_order["event"] = 1
-    fanout, settings = Fanout(stats), EdgeSettings()
-    endpoint = ClientEndpoint(settings, fanout, Tokens("s" * 32))
-    link = RelayLink(settings, fanout, endpoint, "edge")
-    collector = EdgeCollector(fanout, endpoint, link, "1")
-    text = generate_latest(edge_registry(collector)).decode()
-    link.close()
+    async with worker.running():
+        return generate_latest(worker.registry).decode()
+
+
+def test_every_metric_is_documented() -> None:
+    text = asyncio.run(scrape())
     exposed = set(re.findall(r"^(edge_\w+)\{", text, re.MULTILINE))
     documented = {row[0].strip("`") for row in table_rows(operations()) if "edge_" in row[0]}
     assert exposed == documented
 
 
-def test_links_lead_somewhere() -> None:
-    for page in (README, *DOCS.rglob("*.md")):
-        for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text()):
-            assert (page.parent / target).exists(), f"{page.name} links to {target}"
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_to_a_file_and_a_heading(page: Path) -> None:
+    for target, anchor in re.findall(r"\]\(([^)#:]*)(?:#([^)]*))?\)", page.read_text()):
+        path = page.parent / target if target else page
+        assert path.exists(), f"{page.name} links to {target}"
+        assert not anchor or anchor in anchors(path), f"{page.name} links to {target}#{anchor}"
+
+
+def anchors(page: Path) -> set[str]:
+    """Return the anchors of the page's headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 def operations() -> str:

@@ -9,11 +9,11 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("relay", "edge", "emitters", "demo")
-PURE_SHARED = ("relay.shared.newest", "relay.shared.prefix_index")
+PURE_SHARED = ("relay.shared.newest", "relay.shared.prefix_index", "relay.shared.request_table")
 """Containers without I/O: the shelf of `relay.shared` that the cores may use."""
 WORDS = ("relay.wire", *PURE_SHARED)
 EDGE_CORE = {
-    "edge.core.websocket": (),
+    "edge.core.websocket": ("stats",),
     "edge.core.identity": (),
     "edge.core.stats": (),
     "edge.core.hub": ("websocket", "identity", "stats"),

@@ -1,1 +1,1 @@
-"""The load generator: a process that publishes, a process of many clients that check what comes."""
+"""The load generator: a process that publishes, and a process of many clients that check events."""

@@ -1,4 +1,4 @@
-"""An object that lives in a process of its own, and whose methods are called over a pipe."""
+"""An object in a process of its own, whose methods are called over a pipe."""
 
 import gc
 import multiprocessing
@@ -13,13 +13,13 @@ TIMEOUT_S = 120.0
 
 
 class ChildFailed(Exception):  # noqa: N818
-    """A call raised; the message is the child's traceback."""
+    """A call raised an exception; the message is the child's traceback."""
 
 
 class Child:
     """Makes `factory(*arguments)` in a new process.
 
-    An object with a method `idle` has that called again and again while it waits for calls.
+    If the object has a method `idle`, the process calls it repeatedly while it waits for calls.
     """
 
     def __init__(self, factory: Callable[..., object], *arguments: object) -> None:
@@ -32,12 +32,12 @@ class Child:
 
     @property
     def pid(self) -> int:
-        """Its process."""
+        """The id of its process."""
         assert self._process.pid is not None
         return self._process.pid
 
     def start(self, method: str, *arguments: object, **options: object) -> None:
-        """Call a method; `finish` returns what it returns."""
+        """Call a method; `finish` returns its result."""
         self._pipe.send((method, arguments, options))
 
     @property
@@ -55,7 +55,7 @@ class Child:
         return result
 
     def call(self, method: str, *arguments: object, **options: object) -> Any:
-        """Call a method and return what it returns."""
+        """Call a method and return its result."""
         self.start(method, *arguments, **options)
         return self.finish()
 
@@ -76,7 +76,7 @@ class Child:
 def _serve(
     pipe: "Connection[Any, Any]", factory: Callable[..., object], arguments: tuple[object, ...]
 ) -> None:
-    gc.disable()  # It would stop the clock for milliseconds, and there are no cycles to speak of.
+    gc.disable()  # A collection stops the clock for milliseconds, and there are few cycles.
     target = factory(*arguments)
     idle = getattr(target, "idle", None)
     while True:
@@ -88,6 +88,6 @@ def _serve(
             return
         try:
             answer = False, getattr(target, method)(*given, **options)
-        except Exception:  # noqa: BLE001 - it is raised where the call was made
+        except Exception:  # noqa: BLE001 - `finish` raises it in the calling process
             answer = True, traceback.format_exc()
         pipe.send(answer)

@@ -1,4 +1,4 @@
-"""One WebSocket client of the load generator, over a raw socket that never blocks."""
+"""One WebSocket client of the load generator, on a raw socket that never blocks."""
 
 import errno
 import re
@@ -15,9 +15,9 @@ from tests.support.websocket_frames import CLOSE, PING, PONG, client_frame
 BUFFER_BYTES = 256 * 1024
 SMALL_BUFFER_BYTES = 4096
 SMALL_SEGMENT_BYTES = 1400
-"""As over a network; with those of the loopback interface the kernel would hold megabytes."""
+"""Socket buffers as over a network; with the loopback defaults the kernel would hold megabytes."""
 OPEN = b" 101 "
-"""In the status line of a handshake that succeeded."""
+"""Part of the status line of a successful handshake."""
 RETRY_IN = re.compile(r"retry in (\d+) s")
 
 _BUFFER = bytearray(BUFFER_BYTES)
@@ -25,7 +25,7 @@ _VIEW = memoryview(_BUFFER)
 
 
 class Refused(Exception):  # noqa: N818
-    """The server does not let this client in, and would not later."""
+    """The server refuses this client for good."""
 
 
 class Closed(ConnectionError):  # noqa: N818
@@ -36,15 +36,14 @@ class Closed(ConnectionError):  # noqa: N818
         self.code = code
         found = RETRY_IN.search(reason)
         self.retry_s = float(found[1]) if found else None
-        """When to come back, if the server said so."""
+        """Delay in seconds before the next attempt, if the server named one."""
 
 
 class Client:
-    """Connects, subscribes, then writes down when it had received how much.
+    """Connects, subscribes, then records the time and the position of each receipt.
 
-    `step` is to be called when the socket becomes writable, and then whenever more has come. It
-    raises `BlockingIOError` when there was nothing to do, and another `OSError` when the connection
-    has ended.
+    Call `step` when the socket becomes writable, and then whenever it becomes readable. It raises
+    `BlockingIOError` if there was nothing to do, and another `OSError` if the connection has ended.
     """
 
     def __init__(
@@ -53,11 +52,11 @@ class Client:
         self.number = number
         self.reader = reader
         self.arrivals = array("q")
-        """When something came, by the monotonic clock in nanoseconds, and the place reached."""
+        """Pairs of the monotonic time of a receipt, in nanoseconds, and the position after it."""
         self.step: Callable[[], None] = self._open
         self.is_subscribed = False
         self.last_words = ""
-        """The newest message that was not an event, to explain what went wrong."""
+        """The newest message that was not an event, to explain a fault."""
         self._dialect = dialect
         self._unwrapper = Unwrapper() if dialect.is_stream else None
         self._signs = 0
@@ -77,7 +76,7 @@ class Client:
         return self._socket.fileno()
 
     def close(self) -> None:
-        """Hang up."""
+        """Close the connection."""
         self._socket.close()
 
     def _open(self) -> None:
@@ -105,7 +104,7 @@ class Client:
 
     def _receive(self) -> None:
         size = BUFFER_BYTES
-        while size == BUFFER_BYTES:  # Else there is no more.
+        while size == BUFFER_BYTES:  # A full buffer may mean that more has arrived.
             size = self._socket.recv_into(_BUFFER)
             now = time.monotonic_ns()
             if not size:
@@ -136,6 +135,6 @@ class Client:
                 self.is_subscribed = self._signs >= self._dialect.ready_signs
 
     def _send(self, data: bytes) -> None:
-        # What a client has to say fits into the kernel's buffer, so it goes at once.
+        # The messages of a client fit into the kernel's buffer, so they are sent at once.
         if data:
             self._socket.send(data)

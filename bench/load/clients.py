@@ -1,4 +1,4 @@
-"""All clients of one load generator, in one thread: one epoll, and a plan of who is to connect."""
+"""All clients of one load generator, in one thread: one epoll, and a plan of their connections."""
 
 import resource
 import select
@@ -13,40 +13,40 @@ from bench.load.tape import Reader, Tape
 
 READY_A_TURN = 1024
 TURN_S = 0.005
-"""The longest that one turn waits."""
+"""The longest wait of one turn, in seconds."""
 RETRY_S = 0.1
-"""From a refused connection to the next attempt, unless the server says when."""
+"""Seconds from a refused connection to the next attempt, unless the server names a delay."""
 TRY_AGAIN_LATER = 4013
 EDGES = select.EPOLLIN | select.EPOLLOUT | select.EPOLLET
-"""Told once when something comes: cheaper than to be told again until it is read."""
+"""Edge-triggered: one report per arrival is cheaper than reports until it is read."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Which clients are to connect."""
+    """A number of clients, and how they connect."""
 
     dialect: Dialect
     clients: int
     groups: int = 1
-    """Client i belongs to group i % groups, event n is for group n % groups."""
+    """Client i belongs to group i % groups; event n is for group n % groups."""
     small_buffers: int = 0
-    """How many of the clients, the first, have little room in the kernel."""
+    """Number of clients, the first ones, with small buffers in the kernel."""
     in_flight: int = 128
-    """How many may be on their way at a time."""
+    """Number of clients that may be connecting at a time."""
     timeout_s: float = 30.0
 
 
 class Connected(NamedTuple):
-    """How a plan was carried out."""
+    """The result of connecting a plan's clients."""
 
     clients: int
     seconds: float
-    """Until the last client was subscribed."""
+    """Seconds until the last client was subscribed."""
     retries: int
 
 
 class Clients:
-    """Call `turn` again and again."""
+    """Connects, serves and closes the clients; call `turn` repeatedly."""
 
     def __init__(self) -> None:
         _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -55,14 +55,14 @@ class Clients:
         self._by_descriptor: dict[int, Client] = {}
         self._epoll = select.epoll()
         self._to_connect: list[tuple[float, int]] = []
-        """A heap: not before when, and which client of the plan."""
+        """A heap of pairs: earliest time of the next attempt, client's place in the plan."""
         self._connecting: set[Client] = set()
         self._arrived: list[Client] = []
-        """Those of the plan that are subscribed."""
+        """Number of the plan's clients that are subscribed."""
         self._retries = 0
 
     def connect(self, plan: Plan) -> Connected:
-        """Connect and subscribe all clients of `plan`, while those there are go on."""
+        """Connect and subscribe all clients of `plan`, and serve the earlier ones meanwhile."""
         tapes = [Tape(group, plan.groups) for group in range(plan.groups)]
         began = time.monotonic()
         deadline = began + plan.timeout_s
@@ -84,13 +84,13 @@ class Clients:
         return Connected(plan.clients, time.monotonic() - began, self._retries)
 
     def turn(self) -> None:
-        """Wait a little for something to come, and take it."""
+        """Wait shortly for data, and take it."""
         for descriptor, _ in self._epoll.poll(TURN_S, READY_A_TURN):
             client = self._by_descriptor[descriptor]
             try:
                 client.step()
             except BlockingIOError:
-                continue  # It became writable, and there is nothing to read.
+                continue  # The socket became writable, and there is nothing to read.
             except OSError as error:
                 self._lose(client, error)
                 continue
@@ -99,14 +99,14 @@ class Clients:
                 self._arrived.append(client)
 
     def hang_up(self) -> None:
-        """End the connections of all clients, and forget them."""
+        """Close the connections of all clients, and forget the clients."""
         for client in self.subscribed:
             client.close()
         self.subscribed = []
         self._by_descriptor = {}
 
     def stop_reading(self, client: Client) -> None:
-        """Leave what comes for `client` in the kernel's buffers from now on."""
+        """Stop reading for `client`: its data stays in the kernel's buffers."""
         self._epoll.unregister(client.fileno())
 
     def _is_one_due(self) -> bool:

@@ -1,4 +1,4 @@
-"""How a client talks to one kind of server: what a peer tells the load generator about itself."""
+"""The protocol of one kind of server, as the load generator's clients speak it."""
 
 from collections.abc import Iterator
 from typing import NamedTuple, Protocol
@@ -6,51 +6,51 @@ from typing import NamedTuple, Protocol
 from bench.load.frames import Message, split_messages
 
 KEY = "dGhlIHNhbXBsZSBub25jZQ=="
-"""The server's answer to it is not checked: the bare loop does not compute one."""
+"""The same key for all: the server's answer is not checked, because the bare loop sends none."""
 
 
 class Reaction(NamedTuple):
-    """To a message that is not an event."""
+    """The reaction to a message that is not an event."""
 
     reply: bytes = b""
-    """A whole frame, if anything."""
+    """A whole frame to send, or nothing."""
     is_ready_sign: bool = False
-    """Whether this is what a new client waits for."""
+    """Whether a new client waits for this message."""
 
 
 class Dialect(Protocol):
-    """One kind of server, as its clients see it. Goes to the generator's process by pickle."""
+    """One kind of server, as its clients see it. Pickled for the generator's process."""
 
     @property
     def port(self) -> int:
-        """Where the server listens."""
+        """The port of the server."""
 
     @property
     def ready_signs(self) -> int:
-        """So many must come until a client counts as subscribed."""
+        """Number of signs after which a client counts as subscribed."""
 
     @property
     def is_stream(self) -> bool:
-        """Whether frames are only a wrapping, so that `split` is to see what they carry."""
+        """Whether frames only wrap a stream of bytes, so that `split` gets their payloads."""
 
     def opening(self, client: int) -> bytes:
-        """The HTTP request with which client number `client` begins."""
+        """Return the HTTP request of client number `client`."""
 
     def first(self, client: int) -> bytes:
-        """The frames that it sends when the WebSocket is open."""
+        """Return the frames that client number `client` sends when the WebSocket is open."""
 
     def split(self, buffer: bytes) -> Iterator[Message]:
         """Yield the complete messages in `buffer`."""
 
     def event(self, payload: bytes) -> bytes | None:
-        """The JSON of the event in a message, None if it is something else."""
+        """Return the JSON of the event in a message; None if it is no event."""
 
     def react(self, payload: bytes) -> Reaction:
-        """Take a message that is not an event."""
+        """Return the reaction to a message that is not an event."""
 
 
 def opening(port: int, path: str, headers: str = "") -> bytes:
-    """The request that opens a WebSocket; each of `headers` ends with a line break."""
+    """Return the request that opens a WebSocket; each of `headers` ends with a line break."""
     return (
         f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nUpgrade: websocket\r\n"
         f"Connection: Upgrade\r\nSec-WebSocket-Key: {KEY}\r\nSec-WebSocket-Version: 13\r\n"
@@ -59,7 +59,7 @@ def opening(port: int, path: str, headers: str = "") -> bytes:
 
 
 class PlainDialect:
-    """A server that sends every client every event, one a frame, and wants nothing from it."""
+    """A server that sends every event to every client, one a frame, and expects no message."""
 
     ready_signs = 0
     is_stream = False

@@ -1,4 +1,4 @@
-"""WebSocket frames as the checker needs them: with the bytes that they were made of."""
+"""WebSocket frames for the checker, with the bytes that they were made of."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -9,14 +9,14 @@ IS_CONTROL = 0x08
 """Set in the first byte of a close, a ping and a pong."""
 
 _LONG_SIZES = {126: 2, 127: 8}
-"""The size byte to how many bytes of size follow it."""
+"""Size byte to the number of further size bytes."""
 
 
 class Message(NamedTuple):
-    """One message out of a buffer."""
+    """One message in a buffer."""
 
     end: int
-    """Where in the buffer it ends."""
+    """The end of the message in the buffer."""
     first: int
     """The first byte of its frame."""
     payload: bytes
@@ -35,13 +35,13 @@ def split_messages(buffer: bytes) -> Iterator[Message]:
 
 
 class Unwrapper:
-    """Takes the frames off a protocol that is a stream of bytes, cut anywhere."""
+    """Unwraps a protocol whose frames carry a stream of bytes, cut anywhere."""
 
     def __init__(self) -> None:
         self._rest = b""
 
     def take(self, data: bytes | memoryview) -> tuple[bytes, list[Message]]:
-        """Return what the complete frames carry, and the control frames among them."""
+        """Return the payload of the complete frames, and the control frames among them."""
         buffer = self._rest + data
         payloads: list[bytes] = []
         controls: list[Message] = []
@@ -57,7 +57,7 @@ class Unwrapper:
 
 
 def read_head(buffer: bytes, begin: int) -> tuple[int, int] | None:
-    """Return where the payload of the frame at `begin` starts, and its size; None if cut off."""
+    """Return begin and size of the payload of the frame at `begin`; None if the head is cut off."""
     if len(buffer) < begin + 2:
         return None
     size = buffer[begin + 1]

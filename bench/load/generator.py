@@ -1,4 +1,4 @@
-"""The process of the clients, and how the others talk to it."""
+"""The process of the clients, and the object through which other processes call it."""
 
 import time
 from multiprocessing.sharedctypes import Synchronized
@@ -9,19 +9,19 @@ from bench.load.clients import Clients, Connected, Plan
 from bench.load.outcome import Outcome, judge
 
 TICK_S = 0.01
-"""How often it looks for a call, and says how far its clients are."""
+"""Seconds between two checks for a call and reports of progress."""
 
 
 class Count(NamedTuple):
-    """How much had come at one moment."""
+    """Number of received events at one moment."""
 
     at: float
-    """By the monotonic clock, in seconds."""
+    """Monotonic time in seconds."""
     deliveries: int
 
 
 class Generator:
-    """Lives in a process of its own, see `LoadGenerator`."""
+    """The clients, in a process of their own; see `LoadGenerator`."""
 
     def __init__(self, progress: Any | None) -> None:
         self._progress = progress
@@ -43,21 +43,21 @@ class Generator:
         self._clients.hang_up()
 
     def report_progress(self) -> None:
-        """From now on keep telling the publisher which event the slowest client has reached."""
+        """From now on report to the publisher the event that the slowest client has reached."""
         self._reports = True
 
     def stop_reading(self, clients: int) -> None:
-        """The first so many clients leave what comes in the kernel."""
+        """Stop reading for the first so many `clients`."""
         for client in self._clients.subscribed[:clients]:
             self._clients.stop_reading(client)
 
     def count(self) -> Count:
-        """Return how much has come so far."""
+        """Return the number of events received so far."""
         clients = self._clients.subscribed
         return Count(time.monotonic(), sum(client.reader.received for client in clients))
 
     def drain(self, published: int, timeout_s: float, skip: int) -> None:
-        """Wait until all but the first `skip` clients have everything, or the time is over."""
+        """Wait until all but the first `skip` clients have every event, or the time is over."""
         waiting = self._clients.subscribed[skip:]
         deadline = time.monotonic() + timeout_s
         while waiting and time.monotonic() < deadline:
@@ -69,7 +69,7 @@ class Generator:
             ]
 
     def judge(self, published: int, since: int, skip: int, every: int) -> Outcome:
-        """See `outcome.judge`; of all but the first `skip` clients."""
+        """Judge all but the first `skip` clients; see `outcome.judge`."""
         return judge(self._clients.subscribed[skip:], published, since=since, every=every)
 
     def _turn_until(self, deadline: float) -> None:
@@ -78,18 +78,18 @@ class Generator:
 
 
 class LoadGenerator(Child):
-    """A process full of clients; `progress` is shared with a publisher that is to saturate them."""
+    """A process of many clients; `progress` is shared with the publisher that saturates them."""
 
     def __init__(self, progress: "Synchronized[int] | None" = None) -> None:
         super().__init__(Generator, progress)
 
     def connect(self, plan: Plan) -> Connected:
-        """See `Generator`, as for the other methods."""
+        """See `Generator`, also for the other methods."""
         connected: Connected = self.call("connect", plan)
         return connected
 
     def start_connecting(self, plan: Plan) -> None:
-        """Like `connect`, whose result is then to be had from `finish`."""
+        """Begin to connect; `finish` returns the result of `connect`."""
         self.start("connect", plan)
 
     def hang_up(self) -> None:

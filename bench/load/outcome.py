@@ -1,4 +1,4 @@
-"""What a run of the load generator has found: who got what, and how late."""
+"""The results of a run of the load generator: losses, wrong sequences, delays."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,29 +12,29 @@ MS = 1e6
 
 @dataclass(frozen=True)
 class Outcome:
-    """Of some clients and the events from a certain one on."""
+    """The results of some clients, for the events from a given number on."""
 
     clients: int
     lost: int
-    """Deliveries that are missing, over all clients and all events since the first."""
+    """Missing deliveries, over all clients and all events since the first."""
     wrong: int
     """Clients that did not get every event, once and in order."""
     faults: tuple[str, ...]
-    """What went wrong, for a few of them."""
+    """The first fault of some of these clients."""
     p50_ms: float
-    """Of all deliveries, from publishing to receipt, as the next two."""
+    """Quantiles of the delay of all deliveries, from publishing to receipt, in milliseconds."""
     p99_ms: float
     max_ms: float
     worst_p99_ms: float
-    """The p99 of the client for which it is highest."""
+    """The highest p99 of a single client, in milliseconds."""
     last_ms: tuple[float, ...]
-    """For each event, until the last of the clients had it."""
+    """Milliseconds, for each event, until the last client had it."""
 
 
 def judge(clients: Sequence[Client], published: int, *, since: int, every: int) -> Outcome:
-    """Check that `clients` got all of `published` events, and measure those from `since` on.
+    """Check that `clients` got all `published` events, and measure the events from `since` on.
 
-    `since` is the number of an event. Delays are taken of each `every`-th client.
+    `since` is the number of an event. Delays are measured at every `every`-th client.
     """
     expected = [client.reader.tape.expected(published) for client in clients]
     received = [client.reader.received for client in clients]
@@ -68,7 +68,7 @@ def judge(clients: Sequence[Client], published: int, *, since: int, every: int) 
 
 
 def _delays(client: Client, since: int) -> list[tuple[int, int]]:
-    """Each event's number, and how many nanoseconds it took."""
+    """Yield the number of each event and its delay in nanoseconds."""
     tape = client.reader.tape
     first = tape.expected(since)
     return [
@@ -79,5 +79,5 @@ def _delays(client: Client, since: int) -> list[tuple[int, int]]:
 
 
 def _at(ordered: Sequence[int], share: float) -> int:
-    """The quantile, 0 if there is nothing."""
+    """Return the quantile; 0 if there are no values."""
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else 0

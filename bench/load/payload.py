@@ -1,4 +1,4 @@
-"""The event that every server carries: JSON of one size, numbered, with the time it was sent."""
+"""The event that every server carries: JSON of one size, with a number and the time of sending."""
 
 import time
 from typing import NamedTuple
@@ -9,25 +9,25 @@ TOPIC = "event:bench"
 
 
 class Event(NamedTuple):
-    """What a client checks, and measures by."""
+    """The fields that a client checks and measures with."""
 
     number: int
-    """From 0 on, without a hole, over all topics."""
+    """Number over all topics, contiguous from 0."""
     sent_ns: int
-    """By the monotonic clock, which all processes of a machine share."""
+    """Time by the monotonic clock, which all processes of a machine share."""
 
 
 class Unreadable(Exception):  # noqa: N818
-    """Not the JSON of an event."""
+    """The text is not the JSON of an event."""
 
 
 def event_data(number: int) -> dict[str, str]:
-    """Return what our emitter is given as the `data` of an event that is sent now."""
+    """Return the `data` of an event that our emitter sends now."""
     return {"n": f"{number:08}", "sent": f"{time.monotonic_ns():017}"}
 
 
 def event_text(number: int) -> bytes:
-    """Return what the peers' publishers send now: the JSON that our edge makes of it."""
+    """Return the event that a peer's publisher sends now, as the JSON that our edge makes."""
     return (
         b'{"type":"event","topic":"event:bench","data":{"n":"%08d","sent":"%017d"},'
         b'"source":"bench","emitted_at":%d,"offset":%d}'
@@ -36,7 +36,7 @@ def event_text(number: int) -> bytes:
 
 
 def read_event(text: bytes) -> Event:
-    """Return what `text` says, or raise `Unreadable`."""
+    """Return the event in `text`, or raise `Unreadable`."""
     try:
         data = orjson.loads(text)["data"]
         return Event(int(data["n"]), int(data["sent"]))

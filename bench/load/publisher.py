@@ -9,19 +9,19 @@ from typing import Any, Protocol
 from bench.load.child import Child
 
 OUTSTANDING_S = 0.25
-"""In a closed loop: how many seconds of events may be under way."""
+"""Seconds of events that may be in flight in a closed loop."""
 LEAST_OUTSTANDING = 32
 PAUSE_S = 0.001
 
 
 class Send(Protocol):
-    """Publishes event `number`; what makes one of a server's address goes over by pickle."""
+    """Publishes event `number`. Made in the publisher's process by a pickled function."""
 
     def __call__(self, number: int) -> None: ...
 
 
 class _Publisher:
-    """Lives in a process of its own, see `Publisher`."""
+    """The publisher, in a process of its own; see `Publisher`."""
 
     def __init__(self, make_send: Callable[[], Send], progress: Any | None) -> None:
         self._send = make_send()
@@ -29,7 +29,7 @@ class _Publisher:
         self._number = 0
 
     def paced(self, events: int, events_per_s: float) -> int:
-        """Publish at a steady rate; what is late goes at once. Takes as long as the rate says."""
+        """Publish at a steady rate; a late event goes at once. Return when the last one is due."""
         began = time.monotonic()
         for index in range(events):
             self._publish()
@@ -37,8 +37,8 @@ class _Publisher:
         return self._number
 
     def saturated(self, seconds: float) -> int:
-        """Publish as much as every client has lately received in `OUTSTANDING_S`, and a little."""
-        assert self._progress is not None, "the clients' progress is what to go by"
+        """Keep as many events in flight as every client received in `OUTSTANDING_S`, plus some."""
+        assert self._progress is not None, "saturating needs the clients' progress"
         lately: deque[tuple[float, int]] = deque()
         end = time.monotonic() + seconds
         while (now := time.monotonic()) < end:
@@ -59,9 +59,9 @@ class _Publisher:
 
 
 class Publisher(Child):
-    """A process that publishes numbered events; each call returns how many there are by then.
+    """A process that publishes numbered events; each call returns their number so far.
 
-    `progress` is shared with the load generator whose clients it is to saturate.
+    `progress` is shared with the load generator whose clients it saturates.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class Publisher(Child):
         super().__init__(_Publisher, make_send, progress)
 
     def paced(self, events: int, events_per_s: float) -> int:
-        """Publish at a steady rate, and return when that is done."""
+        """Publish at a steady rate, and return when the last event is sent."""
         published: int = self.call("paced", events, events_per_s)
         return published
 

@@ -1,9 +1,9 @@
-"""Whether every client got every event in order, found out at the price of a memory comparison.
+"""Checks that every client gets every event in order, at the price of a memory comparison.
 
-All clients of a group must receive the same. The first to receive an event has it parsed and
-checked, and it goes on the group's `Tape`. The others compare what comes with the tape, whole
-chunks of bytes at a time; only what differs, because something else lies between the events, is
-taken apart. Sockets and clocks are elsewhere.
+All clients of a group must receive the same events. An event is parsed and checked for the first
+client that receives it, and appended to the group's `Tape`. The other clients compare the received
+bytes with the tape, in whole chunks; only chunks that differ, because other messages lie between
+the events, are parsed. Sockets and clocks are elsewhere.
 """
 
 from bisect import bisect_right
@@ -17,12 +17,12 @@ NOTHING: Sequence[Message] = ()
 
 
 class Tape:
-    """The events of one group, as bytes off the wire: numbers `first`, `first + stride`, …"""
+    """The events of one group, as received bytes: numbers `first`, `first + stride`, …"""
 
     def __init__(self, first: int = 0, stride: int = 1) -> None:
         self.raw = bytearray()
         self.ends: list[int] = []
-        """Where in `raw` each event ends."""
+        """The end of each event in `raw`."""
         self.sent_ns: list[int] = []
         self._first = first
         self._stride = stride
@@ -31,29 +31,29 @@ class Tape:
         return len(self.ends)
 
     def start(self, index: int) -> int:
-        """Where event `index` begins, or would begin."""
+        """Return the position where event `index` begins, or would begin."""
         return self.ends[index - 1] if index else 0
 
     def count(self, position: int) -> int:
-        """How many events lie wholly before `position`."""
+        """Return the number of events that end at or before `position`."""
         return bisect_right(self.ends, position)
 
     def number(self, index: int) -> int:
-        """The number of the event at place `index`."""
+        """Return the number of the event at `index`."""
         return self._first + index * self._stride
 
     def index_after(self, event: Event) -> int:
-        """The place of the event that follows `event`."""
+        """Return the index of the event that follows `event`."""
         return (event.number - self._first) // self._stride + 1
 
     def expected(self, published: int) -> int:
-        """How many of `published` events are this group's."""
+        """Return the number of this group's events among `published` ones."""
         return len(range(self._first, published, self._stride))
 
     def compare(self, index: int, raw: bytes, event: Event) -> str | None:
-        """Return what is wrong with `raw` as event `index`, None if nothing is.
+        """Return the fault of `raw` as event `index`; None if it is right.
 
-        What is right and new goes on the tape.
+        A right and new event is appended to the tape.
         """
         number = self.number(index)
         if event.number != number:
@@ -68,36 +68,36 @@ class Tape:
 
 
 class Reader:
-    """One client's place on the tape."""
+    """The position of one client on the tape."""
 
     def __init__(self, tape: Tape, dialect: Dialect) -> None:
         self.tape = tape
         self.position = 0
-        """In the bytes of the tape: so far everything was right."""
+        """Position in the bytes of the tape; everything before it was right."""
         self.fault: str | None = None
-        """What went wrong first. From then on events are only counted."""
+        """The first fault. After it events are only counted."""
         self._split = dialect.split
         self._event = dialect.event
         self._rest = b""
-        """The beginning of a message that is not on the tape, or not yet."""
+        """The begin of a message that is not on the tape, or not yet."""
         self._uncertain = 0
-        """Events that came after the fault."""
+        """Number of events after the fault."""
         self._next = 0
-        """After the fault: the place that follows the last event."""
+        """Index that follows the last event, after a fault."""
 
     @property
     def received(self) -> int:
-        """How many events came."""
+        """Number of received events."""
         return self.tape.count(self.position) + self._uncertain
 
     @property
     def reached(self) -> int:
-        """How far it has got, counting what was lost on the way."""
+        """The index that this client has reached, counting lost events."""
         return max(self.tape.count(self.position), self._next)
 
     def take(self, data: bytes | memoryview) -> Sequence[Message]:
-        """Take bytes off the wire, cut anywhere; return the messages that are not events."""
-        # What is on the tape ends in mid-event at most, so `_rest` is empty here.
+        """Take received bytes, cut anywhere; return the messages that are not events."""
+        # Bytes that equal the tape end within an event at most, so `_rest` is empty here.
         if not self._rest and self.tape.raw.startswith(data, self.position):
             self.position += len(data)
             return NOTHING
@@ -121,7 +121,7 @@ class Reader:
         return others
 
     def _unfinished(self) -> bytes:
-        """Go back to where the last message ended; return what came after it."""
+        """Go back to the end of the last message; return the bytes after it."""
         if self._rest:
             return self._rest
         boundary = self.tape.start(self.tape.count(self.position))
@@ -146,9 +146,9 @@ class Reader:
 
 
 def arrivals_by_event(reader: Reader, arrivals: Sequence[int]) -> Iterator[tuple[int, int]]:
-    """Yield the place of every event that came in order, and when it had come.
+    """Yield the index and the time of arrival of every event that came in order.
 
-    `arrivals` has, for every chunk taken, a time and the position then, one after the other.
+    `arrivals` holds, for every received chunk, its time and the position after it, alternating.
     """
     index, ends = 0, reader.tape.ends
     pairs = iter(arrivals)

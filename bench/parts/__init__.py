@@ -1,4 +1,4 @@
-"""What is measured, one question a module; each returns its section of the report."""
+"""The parts of the benchmark, one question a module; each returns its section of the report."""
 
 from collections.abc import Callable, Mapping
 

@@ -1,4 +1,4 @@
-"""Time from `emit()` to a browser's `onmessage`, beside the shortest path there could be.
+"""Time from `emit()` to a browser's `onmessage`, beside the shortest possible path.
 
 The path under test is emitter process → relay process → edge process → Chromium. The reference is
 one process that sends the same JSON to the same Chromium over a WebSocket of its own.
@@ -50,7 +50,7 @@ RECORDER = """
 
 
 def measure(_peers: Mapping[str, Peer]) -> Section:
-    """Measure both, one after the other."""
+    """Measure both paths, one after the other."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=find_chromium(), args=CHROMIUM_ARGUMENTS
@@ -60,7 +60,7 @@ def measure(_peers: Mapping[str, Peer]) -> Section:
         browser.close()
     ratios = {name: relayed[name] / reference[name] for name in relayed}
     rows = (
-        ("one process that sends over a WebSocket, the least there can be", *cells(reference)),
+        ("one process that sends over a WebSocket (shortest path)", *cells(reference)),
         ("emitter → relay, journal → edge", *cells(relayed)),
         ("ratio", *cells(ratios)),
     )
@@ -99,8 +99,8 @@ def _measure_reference(page: Page) -> list[float]:
 
 
 def _record(page: Page, page_url: str, url: str, first: str, sender: Any) -> list[float]:
-    """Start `sender`, have a page at `page_url` listen to `url`, and return the delays without
-    those of the warm-up."""
+    """Start `sender`, let a page at `page_url` receive from `url`, and return the delays after the
+    warm-up."""
     sender.start()
     try:
         _open(page, page_url)
@@ -124,7 +124,7 @@ def _open(page: Page, url: str) -> None:
 
 
 def _paced(index: int, start: float) -> float:
-    """Seconds until event `index` is due."""
+    """Yield the seconds until event `index` is due."""
     return max(0.0, start + index / RATE_PER_S - time.perf_counter())
 
 
@@ -133,7 +133,7 @@ def _payload() -> dict[str, Any]:
 
 
 def _emit(ingress: str, control: str) -> None:
-    """Emit until terminated; the page takes what it needs."""
+    """Emit until terminated; the page takes as many events as it needs."""
     with Emitter(name="bench", ingress=ingress, control=control) as emitter:
         emitter.wait_connected(10)
         start = time.perf_counter()

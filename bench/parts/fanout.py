@@ -1,4 +1,4 @@
-"""One event to every client, at a steady rate: what a delivery costs, and how late it is."""
+"""Each event to every client, at a steady rate: the cost and the delay of a delivery."""
 
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -17,7 +17,7 @@ TARGET_RATIO = 1.15
 
 
 def measure(peers: Mapping[str, Peer]) -> Section:
-    """Measure every server; ours and the limit in turn, several times."""
+    """Measure every server once; Event Relay and the limit several times, taking turns."""
     compared = {name: peer for name, peer in peers.items() if name in (OURS, LIMIT)}
     others = {name: peer for name, peer in peers.items() if name not in compared}
     runs: dict[str, list[Run]] = {}
@@ -29,10 +29,10 @@ def measure(peers: Mapping[str, Peer]) -> Section:
         notes |= dict.fromkeys(remarks)
     return Section(
         f"Fan-out: {CLIENTS:,} clients, {EVENTS_PER_S} events/s",
-        f"Each event goes to every client, for {SECONDS:.0f} s after a warm-up of one. CPU is that "
-        f"of all the server's processes. Ours and the limit took turns {ROUNDS} times: their rows "
-        f"are medians; the peers were measured once. What has not come {DRAIN_S:.0f} s after the "
-        "last event counts as lost.",
+        f"Each event goes to every client, for {SECONDS:.0f} s after a warm-up of 1 s. CPU is the "
+        f"sum over the server's processes. Event Relay and the limit took turns {ROUNDS} times, "
+        "and their rows are medians; each peer was measured once. A delivery that is missing "
+        f"{DRAIN_S:.0f} s after the last event counts as lost.",
         (loads.table({peers[name].name: of_one for name, of_one in runs.items()}, tuple(notes)),),
         tuple(_targets(peers, runs)),
     )

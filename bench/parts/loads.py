@@ -1,4 +1,4 @@
-"""How a load's runs look in a table: medians where there are several."""
+"""The runs of a load as a table, with medians over several runs."""
 
 import statistics
 from collections.abc import Callable, Mapping, Sequence
@@ -24,7 +24,7 @@ def table(runs: Mapping[str, Sequence[Run]], notes: tuple[str, ...]) -> Table:
 
 
 def median(runs: Sequence[Run], value: Callable[[Run], float]) -> float:
-    """Of one value of several runs."""
+    """Return the median of one value over several runs."""
     return statistics.median(value(run) for run in runs)
 
 

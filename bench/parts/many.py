@@ -1,4 +1,4 @@
-"""Very many clients: how soon they are there, what each costs, and when the last has an event."""
+"""Very many clients: the time to connect, the memory of each, and the time to the last one."""
 
 import statistics
 from collections.abc import Iterator, Mapping
@@ -17,21 +17,21 @@ EVENTS = 7
 
 @dataclass(frozen=True)
 class Many:
-    """Of one server."""
+    """The results of one server."""
 
     run: Run
     connected: Connected
     growth_bytes: int
-    """Of all its processes, from before the first client came until the last was idle."""
+    """Growth of the memory of its processes, from before the first client until all were idle."""
 
     @property
     def last_ms(self) -> float:
-        """The median over the events: until the last client has it."""
+        """Milliseconds until the last client has an event, median over the events."""
         return statistics.median(self.run.outcome.last_ms or (float("inf"),))
 
 
 def measure(peers: Mapping[str, Peer]) -> Section:
-    """Connect so many clients to every server, and send single events."""
+    """Connect the clients to every server, and send single events."""
     found, notes = try_each(peers, _measure)
     columns = (
         *("server", "connected s", "clients/s", "KB a client"),
@@ -52,10 +52,10 @@ def measure(peers: Mapping[str, Peer]) -> Section:
     ]
     return Section(
         f"{CLIENTS:,} clients",
-        "They connect, subscribe to one topic (ours with a token for each, which is checked), and "
-        f"are idle; then come {EVENTS} events, each when all have the one before. The row has the "
-        "median time until the last client had an event. KB a client is what the memory of the "
-        "server's processes grew by.",
+        "The clients connect, subscribe to one topic (those of Event Relay with a token each, "
+        f"which it checks), and are idle. Then {EVENTS} events follow, each when all clients have "
+        "the one before. `last client ms` is the median time until the last client had an event. "
+        "KB a client is the growth of the memory of the server's processes.",
         (Table(columns, rows, notes),),
         tuple(_targets(peers, found)),
     )

@@ -1,4 +1,4 @@
-"""One client and a steady trickle: how long an event takes from its publisher."""
+"""One client at a low, steady rate: the delay of an event from its publisher."""
 
 import socket
 import time
@@ -39,23 +39,23 @@ def measure(peers: Mapping[str, Peer]) -> Section:
     rows.append(("a wake-up", *(f"{wake_up[key]:.2f}" for key in ("p50", "p99", "max")), ""))
     return Section(
         "One client",
-        f"{EVENTS_PER_S} events/s for {SECONDS:.0f} s, one client; milliseconds from publishing "
-        "in one process to receipt in another. Ours passes two processes and the journal: on its "
-        "way one thread wakes another eight times. The last row is one such wake-up, over a "
-        "loopback connection at the same rate.",
+        f"{EVENTS_PER_S} events/s for {SECONDS:.0f} s to one client; milliseconds from publishing "
+        "in one process to receipt in another. An event of Event Relay passes two more processes "
+        "and the journal: on its way one thread wakes another eight times. The last row is one "
+        "such wake-up, over a loopback connection at the same rate.",
         (Table(columns, rows, notes),),
         _targets(outcomes[OURS]) if OURS in outcomes else (),
     )
 
 
 class _Sleeper:
-    """Waits in a process of its own for one byte after another."""
+    """Waits for single bytes, in a process of its own."""
 
     def __init__(self, port: int) -> None:
         self._socket = socket.create_connection(("127.0.0.1", port))
 
     def wait(self, count: int) -> list[int]:
-        """Return when each of `count` bytes came, by the monotonic clock in nanoseconds."""
+        """Return the monotonic time of arrival of each of `count` bytes, in nanoseconds."""
         woken_at = []
         for _ in range(count):
             self._socket.recv(1)

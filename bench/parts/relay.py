@@ -1,9 +1,9 @@
-"""What the relay carries: journaled events a second, and what one costs, beside the C `zmq.proxy`.
+"""Throughput and CPU of the relay, in journaled events, beside the C `zmq.proxy`.
 
-Two emitter processes emit as fast as they can through the relay to one edge, then to a plain
-subscriber that checks every offset. The reference is `zmq.proxy` in a process of its own, with
-plain publishers that send frames of the same sizes at the rate that the relay reached; it neither
-numbers nor keeps them. Then the time from `emit()` to the acknowledgement of single events.
+Two emitter processes emit at full speed through the relay to one edge, then to a plain subscriber
+that checks every offset. The reference is `zmq.proxy` in a process of its own, with plain
+publishers that send frames of the same sizes at the rate of the relay; it neither numbers nor
+stores them. The last measurement is the time from `emit()` to the acknowledgement of single events.
 """
 
 import contextlib
@@ -39,11 +39,11 @@ from tests.support.waiting import wait_for
 
 EMITTERS = 2
 ROUNDS = 3
-"""To the edge: relay, edge and emitters share the cores, and the row is the median."""
+"""Rounds to the edge; the row is their median, because all processes share the cores."""
 SINGLE_EVENTS = 1000
 WARM_UP = 50
 ARRIVAL_TIMEOUT_S = 30.0
-"""For the edge, from the last acknowledgement on."""
+"""Seconds for the edge after the last acknowledgement."""
 TARGET_EVENTS_PER_S = 40_000
 TARGET_ACKNOWLEDGED_MS = 2.0
 
@@ -55,13 +55,13 @@ class Throughput(NamedTuple):
 
     events_per_s: float
     cpu_us: float
-    """Of the process in the middle, per event."""
+    """CPU of the process in the middle, in µs per event."""
     lost: int
-    """Events that did not come out, or not in order."""
+    """Events that did not arrive, or not in order."""
 
 
 def measure(_peers: Mapping[str, Peer]) -> Section:
-    """Through the relay to an edge and to a plain subscriber, then through the proxy."""
+    """Measure the relay with an edge and with a plain subscriber, then the proxy."""
     to_edge = sorted(_through_relay_to_edge() for _ in range(ROUNDS))[ROUNDS // 2]
     to_subscriber = _through_relay_to_subscriber()
     through_proxy = _through_proxy(to_subscriber.events_per_s)
@@ -69,14 +69,14 @@ def measure(_peers: Mapping[str, Peer]) -> Section:
     rows = {
         "relay, every event journaled and acknowledged → edge": to_edge,
         "relay → plain subscriber": to_subscriber,
-        "the C `zmq.proxy`, which numbers and keeps nothing, at that rate": through_proxy,
+        "the C `zmq.proxy`, which numbers and stores nothing, at that rate": through_proxy,
     }
     return Section(
         "Relay",
         f"{EMITTERS} emitters at full speed, {EMITTERS * EVENTS_EACH:,} events with envelopes of "
         f"{len(plain_frames(0)[2])} bytes; CPU is that of the process in the middle. The first row "
-        f"is the median of {ROUNDS}. Then "
-        f"{SINGLE_EVENTS:,} events one at a time, from `emit()` until the relay has acknowledged.",
+        f"is the median of {ROUNDS} rounds. The second table has {SINGLE_EVENTS:,} events one at a "
+        "time, in ms from `emit()` to the acknowledgement.",
         (
             Table(
                 ("path", "events/s", "CPU µs an event", "lost"),
@@ -109,7 +109,7 @@ def _through_relay_to_edge() -> Throughput:
         edge = cluster.start_edge()
 
         def passed() -> int:
-            # What came twice was dropped by the edge; what did not come live, it has fetched.
+            # The edge drops repeated events, and fetches those that it missed.
             metrics = edge.metrics()
             parts = (metrics["edge_events_forwarded"], metrics["edge_events_filtered"])
             return round(sum(part.get("event", 0.0) for part in parts))
@@ -155,7 +155,7 @@ def _through_proxy(events_per_s: float) -> Throughput:
 
 
 def _acknowledged_ms() -> list[float]:
-    """An outbox for one event has room again when that one is acknowledged."""
+    """Return the delays of acknowledgements: an outbox for one event has room after each."""
     with _cluster() as cluster:
         cluster.start_relay()
         with Emitter(
@@ -191,7 +191,7 @@ def _emit_at_full_speed(cluster: Cluster) -> float:
 
 
 def _run_all(target: Any, arguments: tuple[Any, ...]) -> float:
-    """Start the emitters, let them go together, and return how long it took them."""
+    """Start the emitters together, and return the seconds until the last one was done."""
     go: Event = SPAWN.Event()
     spans: Queue[tuple[float, float] | None] = SPAWN.Queue()  # type: ignore[assignment]
     processes = [
@@ -214,7 +214,7 @@ def _run_all(target: Any, arguments: tuple[Any, ...]) -> float:
 
 @contextmanager
 def _subscriber(egress: str, count: int, *, stamped: bool) -> Iterator[Any]:
-    """Yield a queue with how many of `count` events came, in order, once a process has them."""
+    """Yield a queue that gets the number of events, of `count`, that arrived in order."""
     outcome = SPAWN.Queue()
     process = SPAWN.Process(target=subscribe, args=(egress, count, stamped, outcome))
     process.start()

@@ -1,4 +1,4 @@
-"""The processes around the relay and around `zmq.proxy` in `bench.parts.relay`."""
+"""The processes of `bench.parts.relay` around the relay and around `zmq.proxy`."""
 
 import contextlib
 import time
@@ -15,10 +15,10 @@ from relay.wire.header import Header, pack_header, unpack_stamp
 EVENTS_EACH = 150_000
 TOPIC = "event:after_server_start"
 BATCH = 64
-"""Events that a plain publisher sends before it looks at the clock again."""
+"""Events that a plain publisher sends between two readings of the clock."""
 TIMEOUT_S = 120.0
 SILENCE_S = 10
-"""After which a subscriber gives up on what has not come."""
+"""Seconds without an event after which a subscriber gives up."""
 
 
 def emit(name: str, ingress: str, control: str, go: Event, spans: Any) -> None:
@@ -34,12 +34,12 @@ def emit(name: str, ingress: str, control: str, go: Event, spans: Any) -> None:
 
 
 def publish(name: str, ingress: str, events_per_s: float, go: Event, spans: Any) -> None:
-    """Send what a tracked emitter sends, at a steady rate, and wait for nothing."""
+    """Send the frames of a tracked emitter at a steady rate, without acknowledgements."""
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
     publisher = context.socket(zmq.XPUB)
     publisher.setsockopt(zmq.SNDHWM, 0)
     publisher.connect(ingress)
-    publisher.recv()  # The subscription: the path is open.
+    publisher.recv()  # The subscription shows that the path is open.
     spans.put(None)
     go.wait()
     begin = time.monotonic()
@@ -97,7 +97,7 @@ def data(number: int) -> dict[str, Any]:
 
 
 def plain_frames(number: int) -> tuple[bytes, bytes, bytes]:
-    """The frames that an emitter sends for one event."""
+    """Return the frames that an emitter sends for one event."""
     envelope = Envelope(
         type="event",
         data=data(number),

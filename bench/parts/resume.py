@@ -18,24 +18,24 @@ from tests.support.waiting import wait_for
 CLIENTS = 1000
 USERS = 50
 BEFORE = 100
-"""Events that everybody has before the edge is killed."""
+"""Events that every client has before the edge is killed."""
 MISSED = 1000
 STREAM = "event"
 TIMEOUT_S = 120.0
 
 
 class Resumed(NamedTuple):
-    """What was measured."""
+    """The results of one run."""
 
     seconds: float
-    """From the moment the new edge answers until the last client has everything."""
+    """Seconds from the first answer of the new edge until the last client has every event."""
     deliveries_per_s: float
     wrong: int
     """Clients whose record is not exactly 1, 2, 3…"""
     rss_before: float
-    """MiB of the first edge, with everybody connected."""
+    """MiB of the first edge, with all clients connected."""
     rss_after: float
-    """MiB of the second edge, when everybody has everything."""
+    """MiB of the second edge, when every client has every event."""
     rss_peak: float
 
 
@@ -50,7 +50,7 @@ def measure(_peers: Mapping[str, Peer]) -> Section:
             swarm.close()
             cluster.close()
     rows = (
-        ("seconds until the last has everything", f"{resumed.seconds:.2f}"),
+        ("seconds until the last client has every event", f"{resumed.seconds:.2f}"),
         ("deliveries/s", f"{resumed.deliveries_per_s:,.0f}"),
         ("wrong sequences", f"{resumed.wrong}"),
         ("memory of the edge before, MiB", f"{resumed.rss_before:.1f}"),
@@ -59,9 +59,9 @@ def measure(_peers: Mapping[str, Peer]) -> Section:
     )
     return Section(
         "Resume",
-        f"{CLIENTS:,} clients of an edge that is killed miss {MISSED:,} events each, and resume at "
-        "its successor together. Their client is a Python one that checks every offset, and takes "
-        "its share of the time.",
+        f"{CLIENTS:,} clients of a killed edge miss {MISSED:,} events each, and resume at its "
+        "successor together. The clients are in Python, check every offset, and take their share "
+        "of the time.",
         (Table(("", ""), rows),),
         (Target("no wrong sequence", f"{resumed.wrong}", resumed.wrong == 0),),
     )
@@ -86,14 +86,14 @@ def _measure(cluster: Cluster, swarm: Swarm) -> Resumed:
         return all(client.record.positions[STREAM] >= last for client in swarm.clients)
 
     emit(1, BEFORE)
-    wait_for(lambda: all_have(BEFORE), "everybody has what came before", TIMEOUT_S)
+    wait_for(lambda: all_have(BEFORE), "every client has the events before the kill", TIMEOUT_S)
     rss_before = _memory_mib(edge, "VmRSS")
     edge.process.kill()
     emit(BEFORE + 1, BEFORE + MISSED)
     assert emitter.close(30) == 0
     edge = cluster.start_edge(port=edge.port, ready=False)
     began = time.monotonic()
-    wait_for(lambda: all_have(BEFORE + MISSED), "everybody has everything", TIMEOUT_S)
+    wait_for(lambda: all_have(BEFORE + MISSED), "every client has every event", TIMEOUT_S)
     seconds = time.monotonic() - began
     right = array("Q", range(1, BEFORE + MISSED + 1))
     wrong = sum(
@@ -112,7 +112,7 @@ def _measure(cluster: Cluster, swarm: Swarm) -> Resumed:
 
 
 def _memory_mib(edge: Edge, field: str) -> float:
-    """A line of `/proc/PID/status`, in MiB."""
+    """Return a line of `/proc/PID/status`, in MiB."""
     status = Path(f"/proc/{edge.process.pid}/status").read_text()
     [line] = [line for line in status.splitlines() if line.startswith(f"{field}:")]
     return int(line.split()[1]) / 1024

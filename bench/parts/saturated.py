@@ -20,9 +20,10 @@ def measure(peers: Mapping[str, Peer]) -> Section:
     runs, notes = try_each(peers, _measure)
     return Section(
         f"Fan-out: {CLIENTS:,} clients, saturated",
-        "The publisher is told how far the slowest client is, and keeps a quarter of a second's "
-        f"worth of events under way, which is what most of the delay is; {SECONDS:.0f} s after a "
-        "warm-up of one. Where the generator takes nearly a whole core, it is the limit.",
+        "The publisher knows the progress of the slowest client, and keeps the events of a quarter "
+        "of a second in flight; they make up most of the delay. The measurement takes "
+        f"{SECONDS:.0f} s after a warm-up of 1 s. A generator that takes nearly a whole core is "
+        "itself the limit.",
         (loads.table({peers[name].name: [run] for name, run in runs.items()}, notes),),
         tuple(_targets(peers, runs)),
     )

@@ -1,4 +1,4 @@
-"""What a delivery costs as the clients, the topics and the subscriptions of a client grow."""
+"""The cost of a delivery by the number of clients, of topics, and of subscriptions of a client."""
 
 import statistics
 from collections.abc import Callable, Mapping, Sequence
@@ -24,18 +24,18 @@ RECEIVERS = 10
 MOST_GROUPS = 100
 CROWD = MOST_GROUPS * RECEIVERS
 SILENT = "event:silent"
-"""What those are subscribed to for whom there is no event."""
+"""The topic of clients that no event is for."""
 SUBSCRIPTIONS = (1, 10, 100)
 SUBSCRIBERS = 1_000
 SUBSCRIBER_EVENTS_PER_S = 50
 TARGET_RATIO = 1.3
 
 Axis = Mapping[int, Sequence[Run]]
-"""The rounds at each place of an axis."""
+"""The rounds of each value of an axis."""
 
 
 def measure(peers: Mapping[str, Peer]) -> Section:
-    """Ours along three axes; the bare loop, where chosen, along the clients."""
+    """Measure Event Relay along three axes, and the bare loop, if chosen, along the clients."""
     by_clients = _along(CLIENTS, lambda count: _with_clients(EventRelay(), count), ROUNDS)
     by_topics = _along(TOPICS, _with_topics, ROUNDS)
     by_subscriptions = _along(SUBSCRIPTIONS, _with_subscriptions)
@@ -47,12 +47,13 @@ def measure(peers: Mapping[str, Peer]) -> Section:
         rows.insert(2, _row(bare.name, _values(limit, _both)))
     return Section(
         "Scaling",
-        f"CPU µs per delivery over {SECONDS:.0f} s. Clients: as many events/s as make "
+        f"CPU µs per delivery over {SECONDS:.0f} s. Clients: at the event rate that makes "
         f"{DELIVERIES_PER_S:,} deliveries/s. Topics: {TOPIC_EVENTS_PER_S:,} events/s over all "
         f"topics, each for {RECEIVERS} of {CROWD:,} clients. Subscriptions: "
-        f"{SUBSCRIBERS:,} clients, {SUBSCRIBER_EVENTS_PER_S} events/s on one of their topics. Ours "
-        f"by clients and by topics are means of {ROUNDS} rounds. The fewer receivers an event has, "
-        "the more of a delivery is what the relay and its journal cost for an event.",
+        f"{SUBSCRIBERS:,} clients, {SUBSCRIBER_EVENTS_PER_S} events/s on one of their topics. The "
+        f"values of Event Relay by clients and by topics are means of {ROUNDS} rounds. The fewer "
+        "receivers an event has, the larger is the share of the relay and its journal in the cost "
+        "of a delivery.",
         (
             _table("clients", CLIENTS, rows, by_clients),
             _table("topics", TOPICS, _rows(by_topics), by_topics),
@@ -65,7 +66,7 @@ def measure(peers: Mapping[str, Peer]) -> Section:
 
 
 def _along(places: Sequence[int], run: Callable[[int], Run], rounds: int = 1) -> Axis:
-    """Measure at every place, then again."""
+    """Measure at every value of an axis, then again."""
     runs: dict[int, list[Run]] = {place: [] for place in places}
     for _ in range(rounds):
         for place in places:

@@ -1,4 +1,4 @@
-"""Some clients stop reading: what the others notice, and what the edge keeps for them."""
+"""Some clients stop reading: the delay of the others, and the memory of the edge."""
 
 import statistics
 from collections.abc import Callable, Mapping, Sequence
@@ -22,7 +22,7 @@ EVENTS_PER_S = 100
 SECONDS = 6.0
 ROUNDS = 3
 PADDING_BYTES = 2048
-"""So that the kernel's buffers, which take most of a megabyte, are soon full."""
+"""Large events fill the kernel's buffers, of nearly a megabyte, soon."""
 QUEUED_BYTES = 128 * 1024
 HISTORY_BYTES = 256 * 1024
 TOO_SLOW = "4008"
@@ -33,23 +33,23 @@ Item = TypeVar("Item")
 
 
 class Round(NamedTuple):
-    """One edge."""
+    """The results of one edge."""
 
     before: Outcome
-    """Of the clients that go on reading, as the next one."""
+    """The clients that read all the time, before the others stop; `during` is afterwards."""
     during: Outcome
     growth_bytes: int
-    """Of the edge's memory, at its highest, since the others stopped."""
+    """The largest growth of the edge's memory after the others stopped."""
     closed: int
 
     @property
     def ratio(self) -> float:
-        """Of their p99."""
+        """The p99 afterwards, divided by the p99 before."""
         return self.during.p99_ms / self.before.p99_ms
 
 
 def measure(_peers: Mapping[str, Peer]) -> Section:
-    """Measure several times, for the p99 of a few seconds is a matter of chance."""
+    """Measure several times, because the p99 of a few seconds varies by chance."""
     return _section([_measure() for _ in range(ROUNDS)])
 
 
@@ -84,9 +84,10 @@ def _section(rounds: Sequence[Round]) -> Section:
         "Slow clients",
         f"{CLIENTS:,} clients at {EVENTS_PER_S} events/s of a little over {PADDING_BYTES:,} bytes; "
         f"after {SECONDS:.0f} s {SLOW} of them stop reading for as long. `EDGE_MAX_QUEUED_BYTES` "
-        f"is {QUEUED_BYTES:,}: who has more waiting is closed with {TOO_SLOW}. The budget is that "
-        "for each of them; the memory is the edge's highest since they stopped. "
-        f"{ROUNDS} rounds, each with an edge of its own: medians, and the most memory.",
+        f"is {QUEUED_BYTES:,}: a client with a longer queue is closed with {TOO_SLOW}. The budget "
+        "is this limit times the number of slow clients; the memory is the edge's highest since "
+        f"they stopped. Values are medians of {ROUNDS} rounds, each with a new edge, and the "
+        "highest memory.",
         (
             Table(
                 (f"the other {OTHERS}", "p50 ms", "p99 ms", "max ms", "lost or late"),

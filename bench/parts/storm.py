@@ -1,4 +1,4 @@
-"""Everybody comes at once: how soon all are served, and what those who are live notice of it."""
+"""All clients connect at once: the time until all are served, and the delay of live clients."""
 
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -31,19 +31,19 @@ TARGET_BYTES = 16 * 1024
 
 @dataclass(frozen=True)
 class Storm:
-    """What one was like."""
+    """The results of one storm."""
 
     connected: Connected
     edge_cpu_s: float
     live: Outcome
-    """Of the live clients, from the beginning of the storm to its end."""
+    """The live clients, from the begin of the storm to its end."""
     reached: Outcome
-    """By one event afterwards, of the clients that came."""
+    """The clients of the storm, for one event after it."""
     edge_growth_bytes: int
 
 
 class _Scene:
-    """An edge with live clients, and a crowd that is about to come."""
+    """An edge with live clients, and a crowd that will connect."""
 
     def __init__(self, running: Running, stack: ExitStack) -> None:
         self._running = running
@@ -55,7 +55,7 @@ class _Scene:
         self._live.connect(Plan(running.dialect(LIVE_CLIENTS, ((LIVE_TOPIC,),)), LIVE_CLIENTS))
 
     def storm(self, name: str) -> Storm:
-        """Let the crowd come, send it one event, and send it away."""
+        """Connect the crowd, send it one event, and disconnect it."""
         first = self._publish_live()
         rss, cpu = rss_bytes(self._edge), cpu_s(self._edge)
         self._crowd.start_connecting(self._plan)
@@ -79,7 +79,7 @@ class _Scene:
 
 
 def measure(_peers: Mapping[str, Peer]) -> Section:
-    """Let all come, and after they have gone come back."""
+    """Connect the crowd, disconnect it, and connect it again."""
     with ExitStack() as stack:
         directory = Path(stack.enter_context(TemporaryDirectory()))
         running = stack.enter_context(run_relay_and_edge(directory))
@@ -116,11 +116,11 @@ def _section(storms: Sequence[Storm]) -> Section:
     complete = not faults
     return Section(
         "Storm",
-        f"{CLIENTS:,} clients connect as fast as they can, at most {IN_FLIGHT} on their way at a "
-        "time. Each is a user with a token of its own, and subscribes to two topics; the clock "
-        "stops at the last reply. Who is told to come back later does. Meanwhile "
-        f"{LIVE_CLIENTS} clients are live at {LIVE_EVENTS_PER_S:.0f} events/s; they are part of "
-        "what the edge's CPU is spent on. An event afterwards must reach all.",
+        f"{CLIENTS:,} clients connect as fast as they can, at most {IN_FLIGHT} at a time. Each is "
+        "a user with a token of its own, and subscribes to two topics; the clock stops at the last "
+        "reply. Clients that are told to come back later do so. Meanwhile "
+        f"{LIVE_CLIENTS} clients are live at {LIVE_EVENTS_PER_S:.0f} events/s; the edge's CPU "
+        "includes them. An event after the storm must reach all clients.",
         (Table(columns, rows, faults),),
         (
             Target(

@@ -1,4 +1,4 @@
-"""One edge worker and two: what fan-out gains, and what it costs."""
+"""One edge worker and two: the gain and the cost of fan-out."""
 
 from collections.abc import Mapping
 
@@ -15,7 +15,7 @@ SATURATED_S = 3.0
 
 
 def measure(_peers: Mapping[str, Peer]) -> Section:
-    """Put the two loads of the fan-out on each."""
+    """Measure both loads of the fan-out with each number of workers."""
     columns = (
         *("workers", "CPU µs a delivery", "p50 ms", "p99 ms"),
         *("saturated deliveries/s", "CPU µs a delivery", "lost"),

@@ -1,1 +1,1 @@
-"""How each kind of server is run, and how its clients talk to it."""
+"""Each kind of server: how to run it, and the protocol of its clients."""

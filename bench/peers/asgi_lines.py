@@ -1,4 +1,4 @@
-"""An ASGI application under uvicorn, beside a port where publishers send an event a line."""
+"""An ASGI application under uvicorn, and a port where publishers send one event a line."""
 
 import asyncio
 import sys

@@ -1,4 +1,4 @@
-"""The limit: a loop over `send()` in C, which does nothing else for a delivery."""
+"""The limit: a loop over `send()` in C that does nothing else for a delivery."""
 
 import shutil
 import subprocess
@@ -17,7 +17,7 @@ SOURCE = Path(__file__).with_name("bare_send.c")
 
 
 class Bare:
-    """Every client gets what comes, one `send()` an event."""
+    """Sends each event to every client with one `send()`."""
 
     name = "bare send()"
 

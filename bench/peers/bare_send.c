@@ -1,5 +1,5 @@
-/* What fan-out costs at least: every line that a publisher sends goes to every client as one
-   WebSocket frame, with one blocking send(). Usage: bare_send CLIENT_PORT PUBLISH_PORT */
+/* The least cost of fan-out: each line of a publisher goes to every client as one WebSocket frame,
+   with one blocking send(). Usage: bare_send CLIENT_PORT PUBLISH_PORT */
 
 #include <arpa/inet.h>
 #include <netinet/tcp.h>

@@ -1,4 +1,4 @@
-"""Ours: relay and edge as users run them, the journal on, an `Emitter` that publishes."""
+"""Event Relay: relay with journal and edge as users run them, and an `Emitter` that publishes."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -19,14 +19,14 @@ from tests.support.websocket_frames import TEXT, client_frame
 
 CONNECT_TIMEOUT_S = 10.0
 EMITTER = "bench"
-"""As long as what the peers' events have as their `source`."""
+"""As long as the `source` of the peers' events."""
 
 Groups = tuple[tuple[str, ...], ...]
 """The subscriptions of each group of clients."""
 
 
 class EdgeDialect(PlainDialect):
-    """Each client has a token of its own, and the subscriptions of its group."""
+    """Gives each client a token of its own and the subscriptions of its group."""
 
     def __init__(self, port: int, tokens: tuple[str, ...], groups: Groups) -> None:
         super().__init__(port, "/ws")
@@ -58,7 +58,7 @@ class EdgeDialect(PlainDialect):
 
 @dataclass(frozen=True)
 class Running:
-    """A relay and an edge."""
+    """A running relay and a running edge."""
 
     cluster: Cluster
     edge: Edge
@@ -67,21 +67,21 @@ class Running:
     def server(
         self, clients: int, topics: tuple[str, ...], groups: Groups, padding: int = 0
     ) -> Server:
-        """For so many clients in `groups`, and events of `topics` in turn."""
+        """Return a server for `clients` clients in `groups`, with events of `topics` in turn."""
         sender = self.sender(topics, padding=padding)
         return Server(self.dialect(clients, groups), sender, self.pids)
 
     def dialect(self, clients: int, groups: Groups) -> EdgeDialect:
-        """For clients that are a user each, with tokens that are made here and now."""
+        """Return a dialect for clients that are a user each, with tokens made now."""
         tokens = tuple(self.cluster.token(f"user-{number}") for number in range(clients))
         return EdgeDialect(self.edge.port, tokens, groups)
 
     def sender(
         self, topics: tuple[str, ...], name: str = EMITTER, padding: int = 0
     ) -> Callable[[], Send]:
-        """For a publisher with a `name` of its own: event n is emitted to topic n % topics.
+        """Return a sender for a publisher named `name`: event n goes to topic n % topics.
 
-        Events are `padding` bytes longer than they need be.
+        Each event is `padding` bytes longer than necessary.
         """
         cluster = self.cluster
         return partial(_make_send, cluster.ingress, cluster.control, topics, name, "x" * padding)
@@ -89,7 +89,7 @@ class Running:
 
 @contextmanager
 def run_relay_and_edge(directory: Path, **env: str) -> Iterator[Running]:
-    """Run both; `env` is for the edge."""
+    """Run relay and edge; `env` is for the edge."""
     cluster = Cluster(directory)
     try:
         relay = cluster.start_relay()
@@ -101,7 +101,7 @@ def run_relay_and_edge(directory: Path, **env: str) -> Iterator[Running]:
 
 
 class EventRelay:
-    """`workers` edge processes behind one port; event n is emitted to topic n % topics."""
+    """`workers` edge processes on one port; event n goes to topic n % topics."""
 
     name = "Event Relay"
 

@@ -12,7 +12,7 @@ class ConnectionManager:
         self.active_connections: list[WebSocket] = []
 
     async def connect(self, websocket: WebSocket) -> None:
-        """Let a client in."""
+        """Accept a client."""
         await websocket.accept()
         self.active_connections.append(websocket)
 
@@ -32,7 +32,7 @@ manager = ConnectionManager()
 
 @app.websocket("/ws/{client_id}")
 async def endpoint(websocket: WebSocket, client_id: int) -> None:
-    """Stay until the client goes."""
+    """Keep the connection until the client closes it."""
     await manager.connect(websocket)
     try:
         while True:

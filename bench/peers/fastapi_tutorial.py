@@ -1,4 +1,4 @@
-"""What FastAPI's tutorial makes of a broadcast."""
+"""The broadcast of FastAPI's tutorial."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +15,7 @@ from tests.support.processes import python
 
 
 class TutorialDialect(PlainDialect):
-    """A path for each client."""
+    """Gives each client a path of its own."""
 
     def opening(self, client: int) -> bytes:
         """See `Dialect`."""
@@ -23,7 +23,7 @@ class TutorialDialect(PlainDialect):
 
 
 class FastApiTutorial:
-    """Under uvicorn, with one worker."""
+    """The tutorial's application under uvicorn, with one worker."""
 
     name = "FastAPI tutorial"
 

@@ -1,4 +1,4 @@
-"""Publishing to servers that take an event a line over TCP."""
+"""Publishing to servers that take one event a line over TCP."""
 
 import socket
 
@@ -7,7 +7,7 @@ from bench.load.publisher import Send
 
 
 def make_line_send(port: int) -> Send:
-    """Connect to `port`, and return what sends an event there."""
+    """Connect to `port`, and return a function that sends an event there."""
     connection = socket.create_connection(("127.0.0.1", port))
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 

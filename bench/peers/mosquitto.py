@@ -31,7 +31,7 @@ protocol websockets
 
 
 class MqttDialect(PlainDialect):
-    """One packet after another."""
+    """MQTT packets, one after another."""
 
     ready_signs = 1
     is_stream = True
@@ -62,7 +62,7 @@ class MqttDialect(PlainDialect):
 
 
 class Mosquitto:
-    """One broker, with nothing limited that can be unlimited."""
+    """One broker, with every optional limit off."""
 
     name = "mosquitto"
 
@@ -91,7 +91,7 @@ def _make_send(port: int) -> Send:
     connection = socket.create_connection(("127.0.0.1", port))
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     connection.sendall(mqtt.connect(b"publisher"))
-    assert connection.recv(4096)[0] == mqtt.CONNACK, "mosquitto does not take the publisher"
+    assert connection.recv(4096)[0] == mqtt.CONNACK, "mosquitto refuses the publisher"
 
     def send(number: int) -> None:
         connection.sendall(mqtt.publish(TOPIC, event_text(number)))

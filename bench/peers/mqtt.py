@@ -13,7 +13,7 @@ _LONGEST_HEAD = 5
 
 
 def connect(client_id: bytes) -> bytes:
-    """Return what a client begins with."""
+    """Return the first packet of a client."""
     return _packet(CONNECT, _PROTOCOL + _CLEAN_SESSION + _NO_KEEP_ALIVE + _text(client_id))
 
 
@@ -28,7 +28,7 @@ def publish(topic: bytes, payload: bytes) -> bytes:
 
 
 def published(packet: bytes) -> bytes | None:
-    """Return the payload of a message, None if `packet` is something else."""
+    """Return the payload of a message; None if `packet` is another packet."""
     if packet[0] != PUBLISH:
         return None
     body = _head(packet, 0)
@@ -38,7 +38,7 @@ def published(packet: bytes) -> bytes | None:
 
 
 def packet_end(buffer: bytes, begin: int) -> int | None:
-    """Return where the packet at `begin` ends, None if it is cut off."""
+    """Return the end of the packet at `begin`; None if it is cut off."""
     head = _head(buffer, begin)
     if head is None or sum(head) > len(buffer):
         return None
@@ -46,7 +46,7 @@ def packet_end(buffer: bytes, begin: int) -> int | None:
 
 
 def _head(buffer: bytes, begin: int) -> tuple[int, int] | None:
-    """Where the body of the packet at `begin` starts, and its size: seven bits a byte."""
+    """Return begin and size of the body of the packet at `begin`; a size has 7 bits a byte."""
     size = 0
     for place, byte in enumerate(buffer[begin + 1 : begin + _LONGEST_HEAD]):
         size |= (byte & 0x7F) << (7 * place)

@@ -1,4 +1,4 @@
-"""NATS: a broker in Go, whose protocol of text lines also comes over WebSockets."""
+"""NATS: a broker in Go, whose protocol of text lines also runs over WebSockets."""
 
 import re
 import socket
@@ -28,13 +28,13 @@ websocket {{ listen: "127.0.0.1:{websocket_port}", no_tls: true }}
 
 
 class NatsDialect(PlainDialect):
-    """Lines, and after a `MSG` line as many bytes as it says."""
+    """Text lines; a `MSG` line is followed by the number of bytes that it names."""
 
     ready_signs = 1
     is_stream = True
 
     def first(self, client: int) -> bytes:
-        """See `Dialect`. The answer to the ping shows that the subscription is there."""
+        """See `Dialect`. The answer to the ping shows that the subscription is in place."""
         return client_frame(BINARY, HELLO + b"SUB %s 1\r\nPING\r\n" % SUBJECT)
 
     def split(self, buffer: bytes) -> Iterator[Message]:
@@ -61,7 +61,7 @@ class NatsDialect(PlainDialect):
 
 
 class Nats:
-    """One server."""
+    """One NATS server."""
 
     name = "NATS"
 

@@ -1,4 +1,4 @@
-"""nchan: publish and subscribe in nginx, in C; events come in as HTTP POST."""
+"""nchan: publish and subscribe in nginx, in C; publishers send events by HTTP POST."""
 
 import getpass
 import http.client
@@ -54,7 +54,7 @@ http {{
 
 
 class Nchan:
-    """One worker, with room for what a slow client has not got yet."""
+    """One worker, with memory for the pending messages of slow clients."""
 
     name = "nchan"
 

@@ -1,4 +1,4 @@
-"""What the benchmark has to know of a server."""
+"""A server, as the benchmark runs and measures it."""
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
@@ -17,16 +17,16 @@ class Server:
 
     dialect: Dialect
     make_send: Callable[[], Send]
-    """Called in the publisher's process: connects, and returns what publishes an event."""
+    """Called in the publisher's process: connects, and returns a function that publishes."""
     pids: Mapping[str, int]
-    """Its processes by what they are; the CPU of all of them counts."""
+    """Its processes by role; the CPU of all of them counts."""
 
     def cpu_s(self) -> dict[str, float]:
-        """What each process has used so far."""
+        """Return the CPU seconds of each process so far."""
         return {name: cpu_s(pid) for name, pid in self.pids.items()}
 
     def memory(self) -> dict[str, int]:
-        """What each process has now, in bytes."""
+        """Return the memory of each process, in bytes."""
         return {name: rss_bytes(pid) for name, pid in self.pids.items()}
 
 
@@ -35,13 +35,13 @@ class Peer(Protocol):
 
     @property
     def name(self) -> str:
-        """As in the tables."""
+        """The name in the tables."""
 
     def missing(self) -> str | None:
-        """How to get what is not installed, None if all is there."""
+        """Return the command that installs a missing program; None if none is missing."""
 
     def version(self) -> str:
-        """Of what is installed."""
+        """Return the installed version."""
 
     def run(self, directory: Path, clients: int) -> AbstractContextManager[Server]:
-        """Run it for as many clients, with what it needs to write in `directory`."""
+        """Run the server for `clients` clients; it writes its files into `directory`."""

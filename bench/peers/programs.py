@@ -1,4 +1,4 @@
-"""Finding the programs of peers, running them, and asking them for their versions."""
+"""Finds the programs of peers, runs them, and reads their versions."""
 
 import re
 import shutil
@@ -12,23 +12,23 @@ from tests.support.processes import ManagedProcess
 
 VERSION = re.compile(r"\d+\.\d+[\w.]*")
 ELSEWHERE = f"{Path(sys.executable).parent}:/usr/local/sbin:/usr/sbin:/sbin"
-"""Where they may be besides the user's path."""
+"""Directories to search besides the user's path."""
 
 
 def find_program(name: str) -> str | None:
-    """Return where a program is, None if it is not installed."""
+    """Return the path of a program; None if it is not installed."""
     return shutil.which(name) or shutil.which(name, path=ELSEWHERE)
 
 
 def program(name: str) -> str:
-    """Return where an installed program is."""
+    """Return the path of an installed program."""
     path = find_program(name)
     assert path is not None, f"{name} is not installed"
     return path
 
 
 def program_version(*command: str) -> str:
-    """Return the first version number in what an installed program says."""
+    """Return the first version number in the output of an installed program."""
     said = subprocess.run(
         [program(command[0]), *command[1:]], capture_output=True, text=True, check=False
     )

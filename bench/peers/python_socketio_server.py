@@ -1,4 +1,4 @@
-"""python-socketio as its documentation has it: `emit` to everybody."""
+"""python-socketio as in its documentation: `emit` to every client."""
 
 import json
 

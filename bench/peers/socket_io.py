@@ -1,4 +1,4 @@
-"""socket.io in Node, and python-socketio under uvicorn, which speak the same protocol."""
+"""socket.io in Node and python-socketio under uvicorn, which share one protocol."""
 
 import importlib.util
 import json
@@ -23,7 +23,7 @@ NODE_SERVER = Path(__file__).with_name("socket_io_server.mjs")
 
 
 class SocketIoDialect(PlainDialect):
-    """Engine.IO 4: a digit for the kind of packet, and for Socket.IO another one."""
+    """Engine.IO 4: one digit for the type of packet, and a second one for Socket.IO."""
 
     ready_signs = 1
 
@@ -31,7 +31,7 @@ class SocketIoDialect(PlainDialect):
         super().__init__(port, PATH)
 
     def first(self, client: int) -> bytes:
-        """See `Dialect`: into the default namespace."""
+        """See `Dialect`. Connects to the default namespace."""
         return client_frame(TEXT, b"40")
 
     def event(self, payload: bytes) -> bytes | None:
@@ -45,7 +45,7 @@ class SocketIoDialect(PlainDialect):
 
 
 class SocketIo:
-    """The original."""
+    """socket.io in Node."""
 
     name = "socket.io"
 
@@ -70,7 +70,7 @@ class SocketIo:
 
 
 class PythonSocketIo:
-    """The same for ASGI."""
+    """python-socketio under uvicorn."""
 
     name = "python-socketio"
 

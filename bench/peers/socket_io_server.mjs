@@ -1,4 +1,4 @@
-// Every line that a publisher sends goes to every client. Usage: PORT PUBLISH_PORT
+// Sends each line of a publisher to every client. Usage: PORT PUBLISH_PORT
 import { createServer } from "node:http";
 import { createServer as createTcpServer } from "node:net";
 import { createInterface } from "node:readline";

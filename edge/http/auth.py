@@ -9,7 +9,7 @@ from fastapi.security import OAuth2PasswordRequestForm
 from pydantic import BaseModel
 
 from edge.core.identity.access import Identity
-from edge.core.identity.credentials import COOKIE_NAME
+from edge.core.identity.credentials import COOKIE_NAME, bearer_token
 from edge.core.identity.tokens import InvalidToken, Tokens
 from edge.http.users import UsersError, UsersFile
 
@@ -46,8 +46,7 @@ class Authentication:
         authorization = request.headers.get("authorization")
         token = request.cookies.get(COOKIE_NAME, "")
         if authorization is not None:
-            scheme, _, value = authorization.partition(" ")
-            token = value.strip() if scheme.lower() == "bearer" else ""
+            token = bearer_token(authorization)
         try:
             return self._tokens.verify(token, time.time())
         except InvalidToken:

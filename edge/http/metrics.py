@@ -1,64 +1,36 @@
 """`/metrics`: the counters of this worker for Prometheus."""
 
 from collections.abc import Iterable
-from typing import Protocol
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from edge.fanout import Fanout
-
-
-class Clients(Protocol):
-    """The connections of this worker."""
-
-    def __len__(self) -> int:
-        """How many are open."""
-
-    @property
-    def catching_up(self) -> int:
-        """How many are being sent what they missed."""
-
-    @property
-    def waiting_frames(self) -> int:
-        """How many frames wait for slow ones."""
-
-    @property
-    def waiting_bytes(self) -> int:
-        """How many bytes that is."""
-
-    @property
-    def waiting_requests(self) -> int:
-        """How many of their handshakes and messages wait for their turn."""
-
-
-class RelayState(Protocol):
-    """What is known of the relay."""
-
-    @property
-    def is_alive(self) -> bool:
-        """Whether events arrive."""
-
-    @property
-    def is_journaling(self) -> bool:
-        """Whether it can write its journal."""
+from edge.core.hub.connections import ConnectionManager
+from edge.core.stats import EdgeStats
+from edge.core.streams.relay_state import RelayState
+from edge.core.streams.streams import Streams
+from edge.endpoint import ClientEndpoint
 
 
 class EdgeCollector(Collector):
-    """Reads plain counters when asked, so that the hot path pays nothing.
+    """Reads plain counters when asked, so that the event path pays nothing.
 
-    With several workers each answers for itself; the label `worker`, a process id, says which.
+    With several workers each answers for itself; the label `worker`, a process id, names it.
     """
 
     def __init__(
         self,
-        fanout: Fanout,
-        clients: Clients,
+        stats: EdgeStats,
+        manager: ConnectionManager,
+        streams: Streams,
+        clients: ClientEndpoint,
         relay: RelayState,
         worker: str,
     ) -> None:
-        self._fanout = fanout
+        self._stats = stats
+        self._manager = manager
+        self._streams = streams
         self._clients = clients
         self._relay = relay
         self._worker = worker
@@ -70,25 +42,25 @@ class EdgeCollector(Collector):
         yield from self._counters()
 
     def _gauges(self) -> Iterable[Metric]:
-        manager, streams = self._fanout.manager, self._fanout.streams
-        held = sum(stream.follower.held_count for stream in streams)
+        manager, clients = self._manager, self._clients
+        held = sum(stream.follower.held_count for stream in self._streams)
         for name, help_text, value in (
             ("relay_up", "1 while events arrive from the relay", self._relay.is_alive),
             ("relay_journaling", "1 while the relay writes its journal", self._relay.is_journaling),
-            ("connections", "Open WebSocket connections", len(self._clients)),
+            ("connections", "Open WebSocket connections", len(clients)),
             ("users", "Users with a connection", len(manager.users)),
             ("subscriptions", "Subscriptions of all connections", manager.subscription_count),
-            ("catching_up", "Connections being sent what they missed", self._clients.catching_up),
-            ("waiting", "Frames that wait for slow clients", self._clients.waiting_frames),
-            ("waiting_bytes", "Bytes that wait for slow clients", self._clients.waiting_bytes),
-            ("waiting_requests", "Handshakes and messages to do", self._clients.waiting_requests),
+            ("catching_up", "Connections being sent what they missed", clients.catching_up),
+            ("waiting", "Frames that wait for slow clients", clients.waiting_frames),
+            ("waiting_bytes", "Bytes that wait for slow clients", clients.waiting_bytes),
+            ("waiting_requests", "Handshakes and messages to do", clients.waiting_requests),
             ("held", "Events that wait for missing ones before them", held),
-            ("history_bytes", "Memory of remembered events", streams.remembered_bytes),
+            ("history_bytes", "Memory of remembered events", self._streams.remembered_bytes),
         ):
             yield self._gauge(name, help_text, float(value))
 
     def _labelled_counters(self) -> Iterable[Metric]:
-        stats = self._fanout.stats
+        stats = self._stats
         closed = {str(code): count for code, count in stats.closed.items()}
         for name, help_text, label, values in (
             ("events_received", "Events from the relay", "kind", stats.events_received),
@@ -110,11 +82,10 @@ class EdgeCollector(Collector):
             yield self._counter(name, help_text, label, values)
 
     def _counters(self) -> Iterable[Metric]:
-        stats = self._fanout.stats
-        sent = self._fanout.manager.messages_sent
+        stats = self._stats
         for name, help_text, value in (
             ("deliveries", "Event frames handed to connections", stats.deliveries),
-            ("messages_sent", "Other frames handed to connections", sent),
+            ("messages_sent", "Other frames handed to connections", self._manager.messages_sent),
             ("written", "Frames that connections took", stats.written),
             ("slow_consumer", "Frames given up when closing with 4008", stats.slow_consumer),
             ("disconnected", "Frames not written when a client went", stats.disconnected),

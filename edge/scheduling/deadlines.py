@@ -1,4 +1,4 @@
-"""Many things that are due after the same time, with one timer."""
+"""`Deadlines`: many items with the same timeout, on one timer of the event loop."""
 
 import asyncio
 from collections import deque
@@ -7,30 +7,44 @@ from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
-MAX_VISITS = 500
-"""At a tick; who is not visited then is at the next."""
-
 
 class Deadlines(Generic[T]):
-    """Calls `on_due` with each item `timeout_s` after it was added. Items are not taken back."""
+    """Calls `on_due` with each item `timeout_s` after it was added, or earlier for lack of room.
+
+    Items cannot be removed: `on_due` must recognise those that no longer matter. Bound:
+    `max_items`; when there are more, the oldest is due at once.
+    """
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, timeout_s: float, on_due: Callable[[T], None]
+        self,
+        loop: asyncio.AbstractEventLoop,
+        timeout_s: float,
+        on_due: Callable[[T], None],
+        max_items: int = 100_000,
     ) -> None:
         self._loop = loop
         self._timeout_s = timeout_s
         self._on_due = on_due
+        self._max_items = max_items
         self._items: deque[tuple[float, T]] = deque()
+        """Due time by the loop's clock and item, oldest first."""
         self._timer: asyncio.TimerHandle | None = None
+        """Set while there are items."""
+
+    def __len__(self) -> int:
+        """The number of items that are not due."""
+        return len(self._items)
 
     def add(self, item: T) -> None:
-        """Have `item` be due after the timeout."""
+        """Make `item` due after the timeout."""
         self._items.append((self._loop.time() + self._timeout_s, item))
+        if len(self._items) > self._max_items:
+            self._on_due(self._items.popleft()[1])
         if self._timer is None:
             self._arm()
 
     def close(self) -> None:
-        """Forget everything."""
+        """Forget all items."""
         self._items.clear()
         if self._timer is not None:
             self._timer.cancel()
@@ -44,33 +58,6 @@ class Deadlines(Generic[T]):
         now = self._loop.time()
         while self._items and self._items[0][0] <= now:
             self._on_due(self._items.popleft()[1])
+        # `on_due` may have added an item, which has armed the timer already.
         if self._items and self._timer is None:
             self._arm()
-
-
-class Rounds(Generic[T]):
-    """Visits each item every `interval_s`, some of them at every tick."""
-
-    def __init__(self, interval_s: float, visit: Callable[[T], bool]) -> None:
-        """`visit` returns whether the item is to be visited again."""
-        self._interval_s = interval_s
-        self._visit = visit
-        self._items: deque[tuple[float, T]] = deque()
-        """When each is due, in that order."""
-
-    def add(self, item: T, now: float) -> None:
-        """Visit `item` from now on, first after the interval."""
-        self._items.append((now + self._interval_s, item))
-
-    def tick(self, now: float) -> None:
-        """Visit those that are due, as many as may be at a time."""
-        allowance = MAX_VISITS
-        while allowance and self._items and self._items[0][0] <= now:
-            _, item = self._items.popleft()
-            stays = True
-            try:
-                stays = self._visit(item)
-            finally:
-                if stays:
-                    allowance -= 1
-                    self.add(item, now)

@@ -1,34 +1,35 @@
-"""When events are sent to clients: at once, unless that takes so long that waiting costs less."""
+"""`FlushThrottle`: when gathered frames are sent to clients."""
 
 import asyncio
 import time
 from collections.abc import Callable
 
 SHORT_S = 0.002
-"""A fan-out as short as that may be followed by the next at any time."""
+"""A flush up to this duration may be followed by the next one at any time."""
 LONGEST_REST_S = 0.01
 ENOUGH_FRAMES = 4
-"""Who sends so many frames at a time gains little by waiting for more."""
+"""A flush that sent a client this many frames gains little by waiting for more."""
 
 
-class Pace:
-    """Lets a long fan-out be followed by a rest as long as it was.
+class FlushThrottle:
+    """Lets a long flush be followed by a rest of the same duration.
 
-    One system call for each client is what a fan-out costs, whatever it sends. What arrives during
-    the rest goes out together, so a busy edge sends less often instead of falling behind (decision
-    4). A fan-out to few clients is never delayed.
+    A flush costs one system call for each client, however many frames it sends. Frames that arrive
+    during the rest are sent together, so a busy edge sends less often instead of falling behind
+    (decision 4). A flush to few clients is never delayed.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, flush: Callable[[], int]) -> None:
-        """`flush` sends what there is, and returns how many frames the busiest client got."""
+        """`flush` sends the gathered frames, and returns the most that one client was sent."""
         self._loop = loop
         self._flush = flush
         self._resting_until = 0.0
         """By the monotonic clock."""
         self._timer: asyncio.TimerHandle | None = None
+        """Set while a rest is waited for."""
 
     def ask(self) -> None:
-        """Something was gathered: have it sent as soon as it is time."""
+        """Have the gathered frames sent, at once or at the end of the rest."""
         if self._timer is not None:
             return
         rest_s = self._resting_until - time.monotonic()

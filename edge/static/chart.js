@@ -21,7 +21,7 @@ export class LineChart {
    * @param {HTMLElement} host
    * @param {string} colour the name of a custom property, such as `--cpu`
    * @param {string} unit
-   * @param {number} leastTop where the axis ends at least, so that small noise looks small
+   * @param {number} leastTop the least upper end of the axis, so that small noise looks small
    */
   constructor(host, colour, unit, leastTop) {
     this.#host = host;
@@ -59,7 +59,7 @@ export class LineChart {
   }
 
   /**
-   * Read at every drawing, so that the chart follows the page from light to dark.
+   * Reads a custom property at every drawing: the chart follows the page from light to dark.
    * @param {string} name
    */
   #css(name) {

@@ -1,4 +1,4 @@
-// What the page says about its connection, in words. Decides only; dashboard.js shows it.
+// The words of the page for the state of its connection. No DOM: dashboard.js shows them.
 
 /** @typedef {import("./relay-client.js").ConnectionState} ConnectionState */
 
@@ -15,8 +15,8 @@ const REASONS = new Map([
 ]);
 
 /**
- * The same words for `connecting` and `waiting` after a loss, so that a screen reader is not told
- * of every try.
+ * Returns the same words for `connecting` and `waiting` after a lost connection, so that a screen
+ * reader does not announce every try.
  * @param {ConnectionState} state
  */
 export function connectionText(state) {

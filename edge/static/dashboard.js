@@ -1,4 +1,4 @@
-// The page as a whole: who is signed in, the connection, and which parts listen to it.
+// The page as a whole: signing in and out, the connection, and the parts that use it.
 
 import { connectionText } from "./connection-text.js";
 import { find, setHidden, setText } from "./dom.js";
@@ -68,11 +68,11 @@ function showDashboard(session) {
   );
 }
 
-/** @param {string} message why, or "" */
+/** @param {string} message the reason, or "" */
 function showSignIn(message) {
   client?.close();
   client = null;
-  // What one user saw is not for the next.
+  // The next user must not see the data of this one.
   for (const part of [feed, servers, tasks]) part.clear();
   showNotice("");
   showRestart("");
@@ -97,7 +97,8 @@ function showNotice(message) {
 }
 
 /**
- * Its live region is never taken off the page: one that appears with its text may not be read out.
+ * Shows or hides the notice. Its live region always stays in the page: a screen reader may not
+ * announce a region that appears together with its text.
  * @param {string} message "" for none
  */
 function showRestart(message) {

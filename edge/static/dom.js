@@ -1,11 +1,11 @@
-// Small helpers over the DOM. Data from the wire reaches the page as text only, never as markup.
+// Small DOM functions. Data from the network enters the page as text only, never as markup.
 
 /**
  * @template {Element} T
  * @param {ParentNode} root
  * @param {string} selector
  * @param {new () => T} type
- * @returns {T} the first match; its absence is a fault in the page
+ * @returns {T} the first match; throws if the page has none
  */
 export function find(root, selector, type) {
   const element = root.querySelector(selector);
@@ -14,7 +14,7 @@ export function find(root, selector, type) {
 }
 
 /**
- * A copy of a <template>'s only element.
+ * Returns a copy of the only element of a <template>.
  * @param {string} id
  */
 export function instantiate(id) {
@@ -24,7 +24,7 @@ export function instantiate(id) {
   throw new Error(`The template ${id} is empty`);
 }
 
-/** Writes only what changes, so that live regions speak and layouts run only then.
+/** Writes the text only if it differs: each write makes a live region speak and a layout run.
  * @param {Element} element @param {string} text */
 export function setText(element, text) {
   if (element.textContent !== text) element.textContent = text;
@@ -36,7 +36,7 @@ export function setHidden(element, isHidden) {
 }
 
 /**
- * Runs `render` at most once per animation frame, however often it is asked to.
+ * Returns a function that runs `render` at most once per animation frame.
  * @param {() => void} render
  */
 export function oncePerFrame(render) {

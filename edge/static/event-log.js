@@ -1,6 +1,6 @@
-// What the event feed holds and shows: bounded in entries and in characters, filtered, pausable.
-// An entry is an event, or a gap where events are lost.
-// Decides only; feed.js draws it.
+// The entries of the event feed: bounded in number and in characters, filtered, pausable.
+// An entry is an event, or a gap in place of lost events.
+// No DOM: feed.js draws it.
 
 import { RingBuffer } from "./ring-buffer.js";
 
@@ -16,8 +16,8 @@ import { RingBuffer } from "./ring-buffer.js";
  *   offset: number | undefined,
  *   json: string,
  *   gap?: StreamGap,
- * }} LogEntry `json` is the data as text: smaller to keep and quicker to search than objects; of an
- *   entry with a `gap` only that and the times count
+ * }} LogEntry `json` is the data as text, which is smaller and quicker to search than objects; in
+ *   an entry with a `gap` only `sequence`, `emittedAt` and `gap` have a meaning
  */
 
 export const MAX_EVENTS = 10_000;
@@ -31,7 +31,7 @@ export class EventLog {
   /** @type {RingBuffer<LogEntry>} */
   #shown;
   /**
-   * While paused, the entries that can be shown: what was held at that moment.
+   * While paused, the entries that were held at the moment of the pause.
    * @type {LogEntry[] | null}
    */
   #frozen = null;
@@ -42,7 +42,7 @@ export class EventLog {
   #pausedAtSequence = 0;
   #filter = "";
 
-  /** How many entries were ever added on top of what is shown. */
+  /** Number of entries that were ever added above the shown ones. */
   shownOnTop = 0;
 
   constructor(maxEvents = MAX_EVENTS, maxCharacters = MAX_CHARACTERS) {
@@ -52,17 +52,17 @@ export class EventLog {
     this.#shown = new RingBuffer(maxEvents);
   }
 
-  /** How many events are held, shown or not. */
+  /** Number of held events, shown or not. */
   get heldEvents() {
     return this.#held.length - this.#heldGaps;
   }
 
-  /** How many events are shown: all rows but the gaps, which no filter hides. */
+  /** Number of shown events: all rows except gaps, which no filter hides. */
   get shownEvents() {
     return this.#shown.length - (this.isPaused ? this.#frozenGaps : this.#heldGaps);
   }
 
-  /** How many rows there are. */
+  /** Number of rows. */
   get shownCount() {
     return this.#shown.length;
   }
@@ -71,7 +71,7 @@ export class EventLog {
     return this.#frozen !== null;
   }
 
-  /** How many entries came since the pause and are still held. */
+  /** Number of entries that came since the pause and are still held. */
   get waitingCount() {
     if (!this.isPaused) return 0;
     return Math.min(this.#nextSequence - this.#pausedAtSequence, this.#held.length);
@@ -81,12 +81,12 @@ export class EventLog {
     return this.#filter;
   }
 
-  /** @param {number} row from the newest, 0 */
+  /** @param {number} row counted from the newest, which is 0 */
   row(row) {
     return this.#shown.at(this.#shown.length - 1 - row);
   }
 
-  /** @param {number} sequence @returns {number} the row that shows it, or -1 */
+  /** @param {number} sequence @returns {number} the row of that entry, or -1 */
   rowOf(sequence) {
     let low = 0;
     let high = this.#shown.length - 1;
@@ -144,7 +144,7 @@ export class EventLog {
     this.#showMatching();
   }
 
-  /** @param {string} text shows only events that contain it, in any case */
+  /** @param {string} text only events that contain it are shown; upper and lower case are equal */
   setFilter(text) {
     this.#filter = text.trim().toLowerCase();
     this.#showMatching();
@@ -158,7 +158,7 @@ export class EventLog {
     this.#heldGaps = 0;
   }
 
-  /** @param {number} characters that are about to come */
+  /** @param {number} characters of the entry to be added */
   #makeRoom(characters) {
     const isFull = () =>
       this.#held.length >= this.#maxEvents ||

@@ -1,7 +1,7 @@
-// The live event feed on the page: draws the rows of an EventLog that are in view, and no others.
+// The live event feed on the page. It draws only the rows of an EventLog that are in view.
 //
-// The feed is a listbox: focus stays on it, and the active event moves by arrow keys. Rows have one
-// fixed height, so where an event stands follows from its number alone.
+// The feed is a listbox: it keeps the focus, and arrow keys move the active event. All rows have
+// the same height, so the place of an event follows from its row number.
 
 import { find, instantiate, oncePerFrame, setHidden, setText } from "./dom.js";
 import { EventLog } from "./event-log.js";
@@ -31,12 +31,12 @@ export class Feed {
 
   /** @type {Map<number, HTMLElement>} the drawn rows, by the sequence number of their entry */
   #rows = new Map();
-  /** Rows that went out of view in this frame, for those that came in. @type {HTMLElement[]} */
+  /** Rows that left the view in this frame, used again for entering ones. @type {HTMLElement[]} */
   #spareRows = [];
   #rowHeightPx = 1;
   #viewHeightPx = 0;
   #drawnOnTop = 0;
-  /** The sequence number of the active event; it stays on its event while others arrive. */
+  /** The sequence number of the active event, which stays active while others arrive. */
   #active = 0;
 
   #draw = oncePerFrame(() => this.#render());
@@ -66,7 +66,7 @@ export class Feed {
     this.#draw();
   }
 
-  /** What each topic means, for the details. @param {Map<string, string>} meanings */
+  /** Sets the meanings of topics for the details. @param {Map<string, string>} meanings */
   setMeanings(meanings) {
     this.#details.meanings = meanings;
   }
@@ -82,7 +82,7 @@ export class Feed {
     this.#draw();
   }
 
-  // ---- What the user does ----
+  // ---- Actions of the user ----
 
   #onFilter() {
     this.#log.setFilter(this.#filter.value);
@@ -180,7 +180,7 @@ export class Feed {
     this.#renderSurroundings(count);
   }
 
-  /** Keeps what is being read where it is when events arrive above it. */
+  /** Keeps the rows in view in place when events arrive above them. */
   #holdPlace() {
     const added = this.#log.shownOnTop - this.#drawnOnTop;
     this.#drawnOnTop = this.#log.shownOnTop;
@@ -217,7 +217,7 @@ export class Feed {
   }
 
   /**
-   * Has the drawn rows stand in the document as they are seen, which is how they are read out.
+   * Puts the drawn rows into the document in visible order, because screen readers follow it.
    * @param {number} first
    * @param {number} end
    */
@@ -270,7 +270,7 @@ export class Feed {
     this.#pause.dataset.paused = String(isPaused);
     const nothing = filter
       ? "No event contains this text."
-      : "No events yet. They appear here the moment a process emits them.";
+      : "No events yet. Events appear here as soon as a process emits them.";
     setText(this.#empty, nothing);
     setHidden(this.#empty, count > 0);
     setHidden(this.#newest, this.#viewport.scrollTop < this.#rowHeightPx);
@@ -326,7 +326,7 @@ class EventDetails {
   /** @param {StreamGap} gap @param {number} noticedAt Unix milliseconds */
   #showGap(gap, noticedAt) {
     setText(this.#title, gapText(gap));
-    setText(this.#meaning, "The relay no longer has them.");
+    setText(this.#meaning, "The relay no longer has these events.");
     this.#facts.replaceChildren(
       fact("Noticed", isoTime(noticedAt)),
       fact("Stream", gap.stream),

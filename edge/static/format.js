@@ -1,4 +1,4 @@
-// Times and numbers as the page writes them.
+// Times and numbers as text.
 
 const clock = new Intl.DateTimeFormat(undefined, {
   hour: "2-digit",
@@ -19,7 +19,7 @@ const oneDigit = new Intl.NumberFormat(undefined, {
   maximumFractionDigits: 1,
 });
 
-// Numbers out of the wire may be beyond what a date can hold.
+// Numbers from the network may be outside the range of a date.
 /** @param {number} unixMs */
 function isDate(unixMs) {
   return !Number.isNaN(new Date(unixMs).getTime());

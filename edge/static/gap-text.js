@@ -1,4 +1,4 @@
-// What the page says about events that are lost, in words. Decides only; feed.js shows it.
+// The words of the page for lost events. No DOM: feed.js shows them.
 
 import { counted, wholeNumber } from "./format.js";
 

@@ -1,5 +1,5 @@
-// What a server used over the last two minutes, and whether its readings still come.
-// Decides only; servers.js and chart.js draw it.
+// The CPU and memory of a server over the last two minutes, and whether its readings still arrive.
+// No DOM: servers.js and chart.js draw it.
 
 /**
  * @typedef {{cpuPercent: number, memoryMb: number, pid: number | null, uptime: string}} Reading
@@ -8,12 +8,12 @@
 export const WINDOW_S = 120;
 export const SILENT_AFTER_S = 5;
 const MAX_READINGS = 1_200;
-// A longer pause than this is drawn as a gap, not as a line across it.
+// A longer pause is drawn as a gap instead of a line.
 const GAP_S = 6;
 
 /**
  * @param {Record<string, unknown>} data of a `resource_update`
- * @returns {Reading | null} null when the process is not running
+ * @returns {Reading | null} null if the process is not running
  */
 export function parseReading(data) {
   const info = data.process_info;
@@ -32,7 +32,7 @@ function finite(value) {
   return typeof value === "number" && Number.isFinite(value) ? value : 0;
 }
 
-/** The readings of one server, by the time they arrived here (Unix seconds). */
+/** The readings of one server, by their time of arrival (Unix seconds). */
 export class ReadingWindow {
   /** @type {number[]} */
   times = [];
@@ -79,13 +79,14 @@ function silentSeconds({ watchedSince, heardAt }, now) {
   return Math.floor((now - Math.max(watchedSince, heardAt ?? 0)) / 1000);
 }
 
-/** Whether readings are asked for and do not come. @param {Watch} watch @param {number} now */
+/** Whether the card is subscribed to readings and none arrive.
+ * @param {Watch} watch @param {number} now Unix milliseconds */
 export function areReadingsSilent(watch, now) {
   return silentSeconds(watch, now) >= SILENT_AFTER_S;
 }
 
 /**
- * What a card has to say about its readings; empty when all is well.
+ * Returns the note of a card about its readings; "" if there is nothing to note.
  * @param {Watch} watch
  * @param {number} now Unix milliseconds
  */
@@ -97,7 +98,7 @@ export function readingNote(watch, now) {
   return heardAt === null ? "Waiting for the first reading" : "";
 }
 
-/** A round number at or above `value`, for the top of an axis. @param {number} value */
+/** Returns a round number at or above `value`, for the end of an axis. @param {number} value */
 export function roundCeiling(value) {
   if (!(value > 0)) return 1;
   const magnitude = 10 ** Math.floor(Math.log10(value));

@@ -1,6 +1,6 @@
-/** The types of relay-client.js: what goes in, what comes out, and the states between. */
+/** The types of relay-client.js: options, messages, and the states of a connection. */
 
-/** A message from the relay that carries a topic. `data` is whatever the emitter sent. */
+/** A message of a topic. `data` is the payload of the emitter. */
 export interface RelayMessage {
   type: string;
   topic: string;
@@ -8,9 +8,9 @@ export interface RelayMessage {
   source?: string;
   /** Unix time in milliseconds, by the emitter's clock. */
   emitted_at?: number;
-  /** Place in its stream; only journaled kinds have one. */
+  /** The number in its stream; only events of journaled kinds have one. */
   offset?: number;
-  /** A state that was reached before this connection began, not something that happened now. */
+  /** True for a state from before this connection; it is not a new event. */
   retained?: boolean;
 }
 
@@ -19,7 +19,7 @@ export interface TaskData extends Record<string, unknown> {
   message: string;
   result: unknown;
   username: string;
-  /** From 0 to 1, when the task tells it. */
+  /** From 0 to 1, if the task reports it. */
   progress?: number;
 }
 
@@ -27,7 +27,7 @@ export interface TaskMessage extends RelayMessage {
   data: TaskData;
 }
 
-/** A request that the relay refused; the connection stays open. */
+/** A refused request; the connection stays open. */
 export interface RelayError {
   code: string;
   message: string;
@@ -36,32 +36,32 @@ export interface RelayError {
 }
 
 /**
- * The relay has another epoch: its journal is a new one, or may lack the last moments before a
- * power cut. Offsets mean something else from here on, and events of the time between may be
- * missing. A relay that is merely started again keeps its epoch, and nothing is missing.
+ * The relay has another epoch: its journal is new, or may lack the last moments before a power
+ * cut. Offsets of the two epochs cannot be compared, and events between them may be missing. A
+ * plain restart of the relay keeps the epoch, and no event is missing.
  */
 export interface RelayRestart {
   epoch: number | string;
   previousEpoch: number | string;
 }
 
-/** Events of a stream that can no longer be had: the offsets `from` up to `to`, both included. */
+/** Lost events of a stream: the offsets from `from` to `to`, both included. */
 export interface StreamGap {
   stream: string;
   from: number;
   to: number;
-  /** `retention`: the journal did not keep them so long. */
+  /** `retention`: the journal has removed them. */
   reason: string;
 }
 
 /**
- * - `connecting`: opening, authenticating, subscribing, or catching up: what was missed comes in
- *   this state. `code` and `reason` tell why the connection before this one ended, when there was
- *   one.
- * - `live`: authenticated, and every subscription has been answered.
- * - `waiting`: the connection is gone; the next try is at `retryAt` (Unix milliseconds).
- * - `unauthenticated`: the credentials were refused. `retry()` starts again.
- * - `closed`: `close()` was called, or the relay found a fault in this client (1003, 1007, 1009).
+ * - `connecting`: opening, authenticating, subscribing, or catching up; missed events arrive in
+ *   this state. `code` and `reason` tell why an earlier connection ended.
+ * - `live`: authenticated, and the edge has answered every subscription.
+ * - `waiting`: the connection is lost; the next try is at `retryAt` (Unix milliseconds).
+ * - `unauthenticated`: the edge refused the credentials. `retry()` starts again.
+ * - `closed`: `close()` was called, or the edge found a fault in this client (1002, 1003, 1007,
+ *   1009).
  */
 export type ConnectionState =
   | { name: "connecting"; code?: number; reason?: string }
@@ -70,7 +70,7 @@ export type ConnectionState =
   | { name: "unauthenticated"; code: number; reason: string }
   | { name: "closed"; code: number; reason: string };
 
-/** How far the streams have been seen: the last offset of each, under one epoch. */
+/** The last offset that was received of each stream, and the epoch of these offsets. */
 export interface StreamPosition {
   epoch: number | string | null;
   position: Record<string, number>;
@@ -79,21 +79,21 @@ export interface StreamPosition {
 export interface ConnectOptions {
   /** Default: `/ws` on the host that served the page. */
   url?: string;
-  /** Asked for a JWT before every connection and before the old one expires. Without it the
-   * cookie is used. */
+  /** Returns a JWT. Called before every connection and before the token expires. Without this
+   * function the client uses the cookie. */
   token?: () => string | Promise<string>;
-  /** The longest ordinary delay between two tries. Default 3000. */
+  /** The longest usual delay between two tries, in milliseconds. Default 3000. */
   maxDelayMs?: number;
-  /** Where there is no global WebSocket. */
+  /** For environments without a global WebSocket. */
   WebSocket?: typeof WebSocket;
 }
 
 export interface SubscribeOptions {
   /**
-   * From 1 to 1000: begin with so many of the newest messages of each stream that match. They come
-   * together, before the first live one. Counts for the first handler of a pattern, and only once:
-   * after a loss of the connection a subscription goes on where it was. What other subscriptions
-   * have brought before is among them.
+   * From 1 to 1000: begin with this number of the newest matching messages of each stream. They
+   * come together, before the first live one, and include messages that other subscriptions have
+   * brought before. The option takes effect for the first handler of a pattern, and once: after a
+   * lost connection a subscription resumes at its position.
    */
   last?: number;
 }
@@ -102,9 +102,10 @@ export interface RelayClient {
   readonly state: ConnectionState;
   readonly position: StreamPosition;
   /**
-   * Calls `handler` once for each message whose topic matches: a topic, a prefix that ends in `*`,
-   * or `*` alone. However many handlers a pattern has, it is subscribed to once; the last one to
-   * leave unsubscribes. After a loss of the connection, what was missed comes first, in order.
+   * Calls `handler` once for each message whose topic matches the pattern: a topic, a prefix that
+   * ends in `*`, or `*` alone. Returns a function that removes the handler. Handlers of one pattern
+   * share one subscription, which ends with the last of them. After a lost connection the
+   * missed messages come first, in order.
    */
   subscribe(
     pattern: string,
@@ -112,22 +113,24 @@ export interface RelayClient {
     options?: SubscribeOptions,
   ): () => void;
   /**
-   * The user's own tasks, which come without a subscription: on connect the latest state of each
-   * unfinished one, marked `retained`, and after a loss the updates that were missed.
+   * Calls `handler` with updates of the user's own tasks, which need no subscription: on connect
+   * the latest state of each unfinished task, marked `retained`; after a lost connection the missed
+   * updates.
    */
   onTask(handler: (message: TaskMessage) => void): () => void;
-  /** Called at once with the present state, then at each change. */
+  /** Calls `handler` at once with the present state, then at each change. */
   onState(handler: (state: ConnectionState) => void): () => void;
+  /** Calls `handler` for each refused request. */
   onError(handler: (error: RelayError) => void): () => void;
   /**
-   * Called once for each new epoch of the relay, whether this connection outlived the change or a
-   * later one found it, as soon as every subscription is live under it: the moment to load anew what
-   * events alone would not bring back.
+   * Calls `handler` once for each new epoch of the relay, as soon as every subscription is live
+   * under it, on the same connection or on a later one. At that moment a page should load again all data
+   * that it keeps up to date by events.
    */
   onRestart(handler: (restart: RelayRestart) => void): () => void;
-  /** Called for events that were missed and can no longer be had, before those that follow them. */
+  /** Calls `handler` for lost events, before the events that follow them. */
   onGap(handler: (gap: StreamGap) => void): () => void;
-  /** Tries now: after signing in again, or instead of waiting. */
+  /** Connects now, after signing in again or instead of waiting. */
   retry(): void;
   /** Ends the connection for good. */
   close(): void;
@@ -135,7 +138,7 @@ export interface RelayClient {
 
 export function connect(options?: ConnectOptions): RelayClient;
 
-/** What a close code asks of a client. */
+/** The reaction of the client to a close code. */
 export type CloseAction = "stop" | "authenticate" | "renew" | "reconnect" | "spread" | "later";
 
 export function closeAction(code: number): CloseAction;
@@ -148,10 +151,12 @@ export function retryDelayMs(
   random?: () => number,
 ): number;
 
-/** The delay that a server asks for when it closes; up to twice that, or all come back at once. */
+/** The delay in milliseconds that a close reason requests, times 1 to 2: clients must not all
+ * return at once. Null if the reason requests none. */
 export function toldDelayMs(reason: string, random?: () => number): number | null;
 
-/** How long a token that ends at `expiresAt` (Unix seconds) is kept before the next is asked for. */
+/** The delay in milliseconds before renewing a token that expires at `expiresAt` (Unix seconds). */
 export function renewDelayMs(expiresAt: number, nowMs: number): number;
 
+/** Whether a pattern (a topic, or a prefix that ends in `*`) matches a topic. */
 export function topicMatches(pattern: string, topic: string): boolean;

@@ -1,8 +1,8 @@
-// A browser's connection to Event Relay: authenticates, subscribes, and after a loss comes back and
-// goes on where it was.
+// A browser's connection to Event Relay: authenticates and subscribes; after a lost connection it
+// reconnects and resumes at its position.
 //
-// Owns the WebSocket protocol of docs/protocol.md as a client sees it, and nothing of any page.
-// No dependencies: this file alone is enough. Its types are in relay-client.d.ts.
+// Implements the client side of the WebSocket protocol (docs/protocol.md, section 7), and knows
+// nothing of any page. It has no dependencies. Its types are in relay-client.d.ts.
 
 /**
  * @typedef {import("./relay-client.d.ts").RelayMessage} RelayMessage
@@ -21,17 +21,17 @@
 
 const BASE_DELAY_MS = 250;
 const DEFAULT_MAX_DELAY_MS = 3_000;
-// A server that sends many clients away at once should not see all of them again at once.
+// If an edge closes many clients at once, they must not all return at once.
 const SPREAD_MS = 1_000;
 const ATTEMPT_TIMEOUT_MS = 10_000;
-// The server says `position` every 20 s; two of them missed means nobody is there.
+// The edge sends `position` every 20 s; if two of them are missing, the connection is dead.
 const SILENCE_LIMIT_MS = 45_000;
 const SILENCE_CHECK_MS = 5_000;
 const RENEW_AHEAD_MS = 30_000;
 const RENEW_AT_LEAST_MS = 5_000;
 const LONGEST_TIMEOUT_MS = 2 ** 31 - 1;
 const ABNORMAL_CLOSURE = 1006;
-// The server remembers as many unfinished tasks.
+// The relay remembers as many unfinished tasks.
 const KNOWN_TASKS = 10_000;
 
 /** @type {ReadonlyMap<number, CloseAction>} */
@@ -92,7 +92,7 @@ function report(error) {
 }
 
 /**
- * Listeners that cannot harm each other: one that throws is reported, and the others still run.
+ * Handlers that cannot harm each other: if one throws, the error is reported and the others run.
  * @template T
  */
 class Listeners {
@@ -105,7 +105,7 @@ class Listeners {
 
   /**
    * @param {(value: T) => void} handler
-   * @returns {() => boolean} removes it; false when it had been removed before
+   * @returns {() => boolean} removes the handler; returns false if it was already removed
    */
   add(handler) {
     const entry = { handler };
@@ -114,7 +114,7 @@ class Listeners {
   }
 
   /** @param {T} value */
-  tell(value) {
+  notify(value) {
     for (const { handler } of [...this.#entries]) {
       try {
         handler(value);
@@ -130,21 +130,22 @@ function streamOf({ topic }) {
   return topic.slice(0, topic.indexOf(":"));
 }
 
-/** Whether topics of the stream can match. @param {string} pattern @param {string} stream */
-function concerns(pattern, stream) {
+/** Whether the pattern can match topics of the stream.
+ * @param {string} pattern @param {string} stream */
+function canMatch(pattern, stream) {
   if (pattern.startsWith(`${stream}:`)) return true;
   return pattern.endsWith("*") && `${stream}:`.startsWith(pattern.slice(0, -1));
 }
 
-/** One pattern, whoever wants it, and what the server knows of it. */
+/** One pattern, its handlers, and the state of its request at the edge. */
 class Subscription {
   /** @type {Listeners<RelayMessage>} */
   listeners = new Listeners();
-  /** Whether the server has ever said yes: then it resumes on the next connection. */
+  /** Whether the edge has ever confirmed it: then it resumes on the next connection. */
   isConfirmed = false;
-  /** What became of it on the present connection. @type {"unasked" | "asked" | "refused"} */
-  state = "unasked";
-  /** The newest messages that it asked for, while they come. @type {RelayMessage[] | null} */
+  /** On the present connection. @type {"idle" | "requested" | "refused"} */
+  state = "idle";
+  /** Messages requested with `last`, held until the reply. @type {RelayMessage[] | null} */
   #backlog = null;
 
   /** @param {string} pattern @param {number | undefined} last */
@@ -154,13 +155,13 @@ class Subscription {
   }
 
   /** @param {Request} request */
-  asked({ last }) {
-    this.state = "asked";
+  requested({ last }) {
+    this.state = "requested";
     this.#backlog = last === undefined ? null : [];
   }
 
   connectionLost() {
-    this.state = "unasked";
+    this.state = "idle";
     this.#backlog = null;
   }
 
@@ -170,22 +171,24 @@ class Subscription {
   }
 
   /**
-   * Until it is confirmed, what comes through other subscriptions would be a stream with holes.
+   * Passes a message to the handlers, or holds it. Before the subscription is confirmed, messages
+   * reach it only through other subscriptions, and would be a stream with holes: they are dropped.
    * @param {RelayMessage} message
    * @param {boolean} isRepeat
    */
-  hear(message, isRepeat) {
+  deliver(message, isRepeat) {
     if (this.#backlog && message.offset !== undefined) this.#backlog.push(message);
     else if (isRepeat) return;
-    else if (this.isConfirmed || message.offset === undefined) this.listeners.tell(message);
+    else if (this.isConfirmed || message.offset === undefined) this.listeners.notify(message);
   }
 
   /**
-   * The backlog is told only now. If the connection is lost in the middle of it, nothing is told
-   * twice; and what came through other subscriptions meanwhile finds its place in stream order.
+   * The handlers get the backlog only now. If the connection is lost in the middle of a backlog,
+   * they therefore get no message twice. Messages that came through other subscriptions meanwhile
+   * are sorted into stream order.
    * @param {boolean} isGranted
    */
-  answered(isGranted) {
+  replied(isGranted) {
     this.isConfirmed = isGranted;
     if (isGranted) this.last = undefined;
     else this.state = "refused";
@@ -194,18 +197,18 @@ class Subscription {
     backlog.sort(
       (a, b) => streamOf(a).localeCompare(streamOf(b)) || (a.offset ?? 0) - (b.offset ?? 0),
     );
-    for (const message of backlog) this.listeners.tell(message);
+    for (const message of backlog) this.listeners.notify(message);
   }
 }
 
-/** Which handlers want which topics. A message is matched here, because the server sends one that
- * several subscriptions match only once. */
+/** The subscriptions of this client, by pattern. Matching happens here, because the edge sends a
+ * message once even if several subscriptions match it. */
 class Subscriptions {
   /** @type {Map<string, Subscription>} */
   #byPattern = new Map();
 
-  get unasked() {
-    return [...this.#byPattern.values()].filter(({ state }) => state === "unasked");
+  get idle() {
+    return [...this.#byPattern.values()].filter(({ state }) => state === "idle");
   }
 
   /**
@@ -217,7 +220,7 @@ class Subscriptions {
     const subscription = this.#byPattern.get(pattern) ?? new Subscription(pattern, last);
     this.#byPattern.set(pattern, subscription);
     const removeHandler = subscription.listeners.add(handler);
-    /** @returns {boolean} true when nobody is left */
+    /** @returns {boolean} whether this was the last handler */
     const remove = () => {
       const wasLast = removeHandler() && subscription.listeners.size === 0;
       if (wasLast) this.#byPattern.delete(pattern);
@@ -226,22 +229,24 @@ class Subscriptions {
     return { subscription, remove };
   }
 
-  /** The server has ended one: the user's role no longer allows it. @param {string} pattern */
+  /** The edge has ended a subscription: the user's role no longer allows it.
+   * @param {string} pattern */
   ended(pattern) {
     this.#byPattern.get(pattern)?.ended();
   }
 
-  /** The user's role may have changed. */
-  askAgainForRefused() {
+  /** Requests refused subscriptions again: the user's role may have changed. */
+  retryRefused() {
     for (const subscription of this.#byPattern.values()) {
-      if (subscription.state === "refused") subscription.state = "unasked";
+      if (subscription.state === "refused") subscription.state = "idle";
     }
   }
 
   /** @param {RelayMessage} message @param {boolean} isRepeat */
   dispatch(message, isRepeat) {
     for (const subscription of [...this.#byPattern.values()]) {
-      if (topicMatches(subscription.pattern, message.topic)) subscription.hear(message, isRepeat);
+      const isMatch = topicMatches(subscription.pattern, message.topic);
+      if (isMatch) subscription.deliver(message, isRepeat);
     }
   }
 
@@ -250,7 +255,7 @@ class Subscriptions {
   }
 }
 
-/** The newest update of each task that was told, so that a state is not told after it. */
+/** The newest update of each task that handlers got: an older retained state must not follow it. */
 class KnownTasks {
   /** @type {Map<string, number>} */
   #offsets = new Map();
@@ -274,7 +279,7 @@ class KnownTasks {
   }
 }
 
-/** How far the streams have been seen, and so where the next connection goes on. */
+/** The position of this client: the offset in each stream at which the next connection resumes. */
 class SeenPosition {
   /** @type {number | string | null} */
   epoch = null;
@@ -282,10 +287,10 @@ class SeenPosition {
   position = {};
 
   /**
-   * From a subscribe reply or a `position` message.
+   * Takes over epoch and position of a subscribe reply or a `position` message.
    * @param {{epoch?: unknown, position?: unknown}} message
-   * @param {{keepsKnown?: boolean}} [options] `keepsKnown` leaves the streams alone that are known
-   * @returns {RelayRestart | null} when another epoch was known before
+   * @param {{keepsKnown?: boolean}} [options] with `keepsKnown` the offsets of known streams stay
+   * @returns {RelayRestart | null} the change of epoch, if another one was known before
    */
   adopt({ epoch, position }, { keepsKnown = false } = {}) {
     if (typeof epoch !== "number" && typeof epoch !== "string") return null;
@@ -313,24 +318,25 @@ class SeenPosition {
     return offset === undefined || offset > (this.position[stream] ?? 0);
   }
 
-  /** @param {string} pattern @returns {Offsets | null} null when it concerns no stream we know */
+  /** @param {string} pattern @returns {Offsets | null} null if no known stream can match it */
   since(pattern) {
-    const concerned = Object.entries(this.position).filter(([stream]) => concerns(pattern, stream));
-    return concerned.length > 0 ? Object.fromEntries(concerned) : null;
+    const matching = Object.entries(this.position).filter(([stream]) => canMatch(pattern, stream));
+    return matching.length > 0 ? Object.fromEntries(matching) : null;
   }
 }
 
 /** @implements {RelayClient} */
 class Client {
   #url;
-  #askToken;
+  #getToken;
   #maxDelayMs;
   #WebSocket;
 
   #subscriptions = new Subscriptions();
   #seen = new SeenPosition();
   #knownTasks = new KnownTasks();
-  /** Waits for everything to be live: only then does what a page loads anew leave no hole.
+  /** A change of epoch that handlers have not been told. It waits until all subscriptions are live:
+   * a page that loads its data again before that would have a hole.
    * @type {RelayRestart | null} */
   #restart = null;
   /** @type {Listeners<TaskMessage>} */
@@ -349,15 +355,15 @@ class Client {
   #state = { name: "connecting" };
   /** @type {WebSocket | null} */
   #socket = null;
-  /** Counts connections, so that what an older one still waits for can be told from ours. */
+  /** The number of the connection. A token that was requested for an earlier one is ignored. */
   #generation = 0;
   #failedAttempts = 0;
   #tokenWasRefused = false;
   #username = "";
   #isAuthenticated = false;
-  /** Whether this connection has told its epoch. */
-  #isEpochTold = false;
-  #heardAt = 0;
+  /** Whether the edge has named its epoch on this connection. */
+  #isEpochKnown = false;
+  #lastMessageAt = 0;
 
   #nextRequestId = 1;
   /** @type {Map<number, {request: Request, subscription?: Subscription}>} */
@@ -375,7 +381,7 @@ class Client {
   /** @param {ConnectOptions} options */
   constructor(options) {
     this.#url = options.url ?? `${location.origin.replace(/^http/, "ws")}/ws`;
-    this.#askToken = options.token;
+    this.#getToken = options.token;
     this.#maxDelayMs = options.maxDelayMs ?? DEFAULT_MAX_DELAY_MS;
     this.#WebSocket = options.WebSocket ?? globalThis.WebSocket;
     this.#listenForWakeups();
@@ -399,7 +405,7 @@ class Client {
     const { subscription, remove } = this.#subscriptions.add(pattern, handler, last);
     this.#subscribe();
     return () => {
-      if (!remove() || subscription.state !== "asked") return;
+      if (!remove() || subscription.state !== "requested") return;
       this.#request({ action: "unsubscribe", topic: pattern });
     };
   }
@@ -444,49 +450,49 @@ class Client {
   close() {
     if (this.#stopWakeups.signal.aborted) return;
     this.#stopWakeups.abort();
-    this.#letGo();
+    this.#disconnect();
     this.#setState({ name: "closed", code: 1000, reason: "Closed by this page" });
   }
 
   // ---- The life of one connection: open, authenticate, resume, subscribe, live, lost ----
 
   async #open() {
-    this.#letGo();
+    this.#disconnect();
     const generation = this.#generation;
     const before = this.#state;
     const { code, reason } = before.name === "live" ? {} : before;
     this.#setState({ name: "connecting", ...(code === undefined ? {} : { code, reason }) });
-    this.#expectWord();
+    this.#startMessageTimeout();
 
-    // Asked for first: once the socket is open, the server waits only 5 s for the token.
+    // The token comes before the socket: once that is open, the edge waits only 5 s for the token.
     const token = await this.#freshToken(generation);
     if (token === null) return;
     const socket = new this.#WebSocket(this.#address());
     this.#socket = socket;
     socket.onopen = () => {
-      this.#expectWord();
+      this.#startMessageTimeout();
       this.#request({ action: "authenticate", token });
     };
     socket.onmessage = (event) => this.#receive(event.data);
-    socket.onclose = (event) => this.#lost(event.code, event.reason);
-    this.#heardAt = Date.now();
+    socket.onclose = (event) => this.#connectionLost(event.code, event.reason);
+    this.#lastMessageAt = Date.now();
     this.#silenceTimer = setInterval(() => this.#checkSilence(), SILENCE_CHECK_MS);
   }
 
   /**
-   * Before it is live, a connection that falls silent is given up; but not so soon while the server
-   * may be looking through events that we missed, of which few or none are for us.
+   * Starts the deadline for the next message of a connection that is not live yet. The deadline is
+   * longer while the edge may be reading missed events of which few or none are for this client.
    */
-  #expectWord() {
+  #startMessageTimeout() {
     const mayCatchUp = this.#socket?.readyState === 1 && this.#seen.epoch !== null;
     clearTimeout(this.#attemptTimer);
     this.#attemptTimer = setTimeout(
-      () => this.#lost(ABNORMAL_CLOSURE, "No answer"),
+      () => this.#connectionLost(ABNORMAL_CLOSURE, "No answer"),
       mayCatchUp ? SILENCE_LIMIT_MS : ATTEMPT_TIMEOUT_MS,
     );
   }
 
-  /** The URL, with where the user's tasks go on: they have no subscription that could say it. */
+  /** The URL. It carries the position in the stream of tasks, which has no subscription. */
   #address() {
     const { epoch, position } = this.#seen;
     const { task } = position;
@@ -496,58 +502,58 @@ class Client {
 
   /**
    * @param {number} generation
-   * @returns {Promise<string | null>} null when it could not be had, or comes too late to matter
+   * @returns {Promise<string | null>} null if there is none, or if the connection has changed
    */
   async #freshToken(generation) {
-    if (!this.#askToken) return "";
+    if (!this.#getToken) return "";
     try {
-      const token = await this.#askToken();
+      const token = await this.#getToken();
       return generation === this.#generation ? token : null;
     } catch (error) {
       report(error);
       if (generation === this.#generation && this.#state.name !== "live") {
-        this.#lost(ABNORMAL_CLOSURE, "No token");
+        this.#connectionLost(ABNORMAL_CLOSURE, "No token");
       }
       return null;
     }
   }
 
   /** @param {Record<string, unknown>} reply */
-  #authenticated(reply) {
+  #authenticationReplied(reply) {
     this.#username = String(reply.username ?? "");
     if (typeof reply.expires_at === "number") this.#scheduleRenewal(reply.expires_at);
     this.#isAuthenticated = true;
-    this.#subscriptions.askAgainForRefused();
+    this.#subscriptions.retryRefused();
   }
 
   /**
-   * Asks for what this connection has not been asked for yet: first what an earlier one had, all of
-   * which catches up together. What is new waits for that, because its live events would come in
-   * the middle of older ones, and its reply's position would pass over them.
+   * Requests every subscription that this connection has not requested yet. Subscriptions of an
+   * earlier connection come first and catch up together. New ones wait for that: their live events
+   * would come in the middle of older ones, and the position of their reply would skip those.
    */
   #subscribe() {
     if (!this.#isAuthenticated) return;
     const { epoch } = this.#seen;
     const fresh = [];
     const resumed = [];
-    for (const subscription of this.#subscriptions.unasked) {
+    for (const subscription of this.#subscriptions.idle) {
       const since = this.#seen.since(subscription.pattern);
-      if (!since) this.#ask(subscription, { last: subscription.last });
+      if (!since) this.#sendSubscribe(subscription, { last: subscription.last });
       else if (subscription.isConfirmed) resumed.push({ subscription, since });
       else fresh.push(subscription);
     }
     for (const [index, { subscription, since }] of resumed.entries()) {
       const more = index < resumed.length - 1 ? true : undefined;
-      this.#ask(subscription, { since, epoch, more });
+      this.#sendSubscribe(subscription, { since, epoch, more });
     }
     if (this.#isCatchingUp()) return;
-    for (const subscription of fresh) this.#ask(subscription, { last: subscription.last });
+    for (const each of fresh) this.#sendSubscribe(each, { last: each.last });
   }
 
   /** @param {Subscription} subscription @param {Omit<Request, "action">} options */
-  #ask(subscription, options) {
+  #sendSubscribe(subscription, options) {
     const request = { action: "subscribe", topic: subscription.pattern, ...options };
-    subscription.asked(request);
+    subscription.requested(request);
     this.#request(request, subscription);
   }
 
@@ -555,7 +561,7 @@ class Client {
     return [...this.#unanswered.values()].some(({ request }) => request.since !== undefined);
   }
 
-  #liveWhenAnswered() {
+  #becomeLiveWhenReplied() {
     if (!this.#isAuthenticated || this.#unanswered.size > 0) return;
     if (this.#state.name !== "live") {
       clearTimeout(this.#attemptTimer);
@@ -563,23 +569,23 @@ class Client {
       this.#tokenWasRefused = false;
       this.#setState({ name: "live", username: this.#username });
     }
-    this.#tellRestart();
+    this.#reportRestart();
   }
 
-  #tellRestart() {
+  #reportRestart() {
     const restart = this.#restart;
     if (!restart || this.#state.name !== "live" || this.#unanswered.size > 0) return;
     this.#restart = null;
-    this.#restartListeners.tell(restart);
+    this.#restartListeners.notify(restart);
   }
 
   /** @param {number} code @param {string} reason */
-  #lost(code, reason) {
-    this.#letGo();
+  #connectionLost(code, reason) {
+    this.#disconnect();
     const action = closeAction(code);
     if (action === "stop") {
       this.#setState({ name: "closed", code, reason });
-    } else if (action === "authenticate" && (!this.#askToken || this.#tokenWasRefused)) {
+    } else if (action === "authenticate" && (!this.#getToken || this.#tokenWasRefused)) {
       this.#setState({ name: "unauthenticated", code, reason });
     } else {
       if (action === "authenticate") this.#tokenWasRefused = true;
@@ -591,15 +597,15 @@ class Client {
     }
   }
 
-  /** Forgets the present connection and all that waits for it. */
-  #letGo() {
+  /** Closes and forgets the present connection, its timers and its unanswered requests. */
+  #disconnect() {
     this.#generation += 1;
     clearTimeout(this.#retryTimer);
     clearTimeout(this.#attemptTimer);
     clearTimeout(this.#renewTimer);
     clearInterval(this.#silenceTimer);
     this.#isAuthenticated = false;
-    this.#isEpochTold = false;
+    this.#isEpochKnown = false;
     this.#unanswered.clear();
     this.#subscriptions.connectionLost();
     const socket = this.#socket;
@@ -611,7 +617,7 @@ class Client {
 
   // ---- Messages ----
 
-  /** @param {Request} request @param {Subscription} [subscription] that it asks for */
+  /** @param {Request} request @param {Subscription} [subscription] the requested one */
   #request(request, subscription) {
     if (this.#socket?.readyState !== 1) return;
     const id = this.#nextRequestId++;
@@ -621,8 +627,8 @@ class Client {
 
   /** @param {unknown} text */
   #receive(text) {
-    this.#heardAt = Date.now();
-    if (this.#state.name !== "live") this.#expectWord();
+    this.#lastMessageAt = Date.now();
+    if (this.#state.name !== "live") this.#startMessageTimeout();
     let message;
     try {
       message = JSON.parse(String(text));
@@ -633,12 +639,12 @@ class Client {
     if (typeof message.topic === "string" && typeof message.type === "string") {
       this.#deliver(message);
     } else if (message.type === "position") {
-      // Until this connection has caught up, it may speak of what is still to come.
+      // During a catch-up the position may be ahead of the events that are still to come.
       this.#adopt(message, { keepsKnown: this.#state.name !== "live" });
     } else if (message.type === "gap") {
-      this.#missed(message);
+      this.#gapReceived(message);
     } else if (typeof message.status === "string") {
-      this.#answered(message);
+      this.#replied(message);
     }
   }
 
@@ -648,58 +654,58 @@ class Client {
    */
   #adopt(message, options) {
     const restart = this.#seen.adopt(message, options);
-    this.#isEpochTold ||= message.epoch !== undefined;
+    this.#isEpochKnown ||= message.epoch !== undefined;
     if (!restart) return;
     this.#knownTasks.clear();
     const { previousEpoch } = this.#restart ?? restart;
     this.#restart = { epoch: restart.epoch, previousEpoch };
-    this.#tellRestart();
+    this.#reportRestart();
   }
 
   /** @param {RelayMessage} message */
   #deliver(message) {
     const stream = streamOf(message);
-    // Tasks alone come before the epoch is told; under another one they may have any offset.
-    const canTell = this.#isEpochTold || stream !== "task";
-    // A retained state says nothing of the updates that others had before it, nor they of it.
+    // Only tasks come before the epoch is known; under another epoch their offsets mean nothing.
+    const isComparable = this.#isEpochKnown || stream !== "task";
+    // A retained state is no event of the stream: its offset and the position are unrelated.
     const isKnown = message.retained
       ? this.#knownTasks.has(message)
       : !this.#seen.isBeyond(stream, message.offset);
-    const isRepeat = canTell && isKnown;
+    const isRepeat = isComparable && isKnown;
     if (!message.retained) this.#seen.advance(stream, message.offset);
     if (stream === "task" && !isRepeat) {
       this.#knownTasks.add(message);
-      this.#taskListeners.tell(/** @type {TaskMessage} */ (message));
+      this.#taskListeners.notify(/** @type {TaskMessage} */ (message));
     }
     this.#subscriptions.dispatch(message, isRepeat);
   }
 
   /** @param {StreamGap} gap */
-  #missed({ stream, from, to, reason }) {
+  #gapReceived({ stream, from, to, reason }) {
     if (!this.#seen.isBeyond(stream, to)) return;
     this.#seen.advance(stream, to);
-    this.#gapListeners.tell({ stream, from, to, reason });
+    this.#gapListeners.notify({ stream, from, to, reason });
   }
 
   /** @param {Record<string, unknown>} reply */
-  #answered(reply) {
+  #replied(reply) {
     const id = Number(reply.id);
     const { request, subscription } = this.#unanswered.get(id) ?? {};
     this.#unanswered.delete(id);
     const isGranted = reply.status !== "error";
     if (!isGranted) this.#refused(request, reply);
-    else if (reply.action === "authenticate") this.#authenticated(reply);
+    else if (reply.action === "authenticate") this.#authenticationReplied(reply);
     else if (reply.action === "subscribe") this.#adopt(reply);
-    subscription?.answered(isGranted);
+    subscription?.replied(isGranted);
     this.#subscribe();
-    this.#liveWhenAnswered();
+    this.#becomeLiveWhenReplied();
   }
 
   /** @param {Request | undefined} request @param {Record<string, unknown>} reply */
   #refused(request, reply) {
     const topic = request ? request.topic : reply.topic;
     if (!request && typeof topic === "string") this.#subscriptions.ended(topic);
-    this.#errorListeners.tell({
+    this.#errorListeners.notify({
       code: String(reply.code ?? "error"),
       message: String(reply.message ?? ""),
       action: request?.action,
@@ -707,12 +713,12 @@ class Client {
     });
   }
 
-  // ---- Time: tokens that end, connections that fall silent, pages that wake up ----
+  // ---- Time: tokens that expire, connections that fall silent, pages that wake up ----
 
   /** @param {number} expiresAt */
   #scheduleRenewal(expiresAt) {
     clearTimeout(this.#renewTimer);
-    if (!this.#askToken) return;
+    if (!this.#getToken) return;
     const delayMs = renewDelayMs(expiresAt, Date.now());
     this.#renewTimer = setTimeout(() => void this.#renew(), delayMs);
   }
@@ -723,8 +729,8 @@ class Client {
   }
 
   #checkSilence() {
-    if (this.#socket && Date.now() - this.#heardAt > SILENCE_LIMIT_MS) {
-      this.#lost(ABNORMAL_CLOSURE, "The server fell silent");
+    if (this.#socket && Date.now() - this.#lastMessageAt > SILENCE_LIMIT_MS) {
+      this.#connectionLost(ABNORMAL_CLOSURE, "The server fell silent");
     }
   }
 
@@ -745,6 +751,6 @@ class Client {
   /** @param {ConnectionState} state */
   #setState(state) {
     this.#state = state;
-    this.#stateListeners.tell(state);
+    this.#stateListeners.notify(state);
   }
 }

@@ -1,4 +1,4 @@
-// A bounded queue: the newest `capacity` items, oldest first; what is over the bound falls out.
+// A bounded queue of the newest `capacity` items, oldest first; a further item removes the oldest.
 
 /** @template T */
 export class RingBuffer {
@@ -16,7 +16,7 @@ export class RingBuffer {
     return this.#items.length - this.#start;
   }
 
-  /** @param {number} index from the oldest, 0 */
+  /** @param {number} index counted from the oldest, which is 0 */
   at(index) {
     return index < 0 ? undefined : this.#items[this.#start + index];
   }
@@ -27,11 +27,11 @@ export class RingBuffer {
     if (this.length > this.#capacity) this.shift();
   }
 
-  /** Takes the oldest out. */
+  /** Removes and returns the oldest item. */
   shift() {
     const oldest = this.at(0);
     if (this.length > 0) this.#start += 1;
-    // Moving the rest down only once per `capacity` items keeps every push cheap.
+    // Copying the rest only once per `capacity` items keeps every push cheap.
     if (this.#start >= this.#capacity) {
       this.#items = this.#items.slice(this.#start);
       this.#start = 0;

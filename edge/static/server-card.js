@@ -1,5 +1,5 @@
-// What a server's card says: its status, its numbers, and what is the matter with either.
-// Decides only; servers.js draws it.
+// The contents of a server's card: its status, its readings, and a note about faults of either.
+// No DOM: servers.js draws it.
 
 import { areReadingsSilent, readingNote, SILENT_AFTER_S } from "./readings.js";
 import { hasEnded, isBefore, managerNote } from "./server-list.js";
@@ -8,24 +8,24 @@ import { hasEnded, isBefore, managerNote } from "./server-list.js";
  * @typedef {import("./server-list.js").Server} Server
  * @typedef {import("./server-list.js").Moment} Moment
  * @typedef {import("./readings.js").Reading} Reading
- * @typedef {{reading: Reading | null, moment: Moment}} HeardReading `reading` is null when the
- *   process was not there
+ * @typedef {{reading: Reading | null, moment: Moment}} HeardReading `reading` is null if the
+ *   process was not running
  * @typedef {{
  *   latest: HeardReading | null,
  *   watchedSince: number | null,
  *   listeningSince: number,
- * }} Heard `watchedSince` is null while the card does not ask for readings; `listeningSince` is
- *   when the page's connection became live (Unix milliseconds)
+ * }} Heard `watchedSince` is null while the card is not subscribed to readings; `listeningSince` is
+ *   the time when the page's connection became live (Unix milliseconds)
  * @typedef {{
  *   status: string,
  *   tone: string,
  *   reading: Reading | null,
  *   pid: number | null,
  *   note: string,
- * }} CardView `reading` has the numbers to show, null for none; `note` is "" when all is well
+ * }} CardView `reading` has the numbers to show, null for none; `note` is "" if there is no fault
  */
 
-// Managers list their servers every 5 s: an older status says nothing about the present.
+// Managers list their servers every 5 s: an older status may no longer hold.
 const STATUS_HOLDS_MS = 5_500;
 
 /**
@@ -62,8 +62,8 @@ export function cardView(server, heard, now) {
 }
 
 /**
- * The latest reading, if it can be of the process that the status means: the last one of a process
- * that was stopped, or its absence before it was started, may arrive after the event that says so.
+ * Returns the latest reading, or null if it is of an earlier process. The last reading of a stopped
+ * process, and the reading without a process before a start, may arrive after the event.
  * @param {Server} server @param {HeardReading | null} latest
  */
 function presentReading(server, latest) {

@@ -1,10 +1,11 @@
-// Which servers there are, as the events tell: their status, process and manager.
-// Decides only; servers.js draws it.
+// The servers that events have named, with their status, process and manager.
+// No DOM: servers.js draws it.
 
 /**
  * @typedef {import("./relay-client.js").RelayMessage} RelayMessage
- * @typedef {{at: number, emittedAt?: number, source?: string}} Moment when something was heard
- *   (Unix milliseconds, our clock), and when and by whom it was said, by that one's clock
+ * @typedef {{at: number, emittedAt?: number, source?: string}} Moment of a message: `at` is the
+ *   time of its arrival by our clock, `emittedAt` the time of sending by the clock of its emitter
+ *   `source` (Unix milliseconds)
  * @typedef {{
  *   name: string,
  *   status: string,
@@ -14,15 +15,15 @@
  *   pid: number | null,
  *   manager: string,
  *   managerHeardAt: number,
- * }} Server `status` is as its manager wrote it, or "" while unknown; `statusAt` is when it was
- *   last told; `changed` when it became another; `run` since when a reading can be of the process
- *   that the status means; `managerHeardAt` when the manager last listed it (Unix milliseconds,
- *   our clock), 0 for never
+ * }} Server `status` is the manager's word, or "" while unknown; `statusAt` is the time of the last
+ *   message about it, `changed` the moment of its last change; readings from before `run` are of an
+ *   earlier process; `managerHeardAt` is the time when the manager last listed the server, 0 for
+ *   never (times in Unix milliseconds, our clock)
  */
 
 export const MAX_SERVERS = 200;
 const MAX_TOPIC_BYTES = 255;
-// Managers list their servers every 5 s; three lists missed mean that nobody is there.
+// Managers list their servers every 5 s; after three missing lists the manager counts as silent.
 const MANAGER_SILENT_AFTER_MS = 16_000;
 
 const STATUSES_TOPIC = "event:after_server_statuses_updated";
@@ -42,8 +43,8 @@ export function hasEnded(status) {
 }
 
 /**
- * Whether one was said before the other. One emitter's clock orders what it said, for readings and
- * events come by ways of their own; between two emitters the order of arrival has to do.
+ * Whether one message was emitted before the other. Readings and events of one emitter travel on
+ * different ways, so its own clock orders them. Between two emitters the order of arrival decides.
  * @param {Moment} one @param {Moment} other
  */
 export function isBefore(one, other) {
@@ -60,14 +61,14 @@ export function momentOf(message, now) {
   return { at: now, emittedAt: message.emitted_at, source: message.source };
 }
 
-/** The topic of a server's readings. @param {string} name */
+/** Returns the topic of a server's readings. @param {string} name */
 export function resourceTopic(name) {
   return `resource-monitor:${name}`;
 }
 
 /**
- * Whether a name from the wire can be a server here: one that could not stand in a topic, or would
- * be a pattern, must not become a subscription.
+ * Whether a name from the network can be a server's. A name that is invalid in a topic, or that
+ * would make it a pattern, must not become a subscription.
  * @param {unknown} name
  * @returns {name is string}
  */
@@ -80,7 +81,7 @@ export function isServerName(name) {
   );
 }
 
-/** Whether an `after_` event says that the operation did not work. @param {RelayMessage} message */
+/** Whether an `after_` event reports a failed operation. @param {RelayMessage} message */
 function hasFailed(message) {
   const result = /** @type {{status?: unknown} | null | undefined} */ (message.data.result);
   return result?.status === "error";
@@ -89,10 +90,10 @@ function hasFailed(message) {
 export class ServerList {
   /** @type {Map<string, Server>} */
   #servers = new Map();
-  /** Whether some are left out. */
+  /** Whether there are more servers than the list holds. */
   hasTooMany = false;
 
-  /** In the order of their names. */
+  /** The servers, sorted by name. */
   get servers() {
     return [...this.#servers.values()].sort((a, b) =>
       a.name.localeCompare(b.name, undefined, { numeric: true }),
@@ -107,14 +108,16 @@ export class ServerList {
   /**
    * @param {RelayMessage} message any `event:*`
    * @param {number} now Unix milliseconds
-   * @returns {Server[]} those it says something about
+   * @returns {Server[]} the servers that the message names
    */
   apply(message, now) {
     if (message.topic === STATUSES_TOPIC) return this.#listed(message, now);
     const server = this.#find(message.data?.server_name, message);
     if (!server) return [];
     const status = STATUS_AFTER.get(message.topic);
-    if (status !== undefined && !hasFailed(message)) told(server, status, momentOf(message, now));
+    if (status !== undefined && !hasFailed(message)) {
+      setStatus(server, status, momentOf(message, now));
+    }
     return [server];
   }
 
@@ -131,7 +134,7 @@ export class ServerList {
     for (const item of listed) {
       const server = this.#find(item?.name, message);
       if (!server) continue;
-      if (typeof item.status === "string") told(server, item.status, momentOf(message, now));
+      if (typeof item.status === "string") setStatus(server, item.status, momentOf(message, now));
       server.pid = typeof item.pid === "number" ? item.pid : null;
       server.managerHeardAt = now;
       found.push(server);
@@ -142,7 +145,7 @@ export class ServerList {
   /**
    * @param {unknown} name
    * @param {RelayMessage} message
-   * @returns {Server | undefined} a new one when the name has not been seen
+   * @returns {Server | undefined} a new one if the name is new; undefined if the list is full
    */
   #find(name, message) {
     if (!isServerName(name)) return undefined;
@@ -170,7 +173,7 @@ export class ServerList {
 }
 
 /** @param {Server} server @param {string} status @param {Moment} moment */
-function told(server, status, moment) {
+function setStatus(server, status, moment) {
   const before = server.status;
   server.status = status;
   server.statusAt = moment.at;
@@ -182,9 +185,9 @@ function told(server, status, moment) {
 }
 
 /**
- * What a card has to say about its manager; empty when all is well.
+ * Returns the note of a card about its manager; "" if there is nothing to note.
  * @param {Server} server
- * @param {number} listeningSince when the page's connection became live, Unix milliseconds
+ * @param {number} listeningSince the time when the connection became live, Unix milliseconds
  * @param {number} now Unix milliseconds
  */
 export function managerNote(server, listeningSince, now) {

@@ -1,7 +1,7 @@
-// The server cards on the page, and what they watch.
+// The server cards on the page, and their subscriptions to readings.
 //
-// A manager samples a server only while somebody watches it: so a card subscribes to its readings
-// while it is in view and the tab is visible, and at no other time.
+// A manager samples a server only while somebody watches it. So a card subscribes to its readings
+// only while it is in view and the tab is visible.
 
 import { LineChart } from "./chart.js";
 import { find, instantiate, oncePerFrame, setHidden, setText } from "./dom.js";
@@ -58,11 +58,11 @@ export class Servers {
 
   /** @param {RelayMessage} message */
   #apply(message) {
-    const told = this.#list.apply(message, Date.now());
-    for (const { name } of told) {
+    const named = this.#list.apply(message, Date.now());
+    for (const { name } of named) {
       if (!this.#cards.has(name)) this.#addCard(name);
     }
-    if (told.length > 0) this.#draw();
+    if (named.length > 0) this.#draw();
   }
 
   /** @param {string} name */
@@ -102,7 +102,7 @@ export class Servers {
       if (server) card.render(server, this.#liveSince, now);
     }
     const count = this.#cards.size;
-    const hidden = this.#list.hasTooMany ? ", and more that are not shown" : "";
+    const hidden = this.#list.hasTooMany ? ", more are not shown" : "";
     setText(this.#summary, count > 0 ? `${counted(count, "server")}${hidden}` : "");
     setHidden(this.#empty, count > 0);
   }
@@ -161,7 +161,7 @@ class ServerCard {
 
   /** @param {RelayMessage} message */
   #read(message) {
-    // The last value comes again with every new subscription.
+    // The relay sends the last value again to every new subscription.
     const { emitted_at } = message;
     if (emitted_at !== undefined && emitted_at === this.#latest?.moment.emittedAt) return;
     const now = Date.now();
@@ -173,7 +173,7 @@ class ServerCard {
 
   /**
    * @param {Server} server
-   * @param {number} listeningSince when the page's connection became live, Unix milliseconds
+   * @param {number} listeningSince the time when the connection became live, Unix milliseconds
    * @param {number} now Unix milliseconds
    */
   render(server, listeningSince, now) {
@@ -204,7 +204,7 @@ class Meter {
   #unit;
   #colour;
   #leastTop;
-  /** @type {LineChart | null} made when it is first drawn, because only then it has a width */
+  /** @type {LineChart | null} made at the first drawing: the card has no width before */
   #chart = null;
 
   /**

@@ -1,19 +1,18 @@
-// The calls to the edge's HTTP API: who is signed in, signing in and out, one's tasks,
-// what the topics mean.
-// The session itself is a cookie that scripts cannot read.
+// The calls to the edge's HTTP API: the signed-in user, signing in and out, the user's tasks, the
+// meanings of topics. The session itself is a cookie that scripts cannot read.
 
 /**
  * @typedef {import("./relay-client.js").TaskMessage} TaskMessage
  * @typedef {{username: string, role: string, expires_at: number}} Session
  */
 
-/** The edge's answer is no, and its words say why. */
+/** The edge refused the request; `message` has its reason. */
 export class RefusedError extends Error {}
 
-/** The edge does not answer, or not as it should. */
+/** The edge did not answer, or answered with an unexpected status. */
 export class UnreachableError extends Error {}
 
-/** @returns {Promise<Session | null>} null when nobody is signed in */
+/** @returns {Promise<Session | null>} null if no user is signed in */
 export async function whoAmI() {
   const response = await call("/auth/me");
   if (response.status === 401) return null;
@@ -27,7 +26,7 @@ export async function signIn(username, password) {
   if (response.status >= 400 && response.status < 500) {
     const { detail } = await response.json().catch(() => ({}));
     throw new RefusedError(
-      typeof detail === "string" ? detail : "The username or the password is not right.",
+      typeof detail === "string" ? detail : "The username or the password is wrong.",
     );
   }
   await expectOk(response);
@@ -43,7 +42,7 @@ export async function loadTasks() {
   return tasks;
 }
 
-/** @returns {Promise<Map<string, string>>} what each known event topic means */
+/** @returns {Promise<Map<string, string>>} the meaning of each known event topic */
 export async function loadMeanings() {
   const { events } = await (await expectOk(await call("/api/topics"))).json();
   /** @type {{topic: string, meaning: string}[]} */

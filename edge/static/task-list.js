@@ -1,4 +1,4 @@
-// The user's own tasks, newest first, each in its latest state. Decides only; tasks.js draws it.
+// The user's own tasks, newest first, each in its latest state. No DOM: tasks.js draws it.
 
 /**
  * @typedef {import("./relay-client.js").TaskMessage} TaskMessage
@@ -12,7 +12,7 @@
  *   firstSeenAt: number,
  *   updatedAt: number,
  *   offset: number,
- * }} Task times in Unix milliseconds; `progress` from 0 to 1, null when the task does not tell
+ * }} Task times in Unix milliseconds; `progress` from 0 to 1, null if the task reports none
  */
 
 export const MAX_TASKS = 200;
@@ -21,7 +21,7 @@ export class TaskList {
   #maxTasks;
   /** @type {Map<string, Task>} */
   #tasks = new Map();
-  /** Whether older ones are left out. */
+  /** Whether there are older tasks that the list does not hold. */
   hasTooMany = false;
 
   constructor(maxTasks = MAX_TASKS) {
@@ -45,7 +45,8 @@ export class TaskList {
   /**
    * @param {TaskMessage} message
    * @param {number} now Unix milliseconds
-   * @returns {{task: Task, hasFinished: boolean} | null} null when it is older than what is known
+   * @returns {{task: Task, hasFinished: boolean} | null} null if the message is older than the
+   *   known state
    */
   apply(message, now) {
     const known = this.#tasks.get(message.topic);
@@ -87,8 +88,8 @@ function parseTask({ topic, data, source, emitted_at, offset }, now) {
 }
 
 /**
- * Updates arrive in order, but the list fetched over HTTP may be older than what has arrived. A
- * task has one emitter, so its clock orders them; offsets decide within one millisecond.
+ * Updates arrive in order, but the list from HTTP may be older than the last update. A task has one
+ * emitter, so its clock orders them; within one millisecond the offsets decide.
  * @param {Task} task @param {Task} known
  */
 function isNewer(task, known) {

@@ -34,7 +34,7 @@ export class Tasks {
   start(client) {
     this.#client = client;
     client.onTask((message) => this.#apply(message));
-    // Tasks that had ended before, or whose updates are lost, are told by the list only.
+    // Only the list has tasks that ended before, or whose updates are lost.
     client.onState((state) => {
       if (state.name === "live") void this.#load(client);
     });

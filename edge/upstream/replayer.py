@@ -1,100 +1,73 @@
-"""What the relay's journal holds, for those who catch clients up."""
+"""`JournalReplay`: fetches from the relay's journal what catch-ups lack (sections 6 and 7)."""
 
 import asyncio
 import logging
 from collections.abc import Sequence
-from typing import Protocol
 
-from edge.core.catch_up.resume import Fetch
+from edge.core.catch_up.connection_catch_up import JournalRange
 from edge.core.stats import EdgeStats
-from edge.core.streams.record import Record, unreadable
+from edge.core.streams.record import Record, read_items
 from edge.core.streams.streams import Streams
+from edge.upstream.requests import RelayRequests
 from relay.shared.logs import LimitedLog
-from relay.wire.control import ReplayReply
-from relay.wire.errors import InvalidTopic, WireError
-from relay.wire.header import unpack_stamp
-from relay.wire.topics import decode_topic
+from relay.wire.errors import InvalidTopic
 
 logger = logging.getLogger(__name__)
 
 
-class ReplayFailed(Exception):  # noqa: N818
-    """The relay's answer lacks events that it ought to have."""
+class ReplayFailed(Exception):  # noqa: N818 - the name says what it is at every call site
+    """The relay's reply lacks events that its journal should hold."""
 
 
-class Replayer(Protocol):
-    """Asks the relay."""
+class JournalReplay:
+    """Fetches records that `streams` do not remember, and remembers them; see `edge.catch_up`."""
 
-    async def replay(self, stream: str, after: int, limit: int) -> ReplayReply:
-        """Return the events of `stream` that follow `after`, however long that takes."""
-
-
-class RelayLibrary:
-    """See `edge.catch_up.Library`: what `streams` no longer remember is asked of the relay."""
-
-    def __init__(self, streams: Streams, stats: EdgeStats) -> None:
+    def __init__(self, streams: Streams, requests: RelayRequests, stats: EdgeStats) -> None:
         self._streams = streams
+        self._requests = requests
         self._stats = stats
-        self._relay: Replayer | None = None
-        self._went_on: asyncio.Event | None = None
-        """Set when streams have gone on, if somebody waits for it."""
+        self._waiting: list[asyncio.Future[None]] = []
+        """Coroutines in `streams_went_on`: at most one for each client that is caught up."""
         self._log = LimitedLog(logger)
 
-    def attach(self, relay: Replayer) -> None:
-        """Ask `relay` from now on."""
-        self._relay = relay
+    async def fetch(self, missing: JournalRange) -> Sequence[Record]:
+        """Return the first part of the requested records, and remember it.
 
-    async def fetch(self, fetch: Fetch) -> Sequence[Record]:
-        """Return a part of what is asked for, from its beginning, and remember it.
-
-        Empty when the relay has nothing of it, or when there is another epoch. Raises
-        `ReplayFailed`.
+        Empty if the journal has none of them, or under another epoch. Raises `ReplayFailed` and
+        `TooManyRequests`.
         """
-        assert self._relay is not None
         asked_under = self._streams.epoch
-        reply = await self._relay.replay(*fetch)
-        stream = self._streams.get(fetch.stream)
+        reply = await self._requests.replay(*missing)
+        stream = self._streams.get(missing.stream)
         if stream is None or asked_under != self._streams.epoch:
             return ()
         if reply.epoch != asked_under:
+            # The relay is ahead of us: its next heartbeat will tell this edge of the new epoch.
             await self.streams_went_on()
             return ()
-        records = self.records(fetch.stream, reply)
-        self._stats.replayed[fetch.stream] += len(records)
+        records = read_items(missing.stream, reply.items, self._stats.unreadable, self._log.warning)
+        self._stats.replayed[missing.stream] += len(records)
         if damaged := sum(not record.topic.text for record in records):
             self._stats.unreadable[InvalidTopic.reason] += damaged
-        stream.history.low = max(stream.history.low, reply.low)
+        stream.history.raise_journal_first(reply.low)
         stream.history.install(records)
-        if not records and reply.low <= fetch.after + 1:
-            raise ReplayFailed(f"no {fetch.stream} after {fetch.after}, though {reply.tip} exist")
+        if not records and reply.low <= missing.after + 1:
+            # Without this a catch-up would request the same records for ever.
+            raise ReplayFailed(
+                f"no {missing.stream} after {missing.after}, though {reply.tip} exist"
+            )
         return records
 
     async def streams_went_on(self) -> None:
-        """Wait until a stream has gone on, or begun anew."""
-        if self._went_on is None:
-            self._went_on = asyncio.Event()
-        await self._went_on.wait()
+        """Wait until a stream has advanced, or begun anew."""
+        waiter = asyncio.get_running_loop().create_future()
+        self._waiting.append(waiter)
+        await waiter
 
-    def streams_have_gone_on(self) -> None:
-        """Wake whoever waits for it."""
-        if self._went_on is not None:
-            self._went_on.set()
-            self._went_on = None
-
-    def records(self, kind: str, reply: ReplayReply) -> list[Record]:
-        """Take the items of `reply` apart; what cannot be read keeps its place in the stream."""
-        records = []
-        for topic_frame, stamp_frame, payload in reply.items:
-            try:
-                stamp = unpack_stamp(stamp_frame)
-            except WireError as error:
-                self._stats.unreadable[error.reason] += 1
-                self._log.warning("stamp", "a replay breaks off: %s", error)
-                break
-            try:
-                record = Record(decode_topic(topic_frame), stamp.offset, stamp.relayed_at, payload)
-            except WireError as error:
-                self._log.warning("topic", "a replayed event is malformed: %s", error)
-                record = unreadable(kind, stamp.offset)
-            records.append(record)
-        return records
+    def wake_waiting(self) -> None:
+        """Wake the coroutines in `streams_went_on`: a batch of messages was taken."""
+        waiting, self._waiting = self._waiting, []
+        for waiter in waiting:
+            # One that was cancelled meanwhile, by its time limit for instance, is done.
+            if not waiter.done():
+                waiter.set_result(None)

@@ -1,193 +1,168 @@
-"""The edge's questions to the relay, over the control socket (protocol section 4)."""
+"""`RelayRequests`: the edge's requests to the relay over the control socket (section 4)."""
 
 import asyncio
 import logging
-from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
-import zmq
-
+from edge.core.streams.inbound import Inbound, Repair
+from edge.upstream.socket import RelaySocket
 from relay.shared.logs import LimitedLog
-from relay.shared.transport import Socket, open_socket
+from relay.shared.request_table import RequestTable, TooManyRequests
 from relay.wire.control import (
     ErrorReply,
-    Hello,
-    Replay,
+    HelloRequest,
     ReplayReply,
-    Reply,
+    ReplayRequest,
     Request,
-    Retained,
     RetainedReply,
+    RetainedRequest,
     pack_message,
-    reply_id,
-    unpack_reply,
 )
 from relay.wire.errors import WireError
+from relay.wire.topics import Pattern
 
-MAX_UNSENT_REQUESTS = 10_000
+MAX_REQUESTS = 10_000
+"""Unsent and unanswered requests. With more, the newest is refused: a subscriber then waits for
+the next live value instead of receiving the last one, a repair is requested again a second later,
+and a catch-up closes its client with 4013."""
 RETRY_S = 2.0
-"""After which an unanswered request that somebody waits for is made again."""
+"""A kept request is sent again after this time without an answer."""
+REPAIR_EVENTS = 1024
+"""Events requested at a time for a repair."""
+MAX_REPLIES = 16
+MAX_REPLY_BYTES = 4 * 1024 * 1024
+"""Replies read before the event loop continues with other work; one has about 1 MiB."""
 
 logger = logging.getLogger(__name__)
 
 
-@dataclass(slots=True)
-class _Pending:
-    request: Request
-    on_reply: Callable[[Reply], bool]
-    """Returns whether that was an answer, or the request is to be made again."""
-    asked_at: float
-    is_kept: bool
-    """Whether it is made again until it is answered, also by a restarted relay."""
+class _LastValues(NamedTuple):
+    """Waits for pages of retained events; `Inbound` takes each."""
+
+    selector: Pattern
 
 
-class ControlLink:
-    """Asks, and hands each reply to whoever asked. Driven by `RelayLink`."""
+_Fetch = asyncio.Future[ReplayReply]
+"""Waits for a replay on behalf of a catch-up."""
+_Waiter = Repair | _LastValues | _Fetch | None
+"""The purpose of a request; None for a hello."""
 
-    def __init__(self, context: "zmq.Context[Socket]", endpoint: str, name: str) -> None:
-        self._socket = open_socket(context, zmq.DEALER)
-        self._socket.setsockopt(zmq.SNDHWM, 0)
-        self._endpoint = endpoint
+
+class RelayRequests:
+    """Sends requests, repeats them, and hands each reply to the part that waits for it."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, socket: RelaySocket, name: str) -> None:
+        """`name` is this edge's in the relay's log."""
+        self.socket = socket
+        self._loop = loop
         self._name = name
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._pending: dict[int, _Pending] = {}
-        self._unsent: deque[int] = deque()
-        self._next_request_id = 1
+        self._table: RequestTable[_Waiter] = RequestTable(MAX_REQUESTS, RETRY_S)
+        self._hello = 0
+        """The number of the last hello; 0, which is no request's, before the first."""
         self._log = LimitedLog(logger)
 
-    def start(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Connect."""
-        self._loop = loop
-        self._socket.connect(self._endpoint)
-        loop.add_reader(self._socket.fileno(), self.read_replies)
-
-    def close(self) -> None:
-        """Ask no more; the socket goes with its context."""
-        if self._loop is not None and not self._socket.closed:
-            self._loop.remove_reader(self._socket.fileno())
+    def __len__(self) -> int:
+        return len(self._table)
 
     def say_hello(self) -> None:
-        """Introduce this edge to a relay."""
-        self._ask(Hello(id=self._new_id(), role="edge", name=self._name), _is_welcome)
+        """Introduce this edge to a relay, unless an earlier hello still waits for the socket."""
+        if self._table.next_unsent() is None:
+            self._table.drop(self._hello)
+            self._hello = self._ask(
+                lambda number: HelloRequest(id=number, role="edge", name=self._name), None
+            )
 
-    def retained(
-        self,
-        prefix: str,
-        exact: bool,
-        on_items: Callable[[tuple[tuple[bytes, bytes, bytes], ...]], None],
-        after: bytes | None = None,
-    ) -> None:
-        """Have `on_items` called with what the relay remembers, a page at a time."""
-
-        def on_reply(reply: Reply) -> bool:
-            if isinstance(reply, RetainedReply):
-                on_items(reply.items)
-                if reply.next is not None:
-                    self.retained(prefix, exact, on_items, reply.next)
-            return True
-
-        request = Retained(
-            id=self._new_id(), prefix=prefix, exact=True if exact else None, after=after
+    def request_last_values(self, selector: Pattern, after: bytes | None = None) -> None:
+        """Request the retained events that `selector` matches; `read_replies` takes the pages."""
+        self._ask(
+            lambda number: RetainedRequest(
+                id=number, prefix=selector.prefix, exact=selector.exact or None, after=after
+            ),
+            _LastValues(selector),
+            keep=True,
         )
-        self._ask(request, on_reply, is_kept=True)
 
-    def request_replay(
-        self, stream: str, after: int, limit: int, on_reply: Callable[[ReplayReply], None]
-    ) -> None:
-        """Have `on_reply` called with the events that follow `after`, if there is an answer."""
-        request = Replay(id=self._new_id(), stream=stream, after=after, limit=limit)
-        # Not kept: whoever follows a stream asks anew from where it is then.
-        self._ask(request, lambda reply: _on_replay(reply, on_reply) or True)
+    def request_repair(self, repair: Repair) -> None:
+        """Request events that were lost on the way; `read_replies` takes them."""
+        # Not kept: the follower requests again, from the place that it has reached by then.
+        self._ask(
+            lambda number: ReplayRequest(
+                id=number, stream=repair.stream, after=repair.after, limit=REPAIR_EVENTS
+            ),
+            repair,
+        )
 
     async def replay(self, stream: str, after: int, limit: int) -> ReplayReply:
-        """Return the events that follow `after`, asking until there is an answer."""
-        assert self._loop is not None
-        answer: asyncio.Future[ReplayReply] = self._loop.create_future()
+        """Return the events of `stream` after the offset `after`, however long that takes.
 
-        def on_events(reply: ReplayReply) -> None:
-            if not answer.done():
-                answer.set_result(reply)
-
-        request = Replay(id=self._new_id(), stream=stream, after=after, limit=limit)
-        self._ask(request, lambda reply: _on_replay(reply, on_events), is_kept=True)
+        Raises `TooManyRequests`.
+        """
+        fetch: _Fetch = self._loop.create_future()
+        number = self._table.add(
+            lambda number: ReplayRequest(id=number, stream=stream, after=after, limit=limit),
+            fetch,
+            keep=True,
+        )
+        self.send_unsent()
         try:
-            return await answer
+            return await fetch
         finally:
-            self._pending.pop(request.id, None)
+            self._table.drop(number)
 
-    def ask_again(self, now: float, *, restarted: bool = False) -> None:
-        """Make kept requests again that were not answered in time, all if the relay is new."""
-        for identifier, pending in list(self._pending.items()):
-            if restarted and not pending.is_kept:
-                del self._pending[identifier]
-            elif pending.is_kept and (restarted or now - pending.asked_at >= RETRY_S):
-                pending.asked_at = now
-                if identifier not in self._unsent:
-                    self._unsent.append(identifier)
+    def check_unanswered(self) -> None:
+        """Send unanswered requests again. Called several times a second."""
+        self._table.check_unanswered(self._loop.time())
+        self.send_unsent()
+
+    def relay_restarted(self) -> None:
+        """Send every kept request again: the relay that now answers knows none of them."""
+        self._table.relay_restarted()
         self.send_unsent()
 
     def send_unsent(self) -> None:
-        """Send what could not be sent before."""
-        while self._unsent:
-            pending = self._pending.get(self._unsent[0])
-            if pending is not None:
-                try:
-                    self._socket.send(pack_message(pending.request), zmq.NOBLOCK)
-                except zmq.Again:
-                    return
-            self._unsent.popleft()
-        if self._loop is not None:
-            self._loop.call_soon(self.read_replies)
-
-    def read_replies(self) -> None:
-        """Hand on what has arrived."""
-        if self._socket.closed:
-            return
-        while True:
-            try:
-                frame = self._socket.recv_multipart(zmq.NOBLOCK)[-1]
-            except zmq.Again:
+        """Send the requests that wait for the socket."""
+        while (request := self._table.next_unsent()) is not None:
+            if not self.socket.send(pack_message(request)):
                 return
+            self._table.was_sent(self._loop.time())
+
+    def read_replies(self, inbound: Inbound) -> None:
+        """Read the replies that have arrived; `inbound` takes repairs and retained events."""
+        for frames in self.socket.messages(MAX_REPLIES, MAX_REPLY_BYTES):
             try:
-                self._on_reply(frame)
+                self._take(frames[-1], inbound)
             except WireError as error:
                 self._log.warning("reply", "the relay's reply is not understood: %s", error)
 
-    def _ask(
-        self, request: Request, on_reply: Callable[[Reply], bool], *, is_kept: bool = False
-    ) -> None:
-        if len(self._unsent) >= MAX_UNSENT_REQUESTS:
-            self._log.warning("request", "the relay's control socket does not take requests")
-            return
-        asked_at = 0.0 if self._loop is None else self._loop.time()
-        self._pending[request.id] = _Pending(request, on_reply, asked_at, is_kept)
-        self._unsent.append(request.id)
+    def _ask(self, make: Callable[[int], Request], waiter: _Waiter, *, keep: bool = False) -> int:
+        try:
+            number = self._table.add(make, waiter, keep=keep)
+        except TooManyRequests as error:
+            self._log.warning("request", "a request to the relay was left out: %s", error)
+            return 0
         self.send_unsent()
+        return number
 
-    def _on_reply(self, frame: bytes) -> None:
-        identifier = reply_id(frame)
-        pending = self._pending.pop(identifier, None)
-        if pending is None:
+    def _take(self, frame: bytes, inbound: Inbound) -> None:
+        found = self._table.take_reply(frame)
+        if found is None:
             return
-        reply = unpack_reply(frame, type(pending.request))
+        number, waiter, reply = found
         if isinstance(reply, ErrorReply):
-            self._log.warning(reply.code, "the relay refused this edge: %s", reply.message)
-        if not pending.on_reply(reply):
-            self._pending[identifier] = pending
-
-    def _new_id(self) -> int:
-        identifier = self._next_request_id
-        self._next_request_id += 1
-        return identifier
-
-
-def _is_welcome(_reply: Reply) -> bool:
-    return True
-
-
-def _on_replay(reply: Reply, on_events: Callable[[ReplayReply], None]) -> bool:
-    if not isinstance(reply, ReplayReply):
-        return False
-    on_events(reply)
-    return True
+            self._log.warning(reply.code, "the relay refused a request: %s", reply.message)
+            if isinstance(waiter, asyncio.Future):
+                # It stays in the table and is sent again: the journal may be readable by then.
+                # The catch-up that waits has a deadline of its own.
+                return
+        self._table.drop(number)
+        match waiter, reply:
+            case asyncio.Future(), ReplayReply():
+                if not waiter.done():
+                    waiter.set_result(reply)
+            case Repair(), ReplayReply():
+                inbound.take_replay(waiter.stream, reply)
+            case _LastValues(), RetainedReply():
+                inbound.take_retained(reply.items)
+                if reply.next is not None:
+                    self.request_last_values(waiter.selector, reply.next)

@@ -1,244 +1,100 @@
-"""The edge's connection to the relay, on the event loop.
-
-Sockets are read by draining them when their file descriptors are readable. A descriptor becomes
-readable once per change, so whoever touches a socket drains it afterwards.
-"""
+"""`RelaySubscriber`: reads events and heartbeats, and keeps the edge synchronized (section 6)."""
 
 import asyncio
 import logging
-import secrets
+from collections.abc import Callable
 from typing import Protocol
 
-import zmq
-
-from edge.config import EdgeSettings
-from edge.core.hub.relay_subscriptions import stream_subscriptions, subscriptions
-from edge.upstream.requests import ControlLink
+from edge.core.streams.inbound import Inbound
+from edge.core.streams.relay_state import Heard, RelayState
+from edge.upstream.connection import RelayConnection
 from relay.shared.logs import LimitedLog
-from relay.shared.transport import Socket, open_socket, receive_frames
-from relay.wire.control import (
-    HEARTBEAT_TOPIC,
-    SYNC_PREFIX,
-    Heartbeat,
-    ReplayReply,
-    unpack_heartbeat,
-)
+from relay.wire.control import Heartbeat, unpack_heartbeat
 from relay.wire.errors import InvalidFrame, WireError
 from relay.wire.header import unpack_stamp
-from relay.wire.topics import EVENT, TASK, Pattern
 
-BATCH = 512
-"""Messages read before the event loop goes on with other work."""
+BATCH_MESSAGES = 512
+BATCH_BYTES = 4 * 1024 * 1024
+"""Messages read before clients are sent what was gathered, and other work has its turn."""
 TICK_S = 0.25
-LATE_TICK_S = 1.0
-"""A tick as late as that means that this process stood still."""
-SYNC_RETRY_S = 1.0
 
 logger = logging.getLogger(__name__)
 
 
-class Listener(Protocol):
-    """Who is told what the relay says."""
-
-    def synchronize(self, epoch: int, heartbeat: Heartbeat) -> None:
-        """Subscriptions are in place; what follows the tips in `heartbeat` will arrive."""
-
-    def hear(self, heartbeat: Heartbeat) -> None:
-        """A heartbeat: everything up to its tips has arrived, or was lost on the way."""
-
-    def take_event(self, frames: list[bytes]) -> None:
-        """An event: topic, stamp, envelope, as far as they are well formed."""
-
-    def take_replay(self, stream: str, reply: ReplayReply) -> None:
-        """The answer to `request_replay`."""
-
-    def take_retained(self, items: tuple[tuple[bytes, bytes, bytes], ...]) -> None:
-        """The answer to `request_retained`."""
-
-    def tell_progress(self) -> None:
-        """A batch of events was read."""
-
-
-class Host(Protocol):
-    """Who is told whether there is a relay."""
+class RelayWatcher(Protocol):
+    """Learns whether events arrive."""
 
     def relay_found(self) -> None:
-        """Events arrive from now on, after `Listener.synchronize`."""
+        """Events arrive from now on."""
 
     def relay_lost(self) -> None:
-        """Nothing was heard from the relay for `relay_timeout_s`."""
+        """The relay has been silent for too long."""
 
 
-class RelayLink:
-    """Subscribes, synchronizes, and listens for heartbeats; asks by way of `ControlLink`."""
+class RelaySubscriber:
+    """Takes the relay's messages to `inbound`, and synchronizes whenever `state` says so."""
 
-    def __init__(self, settings: EdgeSettings, listener: Listener, host: Host, name: str) -> None:
-        self._settings = settings
-        self._listener = listener
-        self._host = host
-        self._context: zmq.Context[Socket] = zmq.Context()
-        self._sub = open_socket(self._context, zmq.SUB)
-        # Above the high-water mark a subscription would be dropped without a word.
-        self._sub.setsockopt(zmq.SNDHWM, 0)
-        self._sub.setsockopt(zmq.RCVHWM, 100_000)
-        self._control = ControlLink(self._context, settings.relay_control, name)
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._tick: asyncio.TimerHandle | None = None
-        self._streams: frozenset[bytes] = frozenset()
-        self._nonce = b""
-        self._synchronized = False
-        self._is_followed = False
-        """Whether the listener was told that events arrive, and not yet that they ceased to."""
-        self._epoch = 0
-        self._ticked_at = 0.0
-        self._sync_due_at = 0.0
-        self._heard_at = 0.0
-        self._started_at = 0
-        """When the relay that is followed was started."""
-        self._is_journaling = True
-        self._log = LimitedLog(logger)
-
-    @property
-    def is_alive(self) -> bool:
-        """Whether events arrive: subscriptions are in place and the relay was heard lately."""
-        return self._synchronized
-
-    @property
-    def is_journaling(self) -> bool:
-        """Whether the relay could write its journal when it was heard last."""
-        return self._is_journaling
-
-    def start(self) -> None:
-        """Connect; needs a running event loop."""
+    def __init__(
+        self,
+        connection: RelayConnection,
+        state: RelayState,
+        inbound: Inbound,
+        watcher: RelayWatcher,
+        on_batch: Callable[[], None],
+    ) -> None:
+        """Needs a running event loop. `on_batch` is called after each batch of messages."""
+        self._connection = connection
+        self._state = state
+        self._inbound = inbound
+        self._watcher = watcher
+        self._on_batch = on_batch
         self._loop = asyncio.get_running_loop()
-        self._subscribe_streams((EVENT, TASK))
-        self._sub.subscribe(HEARTBEAT_TOPIC)
-        self._sub.connect(self._settings.relay_egress)
-        self._loop.add_reader(self._sub.fileno(), self._read_events)
-        self._control.start(self._loop)
-        self._on_tick()
+        self._log = LimitedLog(logger)
+        connection.events.add_reader(self._read_events)
+        connection.requests.socket.add_reader(self._read_replies)
+        self._ticking = self._loop.call_soon(self._tick)
 
     def close(self) -> None:
-        """Disconnect."""
-        if self._loop is not None and not self._sub.closed:
-            self._loop.remove_reader(self._sub.fileno())
-            self._control.close()
-        if self._tick is not None:
-            self._tick.cancel()
-        self._context.destroy(linger=0)
+        """Read no more."""
+        self._ticking.cancel()
+        self._connection.close()
 
-    def want(self, selector: Pattern) -> None:
-        """See `Upstream`."""
-        for prefix in subscriptions(selector, self._settings.topic_prefixes):
-            self._sub.subscribe(prefix)
-        self._drain_soon()
-
-    def unwant(self, selector: Pattern) -> None:
-        """See `Upstream`."""
-        if self._sub.closed:
-            return
-        for prefix in subscriptions(selector, self._settings.topic_prefixes):
-            self._sub.unsubscribe(prefix)
-        self._drain_soon()
-
-    def request_retained(self, selector: Pattern) -> None:
-        """See `Upstream`."""
-        self._control.retained(selector.prefix, selector.exact, self._listener.take_retained)
-
-    def request_replay(self, stream: str, after: int, limit: int) -> None:
-        """See `Upstream`."""
-
-        def on_reply(reply: ReplayReply) -> None:
-            self._listener.take_replay(stream, reply)
-
-        self._control.request_replay(stream, after, limit, on_reply)
-
-    async def replay(self, stream: str, after: int, limit: int) -> ReplayReply:
-        """See `Replayer`."""
-        return await self._control.replay(stream, after, limit)
-
-    def _drain_soon(self) -> None:
-        if self._loop is not None:
-            self._loop.call_soon(self._read_events)
-
-    def _on_tick(self) -> None:
-        assert self._loop is not None
-        now = self._loop.time()
-        self._tick = self._loop.call_later(TICK_S, self._on_tick)
+    def _tick(self) -> None:
+        self._ticking = self._loop.call_later(TICK_S, self._tick)
+        # Before the silence is judged: an answer may wait in the socket.
         self._read_events()
-        self._notice_silence(now)
-        if not self._synchronized and now >= self._sync_due_at:
-            self._begin_sync(now)
-        if self._synchronized:
-            self._control.ask_again(now)
+        tick = self._state.tick(self._loop.time())
+        if tick.is_lost:
+            logger.warning("lost the relay at %s", self._connection.events.endpoint)
+            self._watcher.relay_lost()
+        if tick.is_handshake_due:
+            self._begin_handshake()
+        if self._state.is_alive:
+            self._connection.requests.check_unanswered()
         else:
-            self._control.send_unsent()
-
-    def _notice_silence(self, now: float) -> None:
-        """Count the relay as lost when it was silent while we listened."""
-        if now - self._ticked_at > LATE_TICK_S:
-            self._heard_at = max(self._heard_at, now)  # It was us who were not there.
-        self._ticked_at = now
-        if self._is_followed and now - self._heard_at > self._settings.relay_timeout_s:
-            self._is_followed = self._synchronized = False
-            logger.warning("lost the relay at %s", self._settings.relay_egress)
-            self._host.relay_lost()
-
-    def _begin_sync(self, now: float) -> None:
-        """Subscribe to a fresh nonce; when it comes back, all before it is in place."""
-        self._sync_due_at = now + SYNC_RETRY_S
-        if self._nonce:
-            self._sub.unsubscribe(self._nonce)
-        self._nonce = SYNC_PREFIX + secrets.token_hex(8).encode()
-        self._sub.subscribe(self._nonce)
-        self._control.say_hello()
-
-    def _finish_sync(self, epoch: int, heartbeat: Heartbeat) -> None:
-        assert self._loop is not None
-        if not self._subscribe_streams(tuple(heartbeat.tips)):
-            # The relay journals other kinds than we thought: once more, with those in place.
-            self._sync_due_at = 0.0
-            return
-        self._synchronized = self._is_followed = True
-        self._sub.unsubscribe(self._nonce)
-        self._nonce = b""
-        logger.info("following the relay at %s, epoch %d", self._settings.relay_egress, epoch)
-        self._epoch = epoch
-        self._started_at = heartbeat.started_at
-        self._control.ask_again(self._loop.time(), restarted=True)
-        self._listener.synchronize(epoch, heartbeat)
-        self._host.relay_found()
-
-    def _subscribe_streams(self, journaled_kinds: tuple[str, ...]) -> bool:
-        """Subscribe to the streams; return whether that was so before."""
-        wanted = stream_subscriptions(journaled_kinds, self._settings.topic_prefixes)
-        for prefix in wanted - self._streams:
-            self._sub.subscribe(prefix)
-        for prefix in self._streams - wanted:
-            self._sub.unsubscribe(prefix)
-        unchanged = wanted == self._streams
-        self._streams = wanted
-        return unchanged
+            self._connection.requests.send_unsent()
 
     def _read_events(self) -> None:
-        if self._sub.closed or self._loop is None:
-            return
-        for _ in range(BATCH):
-            try:
-                frames = receive_frames(self._sub)
-            except zmq.Again:
-                self._listener.tell_progress()
-                return
-            self._heard_at = self._loop.time()
+        frames: list[bytes] = []
+        for frames in self._connection.events.messages(BATCH_MESSAGES, BATCH_BYTES):
             if frames[0][:1] == b"!":
-                self._on_relay_word(frames)
+                self._take_heartbeat(frames)
             else:
-                self._listener.take_event(frames)
-        self._listener.tell_progress()
-        self._drain_soon()
+                self._inbound.take_event(frames)
+        if frames:
+            self._state.hear(self._loop.time())
+            self._end_batch()
 
-    def _on_relay_word(self, frames: list[bytes]) -> None:
-        assert self._loop is not None
+    def _read_replies(self) -> None:
+        self._connection.requests.read_replies(self._inbound)
+        self._end_batch()
+
+    def _end_batch(self) -> None:
+        for repair in self._inbound.repairs_due(self._loop.time()):
+            self._connection.requests.request_repair(repair)
+        self._on_batch()
+
+    def _take_heartbeat(self, frames: list[bytes]) -> None:
         try:
             topic, stamp_frame, body = _three(frames)
             epoch = unpack_stamp(stamp_frame).epoch
@@ -246,17 +102,42 @@ class RelayLink:
         except WireError as error:
             self._log.warning("heartbeat", "the relay's heartbeat is not understood: %s", error)
             return
-        self._is_journaling = heartbeat.journaling
-        if topic == self._nonce:
-            self._finish_sync(epoch, heartbeat)
-        elif not self._synchronized:
+        self._state.is_journaling = heartbeat.journaling
+        is_answer = self._connection.handshake.is_answer(topic)
+        match self._state.take_heartbeat(epoch, heartbeat.started_at, is_answer=is_answer):
+            case Heard.PROGRESS:
+                self._inbound.take_heartbeat(heartbeat)
+            case Heard.ANSWER:
+                self._end_handshake(epoch, heartbeat)
+            case Heard.RESTART:
+                endpoint = self._connection.events.endpoint
+                logger.warning("the relay at %s was restarted", endpoint)
+                self._begin_handshake()
+            case Heard.NOTHING:
+                pass
+
+    def _begin_handshake(self) -> None:
+        self._state.begin_handshake(self._loop.time())
+        self._connection.handshake.begin()
+        self._connection.events.read_soon()
+        self._connection.requests.say_hello()
+
+    def _end_handshake(self, epoch: int, heartbeat: Heartbeat) -> None:
+        requests = self._connection.requests
+        if not self._connection.subscriptions.follow_streams(heartbeat.tips):
+            # The relay journals other kinds than we knew. Events of the streams that were just
+            # subscribed to may have passed: once more, with those subscriptions in place.
+            self._state.repeat_handshake()
             return
-        elif epoch != self._epoch or heartbeat.started_at != self._started_at:
-            logger.warning("the relay at %s was started anew", self._settings.relay_egress)
-            self._synchronized = False
-            self._begin_sync(self._loop.time())
-        else:
-            self._listener.hear(heartbeat)
+        self._connection.handshake.end()
+        self._state.follow(epoch, heartbeat.started_at)
+        endpoint = self._connection.events.endpoint
+        logger.info("following the relay at %s, epoch %d", endpoint, epoch)
+        requests.relay_restarted()
+        for selector in self._inbound.synchronize(epoch, heartbeat):
+            requests.request_last_values(selector)
+        # After the streams are known: clients are told their positions now.
+        self._watcher.relay_found()
 
 
 def _three(frames: list[bytes]) -> tuple[bytes, bytes, bytes]:

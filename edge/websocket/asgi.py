@@ -1,64 +1,175 @@
-"""`/ws` on any ASGI server: the same conversation, message by message."""
+"""`/ws` on any ASGI server: an `AsgiTransport` takes the place of the socket under a `Client`.
+
+On our own server `FrontDoor` opens WebSockets, and nothing here is used.
+"""
 
 import asyncio
 import contextlib
+import math
+from collections import deque
+from typing import Any
 
 from starlette.responses import JSONResponse
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from edge.core.websocket.close_codes import CloseCode
-from edge.core.websocket.frames import Opcode
+from edge.core.websocket.frames import Opcode, split_frames
 from edge.core.websocket.reader import Message
-from edge.endpoint import ClientEndpoint, Refused
-from edge.websocket.writer import AsgiClient
+from edge.endpoint import ClientEndpoint, HandshakeRefused
+from edge.websocket.client import Client, ClientServices
+
+SERVER_ERRORS = (WebSocketDisconnect, RuntimeError, OSError)
+"""What servers raise when a message is sent or awaited after the connection is lost."""
 
 
-class AsgiEndpoint:
-    """Serves what a server hands to the application; ours opens WebSockets at its front door."""
+class AsgiTransport(asyncio.Transport):
+    """Splits the frames written to it into ASGI messages, which one task sends.
 
-    def __init__(self, endpoint: ClientEndpoint) -> None:
-        self._endpoint = endpoint
+    It is full from the first write until the server has taken every message. Pings and pongs are
+    left to the server, which ends dead connections by itself.
+    """
 
-    async def serve(self, websocket: WebSocket) -> None:
-        """Talk to one client until one side closes."""
-        endpoint = self._endpoint
+    def __init__(self, websocket: WebSocket, services: ClientServices) -> None:
+        """`websocket` is accepted already."""
+        super().__init__()
+        self._websocket = websocket
+        self._frames: deque[tuple[Opcode, int, bytes]] = deque()
+        """Opcode, size in bytes and payload of frames that the server has not taken."""
+        self._buffered_bytes = 0
+        self._has_frames = asyncio.Event()
+        self._may_read = asyncio.Event()
+        self._may_read.set()
+        self._is_closing = False
+        self._is_aborted = asyncio.Event()
+        self._max_message_bytes = services.max_message_bytes
+        self.client = Client(self, services, set())
+
+    async def run(self) -> None:
+        """Move messages both ways until the connection ends, then tell the client."""
+        tasks = [
+            asyncio.create_task(self._receive_all()),
+            asyncio.create_task(self._is_aborted.wait()),
+        ]
+        sending = asyncio.create_task(self._send_all())
         try:
-            visitor = endpoint.identify(
-                websocket.headers, websocket.query_params, websocket.cookies
-            )
-        except Refused as refused:
-            endpoint.refused()
-            await _deny(websocket, refused)
-            return
-        await websocket.accept()
-        client = AsgiClient(websocket, endpoint.writing)
-        writer = asyncio.create_task(client.run())
-        try:
-            endpoint.open(client, visitor)
-            with contextlib.suppress(WebSocketDisconnect, RuntimeError):
-                while (message := await websocket.receive())["type"] == "websocket.receive":
-                    if not client.closed and endpoint.counted(client):
-                        self._receive(client, message.get("text"))
-                        await client.may_read()
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            endpoint.left(client)
-            writer.cancel()
-            with contextlib.suppress(asyncio.CancelledError, WebSocketDisconnect, RuntimeError):
-                await writer
+            self._is_closing = True
+            for task in (*tasks, sending):
+                task.cancel()
+            await asyncio.gather(*tasks, sending, return_exceptions=True)
+            self.client.connection_lost(None)
 
-    def _receive(self, client: AsgiClient, text: str | None) -> None:
-        if text is None:
-            self._endpoint.received(client, Message(Opcode.BINARY, b""))
-            return
-        payload = text.encode()
-        if len(payload) > self._endpoint.settings.max_message_bytes:
-            client.close(CloseCode.TOO_LARGE.close())
-        else:
-            self._endpoint.received(client, Message(Opcode.TEXT, payload))
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        """Queue the frames in `data`."""
+        for opcode, size, payload in split_frames(bytes(data)):
+            if opcode is Opcode.PING:
+                # The server pings. Were the client gone, the server would say so.
+                self.client.ws.is_heard = True
+            elif opcode is not Opcode.PONG:
+                self._frames.append((opcode, size, payload))
+                self._buffered_bytes += size
+        if self._frames:
+            self._has_frames.set()
+            self.client.pause_writing()
+
+    def get_write_buffer_size(self) -> int:
+        """Return the bytes that the server has not taken."""
+        return self._buffered_bytes
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        """Keep no room, whatever is asked for: the server has a buffer of its own."""
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        """Know nothing: there is no socket to write to directly."""
+        return default
+
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        """Belong to the `Client` that was made with this transport, and to no other."""
+
+    def pause_reading(self) -> None:
+        """Take no message from the server until `resume_reading`."""
+        self._may_read.clear()
+
+    def resume_reading(self) -> None:
+        """Take messages again."""
+        self._may_read.set()
+
+    def can_write_eof(self) -> bool:
+        """Return False: ASGI knows no half-closed connections."""
+        return False
+
+    def is_closing(self) -> bool:
+        """Return whether the connection has ended."""
+        return self._is_closing
+
+    def close(self) -> None:
+        """End the connection. The server has sent what it took."""
+        self.abort()
+
+    def abort(self) -> None:
+        """End the connection: the application returns, and the server cuts it."""
+        self._is_closing = True
+        self._is_aborted.set()
+
+    async def _send_all(self) -> None:
+        with contextlib.suppress(*SERVER_ERRORS):
+            while True:
+                await self._has_frames.wait()
+                self._has_frames.clear()
+                while self._frames:
+                    opcode, size, payload = self._frames.popleft()
+                    if opcode is Opcode.CLOSE:
+                        code, reason = (
+                            int.from_bytes(payload[:2]),
+                            payload[2:].decode(errors="ignore"),
+                        )
+                        await self._websocket.close(code, reason)
+                        return
+                    await self._websocket.send_text(payload.decode())
+                    self._buffered_bytes -= size
+                self.client.resume_writing()
+
+    async def _receive_all(self) -> None:
+        client = self.client
+        with contextlib.suppress(*SERVER_ERRORS):
+            while True:
+                await self._may_read.wait()
+                message = await self._websocket.receive()
+                if message["type"] != "websocket.receive":
+                    return
+                text = message.get("text")
+                if text is None:
+                    client.take(Message(Opcode.BINARY, b""))
+                elif len(payload := text.encode()) > self._max_message_bytes:
+                    client.fail(CloseCode.TOO_LARGE.close())
+                else:
+                    client.take(Message(Opcode.TEXT, payload))
 
 
-async def _deny(websocket: WebSocket, refused: Refused) -> None:
-    """Refuse the handshake; a server that cannot do that answers 403."""
+async def serve_websocket(websocket: WebSocket) -> None:
+    """Serve one client until its connection ends."""
+    endpoint: ClientEndpoint = websocket.state.worker.endpoint
+    try:
+        visitor = endpoint.identify(websocket.headers, websocket.query_params, websocket.cookies)
+    except HandshakeRefused as refused:
+        endpoint.handshake_refused()
+        await _refuse(websocket, refused)
+        return
+    wait_s = endpoint.overload_s()
+    await websocket.accept()
+    if wait_s is not None:
+        close = CloseCode.TRY_AGAIN_LATER.close(f"overloaded, retry in {math.ceil(wait_s)} s")
+        endpoint.turned_away(close)
+        await websocket.close(close.code, close.reason)
+        return
+    transport = AsgiTransport(websocket, endpoint.client_services)
+    endpoint.open(transport.client, visitor)
+    await transport.run()
+
+
+async def _refuse(websocket: WebSocket, refused: HandshakeRefused) -> None:
+    """Refuse the handshake; a server that cannot answer with a response answers 403."""
     if "websocket.http.response" not in websocket.scope.get("extensions", {}):
         await websocket.close()
         return

@@ -1,19 +1,16 @@
-"""What uvicorn hands connections to: WebSockets are opened here, the rest is uvicorn's HTTP.
+"""`FrontDoor`: every connection of our server begins here. Requests for `/ws` become `Client`s.
 
-A WebSocket of ours needs no ASGI task, no scope and no second parser, which is most of what one
-would cost (decision 10).
+A WebSocket that is opened here needs no ASGI task, no scope and no second parser, which is most of
+the cost of one (decision 10). `HttpConnection` serves all other requests; when one of its later
+requests asks for `/ws`, it comes back through `FrontDoor.open`.
 """
 
 import asyncio
 import math
-from http.cookies import CookieError
-from typing import Any
-from urllib.parse import parse_qsl
+from typing import Any, cast
 
 import httptools
-from starlette.requests import cookie_parser
 from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from edge.core.websocket.close_codes import CloseCode
@@ -25,19 +22,24 @@ from edge.core.websocket.handshake import (
     offers_deflate,
     response,
 )
-from edge.core.websocket.reader import FrameReader
-from edge.endpoint import ClientEndpoint, Refused
-from edge.websocket.connection import WebSocketConnection
-from edge.websocket.writer import DirectClient
+from edge.endpoint import ClientEndpoint, HandshakeRefused
+from edge.websocket.client import Client, half_close
+from edge.websocket.http_connection import HttpConnection
+from edge.websocket.request_head import RequestHead
 
 STATE = "client_endpoint"
 """The name of the endpoint in the application's lifespan state."""
 REQUEST_LINE = b"GET /ws"
 MAX_HEAD_BYTES = 16 * 1024
+"""Bytes of request line and headers of a WebSocket request; a larger head is answered with 431."""
 
 
 class FrontDoor(asyncio.Protocol):
-    """A connection whose first request is not complete, or waits to be admitted."""
+    """A connection until its first request is complete, or its WebSocket is open.
+
+    Bounds: a first request within `ARRIVAL_TIMEOUT_S` and `MAX_HEAD_BYTES`. While it waits to be
+    opened, the connection is not read.
+    """
 
     _transport: asyncio.Transport
 
@@ -48,58 +50,79 @@ class FrontDoor(asyncio.Protocol):
         app_state: dict[str, Any],
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
+        """The arguments are those with which uvicorn builds its HTTP protocol."""
         self._config = config
         self._server_state = server_state
         self._app_state = app_state
         self._loop = _loop
         self._endpoint: ClientEndpoint = app_state[STATE]
-        self._head = b""
-        self._request: _RequestHead | None = None
-        """Set when it asks for a WebSocket."""
-        self._is_waiting = False
-        """To be admitted."""
+        self._received = b""
+        """The bytes so far of the request; then those behind it."""
+        self._request = RequestHead()
+        self._is_opening = False
+        """Whether the request was complete and asked for a WebSocket."""
+        self._is_paused = False
+        """Whether reading waits for the WebSocket to be opened."""
         self._is_over = False
-        """Whether nothing more is heard."""
+        """Whether the last words are written."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Called by the server."""
-        self._transport = transport  # type: ignore[assignment]
-        self._server_state.connections.add(self)  # type: ignore[arg-type]
-        self._endpoint.arriving.add(self)
+        """Begin to wait for the first request."""
+        self._transport = cast(asyncio.Transport, transport)
+        self._connections.add(self)
+        self._endpoint.arriving.add(self.abort_if_silent)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Called by the transport."""
-        self._server_state.connections.discard(self)
+        """Leave the server's connections."""
+        self._connections.discard(self)
 
     def shutdown(self) -> None:
-        """Called by uvicorn when the server stops."""
+        """Close the connection. Called by uvicorn when the server stops."""
         self._transport.close()
 
-    def give_up(self) -> None:
-        """It has had the time to say what it wants."""
-        is_ours = self._transport.get_protocol() is self
-        if is_ours and (self._request is None or self._is_over):
+    def abort_if_silent(self) -> None:
+        """The deadline has passed: cut a connection without a complete request, or refused."""
+        protocol = self._transport.get_protocol()
+        if protocol is self:
+            is_silent = self._is_over or not self._is_opening
+        else:
+            is_silent = isinstance(protocol, HttpConnection) and protocol.cycle is None
+        if is_silent:
             self._transport.abort()
 
     def data_received(self, data: bytes) -> None:
-        """Called by the transport."""
+        """Gather the first request; hand every request but one for `/ws` to uvicorn at once."""
         if self._is_over:
             return
-        self._head += data
-        head = self._head
-        start = head[: len(REQUEST_LINE) + 1]
+        self._received += data
+        received = self._received
+        if self._is_opening:
+            return
+        start = received[: len(REQUEST_LINE) + 1]
         if start not in (REQUEST_LINE + b" ", REQUEST_LINE + b"?"):
             if not REQUEST_LINE.startswith(start):
                 self._hand_over()
             return
-        end = head.find(b"\r\n\r\n", 0, MAX_HEAD_BYTES)
+        end = received.find(b"\r\n\r\n", 0, MAX_HEAD_BYTES)
         if end >= 0:
-            self._take_request(head[: end + 4], head[end + 4 :])
-        elif len(head) > MAX_HEAD_BYTES:
+            self._take_request(received[: end + 4], received[end + 4 :])
+        elif len(received) > MAX_HEAD_BYTES:
             self._refuse(response(431, "The request's headers are too large"))
 
+    def open(self, transport: asyncio.Transport, request: RequestHead, rest: bytes) -> None:
+        """Open a WebSocket on a connection that was used before; `rest` follows the request."""
+        self._transport = transport
+        self._connections.add(self)
+        transport.set_protocol(self)
+        self._admit(request, rest)
+
+    @property
+    def _connections(self) -> set[Any]:
+        """The server's connections; at a shutdown, uvicorn calls `shutdown` of each."""
+        return self._server_state.connections
+
     def _take_request(self, head: bytes, rest: bytes) -> None:
-        request = _RequestHead()
+        request = RequestHead()
         parser = httptools.HttpRequestParser(request)
         try:
             parser.feed_data(head)
@@ -108,16 +131,21 @@ class FrontDoor(asyncio.Protocol):
         except httptools.HttpParserError:
             self._hand_over()
             return
-        if not is_upgrade(parser.get_method(), request.headers):
-            self._hand_over()
-            return
-        self._request = request
-        self._head = rest
-        if (wait_s := self._endpoint.overload_s()) is not None:
-            self._send_away(request, wait_s)
+        if is_upgrade(parser.get_method(), request.headers):
+            self._admit(request, rest)
         else:
-            self._is_waiting = not self._endpoint.slices.run(self._open_or_abort)
-            if self._is_waiting:
+            self._hand_over()
+
+    def _admit(self, request: RequestHead, rest: bytes) -> None:
+        """Open the WebSocket now or in a later turn, unless the wait is too long already."""
+        self._request = request
+        self._received = rest
+        self._is_opening = True
+        if (wait_s := self._endpoint.overload_s()) is not None:
+            self._turn_away(wait_s)
+        else:
+            self._is_paused = not self._endpoint.requests.run(self._open_or_abort)
+            if self._is_paused:
                 self._transport.pause_reading()
 
     def _open_or_abort(self) -> None:
@@ -128,96 +156,57 @@ class FrontDoor(asyncio.Protocol):
             raise
 
     def _open(self) -> None:
-        request, transport = self._request, self._transport
-        assert request is not None
+        request, transport, endpoint = self._request, self._transport, self._endpoint
         if transport.is_closing():
             return
-        settings = self._endpoint.settings
-        compresses = settings.compression and offers_deflate(request.headers)
+        compresses = endpoint.settings.compression and offers_deflate(request.headers)
         try:
             opening = accept(request.headers, compress=compresses)
-            visitor = self._endpoint.identify(request.headers, request.query, request.cookies)
+            visitor = endpoint.identify(request.headers, request.query, request.cookies)
         except BadHandshake as bad:
             self._refuse(bad.response)
             return
-        except Refused as refused:
+        except HandshakeRefused as refused:
             self._refuse(response(refused.status, refused.detail, refused.headers))
             return
-        client = DirectClient(transport, self._endpoint.writing, opening, compresses=compresses)
-        reader = FrameReader(settings.max_message_bytes, may_compress=compresses)
-        connections: set[Any] = self._server_state.connections
-        connections.discard(self)
-        connection = WebSocketConnection(transport, client, reader, self._endpoint, connections)
-        self._endpoint.open(client, visitor)
-        if self._is_waiting:
+        self._connections.discard(self)
+        client = Client(
+            transport, endpoint.client_services, self._connections, opening, compresses=compresses
+        )
+        endpoint.open(client, visitor)
+        if self._is_paused:
             transport.resume_reading()
-        if self._head:
-            connection.data_received(self._head)
+        if self._received:
+            client.data_received(self._received)
 
-    def _send_away(self, request: "_RequestHead", wait_s: float) -> None:
-        """Open the WebSocket only to say when to come back."""
+    def _turn_away(self, wait_s: float) -> None:
+        """Open the WebSocket only to tell when to come back: browsers hide HTTP errors."""
         try:
-            opening = accept(request.headers, compress=False)
+            opening = accept(self._request.headers, compress=False)
         except BadHandshake as bad:
             self._refuse(bad.response)
             return
         close = CloseCode.TRY_AGAIN_LATER.close(f"overloaded, retry in {math.ceil(wait_s)} s")
-        self._endpoint.sent_away(close)
-        self._part(opening + close_frame(close))
+        self._endpoint.turned_away(close)
+        self._end_with(opening + close_frame(close))
 
     def _refuse(self, answer: bytes) -> None:
-        self._endpoint.refused()
-        self._part(answer)
+        self._endpoint.handshake_refused()
+        self._end_with(answer)
 
-    def _part(self, last_words: bytes) -> None:
-        """Say that, and wait for the peer to hang up: with something unread, the kernel would reset
-        the connection, and the words would be lost."""
+    def _end_with(self, last_words: bytes) -> None:
         self._is_over = True
         self._transport.write(last_words)
-        if self._transport.can_write_eof():
-            self._transport.write_eof()
-        self._endpoint.arriving.add(self)
+        half_close(self._transport)
+        self._endpoint.arriving.add(self.abort_if_silent)
 
     def _hand_over(self) -> None:
-        """It is not for us: let uvicorn's HTTP have it from the beginning."""
-        self._server_state.connections.discard(self)
-        protocol = HttpToolsProtocol(self._config, self._server_state, self._app_state, self._loop)
+        """Let uvicorn's HTTP have the connection from its first byte."""
+        self._connections.discard(self)
+        received, self._received = self._received, b""
+        protocol = HttpConnection(
+            self._config, self._server_state, self._app_state, self._loop, self.open
+        )
         protocol.connection_made(self._transport)
         self._transport.set_protocol(protocol)
-        protocol.data_received(self._head)
-
-
-class _RequestHead:
-    """Takes down what the parser finds."""
-
-    __slots__ = ("headers", "url")
-
-    def __init__(self) -> None:
-        self.url = b""
-        self.headers: dict[str, str] = {}
-        """Names in lower case; what comes more than once is joined."""
-
-    @property
-    def query(self) -> dict[str, str]:
-        """What the URL says behind the question mark."""
-        _, _, query_string = self.url.partition(b"?")
-        return dict(parse_qsl(query_string.decode("latin-1"), keep_blank_values=True))
-
-    @property
-    def cookies(self) -> dict[str, str]:
-        """What the cookie header says, as far as it can be read."""
-        try:
-            return cookie_parser(self.headers.get("cookie", ""))
-        except CookieError:
-            return {}
-
-    def on_url(self, url: bytes) -> None:
-        """Called by the parser."""
-        self.url += url
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """Called by the parser."""
-        key, text = name.decode("latin-1").lower(), value.decode("latin-1")
-        known = self.headers.get(key)
-        joint = "; " if key == "cookie" else ", "
-        self.headers[key] = text if known is None else f"{known}{joint}{text}"
+        protocol.data_received(received)

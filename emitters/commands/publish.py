@@ -23,14 +23,14 @@ from emitters.errors import OutboxFull
 from relay.wire.errors import WireError
 
 MAX_LINE_BYTES = 4 * 1024 * 1024
-"""Above what an event may have by enough that JSON's way to write it always fits."""
+"""Four times the largest envelope: JSON with escapes of an event that fits always fits too."""
 
 _FIELDS = ("topic", "data", "type", "username")
 
 
 @dataclass(frozen=True, slots=True)
-class Event:
-    """What is asked to be published."""
+class Publication:
+    """An event that the caller asks for; nothing of it is checked yet."""
 
     topic: Any
     data: Any
@@ -38,7 +38,7 @@ class Event:
     username: Any = None
 
     def emit(self, emitter: Emitter) -> None:
-        """Emit it, or raise `BadInput` naming the field."""
+        """Emit the event, or raise `BadInput` that names the field."""
         if not isinstance(self.topic, str):
             raise BadInput("topic: must be text")
         try:
@@ -77,7 +77,7 @@ def publish(
         return
     if data is None:
         raise BadInput('JSON: is missing; for example \'{"server_name": "survival"}\'')
-    event = Event(topic, _parse(data, "JSON: "), type_, username)
+    event = Publication(topic, _parse(data, "JSON: "), type_, username)
     with open_emitter(**relay) as emitter:
         event.emit(emitter)
         _deliver(emitter, timeout)
@@ -129,7 +129,7 @@ def _lines(stream: IO[bytes]) -> Iterator[bytes]:
             complete = rest.endswith(b"\n")
 
 
-def _event(line: bytes) -> Event:
+def _event(line: bytes) -> Publication:
     if len(line) >= MAX_LINE_BYTES:
         raise BadInput(f"more than {MAX_LINE_BYTES} bytes")
     try:
@@ -145,7 +145,7 @@ def _event(line: bytes) -> Event:
     for name in fields:
         if name not in _FIELDS:
             raise BadInput(f"{name[:40]}: unknown field, known are {', '.join(_FIELDS)}")
-    return Event(**fields)
+    return Publication(**fields)
 
 
 def _parse(text: str, what: str) -> Any:

@@ -14,7 +14,7 @@ from typing import Any
 import click
 
 from emitters.commands.session import PROGRAM, BadInput, Unreachable, say
-from emitters.egress import Egress, Event
+from emitters.egress import Egress, RelayedEvent
 from relay.shared.settings import Endpoint, Settings, SettingsError, load, refuse, settings_config
 
 SILENT_AFTER_S = 5.0
@@ -88,7 +88,7 @@ def _follow(source: Egress, prefix: str, pretty: bool, count: int | None, timeou
             return
 
 
-def _events(source: Egress) -> Iterator[Event]:
+def _events(source: Egress) -> Iterator[RelayedEvent]:
     """Yield events; say so when the relay falls silent and when it is back."""
     output = sys.stdout.fileno() if _is_pipe(sys.stdout.fileno()) else None
     silent = False
@@ -113,11 +113,11 @@ def _reader_is_gone(descriptor: int) -> bool:
     return any(flags & select.POLLERR for _, flags in poller.poll(0))
 
 
-def _json_line(event: Event) -> str:
+def _json_line(event: RelayedEvent) -> str:
     return json.dumps(_fields(event), ensure_ascii=False, separators=(",", ":"))
 
 
-def _fields(event: Event) -> dict[str, Any]:
+def _fields(event: RelayedEvent) -> dict[str, Any]:
     envelope, stamp = event.envelope, event.stamp
     return {
         "epoch": stamp.epoch,
@@ -133,7 +133,7 @@ def _fields(event: Event) -> dict[str, Any]:
     }
 
 
-def _pretty(event: Event) -> str:
+def _pretty(event: RelayedEvent) -> str:
     envelope = event.envelope
     at = datetime.fromtimestamp(event.stamp.relayed_at / 1000).strftime("%H:%M:%S.%f")[:-3]
     number = f" #{event.stamp.offset}" if event.stamp.offset else ""

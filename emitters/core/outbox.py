@@ -1,8 +1,8 @@
-"""What an emitter holds until the relay has it.
+"""The events that an emitter holds until the relay has them.
 
 Every event of a journaled kind is numbered as soon as it is taken, and held until the relay
 acknowledges that number: first unsent, then in flight. Of a live topic only the newest value is
-held (`emitters.core.live_values`). The caller provides the locking.
+held (`emitters.core.unsent_values`).
 """
 
 from collections import deque
@@ -10,28 +10,28 @@ from collections.abc import Iterable
 from itertools import islice
 from typing import Protocol
 
-from emitters.core.live_values import LiveValues
 from emitters.core.outgoing import Outgoing
+from emitters.core.unsent_values import UnsentValues
 from emitters.errors import OutboxFull
 from relay.wire.topics import EVENT, TASK, Topic
 
 DEFAULT_JOURNALED_KINDS = frozenset({EVENT, TASK})
-"""Until the relay has said which kinds it journals."""
+"""Counts until the relay has named the kinds that it journals."""
 
 WINDOW_EVENTS = 8192
 WINDOW_BYTES = 16 * 1024 * 1024
-"""At most so much is in flight, which bounds what has to be sent again."""
+"""The most that is in flight, and so the most that has to be sent again after a loss."""
 
 FORGET_BATCH = 256
-"""So many acknowledged events leave the store together, or all when none is left."""
+"""Acknowledged events leave the store in batches of this size, or when it becomes empty."""
 
 
 class Store(Protocol):
-    """Where numbered events outlive the process: `emitters.spool`."""
+    """Keeps numbered events when the process ends; `emitters.spool` implements it."""
 
     @property
     def sent(self) -> int:
-        """Up to here an earlier process may have sent what is kept."""
+        """The last sequence number that an earlier process may have sent."""
         ...
 
     def append(self, sequence: int, event: Outgoing) -> None:
@@ -39,22 +39,28 @@ class Store(Protocol):
         ...
 
     def relay_was_met(self) -> None:
-        """What is kept may be sent from now on. Raises `SpoolUnavailable`."""
+        """Note that events may be sent from now on. Raises `SpoolUnavailable`."""
         ...
 
     def forget(self, sequence: int) -> None:
-        """Everything up to `sequence` is acknowledged. Never raises."""
+        """Drop the events up to `sequence`, which are acknowledged. Never raises."""
         ...
 
     def rewrite(self, acknowledged: int, events: Iterable[Outgoing]) -> None:
         """Keep `events` alone, numbered from `acknowledged` + 1, or raise `SpoolUnavailable`."""
         ...
 
+    def close(self) -> None:
+        """Let another process open the store. A second call does nothing."""
+        ...
+
 
 class Outbox:
-    """Bounded by `max_events` and `max_bytes`, the sum of the envelopes it holds.
+    """Bounded by `max_events` and by `max_bytes`, the sum of the envelopes that it holds.
 
-    Sequence numbers up to `acknowledged` are the relay's; those up to `last` were given out.
+    Journaled events beyond these bounds are refused with `OutboxFull`. Live values have bounds and
+    a policy of their own. The relay has the sequence numbers up to `acknowledged`; those up to
+    `last` are given out.
     """
 
     def __init__(
@@ -67,12 +73,12 @@ class Outbox:
         kept: Iterable[Outgoing] = (),
         store: Store | None = None,
     ) -> None:
-        """Begin with the events that the store has `kept`, which follow `acknowledged`."""
+        """Begin with the events `kept` by the store, which follow `acknowledged`."""
         self._max_events = max_events
         self._max_bytes = max_bytes
         self._store = store
         self._journaled_kinds = frozenset(journaled_kinds)
-        self._is_numbering = False
+        self._is_adding = False
         self._unsent: deque[Outgoing] = deque(kept)
         self._in_flight: deque[Outgoing] = deque()
         self._bytes = sum(len(event.envelope) for event in self._unsent)
@@ -81,15 +87,16 @@ class Outbox:
         self._forgotten = acknowledged
         self._highest_sent = self.last if store is None else store.sent
         self._highest_sent_before = self.last
-        self._probing = False
-        self.live = LiveValues()
+        self.window_events = WINDOW_EVENTS
+        """The most events in flight; the dialogue narrows it while it probes."""
+        self.live = UnsentValues()
         self.refused = 0
         """How often `add` raised `OutboxFull`."""
         self.renumberings = 0
-        """How often unacknowledged events got other numbers."""
+        """How often unacknowledged events were given other numbers."""
 
     def __len__(self) -> int:
-        """How many events are unacknowledged."""
+        """The number of unacknowledged events."""
         return len(self._in_flight) + len(self._unsent)
 
     @property
@@ -99,28 +106,21 @@ class Outbox:
 
     @property
     def in_flight(self) -> int:
-        """How many events were sent and are unacknowledged."""
+        """The number of events that were sent and are unacknowledged."""
         return len(self._in_flight)
 
     @property
     def has_work(self) -> bool:
-        """Whether `take_unsent` would return something, or a live value waits to be looked at."""
-        return self.live.has_new or (bool(self._unsent) and self.window_is_open)
-
-    @property
-    def window_is_open(self) -> bool:
-        """Whether an event more may be in flight."""
-        if self._probing:
-            return not self._in_flight
-        return len(self._in_flight) < WINDOW_EVENTS and self._in_flight_bytes < WINDOW_BYTES
+        """Whether `take_unsent` would return an event, or live values have to be looked at."""
+        return self.live.has_unexamined or (bool(self._unsent) and self._fits_window())
 
     def counters(self) -> dict[str, int]:
-        """The emitter's account, by the names of protocol section 9."""
+        """Return the emitter's counters, by the names of protocol section 9."""
         return {
             "accepted": self.last,
             "acknowledged": self.acknowledged,
             "outbox_full": self.refused,
-            "live": self.live.taken,
+            "live": self.live.put_count,
             "live_sent": self.live.sent,
             "conflated": self.live.conflated,
         }
@@ -138,18 +138,22 @@ class Outbox:
     def add(self, event: Outgoing) -> None:
         """Take `event`, or raise `OutboxFull` or what the store raises.
 
-        An exception from outside, such as `KeyboardInterrupt`, leaves it taken or not.
+        An exception from outside, such as `KeyboardInterrupt`, leaves it taken or not taken, never
+        half. Raises `RuntimeError` in a signal handler that interrupts another `add`.
         """
-        if event.topic.kind not in self._journaled_kinds:
-            self.live.put(event)
-            return
-        if not self.has_room_for(event):
-            self.refused += 1
-            raise OutboxFull(
-                f"{len(self)} events ({self._bytes} bytes) wait for the relay;"
-                f" the limits are {self._max_events} events and {self._max_bytes} bytes"
-            )
-        self._number(event)
+        if self._is_adding:
+            # The lock cannot keep a signal handler out: it runs in the thread that holds it.
+            raise RuntimeError("emit was called by a signal handler in the midst of another emit")
+        try:
+            self._is_adding = True
+            if event.topic.kind not in self._journaled_kinds:
+                self.live.put(event)
+            elif self.has_room_for(event):
+                self._number(event)
+            else:
+                self._refuse()
+        finally:
+            self._is_adding = False
 
     def take_unsent(self, max_events: int) -> tuple[int, list[Outgoing]]:
         """Move up to `max_events` events in flight, as far as the window allows.
@@ -158,26 +162,33 @@ class Outbox:
         """
         first = self.acknowledged + len(self._in_flight) + 1
         taken: list[Outgoing] = []
-        window = 1 if self._probing else WINDOW_EVENTS
-        most = min(max_events, window - len(self._in_flight), len(self._unsent))
-        while len(taken) < most and self._in_flight_bytes < WINDOW_BYTES:
-            event = self._unsent.popleft()
-            self._in_flight_bytes += len(event.envelope)
-            taken.append(event)
+        most = min(max_events, self.window_events - len(self._in_flight), len(self._unsent))
+        room_bytes = WINDOW_BYTES - self._in_flight_bytes
+        while len(taken) < most:
+            room_bytes -= len(self._unsent[0].envelope)
+            if room_bytes < 0:
+                break
+            taken.append(self._unsent.popleft())
         self._in_flight.extend(taken)
+        self._in_flight_bytes += sum(len(event.envelope) for event in taken)
         self._highest_sent_before = self._highest_sent
         self._highest_sent = max(self._highest_sent, first - 1 + len(taken))
         return first, taken
 
     def put_back(self, count: int) -> None:
-        """Undo `take_unsent` for the last `count` events, which could not be sent after all."""
+        """Undo `take_unsent` for the last `count` events, which the socket did not take."""
         for _ in range(count):
-            self._unsend_last()
+            event = self._in_flight.pop()
+            self._in_flight_bytes -= len(event.envelope)
+            self._unsent.appendleft(event)
         sent = self.acknowledged + len(self._in_flight)
         self._highest_sent = max(self._highest_sent_before, sent)
 
     def acknowledge(self, sequence: int) -> bool:
-        """The relay has everything up to `sequence`. Returns False for what was never sent."""
+        """Drop the events up to `sequence`, which the relay has.
+
+        Returns False for a number that was never sent; then nothing changes.
+        """
         if sequence > self._highest_sent:
             return False
         for _ in range(sequence - self.acknowledged):
@@ -185,39 +196,38 @@ class Outbox:
                 event = self._in_flight.popleft()
                 self._in_flight_bytes -= len(event.envelope)
             else:
+                # Sent before a rewind or by an earlier process, and about to be sent again.
                 event = self._unsent.popleft()
             self._bytes -= len(event.envelope)
         if sequence > self.acknowledged:
             self.acknowledged = sequence
-            self._probing = False
             if not len(self):
+                # An interrupted `add` may have counted bytes of an event that was not taken.
                 self._bytes = 0
             self._forget()
         return True
 
     def relay_was_met(self) -> None:
-        """Relay and outbox agree on what the relay has. Raises what the store raises."""
+        """Note that outbox and relay agree on what the relay has. Raises what the store raises."""
         if self._store is not None:
             self._store.relay_was_met()
 
-    def rewind(self, sequence: int, *, probing: bool = False) -> bool:
-        """The relay has everything up to `sequence` and nothing after it: send that again.
+    def rewind(self, sequence: int) -> bool:
+        """Have everything after `sequence` sent again: the relay has the events up to it alone.
 
-        With `probing`, one event at a time until something is acknowledged. Returns False for
-        what was never sent; then nothing changes.
+        Returns False for a number that was never sent; then nothing changes.
         """
         if not self.acknowledge(sequence):
             return False
         self._unsend()
-        self._probing = probing
         return True
 
     def skip_to(self, sequence: int) -> int:
-        """The relay has everything up to `sequence`, which is more than was ever sent from here.
+        """Go on after `sequence`, the relay's last number, which was never sent from here.
 
-        So the end of the store was lost, and with it the numbers that it had given out. What it
-        had kept was sent before; what was taken since is numbered anew, after `sequence`. Returns
-        how many events those are. Raises what the store raises; then nothing changes.
+        The end of the store was lost, and with it the numbers that it had given out. Events that
+        the store had kept were sent before; newer ones are numbered anew, after `sequence`.
+        Returns the number of the latter. Raises what the store raises; then nothing changes.
         """
         self._unsend()
         kept = self._highest_sent - self.acknowledged
@@ -226,16 +236,16 @@ class Outbox:
         return len(self)
 
     def set_journaled_kinds(self, kinds: frozenset[str]) -> None:
-        """Follow what the relay says. Nothing may be in flight, and nothing sent be on its way.
+        """Sort the events by the kinds that the relay journals. Nothing may be in flight.
 
-        Live values of a kind that is journaled are numbered now. Events of one that is not become
-        live values, as the relay's subscriptions would keep them from being sent as anything else.
-        Raises what the store raises; what was not sorted then is when this is called again.
+        Live values of a kind in `kinds` are numbered now, beyond the bounds if need be. Events of
+        any other kind become live values: the relay does not subscribe to them as a stream. Raises
+        what the store raises; the next call sorts what is left.
         """
         self._journaled_kinds = kinds
         for event in self.live.of_kinds(kinds):
             self._number(event)
-            self.live.hand_over(event)
+            self.live.withdraw(event)
         remaining = [event for event in self._unsent if event.topic.kind in kinds]
         if len(remaining) == len(self._unsent):
             return
@@ -245,28 +255,38 @@ class Outbox:
         for event in demoted:
             self.live.put(event)
 
+    def close(self) -> None:
+        """Close the store, which then knows everything that is acknowledged."""
+        if self._store is not None:
+            if self._forgotten < self.acknowledged:
+                self._store.forget(self.acknowledged)
+                self._forgotten = self.acknowledged
+            self._store.close()
+
+    def _fits_window(self) -> bool:
+        """Whether the next unsent event may be in flight as well."""
+        return len(self._in_flight) < self.window_events and (
+            self._in_flight_bytes + len(self._unsent[0].envelope) <= WINDOW_BYTES
+        )
+
     def _number(self, event: Outgoing) -> None:
-        if self._is_numbering:
-            raise RuntimeError("emit was called by a signal handler in the midst of another emit")
-        try:
-            self._is_numbering = True
-            if self._store is not None:
-                self._store.append(self.last + 1, event)
-            self._bytes += len(event.envelope)
-            # Last, and in one step: an exception from outside leaves it taken or not.
-            self._unsent.append(event)
-        finally:
-            self._is_numbering = False
+        if self._store is not None:
+            self._store.append(self.last + 1, event)
+        self._bytes += len(event.envelope)
+        # Last, and in one step: an exception from outside leaves it taken or not.
+        self._unsent.append(event)
+
+    def _refuse(self) -> None:
+        self.refused += 1
+        raise OutboxFull(
+            f"{len(self)} events ({self._bytes} bytes) wait for the relay;"
+            f" the limits are {self._max_events} events and {self._max_bytes} bytes"
+        )
 
     def _unsend(self) -> None:
         self._unsent.extendleft(reversed(self._in_flight))
         self._in_flight.clear()
         self._in_flight_bytes = 0
-
-    def _unsend_last(self) -> None:
-        event = self._in_flight.pop()
-        self._in_flight_bytes -= len(event.envelope)
-        self._unsent.appendleft(event)
 
     def _rewrite(self, acknowledged: int, events: list[Outgoing]) -> None:
         if self._store is not None:

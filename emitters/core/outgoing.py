@@ -1,4 +1,4 @@
-"""What an emitter hands to the wire."""
+"""An event between `emit` and the wire."""
 
 from typing import NamedTuple
 
@@ -6,7 +6,7 @@ from relay.wire.topics import Topic
 
 
 class Outgoing(NamedTuple):
-    """An event that is ready for the wire."""
+    """An event that is checked and packed."""
 
     topic: Topic
     envelope: bytes

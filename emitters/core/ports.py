@@ -1,4 +1,7 @@
-"""What the helpers need of an emitter. `emitters.Emitter` has it all; tests record instead."""
+"""The parts of an emitter that tasks, monitors and decorators use.
+
+`emitters.Emitter` has all of them; tests pass recorders instead.
+"""
 
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol

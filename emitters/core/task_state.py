@@ -1,9 +1,11 @@
-"""The states of a task, as its user is told them (protocol section 7)."""
+"""The states of a task, as its user gets them (protocol section 7)."""
 
 import dataclasses
 import math
 from dataclasses import dataclass
 from typing import Any, Literal, Self
+
+import msgpack
 
 from emitters.core.carry import carry, carry_text
 
@@ -17,14 +19,14 @@ Status = Literal["in_progress", "success", "error"]
 
 @dataclass(frozen=True, slots=True)
 class TaskState:
-    """What is known of one task."""
+    """One state of one task; it changes by replacement."""
 
     id: str
     username: str
     status: Status = "in_progress"
     message: str = RUNNING_MESSAGE
     result: Any = None
-    """Only what an event can carry; see `emitters.core.carry`."""
+    """A value that an event can carry; see `emitters.core.carry`."""
     progress: float | None = None
     """From 0 to 1."""
 
@@ -35,11 +37,11 @@ class TaskState:
 
     @property
     def is_finished(self) -> bool:
-        """Whether nothing will change any more."""
+        """Whether this state is final."""
         return self.status != "in_progress"
 
     def data(self) -> dict[str, Any]:
-        """Return the `data` of the update that tells this state."""
+        """Return the `data` of the update with this state."""
         data = {
             "status": self.status,
             "message": self.message,
@@ -47,6 +49,10 @@ class TaskState:
             "username": self.username,
         }
         return data if self.progress is None else data | {"progress": self.progress}
+
+    def size_bytes(self) -> int:
+        """Return the packed size of the update's data."""
+        return len(msgpack.packb(self.data()))
 
     def advanced(self, fraction: float | None, message: str | None) -> Self:
         """Return the state with a new progress or message; None keeps the present one."""

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from relay.core.emitters import Emitters, Verdict
-from relay.core.stats import Stats
+from relay.core.stats import RelayCounters
 from relay.wire.envelope import Envelope, complete_envelope, pack_envelope, unpack_envelope
 from relay.wire.errors import InvalidFrame, InvalidTopic
 from relay.wire.header import unpack_header
@@ -34,7 +34,7 @@ class Intake:
         self,
         journaled_kinds: Sequence[str],
         emitters: Emitters,
-        stats: Stats,
+        stats: RelayCounters,
         new_id: Callable[[], str],
     ) -> None:
         self._journaled_kinds = frozenset(journaled_kinds)

@@ -23,7 +23,7 @@ class Item(NamedTuple):
     envelope: bytes
 
 
-class Retained:
+class RetainedValues:
     """Remembers the last value of each live topic and the latest state of each task."""
 
     def __init__(self) -> None:

@@ -4,7 +4,7 @@ from collections import Counter
 from typing import Any
 
 
-class Stats:
+class RelayCounters:
     """Counts since the relay started.
 
     received = relayed + malformed + refused, each of them summed over its names.

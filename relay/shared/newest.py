@@ -36,12 +36,14 @@ class Newest(Generic[K, V]):
 
     def keep(self, key: K, value: V) -> list[K]:
         """Set the value of `key`; return the keys that were given up for it."""
-        self.forget(key)
-        self._values[key] = value
-        self._bytes += self._size(value)
+        values = self._values
+        previous = values.pop(key, None)
+        size = self._size(value)
+        self._bytes += size if previous is None else size - self._size(previous)
+        values[key] = value
         given_up = []
-        while len(self._values) > self._max_items or self._bytes > self._max_bytes:
-            oldest = next(iter(self._values))
+        while len(values) > self._max_items or self._bytes > self._max_bytes:
+            oldest = next(iter(values))
             self.forget(oldest)
             given_up.append(oldest)
         return given_up

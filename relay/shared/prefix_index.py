@@ -1,46 +1,69 @@
-"""A set of topic prefixes that finds those that match in one look-up per length."""
+"""A map of topic prefixes that finds all prefixes of a topic with one look-up per prefix length."""
 
 from collections.abc import Iterator
+from typing import Generic, TypeVar
+
+P = TypeVar("P", str, bytes)
+V = TypeVar("V")
 
 
-class PrefixSet:
-    """Topic prefixes, as ZeroMQ subscriptions are. Bytes in, bytes compared.
+class PrefixIndex(Generic[P, V]):
+    """Prefix to value, like a dict; `matching` finds the values of all prefixes of a topic.
 
-    One thread may change it while others look: what they iterate over is replaced, never changed.
+    A look-up costs O(distinct prefix lengths + matches), independent of the number of prefixes.
+    One thread may change the index while others look up: the lengths that they iterate over are
+    replaced, never changed.
     """
 
+    __slots__ = ("_count_by_length", "_lengths", "_values")
+
     def __init__(self) -> None:
-        self._prefixes: set[bytes] = set()
+        self._values: dict[P, V] = {}
         self._count_by_length: dict[int, int] = {}
-
-    def add(self, prefix: bytes) -> None:
-        """Add `prefix`; adding it again changes nothing."""
-        if prefix not in self._prefixes:
-            self._prefixes.add(prefix)
-            size = len(prefix)
-            self._count_by_length = self._count_by_length | {
-                size: self._count_by_length.get(size, 0) + 1
-            }
-
-    def discard(self, prefix: bytes) -> None:
-        """Remove `prefix` if it is there."""
-        if prefix in self._prefixes:
-            self._prefixes.discard(prefix)
-            size = len(prefix)
-            counts = dict(self._count_by_length)
-            counts[size] -= 1
-            if not counts[size]:
-                del counts[size]
-            self._count_by_length = counts
-
-    def matching(self, topic: bytes) -> Iterator[bytes]:
-        """The prefixes that `topic` starts with, shortest first."""
-        for length in sorted(self._count_by_length):
-            if (prefix := topic[:length]) in self._prefixes and len(prefix) == length:
-                yield prefix
-
-    def __contains__(self, prefix: bytes) -> bool:
-        return prefix in self._prefixes
+        self._lengths: tuple[int, ...] = ()
+        """Ascending."""
 
     def __len__(self) -> int:
-        return len(self._prefixes)
+        return len(self._values)
+
+    def __contains__(self, prefix: P) -> bool:
+        return prefix in self._values
+
+    def get(self, prefix: P) -> V | None:
+        """Return the value of `prefix` itself, None if it is not in the index."""
+        return self._values.get(prefix)
+
+    def set(self, prefix: P, value: V) -> None:
+        """Set the value of `prefix`."""
+        if prefix not in self._values:
+            self._count(len(prefix), 1)
+        self._values[prefix] = value
+
+    def discard(self, prefix: P) -> None:
+        """Remove `prefix` if it is in the index."""
+        if prefix in self._values:
+            del self._values[prefix]
+            self._count(len(prefix), -1)
+
+    def matching(self, topic: P) -> Iterator[tuple[P, V]]:
+        """Yield each prefix of `topic` in the index with its value, the shortest first."""
+        values = self._values
+        size = len(topic)
+        for length in self._lengths:
+            if length > size:
+                return
+            prefix = topic[:length]
+            if (value := values.get(prefix, _ABSENT)) is not _ABSENT:
+                yield prefix, value  # type: ignore[misc]
+
+    def _count(self, length: int, change: int) -> None:
+        count = self._count_by_length.get(length, 0) + change
+        if count:
+            self._count_by_length[length] = count
+        else:
+            del self._count_by_length[length]
+        if len(self._count_by_length) != len(self._lengths):
+            self._lengths = tuple(sorted(self._count_by_length))
+
+
+_ABSENT: object = object()

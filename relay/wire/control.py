@@ -42,7 +42,7 @@ class _Message(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
 
 
-class Hello(_Message):
+class HelloRequest(_Message):
     """The first request of every peer, and an emitter's question where to go on.
 
     An emitter gives its id, its epoch, and `acknowledged`: the last sequence number of that epoch
@@ -59,7 +59,7 @@ class Hello(_Message):
     acknowledged: Unsigned | None = None
 
 
-class Retained(_Message):
+class RetainedRequest(_Message):
     """Ask for what the relay remembers: live topics' last values, or tasks' latest states.
 
     `prefix` limits the answer to topics that start with it, or with `exact` to that topic alone;
@@ -73,7 +73,7 @@ class Retained(_Message):
     after: Annotated[bytes | None, Field(max_length=255)] = None
 
 
-class Replay(_Message):
+class ReplayRequest(_Message):
     """Ask for the journaled events of `stream` whose offsets follow `after`."""
 
     op: Literal["replay"] = "replay"
@@ -83,7 +83,7 @@ class Replay(_Message):
     limit: Annotated[int, Field(ge=1, le=MAX_REPLAY_EVENTS)] = MAX_REPLAY_EVENTS
 
 
-class Account(_Message):
+class AccountRequest(_Message):
     """What an emitter did with the events it was given, since its epoch began.
 
     `counters` are named as in protocol section 9; each is the whole sum, not the difference.
@@ -96,14 +96,14 @@ class Account(_Message):
     counters: dict[str, Unsigned]
 
 
-class Stats(_Message):
+class StatsRequest(_Message):
     """Ask for the relay's counters."""
 
     op: Literal["stats"] = "stats"
     id: Unsigned
 
 
-Request = Account | Hello | Replay | Retained | Stats
+Request = AccountRequest | HelloRequest | ReplayRequest | RetainedRequest | StatsRequest
 _REQUEST: TypeAdapter[Request] = TypeAdapter(Annotated[Request, Field(discriminator="op")])
 
 
@@ -183,11 +183,11 @@ class ErrorReply(_Message):
 
 Reply = AccountReply | HelloReply | ReplayReply | RetainedReply | StatsReply | ErrorReply
 _REPLIES: dict[type[Request], TypeAdapter[Any]] = {
-    Account: TypeAdapter(AccountReply | ErrorReply),
-    Hello: TypeAdapter(HelloReply | ErrorReply),
-    Replay: TypeAdapter(ReplayReply | ErrorReply),
-    Retained: TypeAdapter(RetainedReply | ErrorReply),
-    Stats: TypeAdapter(StatsReply | ErrorReply),
+    AccountRequest: TypeAdapter(AccountReply | ErrorReply),
+    HelloRequest: TypeAdapter(HelloReply | ErrorReply),
+    ReplayRequest: TypeAdapter(ReplayReply | ErrorReply),
+    RetainedRequest: TypeAdapter(RetainedReply | ErrorReply),
+    StatsRequest: TypeAdapter(StatsReply | ErrorReply),
 }
 
 

@@ -20,7 +20,7 @@ SECTION = Section(
 
 
 class FakePeer:
-    """A server with a name that is never started."""
+    """A server with a name that never runs."""
 
     name = "Fake"
 
@@ -76,7 +76,7 @@ def test_the_page_says_who_took_part_and_what_failed() -> None:
     text = page("make bench", 90.0, peers, [SECTION], ["storm"])
     assert "`make bench`" in text
     assert "1.5 minutes" in text
-    assert "- Fake: 1.2\n- Fake: not measured, get it with `apt-get install fake`\n" in text
+    assert "- Fake: 1.2\n- Fake: not measured; install it with `apt-get install fake`\n" in text
     assert "- Speed: below 1 ms: 1.50 ms, MISSED" in text
     assert "These parts failed: storm." in text
     assert as_markdown(SECTION) in text

@@ -1,4 +1,4 @@
-"""The load generator against real servers: all events arrive and are counted."""
+"""The load generator against real servers: every event arrives and is counted."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The checker finds each kind of fault, and none in a correct stream."""
+"""The checker finds each fault, and none in a right sequence."""
 
 import random
 from collections.abc import Iterable, Sequence
@@ -29,7 +29,7 @@ def frames(numbers: Iterable[int]) -> list[bytes]:
 
 
 def reader_with_tape(events: Sequence[bytes]) -> Reader:
-    """Return the reader of a client that connects after another one received `events`."""
+    """Return a client that follows another one that has received `events`."""
     tape = Tape()
     first = Reader(tape, DIALECT)
     first.take(b"".join(events))

@@ -10,10 +10,10 @@ from relay.shared.transport import Socket, open_socket
 from relay.wire.control import (
     HEARTBEAT_TOPIC,
     ErrorReply,
-    Replay,
     ReplayReply,
-    Retained,
+    ReplayRequest,
     RetainedReply,
+    RetainedRequest,
 )
 from relay.wire.header import unpack_stamp
 from relay.wire.notices import Acknowledged, Resend
@@ -281,7 +281,7 @@ class TestRestart:
         emitter.send([2], "task:2", status="in_progress")
         emitter.send([3], "task:2", status="success")
         emitter.wait_acknowledged(3)
-        request = Retained(id=99, prefix="task:")
+        request = RetainedRequest(id=99, prefix="task:")
         before = peer.ask(request)
         assert isinstance(before, RetainedReply)
         assert [(item[0], unpack_stamp(item[1]).offset) for item in before.items] == [
@@ -322,7 +322,7 @@ class TestRetention:
         low = heartbeat.low["event"]
         assert 20 < low < 30
         assert heartbeat.tips["event"] == 30
-        reply = peer.ask(Replay(id=99, stream="event", after=3))
+        reply = peer.ask(ReplayRequest(id=99, stream="event", after=3))
         assert isinstance(reply, ReplayReply)
         assert (reply.low, reply.tip) == (low, 30)
         assert [unpack_stamp(item[1]).offset for item in reply.items] == list(range(low, 31))

@@ -22,9 +22,10 @@ counted = threading.Event()
 previous = -1
 while True:
     counted.wait(0.25)
-    if monitor.samples_taken == previous:
+    sampled = emitter.counters()["live"]
+    if sampled == previous:
         print("idle at", previous, flush=True)
-    previous = monitor.samples_taken
+    previous = sampled
 """
 
 WATCHER = """\

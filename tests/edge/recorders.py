@@ -1,10 +1,9 @@
-"""Fills in the small protocols through which the edge's decisions reach the world."""
+"""Recorders in place of the small protocols through which the edge's core reaches the world."""
 
 import json
-from collections.abc import Iterable
 from typing import Any
 
-from edge.core.hub.audience import Batch
+from edge.core.hub.audience import FrameBatch
 from edge.core.identity.access import Identity
 from edge.core.websocket.frames import frame_payload
 from relay.wire.topics import Pattern
@@ -32,7 +31,7 @@ class RecordingConnection:
         self.record.append((topic, frame))
         self.live.append((topic, frame))
 
-    def send_batch(self, batch: Batch) -> None:
+    def send_batch(self, batch: FrameBatch) -> None:
         """Remember each frame, which must also be what is joined."""
         assert batch.joined == b"".join(batch.frames)
         assert batch.count == len(batch.frames) > 0
@@ -48,8 +47,8 @@ class RecordingConnection:
         return [json.loads(frame_payload(frame)) for frame in taken]
 
 
-class RecordingInterest:
-    """Remembers what clients want as a whole, and every change of it."""
+class RecordingObserver:
+    """Remembers the selectors that clients have together, and every change."""
 
     def __init__(self) -> None:
         self.selectors: set[Pattern] = set()
@@ -66,24 +65,3 @@ class RecordingInterest:
         assert selector in self.selectors, f"{selector} unwanted but not wanted"
         self.selectors.remove(selector)
         self.changes.append(("unwanted", selector))
-
-
-class FixedSnapshots:
-    """Shows the same tasks and values to everybody who asks."""
-
-    def __init__(self) -> None:
-        self.tasks: list[bytes] = []
-        self.values: list[tuple[str, bytes]] = []
-        self.asked: list[object] = []
-
-    def unfinished_tasks(self, username: str) -> Iterable[bytes]:
-        """The same whoever asks."""
-        self.asked.append(username)
-        return list(self.tasks)
-
-    def last_values(
-        self, identity: Identity, patterns: tuple[Pattern, ...]
-    ) -> Iterable[tuple[str, bytes]]:
-        """Those that `patterns` select."""
-        self.asked.append((identity, patterns))
-        return [item for item in self.values if any(p.matches(item[0]) for p in patterns)]

@@ -1,4 +1,4 @@
-"""Who waits for whom while clients are caught up."""
+"""Which client waits for what while clients are caught up."""
 
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
@@ -7,61 +7,64 @@ from typing import Any
 import pytest
 
 from edge import catch_up as module
-from edge.catch_up import STEPS_PER_TURN, CatchUp
-from edge.core.catch_up.resume import Fetch, Fetched, Outcome
+from edge.catch_up import MAX_READS, STEPS_PER_TURN, CatchUp, SharedReads
+from edge.core.catch_up.connection_catch_up import CatchUpState, JournalRange, StepResult
 from edge.core.stats import EdgeStats
+from edge.core.streams.history import PAGE_OFFSETS
 from edge.core.streams.record import Record
 from edge.core.websocket.close_codes import Close
 from tests.edge.journal import record
 from tests.edge.recorders import RecordingConnection
 
 DEADLINE_S = 10.0
-FETCH = Fetch("event", 10, 5)
+MISSING = JournalRange("event", 10, 5)
+NOT_YET = StepResult(CatchUpState.REPLAYING)
+READS = StepResult(CatchUpState.REPLAYING, missing=MISSING)
+IS_AHEAD = StepResult(CatchUpState.AWAITING_STREAMS)
 
 
-class ScriptedLibrary:
+class ScriptedReplayer:
     """Answers when the test says so."""
 
     def __init__(self) -> None:
-        self.asked: list[Fetch] = []
+        self.asked: list[JournalRange] = []
         self.may_answer = asyncio.Event()
         self.went_on = asyncio.Event()
         self.failure: Exception | None = None
 
-    async def fetch(self, fetch: Fetch) -> Sequence[Record]:
+    async def fetch(self, missing: JournalRange) -> Sequence[Record]:
         """Wait, then answer or fail."""
-        self.asked.append(fetch)
+        self.asked.append(missing)
         await self.may_answer.wait()
         if self.failure is not None:
             raise self.failure
-        return [record(fetch.after + 1)]
+        return [record(missing.after + 1)]
 
     async def streams_went_on(self) -> None:
         """Wait."""
         await self.went_on.wait()
 
 
-class ScriptedPass:
-    """Steps with the outcomes it was given; the last one completes it."""
+class ScriptedSteps:
+    """Steps with the results it was given; the last one completes it."""
 
-    def __init__(self, *outcomes: Outcome) -> None:
-        self.outcomes = [*outcomes, Outcome(is_complete=True, deliveries=1)]
-        self.fetched: list[Fetched | None] = []
+    def __init__(self, *results: StepResult) -> None:
+        self.results = [*results, StepResult(CatchUpState.COMPLETE, 1)]
+        self.records: list[Sequence[Record]] = []
         self.gave_up = False
         self.finished = asyncio.Event()
 
-    def step(self, fetched: Fetched | None = None) -> Outcome:
+    def step(self, records: Sequence[Record] = ()) -> StepResult:
         """Remember, and go on."""
-        self.fetched.append(fetched)
-        return self.outcomes.pop(0)
+        self.records.append(records)
+        result = self.results.pop(0)
+        if result.state.is_final:
+            self.finished.set()
+        return result
 
     def give_up_waiting(self) -> None:
         """Remember."""
         self.gave_up = True
-
-    def finish(self) -> None:
-        """Remember."""
-        self.finished.set()
 
 
 class WaitingClient(RecordingConnection):
@@ -102,15 +105,15 @@ class WaitingClient(RecordingConnection):
         """Nothing is left to do."""
 
 
-Scenario = Callable[[CatchUp, ScriptedLibrary], Coroutine[Any, Any, None]]
+Scenario = Callable[[CatchUp, ScriptedReplayer], Coroutine[Any, Any, None]]
 
 
 def play(scenario: Scenario, stats: EdgeStats | None = None) -> None:
     async def run() -> None:
-        library = ScriptedLibrary()
-        catch_up = CatchUp(library, stats or EdgeStats())
+        replayer = ScriptedReplayer()
+        catch_up = CatchUp(replayer, stats or EdgeStats())
         async with asyncio.timeout(DEADLINE_S):
-            await scenario(catch_up, library)
+            await scenario(catch_up, replayer)
         catch_up.close()
 
     asyncio.run(run())
@@ -123,20 +126,19 @@ async def others() -> None:
 
 
 def test_clients_that_lack_the_same_page_share_one_request() -> None:
-    async def scenario(catch_up: CatchUp, library: ScriptedLibrary) -> None:
-        passes = [ScriptedPass(Outcome(fetch=FETCH)) for _ in range(50)]
-        for each in passes:
+    async def scenario(catch_up: CatchUp, replayer: ScriptedReplayer) -> None:
+        catch_ups = [ScriptedSteps(READS) for _ in range(50)]
+        for each in catch_ups:
             catch_up.start(WaitingClient(), each)
         await others()
-        assert library.asked == [FETCH]
+        assert replayer.asked == [MISSING]
         assert len(catch_up) == 50
-        library.may_answer.set()
-        for each in passes:
+        replayer.may_answer.set()
+        for each in catch_ups:
             await each.finished.wait()
-            first, second = each.fetched
-            assert first is None
-            assert second is not None
-            assert [got.offset for got in second.records] == [11]
+            first, second = each.records
+            assert first == ()
+            assert [got.offset for got in second] == [11]
         await others()
         assert len(catch_up) == 0
 
@@ -146,31 +148,31 @@ def test_clients_that_lack_the_same_page_share_one_request() -> None:
 
 
 def test_a_client_that_goes_does_not_take_the_request_of_others_with_it() -> None:
-    async def scenario(catch_up: CatchUp, library: ScriptedLibrary) -> None:
+    async def scenario(catch_up: CatchUp, replayer: ScriptedReplayer) -> None:
         leaving, staying = WaitingClient(), WaitingClient()
-        passes = [ScriptedPass(Outcome(fetch=FETCH)) for _ in range(2)]
-        catch_up.start(leaving, passes[0])
-        catch_up.start(staying, passes[1])
+        catch_ups = [ScriptedSteps(READS) for _ in range(2)]
+        catch_up.start(leaving, catch_ups[0])
+        catch_up.start(staying, catch_ups[1])
         await others()
         catch_up.cancel(leaving)
-        library.may_answer.set()
-        await passes[1].finished.wait()
-        assert not passes[0].finished.is_set()
+        replayer.may_answer.set()
+        await catch_ups[1].finished.wait()
+        assert not catch_ups[0].finished.is_set()
 
     play(scenario)
 
 
 def test_no_step_is_made_while_the_client_has_no_room() -> None:
-    async def scenario(catch_up: CatchUp, library: ScriptedLibrary) -> None:
-        slow, catching_up = WaitingClient(), ScriptedPass(Outcome(), Outcome())
+    async def scenario(catch_up: CatchUp, replayer: ScriptedReplayer) -> None:
+        slow, catching_up = WaitingClient(), ScriptedSteps(NOT_YET, NOT_YET)
         slow.room.clear()
         catch_up.start(slow, catching_up)
         await others()
-        assert len(catching_up.fetched) == 1
-        others_pass = [ScriptedPass(Outcome()) for _ in range(STEPS_PER_TURN + 1)]
-        for each in others_pass:
+        assert len(catching_up.records) == 1
+        others_steps = [ScriptedSteps(NOT_YET) for _ in range(STEPS_PER_TURN + 1)]
+        for each in others_steps:
             catch_up.start(WaitingClient(), each)
-        for each in others_pass:
+        for each in others_steps:
             await each.finished.wait()
         slow.room.set()
         await catching_up.finished.wait()
@@ -179,14 +181,14 @@ def test_no_step_is_made_while_the_client_has_no_room() -> None:
 
 
 def test_few_clients_step_in_one_turn_of_the_loop() -> None:
-    async def scenario(catch_up: CatchUp, library: ScriptedLibrary) -> None:
-        passes = [ScriptedPass(*[Outcome()] * 3) for _ in range(40)]
-        for each in passes:
+    async def scenario(catch_up: CatchUp, replayer: ScriptedReplayer) -> None:
+        catch_ups = [ScriptedSteps(*[NOT_YET] * 3) for _ in range(40)]
+        for each in catch_ups:
             catch_up.start(WaitingClient(), each)
         before = 0
-        while not all(each.finished.is_set() for each in passes):
+        while not all(each.finished.is_set() for each in catch_ups):
             await asyncio.sleep(0)
-            steps = sum(len(each.fetched) for each in passes)
+            steps = sum(len(each.records) for each in catch_ups)
             assert steps - before <= 2 * STEPS_PER_TURN
             before = steps
 
@@ -194,12 +196,12 @@ def test_few_clients_step_in_one_turn_of_the_loop() -> None:
 
 
 @pytest.mark.parametrize("failure", [TimeoutError(), ValueError("a fault of ours")])
-def test_what_cannot_be_replayed_closes_the_connection_with_4013(failure: Exception) -> None:
-    async def scenario(catch_up: CatchUp, library: ScriptedLibrary) -> None:
+def test_a_replay_that_fails_closes_the_connection_with_4013(failure: Exception) -> None:
+    async def scenario(catch_up: CatchUp, replayer: ScriptedReplayer) -> None:
         client = WaitingClient()
-        library.failure = failure
-        library.may_answer.set()
-        catch_up.start(client, ScriptedPass(Outcome(fetch=FETCH)))
+        replayer.failure = failure
+        replayer.may_answer.set()
+        catch_up.start(client, ScriptedSteps(READS))
         await client.was_closed.wait()
         assert [close.code for close in client.closes] == [4013]
 
@@ -209,11 +211,11 @@ def test_what_cannot_be_replayed_closes_the_connection_with_4013(failure: Except
 def test_a_relay_that_does_not_answer_closes_the_connection_with_4013(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(module, "FETCH_TIMEOUT_S", 0.05)
+    monkeypatch.setattr(module, "READ_TIMEOUT_S", 0.05)
 
-    async def scenario(catch_up: CatchUp, library: ScriptedLibrary) -> None:
+    async def scenario(catch_up: CatchUp, replayer: ScriptedReplayer) -> None:
         client = WaitingClient()
-        catch_up.start(client, ScriptedPass(Outcome(fetch=FETCH)))
+        catch_up.start(client, ScriptedSteps(READS))
         await client.was_closed.wait()
         assert [close.code for close in client.closes] == [4013]
 
@@ -221,12 +223,12 @@ def test_a_relay_that_does_not_answer_closes_the_connection_with_4013(
 
 
 def test_a_client_that_is_ahead_goes_on_when_the_streams_do() -> None:
-    async def scenario(catch_up: CatchUp, library: ScriptedLibrary) -> None:
-        catching_up = ScriptedPass(Outcome(awaits_streams=True))
+    async def scenario(catch_up: CatchUp, replayer: ScriptedReplayer) -> None:
+        catching_up = ScriptedSteps(IS_AHEAD)
         catch_up.start(WaitingClient(), catching_up)
         await others()
-        assert len(catching_up.fetched) == 1
-        library.went_on.set()
+        assert len(catching_up.records) == 1
+        replayer.went_on.set()
         await catching_up.finished.wait()
         assert not catching_up.gave_up
 
@@ -236,10 +238,93 @@ def test_a_client_that_is_ahead_goes_on_when_the_streams_do() -> None:
 def test_a_client_that_stays_ahead_is_not_kept_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "WAIT_FOR_STREAMS_S", 0.05)
 
-    async def scenario(catch_up: CatchUp, library: ScriptedLibrary) -> None:
-        catching_up = ScriptedPass(Outcome(awaits_streams=True))
+    async def scenario(catch_up: CatchUp, replayer: ScriptedReplayer) -> None:
+        catching_up = ScriptedSteps(IS_AHEAD)
         catch_up.start(WaitingClient(), catching_up)
         await catching_up.finished.wait()
         assert catching_up.gave_up
+
+    play(scenario)
+
+
+def read_of_page(page: int) -> StepResult:
+    missing = JournalRange("event", page * PAGE_OFFSETS, 5)
+    return StepResult(CatchUpState.REPLAYING, missing=missing)
+
+
+def test_few_reads_are_under_way_at_a_time() -> None:
+    async def scenario(catch_up: CatchUp, replayer: ScriptedReplayer) -> None:
+        catch_ups = [ScriptedSteps(read_of_page(page)) for page in range(3 * MAX_READS)]
+        for each in catch_ups:
+            catch_up.start(WaitingClient(), each)
+        await others()
+        assert len(replayer.asked) == MAX_READS
+        replayer.may_answer.set()
+        for each in catch_ups:
+            await each.finished.wait()
+        assert len(replayer.asked) == 3 * MAX_READS
+
+    play(scenario)
+
+
+def test_no_more_records_are_read_while_those_that_were_wait_for_their_steps() -> None:
+    """A page may have 1 MiB; a thousand clients must not hold a thousand of them."""
+
+    async def scenario(catch_up: CatchUp, replayer: ScriptedReplayer) -> None:
+        replayer.may_answer.set()
+        reads = SharedReads(replayer)
+        may_step = asyncio.Event()
+
+        async def use(page: int) -> None:
+            async with reads.records(read_of_page(page).missing) as records:
+                assert len(records) == 1
+                await may_step.wait()
+
+        async with asyncio.TaskGroup() as group:
+            for page in range(3 * MAX_READS):
+                group.create_task(use(page))
+            await others()
+            assert len(replayer.asked) == MAX_READS
+            may_step.set()
+        assert len(replayer.asked) == 3 * MAX_READS
+        assert len(reads) == 0
+
+    play(scenario)
+
+
+def test_a_read_that_nobody_waits_for_any_more_is_cancelled() -> None:
+    """Else clients that come and go would leave reads behind without bound."""
+
+    async def scenario(catch_up: CatchUp, replayer: ScriptedReplayer) -> None:
+        leaving = [WaitingClient() for _ in range(3 * MAX_READS)]
+        for page, client in enumerate(leaving):
+            catch_up.start(client, ScriptedSteps(read_of_page(page)))
+        await others()
+        for client in leaving:
+            catch_up.cancel(client)
+        await others()
+        staying = ScriptedSteps(read_of_page(0))
+        catch_up.start(WaitingClient(), staying)
+        await others()
+        assert len(replayer.asked) == MAX_READS + 1
+        replayer.may_answer.set()
+        await staying.finished.wait()
+
+    play(scenario)
+
+
+def test_a_read_is_not_joined_after_its_last_user_has_gone() -> None:
+    """The two happen in one turn of the loop, before the cancelled read has ended."""
+
+    async def scenario(catch_up: CatchUp, replayer: ScriptedReplayer) -> None:
+        reads = SharedReads(replayer)
+        async with asyncio.TaskGroup() as group:
+            first = group.create_task(reads.records(MISSING).__aenter__())
+            await others()
+            first.cancel()
+            await asyncio.wait([first])
+            replayer.may_answer.set()
+            async with reads.records(MISSING) as records:
+                assert [each.offset for each in records] == [MISSING.after + 1]
 
     play(scenario)

@@ -1,28 +1,28 @@
-"""A server that makes a `WebSocketConnection` of every socket, and clients that read when told."""
+"""A `Host` that makes a `Client` of every socket, and peers that read when they are told to."""
 
 import asyncio
 import contextlib
 import socket
 import struct
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
-from edge.core.hub.send_queue import Budget
 from edge.core.stats import EdgeStats
 from edge.core.websocket.close_codes import CloseCode
 from edge.core.websocket.frames import Opcode
-from edge.core.websocket.reader import FrameReader, Message
+from edge.core.websocket.protocol import Sending
+from edge.core.websocket.reader import Message
+from edge.core.websocket.send_queue import Budget
 from edge.scheduling.deadlines import Deadlines
-from edge.websocket.connection import WebSocketConnection
-from edge.websocket.writer import Client, DirectClient, Turn, Writing
+from edge.scheduling.end_of_turn import EndOfTurnWrites
+from edge.websocket.client import Client, ClientServices
+from tests.edge.asgi_server import accept_asgi
 from tests.support.websocket_frames import CLOSE, client_frame, split_frames
 
 MAX_QUEUED_BYTES = 256 * 1024
 SEND_BUFFER_BYTES = 16 * 1024
 MAX_MESSAGE_BYTES = 64 * 1024
 DEADLINE_S = 20.0
-
-Play = Callable[[Callable[["Server"], Coroutine[Any, Any, None]]], None]
 
 
 class WatchedTransport:
@@ -120,7 +120,7 @@ class Peer:
 
 
 class Server:
-    """Accepts on real sockets, and stands for the endpoint."""
+    """Accepts on real sockets, and records the calls of its clients."""
 
     def __init__(
         self,
@@ -129,26 +129,36 @@ class Server:
         max_queued_bytes: int = MAX_QUEUED_BYTES,
         max_total_bytes: int = 2**40,
         close_timeout_s: float = 60.0,
+        road: str = "socket",
     ) -> None:
+        """`road` is what lies under each client: a "socket", or an "asgi" server."""
         self.loop = loop
+        self._road = road
         self.stats = EdgeStats()
         self.budget = Budget(max_total_bytes)
-        self._closing = Deadlines[DirectClient](loop, close_timeout_s, DirectClient.abort)
-        self.writing = Writing(self.stats, Turn(loop), self.budget, max_queued_bytes, self._closing)
+        self._closing = Deadlines[Client](loop, close_timeout_s, Client.abort)
+        self.services = ClientServices(
+            self,
+            Sending(self.stats, self.budget, max_queued_bytes),
+            EndOfTurnWrites(loop),
+            self._closing,
+            MAX_MESSAGE_BYTES,
+        )
         self.received_messages: list[Message] = []
         self.frames_heard = 0
         self.most_frames = 10**9
         """Of all clients; who sends more is closed."""
         self.departed: list[Client] = []
         self.connections: set[Any] = set()
-        self.transports: dict[DirectClient, WatchedTransport] = {}
+        self.clients: list[Client] = []
+        self.transports: dict[Client, WatchedTransport] = {}
         self._stack = contextlib.ExitStack()
         self._heard = asyncio.Event()
 
     # As `Host`.
 
-    def counted(self, client: Client) -> bool:
-        """Until it is too much."""
+    def frame_received(self, client: Client) -> bool:
+        """Count up to the limit."""
         self.frames_heard += 1
         self._heard.set()
         if self.frames_heard <= self.most_frames:
@@ -156,40 +166,29 @@ class Server:
         client.close(CloseCode.TOO_MANY_MESSAGES.close())
         return False
 
-    def received(self, client: Client, message: Message) -> None:
+    def message_received(self, client: Client, message: Message) -> None:
         """Remember."""
         self.received_messages.append(message)
         self._heard.set()
 
-    def left(self, client: Client) -> None:
-        """As the endpoint does."""
+    def connection_lost(self, client: Client) -> None:
+        """Remember."""
         self.departed.append(client)
-        client.gone()
         self._heard.set()
 
     # For tests.
 
-    async def connect(
-        self, *, compresses: bool = False, unix: bool = False
-    ) -> tuple[Peer, DirectClient]:
+    async def connect(self, *, compresses: bool = False, unix: bool = False) -> tuple[Peer, Client]:
         """Both ends of a new connection.
 
         On a Unix socket a small write is taken whole or not at all.
         """
         ours, theirs = await (self._unix_pair() if unix else self._tcp_pair())
-        accepted: list[DirectClient] = []
-
-        def accept() -> asyncio.Protocol:
-            return _Accept(self, accepted, compresses)
-
-        await self.loop.connect_accepted_socket(accept, ours)
-        return Peer(theirs), accepted[0]
-
-    def connection_of(self, client: DirectClient) -> WebSocketConnection:
-        """The connection that reads for `client`."""
-        [found] = [each for each in self.connections if each.client is client]
-        assert isinstance(found, WebSocketConnection)
-        return found
+        if self._road == "asgi":
+            self.clients.append(await accept_asgi(self.loop, ours, self.services, self._stack))
+            return Peer(theirs), self.clients[-1]
+        await self.loop.connect_accepted_socket(lambda: _Accept(self, compresses), ours)
+        return Peer(theirs), self.clients[-1]
 
     async def until(self, condition: Callable[[], bool]) -> None:
         """Wait for what a client does to arrive."""
@@ -197,15 +196,23 @@ class Server:
             self._heard.clear()
             await self._heard.wait()
 
-    async def stall(self, client: DirectClient, filling: bytes) -> list[bytes]:
+    async def stall(self, client: Client, filling: bytes) -> list[bytes]:
         """Send frames to a client that does not read until some wait; return their payloads."""
         sent: list[bytes] = []
-        while client.queued_bytes == 0:
+        while not await self._stays_full(client):
             sent.append(b"%06d " % len(sent) + filling)
             client.send(text(sent[-1]))
             await turn()
         assert not client.closed
         return sent
+
+    async def _stays_full(self, client: Client) -> bool:
+        """Whether frames wait for the peer, and not for a task that is about to run."""
+        for _ in range(10):
+            if client.queued_bytes == 0:
+                return False
+            await turn()
+        return True
 
     async def _tcp_pair(self) -> tuple[socket.socket, socket.socket]:
         with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -234,21 +241,18 @@ class Server:
 
 
 class _Accept(asyncio.Protocol):
-    """Becomes a `WebSocketConnection` at once."""
+    """Becomes a `Client` at once."""
 
-    def __init__(self, server: Server, accepted: list[DirectClient], compresses: bool) -> None:
+    def __init__(self, server: Server, compresses: bool) -> None:
         self._server = server
-        self._accepted = accepted
         self._compresses = compresses
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         server = self._server
         watched: Any = WatchedTransport(transport)  # type: ignore[arg-type]
-        client = DirectClient(watched, server.writing, compresses=self._compresses)
-        reader = FrameReader(MAX_MESSAGE_BYTES, may_compress=self._compresses)
-        WebSocketConnection(watched, client, reader, server, server.connections)
+        client = Client(watched, server.services, server.connections, compresses=self._compresses)
         server.transports[client] = watched
-        self._accepted.append(client)
+        server.clients.append(client)
 
 
 def text(payload: bytes) -> bytes:

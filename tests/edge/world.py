@@ -1,31 +1,64 @@
 """An edge with its relay and clients, where everything happens when the test says so.
 
-The real fan-out and the real subscriptions, with a journal in memory in place of the relay. What
-takes time in a running edge, the steps of a pass and the relay's answers, is a call here.
+The real core, with a journal in memory in place of the relay. What takes time in a running edge,
+the steps of a catch-up and the relay's replies, is a call here.
 """
 
 import json
 from collections.abc import Sequence
 from typing import Any
 
-from edge.core.catch_up.ports import CatchingUp
-from edge.core.catch_up.resume import Fetch, Fetched
+from edge.core.catch_up.connection_catch_up import CatchUpState, ConnectionCatchUp, JournalRange
 from edge.core.catch_up.subscriptions import Subscriptions
+from edge.core.hub.connections import ConnectionManager
 from edge.core.protocol.requests import Subscribe, TaskPosition
 from edge.core.stats import EdgeStats
+from edge.core.streams.inbound import Inbound
+from edge.core.streams.last_values import LastValues
 from edge.core.streams.record import Record
+from edge.core.streams.snapshots import Snapshots
+from edge.core.streams.streams import Streams
+from edge.core.streams.task_board import TaskBoard
 from edge.core.websocket.frames import frame_payload
-from edge.fanout import Fanout
 from relay.wire.control import Heartbeat
 from relay.wire.header import Stamp, pack_stamp
 from relay.wire.topics import Pattern, parse_pattern
 from tests.edge.journal import Journal
-from tests.edge.recorders import RecordingConnection
+from tests.edge.recorders import RecordingConnection, RecordingObserver
 
 EPOCH = 7
 TOPICS = ["event:a", "event:b", "event:bb", "task:1"]
 PATTERNS = ["event:a", "event:b*", "event:bb", "event:*", "*"]
 USERS = ["alice", "bob"]
+
+
+class EdgeCore:
+    """The core of one worker, with a recorder in place of its subscriptions at the relay."""
+
+    def __init__(
+        self, served_prefixes: tuple[str, ...] = ("",), history_bytes: int = 2**30
+    ) -> None:
+        self.stats = EdgeStats()
+        self.observer = RecordingObserver()
+        self.manager = ConnectionManager(self.observer)
+        self.streams = Streams(
+            served_prefixes, history_bytes, self.stats.dropped, self.stats.unreadable
+        )
+        self.tasks, self.live = TaskBoard(), LastValues()
+        self.snapshots = Snapshots(self.manager, self.streams, self.tasks, self.live)
+        self.warnings: list[str] = []
+        self.inbound = Inbound(
+            self.streams, self.manager, self.tasks, self.live, self.stats, self._warn
+        )
+
+    def arrive(self, *events: Sequence[bytes]) -> None:
+        """A batch of events is read from the relay."""
+        for frames in events:
+            self.inbound.take_event(list(frames))
+        self.manager.flush()
+
+    def _warn(self, cause: str, message: str, *args: object) -> None:
+        self.warnings.append(f"{cause}: {message % args}")
 
 
 class World:
@@ -38,16 +71,16 @@ class World:
                 self.journals[kind].append(topic, user)
         self.history_bytes = history_bytes
         self.epoch = EPOCH
-        self.fanout = self.new_edge()
+        self.edge = self.new_edge()
 
-    def new_edge(self) -> Fanout:
+    def new_edge(self) -> EdgeCore:
         """An edge that has just begun, and remembers nothing."""
-        self.fanout = Fanout(EdgeStats(), history_bytes=self.history_bytes)
+        self.edge = EdgeCore(history_bytes=self.history_bytes)
         self.synchronize()
-        return self.fanout
+        return self.edge
 
     def synchronize(self) -> None:
-        self.fanout.synchronize(self.epoch, self.heartbeat())
+        self.edge.inbound.synchronize(self.epoch, self.heartbeat())
 
     def heartbeat(self) -> Heartbeat:
         return Heartbeat(
@@ -62,22 +95,21 @@ class World:
         kind = topic.partition(":")[0]
         added = self.journals[kind].append(topic, username)
         stamp = pack_stamp(Stamp(self.epoch, added.offset, 0))
-        self.fanout.take_event([topic.encode(), stamp, added.payload])
-        self.fanout.tell_progress()
+        self.edge.arrive([topic.encode(), stamp, added.payload])
 
     def retire(self, low: int) -> None:
         self.journals["event"].retire(low)
-        self.fanout.hear(self.heartbeat())
+        self.edge.inbound.take_heartbeat(self.heartbeat())
 
-    def fetch(self, fetch: Fetch) -> Fetched:
-        """The relay answers, as `Fanout.fetch` takes it."""
-        stream = self.fanout.streams.get(fetch.stream)
+    def fetch(self, missing: JournalRange) -> Sequence[Record]:
+        """The relay replies, and `JournalReplay.fetch` takes the reply."""
+        stream = self.edge.streams.get(missing.stream)
         assert stream is not None
-        journal = self.journals[fetch.stream]
-        records = journal.replay(fetch.after, fetch.limit)
-        stream.history.low = max(stream.history.low, journal.low)
+        journal = self.journals[missing.stream]
+        records = journal.replay(missing.after, missing.limit)
+        stream.history.raise_journal_first(journal.low)
         stream.history.install(records)
-        return Fetched(fetch.stream, records)
+        return records
 
 
 class Viewer:
@@ -93,16 +125,16 @@ class Viewer:
         self.replies: list[dict[str, Any]] = []
         self.positions: dict[str, int] = {}
         self.connection: RecordingConnection | None = None
-        self.pending: list[CatchingUp] = []
-        self.fetch: Fetch | None = None
+        self.pending: list[ConnectionCatchUp] = []
+        self.missing: JournalRange | None = None
 
     def connect(self, role: str = "user") -> None:
         self.connection = RecordingConnection(self.username, role)
         self.subscriptions = Subscriptions(
             self.connection,
-            self.world.fanout.manager,
-            self.world.fanout.streams,
-            self.world.fanout,
+            self.world.edge.manager,
+            self.world.edge.streams,
+            self.world.edge.snapshots,
             self.pending.append,
             100,
         )
@@ -118,20 +150,21 @@ class Viewer:
     def disconnect(self) -> None:
         if self.connection is not None:
             self.read()
-            self.world.fanout.manager.disconnect(self.connection)
-            self.connection, self.pending, self.fetch = None, [], None
+            self.world.edge.manager.disconnect(self.connection)
+            self.connection, self.pending, self.missing = None, [], None
 
     def step(self) -> bool:
-        """Let the pass go on; return whether there was one."""
+        """Step the catch-up; return whether there was one."""
         if not self.pending:
             return False
-        fetched = None if self.fetch is None else self.world.fetch(self.fetch)
-        outcome = self.pending[0].step(fetched)
-        self.fetch = outcome.fetch
-        if outcome.awaits_streams:
-            self.pending[0].give_up_waiting()
-        if outcome.is_complete:
-            self.pending.pop(0).finish()
+        records = () if self.missing is None else self.world.fetch(self.missing)
+        catch_up = self.pending[0]
+        result = catch_up.step(records)
+        self.missing = result.missing
+        if result.state is CatchUpState.AWAITING_STREAMS:
+            catch_up.give_up_waiting()
+        if result.state.is_final:
+            self.pending.remove(catch_up)
         return True
 
     def settle(self) -> None:
@@ -139,7 +172,7 @@ class Viewer:
             if not self.step():
                 self.read()
                 return
-        raise AssertionError("a pass does not come to an end")
+        raise AssertionError("a catch-up does not end")
 
     def read(self) -> None:
         """Take down what came, moving the position only as a careful client may."""
@@ -187,4 +220,4 @@ def user_of(record: Record) -> str | None:
 
 def viewer_patterns(viewer: Viewer) -> Sequence[Pattern]:
     assert viewer.connection is not None
-    return list(viewer.world.fanout.manager.subscriptions(viewer.connection))
+    return list(viewer.world.edge.manager.subscriptions(viewer.connection))

@@ -134,13 +134,13 @@ def a_directory(path: Path) -> None:
 @pytest.mark.parametrize(
     ("make", "problem"),
     [
-        (text_file, "is not an emitter's spool"),
-        (short_file, "is not an emitter's spool"),
+        (text_file, "is not a SQLite database"),
+        (short_file, "is not a SQLite database"),
         (foreign_database, "is another program's database"),
         (foreign_application, "is another program's database"),
         (newer_version, "has version 2, and this program knows version 1"),
         (without_owner, "is damaged (it does not say whose it is)"),
-        (without_tables, "cannot be used: no such table: spool"),
+        (without_tables, "is damaged: no such table: spool"),
         (with_a_hole, "is damaged (event 2 is missing)"),
         (overwritten, ""),
         (of_another_emitter, "belongs to the emitter 'manager-2', not to 'manager-1'"),

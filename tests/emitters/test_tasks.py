@@ -271,13 +271,14 @@ def test_an_end_that_cannot_be_told_does_not_hold_up_the_shutdown(
     emitter.wait(lambda: emitter.refused >= 1, "the end is tried")
     with caplog.at_level(logging.ERROR):
         assert manager.shutdown(timeout=0.01) == 1
-    assert f"the end of task {task_id} could not be told" in caplog.text
+    assert f"the final update of task {task_id} could not be sent" in caplog.text
 
 
 def test_finished_tasks_are_forgotten_in_the_end(
-    manager: TaskManager, emitter: RecordingEmitter, monkeypatch: pytest.MonkeyPatch
+    emitter: RecordingEmitter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tasks_module, "MAX_FINISHED_TASKS", 2)
+    manager = TaskManager(emitter)
     ids = []
     for number in range(4):
         ids.append(manager.run_task(int, "alice", number))
@@ -285,6 +286,22 @@ def test_finished_tasks_are_forgotten_in_the_end(
     manager.shutdown()
     assert list(manager.get_all_tasks()) == ids[2:]
     assert manager.get_task(ids[0]) is None
+
+
+def test_finished_tasks_are_bounded_by_the_bytes_of_their_results(
+    emitter: RecordingEmitter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A result of 1 MiB is cut to what an event carries, and is held for a while only."""
+    monkeypatch.setattr(tasks_module, "MAX_FINISHED_BYTES", 300_000)
+    manager = TaskManager(emitter)
+    ids = []
+    for _ in range(6):
+        ids.append(manager.run_task(lambda: ["x" * 1024] * 1024, "alice"))
+        wait_finished(emitter, ids[-1])
+    manager.shutdown()
+    kept = manager.get_all_tasks()
+    assert list(kept) == ids[-1:]
+    assert 200_000 < sum(state.size_bytes() for state in kept.values()) <= 300_000
 
 
 def test_too_many_waiting_tasks_are_refused(
@@ -298,6 +315,31 @@ def test_too_many_waiting_tasks_are_refused(
     manager.run_task(lambda: None, "alice")
     with pytest.raises(TasksRefused, match="1 tasks wait already"):
         manager.run_task(lambda: None, "alice")
+    gate.opened.set()
+    assert manager.shutdown(timeout=TIMEOUT_S) == 0
+
+
+def test_tasks_that_many_threads_start_at_once_do_not_pass_the_limit(
+    emitter: RecordingEmitter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tasks_module, "MAX_WAITING_TASKS", 5)
+    manager = TaskManager(emitter, max_workers=1)
+    gate = Gate()
+    refused = []
+
+    def start_some() -> None:
+        for _ in range(5):
+            try:
+                manager.run_task(gate, "alice")
+            except TasksRefused as error:
+                refused.append(error)
+
+    threads = [threading.Thread(target=start_some) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (len(manager.get_all_tasks()), len(refused)) == (6, 14)
     gate.opened.set()
     assert manager.shutdown(timeout=TIMEOUT_S) == 0
 

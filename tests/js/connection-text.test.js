@@ -3,7 +3,7 @@ import { test } from "node:test";
 
 import { connectionText } from "../../edge/static/connection-text.js";
 
-test("a connection is described in words", () => {
+test("each state of a connection has its text", () => {
   assert.equal(connectionText({ name: "connecting" }), "Connecting");
   assert.equal(connectionText({ name: "live", username: "alice" }), "Live");
   assert.equal(connectionText({ name: "unauthenticated", code: 1008, reason: "" }), "Signed out");
@@ -12,7 +12,7 @@ test("a connection is described in words", () => {
   assert.equal(connectionText({ name: "closed", code: 1009, reason: "" }), "Stopped: code 1009");
 });
 
-test("a loss says why, in the same words for every further try", () => {
+test("after a lost connection the text names the reason, and stays the same for every further try", () => {
   const waiting = connectionText({ name: "waiting", code: 4013, reason: "", retryAt: 0 });
   assert.equal(waiting, "Reconnecting, the relay is away");
   assert.equal(connectionText({ name: "connecting", code: 4013, reason: "" }), waiting);

@@ -19,7 +19,7 @@ function shownNumbers(log) {
   );
 }
 
-test("a ring buffer keeps the newest, oldest first, through many turns", () => {
+test("a ring buffer keeps the newest items, oldest first, through many turns", () => {
   const ring = new RingBuffer(3);
   for (let item = 1; item <= 20; item += 1) ring.push(item);
   assert.deepEqual([...ring], [18, 19, 20]);
@@ -31,7 +31,7 @@ test("a ring buffer keeps the newest, oldest first, through many turns", () => {
   assert.deepEqual([...ring], [19, 20, 21]);
 });
 
-test("an empty ring buffer gives nothing and stays usable", () => {
+test("an empty ring buffer returns nothing and stays usable", () => {
   const ring = new RingBuffer(2);
   assert.equal(ring.shift(), undefined);
   assert.equal(ring.length, 0);
@@ -61,13 +61,13 @@ test("the log is bounded in characters as well as in events", () => {
   assert.equal(shownNumbers(log)[0], 19);
 });
 
-test("one event larger than the whole bound is still shown, alone", () => {
+test("one event larger than the whole limit is still shown, alone", () => {
   const log = new EventLog(100, 10);
   addNumbered(log, 1, 2);
   assert.deepEqual(shownNumbers(log), [2]);
 });
 
-test("the filter looks into topic, source and data, in any case", () => {
+test("the filter searches topic, source and data, in upper and lower case", () => {
   const log = new EventLog();
   log.add(event("event:after_backup", { data: { number: 1 } }), 0);
   log.add(event("event:x", { source: "Backup-Manager", data: { number: 2 } }), 0);
@@ -82,7 +82,7 @@ test("the filter looks into topic, source and data, in any case", () => {
   assert.deepEqual(shownNumbers(log), [6, 5, 4, 3, 2, 1]);
 });
 
-test("what falls out of a filtered log falls out of its rows too", () => {
+test("an event that leaves a filtered log leaves its rows too", () => {
   const log = new EventLog(4);
   addNumbered(log, 1, 2, "wanted");
   log.setFilter("wanted");
@@ -92,7 +92,7 @@ test("what falls out of a filtered log falls out of its rows too", () => {
   assert.equal(log.shownCount, 0);
 });
 
-test("a pause keeps the rows still, counts what waits, and loses nothing", () => {
+test("a pause keeps the rows, counts the waiting events, and loses none", () => {
   const log = new EventLog();
   addNumbered(log, 1, 2);
   log.pause();
@@ -104,7 +104,7 @@ test("a pause keeps the rows still, counts what waits, and loses nothing", () =>
   assert.equal(log.waitingCount, 0);
 });
 
-test("a pause longer than the log holds keeps its rows and counts only what is kept", () => {
+test("a pause longer than the log holds keeps its rows and counts only held events", () => {
   const log = new EventLog(3);
   addNumbered(log, 1, 3);
   log.pause();
@@ -115,7 +115,7 @@ test("a pause longer than the log holds keeps its rows and counts only what is k
   assert.deepEqual(shownNumbers(log), [20, 19, 18]);
 });
 
-test("filtering while paused shows nothing that came later", () => {
+test("filtering during a pause shows no later event", () => {
   const log = new EventLog();
   addNumbered(log, 1, 2);
   log.pause();
@@ -124,7 +124,7 @@ test("filtering while paused shows nothing that came later", () => {
   assert.deepEqual(shownNumbers(log), [2, 1]);
 });
 
-test("an event is found again by its sequence number, wherever it has moved", () => {
+test("an event is found by its sequence number in any row", () => {
   const log = new EventLog(5);
   addNumbered(log, 1, 5);
   const { sequence } = log.row(0) ?? { sequence: 0 };
@@ -135,7 +135,7 @@ test("an event is found again by its sequence number, wherever it has moved", ()
   assert.equal(log.rowOf(sequence), -1);
 });
 
-test("rows added on top are counted, rows that do not match are not", () => {
+test("rows added on top are counted, events that do not match are not", () => {
   const log = new EventLog();
   log.setFilter("wanted");
   addNumbered(log, 1, 3, "wanted");
@@ -160,7 +160,7 @@ function shownRows(log) {
 
 const gap = { stream: "event", from: 3, to: 9, reason: "retention" };
 
-test("a gap has a row where it stands, and is no event", () => {
+test("a gap has a row in its place, and does not count as an event", () => {
   const log = new EventLog();
   addNumbered(log, 1, 2);
   log.addGap(gap, 1234);
@@ -170,7 +170,7 @@ test("a gap has a row where it stands, and is no event", () => {
   assert.deepEqual([log.heldEvents, log.shownEvents], [3, 3]);
 });
 
-test("no filter hides a gap, for nobody knows what is missing", () => {
+test("no filter hides a gap, because the missing events are unknown", () => {
   const log = new EventLog();
   addNumbered(log, 1, 2);
   log.setFilter("nothing has this");
@@ -179,7 +179,7 @@ test("no filter hides a gap, for nobody knows what is missing", () => {
   assert.deepEqual([log.heldEvents, log.shownEvents], [2, 0]);
 });
 
-test("a gap waits while the feed is paused, and one that is shown is still no event", () => {
+test("a gap waits during a pause, and a shown gap does not count as an event", () => {
   const log = new EventLog(3);
   log.addGap(gap, 0);
   addNumbered(log, 10, 10);

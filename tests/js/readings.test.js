@@ -13,7 +13,7 @@ function reading(cpuPercent) {
   return { cpuPercent, memoryMb: 100, pid: 1, uptime: "" };
 }
 
-test("a reading is taken from process_info", () => {
+test("a reading is parsed from process_info", () => {
   const process_info = { pid: 4242, cpu_percent: 3.1, memory_mb: 220.4, uptime: "0:10:02" };
   assert.deepEqual(parseReading({ process_info }), {
     cpuPercent: 3.1,
@@ -23,7 +23,7 @@ test("a reading is taken from process_info", () => {
   });
 });
 
-test("no process is no reading, and odd values do not reach the chart", () => {
+test("without a process there is no reading, and odd values do not reach the chart", () => {
   assert.equal(parseReading({ process_info: null }), null);
   assert.equal(parseReading({}), null);
   assert.equal(parseReading({ process_info: "x" }), null);
@@ -41,14 +41,14 @@ test("the window holds the last two minutes", () => {
   assert.equal(window.times.length, window.memory.length);
 });
 
-test("readings much faster than usual are bounded too", () => {
+test("readings at a much higher rate than usual are bounded too", () => {
   const window = new ReadingWindow();
   for (let number = 0; number < 5000; number += 1) window.add(reading(1), number / 1000);
   assert.equal(window.times.length, 1200);
   assert.equal(window.times.at(-1), 4.999);
 });
 
-test("a pause in the readings is a gap in the line, a stopped process too", () => {
+test("a pause in the readings is a gap in the line, and so is a stopped process", () => {
   const window = new ReadingWindow();
   window.add(reading(1), 10);
   window.add(reading(2), 11);
@@ -65,21 +65,21 @@ test("after a long absence only the new reading is left", () => {
   assert.deepEqual(window.cpu, [2]);
 });
 
-test("a card says when readings stop, counted from the last one", () => {
+test("a card notes the silence since the last reading", () => {
   const card = { watchedSince: 0, heardAt: 10_000, isRunning: true };
   assert.equal(readingNote(card, 14_900), "");
   assert.equal(readingNote(card, 15_000), "No reading for 5 s");
   assert.equal(readingNote(card, 73_500), "No reading for 63 s");
 });
 
-test("a card that was out of view counts from when it is watched again", () => {
+test("a card that was out of view counts the silence from its new subscription", () => {
   const card = { watchedSince: 100_000, heardAt: 10_000, isRunning: true };
   assert.equal(readingNote(card, 104_000), "");
   assert.equal(readingNote(card, 106_000), "No reading for 6 s");
   assert.equal(readingNote({ ...card, watchedSince: null }, 106_000), "");
 });
 
-test("a card says what it waits for, and that its process is gone", () => {
+test("a card notes a missing first reading, and a process that is not running", () => {
   const fresh = { watchedSince: 0, heardAt: null, isRunning: null };
   assert.equal(readingNote(fresh, 1000), "Waiting for the first reading");
   assert.equal(readingNote(fresh, 6000), "No reading for 6 s");

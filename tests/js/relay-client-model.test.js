@@ -1,5 +1,5 @@
 // The client against a model of the edge, while connections are lost at any moment: every handler
-// hears each event that its pattern matches once, in order, and from its beginning on misses none.
+// gets each matching event once and in order, and misses none after its first.
 
 import assert from "node:assert/strict";
 import { afterEach, beforeEach, mock, test } from "node:test";
@@ -17,7 +17,7 @@ const MAX_DELAY_MS = 3000;
 beforeEach(() => mock.timers.enable({ apis: ["setTimeout", "setInterval", "Date"], now: 0 }));
 afterEach(() => mock.timers.reset());
 
-/** Numbers from 0 to 1 that are the same for the same seed. @param {number} seed */
+/** Returns a source of numbers from 0 to 1, the same for the same seed. @param {number} seed */
 function numbers(seed) {
   let state = seed;
   return () => {
@@ -94,7 +94,7 @@ class Round {
   }
 }
 
-test("whatever happens, what a handler hears has no hole, no repeat and no disorder", async () => {
+test("a handler gets its events without hole, repeat or disorder, whatever is lost", async () => {
   let heardInAll = 0;
   for (let seed = 1; seed <= ROUNDS; seed += 1) {
     const round = new Round(seed);

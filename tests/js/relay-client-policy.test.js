@@ -1,5 +1,5 @@
-// The pure decisions of the client: delays, renewal, matching. The table of close codes is in
-// vectors.test.js.
+// The pure functions of the client: delays, renewal, matching. vectors.test.js checks the table of
+// close codes.
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
@@ -14,11 +14,11 @@ import {
 
 const half = () => 0.5;
 
-test("a close code that nobody announced means to come back", () => {
+test("an unknown close code makes the client reconnect", () => {
   for (const code of [1000, 1006, 1011, 4999]) assert.equal(closeAction(code), "reconnect");
 });
 
-test("the delay doubles from 250 ms up to the cap, and is anything below that", () => {
+test("the delay is random, below a bound that doubles from 250 ms to the longest delay", () => {
   const ceilings = [0, 1, 2, 3, 4, 50].map((attempt) =>
     retryDelayMs("reconnect", attempt, 3000, () => 1),
   );
@@ -27,18 +27,18 @@ test("the delay doubles from 250 ms up to the cap, and is anything below that", 
   assert.equal(retryDelayMs("reconnect", 3, 3000, half), 1000);
 });
 
-test("a server that sends everybody away has them come back over a second, not at once", () => {
+test("clients that an edge closes together return within a second, not at once", () => {
   assert.equal(retryDelayMs("spread", 0, 3000, half), 500);
   assert.equal(retryDelayMs("spread", 4, 3000, half), 1500);
   assert.equal(retryDelayMs("spread", 0, 100, () => 1), 100);
 });
 
-test("later means at least the cap", () => {
+test("the action `later` waits at least the longest delay", () => {
   assert.equal(retryDelayMs("later", 0, 3000, () => 0), 3000);
   assert.equal(retryDelayMs("later", 9, 3000, half), 4500);
 });
 
-test("who is told when to come back comes then or later", () => {
+test("a client that was told a delay returns after it or later", () => {
   assert.equal(toldDelayMs("overloaded, retry in 3 s", () => 0), 3000);
   assert.equal(toldDelayMs("overloaded, retry in 12 s", half), 18_000);
   assert.equal(toldDelayMs("edge has lost the relay or is overloaded"), null);
@@ -55,23 +55,23 @@ test("the delays of many clients are spread over the whole range", () => {
   assert.ok(quarters.every((count) => count > 300), `uneven: ${quarters}`);
 });
 
-test("a token is renewed half a minute ahead of its end, a short one at four fifths", () => {
+test("a token is renewed 30 s before it expires, a short one after four fifths of its time", () => {
   const nowMs = 1_000_000;
   const now = nowMs / 1000;
   assert.equal(renewDelayMs(now + 3600, nowMs), 3_570_000);
   assert.equal(renewDelayMs(now + 60, nowMs), 48_000);
 });
 
-test("a token that has ended does not make the client ask in a tight loop", () => {
+test("an expired token does not make the client renew in a tight loop", () => {
   assert.equal(renewDelayMs(1000, 1_000_000), 5000);
   assert.equal(renewDelayMs(10, 1_000_000), 5000);
 });
 
-test("a token of a year is waited for in a delay that timers can hold", () => {
+test("the renewal of a token of a year has a delay that timers can hold", () => {
   assert.equal(renewDelayMs(40_000_000, 0), 2 ** 31 - 1);
 });
 
-test("topics match exactly, prefixes by their start", () => {
+test("a topic matches exactly, a prefix matches the start", () => {
   /** @type {[string, string, boolean][]} */
   const cases = [
     ["event:after_backup", "event:after_backup", true],

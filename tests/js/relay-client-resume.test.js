@@ -1,4 +1,4 @@
-// The client against a scripted relay: going on where it was, repeats, backlogs, gaps.
+// The client against a scripted relay: resuming, repeats, backlogs, gaps.
 
 import assert from "node:assert/strict";
 import { afterEach, beforeEach, mock, test } from "node:test";
@@ -36,7 +36,7 @@ afterEach(() => {
   mock.timers.reset();
 });
 
-/** Subscribes and answers. @param {string} pattern @param {Message} position */
+/** Subscribes and sends the reply. @param {string} pattern @param {Message} position */
 function subscribed(pattern, position) {
   /** @type {(number | undefined)[]} */
   const heard = [];
@@ -45,7 +45,7 @@ function subscribed(pattern, position) {
   return { heard, unsubscribe };
 }
 
-/** Loses the connection and has the next one authenticated. */
+/** Loses the connection and authenticates the next one. */
 async function comeBack(code = 1006) {
   relay.socket.drop(code);
   mock.timers.tick(MAX_DELAY_MS);
@@ -64,7 +64,7 @@ function sayTask(fields, topic = "task:1") {
   relay.socket.say(event(topic, { type: "task_update", ...fields }));
 }
 
-/** What the newest connection was asked, after the authentication. */
+/** The requests of the newest connection after the authentication. */
 function asked() {
   return relay.socket.sent.slice(1).map(({ id: _, ...request }) => request);
 }
@@ -83,7 +83,7 @@ function gapsTold() {
   return gaps;
 }
 
-test("a subscription goes on after the last message that was seen", async () => {
+test("a subscription resumes after the last received message", async () => {
   const { heard } = subscribed("event:*", { event: 40 });
   say(41, 43);
   await comeBack();
@@ -98,7 +98,7 @@ test("a subscription goes on after the last message that was seen", async () => 
   assert.deepEqual(heard, [41, 42, 43, 44, 45, 46, 47]);
 });
 
-test("several go on together, each with the streams that it concerns", async () => {
+test("several subscriptions resume together, each with its own streams", async () => {
   for (const pattern of ["event:a", "audit:*", "au*", "*"]) {
     subscribed(pattern, { event: 40, audit: 5 });
   }
@@ -113,7 +113,7 @@ test("several go on together, each with the streams that it concerns", async () 
   ]);
 });
 
-test("what has no stream is subscribed to anew, before the others catch up", async () => {
+test("a pattern without a stream is subscribed anew, before the others catch up", async () => {
   subscribed("event:*", { event: 40 });
   subscribed("resource-monitor:survival", {});
   await comeBack();
@@ -148,7 +148,7 @@ test("a subscription made while offline begins after the others have caught up",
   assert.deepEqual([old.heard, heard], [[41, 42], [45]]);
 });
 
-test("one that was never confirmed begins anew", async () => {
+test("a subscription that was never confirmed begins anew", async () => {
   subscribed("event:a", { event: 40 });
   client.subscribe("event:b", () => {});
   await comeBack();
@@ -156,7 +156,7 @@ test("one that was never confirmed begins anew", async () => {
   assert.deepEqual(asked().at(-1), { action: "subscribe", topic: "event:b" });
 });
 
-test("one that was ended and made again while offline begins anew", async () => {
+test("a subscription that was ended and made again while offline begins anew", async () => {
   const { unsubscribe } = subscribed("event:a", { event: 40 });
   relay.socket.drop(1006);
   unsubscribe();
@@ -165,7 +165,7 @@ test("one that was ended and made again while offline begins anew", async () => 
   assert.deepEqual(asked(), [{ action: "subscribe", topic: "event:a" }]);
 });
 
-test("a refused one is not asked again on this connection, nor resumed on the next", async () => {
+test("a refused subscription is not repeated on this connection, nor resumed on the next", async () => {
   subscribed("event:a", { event: 40 });
   subscribed("audit:*", { audit: 5 });
   await comeBack();
@@ -180,7 +180,7 @@ test("a refused one is not asked again on this connection, nor resumed on the ne
   assert.deepEqual(asked()[1], { action: "subscribe", topic: "audit:*" });
 });
 
-test("a catch-up that breaks off goes on where it broke off", async () => {
+test("an interrupted catch-up resumes at its position", async () => {
   const { heard } = subscribed("event:*", { event: 40 });
   await comeBack();
   say(41, 50);
@@ -190,7 +190,7 @@ test("a catch-up that breaks off goes on where it broke off", async () => {
   assert.deepEqual(heard, [41, 42, 43, 44, 45, 46, 47, 48, 49, 50, 51, 52]);
 });
 
-test("a catch-up may take long, silence may not", async () => {
+test("a catch-up may take long, but a silent one is given up", async () => {
   const { heard } = subscribed("event:*", { event: 40 });
   await comeBack();
   for (let offset = 41; offset < 45; offset += 1) {
@@ -203,7 +203,7 @@ test("a catch-up may take long, silence may not", async () => {
   assert.equal(client.state.name, "waiting");
 });
 
-test("without anything to catch up with, an answer has to come soon", async () => {
+test("without a catch-up the reply must come soon", async () => {
   client.close();
   client = connect({ url: "ws://relay/ws", WebSocket: relay.WebSocket });
   await settled();
@@ -217,7 +217,7 @@ test("without anything to catch up with, an answer has to come soon", async () =
   assert.equal(client.state.name, "waiting");
 });
 
-test("an offset that is not beyond the position is a repeat, and told to nobody", async () => {
+test("an event with an offset up to the position is a repeat, and no handler gets it", async () => {
   const { heard } = subscribed("event:*", { event: 40 });
   say(41, 42);
   say(41, 43);
@@ -228,7 +228,7 @@ test("an offset that is not beyond the position is a repeat, and told to nobody"
   assert.deepEqual(heard, [41, 42, 43, 44, 45]);
 });
 
-test("a position that comes ahead of the catch-up does not pass over it", async () => {
+test("a position that comes before the end of a catch-up does not skip events", async () => {
   const { heard } = subscribed("event:*", { event: 40 });
   relay.socket.drop(1006);
   mock.timers.tick(MAX_DELAY_MS);
@@ -244,7 +244,7 @@ test("a position that comes ahead of the catch-up does not pass over it", async 
   assert.deepEqual(heard, [41, 42]);
 });
 
-test("a new epoch that is told during the catch-up counts at once", async () => {
+test("a new epoch during a catch-up takes effect at once", async () => {
   const { heard } = subscribed("event:*", { event: 40 });
   relay.socket.drop(1006);
   mock.timers.tick(MAX_DELAY_MS);
@@ -257,7 +257,7 @@ test("a new epoch that is told during the catch-up counts at once", async () => 
   assert.deepEqual(client.position, { epoch: NEXT_EPOCH, position: { event: 2 } });
 });
 
-test("a page that was asleep goes on where it was", async () => {
+test("a page that was asleep resumes at its position", async () => {
   const page = Object.assign(new EventTarget(), { visibilityState: "visible" });
   Object.defineProperty(globalThis, "document", { value: page, configurable: true });
   try {
@@ -279,9 +279,9 @@ test("a page that was asleep goes on where it was", async () => {
   }
 });
 
-// ---- The newest ones, asked for with `last` ----
+// ---- The newest messages, requested with `last` ----
 
-test("the newest messages are asked for once, and told with the reply", async () => {
+test("the newest messages are requested once, and handlers get them with the reply", async () => {
   /** @type {(number | undefined)[]} */
   const heard = [];
   client.subscribe("event:*", ({ offset }) => heard.push(offset), { last: 3 });
@@ -298,14 +298,14 @@ test("the newest messages are asked for once, and told with the reply", async ()
   ]);
 });
 
-test("what has no stream does not ask for the newest messages again", async () => {
+test("a pattern without a stream does not request the newest messages again", async () => {
   client.subscribe("resource-monitor:a", () => {}, { last: 3 });
   relay.answer({ epoch: EPOCH, position: {} });
   await comeBack();
   assert.deepEqual(asked(), [{ action: "subscribe", topic: "resource-monitor:a" }]);
 });
 
-test("a connection lost amid the newest messages makes none of them come twice", async () => {
+test("if the connection is lost amid the newest messages, none of them comes twice", async () => {
   subscribed("audit:*", { audit: 5 });
   /** @type {(number | undefined)[]} */
   const heard = [];
@@ -319,7 +319,7 @@ test("a connection lost amid the newest messages makes none of them come twice",
   assert.deepEqual(heard, [38, 39, 40]);
 });
 
-test("older messages reach only the pattern that asked for them, and in order", async () => {
+test("older messages reach only the pattern that requested them, in order", async () => {
   const narrow = subscribed("event:a", { event: 40 });
   /** @type {(number | undefined)[]} */
   const heard = [];
@@ -340,7 +340,7 @@ test("live values do not wait for the newest messages", () => {
 
 // ---- Tasks ----
 
-test("the address says where the tasks go on", async () => {
+test("the URL has the position of the tasks", async () => {
   sayTask({ offset: 70 });
   assert.equal(relay.socket.url, "ws://relay/ws");
   subscribed("event:*", { event: 40 });
@@ -352,7 +352,7 @@ test("the address says where the tasks go on", async () => {
   assert.equal(relay.socket.url, `ws://relay/ws?epoch=${EPOCH}&task=77`);
 });
 
-test("an address that has a query keeps it", async () => {
+test("a URL with a query keeps it", async () => {
   client.close();
   client = connect({ url: "ws://relay/ws?token=x", WebSocket: relay.WebSocket });
   await settled();
@@ -362,7 +362,7 @@ test("an address that has a query keeps it", async () => {
   assert.equal(relay.socket.url, `ws://relay/ws?token=x&epoch=${EPOCH}&task=77`);
 });
 
-test("a retained state is told but is no position", () => {
+test("a retained state reaches the handlers and does not move the position", () => {
   const tasks = tasksHeard();
   relay.socket.say({ type: "position", epoch: EPOCH, position: { event: 40 } });
   sayTask({ offset: 75, retained: true });
@@ -371,7 +371,7 @@ test("a retained state is told but is no position", () => {
   assert.deepEqual(client.position.position, { event: 40 });
 });
 
-test("a retained state that brings no news is not told again", async () => {
+test("a retained state that is known reaches no handler", async () => {
   const tasks = tasksHeard();
   subscribed("event:*", { event: 40 });
   sayTask({ offset: 77 });
@@ -384,7 +384,7 @@ test("a retained state that brings no news is not told again", async () => {
   assert.equal(client.position.position.task, 77);
 });
 
-test("tasks of a new epoch are told before anything names it, whatever their offsets", async () => {
+test("tasks of a new epoch reach the handlers before a message names it, at any offset", async () => {
   const tasks = tasksHeard();
   subscribed("event:*", { event: 40 });
   sayTask({ offset: 77 });
@@ -401,7 +401,7 @@ test("tasks of a new epoch are told before anything names it, whatever their off
   assert.deepEqual(client.position, { epoch: NEXT_EPOCH, position: { event: 3 } });
 });
 
-test("a state that comes behind the position is told, an older one of a known task is not", () => {
+test("a state with an offset up to the position reaches the handlers, an older one of a known task does not", () => {
   const tasks = tasksHeard();
   relay.socket.say({ type: "position", epoch: EPOCH, position: { event: 40, task: 80 } });
   sayTask({ offset: 75, retained: true });
@@ -411,7 +411,7 @@ test("a state that comes behind the position is told, an older one of a known ta
   assert.deepEqual(tasks, [75, 81, 70]);
 });
 
-test("a state from an edge that is behind is not told after the task's end", async () => {
+test("a state from an edge that is behind does not follow the task's end", async () => {
   const tasks = tasksHeard();
   subscribed("event:*", { event: 40 });
   sayTask({ offset: 80, data: { status: "success" } });
@@ -424,9 +424,9 @@ test("a state from an edge that is behind is not told after the task's end", asy
   assert.deepEqual(tasks, [80]);
 });
 
-// ---- What is lost ----
+// ---- Lost events ----
 
-test("a gap is told, and the position passes it", async () => {
+test("a gap reaches the handlers, and the position passes it", async () => {
   const gaps = gapsTold();
   subscribed("event:*", { event: 40 });
   await comeBack();
@@ -438,7 +438,7 @@ test("a gap is told, and the position passes it", async () => {
   assert.deepEqual(asked()[0]?.since, { event: 47 });
 });
 
-test("who has left is told of no gap", () => {
+test("a removed handler gets no gap", () => {
   let calls = 0;
   const stop = client.onGap(() => (calls += 1));
   relay.socket.say({ type: "gap", stream: "event", from: 1, to: 2, reason: "retention" });
@@ -447,7 +447,7 @@ test("who has left is told of no gap", () => {
   assert.equal(calls, 1);
 });
 
-test("a new epoch is told once, and its events are heard from the first on", async () => {
+test("a new epoch is reported once, and handlers get its events from the first on", async () => {
   const { heard } = subscribed("event:*", { event: 40 });
   subscribed("event:a", { event: 40 });
   let restarts = 0;
@@ -461,7 +461,7 @@ test("a new epoch is told once, and its events are heard from the first on", asy
   assert.deepEqual(heard, [1, 2]);
 });
 
-test("a new epoch is told only when everything is live under it", async () => {
+test("a new epoch is reported only when every subscription is live under it", async () => {
   /** @type {unknown[]} */
   const restarts = [];
   client.onRestart((restart) => restarts.push(restart));
@@ -476,7 +476,7 @@ test("a new epoch is told only when everything is live under it", async () => {
   assert.deepEqual(restarts, [{ epoch: NEXT_EPOCH, previousEpoch: EPOCH }]);
 });
 
-test("a new epoch amid a request for the newest messages is told with its answer", () => {
+test("a new epoch amid a request for the newest messages is reported with its reply", () => {
   let restarts = 0;
   client.onRestart(() => (restarts += 1));
   subscribed("event:*", { event: 40 });
@@ -487,7 +487,7 @@ test("a new epoch amid a request for the newest messages is told with its answer
   assert.equal(restarts, 1);
 });
 
-test("a subscription that the server has ended is asked for again with a new token", () => {
+test("a subscription that the edge has ended is requested again with a new token", () => {
   /** @type {(string | undefined)[]} */
   const refused = [];
   client.onError(({ topic }) => refused.push(topic));
@@ -505,7 +505,7 @@ test("a subscription that the server has ended is asked for again with a new tok
   assert.deepEqual(heard, [10]);
 });
 
-test("a relay that was only started again is no news", async () => {
+test("a restart of the relay under the same epoch is not reported", async () => {
   subscribed("event:*", { event: 40 });
   let restarts = 0;
   client.onRestart(() => (restarts += 1));

@@ -1,4 +1,4 @@
-// The client against a scripted relay: subscribing, dispatching, losing the connection, returning.
+// The client against a scripted relay: subscribing, dispatching, losing a connection, reconnecting.
 
 import assert from "node:assert/strict";
 import { afterEach, beforeEach, mock, test } from "node:test";
@@ -43,7 +43,7 @@ async function live(options) {
   return client;
 }
 
-/** Lets the longest ordinary delay pass, and what it starts. */
+/** Lets the longest usual delay pass, and the attempt that it starts. */
 async function passRetryDelay(ms = MAX_DELAY_MS) {
   mock.timers.tick(ms);
   await settled();
@@ -53,14 +53,14 @@ function silenceReports() {
   return mock.method(console, "error", () => {});
 }
 
-test("the first message authenticates, without a token callback by the cookie", async () => {
+test("the first message authenticates; without a token callback it uses the cookie", async () => {
   const client = await connected();
   client.subscribe("event:*", () => {});
   relay.socket.open();
   assert.deepEqual(relay.socket.sent, [{ action: "authenticate", token: "", id: 1 }]);
 });
 
-test("it is live when authenticated and every subscription is answered, not before", async () => {
+test("the client is live when it is authenticated and every subscription is answered, not before", async () => {
   const client = await connected();
   client.subscribe("event:*", () => {});
   client.subscribe("resource-monitor:survival", () => {});
@@ -73,7 +73,7 @@ test("it is live when authenticated and every subscription is answered, not befo
   assert.deepEqual(client.state, { name: "live", username: "alice" });
 });
 
-test("a refused subscription is told, and does not keep the others from being live", async () => {
+test("a refused subscription is reported, and the others become live", async () => {
   const client = await connected();
   /** @type {unknown[]} */
   const errors = [];
@@ -88,7 +88,7 @@ test("a refused subscription is told, and does not keep the others from being li
   ]);
 });
 
-test("handlers of one pattern share one subscription, which the last one ends", async () => {
+test("handlers of one pattern share one subscription, which ends with the last of them", async () => {
   const client = await live();
   /** @type {string[]} */
   const heard = [];
@@ -129,7 +129,7 @@ test("tasks come without a subscription", async () => {
   assert.deepEqual(tasks, ["task:7f success"]);
 });
 
-test("a handler that throws is reported and keeps no other from its message", async () => {
+test("an error in a handler is reported, and the other handlers get the message", async () => {
   const reports = silenceReports();
   const client = await live();
   const fault = new Error("in the page");
@@ -143,7 +143,7 @@ test("a handler that throws is reported and keeps no other from its message", as
   assert.deepEqual(reports.mock.calls[0]?.arguments, [fault]);
 });
 
-test("what is not JSON is reported and does not end the connection", async () => {
+test("text that is not JSON is reported and does not end the connection", async () => {
   const reports = silenceReports();
   const client = await live();
   relay.socket.onmessage?.({ data: "{" });
@@ -151,7 +151,7 @@ test("what is not JSON is reported and does not end the connection", async () =>
   assert.equal(client.state.name, "live");
 });
 
-test("after a loss it comes back and subscribes to what is still wanted", async () => {
+test("after a lost connection the client reconnects and subscribes to the remaining patterns", async () => {
   const client = await live();
   client.subscribe("event:a", () => {});
   const stop = client.subscribe("event:b", () => {});
@@ -172,7 +172,7 @@ test("after a loss it comes back and subscribes to what is still wanted", async 
   assert.equal(client.state.name, "live");
 });
 
-test("the delays grow while it fails, and start small again after it was live", async () => {
+test("the delays grow with each failure, and start small again after a live connection", async () => {
   mock.method(Math, "random", () => 1);
   const client = await live();
   const delays = [];
@@ -189,7 +189,7 @@ test("the delays grow while it fails, and start small again after it was live", 
   assert.equal(client.state.name === "waiting" && client.state.retryAt - Date.now(), 250);
 });
 
-test("the reason of the loss stays known while it tries again", async () => {
+test("the reason of the loss stays known during further attempts", async () => {
   const client = await live();
   relay.socket.drop(4013, "edge has lost the relay");
   await passRetryDelay();
@@ -200,7 +200,7 @@ test("the reason of the loss stays known while it tries again", async () => {
   });
 });
 
-test("a busy server says when to come back", async () => {
+test("a busy server names the delay", async () => {
   mock.method(Math, "random", () => 0.5);
   const client = await live();
   relay.socket.drop(4013, "overloaded, retry in 4 s");
@@ -208,7 +208,7 @@ test("a busy server says when to come back", async () => {
 });
 
 for (const code of [1002, 1003, 1007, 1009]) {
-  test(`${code} is a fault of the client: it stops for good`, async () => {
+  test(`${code} is a fault of the client, which stops for good`, async () => {
     const client = await live();
     relay.socket.drop(code, "why");
     await passRetryDelay(60_000);
@@ -218,7 +218,7 @@ for (const code of [1002, 1003, 1007, 1009]) {
 }
 
 for (const code of [4009, 4029]) {
-  test(`${code} waits at least the longest ordinary delay`, async () => {
+  test(`after ${code} the client waits at least the longest usual delay`, async () => {
     mock.method(Math, "random", () => 0);
     await live();
     relay.socket.drop(code);
@@ -242,7 +242,7 @@ test("1008 without a token callback ends in unauthenticated until retry()", asyn
   assert.equal(client.state.name, "live");
 });
 
-test("1008 with a token callback asks for one new token, and only one", async () => {
+test("1008 with a token callback requests one new token, and only one", async () => {
   let asked = 0;
   const client = await connected({ token: () => `token-${++asked}` });
   relay.socket.open();
@@ -256,7 +256,7 @@ test("1008 with a token callback asks for one new token, and only one", async ()
   assert.equal(asked, 2);
 });
 
-test("4001 comes back with a new token", async () => {
+test("after 4001 the client reconnects with a new token", async () => {
   let asked = 0;
   const client = await live({ token: async () => `token-${++asked}` });
   relay.socket.drop(4001);
@@ -266,7 +266,7 @@ test("4001 comes back with a new token", async () => {
   assert.equal(client.state.name, "live");
 });
 
-test("a token is renewed on the same connection before it ends", async () => {
+test("a token is renewed on the same connection before it expires", async () => {
   let asked = 0;
   const client = await connected({ token: () => `token-${++asked}` });
   relay.admit("alice", Date.now() / 1000 + 40);
@@ -281,7 +281,7 @@ test("a token is renewed on the same connection before it ends", async () => {
   assert.equal(asked, 3);
 });
 
-test("a token callback that fails is tried again like a lost connection", async () => {
+test("a failed token callback is repeated like a lost connection", async () => {
   const reports = silenceReports();
   let asked = 0;
   const client = await connected({
@@ -298,7 +298,7 @@ test("a token callback that fails is tried again like a lost connection", async 
   assert.equal(client.state.name, "live");
 });
 
-test("a server that says nothing for 45 s is taken for dead", async () => {
+test("a connection without a message for 45 s counts as lost", async () => {
   const client = await live();
   mock.timers.tick(SILENCE_MS - 5000);
   relay.socket.say({ type: "position", epoch: EPOCH, position: { event: 1 } });
@@ -316,7 +316,7 @@ test("a connection that does not become live is given up", async () => {
   assert.equal(relay.socket.wasClosedByClient, true);
 });
 
-test("the network's return is reason to try at once", async () => {
+test("when the network returns the client connects at once", async () => {
   const network = new EventTarget();
   const globals = /** @type {Record<string, unknown>} */ (globalThis);
   globals.addEventListener = network.addEventListener.bind(network);
@@ -332,7 +332,7 @@ test("the network's return is reason to try at once", async () => {
   }
 });
 
-test("a page that becomes visible again tries at once; one that is hidden does not", async () => {
+test("a page that becomes visible connects at once; a hidden one does not", async () => {
   const page = Object.assign(new EventTarget(), { visibilityState: "hidden" });
   Object.defineProperty(globalThis, "document", { value: page, configurable: true });
   try {
@@ -351,7 +351,7 @@ test("a page that becomes visible again tries at once; one that is hidden does n
   }
 });
 
-test("close() is for good", async () => {
+test("after close() the client stays closed", async () => {
   const client = await live();
   /** @type {string[]} */
   const states = [];
@@ -365,7 +365,7 @@ test("close() is for good", async () => {
   assert.equal(relay.socket.wasClosedByClient, true);
 });
 
-test("what an abandoned socket still says is not heard", async () => {
+test("messages of an abandoned socket are ignored", async () => {
   const client = await live();
   let heard = 0;
   client.subscribe("event:*", () => (heard += 1));
@@ -399,7 +399,7 @@ function restartsOf(client) {
   return restarts;
 }
 
-test("a new relay behind the same connection is told once", async () => {
+test("a new epoch on the same connection is reported once", async () => {
   const client = await live();
   const restarts = restartsOf(client);
   client.subscribe("event:*", () => {});
@@ -415,7 +415,7 @@ test("a new relay behind the same connection is told once", async () => {
   assert.equal(client.state.name, "live");
 });
 
-test("a new relay that is met after a loss is told once, whatever is subscribed", async () => {
+test("a new epoch after a lost connection is reported once, with any subscriptions", async () => {
   const client = await live();
   const restarts = restartsOf(client);
   for (const pattern of ["event:a", "event:b"]) {
@@ -431,7 +431,7 @@ test("a new relay that is met after a loss is told once, whatever is subscribed"
   assert.deepEqual(client.position, { epoch: "next", position: { event: 0 } });
 });
 
-test("a loss of the connection alone is no restart, and who left is not told of one", async () => {
+test("a lost connection alone is no restart, and a removed handler gets none", async () => {
   const client = await live();
   const restarts = restartsOf(client);
   let calls = 0;

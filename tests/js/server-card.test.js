@@ -1,4 +1,4 @@
-// What a server's card claims, second by second, from what its manager and its process tell.
+// The contents of a server's card, second by second, from the messages of its manager and its process.
 
 import assert from "node:assert/strict";
 import { beforeEach, test } from "node:test";
@@ -57,7 +57,7 @@ function claimAt(second) {
   return [status, tone, reading?.memoryMb ?? null, pid];
 }
 
-test("a server with a fresh reading shows its status and its numbers", () => {
+test("a card with a fresh reading shows status and numbers", () => {
   listAt(0, "RUNNING", 41);
   assert.deepEqual(claimAt(0.5), ["Running", "good", null, 41]);
   readAt(1);
@@ -71,7 +71,7 @@ test("a server with a fresh reading shows its status and its numbers", () => {
 });
 
 for (const status of ["RUNNING", "STARTING", "STOPPING", ""]) {
-  test(`a killed manager's "${status}" is no signal within 6 s, and has no numbers`, () => {
+  test(`6 s after its manager was killed, a card with "${status}" shows no signal and no numbers`, () => {
     listAt(10, status);
     readAt(10);
     assert.equal(cardAt(14).status === "No signal", false);
@@ -100,7 +100,7 @@ test("a reading or a status ends the lack of signal", () => {
   assert.equal(cardAt(15).note, "");
 });
 
-test("a manager that lists its server is a signal, though no reading comes", () => {
+test("a manager's list is a signal even without a reading", () => {
   readAt(0);
   for (let second = 0; second < 60; second += 1) {
     if (second % 5 === 0) listAt(second, "RUNNING");
@@ -108,7 +108,7 @@ test("a manager that lists its server is a signal, though no reading comes", () 
   }
 });
 
-test("a card out of view relies on its manager's lists", () => {
+test("a card out of view uses its manager's lists", () => {
   heard.watchedSince = null;
   listAt(0, "RUNNING");
   assert.equal(cardAt(15).status, "Running");
@@ -117,7 +117,7 @@ test("a card out of view relies on its manager's lists", () => {
   assert.equal(cardAt(20).status, "No signal", "nor does coming into view make it run");
 });
 
-test("numbers from before a card was out of view are not shown as present", () => {
+test("readings from before a card was out of view are not shown as present", () => {
   readAt(0);
   for (let second = 0; second <= 60; second += 5) listAt(second, "RUNNING");
   heard.watchedSince = START_MS + 60_000;
@@ -128,7 +128,7 @@ for (const [status, tone] of [
   ["Stopped", "quiet"],
   ["Crashed", "bad"],
 ]) {
-  test(`nothing of the process is left after ${status}`, () => {
+  test(`a card shows no reading after ${status}`, () => {
     listAt(0, "RUNNING");
     readAt(1);
     listAt(1.5, String(status).toUpperCase());
@@ -139,7 +139,7 @@ for (const [status, tone] of [
   });
 }
 
-test("nor after a stop that only an event tells", () => {
+test("a card shows no reading after a stop that only an event reports", () => {
   listAt(0, "RUNNING");
   readAt(1);
   eventAt(1.5, "before_server_stop");
@@ -148,7 +148,7 @@ test("nor after a stop that only an event tells", () => {
   assert.deepEqual(claimAt(2), ["Stopped", "quiet", null, null]);
 });
 
-test("a process that is gone shows no numbers, before its manager says why", () => {
+test("a card of an ended process shows no numbers, before its manager reports the reason", () => {
   listAt(0, "RUNNING");
   readAt(1);
   readAt(2, null);
@@ -161,7 +161,7 @@ test("a process that is gone shows no numbers, before its manager says why", () 
   });
 });
 
-test("a server that is started again has no numbers of the process before", () => {
+test("a restarted server shows no numbers of the earlier process", () => {
   listAt(0, "RUNNING");
   readAt(1);
   eventAt(2, "after_server_stop");
@@ -175,7 +175,7 @@ test("a server that is started again has no numbers of the process before", () =
   assert.deepEqual(claimAt(4), ["Running", "good", 220, 43]);
 });
 
-test("the absence of a process while it starts does not contradict that it runs", () => {
+test("a reading without a process during the start does not contradict a later run", () => {
   eventAt(0, "before_server_start");
   readAt(0.5, null);
   assert.deepEqual(claimAt(0.5), ["Starting", "busy", null, null]);
@@ -189,7 +189,7 @@ test("the time before a start does not count as silence", () => {
   assert.equal(cardAt(101).note, "Waiting for the first reading");
 });
 
-test("an event of a manager that lists nothing any more is a signal for some seconds", () => {
+test("an event of a manager without lists is a signal for some seconds", () => {
   heard.watchedSince = null;
   listAt(0, "STOPPED", null);
   eventAt(100, "after_server_start");

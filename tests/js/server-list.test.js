@@ -15,7 +15,7 @@ function statuses(servers, source = "manager-1") {
   return event("event:after_server_statuses_updated", { data: { servers }, source });
 }
 
-test("a manager's list makes its servers known, with status and process", () => {
+test("a manager's list adds its servers, with status and process", () => {
   const list = new ServerList();
   const told = list.apply(
     statuses([
@@ -36,13 +36,13 @@ test("a manager's list makes its servers known, with status and process", () => 
   );
 });
 
-test("any event about a server makes it known, its status stays open", () => {
+test("any event about a server adds it, with an unknown status", () => {
   const list = new ServerList();
   list.apply(event("event:after_backup", { data: { server_name: "lobby" } }), 0);
   assert.equal(list.get("lobby")?.status, "");
 });
 
-test("starting and stopping change the status", () => {
+test("start and stop events change the status", () => {
   const list = new ServerList();
   const steps = ["before_server_start", "after_server_start"];
   steps.push("before_server_stop", "after_server_stop");
@@ -53,7 +53,7 @@ test("starting and stopping change the status", () => {
   assert.deepEqual(seen, ["STARTING", "RUNNING", "STOPPING", "STOPPED"]);
 });
 
-test("a start that failed is not a running server", () => {
+test("a failed start does not make a server running", () => {
   const list = new ServerList();
   list.apply(statuses([{ name: "lobby", status: "STOPPED", pid: null }]), 0);
   const data = { server_name: "lobby", result: { status: "error", message: "port taken" } };
@@ -71,7 +71,7 @@ test("a server that stops or starts has no process until its manager names one",
   }
 });
 
-test("what one emitter said is ordered by its clock, what two said by their arrival", () => {
+test("messages of one emitter are ordered by its clock, those of two emitters by arrival", () => {
   const early = { at: 20, emittedAt: 1, source: "manager-1" };
   const late = { at: 10, emittedAt: 2, source: "manager-1" };
   assert.equal(isBefore(early, late), true);
@@ -80,7 +80,7 @@ test("what one emitter said is ordered by its clock, what two said by their arri
   assert.equal(isBefore({ ...early, emittedAt: undefined }, late), false);
 });
 
-test("names that could not be a topic, or would be a pattern, make no server", () => {
+test("names that are invalid in a topic, or would be a pattern, add no server", () => {
   const tooLong = ["x".repeat(239), "é".repeat(120)];
   for (const name of [undefined, null, 7, "", "*", "a*", "a\nb", "a\u0085b", ...tooLong]) {
     assert.equal(isServerName(name), false, String(name));
@@ -90,7 +90,7 @@ test("names that could not be a topic, or would be a pattern, make no server", (
   }
 });
 
-test("data of any other shape is passed over", () => {
+test("data of another shape is ignored", () => {
   const list = new ServerList();
   for (const servers of [null, "x", [null], [7], [{ name: ["a"] }], { name: "a" }]) {
     const message = event("event:after_server_statuses_updated", { data: { servers } });
@@ -99,13 +99,13 @@ test("data of any other shape is passed over", () => {
   assert.deepEqual(list.servers, []);
 });
 
-test("servers are in the order people count", () => {
+test("servers are in natural order of their numbers", () => {
   const list = new ServerList();
   list.apply(statuses(["s10", "s2", "s1"].map((name) => ({ name }))), 0);
   assert.deepEqual(list.servers.map((server) => server.name), ["s1", "s2", "s10"]);
 });
 
-test("there is a bound to the servers, and it is told", () => {
+test("the number of servers is bounded, and the list reports it", () => {
   const list = new ServerList();
   const servers = Array.from({ length: MAX_SERVERS }, (_, number) => ({ name: `s${number}` }));
   list.apply(statuses(servers), 0);
@@ -115,7 +115,7 @@ test("there is a bound to the servers, and it is told", () => {
   assert.equal(list.hasTooMany, true);
 });
 
-test("a manager that stops listing its servers is told after 16 s", () => {
+test("a manager that stops listing its servers counts as silent after 16 s", () => {
   const list = new ServerList();
   list.apply(statuses([{ name: "lobby", status: "RUNNING" }], "manager-2"), 10_000);
   const [lobby] = list.servers;

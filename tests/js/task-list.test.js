@@ -14,7 +14,7 @@ function update(id, status, { at = 1000, offset = 1, ...data } = {}) {
   });
 }
 
-test("a task goes from its start over its progress to its end", () => {
+test("a task goes from start to progress to end", () => {
   const list = new TaskList();
   assert.equal(list.apply(update("a", "in_progress"), 0)?.hasFinished, false);
   assert.equal(list.runningCount, 1);
@@ -28,7 +28,7 @@ test("a task goes from its start over its progress to its end", () => {
   ]);
 });
 
-test("the list fetched over HTTP does not undo what came over the socket", () => {
+test("the list from HTTP does not undo an update from the socket", () => {
   const list = new TaskList();
   list.apply(update("a", "success", { at: 3000, offset: 3 }), 0);
   assert.equal(list.apply(update("a", "in_progress", { at: 2000, offset: 2 }), 0), null);
@@ -37,13 +37,13 @@ test("the list fetched over HTTP does not undo what came over the socket", () =>
   assert.equal(list.tasks[0]?.status, "success");
 });
 
-test("a relay that counts from 1 again does not freeze a task", () => {
+test("offsets that begin at 1 again do not freeze a task", () => {
   const list = new TaskList();
   list.apply(update("a", "in_progress", { at: 2000, offset: 900 }), 0);
   assert.ok(list.apply(update("a", "success", { at: 3000, offset: 1 }), 0));
 });
 
-test("a task that is known only by its end has not just finished", () => {
+test("a task whose first update is its end does not count as just finished", () => {
   const list = new TaskList();
   assert.equal(list.apply(update("a", "error"), 0)?.hasFinished, false);
 });
@@ -56,7 +56,7 @@ test("the newest task is first, and keeps its place when it is updated", () => {
   assert.deepEqual(list.tasks.map((task) => task.id), ["new", "old"]);
 });
 
-test("the oldest task gives way when there are too many, and it is told", () => {
+test("the oldest task is removed when there are too many, and the list reports it", () => {
   const list = new TaskList(2);
   const told = [];
   for (const [index, id] of ["a", "b", "c"].entries()) {
@@ -69,7 +69,7 @@ test("the oldest task gives way when there are too many, and it is told", () => 
   assert.equal(list.hasTooMany, false);
 });
 
-test("progress stays within its bar, and odd progress is none", () => {
+test("progress stays between 0 and 1, and odd values count as none", () => {
   const list = new TaskList();
   const shown = [-1, 7, "half", null].map((progress, index) => {
     list.apply(update("a", "in_progress", { at: index + 1, progress }), 0);

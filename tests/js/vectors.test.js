@@ -1,4 +1,4 @@
-// The golden vectors, read by the Python and the JavaScript tests alike.
+// The golden vectors, which the Python tests and the JavaScript tests read.
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
@@ -41,7 +41,7 @@ for (const { pattern, matches, does_not_match } of vectors("topics").patterns.va
   });
 }
 
-test("what can be the name in a topic can be a server, what cannot is none", () => {
+test("a valid name in a topic is a valid server name, an invalid one is not", () => {
   const { valid, invalid } = vectors("topics").topics;
   let checked = 0;
   for (const { topic, kind } of valid) {
@@ -57,7 +57,7 @@ test("what can be the name in a topic can be a server, what cannot is none", () 
   assert.ok(checked > 5, "the vectors hold no such names");
 });
 
-test("messages reach their handlers as they are", async () => {
+test("messages reach their handlers unchanged", async () => {
   const { relay, client } = await liveClient();
   /** @type {unknown[]} */
   const heard = [];
@@ -80,7 +80,7 @@ test("a position message sets the position", async () => {
 
 for (const { name, reply } of vectors("messages").replies_to_user) {
   if (reply.status === "error") {
-    test(`an error reply is told: ${name}`, async () => {
+    test(`an error reply is reported: ${name}`, async () => {
       const { relay, client } = await liveClient();
       /** @type {import("../../edge/static/relay-client.js").RelayError[]} */
       const errors = [];
@@ -93,7 +93,7 @@ for (const { name, reply } of vectors("messages").replies_to_user) {
       client.close();
     });
   } else if (reply.action === "subscribe") {
-    test(`a subscription's reply gives the position: ${name}`, async () => {
+    test(`a subscription's reply sets the position: ${name}`, async () => {
       const { relay, client } = await liveClient();
       client.subscribe(reply.topic, () => {});
       relay.socket.say({ ...reply, id: relay.socket.takeRequest().id });

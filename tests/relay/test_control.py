@@ -13,22 +13,22 @@ from hypothesis import strategies as st
 from relay.control import MAX_REPORTED_COUNTERS, ControlDesk
 from relay.core.emitters import Cursor, Emitter, Emitters, Verdict
 from relay.core.intake import Intake
-from relay.core.retained import Item, Retained
+from relay.core.retained import Item, RetainedValues
 from relay.core.retention import Limits
-from relay.core.stats import Stats
+from relay.core.stats import RelayCounters
 from relay.journal.journal import Batch, Journal, Run
 from relay.wire import control
 from relay.wire.control import (
     MAX_PAGE_BYTES,
     PROTOCOL_VERSION,
-    Account,
     AccountReply,
+    AccountRequest,
     ErrorReply,
     Heartbeat,
-    Hello,
     HelloReply,
-    Replay,
+    HelloRequest,
     ReplayReply,
+    ReplayRequest,
     Reply,
     Request,
     RetainedReply,
@@ -52,9 +52,9 @@ class Office:
 
     def __init__(self, journal: Journal) -> None:
         self.journal = journal
-        self.retained = Retained()
+        self.retained = RetainedValues()
         self.emitters = Emitters(journal.cursors())
-        self.counters = Stats()
+        self.counters = RelayCounters()
         self.intake = Intake(("event", "task"), self.emitters, self.counters, lambda: "new-id")
         self.connected: set[bytes] = set()
         self.desk = ControlDesk(
@@ -93,8 +93,8 @@ def office(tmp_path: Path) -> Iterator[Office]:
 
 def hello(
     epoch: int = 5, acknowledged: int | None = 0, emitter_id: bytes = EMITTER_ID, id: int = 3
-) -> Hello:
-    return Hello(
+) -> HelloRequest:
+    return HelloRequest(
         id=id,
         role="emitter",
         name="manager-1",
@@ -109,7 +109,7 @@ class TestHello:
 
     def test_it_is_answered_with_what_a_peer_must_know(self, tmp_path: Path) -> None:
         with office_in(tmp_path, events=6) as office:
-            reply = office.ask(Hello(id=3, role="edge", name="edge-1"))
+            reply = office.ask(HelloRequest(id=3, role="edge", name="edge-1"))
             assert reply == HelloReply(
                 id=3,
                 epoch=office.journal.epoch,
@@ -176,7 +176,7 @@ class TestReplay:
         self, tmp_path: Path, after: int, limit: int, expected: list[int]
     ) -> None:
         with office_in(tmp_path, events=6) as office:
-            reply = office.ask(Replay(id=8, stream="event", after=after, limit=limit))
+            reply = office.ask(ReplayRequest(id=8, stream="event", after=after, limit=limit))
             assert isinstance(reply, ReplayReply)
             assert [unpack_stamp(stamp).offset for _, stamp, _ in reply.items] == expected
             assert (reply.id, reply.epoch) == (8, office.journal.epoch)
@@ -185,7 +185,7 @@ class TestReplay:
     def test_what_retention_has_passed_is_told_by_low(self, tmp_path: Path) -> None:
         with office_in(tmp_path, events=6) as office:
             office.journal.retire(Limits(0, 0), NOW_MS + 10**9)
-            reply = office.ask(Replay(id=8, stream="event", after=0))
+            reply = office.ask(ReplayRequest(id=8, stream="event", after=0))
             assert isinstance(reply, ReplayReply)
             assert [unpack_stamp(stamp).offset for _, stamp, _ in reply.items] == [4, 5, 6]
             assert (reply.low, reply.tip) == (4, 6)
@@ -194,20 +194,20 @@ class TestReplay:
         size = 300_000
         run = Run(1, NOW_MS, [entry(number, padding=size) for number in range(1, 6)])
         office.journal.append(Batch({"event": run}, [], []))
-        reply = office.ask(Replay(id=8, stream="event", after=0))
+        reply = office.ask(ReplayRequest(id=8, stream="event", after=0))
         assert isinstance(reply, ReplayReply)
         assert len(reply.items) == MAX_PAGE_BYTES // size
 
     @pytest.mark.parametrize("after", [2**63 - 1, 2**63, 2**64 - 1])
     def test_nothing_follows_the_greatest_offset(self, office: Office, after: int) -> None:
         office.journal.append(batch(1))
-        assert office.ask(Replay(id=8, stream="event", after=after)) == ReplayReply(
+        assert office.ask(ReplayRequest(id=8, stream="event", after=after)) == ReplayReply(
             id=8, epoch=office.journal.epoch, items=(), low=1, tip=1
         )
 
     @pytest.mark.parametrize("stream", ["resource-monitor", "", "stream_1", "event'"])
     def test_another_kind_has_no_stream(self, office: Office, stream: str) -> None:
-        assert office.ask(Replay(id=8, stream=stream, after=0)) == ErrorReply(
+        assert office.ask(ReplayRequest(id=8, stream=stream, after=0)) == ErrorReply(
             id=8,
             code="unknown_stream",
             message=f"{stream!r} is not a stream of this relay",
@@ -216,7 +216,7 @@ class TestReplay:
     def test_a_journal_that_cannot_be_read_is_said(self, office: Office) -> None:
         office.journal.append(batch(1))
         office.journal._db.execute("UPDATE stream_1 SET events = x'c1'")
-        reply = office.ask(Replay(id=8, stream="event", after=0))
+        reply = office.ask(ReplayRequest(id=8, stream="event", after=0))
         assert isinstance(reply, ErrorReply)
         assert (reply.id, reply.code) == (8, "journal_unavailable")
 
@@ -229,25 +229,25 @@ def test_retained_events_are_given_by_prefix(office: Office) -> None:
     for topic in ("resource-monitor:a", "resource-monitor:b"):
         office.retained.keep_live(parse_topic(topic), items[topic])
     office.retained.keep_task(parse_topic("task:1"), items["task:1"], finished=False)
-    request = control.Retained(id=4, prefix="resource-monitor:")
+    request = control.RetainedRequest(id=4, prefix="resource-monitor:")
     assert office.ask(request) == RetainedReply(
         id=4, items=(items["resource-monitor:a"], items["resource-monitor:b"])
     )
-    exact = control.Retained(id=5, prefix="task:1", exact=True)
+    exact = control.RetainedRequest(id=5, prefix="task:1", exact=True)
     assert office.ask(exact) == RetainedReply(id=5, items=(items["task:1"],))
 
 
 class TestAccount:
     """What emitters say of themselves."""
 
-    def account(self, **changes: object) -> Account:
+    def account(self, **changes: object) -> AccountRequest:
         fields = {
             "id": 6,
             "emitter_id": EMITTER_ID,
             "emitter_epoch": 5,
             "counters": {"accepted": 3, "outbox_full": 1},
         }
-        return Account.model_validate(fields | changes)
+        return AccountRequest.model_validate(fields | changes)
 
     def reported(self, office: Office) -> dict[str, int]:
         [emitter] = office.emitters
@@ -283,7 +283,7 @@ def test_stats_tell_of_counters_streams_and_emitters(tmp_path: Path) -> None:
         office.intake.journaling = False
         office.ask(hello(acknowledged=8))
         office.journal.retire(Limits(0, 0), NOW_MS + 10**9)
-        reply = office.ask(control.Stats(id=5))
+        reply = office.ask(control.StatsRequest(id=5))
         assert isinstance(reply, StatsReply)
         shown = reply.stats
         stored = office.journal.streams["event"].stored_bytes
@@ -297,7 +297,7 @@ def test_stats_tell_of_counters_streams_and_emitters(tmp_path: Path) -> None:
         }
         [emitter] = shown["emitters"]
         assert (emitter["name"], emitter["epoch"], emitter["sequence"]) == ("manager-1", 5, 8)
-        unpack_reply(pack_message(reply), control.Stats)
+        unpack_reply(pack_message(reply), control.StatsRequest)
 
 
 def test_the_heartbeat_tells_where_the_streams_are(tmp_path: Path) -> None:
@@ -340,7 +340,9 @@ def shared_journal() -> Iterator[Journal]:
     frame=frames_like(
         *(msgpack.unpackb(bytes.fromhex(case["hex"])) for case in vectors("control")["requests"])
     ),
-    request_type=st.sampled_from([Account, Hello, Replay, control.Retained, control.Stats]),
+    request_type=st.sampled_from(
+        [AccountRequest, HelloRequest, ReplayRequest, control.RetainedRequest, control.StatsRequest]
+    ),
 )
 def test_any_frame_gets_a_reply_that_can_be_sent(
     shared_journal: Journal, frame: bytes, request_type: type[Request]

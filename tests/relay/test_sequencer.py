@@ -11,9 +11,9 @@ import pytest
 from relay.core import retained
 from relay.core.emitters import Cursor, Emitters
 from relay.core.intake import Intake
-from relay.core.retained import Item, Retained
+from relay.core.retained import Item, RetainedValues
 from relay.core.retention import Limits
-from relay.core.stats import Stats
+from relay.core.stats import RelayCounters
 from relay.journal import file as journal_file
 from relay.journal.journal import SILENT_EMITTER_S, Journal
 from relay.sequencer import Ledger
@@ -33,8 +33,8 @@ class Office:
         self.path = directory / "journal.db"
         self.journal = Journal(self.path, STREAMS, power_safe=False)
         self.emitters = Emitters(self.journal.cursors())
-        self.stats = Stats()
-        self.retained = Retained()
+        self.stats = RelayCounters()
+        self.retained = RetainedValues()
         self.intake = Intake(STREAMS, self.emitters, self.stats, lambda: "new-id")
         self.ledger = Ledger(
             self.journal,

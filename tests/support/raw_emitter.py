@@ -9,9 +9,9 @@ import zmq
 
 from relay.shared.transport import Socket, open_socket
 from relay.wire.control import (
-    Account,
-    Hello,
+    AccountRequest,
     HelloReply,
+    HelloRequest,
     Reply,
     Request,
     pack_message,
@@ -85,7 +85,7 @@ class RawEmitter:
     def hello(self, acknowledged: int = 0) -> Reply:
         """Say hello; return the answer."""
         return self.ask(
-            Hello(
+            HelloRequest(
                 id=next(self._ids),
                 role="emitter",
                 name=self.name,
@@ -113,7 +113,7 @@ class RawEmitter:
     def account(self, **counters: int) -> Reply:
         """Report counters."""
         return self.ask(
-            Account(
+            AccountRequest(
                 id=next(self._ids),
                 emitter_id=self.emitter_id,
                 emitter_epoch=self.epoch,

@@ -8,12 +8,12 @@ from typing import Any, Self
 import zmq
 
 from relay.wire.control import (
-    Replay,
     ReplayReply,
+    ReplayRequest,
     Reply,
     Request,
-    Stats,
     StatsReply,
+    StatsRequest,
     pack_message,
     reply_id,
     unpack_reply,
@@ -52,7 +52,7 @@ class RelayPeer:
 
     def stats(self) -> dict[str, Any]:
         """The relay's counters."""
-        reply = self.ask(Stats(id=next(self._ids)))
+        reply = self.ask(StatsRequest(id=next(self._ids)))
         assert isinstance(reply, StatsReply), reply
         return reply.stats
 
@@ -60,7 +60,7 @@ class RelayPeer:
         """Yield the journal of `stream` from its first event to its tip, page by page."""
         after = 0
         while True:
-            page = self.ask(Replay(id=next(self._ids), stream=stream, after=after))
+            page = self.ask(ReplayRequest(id=next(self._ids), stream=stream, after=after))
             assert isinstance(page, ReplayReply), page
             if not page.items:
                 assert after == page.tip, f"{stream}: nothing after {after}, the tip is {page.tip}"

@@ -1,117 +1,184 @@
-"""Which records of a resume are for the connection, and which it has already (section 7)."""
+"""Which records of a replay are for the connection (protocol section 7, "Resume")."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from edge.core.catch_up.coverage import BEYOND_ALL, Coverage, CoverageList
 from edge.core.protocol.requests import Subscribe
 from edge.core.streams.record import Record
 from edge.core.streams.streams import Streams
-from relay.wire.topics import TASK, Pattern
+from relay.wire.topics import TASK, Pattern, Topic
 
-MAX_RULES = 4096
-_NEVER = 2**64
-"""Beyond every offset."""
+MAX_WINDOWS = 1024
+"""Topics whose window one catch-up remembers, about 0.5 MiB; beyond it all are computed anew."""
 
 
 @dataclass(slots=True, eq=False)
-class Item:
-    """A subscription that is being caught up."""
+class PendingSubscription:
+    """A subscription that goes live after a catch-up has sent the events that it missed."""
 
     request: Subscribe
     selectors: tuple[Pattern, ...]
-    """Empty when the client's role no longer allows it."""
+    """Empty once the client's role no longer allows it."""
     since: dict[str, int] = field(default_factory=dict)
-    """Stream to the offset after which it wants what it missed."""
+    """Stream to the offset after which it wants the events that nothing else has brought."""
     newest_until: dict[str, int] = field(default_factory=dict)
-    """Stream to the offset up to which it wants the newest events, whatever came before."""
+    """Stream to the offset up to which it wants every event after `since`: those of `last`."""
     recovered: bool = True
+    """False once the client may have missed an event: another epoch, another role."""
     is_withdrawn: bool = False
     """The client unsubscribed while it was being caught up."""
 
     @property
     def is_active(self) -> bool:
-        """Whether it still selects anything."""
+        """Whether it still selects any event."""
         return bool(self.selectors) and not self.is_withdrawn
 
     def selects(self, topic: str) -> bool:
-        """Whether events on `topic` belong to it. Tasks come without subscription."""
+        """Whether events on `topic` belong to it."""
         return self.is_active and any(selector.matches(topic) for selector in self.selectors)
 
+    def restrict(self, selectors: tuple[Pattern, ...]) -> None:
+        """The client has a new role, under which `selectors` stand for the pattern.
 
-class _Rule(NamedTuple):
-    """What is wanted of one topic."""
+        Events that it was not permitted to see in between are not replayed, so the reply must not
+        say `recovered`. A permission that was lost does not come back with a later role.
+        """
+        if self.selectors and selectors != self.selectors:
+            self.selectors = selectors
+            self.recovered = False
 
-    newest: tuple[int, int]
-    """The span `(after, until]` of the `last` events: wanted though something has brought them."""
+
+class Window(NamedTuple):
+    """The offsets of one topic's events that are to be sent."""
+
+    newest_after: int
+    newest_until: int
+    """Events in `(newest_after, newest_until]` are sent even if the client has received them."""
     since: int
-    """After which it is wanted unless it is covered."""
+    """Events after it are sent unless they are covered."""
     covered: tuple[tuple[int, int], ...]
-    """The spans `(after, until]` that other subscriptions have brought."""
-
-
-@dataclass(slots=True, eq=False)
-class Cover:
-    """A subscription that has brought the connection a part of the streams already."""
-
-    pattern: Pattern
-    selectors: tuple[Pattern, ...]
-    after: Mapping[str, int]
-    """Stream to the offset after which it brought everything."""
-    until: Mapping[str, int] | None = None
-    """Stream to the last offset that it brought; None while it goes on."""
-
-    def span(self, topic: str, kind: str) -> tuple[int, int] | None:
-        """The offsets `(after, until]` of events on `topic` that it brought."""
-        if kind not in self.after or not any(each.matches(topic) for each in self.selectors):
-            return None
-        return self.after[kind], _NEVER if self.until is None else self.until.get(kind, 0)
+    """The spans `(after, until]` of the events that live subscriptions have brought."""
 
 
 class Selection:
-    """Decides by topic, once for each, and then by offset."""
+    """Selects the records of one catch-up: by topic, once for each, and then by offset."""
 
-    def __init__(self, items: Sequence[Item], covers: Sequence[Cover], streams: Streams) -> None:
-        """`items` and `covers` may change; `refresh` has to be called then."""
-        self._items = items
-        self._covers = covers
+    def __init__(
+        self, pending: Sequence[PendingSubscription], coverage: CoverageList, streams: Streams
+    ) -> None:
+        """`coverage` counts the events that live subscriptions bring meanwhile."""
+        self._pending = pending
+        self._coverage = coverage
         self._streams = streams
-        self._rules: dict[str, _Rule] = {}
+        self._windows: dict[str, Window] = {}
+
+    @property
+    def is_active(self) -> bool:
+        """Whether there is still a subscription to catch up."""
+        return any(each.is_active for each in self._pending)
+
+    def offsets(self) -> tuple[dict[str, int], dict[str, int]]:
+        """Return stream to lowest, and stream to highest of the offsets that the client has.
+
+        The lowest is where the replay begins; the highest is where a stream has to get.
+        """
+        lowest: dict[str, int] = {}
+        highest: dict[str, int] = {}
+        for each in self._pending:
+            for stream, since in each.since.items():
+                lowest[stream] = min(since, lowest.get(stream, since))
+                highest[stream] = max(since, highest.get(stream, since))
+        return lowest, highest
+
+    def searches(self) -> list[tuple[PendingSubscription, str]]:
+        """Return each subscription that asks for its newest events, with each stream to search."""
+        return [
+            (each, stream)
+            for each in self._pending
+            if each.request.last is not None
+            for stream in self._streams.offsets_concerning(each.selectors)
+            if stream != TASK
+        ]
 
     def wants(self, record: Record) -> bool:
-        """Whether an item wants `record`, and if it asks for `since`, nothing has brought it."""
+        """Whether `record` is to be sent, as far as topic and offset decide it."""
         topic = record.topic
-        rule = self._rules.get(topic.text)
-        if rule is None:
-            rule = self._decide(topic.text, topic.kind)
+        window = self._windows.get(topic.text) or self._compute_window(topic)
         offset = record.offset
-        newest_after, newest_until = rule.newest
-        if newest_after < offset <= newest_until:
+        if window.newest_after < offset <= window.newest_until:
             return True
-        if offset <= rule.since:
+        if offset <= window.since:
             return False
-        return not any(after < offset <= until for after, until in rule.covered)
+        return not any(after < offset <= until for after, until in window.covered)
 
-    def refresh(self) -> None:
-        """An item or a cover has changed."""
-        self._rules.clear()
+    def set_newest(self, pending: PendingSubscription, stream: str, after: int, until: int) -> None:
+        """The newest events that `pending` asks for are those in `(after, until]` of `stream`."""
+        pending.since[stream] = after
+        pending.newest_until[stream] = until
+        self._windows.clear()
 
-    def _decide(self, topic: str, kind: str) -> _Rule:
-        if len(self._rules) >= MAX_RULES:
-            self._rules.clear()
-        after = since = _NEVER
-        until = 0
-        if kind != TASK and self._streams.serves(topic):
-            for item in self._items:
-                if kind not in item.since or not item.selects(topic):
-                    continue
-                if item.request.last is None:
-                    since = min(since, item.since[kind])
-                else:
-                    after = min(after, item.since[kind])
-                    until = max(until, item.newest_until[kind])
-                    since = min(since, until)
-        spans = (cover.span(topic, kind) for cover in self._covers)
-        rule = _Rule((after, until), since, tuple(span for span in spans if span is not None))
-        self._rules[topic] = rule
-        return rule
+    def withdraw(self, pattern: Pattern) -> None:
+        """The client has unsubscribed from `pattern`."""
+        for each in self._pending:
+            each.is_withdrawn |= each.request.pattern == pattern
+        self._windows.clear()
+
+    def restrict(self, selectors_of: Callable[[Pattern], tuple[Pattern, ...]]) -> None:
+        """The client has a new role, under which `selectors_of` returns a pattern's selectors."""
+        for each in self._pending:
+            each.restrict(selectors_of(each.request.pattern))
+        self._windows.clear()
+
+    def replace_coverage(
+        self, pattern: Pattern, heads: Mapping[str, int], live: Coverage | None
+    ) -> None:
+        """The live subscription to `pattern` has ended at `heads`, or continues as `live`."""
+        self._coverage.replace(pattern, heads, live)
+        self._windows.clear()
+
+    def _compute_window(self, topic: Topic) -> Window:
+        if len(self._windows) >= MAX_WINDOWS:
+            self._windows.clear()
+        text, stream = topic
+        newest_after = since = BEYOND_ALL
+        newest_until = 0
+        for each in self._pending if self._streams.serves(text) else ():
+            if stream not in each.since or not each.selects(text):
+                continue
+            if each.request.last is None:
+                since = min(since, each.since[stream])
+            else:
+                newest_after = min(newest_after, each.since[stream])
+                newest_until = max(newest_until, each.newest_until[stream])
+                # Later events belong to it like those of any other subscription.
+                since = min(since, newest_until)
+        covered = self._coverage.spans(text, stream)
+        window = Window(newest_after, newest_until, since, covered)
+        self._windows[text] = window
+        return window
+
+
+class TaskSelection(Selection):
+    """Selects the updates of a user's own tasks after an offset.
+
+    Tasks come without a subscription, so neither a role nor an unsubscribe ends them.
+    """
+
+    def __init__(self, since: int, streams: Streams) -> None:
+        super().__init__((), CoverageList([]), streams)
+        self._since = since
+
+    @property
+    def is_active(self) -> bool:
+        """Always: see the class."""
+        return True
+
+    def offsets(self) -> tuple[dict[str, int], dict[str, int]]:
+        """Return the offset of the last update that the client has, as lowest and as highest."""
+        return {TASK: self._since}, {TASK: self._since}
+
+    def wants(self, record: Record) -> bool:
+        """Whether this edge serves the task; its owner is checked for every record."""
+        return self._streams.serves(record.topic.text)

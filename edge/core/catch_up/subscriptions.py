@@ -1,41 +1,50 @@
-"""What one connection is subscribed to, and how it is caught up (protocol section 7).
+"""`Subscriptions`: what one connection is subscribed to, and its requests (protocol section 7).
 
-Requests are answered in their order. While a pass over the streams runs, what the client asks for
-meanwhile waits behind it.
+Replies leave in the order of the requests. That is why a request that comes while the connection
+is caught up waits: its reply names a position that the client has not reached before.
 """
 
-from collections import deque
 from collections.abc import Callable
 from functools import partial
 
-from edge.core.catch_up.passes import Pass, SubscriptionPass, TaskPass
-from edge.core.catch_up.ports import CatchUp, Snapshots
-from edge.core.catch_up.selection import Cover, Item
+from edge.core.catch_up.connection_catch_up import CatchUpState, ConnectionCatchUp
+from edge.core.catch_up.coverage import NO_OFFSETS, LiveSubscriptions
+from edge.core.catch_up.selection import PendingSubscription, Selection, TaskSelection
+from edge.core.catch_up.states import (
+    LIVE,
+    TRANSITIONS,
+    CatchingUp,
+    Entry,
+    Gathering,
+    Marker,
+    RequestQueue,
+    State,
+)
 from edge.core.hub.audience import Connection
 from edge.core.hub.connections import ConnectionManager
 from edge.core.identity.access import selectors
-from edge.core.protocol import messages
+from edge.core.protocol import messages, replies
 from edge.core.protocol.requests import Request, Subscribe, TaskPosition, Unsubscribe
+from edge.core.streams.snapshots import Snapshots
 from edge.core.streams.streams import Streams
 from relay.wire.topics import TASK, Pattern
+
+RunCatchUp = Callable[[ConnectionCatchUp], None]
+"""Has a catch-up stepped until it ends, at the speed of the client and of the relay."""
 
 
 class Subscriptions:
     """The subscriptions of one connection, whose identity is known."""
 
     __slots__ = (
-        "_catch_up",
         "_connection",
-        "_covered",
-        "_covered_epoch",
-        "_gathered",
-        "_is_going_on",
+        "_live",
         "_manager",
         "_max_subscriptions",
-        "_running",
+        "_run_catch_up",
         "_snapshots",
+        "_state",
         "_streams",
-        "_waiting",
     )
 
     def __init__(
@@ -44,35 +53,34 @@ class Subscriptions:
         manager: ConnectionManager,
         streams: Streams,
         snapshots: Snapshots,
-        catch_up: CatchUp,
+        run_catch_up: RunCatchUp,
         max_subscriptions: int,
     ) -> None:
         self._connection = connection
         self._manager = manager
         self._streams = streams
         self._snapshots = snapshots
-        self._catch_up = catch_up
+        self._run_catch_up = run_catch_up
         self._max_subscriptions = max_subscriptions
-        self._covered: dict[Pattern, dict[str, int]] = {}
-        """Of each live subscription: stream to the offset after which it brought everything."""
-        self._covered_epoch = streams.epoch
-        self._gathered: SubscriptionPass | None = None
-        """To be started by `end_gathering`."""
-        self._running: Pass | None = None
-        self._waiting: deque[Callable[[], None]] | None = None
-        """Behind the pass that runs."""
-        self._is_going_on = False
+        self._live = LiveSubscriptions(connection, manager, streams)
+        self._state: State = LIVE
 
     @property
     def is_catching_up(self) -> bool:
-        """Whether events of the past are on their way to the client, or about to be."""
-        return self._running is not None or self._gathered is not None
+        """Whether events of the past are on their way to the client, or about to be.
+
+        Meanwhile the client has no position: events that it still lacks precede the heads.
+        """
+        return self._state is not LIVE
 
     @property
-    def waiting_count(self) -> int:
-        """How many requests and answers wait for a pass to end."""
-        gathered = 0 if self._gathered is None else len(self._gathered.answers)
-        return len(self._waiting or ()) + gathered
+    def waiting(self) -> tuple[int, int]:
+        """The number of requests and replies that wait for a catch-up, and about their bytes."""
+        match self._state:
+            case Gathering(queue=queue) | CatchingUp(queue=queue):
+                return len(queue), queue.size_bytes
+            case _:
+                return 0, 0
 
     def open(self, since: TaskPosition | None) -> None:
         """The client is there: let its user's tasks reach it, from `since` on if possible."""
@@ -80,73 +88,77 @@ class Subscriptions:
         if since is None:
             self._receive_tasks(is_new=True)
             return
-        # First of all, so that the client can compare what comes with what it knows.
-        self._manager.send_to_client(self._connection, messages.position(self._streams.epoch, {}))
+        # Before any update, so that the client can tell whether its offset is of this epoch.
+        self._send(messages.position(self._streams.epoch, NO_OFFSETS))
         if since.epoch != self._streams.epoch or not self._streams.get(TASK):
             self._receive_tasks(is_new=True)
             return
-        task_pass = TaskPass(
-            self._connection, self._manager, self._streams, since.offset, self._finish_tasks
-        )
-        self._run(task_pass)
+        selection = TaskSelection(since.offset, self._streams)
+        self._catch_up(selection, since.epoch, self._end_task_catch_up)
 
     def take(self, request: Request) -> None:
         """Act on `request` when it is its turn."""
-        if self._running is None:
-            self._perform(request)
-            return
-        if isinstance(request, Unsubscribe):
-            self._stop(request.pattern)
-        self._wait(partial(self._perform, request))
-
-    def _stop(self, pattern: Pattern) -> None:
-        """Send nothing more for `pattern`, though the answer has to wait."""
-        self._unsubscribe_live(pattern)
-        if isinstance(self._running, SubscriptionPass):
-            self._running.withdraw(pattern)
-            self._running.replace_cover(pattern, None)
+        match self._state:
+            case CatchingUp(queue=queue):
+                if isinstance(request, Unsubscribe):
+                    # Its reply waits, but a client that unsubscribes wants no further event.
+                    self._end_at_once(request.pattern)
+                queue.append(request)
+            case _:
+                self._perform(request)
 
     def end_gathering(self) -> None:
-        """What is to be caught up together has been asked for: the client said no `more`."""
-        if self._running is None:
-            self._end_gathering()
-        else:
-            self._wait(self._end_gathering)
+        """The client has sent a subscribe without `more`: catch up what is pending."""
+        match self._state:
+            case CatchingUp(queue=queue):
+                queue.append(Marker.END_OF_MORE)
+            case Gathering(epoch, pending, queue):
+                selection = Selection(pending, self._live.coverages(), self._streams)
+                self._catch_up(selection, epoch, partial(self._end_catch_up, queue))
+            case _:
+                pass
 
     def answer(self, frame: bytes) -> None:
         """Send a reply when it is its turn."""
-        if self._running is not None:
-            self._wait(partial(self.answer, frame))
-        elif self._gathered is not None:
-            self._gathered.answers.append(partial(self.answer, frame))
-        else:
-            self._manager.send_to_client(self._connection, frame)
+        match self._state:
+            case Gathering(queue=queue) | CatchingUp(queue=queue):
+                queue.append(frame)
+            case _:
+                self._send(frame)
 
     def renew(self) -> None:
         """The client's role may be another: what it no longer allows ends at once."""
-        for pattern, allowed in tuple(self._manager.subscriptions(self._connection).items()):
+        for pattern, allowed in tuple(self._live.selectors.items()):
             now_allowed = self._selectors(pattern)
             if now_allowed == allowed:
                 continue
             if now_allowed:
-                self._subscribe_live(pattern, now_allowed)
+                self._live.subscribe(pattern, now_allowed)
             else:
-                self._unsubscribe_live(pattern)
-                self.answer(_ended(pattern))
-            if isinstance(self._running, SubscriptionPass):
-                self._running.replace_cover(pattern, self._cover(pattern))
-        for each in (self._running, self._gathered):
-            if isinstance(each, SubscriptionPass):
-                each.restrict(self._selectors)
+                self._live.unsubscribe(pattern)
+                self.answer(replies.no_longer_allowed(pattern))
+            self._replace_coverage(pattern)
+        match self._state:
+            case Gathering(pending=pending):
+                for each in pending:
+                    each.restrict(self._selectors(each.request.pattern))
+            case CatchingUp(selection=selection):
+                selection.restrict(self._selectors)
+            case _:
+                pass
+
+    # Requests whose turn it is.
 
     def _perform(self, request: Request) -> None:
-        if isinstance(request, Subscribe):
-            self._subscribe(request)
-        elif self._gathered is not None:
-            self._gathered.withdraw(request.pattern)
-            self._gathered.answers.append(partial(self._unsubscribe, request))
-        else:
-            self._unsubscribe(request)
+        match request, self._state:
+            case Subscribe(), _:
+                self._subscribe(request)
+            case Unsubscribe(), Gathering(pending=pending, queue=queue):
+                for each in pending:
+                    each.is_withdrawn |= each.request.pattern == request.pattern
+                queue.append(request)
+            case _:
+                self._unsubscribe(request)
 
     def _subscribe(self, request: Subscribe) -> None:
         allowed = self._selectors(request.pattern)
@@ -154,185 +166,164 @@ class Subscriptions:
             self.answer(refusal)
         elif request.asks_for_the_past:
             self._gather(request, allowed)
-        elif self._gathered is not None:
-            self._gathered.answers.append(partial(self._go_live, request))
+        elif isinstance(self._state, Gathering):
+            self._state.queue.append(request)
         else:
-            self._go_live(request)
-
-    def _end_gathering(self) -> None:
-        gathered, self._gathered = self._gathered, None
-        if gathered is None:
-            return
-        live = self._manager.subscriptions(self._connection)
-        gathered.begin(cover for each in live if (cover := self._cover(each)) is not None)
-        self._run(gathered)
-
-    def _cover(self, pattern: Pattern) -> Cover | None:
-        """What the live subscription to `pattern` brings, None if there is none."""
-        stand = self._manager.subscriptions(self._connection).get(pattern)
-        return None if stand is None else Cover(pattern, stand, self._covered_by(pattern))
-
-    def _covered_by(self, pattern: Pattern) -> dict[str, int]:
-        if self._covered_epoch != self._streams.epoch:
-            # Offsets began anew; every live subscription has brought all there was since.
-            self._covered_epoch = self._streams.epoch
-            self._covered = {each: {} for each in self._covered}
-        allowed = self._manager.subscriptions(self._connection).get(pattern, ())
-        # A stream that has begun since is covered from its beginning.
-        begun = {kind: self._streams.beginnings[kind] for kind in self._streams.concerning(allowed)}
-        return begun | self._covered.get(pattern, {})
+            self._go_live(request, allowed)
 
     def _refusal(self, request: Subscribe, allowed: tuple[Pattern, ...]) -> bytes | None:
         if not allowed:
-            return _forbidden(request.pattern, request.id)
-        patterns = set(self._manager.subscriptions(self._connection))
-        if self._gathered is not None:
-            patterns.update(item.request.pattern for item in self._gathered.items)
+            return replies.forbidden(request.pattern, request.id)
+        patterns = set(self._live.selectors)
+        if isinstance(self._state, Gathering):
+            patterns.update(each.request.pattern for each in self._state.pending)
         if request.pattern in patterns or len(patterns) < self._max_subscriptions:
             return None
-        text = f"At most {self._max_subscriptions} subscriptions are allowed."
-        return messages.error("bad_request", text, request.id)
+        return replies.too_many_subscriptions(self._max_subscriptions, request.id)
 
     def _gather(self, request: Subscribe, allowed: tuple[Pattern, ...]) -> None:
-        if self._gathered is None:
-            self._gathered = SubscriptionPass(
-                self._connection, self._manager, self._streams, self._finish_subscriptions
-            )
-        item = Item(request, allowed)
+        gathering = self._state
+        if not isinstance(gathering, Gathering):
+            gathering = Gathering(self._streams.epoch)
+            self._enter(gathering)
+        pending = PendingSubscription(request, allowed)
         if request.since is not None:
-            item.recovered = request.epoch == self._streams.epoch
-            if item.recovered:
-                concerned = self._streams.concerning(allowed).keys() - {TASK}
-                item.since = {
-                    kind: offset for kind, offset in request.since.items() if kind in concerned
+            pending.recovered = request.epoch == self._streams.epoch
+            if pending.recovered:
+                concerned = self._streams.offsets_concerning(allowed).keys() - {TASK}
+                pending.since = {
+                    stream: offset
+                    for stream, offset in request.since.items()
+                    if stream in concerned
                 }
-        self._gathered.items.append(item)
-        self._gathered.answers.append(partial(self._go_live_again, self._gathered, item))
+        gathering.pending.append(pending)
+        gathering.queue.append(pending)
 
-    def _run(self, next_pass: Pass) -> None:
-        self._running = next_pass
-        if next_pass.is_complete:
-            next_pass.finish()
+    # Catch-ups.
+
+    def _catch_up(
+        self, selection: Selection, epoch: int, on_end: Callable[[ConnectionCatchUp], None]
+    ) -> None:
+        self._enter(CatchingUp(selection))
+        catch_up = ConnectionCatchUp(
+            self._connection, self._manager, self._streams, epoch, selection, on_end
+        )
+        if catch_up.state.is_final:
+            on_end(catch_up)
         else:
-            self._catch_up(next_pass)
+            self._run_catch_up(catch_up)
 
-    def _finish_tasks(self) -> None:
-        task_pass, self._running = self._running, None
-        assert isinstance(task_pass, TaskPass)
-        self._receive_tasks(is_new=not task_pass.recovered)
-        self._go_on()
+    def _end_task_catch_up(self, catch_up: ConnectionCatchUp) -> None:
+        waiting = self._leave_catch_up()
+        self._receive_tasks(is_new=not catch_up.has_reached_claims)
+        self._perform_waiting(waiting)
 
-    def _finish_subscriptions(self) -> None:
-        finished, self._running = self._running, None
-        assert isinstance(finished, SubscriptionPass)
-        for answer in finished.answers:
-            answer()
-        self._go_on()
+    def _end_catch_up(self, gathered: RequestQueue, catch_up: ConnectionCatchUp) -> None:
+        waiting = self._leave_catch_up()
+        while gathered:
+            match gathered.pop():
+                case PendingSubscription() as pending:
+                    self._go_live_after(catch_up, pending)
+                case Subscribe() as request:
+                    # The role may be another one than when the request came.
+                    self._go_live(request, self._selectors(request.pattern))
+                case entry:
+                    self._perform_entry(entry)
+        self._perform_waiting(waiting)
 
-    def _go_on(self) -> None:
-        """Do what has waited, up to the next pass that takes its time."""
-        if self._is_going_on:
-            return
-        self._is_going_on = True
-        while self._waiting and self._running is None:
-            self._waiting.popleft()()
-        if not self._waiting:
-            self._waiting = None  # An empty deque takes 600 bytes.
-        self._is_going_on = False
+    def _leave_catch_up(self) -> RequestQueue:
+        """Go live; return the requests that waited."""
+        assert isinstance(self._state, CatchingUp)
+        waiting = self._state.queue
+        self._enter(LIVE)
+        return waiting
 
-    def _wait(self, action: Callable[[], None]) -> None:
-        if self._waiting is None:
-            self._waiting = deque()
-        self._waiting.append(action)
+    def _perform_waiting(self, waiting: RequestQueue) -> None:
+        """Perform the requests that waited, up to the next one that takes a catch-up."""
+        while waiting:
+            self._perform_entry(waiting.pop())
+            if isinstance(self._state, CatchingUp):
+                self._state.queue = waiting
+                return
+
+    def _perform_entry(self, entry: Entry) -> None:
+        match entry:
+            case Marker.END_OF_MORE:
+                self.end_gathering()
+            case bytes() as frame:
+                self.answer(frame)
+            case Subscribe() | Unsubscribe() as request:
+                self._perform(request)
+            case _:
+                raise AssertionError("a pending subscription waits for its own catch-up alone")
+
+    def _enter(self, state: State) -> None:
+        """Change the state: the only place where it changes."""
+        assert (type(self._state), type(state)) in TRANSITIONS
+        self._state = state
+
+    # Live subscriptions.
 
     def _receive_tasks(self, *, is_new: bool) -> None:
         if is_new:
             for frame in self._snapshots.unfinished_tasks(self._connection.identity.username):
-                self._manager.send_to_client(self._connection, frame)
+                self._send(frame)
         self._manager.receive_tasks(self._connection)
         if tasks := self._streams.get(TASK):
             # From here the client can resume, even if no update ever comes.
-            frame = messages.position(self._streams.epoch, {TASK: tasks.history.head})
-            self._manager.send_to_client(self._connection, frame)
+            self._send(messages.position(self._streams.epoch, {TASK: tasks.history.head}))
 
-    def _go_live(self, request: Subscribe) -> None:
-        """Subscribe from now on, if the client's role still allows it."""
-        allowed = self._selectors(request.pattern)
+    def _go_live(self, request: Subscribe, allowed: tuple[Pattern, ...]) -> None:
+        """Subscribe from now on, if the client's role allows it."""
         if not allowed:
-            self.answer(_forbidden(request.pattern, request.id))
+            self.answer(replies.forbidden(request.pattern, request.id))
             return
-        self._subscribe_live(request.pattern, allowed)
+        self._live.subscribe(request.pattern, allowed)
         self._welcome(request, allowed, None)
 
-    def _go_live_again(self, finished: SubscriptionPass, item: Item) -> None:
-        """Subscribe where `finished` has brought the client."""
-        request = item.request
-        if not item.selectors:
-            self.answer(_forbidden(request.pattern, request.id))
+    def _go_live_after(self, catch_up: ConnectionCatchUp, pending: PendingSubscription) -> None:
+        """Subscribe at the heads to which `catch_up` has brought the client."""
+        request = pending.request
+        if not pending.selectors:
+            self.answer(replies.forbidden(request.pattern, request.id))
             return
-        if not item.is_withdrawn:
-            since = item.since if finished.is_recoverable else {}
-            self._subscribe_live(request.pattern, item.selectors, since)
-        self._welcome(request, item.selectors, finished.recovered(item))
+        if not pending.is_withdrawn:
+            is_abandoned = catch_up.state is CatchUpState.ABANDONED
+            since = NO_OFFSETS if is_abandoned else pending.since
+            self._live.subscribe(request.pattern, pending.selectors, since)
+        self._welcome(request, pending.selectors, catch_up.has_recovered(pending))
 
     def _welcome(
         self, request: Subscribe, allowed: tuple[Pattern, ...], recovered: bool | None
     ) -> None:
-        asked = {} if recovered is None else {"recovered": recovered}
+        position = self._streams.offsets_concerning(allowed)
         self.answer(
-            messages.success(
-                "subscribe",
-                f"Subscribed to topic '{request.pattern}'",
-                request.id,
-                topic=str(request.pattern),
-                epoch=self._streams.epoch,
-                position=self._streams.concerning(allowed),
-                **asked,
+            replies.subscribed(
+                request.pattern, request.id, self._streams.epoch, position, recovered
             )
         )
         for topic, frame in self._snapshots.last_values(self._connection.identity, allowed):
             self._manager.show_to_client(self._connection, topic, frame)
 
-    def _subscribe_live(
-        self, pattern: Pattern, allowed: tuple[Pattern, ...], since: dict[str, int] | None = None
-    ) -> None:
-        """Subscribe; `since` are the offsets after which everything has been sent already."""
-        before = self._covered_by(pattern)
-        self._manager.subscribe(self._connection, pattern, allowed)
-        # Who was ahead of the stream gets live what it is ahead.
-        covered = {
-            kind: min(head, (since or {}).get(kind, head))
-            for kind, head in self._streams.concerning(allowed).items()
-        }
-        self._covered[pattern] = {
-            kind: min(after, before.get(kind, after)) for kind, after in covered.items()
-        }
-
-    def _unsubscribe_live(self, pattern: Pattern) -> None:
-        self._manager.unsubscribe(self._connection, pattern)
-        self._covered.pop(pattern, None)
-
     def _unsubscribe(self, request: Unsubscribe) -> None:
-        self._unsubscribe_live(request.pattern)
-        self.answer(
-            messages.success(
-                "unsubscribe",
-                f"Unsubscribed from topic '{request.pattern}'",
-                request.id,
-                topic=str(request.pattern),
-            )
-        )
+        self._live.unsubscribe(request.pattern)
+        self.answer(replies.unsubscribed(request.pattern, request.id))
+
+    def _end_at_once(self, pattern: Pattern) -> None:
+        """Send no more events for `pattern`, neither live nor from the catch-up."""
+        self._live.unsubscribe(pattern)
+        self._replace_coverage(pattern)
+        if isinstance(self._state, CatchingUp):
+            self._state.selection.withdraw(pattern)
+
+    def _replace_coverage(self, pattern: Pattern) -> None:
+        """Tell a catch-up that the live subscription to `pattern` has changed or ended."""
+        if isinstance(self._state, CatchingUp):
+            live = self._live.coverage(pattern)
+            self._state.selection.replace_coverage(pattern, self._streams.offsets, live)
+
+    def _send(self, frame: bytes) -> None:
+        self._manager.send_to_client(self._connection, frame)
 
     def _selectors(self, pattern: Pattern) -> tuple[Pattern, ...]:
         return selectors(self._connection.identity.role, pattern)
-
-
-def _forbidden(pattern: Pattern, request_id: object = None) -> bytes:
-    text = f"Not allowed to subscribe to topic '{pattern}'"
-    return messages.error("forbidden", text, request_id)
-
-
-def _ended(pattern: Pattern) -> bytes:
-    """What answers no request names the topic."""
-    text = f"Not allowed to subscribe to topic '{pattern}'"
-    return messages.error("forbidden", text, topic=str(pattern))

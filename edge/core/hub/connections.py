@@ -1,66 +1,76 @@
-"""`ConnectionManager`: who is connected, who is subscribed to what, and sending to them.
+"""`ConnectionManager`: the connections of a worker, their subscriptions, and sending to them.
 
-Plain in-memory logic. It reaches a client through the `Connection` protocol and tells the outside
-through `Interest` what the clients as a whole want from the relay.
+Plain in-memory logic. It reaches a client through the `Connection` protocol, and reports through
+`SelectorObserver` which selectors at least one client has.
 """
 
-from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from itertools import chain
 from typing import Protocol
 
 from edge.core.hub.audience import Audience, Connection, Deliver, deliver_to_each
+from edge.core.hub.overlap import concerns
 from edge.core.identity.access import may_receive
-from relay.wire.topics import Pattern
+from relay.shared.prefix_index import PrefixIndex
+from relay.wire.topics import TASK, Pattern
+
+MAX_GATHERED_BYTES = 4 * 1024 * 1024
+"""Frames gathered for all audiences; with more, they are sent at once."""
+MAX_GATHERED_FRAMES = 1024 * 1024
+"""The same in frames, counted once for each audience: about 16 bytes of memory each."""
 
 
-class Interest(Protocol):
-    """Told when the first client wants a selector and when the last one ceases to."""
+class SelectorObserver(Protocol):
+    """Learns when the first client has a selector, and when the last one has given it up."""
 
     def wanted(self, selector: Pattern) -> None:
-        """The first client subscribed to `selector`."""
+        """The first client has subscribed to `selector`."""
 
     def unwanted(self, selector: Pattern) -> None:
         """No client is subscribed to `selector` any more."""
 
 
 class _Member:
-    """What is known of one connection."""
+    """The subscriptions of one connection."""
 
     __slots__ = ("audience", "subscriptions")
 
     def __init__(self) -> None:
         self.subscriptions: dict[Pattern, tuple[Pattern, ...]] = {}
-        """What it asked for, and the selectors that stand for it."""
+        """Each subscribed pattern, and the selectors into which access rules translate it."""
         self.audience: Audience | None = None
-        """None while it is subscribed to nothing."""
+        """None without subscriptions."""
 
 
 class ConnectionManager:
-    """Connections by user and by subscription.
+    """Connections by user and by selector.
 
-    Finding the audiences of a topic costs a look-up for each length that a prefix has, and what is
-    found; not the connections nor the subscriptions there are. What is sent to topics is gathered
-    until `flush`; what is sent to one connection or user goes to it at once, behind what was
-    gathered for it.
+    Finding the audiences of a topic is O(distinct prefix lengths + matches), independent of the
+    number of connections. Frames for topics are gathered until `flush`; when they exceed
+    `MAX_GATHERED_BYTES` or `MAX_GATHERED_FRAMES`, they are flushed at once. A frame for one
+    connection or user is sent at once, after the frames that were gathered for it.
     """
 
-    def __init__(self, interest: Interest, deliver: Deliver = deliver_to_each) -> None:
-        self._interest = interest
+    def __init__(self, observer: SelectorObserver, deliver: Deliver = deliver_to_each) -> None:
+        self._observer = observer
         self._deliver = deliver
         self._members: dict[Connection, _Member] = {}
         self._by_user: dict[str, tuple[Connection, ...]] = {}
         self._task_receivers: dict[str, tuple[Connection, ...]] = {}
-        """By user: the connections that get what is sent to their user."""
+        """By user: the connections that receive the user's tasks."""
         self._audiences: dict[frozenset[Pattern], Audience] = {}
         self._by_topic: dict[str, set[Audience]] = {}
-        self._by_prefix: dict[str, set[Audience]] = {}
-        self._prefix_lengths: Counter[int] = Counter()
-        """How many prefixes there are of each length."""
+        self._by_prefix: PrefixIndex[str, set[Audience]] = PrefixIndex()
         self._pending: list[Audience] = []
-        """Something is gathered for them."""
+        """Audiences with gathered frames."""
+        self._gathered_bytes = 0
+        self._gathered_frames = 0
+        self._most_frames = 0
+        """The most frames that one connection was sent since `flush` was called last."""
         self.messages_sent = 0
-        """Messages to single clients: replies, positions, snapshots, gaps."""
+        """Frames that are no events, sent to single clients: replies, positions, states, gaps."""
+        self.given_up_selectors = 0
+        """How often the last client of a selector has given it up."""
 
     def __len__(self) -> int:
         return len(self._members)
@@ -75,25 +85,36 @@ class ConnectionManager:
 
     @property
     def subscription_count(self) -> int:
-        """Subscriptions of all connections together."""
+        """Number of subscriptions of all connections together."""
         return sum(len(member.subscriptions) for member in self._members.values())
 
+    @property
+    def waiting(self) -> int:
+        """Number of frames that were gathered and not sent, summed over all connections."""
+        return sum(audience.waiting for audience in self._pending)
+
     def connections_of(self, username: str) -> Collection[Connection]:
-        """The connections of one user."""
+        """Return the connections of one user."""
         return self._by_user.get(username, ())
 
     def task_receivers(self, username: str) -> Collection[Connection]:
-        """The connections of one user that get what is sent to that user."""
+        """Return the connections of one user that receive the user's tasks."""
         return self._task_receivers.get(username, ())
 
     def subscriptions(self, connection: Connection) -> Mapping[Pattern, tuple[Pattern, ...]]:
-        """What `connection` asked for and is subscribed to, and the selectors that stand for it."""
+        """Return the patterns to which `connection` is subscribed, each with its selectors."""
         return self._members[connection].subscriptions
 
     def selectors(self, connection: Connection) -> frozenset[Pattern]:
-        """The selectors of all subscriptions of `connection`."""
+        """Return the selectors of all subscriptions of `connection`."""
         audience = self._members[connection].audience
         return frozenset() if audience is None else audience.selectors
+
+    def follows(self, connection: Connection, stream: str) -> bool:
+        """Whether `connection` receives events of `stream` live."""
+        if stream == TASK:
+            return connection in self.task_receivers(connection.identity.username)
+        return any(concerns(selector, stream) for selector in self.selectors(connection))
 
     def connect(self, connection: Connection) -> None:
         """Add an authenticated connection."""
@@ -101,7 +122,7 @@ class ConnectionManager:
         _add(self._by_user, connection.identity.username, connection)
 
     def receive_tasks(self, connection: Connection) -> None:
-        """From now on the connection gets what is sent to its user."""
+        """Let the connection receive its user's tasks from now on."""
         if connection not in self.task_receivers(connection.identity.username):
             _add(self._task_receivers, connection.identity.username, connection)
 
@@ -118,7 +139,7 @@ class ConnectionManager:
     def subscribe(
         self, connection: Connection, pattern: Pattern, selectors: tuple[Pattern, ...]
     ) -> None:
-        """Subscribe to `pattern`, for which `selectors` stand (see `access.selectors`).
+        """Subscribe to `pattern`, which access rules translate into `selectors`.
 
         Subscribing again replaces the selectors.
         """
@@ -133,72 +154,75 @@ class ConnectionManager:
             self._regroup(connection, member)
 
     def is_wanted(self, topic: str) -> bool:
-        """Whether somebody is subscribed to `topic`."""
-        return next(self._matching(topic), None) is not None
-
-    def receivers(self, topic: str) -> list[Connection]:
-        """The connections that are subscribed to `topic`, each once."""
-        return [
-            connection for audience in self._audiences_of(topic) for connection in audience.members
-        ]
+        """Whether a connection is subscribed to `topic`."""
+        if topic in self._by_topic:
+            return True
+        return next(self._by_prefix.matching(topic), None) is not None
 
     def send_to_client(self, connection: Connection, frame: bytes) -> None:
-        """Send `frame`, which is no event, to one connection."""
+        """Send one connection a frame that is no event."""
         self.messages_sent += 1
         self.forward_to_client(connection, frame)
 
     def show_to_client(self, connection: Connection, topic: str, frame: bytes) -> None:
-        """Send one connection the value that a live topic has."""
+        """Send one connection the last value of a live topic."""
         self.messages_sent += 1
-        self._catch_up(connection)
+        self._flush_to(connection)
         connection.send_live(topic, frame)
 
     def forward_to_client(self, connection: Connection, frame: bytes) -> None:
-        """Send the frame of an event to one connection."""
-        self._catch_up(connection)
+        """Send one connection the frame of an event."""
+        self._flush_to(connection)
         connection.send(frame)
 
     def broadcast_to_topic(
         self, topic: str, frame: bytes, *, addressed_to: str | None = None, live: bool = False
     ) -> int:
-        """Send `frame` to all who are subscribed to `topic`; return how many that are.
+        """Gather `frame` for all connections subscribed to `topic`; return their number.
 
-        With `addressed_to`, only to that user's connections among them. Live frames may be
-        replaced by newer ones where they have to wait. It is sent when `flush` is called.
+        With `addressed_to`, only that user's connections among them receive it, at once. A live
+        frame may be replaced by a newer one while it waits for a slow client.
         """
         audiences = self._audiences_of(topic)
         if addressed_to is not None:
             return self._send_addressed(audiences, topic, frame, addressed_to, live)
+        if not audiences:
+            return 0
         replaceable = topic if live else None
         count = 0
         for audience in audiences:
-            if not audience.is_pending:
+            if audience.gather(frame, replaceable):
                 self._pending.append(audience)
-            audience.gather(frame, replaceable)
-            count += len(audience)
+            count += len(audience.members)
+        self._gathered_bytes += len(frame)
+        self._gathered_frames += len(audiences)
+        # The flush throttle may rest while events keep coming: memory must not wait for it.
+        if self._gathered_bytes > MAX_GATHERED_BYTES or self._gathered_frames > MAX_GATHERED_FRAMES:
+            self._send_gathered()
         return count
 
     def send_to_user(self, username: str, frame: bytes) -> int:
-        """Send `frame` to every connection of `username` that is ready for it.
-
-        Returns how many that are.
-        """
+        """Send `frame` to the connections that receive tasks of `username`; return their number."""
         connections = self._task_receivers.get(username, ())
         for connection in connections:
             self.forward_to_client(connection, frame)
         return len(connections)
 
-    @property
-    def waiting(self) -> int:
-        """How many frames are gathered and not sent, of all connections together."""
-        return sum(audience.waiting for audience in self._pending)
-
     def flush(self) -> int:
-        """Send what was gathered; return how many frames a connection got at most."""
+        """Send the gathered frames.
+
+        Returns the most frames that one connection was sent since the last call.
+        """
+        self._send_gathered()
+        most, self._most_frames = self._most_frames, 0
+        return most
+
+    def _send_gathered(self) -> None:
+        self._gathered_bytes = self._gathered_frames = 0
         most = 0
         while self._pending:
             most = max(most, self._pending.pop().flush(self._deliver))
-        return most
+        self._most_frames += most
 
     def _send_addressed(
         self,
@@ -214,7 +238,7 @@ class ConnectionManager:
                 continue
             if not may_receive(connection.identity, username):
                 continue
-            self._catch_up(connection)
+            self._flush_to(connection)
             if live:
                 connection.send_live(topic, frame)
             else:
@@ -222,27 +246,25 @@ class ConnectionManager:
             count += 1
         return count
 
-    def _catch_up(self, connection: Connection) -> None:
+    def _flush_to(self, connection: Connection) -> None:
+        """Send a connection its gathered frames, because a frame of its own follows."""
         member = self._members.get(connection)
         if member is not None and member.audience is not None:
-            member.audience.catch_up(connection)
+            member.audience.flush_to(connection)
 
     def _audiences_of(self, topic: str) -> Collection[Audience]:
-        """The audiences that are subscribed to `topic`, each once."""
-        matching = list(self._matching(topic))
+        """Return the audiences that are subscribed to `topic`, each once."""
+        exact = self._by_topic.get(topic)
+        matching = [audiences for _, audiences in self._by_prefix.matching(topic)]
+        if exact is not None:
+            matching.append(exact)
         if len(matching) == 1:
             return matching[0]
+        # An audience with overlapping selectors is found under several of them.
         return set().union(*matching) if matching else ()
 
-    def _matching(self, topic: str) -> Iterator[set[Audience]]:
-        if audiences := self._by_topic.get(topic):
-            yield audiences
-        for length in self._prefix_lengths:
-            if length <= len(topic) and (audiences := self._by_prefix.get(topic[:length])):
-                yield audiences
-
     def _regroup(self, connection: Connection, member: _Member) -> None:
-        """Let the connection be in the audience that its subscriptions make."""
+        """Move the connection into the audience that its subscriptions make."""
         self._move(
             connection, member, frozenset(chain.from_iterable(member.subscriptions.values()))
         )
@@ -255,6 +277,8 @@ class ConnectionManager:
         if new is None and old is not None and len(old) == 1 and selectors:
             self._change(old, selectors)
             return
+        # The new audience is entered before the old one is left, so that a selector which both
+        # have never counts as given up in between.
         if new is None and selectors:
             new = self._audiences[selectors] = Audience(selectors)
             self._index(new, selectors)
@@ -278,30 +302,33 @@ class ConnectionManager:
 
     def _index(self, audience: Audience, selectors: frozenset[Pattern]) -> None:
         for selector in selectors:
-            index = self._by_topic if selector.exact else self._by_prefix
-            audiences = index.get(selector.prefix)
+            audiences = self._find(selector)
             if audiences is not None:
                 audiences.add(audience)
                 continue
-            index[selector.prefix] = {audience}
-            if not selector.exact:
-                self._prefix_lengths[len(selector.prefix)] += 1
-            self._interest.wanted(selector)
+            if selector.exact:
+                self._by_topic[selector.prefix] = {audience}
+            else:
+                self._by_prefix.set(selector.prefix, {audience})
+            self._observer.wanted(selector)
 
     def _remove_from_index(self, audience: Audience, selectors: frozenset[Pattern]) -> None:
         for selector in selectors:
-            index = self._by_topic if selector.exact else self._by_prefix
-            audiences = index[selector.prefix]
+            audiences = self._find(selector)
+            assert audiences is not None, "every selector of an audience is indexed"
             audiences.remove(audience)
             if audiences:
                 continue
-            del index[selector.prefix]
-            if not selector.exact:
-                length = len(selector.prefix)
-                self._prefix_lengths[length] -= 1
-                if not self._prefix_lengths[length]:
-                    del self._prefix_lengths[length]
-            self._interest.unwanted(selector)
+            if selector.exact:
+                del self._by_topic[selector.prefix]
+            else:
+                self._by_prefix.discard(selector.prefix)
+            self.given_up_selectors += 1
+            self._observer.unwanted(selector)
+
+    def _find(self, selector: Pattern) -> set[Audience] | None:
+        index = self._by_topic if selector.exact else self._by_prefix
+        return index.get(selector.prefix)
 
 
 def _add(index: dict[str, tuple[Connection, ...]], key: str, connection: Connection) -> None:

@@ -1,10 +1,10 @@
-"""Whether a subscription can match topics of a kind, or of another prefix."""
+"""Whether a selector can match topics of a kind, or of another prefix."""
 
 from relay.wire.topics import Pattern
 
 
 def concerns(selector: Pattern, kind: str) -> bool:
-    """Whether `selector` can match topics of `kind`."""
+    """Whether `selector` can match a topic of `kind`."""
     kind_prefix = f"{kind}:"
     if selector.exact:
         return selector.prefix.startswith(kind_prefix)
@@ -12,5 +12,5 @@ def concerns(selector: Pattern, kind: str) -> bool:
 
 
 def may_overlap(prefix: str, other: str) -> bool:
-    """Whether a topic can start with both."""
+    """Whether one topic can start with both prefixes."""
     return prefix.startswith(other) or other.startswith(prefix)

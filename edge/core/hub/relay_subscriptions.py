@@ -1,16 +1,76 @@
-"""Translates what clients want into ZeroMQ subscriptions, which know only prefixes."""
+"""`RelaySubscriptions`: what all clients of a worker together need from the relay.
+
+It keeps the ZeroMQ subscriptions of the worker: one for each stream that the edge serves, and one
+for each selector of at least one client. ZeroMQ matches prefixes only, so each selector comes with
+a hint that tells emitters whether it means one topic or a prefix (protocol section 4).
+"""
+
+from collections.abc import Callable, Iterable
+from typing import Protocol
 
 from edge.core.hub.overlap import may_overlap
 from relay.wire.control import EXACT_PREFIX, WITHIN_PREFIX
-from relay.wire.topics import Pattern
+from relay.wire.topics import EVENT, TASK, Pattern
 
 
-def subscriptions(selector: Pattern, served_prefixes: tuple[str, ...]) -> tuple[bytes, ...]:
-    """Return the subscriptions for `selector`, limited to the topics this edge serves.
+class PrefixSocket(Protocol):
+    """The subscribing socket."""
 
-    Each comes with the hint that tells emitters whether it is meant exactly.
+    def subscribe(self, prefix: bytes) -> None:
+        """Receive messages whose topic starts with `prefix`."""
+
+    def unsubscribe(self, prefix: bytes) -> None:
+        """Undo one `subscribe` of the same prefix."""
+
+
+class RelaySubscriptions:
+    """Follows the streams and the clients' selectors; a `SelectorObserver`."""
+
+    def __init__(
+        self,
+        socket: PrefixSocket,
+        request_last_values: Callable[[Pattern], None],
+        served_prefixes: tuple[str, ...],
+    ) -> None:
+        """`request_last_values` asks the relay for the last value of each live topic selected."""
+        self._socket = socket
+        self._request_last_values = request_last_values
+        self._served_prefixes = served_prefixes
+        self._streams: frozenset[bytes] = frozenset()
+        self.follow_streams((EVENT, TASK))
+
+    def follow_streams(self, journaled_kinds: Iterable[str]) -> bool:
+        """Subscribe to the streams of `journaled_kinds`; return whether that changed nothing."""
+        wanted = stream_prefixes(journaled_kinds, self._served_prefixes)
+        for prefix in wanted - self._streams:
+            self._socket.subscribe(prefix)
+        for prefix in self._streams - wanted:
+            self._socket.unsubscribe(prefix)
+        is_unchanged = wanted == self._streams
+        self._streams = wanted
+        return is_unchanged
+
+    def wanted(self, selector: Pattern) -> None:
+        """Subscribe for the first client with `selector`, and ask for the last values."""
+        for prefix in selector_prefixes(selector, self._served_prefixes):
+            self._socket.subscribe(prefix)
+        kind, colon, _ = selector.prefix.partition(":")
+        # Within one stream there is nothing to ask for: events are replayed, not retained.
+        if not (colon and f"{kind}:".encode() in self._streams):
+            self._request_last_values(selector)
+
+    def unwanted(self, selector: Pattern) -> None:
+        """Unsubscribe after the last client with `selector` has left."""
+        for prefix in selector_prefixes(selector, self._served_prefixes):
+            self._socket.unsubscribe(prefix)
+
+
+def selector_prefixes(selector: Pattern, served_prefixes: tuple[str, ...]) -> tuple[bytes, ...]:
+    """Return the ZeroMQ subscriptions for `selector`, limited to the topics this edge serves.
+
+    Each comes with its hint, `!exact:` or `!within:`.
     """
-    wanted: list[bytes] = []
+    prefixes: list[bytes] = []
     for served in served_prefixes:
         if selector.prefix.startswith(served):
             prefix, exact = selector.prefix, selector.exact
@@ -18,16 +78,16 @@ def subscriptions(selector: Pattern, served_prefixes: tuple[str, ...]) -> tuple[
             prefix, exact = served, False
         else:
             continue
-        wanted += [(EXACT_PREFIX if exact else WITHIN_PREFIX) + prefix.encode(), prefix.encode()]
-    return tuple(wanted)
+        prefixes += [(EXACT_PREFIX if exact else WITHIN_PREFIX) + prefix.encode(), prefix.encode()]
+    return tuple(prefixes)
 
 
-def stream_subscriptions(
-    journaled_kinds: tuple[str, ...], served_prefixes: tuple[str, ...]
+def stream_prefixes(
+    journaled_kinds: Iterable[str], served_prefixes: tuple[str, ...]
 ) -> frozenset[bytes]:
-    """Return the subscriptions for the streams of which this edge serves at least a part.
+    """Return the ZeroMQ subscriptions for the streams of which this edge serves at least a part.
 
-    Each is followed whole, so that a missing offset is a lost event and nothing else.
+    A stream is subscribed to as a whole, so that a missing offset always means a lost event.
     """
     return frozenset(
         f"{kind}:".encode()

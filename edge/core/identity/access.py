@@ -1,7 +1,8 @@
-"""Who may see what. The only place where that is decided.
+"""Permissions: the topics that a role may see, and the events of one user.
 
-A role grants topic prefixes. An event that is addressed to a user is for that user alone,
-whatever the role; `ConnectionManager` delivers it through the index of users.
+No other file decides about permissions. A role grants topic prefixes. An event that is addressed
+to a user is for that user alone, whatever the role; `ConnectionManager` delivers it through its
+index of users.
 """
 
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ ROLES = tuple(_GRANTED_PREFIXES)
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Whom a valid token speaks for."""
+    """The user that a valid token names."""
 
     username: str
     role: str
@@ -29,9 +30,9 @@ class Identity:
 
 
 def selectors(role: str, pattern: Pattern) -> tuple[Pattern, ...]:
-    """Return what `pattern` selects for `role`; nothing if it is not allowed.
+    """Return the selectors that `pattern` stands for with `role`; none if it is not allowed.
 
-    `*` selects all that the role may see. Every other pattern must lie within what is granted.
+    `*` stands for all granted prefixes. Every other pattern must lie within one of them.
     """
     granted = _GRANTED_PREFIXES.get(role, ())
     if not pattern.exact and not pattern.prefix:
@@ -40,5 +41,5 @@ def selectors(role: str, pattern: Pattern) -> tuple[Pattern, ...]:
 
 
 def may_receive(identity: Identity, addressed_to: str | None) -> bool:
-    """Whether an event that is addressed to `addressed_to` is for `identity`."""
+    """Return whether `identity` may see an event; `addressed_to` is its user, None for all."""
     return addressed_to is None or addressed_to == identity.username

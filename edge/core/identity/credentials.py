@@ -1,4 +1,4 @@
-"""Which credential a WebSocket handshake carries (protocol section 7, "Who are you")."""
+"""The credentials in a request (protocol section 7, "Who are you")."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -8,13 +8,19 @@ COOKIE_NAME = "access_token_cookie"
 
 
 class Credentials(NamedTuple):
-    """What the handshake offers."""
+    """The tokens in a WebSocket handshake."""
 
     explicit: str | None
-    """From the header or the query: if it is not valid, the handshake is refused."""
+    """The token in the header or the query. An invalid one refuses the handshake."""
     cookie: str | None
-    """Set only if the handshake's origin is allowed: if it is not valid, the client may still
-    authenticate with its first message."""
+    """The token in the cookie, if the handshake's origin is allowed. With an invalid one the client
+    may still authenticate with its first message."""
+
+
+def bearer_token(authorization: str) -> str:
+    """Return the token in an `Authorization` header; "" for another scheme, which is invalid."""
+    scheme, _, token = authorization.partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else ""
 
 
 def find_credentials(
@@ -23,15 +29,14 @@ def find_credentials(
     cookies: Mapping[str, str],
     allowed_origins: tuple[str, ...],
 ) -> Credentials:
-    """Return the credentials in a handshake; `headers` has lower-case names.
+    """Return the credentials in a handshake; the names in `headers` are in lower case.
 
-    A header that is not `Bearer` counts as an invalid token. The cookie is worth nothing on a
-    page of another origin, or any site could act for whoever visits it.
+    The cookie counts only with an allowed origin. A browser sends it with requests of any page, so
+    otherwise every site could act for its visitors.
     """
     explicit: str | None = None
     if (authorization := headers.get("authorization")) is not None:
-        scheme, _, token = authorization.partition(" ")
-        explicit = token.strip() if scheme.lower() == "bearer" else ""
+        explicit = bearer_token(authorization)
     elif token := query.get("token", ""):
         explicit = token
     allowed = _is_allowed(headers.get("origin"), headers.get("host"), allowed_origins)

@@ -1,4 +1,4 @@
-"""JSON Web Tokens: made for a user who signed in, checked when presented (protocol section 7)."""
+"""JSON Web Tokens: issued to users who sign in, verified in requests (protocol section 7)."""
 
 import base64
 import hashlib
@@ -12,25 +12,25 @@ ALGORITHM = "HS256"
 MIN_SECRET_BYTES = 32
 MAX_TOKEN_CHARS = 4096
 MAX_VERIFIED = 20_000
-"""Tokens that are remembered, so that who comes back costs a hash."""
+"""Verified tokens that are remembered: a client that returns costs a hash, not a signature."""
 MAX_EXPIRY = 2**53
-"""Unix seconds; beyond it JavaScript and floats are no longer exact."""
+"""Unix time in seconds. Larger integers are not exact in JavaScript and as floats."""
 
 
 class InvalidToken(Exception):  # noqa: N818
-    """A token that is malformed, forged or expired."""
+    """The token is malformed, forged or expired."""
 
 
 class Tokens:
-    """Signs and verifies with one secret."""
+    """Signs and verifies tokens with one secret."""
 
     def __init__(self, secret: str) -> None:
         self._secret = secret
         encoded = base64.urlsafe_b64encode(secret.encode()).decode()
-        # A key made ready once saves half of what a token costs.
+        # Preparing the key once saves half the cost of a verification.
         self._key = jwt.PyJWK({"kty": "oct", "k": encoded, "alg": ALGORITHM})
         self._verified: dict[bytes, Identity] = {}
-        """By the token's hash: what was found valid, the one found longest ago first."""
+        """Identities by the hash of their token, the oldest first. Tokens are not kept."""
 
     def issue(self, username: str, role: str, expires_at: int) -> str:
         """Return a token for `username` that is valid until `expires_at` (Unix seconds)."""
@@ -39,13 +39,14 @@ class Tokens:
         )
 
     def verify(self, token: str, now: float) -> Identity:
-        """Return whom `token` speaks for at `now` (Unix seconds), or raise `InvalidToken`."""
+        """Return the identity in `token`. Raises `InvalidToken`; `now` is Unix time in seconds."""
         if len(token) > MAX_TOKEN_CHARS:
             raise InvalidToken("too long")
         key = hashlib.sha256(token.encode(errors="surrogatepass")).digest()
         identity = self._verified.get(key)
         if identity is None:
             identity = self._read(token)
+            # Forged tokens never get here, so strangers cannot push out the tokens of users.
             if len(self._verified) >= MAX_VERIFIED:
                 del self._verified[next(iter(self._verified))]
             self._verified[key] = identity
@@ -55,7 +56,7 @@ class Tokens:
         return identity
 
     def _read(self, token: str) -> Identity:
-        """Return whom a token speaks for that is signed well and says what it must."""
+        """Return the identity in a token with a valid signature and valid claims."""
         try:
             claims = jwt.decode(
                 token,
@@ -82,7 +83,7 @@ class Tokens:
 
 
 def is_encodable(text: str) -> bool:
-    """Whether `text` can be sent as UTF-8, which lone surrogates cannot."""
+    """Return whether `text` can be sent as UTF-8; lone surrogates cannot."""
     try:
         text.encode()
     except UnicodeEncodeError:

@@ -1,1 +1,1 @@
-"""The JSON messages of `/ws` (protocol section 7)."""
+"""The JSON messages of `/ws` (protocol section 7): requests, replies, and messages sent unasked."""

@@ -1,19 +1,16 @@
-"""The JSON messages the edge sends (protocol section 7), ready to be written to a socket."""
+"""The JSON messages that the edge sends unasked, as WebSocket text frames (protocol section 7)."""
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
 import orjson
 
 from edge.core.websocket.frames import frame_payload, text_frame
 from relay.wire.envelope import Envelope
-from relay.wire.header import Stamp
-
-ErrorCode = Literal["bad_request", "unknown_action", "forbidden", "invalid_topic", "invalid_json"]
 
 
-def event_fields(topic: str, stamp: Stamp, envelope: Envelope) -> dict[str, Any]:
-    """Return an event as a JSON object; `offset` only if its kind is a stream."""
+def event_fields(topic: str, offset: int, envelope: Envelope) -> dict[str, Any]:
+    """Return an event as a JSON object, with `offset` unless that is 0: a live event has none."""
     fields: dict[str, Any] = {
         "type": envelope.type,
         "topic": topic,
@@ -21,8 +18,8 @@ def event_fields(topic: str, stamp: Stamp, envelope: Envelope) -> dict[str, Any]
         "source": envelope.source,
         "emitted_at": envelope.emitted_at,
     }
-    if stamp.offset:
-        fields["offset"] = stamp.offset
+    if offset:
+        fields["offset"] = offset
     return fields
 
 
@@ -31,36 +28,23 @@ def frame(fields: Mapping[str, Any]) -> bytes:
     return text_frame(orjson.dumps(fields))
 
 
-def success(action: str, message: str, request_id: object = None, **fields: Any) -> bytes:
-    """The reply to a request that was done."""
-    return frame(
-        {"status": "success", "message": message, "action": action, **fields, **_echo(request_id)}
-    )
-
-
-def error(code: ErrorCode, message: str, request_id: object = None, **fields: Any) -> bytes:
-    """The reply to a request that was refused; the connection stays."""
-    return frame(
-        {"status": "error", "message": message, "code": code, **fields, **_echo(request_id)}
-    )
-
-
 def position(epoch: int, offsets: Mapping[str, int]) -> bytes:
-    """Where each stream is, so that a quiet client resumes from nearby."""
+    """Return the message that tells a client the offset of each stream up to which it has all.
+
+    A client that has received no event for hours resumes from there instead of from its last event.
+    """
     return frame({"type": "position", "epoch": epoch, "position": offsets})
 
 
 def gap(stream: str, first: int, last: int) -> bytes:
-    """The events from `first` to `last` of `stream` are lost: the journal no longer has them."""
+    """Return the message that the events from `first` to `last` of `stream` are lost."""
     return frame(
         {"type": "gap", "stream": stream, "from": first, "to": last, "reason": "retention"}
     )
 
 
 def retained(event_frame: bytes) -> bytes:
-    """The same event, marked as a state that is shown and not as something that just happened."""
+    """Return the same event marked `"retained":true`: a state, not something that happened now."""
+    # The field is put in front of the last brace. Decoding and encoding the event again would cost
+    # ten times as much, for every unfinished task of every client that connects.
     return text_frame(frame_payload(event_frame)[:-1] + b',"retained":true}')
-
-
-def _echo(request_id: object) -> dict[str, Any]:
-    return {} if request_id is None else {"id": request_id}

@@ -1,4 +1,4 @@
-"""What a client asks for, once its message has been read (protocol section 7, "Subscribe")."""
+"""The requests of clients, read from their messages and their handshake (protocol section 7)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,12 +11,12 @@ _MAX_OFFSET = 2**64 - 1
 
 
 class InvalidRequest(Exception):  # noqa: N818
-    """A message that cannot be understood; the text is the reply's."""
+    """A message that is not understood; its text is the text of the reply."""
 
 
 @dataclass(frozen=True, slots=True)
 class Subscribe:
-    """Subscribe to `pattern`; with `since` or `last`, what was before comes first."""
+    """Subscribe to `pattern`; with `since` or `last`, events of the past come first."""
 
     pattern: Pattern
     id: object = None
@@ -25,10 +25,11 @@ class Subscribe:
     epoch: int | None = None
     """The epoch that `since` belongs to."""
     last: int | None = None
+    """The number of newest matching events to send."""
 
     @property
     def asks_for_the_past(self) -> bool:
-        """Whether something is to come before live events."""
+        """Whether events of the past come before live events."""
         return self.since is not None or self.last is not None
 
 
@@ -45,7 +46,7 @@ Request = Subscribe | Unsubscribe
 
 @dataclass(frozen=True, slots=True)
 class TaskPosition:
-    """The last task update that a client has, as its handshake's query says."""
+    """The last task update that a client has, from the query of its handshake."""
 
     epoch: int
     offset: int
@@ -60,6 +61,7 @@ def parse_subscribe(message: Mapping[str, Any], pattern: Pattern) -> Subscribe:
         if not (isinstance(since, dict) and all(map(_is_offset, since.values()))):
             raise InvalidRequest("since must map streams to offsets.")
         if not _is_offset(epoch):
+            # Without its epoch an offset may belong to a journal that no longer exists.
             raise InvalidRequest("since needs the epoch.")
     if last is not None and not (_is_offset(last) and 1 <= last <= MAX_LAST):
         raise InvalidRequest(f"last must be a number from 1 to {MAX_LAST}.")
@@ -67,9 +69,9 @@ def parse_subscribe(message: Mapping[str, Any], pattern: Pattern) -> Subscribe:
 
 
 def parse_task_position(query: Mapping[str, str]) -> TaskPosition | None:
-    """Return what `epoch` and `task` in the handshake's query say, None without `task`.
+    """Return the position that `epoch` and `task` of a handshake's query name.
 
-    Raises `InvalidRequest`.
+    None without `task`. Raises `InvalidRequest`.
     """
     epoch, task = query.get("epoch"), query.get("task")
     for value in (epoch, task):
@@ -83,8 +85,10 @@ def parse_task_position(query: Mapping[str, str]) -> TaskPosition | None:
 
 
 def _is_offset(value: object) -> bool:
+    # Not isinstance: `true` is an int in Python, and no offset in JSON.
     return type(value) is int and 0 <= value <= _MAX_OFFSET
 
 
 def _is_number(text: str) -> bool:
+    # The length is checked first: int() of a text of many digits takes quadratic time.
     return text.isascii() and text.isdigit() and len(text) <= 20 and int(text) <= _MAX_OFFSET

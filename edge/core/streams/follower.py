@@ -1,8 +1,8 @@
-"""`StreamFollower`: the place of the edge in one stream, and how it closes holes (section 6).
+"""`StreamFollower`: the place of the edge in one stream, and how it closes gaps (section 6).
 
-Live events arrive in order, but a slow edge misses some and a restarted relay may have sent some
-to nobody. The offsets show it, the relay replays what is missing, and what arrived meanwhile
-waits for it.
+Live events arrive in order, but the relay drops events for a slow edge, and a relay that was
+restarted may have sent events to nobody. The offsets reveal a hole, the relay replays the missing
+events, and the events that arrive meanwhile are held until the hole is closed.
 """
 
 from collections.abc import Iterable, Sequence
@@ -13,68 +13,79 @@ from edge.core.streams.record import Record
 
 MAX_HELD_RECORDS = 10_000
 MAX_HELD_BYTES = 16 * 1024 * 1024
+"""Beyond either limit an event is dropped and counted as out of order; it comes back by replay."""
 RETRY_S = 1.0
-"""After which an unanswered request is made again."""
+"""An unanswered replay request is repeated after this time."""
 
 
 class Replayed(NamedTuple):
-    """What a replay brings."""
+    """The outcome of a replay."""
 
-    records: list[Record]
-    """To be forwarded now, in this order."""
+    records: Sequence[Record]
+    """Records to be forwarded now, in this order."""
     gap: tuple[int, int] | None
-    """The first and the last offset that the relay no longer has, before `records`."""
+    """First and last offset of the events before `records` that the relay no longer has."""
 
 
 class StreamFollower:
-    """Hands on every offset exactly once and in order, or names the gap."""
+    """Releases every offset exactly once and in order, or names the gap."""
+
+    __slots__ = (
+        "_asked_at",
+        "_dropped",
+        "_held",
+        "_held_bytes",
+        "_last_offset",
+        "_stream",
+        "next_offset",
+    )
 
     def __init__(self, stream: str, position: int, dropped: Dropped) -> None:
-        """Follow `stream` from behind `position`."""
+        """Follow `stream` after the offset `position`; `dropped` counts records not released."""
         self.next_offset = position + 1
         self._stream = stream
         self._dropped = dropped
-        self._tip = position
+        self._last_offset = position
         """The newest offset that is known to exist."""
         self._held: list[Record] = []
-        """A contiguous run behind a hole."""
+        """A contiguous run of records after a hole."""
         self._held_bytes = 0
         self._asked_at: float | None = None
 
     @property
     def position(self) -> int:
-        """The last offset that was handed on."""
+        """The last offset that was released."""
         return self.next_offset - 1
 
     @property
     def held_count(self) -> int:
-        """How many records wait for a hole to be closed."""
+        """Number of records held until a hole is closed."""
         return len(self._held)
 
     @property
     def is_behind(self) -> bool:
-        """Whether something that exists has not arrived."""
-        return self.next_offset < (self._held[0].offset if self._held else self._tip + 1)
+        """Whether an event that exists has not arrived."""
+        return self.next_offset < (self._held[0].offset if self._held else self._last_offset + 1)
 
     def take_live(self, record: Record) -> Sequence[Record]:
-        """Take what has just arrived; return what is to be forwarded now."""
+        """Take a record that has just arrived; return the records to be forwarded now."""
         if record.offset == self.next_offset and not self._held:
             self.next_offset += 1
             return (record,)
         return self._take_unexpected(record)
 
-    def behind(self, tip: int) -> bool:
-        """The relay says that its newest event is `tip`; return whether a replay is needed.
+    def take_last_offset(self, last: int) -> None:
+        """Take the newest offset that a heartbeat names.
 
-        It says so in its place among the events, so that nothing up to `tip` is still to come.
+        The relay sends a heartbeat in its place among the events, so an event up to `last` that has
+        not arrived by now was lost on the way.
         """
-        self._tip = max(self._tip, tip)
-        return self.is_behind
+        self._last_offset = max(self._last_offset, last)
 
     def replay_request(self, now: float) -> int | None:
-        """Return the offset after which to ask for a replay, None if there is no need to now.
+        """Return the offset after which to request a replay, None if no request is due.
 
-        One request at a time; one that is not answered is made again. `now` is in seconds.
+        One request at a time; an unanswered one is due again after `RETRY_S`. `now` in seconds.
         """
         if not self.is_behind:
             return None
@@ -84,15 +95,15 @@ class StreamFollower:
         return self.position
 
     def forget_request(self) -> None:
-        """The relay was restarted: it will not answer what it was asked."""
+        """Forget the request that was made: a restarted relay will not answer it."""
         self._asked_at = None
 
-    def take_replay(self, records: Iterable[Record], low: int, tip: int) -> Replayed:
-        """Take the answer to a request: `records`, what the journal holds from `low` to `tip`."""
+    def take_replay(self, records: Iterable[Record], first: int, last: int) -> Replayed:
+        """Take a replay: `records` of a journal that holds the offsets `first` to `last`."""
         self._asked_at = None
-        self._tip = max(self._tip, tip)
+        self._last_offset = max(self._last_offset, last)
         forward: list[Record] = []
-        gap = self._skip_to(low)
+        gap = self._skip_to(first)
         self._release(forward)
         for record in records:
             if record.offset == self.next_offset:
@@ -116,7 +127,7 @@ class StreamFollower:
         if offset < self.next_offset or (held and held[0].offset <= offset <= held[-1].offset):
             self._dropped.repeated[self._stream] += 1
             return ()
-        self._tip = max(self._tip, offset)
+        self._last_offset = max(self._last_offset, offset)
         if self._may_hold(record):
             held.append(record)
             self._held_bytes += record.cost
@@ -128,15 +139,17 @@ class StreamFollower:
         held = self._held
         if not held:
             return True
+        # A second hole is not held open: one contiguous run is enough to close the first hole,
+        # and the replay that follows brings the rest.
         return (
             record.offset == held[-1].offset + 1
             and len(held) < MAX_HELD_RECORDS
             and self._held_bytes + record.cost <= MAX_HELD_BYTES
         )
 
-    def _skip_to(self, low: int) -> tuple[int, int] | None:
-        """Go on at `low` if what is before it is gone, or at what is held if that is sooner."""
-        resume_at = min(low, self._held[0].offset if self._held else low)
+    def _skip_to(self, first: int) -> tuple[int, int] | None:
+        """Continue at `first`, or at the held run if that is sooner; return the gap before it."""
+        resume_at = min(first, self._held[0].offset if self._held else first)
         if resume_at <= self.next_offset:
             return None
         gap = (self.next_offset, resume_at - 1)
@@ -144,7 +157,7 @@ class StreamFollower:
         return gap
 
     def _release(self, forward: list[Record]) -> None:
-        """Add the held run to `forward` if it is its turn."""
+        """Move the held run to `forward` if its first record is the next one."""
         if self._held and self._held[0].offset == self.next_offset:
             forward += self._held
             self.next_offset = self._held[-1].offset + 1

@@ -1,7 +1,8 @@
-"""`History`: what the edge remembers of a stream for resuming clients (protocol section 6).
+"""`History`: the recent records of a stream, for resuming clients (protocol section 6).
 
-In pages of 256 offsets. A page holds one contiguous run of records; what it lacks is asked of the
-relay when somebody needs it. The pages that were not used for longest are forgotten first.
+Records are kept in pages of 256 offsets. A page holds one contiguous run of records; the records
+that it lacks are requested from the relay when a client needs them. When all histories together
+exceed their memory, the pages that were not used for the longest time are forgotten first.
 """
 
 from collections import OrderedDict
@@ -15,16 +16,17 @@ PAGE_OFFSETS = 256
 
 
 class Missing(NamedTuple):
-    """What has to be asked of the relay."""
+    """A run of offsets to be requested from the relay."""
 
     after: int
     limit: int
 
 
 class Page:
-    """A contiguous run of records out of the offsets k·256+1 to (k+1)·256.
+    """A contiguous run of records within the offsets k·256+1 to (k+1)·256.
 
-    The newest page grows at its end; of its front there may be another run, as a page of its own.
+    The newest page grows at its end. Records that the relay replayed of its front are a page of
+    their own until both touch.
     """
 
     __slots__ = ("cost", "records")
@@ -32,7 +34,7 @@ class Page:
     def __init__(self) -> None:
         self.records: list[Record] = []
         self.cost = 0
-        """In bytes of memory."""
+        """Memory in bytes."""
 
 
 class PageMemory:
@@ -43,14 +45,14 @@ class PageMemory:
         self.used_bytes = 0
         self._histories: list[History] = []
         self._pages: OrderedDict[tuple[History, int], None] = OrderedDict()
-        """The one that was used longest ago first; without the newest pages."""
+        """The least recently used page first; without the newest pages."""
 
     def add(self, history: "History") -> None:
-        """Remember for `history` as well."""
+        """Include `history`."""
         self._histories.append(history)
 
     def remove(self, history: "History") -> None:
-        """Forget all of `history`."""
+        """Forget all records of `history`."""
         self._histories.remove(history)
         for key in [key for key in self._pages if key[0] is history]:
             del self._pages[key]
@@ -58,18 +60,18 @@ class PageMemory:
         self.used_bytes -= history.forget_newest()
 
     def touch(self, history: "History", index: int) -> None:
-        """This page is in use."""
+        """Make the page the most recently used one."""
         self._pages[history, index] = None
         self._pages.move_to_end((history, index))
 
     def drop(self, history: "History", index: int) -> None:
-        """Forget this page."""
+        """Forget the page, if there is one."""
         if (history, index) in self._pages:
             del self._pages[history, index]
             self.used_bytes -= history.forget(index)
 
     def make_room(self) -> None:
-        """Forget pages until the rest fits; then also the older part of the newest ones."""
+        """Forget old pages until the rest fits, then the older part of the newest pages."""
         while self.used_bytes > self.max_bytes and self._pages:
             (history, index), _ = self._pages.popitem(last=False)
             self.used_bytes -= history.forget(index)
@@ -80,13 +82,15 @@ class PageMemory:
 
 
 class History:
-    """One stream's remembered records."""
+    """The remembered records of one stream."""
 
-    def __init__(self, memory: PageMemory, head: int, low: int = 1) -> None:
-        """Remember what follows `head`."""
+    __slots__ = ("_memory", "_newest", "_pages", "head", "journal_first")
+
+    def __init__(self, memory: PageMemory, head: int, journal_first: int = 1) -> None:
+        """Remember the records after `head`."""
         self.head = head
-        """The newest offset: everything up to it was forwarded."""
-        self.low = low
+        """The newest offset at this edge: everything up to it was forwarded."""
+        self.journal_first = journal_first
         """The first offset that the relay's journal is known to hold."""
         self._memory = memory
         self._pages: dict[int, Page] = {}
@@ -94,7 +98,7 @@ class History:
         memory.add(self)
 
     def append(self, record: Record) -> None:
-        """Remember `record`, the one after `head`."""
+        """Remember `record`, which follows `head`."""
         assert record.offset == self.head + 1, "history is contiguous"
         page, memory, cost = self._newest, self._memory, record.cost
         page.records.append(record)
@@ -107,15 +111,19 @@ class History:
             memory.make_room()
 
     def skip_to(self, offset: int) -> None:
-        """What follows `head` is lost; `offset` comes next."""
+        """Continue with `offset` after `head`: the events between them are lost."""
         if self._newest.records:
             self._turn_page(self.head // PAGE_OFFSETS)
         self.head = offset - 1
 
+    def raise_journal_first(self, first: int) -> None:
+        """Take the first offset that the relay's journal holds; older news changes nothing."""
+        self.journal_first = max(self.journal_first, first)
+
     def after(self, position: int) -> Sequence[Record] | None:
         """Return remembered records that follow `position`, at least one, up to a page's end.
 
-        None if the next one is not remembered: see `missing`, unless it is beyond `head`.
+        None if the next record is not remembered: see `missing`, unless it is beyond `head`.
         """
         index = position // PAGE_OFFSETS
         if index == self._newest_index and (found := _after(self._newest, position)):
@@ -127,9 +135,9 @@ class History:
         return found
 
     def missing(self, position: int) -> Missing:
-        """What to ask of the relay so that what follows `position` is remembered.
+        """Return the offsets to request from the relay so that `after(position)` finds records.
 
-        It lies within one page and before `head`.
+        They lie within one page and before `head`.
         """
         index = position // PAGE_OFFSETS
         ends = [(index + 1) * PAGE_OFFSETS, self.head]
@@ -139,16 +147,19 @@ class History:
         return Missing(position, max(1, min(ends) - position))
 
     def is_gone(self, position: int) -> bool:
-        """Whether what follows `position` is neither remembered nor in the relay's journal."""
-        return position + 1 < self.low and self.after(position) is None
+        """Whether the record after `position` is neither remembered nor in the relay's journal."""
+        return position + 1 < self.journal_first and self.after(position) is None
 
     def first_after(self, position: int) -> int:
-        """The first offset after `position` that is remembered or in the relay's journal."""
+        """Return the first offset after `position` that is remembered or in the relay's journal."""
         firsts = [page.records[0].offset for page in self._all_pages()]
-        return min((first for first in firsts if position < first < self.low), default=self.low)
+        return min(
+            (first for first in firsts if position < first < self.journal_first),
+            default=self.journal_first,
+        )
 
     def install(self, records: Sequence[Record]) -> None:
-        """Remember `records`, a contiguous run that the relay replayed, none beyond `head`."""
+        """Remember `records`, a contiguous run that the relay replayed; ignore any after `head`."""
         for index, group in groupby(records, lambda record: (record.offset - 1) // PAGE_OFFSETS):
             run = [record for record in group if record.offset <= self.head]
             if run:
@@ -158,15 +169,15 @@ class History:
         self._memory.make_room()
 
     def forget(self, index: int) -> int:
-        """Forget a page; return what it took. Called by the memory."""
+        """Forget a page and return its cost; called by the memory."""
         return self._pages.pop(index).cost
 
     def forget_newest(self, keep: int = 0) -> int:
-        """Forget all but the last `keep` records of the newest page; return what they took."""
+        """Forget all but the last `keep` records of the newest page; return their cost."""
         page = self._newest
         count = max(0, len(page.records) - keep)
         freed = sum(record.cost for record in page.records[:count])
-        # A new list, for the old one may be in somebody's hands.
+        # A new list, because a caller of `after` may still read the old one.
         page.records = page.records[count:]
         page.cost -= freed
         return freed
@@ -179,13 +190,15 @@ class History:
         return [page for page in (*self._pages.values(), self._newest) if page.records]
 
     def _turn_page(self, index: int) -> None:
+        # The run that was replayed of this page's front does not touch the newest run, else
+        # `_complete_newest` had joined them. One page keeps one run: the newer one.
         self._memory.drop(self, index)
         self._pages[index] = self._newest
         self._memory.touch(self, index)
         self._newest = Page()
 
     def _complete_newest(self) -> None:
-        """Put what is remembered of the newest page's front before the rest, if they touch."""
+        """Join the replayed front of the newest page with the rest, if they touch."""
         index, newest = self._newest_index, self._newest
         front = self._pages[index].records
         first = newest.records[0].offset if newest.records else self.head + 1
@@ -195,7 +208,7 @@ class History:
             self._memory.drop(self, index)
 
     def _install_page(self, index: int, run: list[Record]) -> None:
-        """Join `run` with what the page has, or take it instead if they do not touch."""
+        """Join `run` with the page's records, or replace them if they do not touch."""
         page = self._pages.setdefault(index, Page())
         present = page.records
         if present:
@@ -203,6 +216,7 @@ class History:
             if run[-1].offset >= first - 1 and run[0].offset <= last + 1:
                 before = [record for record in run if record.offset < first]
                 behind = [record for record in run if record.offset > last]
+                # Present records win over equal ones: they may have their frame already.
                 run = before + present + behind
         page.records = run
         self._recount(page)

@@ -1,19 +1,26 @@
-"""One event of a stream as the edge holds it: raw, until the first client wants it."""
+"""`Record`: one event of a stream as the edge holds it, undecoded until the first client wants it.
+
+Also the reading of a replay's items into records.
+"""
 
 from collections import Counter
+from collections.abc import Callable, Iterable
 
 from edge.core.protocol import messages
 from relay.wire.envelope import Envelope, unpack_envelope
 from relay.wire.errors import WireError
-from relay.wire.header import Stamp
-from relay.wire.topics import Topic
+from relay.wire.header import unpack_stamp
+from relay.wire.topics import Topic, decode_topic
 
 RECORD_OVERHEAD_BYTES = 512
-"""What a record takes in memory beside its payload, rounded up."""
+"""Memory of a record beside its payload, rounded up."""
+
+Warn = Callable[..., None]
+"""Logs `message % args` at a limited rate for each `cause`: `warn(cause, message, *args)`."""
 
 
 class Record:
-    """A journaled event. Decoded, turned into JSON and framed once, by whoever needs it first."""
+    """A journaled event: decoded, encoded as JSON and framed once, for the first receiver."""
 
     __slots__ = ("_addressed_to", "_frame", "offset", "payload", "relayed_at", "topic")
 
@@ -24,34 +31,34 @@ class Record:
         """Unix time in milliseconds."""
         self.payload = payload
         self._frame: bytes | None = None
+        """Empty for a malformed event, None until it was opened."""
         self._addressed_to: str | None = None
 
     @property
     def cost(self) -> int:
-        """The bytes of memory that it takes, once its frame is made as well."""
+        """Memory in bytes, with the frame that it may get."""
         return RECORD_OVERHEAD_BYTES + 2 * len(self.payload)
 
     @property
     def addressed_to(self) -> str | None:
-        """The user whom it is for, None if for everybody; known once it was opened or read."""
+        """The user for whom the event is, None if for everybody; valid after `open` or `read`."""
         return self._addressed_to
 
     @property
     def frame(self) -> bytes:
-        """What clients are sent; empty if it is malformed. Known once it was opened or read."""
+        """The frame for clients, empty if malformed; valid after `open` or `read`."""
         return self._frame or b""
 
     def open(self) -> Envelope:
-        """Decode it. Raises a `WireError` if it is malformed, and is then skipped for good."""
+        """Decode the event. Raises a `WireError` if it is malformed; it is then never sent."""
         self._frame = b""
         envelope = unpack_envelope(self.payload, self.topic.kind)
-        stamp = Stamp(0, self.offset, self.relayed_at)
-        self._frame = messages.frame(messages.event_fields(self.topic.text, stamp, envelope))
+        self._frame = messages.frame(messages.event_fields(self.topic.text, self.offset, envelope))
         self._addressed_to = envelope.username
         return envelope
 
     def read(self, unreadable: Counter[str]) -> bytes:
-        """Return the frame, empty if it is malformed, which is counted the first time."""
+        """Return the frame, empty if malformed, which `unreadable` counts the first time."""
         if self._frame is None:
             try:
                 self.open()
@@ -60,8 +67,36 @@ class Record:
         return self._frame or b""
 
 
-def unreadable(kind: str, offset: int) -> Record:
-    """Return what stands for an event that could not even be taken apart."""
-    record = Record(Topic("", kind), offset, 0, b"")
+def unreadable_record(stream: str, offset: int) -> Record:
+    """Return a placeholder for an event with an unreadable topic, so that offsets have no hole."""
+    record = Record(Topic("", stream), offset, 0, b"")
     record._frame = b""
     return record
+
+
+def read_items(
+    stream: str,
+    items: Iterable[tuple[bytes, bytes, bytes]],
+    unreadable: Counter[str],
+    warn: Warn,
+) -> list[Record]:
+    """Return the records of a replay's items: topic, stamp, envelope.
+
+    An item with an unreadable topic becomes a placeholder. At an unreadable stamp, which hides the
+    offset, the replay ends: the rest is requested again.
+    """
+    records = []
+    for topic_frame, stamp_frame, payload in items:
+        try:
+            stamp = unpack_stamp(stamp_frame)
+        except WireError as error:
+            unreadable[error.reason] += 1
+            warn("stamp", "a replay ends early: %s", error)
+            break
+        try:
+            record = Record(decode_topic(topic_frame), stamp.offset, stamp.relayed_at, payload)
+        except WireError as error:
+            warn("topic", "a replayed event is malformed: %s", error)
+            record = unreadable_record(stream, stamp.offset)
+        records.append(record)
+    return records

@@ -1,35 +1,59 @@
-"""How far this edge has come in each stream, and what it remembers of it."""
+"""`Streams`: how far this edge has followed each stream, and which of its events it remembers."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from edge.core.hub.overlap import concerns, may_overlap
 from edge.core.stats import Dropped
-from edge.core.streams.follower import StreamFollower
+from edge.core.streams.follower import Replayed, StreamFollower
 from edge.core.streams.history import History, PageMemory
+from edge.core.streams.record import Record
 from relay.wire.topics import Pattern
 
 DEFAULT_HISTORY_BYTES = 64 * 1024 * 1024
 MAX_REMEMBERED = 4096
+"""Selector sets whose streams are remembered; with more, all are forgotten and found anew."""
 FEW_SELECTORS = 16
-"""What is asked for with more is not remembered, for that would take more than it saves."""
+"""A larger selector set is not remembered: its memory would cost more than finding its streams."""
 
 
 class Stream:
-    """One stream: `follower` brings its events in order, `history` remembers them."""
+    """One stream. `follower` brings its records in order, `history` remembers them.
+
+    Every record that the follower releases is remembered at once, so `history.head` is always the
+    follower's position.
+    """
 
     __slots__ = ("follower", "history", "kind")
 
     def __init__(self, kind: str, follower: StreamFollower, history: History) -> None:
         self.kind = kind
+        """The name of the stream: the kind of its topics."""
         self.follower = follower
         self.history = history
+
+    def take_live(self, record: Record) -> Sequence[Record]:
+        """Take a record that has just arrived; return the records to be forwarded now."""
+        released = self.follower.take_live(record)
+        for each in released:
+            self.history.append(each)
+        return released
+
+    def take_replay(self, records: Iterable[Record], first: int, last: int) -> Replayed:
+        """Take a replay: `records` of a journal that holds the offsets `first` to `last`."""
+        replayed = self.follower.take_replay(records, first, last)
+        self.history.raise_journal_first(first)
+        if replayed.gap is not None:
+            self.history.skip_to(replayed.gap[1] + 1)
+        for each in replayed.records:
+            self.history.append(each)
+        return replayed
 
 
 class Streams:
     """Every stream that this edge follows, under the relay's epoch.
 
-    Everything up to a stream's position has been sent to whoever was subscribed.
+    All events up to a stream's head have been handed to the connections that were subscribed.
     """
 
     def __init__(
@@ -39,30 +63,32 @@ class Streams:
         dropped: Dropped | None = None,
         unreadable: Counter[str] | None = None,
     ) -> None:
-        """`dropped` counts what is not forwarded, `unreadable` what cannot be sent again."""
+        """`dropped` counts events not forwarded, `unreadable` events that no client can be sent."""
         self.epoch = 0
         self.unreadable = Counter[str]() if unreadable is None else unreadable
-        """Events that could not be read, by reason."""
+        """Malformed events that resuming clients asked for, by reason."""
+        self.serves_all = "" in served_prefixes
+        """Whether `serves` is true of every topic."""
         self._dropped = Dropped() if dropped is None else dropped
         self._served_prefixes = served_prefixes
         self._memory = PageMemory(history_bytes)
         self._streams: dict[str, Stream] = {}
-        self._concerned: dict[tuple[Pattern, ...], tuple[str, ...]] = {}
-        """By selectors: the streams that they can match, as far as somebody has asked."""
+        self._kinds: dict[tuple[Pattern, ...], tuple[str, ...]] = {}
+        """By selectors: the streams that they can match. Bounded by the two constants above."""
         self.beginnings: dict[str, int] = {}
-        """Stream to the position from which it is followed in this epoch."""
+        """Stream to the offset after which it is followed in this epoch."""
 
     def __iter__(self) -> Iterator[Stream]:
         return iter(self._streams.values())
 
     @property
     def offsets(self) -> dict[str, int]:
-        """Stream to position."""
+        """Each stream, to its head."""
         return {kind: stream.history.head for kind, stream in self._streams.items()}
 
     @property
     def remembered_bytes(self) -> int:
-        """What all histories together take."""
+        """Memory of all histories together."""
         return self._memory.used_bytes
 
     def is_stream(self, kind: str) -> bool:
@@ -70,50 +96,54 @@ class Streams:
         return kind in self._streams
 
     def get(self, kind: str) -> Stream | None:
-        """The stream of `kind`, None if there is none."""
+        """Return the stream of `kind`, None if there is none."""
         return self._streams.get(kind)
 
+    def contain(self, selector: Pattern) -> bool:
+        """Whether every topic that `selector` matches belongs to one stream."""
+        kind, colon, _ = selector.prefix.partition(":")
+        return bool(colon) and self.is_stream(kind)
+
     def serves(self, topic: str) -> bool:
-        """Whether clients of this edge get events on `topic`."""
+        """Whether clients of this edge receive events on `topic`."""
         return topic.startswith(self._served_prefixes)
 
-    def synchronize(self, epoch: int, tips: Mapping[str, int], low: Mapping[str, int]) -> None:
-        """Follow the relay, whose newest events are `tips`: what follows will arrive.
+    def synchronize(
+        self, epoch: int, last_offsets: Mapping[str, int], first_offsets: Mapping[str, int]
+    ) -> None:
+        """Follow the relay from now on: every event after `last_offsets` will arrive.
 
-        In the epoch that was followed before, every stream keeps its place, for what was missed
-        can be replayed. In another one the old places mean nothing, and streams begin behind
-        `tips`.
+        In the same epoch every stream keeps its place, because the relay can replay the events that
+        were missed. In another epoch the old offsets mean nothing, and streams begin after
+        `last_offsets`.
         """
         for kind in list(self._streams):
-            if epoch != self.epoch or kind not in tips:
-                ended = self._streams.pop(kind)
-                self._memory.remove(ended.history)
-                self._dropped.out_of_order[kind] += ended.follower.held_count
-                del self.beginnings[kind]
+            if epoch != self.epoch or kind not in last_offsets:
+                self._end(kind)
         self.epoch = epoch
-        self._concerned.clear()
-        for kind, tip in tips.items():
+        self._kinds.clear()
+        for kind, last in last_offsets.items():
             if not any(may_overlap(prefix, f"{kind}:") for prefix in self._served_prefixes):
                 continue
-            stream = self._streams.get(kind)
-            if stream is None:
-                follower = StreamFollower(kind, tip, self._dropped)
-                stream = Stream(kind, follower, History(self._memory, tip))
-                self._streams[kind] = stream
-                self.beginnings[kind] = tip
-            stream.follower.forget_request()
-        self.hear(tips, low)
+            if kind not in self._streams:
+                follower = StreamFollower(kind, last, self._dropped)
+                self._streams[kind] = Stream(kind, follower, History(self._memory, last))
+                self.beginnings[kind] = last
+            self._streams[kind].follower.forget_request()
+        self.take_heartbeat(last_offsets, first_offsets)
 
-    def hear(self, tips: Mapping[str, int], low: Mapping[str, int]) -> None:
-        """The relay says how far streams reach."""
+    def take_heartbeat(
+        self, last_offsets: Mapping[str, int], first_offsets: Mapping[str, int]
+    ) -> None:
+        """Take the last and first offset of each stream in the relay's journal."""
         for kind, stream in self._streams.items():
-            stream.follower.behind(tips.get(kind, 0))
-            stream.history.low = max(stream.history.low, low.get(kind, 1))
+            stream.follower.take_last_offset(last_offsets.get(kind, 0))
+            stream.history.raise_journal_first(first_offsets.get(kind, 1))
 
-    def concerning(self, selectors: Iterable[Pattern]) -> dict[str, int]:
-        """The positions of the streams that `selectors` can match."""
+    def offsets_concerning(self, selectors: Iterable[Pattern]) -> dict[str, int]:
+        """Return the streams that `selectors` can match, each to its head."""
         wanted = tuple(selectors)
-        kinds = self._concerned.get(wanted)
+        kinds = self._kinds.get(wanted)
         if kinds is None:
             kinds = tuple(
                 kind
@@ -121,7 +151,14 @@ class Streams:
                 if any(concerns(selector, kind) for selector in wanted)
             )
             if len(wanted) <= FEW_SELECTORS:
-                if len(self._concerned) >= MAX_REMEMBERED:
-                    self._concerned.clear()
-                self._concerned[wanted] = kinds
+                if len(self._kinds) >= MAX_REMEMBERED:
+                    self._kinds.clear()
+                self._kinds[wanted] = kinds
         return {kind: self._streams[kind].history.head for kind in kinds}
+
+    def _end(self, kind: str) -> None:
+        ended = self._streams.pop(kind)
+        self._memory.remove(ended.history)
+        # Held records will not be forwarded any more: they count, so that the sums stay right.
+        self._dropped.out_of_order[kind] += ended.follower.held_count
+        del self.beginnings[kind]

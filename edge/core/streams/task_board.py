@@ -1,8 +1,6 @@
-"""The latest state of each task, by the user who started it (protocol section 7, tasks)."""
+"""`TaskBoard`: the latest state of each task, by the user who started it (section 7, tasks)."""
 
-from typing import Any, NamedTuple
-
-import orjson
+from typing import NamedTuple
 
 from edge.core.protocol import messages
 from edge.core.websocket.frames import frame_payload
@@ -13,83 +11,85 @@ from relay.wire.header import Stamp
 MAX_FINISHED_PER_USER = 50
 MAX_TASKS = 20_000
 MAX_BYTES = 64 * 1024 * 1024
-"""Of all users together; the task that was updated longest ago is forgotten first."""
+"""For all users together; beyond either limit the task updated longest ago is forgotten."""
 
 
-class TaskState(NamedTuple):
+class TaskUpdate(NamedTuple):
     """A task's latest update."""
 
     stamp: Stamp
     finished: bool
     frame: bytes
-    """As it is sent to its owner."""
+    """As its owner receives it. The stream's history holds the same object."""
 
 
 class TaskBoard:
-    """Remembers unfinished tasks, and each user's last finished ones."""
+    """Remembers unfinished tasks, and the last finished ones of each user."""
 
     def __init__(self) -> None:
         self._epoch = 0
-        self._tasks: Newest[tuple[str, str], TaskState] = Newest(
-            MAX_TASKS, MAX_BYTES, lambda state: len(state.frame)
+        self._tasks: Newest[tuple[str, str], TaskUpdate] = Newest(
+            MAX_TASKS, MAX_BYTES, lambda update: len(update.frame)
         )
         """By user and topic."""
         self._topics: dict[str, dict[str, None]] = {}
-        """Each user's topics in the order of their updates."""
+        """The topics of each user, in the order of their updates."""
 
     def begin_epoch(self, epoch: int) -> None:
-        """From now on `epoch` is the relay's; states of any other are older."""
+        """Take the relay's epoch; updates of any other epoch count as older from now on."""
         self._epoch = epoch
 
     def update(
         self, topic: str, stamp: Stamp, envelope: Envelope, frame: bytes
-    ) -> TaskState | None:
-        """Take a task's new state, whose message is `frame`.
+    ) -> TaskUpdate | None:
+        """Take an update, whose message is `frame`.
 
-        Returns it, or None if it is known or outdated.
+        Returns the task's new state, or None if the known one is as new: the relay's retained
+        states repeat updates that this edge has forwarded already.
         """
         username = envelope.username
         assert username is not None, "a task event is always addressed"
         known = self._tasks.get((username, topic))
         if known is not None and self._age(stamp) <= self._age(known.stamp):
             return None
-        state = TaskState(stamp, is_finished_task(envelope), frame)
+        update = TaskUpdate(stamp, is_finished_task(envelope), frame)
         topics = self._topics.setdefault(username, {})
         topics.pop(topic, None)
         topics[topic] = None
-        for given_up in self._tasks.keep((username, topic), state):
+        for given_up in self._tasks.keep((username, topic), update):
             self._forget_topic(*given_up)
-        if state.finished:
+        if update.finished:
             self._forget_old_ones_of(username)
-        return state
+        return update
 
-    def tasks_of(self, username: str) -> list[dict[str, Any]]:
-        """The user's tasks as `task_update` messages, newest update first."""
-        states = reversed(self._states_of(username))
-        return [orjson.loads(frame_payload(state.frame)) for state in states]
+    def tasks_of(self, username: str) -> list[bytes]:
+        """Return the user's tasks as `task_update` messages in JSON, newest update first."""
+        return [frame_payload(update.frame) for update in reversed(self._updates_of(username))]
 
     def unfinished_of(self, username: str) -> list[bytes]:
-        """The frames of the user's unfinished tasks, oldest update first, marked as retained."""
+        """Return frames of the user's unfinished tasks, oldest update first, marked as retained."""
         return [
-            messages.retained(state.frame)
-            for state in self._states_of(username)
-            if not state.finished
+            messages.retained(update.frame)
+            for update in self._updates_of(username)
+            if not update.finished
         ]
 
-    def _states_of(self, username: str) -> list[TaskState]:
+    def _updates_of(self, username: str) -> list[TaskUpdate]:
         found = (self._tasks.get((username, topic)) for topic in self._topics.get(username, ()))
-        states = [state for state in found if state is not None]
-        return sorted(states, key=lambda state: self._age(state.stamp))
+        updates = [update for update in found if update is not None]
+        return sorted(updates, key=lambda update: self._age(update.stamp))
 
     def _age(self, stamp: Stamp) -> tuple[bool, int, int]:
-        """Comparable; what is newer is greater."""
+        """Return a sort key that is greater for a newer update."""
+        # The current epoch wins by name and not by size: the relay's clock makes epochs, and a
+        # clock that was set back makes a smaller one.
         return stamp.epoch == self._epoch, stamp.epoch, stamp.offset
 
     def _forget_old_ones_of(self, username: str) -> None:
         finished = [
             topic
-            for topic in self._topics[username]
-            if (state := self._tasks.get((username, topic))) is not None and state.finished
+            for topic in self._topics.get(username, ())
+            if (update := self._tasks.get((username, topic))) is not None and update.finished
         ]
         for topic in finished[:-MAX_FINISHED_PER_USER]:
             self._tasks.forget((username, topic))

@@ -5,14 +5,14 @@ from typing import NamedTuple
 
 
 class Close(NamedTuple):
-    """How a connection ends: the code and the reason that go into the close frame."""
+    """The code and the reason in a close frame."""
 
     code: int
     reason: str
 
 
 class CloseCode(Enum):
-    """Code, meaning, and what the client should do."""
+    """Code, meaning, and advice to the client."""
 
     GOING_AWAY = (1001, "edge is shutting down", "reconnect after a random delay, resume")
     PROTOCOL_ERROR = (1002, "broken WebSocket frame", "stop: a bug in the client")
@@ -36,7 +36,7 @@ class CloseCode(Enum):
         self.advice = advice
 
     def close(self, reason: str | None = None) -> Close:
-        """The close frame's content; `reason` defaults to the meaning."""
+        """Return the content of the close frame; `reason` defaults to the meaning."""
         return Close(self.code, self.meaning if reason is None else reason)
 
 

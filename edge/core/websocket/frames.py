@@ -2,6 +2,7 @@
 
 import struct
 import zlib
+from collections.abc import Iterator
 from enum import IntEnum
 
 from edge.core.websocket.close_codes import Close
@@ -12,7 +13,7 @@ COMPRESSED = 0x40
 
 
 class Opcode(IntEnum):
-    """What a frame is (RFC 6455, section 11.8)."""
+    """The type of a frame (RFC 6455, section 11.8)."""
 
     CONTINUATION = 0
     TEXT = 1
@@ -25,18 +26,18 @@ class Opcode(IntEnum):
 _TEXT = FIN | Opcode.TEXT
 _MAX_SHORT = 125
 _MIN_COMPRESSED = 128
-"""What is shorter gains nothing."""
+"""Bytes of a frame; compressing a shorter one gains nothing."""
 _TAIL = b"\x00\x00\xff\xff"
-"""Ends every flushed block, and is left out (RFC 7692, section 7.2.1)."""
+"""The end of every flushed block. It is not sent (RFC 7692, section 7.2.1)."""
 
 
 def text_frame(payload: bytes) -> bytes:
-    """Return `payload`, which is UTF-8, as one text frame."""
+    """Return one text frame with `payload`, which must be UTF-8."""
     return _frame(_TEXT, payload)
 
 
 def frame_payload(frame: bytes) -> bytes:
-    """Return what `text_frame` was given."""
+    """Return the payload of a frame that `text_frame` made."""
     match frame[1]:
         case 126:
             return frame[4:]
@@ -44,6 +45,22 @@ def frame_payload(frame: bytes) -> bytes:
             return frame[10:]
         case _:
             return frame[2:]
+
+
+def split_frames(data: bytes) -> Iterator[tuple[Opcode, int, bytes]]:
+    """Yield opcode, size of the frame in bytes, and payload of each frame in `data`.
+
+    The frames must be whole, and as the functions of this file make them.
+    """
+    start = 0
+    while start < len(data):
+        size, header = data[start + 1], 2
+        if size > _MAX_SHORT:
+            header = 4 if size == 126 else 10
+            size = int.from_bytes(data[start + 2 : start + header])
+        end = start + header + size
+        yield Opcode(data[start] & 0x0F), header + size, data[start + header : end]
+        start = end
 
 
 def ping_frame(payload: bytes) -> bytes:
@@ -57,17 +74,18 @@ def pong_frame(payload: bytes) -> bytes:
 
 
 def close_frame(close: Close) -> bytes:
-    """Return a close frame. A code of 1005 stands for none at all."""
+    """Return a close frame. Code 1005 makes one without a code (RFC 6455, section 7.4.1)."""
     if close.code == 1005:
         return _frame(FIN | Opcode.CLOSE, b"")
     return _frame(FIN | Opcode.CLOSE, struct.pack("!H", close.code) + close.reason.encode()[:123])
 
 
 class FrameDeflater:
-    """Turns text frames into compressed ones, each once however many clients are sent it.
+    """Compresses text frames, each once however many clients receive it (RFC 7692).
 
-    Every message is compressed by itself (`no_context_takeover`), so all clients can be sent the
-    same bytes.
+    Every message is compressed by itself (`no_context_takeover`), so the same bytes suit all
+    clients. Bound: `MAX_REMEMBERED_BYTES` of frames and their compressed forms; a single frame
+    that is larger is remembered alone, until the next.
     """
 
     MAX_REMEMBERED_BYTES = 1024 * 1024
@@ -75,24 +93,26 @@ class FrameDeflater:
     def __init__(self) -> None:
         self._compressor = zlib.compressobj(level=6, wbits=-zlib.MAX_WBITS)
         self._deflated: dict[bytes, bytes] = {}
-        self._remembered_bytes = 0
+        self.remembered_bytes = 0
 
     def deflate(self, frame: bytes) -> bytes:
-        """Return the compressed frame; a short one as it is."""
+        """Return `frame` compressed, or as it is when it is short."""
         if len(frame) < _MIN_COMPRESSED:
             return frame
         deflated = self._deflated.get(frame)
         if deflated is None:
-            if self._remembered_bytes > self.MAX_REMEMBERED_BYTES:
-                self._deflated.clear()
-                self._remembered_bytes = 0
             deflated = self._compress(frame)
+            size = len(frame) + len(deflated)
+            # Frames are fresh or never asked for again, so dropping all of them costs little.
+            if self.remembered_bytes + size > self.MAX_REMEMBERED_BYTES:
+                self._deflated.clear()
+                self.remembered_bytes = 0
             self._deflated[frame] = deflated
-            self._remembered_bytes += len(frame) + len(deflated)
+            self.remembered_bytes += size
         return deflated
 
     def _compress(self, frame: bytes) -> bytes:
-        # A full flush forgets what was before, which is cheaper than another compressor.
+        # A full flush forgets the messages before, and is cheaper than a new compressor.
         payload = self._compressor.compress(frame_payload(frame))
         payload += self._compressor.flush(zlib.Z_FULL_FLUSH)
         return _frame(_TEXT | COMPRESSED, payload.removesuffix(_TAIL))

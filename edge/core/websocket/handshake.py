@@ -1,6 +1,6 @@
-"""The opening handshake, server's side (RFC 6455, section 4.2; RFC 7692, section 7.1).
+"""The server's side of the opening handshake (RFC 6455, section 4.2; RFC 7692, section 7.1).
 
-Headers are maps whose names are in lower case.
+Headers are maps with names in lower case.
 """
 
 import base64
@@ -19,12 +19,12 @@ _PARAMETER = re.compile(
     r"(server|client)_no_context_takeover"
     r'|client_max_window_bits(\s*=\s*("?)([89]|1[0-5])\3)?'
 )
-"""Those of an offer that can be accepted (RFC 7692, section 7.1)."""
+"""The parameters of an offer that we accept (RFC 7692, section 7.1)."""
 _KEY_BYTES = 16
 
 
 class BadHandshake(Exception):  # noqa: N818
-    """The request cannot be answered with 101; `response` says why."""
+    """The request cannot be answered with 101; `response` is the answer instead."""
 
     def __init__(self, response: bytes) -> None:
         super().__init__(response)
@@ -32,7 +32,7 @@ class BadHandshake(Exception):  # noqa: N818
 
 
 def is_upgrade(method: bytes, headers: Mapping[str, str]) -> bool:
-    """Whether a request asks for a WebSocket at all."""
+    """Return whether a request asks for a WebSocket (RFC 6455, section 4.2.1)."""
     connection = (token.strip().lower() for token in headers.get("connection", "").split(","))
     return (
         method == b"GET"
@@ -42,7 +42,7 @@ def is_upgrade(method: bytes, headers: Mapping[str, str]) -> bool:
 
 
 def accept(headers: Mapping[str, str], *, compress: bool) -> bytes:
-    """Return the response that opens the WebSocket, or raise `BadHandshake`."""
+    """Return the response that opens the WebSocket. Raises `BadHandshake`."""
     if headers.get("sec-websocket-version") != "13":
         raise BadHandshake(
             response(
@@ -51,6 +51,7 @@ def accept(headers: Mapping[str, str], *, compress: bool) -> bytes:
                 {"Upgrade": "websocket", "Sec-WebSocket-Version": "13"},
             )
         )
+    # A key that came twice was joined with a comma, so it is refused here.
     key = headers.get("sec-websocket-key", "")
     try:
         is_key = len(base64.b64decode(key.encode(), validate=True)) == _KEY_BYTES
@@ -67,9 +68,10 @@ def accept(headers: Mapping[str, str], *, compress: bool) -> bytes:
 
 
 def offers_deflate(headers: Mapping[str, str]) -> bool:
-    """Whether the client can be sent messages that are compressed each by itself.
+    """Return whether the client takes messages that are compressed each by itself.
 
-    A client that insists on a smaller window for what it is sent is served uncompressed.
+    A client that demands a smaller window of the server is served uncompressed: its messages would
+    need a compressor of their own.
     """
     offers = headers.get("sec-websocket-extensions", "").split(",")
     return any(_is_acceptable([part.strip() for part in offer.split(";")]) for offer in offers)
@@ -86,7 +88,7 @@ def _is_acceptable(offer: list[str]) -> bool:
 
 
 def response(status: int, detail: str, headers: Mapping[str, str] | None = None) -> bytes:
-    """Return an HTTP response with `detail` as JSON, after which the connection is closed."""
+    """Return an HTTP response with `detail` as JSON. It announces that the connection closes."""
     body = orjson.dumps({"detail": detail})
     lines = [
         f"HTTP/1.1 {status} {HTTPStatus(status).phrase}",

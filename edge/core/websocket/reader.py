@@ -1,4 +1,4 @@
-"""WebSocket frames as a client sends them: masked, perhaps fragmented (RFC 6455, section 5)."""
+"""WebSocket frames as a client sends them: masked, maybe fragmented (RFC 6455, section 5)."""
 
 import zlib
 from collections.abc import Iterator
@@ -13,14 +13,14 @@ _MASKED = 0x80
 _MAX_CONTROL_BYTES = 125
 _MASK_BYTES = 4
 MAX_FRAGMENTS = 1024
-"""Of one message."""
+"""Fragments of one message. Otherwise empty fragments could make it last for ever."""
 NO_STATUS = 1005
-"""Stands for a close frame without a code."""
+"""Stands for a close frame without a code (RFC 6455, section 7.4.1)."""
 _TAIL = b"\x00\x00\xff\xff"
 
 
 class ProtocolViolation(Exception):  # noqa: N818
-    """The client broke the rules; the connection ends with `close`."""
+    """The client broke the rules: the connection must end with `close`."""
 
     def __init__(self, close: Close) -> None:
         super().__init__(close.reason)
@@ -28,14 +28,17 @@ class ProtocolViolation(Exception):  # noqa: N818
 
 
 class Message(NamedTuple):
-    """A whole message, or a control frame."""
+    """A whole message, uncompressed, or a control frame."""
 
     opcode: Opcode
     payload: bytes
 
 
 class FrameReader:
-    """Takes bytes as they arrive and returns whole messages."""
+    """Turns bytes, as they arrive, into whole messages.
+
+    Bound: one message of `max_bytes` and the beginning of one frame.
+    """
 
     __slots__ = (
         "_fragment_count",
@@ -48,23 +51,23 @@ class FrameReader:
     )
 
     def __init__(self, max_bytes: int, *, may_compress: bool = False) -> None:
-        """A message may have `max_bytes`, uncompressed."""
+        """`max_bytes` limits the payload of a message, uncompressed."""
         self._max_bytes = max_bytes
         self._may_compress = may_compress
         self._rest = b""
-        """The beginning of a frame."""
+        """The beginning of a frame that is not complete."""
         self._fragments: bytearray | None = None
-        """What has come of a message that is not complete."""
+        """The payload so far of a message that is not complete."""
         self._fragment_count = 0
         self._opcode = Opcode.TEXT
-        """Of that message."""
+        """The opcode of that message."""
         self._is_compressed = False
 
     def feed(self, data: bytes) -> Iterator[Message | None]:
         """Yield the messages that `data` completes, and None for a frame that completes none.
 
-        Raises `ProtocolViolation`, after which there is nothing more to be had. Who stops in the
-        middle loses the rest.
+        Raises `ProtocolViolation`; the reader is unusable afterwards. Abandoning the iterator
+        drops unread data.
         """
         if self._rest:
             data = self._rest + data
@@ -84,6 +87,7 @@ class FrameReader:
                 size = int.from_bytes(data[position + 2 : position + 10])
                 if end < position + 10:
                     break
+            # Checked before the payload is there: a frame that is too large must not be gathered.
             opcode = self._check(first, second, size)
             if end < payload_at + size:
                 break
@@ -98,7 +102,7 @@ class FrameReader:
         self._rest = data[position:]
 
     def _check(self, first: int, second: int, size: int) -> Opcode:
-        """Return the opcode of a frame whose header is as it must be."""
+        """Return the opcode of a frame. Raises `ProtocolViolation` for a bad header."""
         if (first & 0x0F) not in _OPCODES:
             raise _broken("unknown opcode")
         opcode = Opcode(first & 0x0F)
@@ -119,7 +123,7 @@ class FrameReader:
         return opcode
 
     def _take(self, opcode: Opcode, first: int, payload: bytes) -> Message | None:
-        """Add a frame to the message it belongs to; return that if it is complete."""
+        """Add a data frame to its message; return the message if it is complete."""
         if opcode is not Opcode.CONTINUATION:
             self._opcode = opcode
             self._is_compressed = bool(first & COMPRESSED)
@@ -143,6 +147,7 @@ class FrameReader:
     def _inflated(self, payload: bytes) -> bytes:
         inflater = zlib.decompressobj(wbits=-zlib.MAX_WBITS)
         try:
+            # One byte more than allowed: a bomb is found without being inflated.
             inflated = inflater.decompress(payload + _TAIL, self._max_bytes + 1)
         except zlib.error:
             raise _broken("bad compression") from None
@@ -152,7 +157,7 @@ class FrameReader:
 
 
 def read_close(payload: bytes) -> Close:
-    """Return what a close frame says. Raises `ProtocolViolation`."""
+    """Return the content of a close frame. Raises `ProtocolViolation`."""
     if not payload:
         return Close(NO_STATUS, "")
     code = int.from_bytes(payload[:2])
@@ -172,6 +177,7 @@ def _broken(reason: str) -> ProtocolViolation:
 
 def _unmasked(payload: bytes, mask: bytes) -> bytes:
     size = len(payload)
+    # One XOR of two large integers: a loop over the bytes would cost a hundred times as much.
     key = (mask * (size // _MASK_BYTES + 1))[:size]
     return (int.from_bytes(payload, "little") ^ int.from_bytes(key, "little")).to_bytes(
         size, "little"

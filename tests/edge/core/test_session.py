@@ -7,15 +7,29 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.core.catch_up.ports import CatchingUp
+from edge.core.catch_up.connection_catch_up import ConnectionCatchUp
 from edge.core.hub.connections import ConnectionManager
 from edge.core.identity.access import Identity
 from edge.core.identity.tokens import Tokens
-from edge.core.session import MAX_REQUEST_ID_CHARS, MAX_SHOWN_CHARS, Session, SessionLimits
+from edge.core.protocol.replies import MAX_SHOWN_CHARS
+from edge.core.session import (
+    MAX_REQUEST_ID_CHARS,
+    Session,
+    SessionLimits,
+    SessionServices,
+    Visitor,
+)
+from edge.core.streams.last_values import LastValue, LastValues
+from edge.core.streams.record import Record
+from edge.core.streams.snapshots import Snapshots
 from edge.core.streams.streams import Streams
+from edge.core.streams.task_board import TaskBoard
 from edge.core.websocket.close_codes import Close
 from edge.core.websocket.frames import text_frame
-from tests.edge.recorders import FixedSnapshots, RecordingConnection, RecordingInterest
+from relay.wire.envelope import Envelope
+from relay.wire.header import Stamp
+from tests.edge.journal import record
+from tests.edge.recorders import RecordingConnection, RecordingObserver
 from tests.relay.wire.strategies import any_text, json_values
 from tests.relay.wire.vectors import case_name, vectors
 
@@ -43,44 +57,64 @@ class Table:
         max_subscriptions: int = 100,
         max_connections_per_user: int = 100,
     ) -> None:
-        self.interest = RecordingInterest()
+        self.interest = RecordingObserver()
         self.manager = ConnectionManager(self.interest)
         self.streams = Streams()
         self.streams.synchronize(1, {"event": 1042, "task": 77}, {"event": 1, "task": 1})
-        self.passes: list[CatchingUp] = []
-        """What was begun, to be seen through by the test."""
-        self.snapshots = FixedSnapshots()
-        self.limits = SessionLimits(10.0, burst, max_subscriptions, max_connections_per_user)
+        self.catch_ups: list[ConnectionCatchUp] = []
+        """Those under way, to be stepped by the test."""
+        self.tasks, self.live = TaskBoard(), LastValues()
+        self.tasks.begin_epoch(1)
+        self.services = SessionServices(
+            self.manager,
+            self.streams,
+            Snapshots(self.manager, self.streams, self.tasks, self.live),
+            TOKENS,
+            SessionLimits(10.0, burst, max_subscriptions, max_connections_per_user),
+        )
         self.connection = RecordingConnection("nobody yet")
         self.session = self.open(self.connection, cookie)
 
     def open(self, connection: RecordingConnection, cookie: str | None = None) -> Session:
         """Another client of the same edge."""
-        return Session(
-            connection,
-            self.manager,
-            self.streams,
-            self.snapshots,
-            self.passes.append,
-            TOKENS,
-            self.limits,
-            cookie=cookie,
-            now=NOW,
-        )
+        visitor = Visitor(identity=None, cookie=cookie, tasks_since=None)
+        return Session(connection, self.services, self.catch_ups.append, visitor, NOW)
+
+    def show_task(self, task: int, username: str = "alice") -> None:
+        """Let the edge know an unfinished task."""
+        envelope = Envelope("task_update", {"task": task}, username, "m", 1, "x")
+        frame = text_frame(json.dumps({"task": task}).encode())
+        self.tasks.update(f"task:{task}", Stamp(1, task, 1), envelope, frame)
 
     def say(self, message: object, now: float = NOW) -> list[dict[str, Any]]:
         """Send a message that must not end the connection; return the replies."""
         text = message if isinstance(message, str) else json.dumps(message)
-        assert self.session.receive(text, now) is None
+        assert receive(self.session, text, now) is None
         return self.connection.take()
 
     def subscribe(self, topic: str, **more: object) -> dict[str, Any]:
         (reply,) = self.say({"action": "subscribe", "topic": topic, **more})
         return reply
 
+    def settle(self) -> list[dict[str, Any]]:
+        """Replay what the catch-ups are missing; return the messages that are no events."""
+        for catch_up in self.catch_ups:
+            records: list[Record] = []
+            while not (result := catch_up.step(records)).state.is_final:
+                catch_up.give_up_waiting()
+                after, limit = result.missing[1:] if result.missing else (0, 0)
+                records = [record(after + number) for number in range(1, limit + 1)]
+        self.catch_ups.clear()
+        return [message for message in self.connection.take() if "offset" not in message]
+
     def topics(self) -> list[str]:
         """What the client is subscribed to."""
         return sorted(map(str, self.manager.subscriptions(self.connection)))
+
+
+def receive(session: Session, text: str, now: float) -> Close | None:
+    """A message arrives: it is counted, then acted on."""
+    return session.count_message(now) or session.act_on(text, now)
 
 
 def token(
@@ -104,13 +138,21 @@ def admitted(role: str = "user", **options: Any) -> Table:
     return table
 
 
+def position_told(table: Table) -> dict[str, int]:
+    """The position that a client is told by now."""
+    table.session.tell_position()
+    (message,) = table.connection.take()
+    position: dict[str, int] = message["position"]
+    return position
+
+
 # Before authentication.
 
 
 @pytest.mark.parametrize("case", VECTORS["closes_before_authentication"], ids=case_name)
 def test_vector_closes_before_authentication(case: dict[str, Any]) -> None:
     table = Table()
-    assert table.session.receive(case["send"], NOW) == Close(**case["close"])
+    assert receive(table.session, case["send"], NOW) == Close(**case["close"])
     assert table.connection.take() == []
     assert len(table.manager) == 0
 
@@ -129,14 +171,14 @@ def test_vector_closes_before_authentication(case: dict[str, Any]) -> None:
 )
 def test_a_token_that_is_not_valid_closes_the_connection(wrong: object) -> None:
     table = Table()
-    assert table.session.receive(authenticate(wrong), NOW) == INVALID_TOKEN
+    assert receive(table.session, authenticate(wrong), NOW) == INVALID_TOKEN
     assert table.session.identity is None
 
 
 def test_an_id_of_the_wrong_type_before_authentication_closes() -> None:
     table = Table()
     text = authenticate(token(), id=[])
-    assert table.session.receive(text, NOW) == MISSING_AUTHENTICATION
+    assert receive(table.session, text, NOW) == MISSING_AUTHENTICATION
 
 
 def test_a_valid_token_is_welcomed_with_username_and_expiry() -> None:
@@ -164,12 +206,12 @@ def test_an_empty_token_means_the_cookie() -> None:
 
 def test_an_empty_token_with_a_wrong_cookie_is_invalid() -> None:
     table = Table(cookie="nonsense")
-    assert table.session.receive(authenticate(""), NOW) == INVALID_TOKEN
+    assert receive(table.session, authenticate(""), NOW) == INVALID_TOKEN
 
 
 def test_the_cookie_is_not_used_unless_asked_for() -> None:
     table = Table(cookie=token())
-    assert table.session.receive('{"action":"authenticate"}', NOW) == MISSING_TOKEN
+    assert receive(table.session, '{"action":"authenticate"}', NOW) == MISSING_TOKEN
 
 
 # Admission.
@@ -177,15 +219,17 @@ def test_the_cookie_is_not_used_unless_asked_for() -> None:
 
 def test_unfinished_tasks_are_shown_on_admission() -> None:
     table = Table()
-    table.snapshots.tasks = [text_frame(b'{"task":1}'), text_frame(b'{"task":2}')]
+    table.show_task(1)
+    table.show_task(2)
+    table.show_task(3, "bob")
+    shown = [{"task": 1, "retained": True}, {"task": 2, "retained": True}]
     assert table.session.admit(Identity("alice", "user", EXPIRES_AT)) is None
-    assert table.connection.take() == [{"task": 1}, {"task": 2}, TASKS_FROM_HERE]
-    assert table.snapshots.asked == ["alice"]
+    assert table.connection.take() == [*shown, TASKS_FROM_HERE]
 
 
 def test_the_welcome_comes_before_unfinished_tasks() -> None:
     table = Table()
-    table.snapshots.tasks = [text_frame(b'{"task":1}')]
+    table.show_task(1)
     replies = table.say(authenticate(token()))
     told = [reply.get("action") or reply.get("type", "task") for reply in replies]
     assert told == ["authenticate", "task", "position"]
@@ -199,7 +243,7 @@ def test_a_user_has_a_limited_number_of_connections() -> None:
     assert len(table.manager) == 2
     bob = Identity("bob", "user", EXPIRES_AT)
     assert table.open(RecordingConnection("bob")).admit(bob) is None
-    assert table.session.receive(authenticate(token()), NOW) == TOO_MANY_CONNECTIONS
+    assert receive(table.session, authenticate(token()), NOW) == TOO_MANY_CONNECTIONS
 
 
 @pytest.mark.parametrize(("seconds", "expired"), [(-1, False), (0, True), (1, True)])
@@ -261,7 +305,7 @@ def test_a_client_that_asks_for_the_past_is_told_whether_it_has_it(
 ) -> None:
     table = admitted()
     assert table.subscribe("event:a", **more)["recovered"] is recovered
-    assert table.passes == [], "there was nothing to wait for"
+    assert table.catch_ups == [], "there was nothing to wait for"
 
 
 @pytest.mark.parametrize("more", [{}, {"since": None}, {"last": None, "epoch": 1}])
@@ -272,13 +316,11 @@ def test_a_client_that_does_not_ask_is_told_nothing_of_the_past(more: Any) -> No
 def test_a_client_with_a_past_is_answered_when_it_has_it() -> None:
     table = admitted()
     assert table.say(subscribe_since("event:a", 1000)) == []
-    assert table.session.is_catching_up
+    assert position_told(table) == {}
     assert table.say({"action": "foo", "topic": "event:b", "id": 2}) == []
-    (catching_up,) = table.passes
-    catching_up.finish()
-    replies = table.connection.take()
+    replies = table.settle()
     assert [reply.get("recovered", reply.get("id")) for reply in replies] == [True, 2]
-    assert not table.session.is_catching_up
+    assert position_told(table) == {"event": 1042, "task": 77}
 
 
 @pytest.mark.parametrize(
@@ -291,25 +333,23 @@ def test_a_client_with_a_past_is_answered_when_it_has_it() -> None:
         {"action": "subscribe", "topic": "event:b", "last": 0},
     ],
 )
-def test_a_subscribe_without_more_begins_the_pass_whatever_its_outcome(closing: Any) -> None:
+def test_a_subscribe_without_more_starts_the_catch_up_whatever_its_outcome(closing: Any) -> None:
     table = admitted()
     table.say(subscribe_since("event:a", 1000) | {"more": True})
     table.say({"action": "unsubscribe", "topic": "event:c"})
-    assert table.passes == []
+    assert table.catch_ups == []
     assert table.say(closing) == []
-    (catching_up,) = table.passes
-    catching_up.finish()
-    first, second, third = table.connection.take()
+    first, second, third = table.settle()
     assert (first["topic"], first["recovered"]) == ("event:a", True)
     assert second["action"] == "unsubscribe"
     assert "recovered" not in third
 
 
-def test_too_much_behind_a_pass_closes_the_connection() -> None:
+def test_too_many_requests_behind_a_catch_up_close_the_connection() -> None:
     table = admitted(burst=10)
     table.say(subscribe_since("event:a", 1000))
     closes = [
-        table.session.receive('{"action":"subscribe","topic":"event:b"}', NOW + second)
+        receive(table.session, '{"action":"subscribe","topic":"event:b"}', NOW + second)
         for second in range(20)
     ]
     assert closes[0] is None
@@ -318,7 +358,8 @@ def test_too_much_behind_a_pass_closes_the_connection() -> None:
 
 def test_a_live_topic_is_answered_with_its_last_value() -> None:
     table = admitted()
-    table.snapshots.values = [("resource-monitor:a", b"a"), ("resource-monitor:b", b"b")]
+    for name in ("a", "b"):
+        table.live.keep(f"resource-monitor:{name}", LastValue(1, None, name.encode()))
     reply = table.subscribe("resource-monitor:a")
     assert reply["status"] == "success"
     assert table.connection.live == [("resource-monitor:a", b"a")]
@@ -326,7 +367,7 @@ def test_a_live_topic_is_answered_with_its_last_value() -> None:
 
 def test_a_refused_subscription_is_not_answered_with_values() -> None:
     table = admitted()
-    table.snapshots.values = [("secret:a", b"a")]
+    table.live.keep("secret:a", LastValue(1, None, b"a"))
     assert table.subscribe("secret:a")["code"] == "forbidden"
     assert table.connection.live == []
 
@@ -383,7 +424,7 @@ def test_renewal_does_not_count_as_another_connection() -> None:
 
 def test_another_user_cannot_take_over_the_connection() -> None:
     table = admitted()
-    assert table.session.receive(authenticate(token("bob")), NOW) == INVALID_TOKEN
+    assert receive(table.session, authenticate(token("bob")), NOW) == INVALID_TOKEN
     assert table.connection.take() == []
     assert table.connection.identity.username == "alice"
 
@@ -393,7 +434,7 @@ def test_another_user_cannot_take_over_the_connection() -> None:
     [(authenticate("x"), INVALID_TOKEN), (authenticate(""), MISSING_TOKEN)],
 )
 def test_a_renewal_that_fails_closes_the_connection(message: str, close: Close) -> None:
-    assert admitted().session.receive(message, NOW) == close
+    assert receive(admitted().session, message, NOW) == close
 
 
 def test_a_lower_role_loses_what_it_may_not_see_and_is_told() -> None:
@@ -430,7 +471,7 @@ def test_more_messages_than_the_burst_close_the_connection() -> None:
     table = admitted(burst=3)
     for _ in range(3):
         table.say({})
-    assert table.session.receive("{}", NOW) == TOO_MANY_MESSAGES
+    assert receive(table.session, "{}", NOW) == TOO_MANY_MESSAGES
 
 
 def test_the_allowance_comes_back_at_the_configured_rate() -> None:
@@ -439,24 +480,24 @@ def test_the_allowance_comes_back_at_the_configured_rate() -> None:
     table.say({})
     table.say({})
     table.say({}, NOW + 0.101)
-    assert table.session.receive("{}", NOW + 0.15) == TOO_MANY_MESSAGES
+    assert receive(table.session, "{}", NOW + 0.15) == TOO_MANY_MESSAGES
 
 
 def test_a_long_silence_gives_no_more_than_the_burst() -> None:
     table = admitted(burst=2)
     table.say({}, NOW + 1000)
     table.say({}, NOW + 1000)
-    assert table.session.receive("{}", NOW + 1000) == TOO_MANY_MESSAGES
+    assert receive(table.session, "{}", NOW + 1000) == TOO_MANY_MESSAGES
 
 
 def test_a_clock_that_is_set_back_gives_nothing() -> None:
     table = admitted(burst=1)
     table.say({})
-    assert table.session.receive("{}", NOW - 1000) == TOO_MANY_MESSAGES
+    assert receive(table.session, "{}", NOW - 1000) == TOO_MANY_MESSAGES
 
 
 def test_unauthenticated_messages_count_as_well() -> None:
-    assert Table(burst=0).session.receive(authenticate(token()), NOW) == TOO_MANY_MESSAGES
+    assert receive(Table(burst=0).session, authenticate(token()), NOW) == TOO_MANY_MESSAGES
 
 
 # Anything.
@@ -481,10 +522,8 @@ def test_any_text_is_answered_with_json_or_closes_as_the_table_says(
 ) -> None:
     table = admitted() if is_admitted else Table()
     for number, text in enumerate(texts):
-        close = table.session.receive(text, NOW)
-        while table.passes:
-            table.passes.pop().finish()
-        replies = table.connection.take()
+        close = receive(table.session, text, NOW)
+        replies = table.settle()
         if close is not None:
             assert close in (MISSING_AUTHENTICATION, MISSING_TOKEN, INVALID_TOKEN)
             assert replies == []

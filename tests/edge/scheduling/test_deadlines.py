@@ -1,18 +1,17 @@
-"""`Deadlines` on a clock that the test moves, and on a real loop; `Rounds` tick by tick."""
+"""`Deadlines` on a clock that the test moves, and on a real loop."""
 
 import asyncio
 from collections.abc import Callable
 from typing import cast
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.scheduling.deadlines import MAX_VISITS, Deadlines, Rounds
+from edge.scheduling.deadlines import Deadlines
 
 
 class Timer:
-    """A call to come."""
+    """A scheduled call."""
 
     def __init__(self, at: float, callback: Callable[[], None]) -> None:
         self.at = at
@@ -25,7 +24,7 @@ class Timer:
 
 
 class Clock:
-    """A loop of which there is nothing but its time."""
+    """The clock of a loop, and its timers."""
 
     def __init__(self) -> None:
         self.now = 100.0
@@ -46,7 +45,7 @@ class Clock:
         return [timer for timer in self.timers if not timer.is_cancelled]
 
     def pass_by(self, seconds: float) -> None:
-        """Let time pass, and call what is due meanwhile."""
+        """Let time pass, and call the timers that are due meanwhile."""
         self.now += seconds
         while due := [timer for timer in self.pending if timer.at <= self.now]:
             self.timers.remove(due[0])
@@ -89,7 +88,7 @@ def test_an_item_may_be_added_again_when_it_is_due() -> None:
     assert due == ["a", "b"] * 3
 
 
-def test_what_is_closed_forgets_everything() -> None:
+def test_after_close_nothing_is_due() -> None:
     clock, due = Clock(), list[str]()
     deadlines = on(clock, 5.0, due.append)
     deadlines.add("a")
@@ -119,73 +118,13 @@ def test_on_a_real_loop_items_are_due_in_their_order() -> None:
     assert asyncio.run(wait()) == [0, 1, 2]
 
 
-@pytest.mark.parametrize("count", [1, 3, 100])
-def test_every_item_is_visited_once_in_an_interval(count: int) -> None:
-    visits: list[tuple[float, int]] = []
-    now = 0.0
-
-    def visit(item: int) -> bool:
-        visits.append((now, item))
-        return True
-
-    rounds = Rounds(20.0, visit)
-    for number in range(count):
-        rounds.add(number, now)
-    for tick in range(1, 80 * 4 + 1):
-        now = tick * 0.25
-        rounds.tick(now)
-    assert visits == [(when, number) for when in (20, 40, 60, 80) for number in range(count)]
-
-
-def test_who_comes_or_goes_changes_nothing_for_the_others() -> None:
-    present = {"first"}
-    visited: list[str] = []
-
-    def visit(item: str) -> bool:
-        visited.append(item)
-        return item in present
-
-    rounds = Rounds(20.0, visit)
-    rounds.add("first", 0.0)
-    for number in range(5000):
-        rounds.add(f"crowd {number}", 1.0)
-    rounds.tick(19.75)
-    assert visited == []
-    rounds.tick(20.0)
-    assert visited == ["first"]
-    rounds.tick(21.0)
-    assert len(visited) == 5001, "those that are gone take no one's turn"
-    rounds.tick(39.75)
-    rounds.tick(40.0)
-    assert visited[5001:] == ["first"]
-
-
-def test_a_tick_has_an_end() -> None:
-    visited: list[int] = []
-
-    def visit(item: int) -> bool:
-        visited.append(item)
-        return True
-
-    rounds = Rounds(20.0, visit)
-    for number in range(2 * MAX_VISITS):
-        rounds.add(number, 0.0)
-    rounds.tick(20.0)
-    assert visited == list(range(MAX_VISITS))
-    rounds.tick(20.25)
-    assert visited == list(range(2 * MAX_VISITS))
-
-
-def test_a_visit_that_fails_is_made_again() -> None:
-    visited: list[int] = []
-
-    def visit(item: int) -> bool:
-        visited.append(item)
-        raise RuntimeError("a fault of ours")
-
-    rounds = Rounds(20.0, visit)
-    rounds.add(1, 0.0)
-    for now in (20.0, 40.0):
-        with pytest.raises(RuntimeError):
-            rounds.tick(now)
-    assert visited == [1, 1]
+def test_with_too_many_items_the_oldest_is_due_at_once() -> None:
+    clock, due = Clock(), list[str]()
+    deadlines = Deadlines(cast(asyncio.AbstractEventLoop, clock), 5.0, due.append, 3)
+    for number in range(5):
+        deadlines.add(str(number))
+        assert len(deadlines) <= 3
+    assert due == ["0", "1"]
+    clock.pass_by(5.0)
+    assert due == ["0", "1", "2", "3", "4"]
+    assert clock.pending == []

@@ -1,4 +1,4 @@
-"""`Pace` on a clock that the test moves."""
+"""`FlushThrottle` on a clock that the test moves."""
 
 import asyncio
 from collections.abc import Callable
@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.scheduling import throttle as pace
-from edge.scheduling.throttle import ENOUGH_FRAMES, LONGEST_REST_S, SHORT_S, Pace
+from edge.scheduling import throttle
+from edge.scheduling.throttle import ENOUGH_FRAMES, LONGEST_REST_S, SHORT_S, FlushThrottle
 
 
 class Stage:
@@ -23,7 +23,7 @@ class Stage:
         self.sent: list[tuple[float, int]] = []
         """When a fan-out began, and how much was gathered for it."""
         self.due: list[tuple[float, Callable[[], None]]] = []
-        self.pace = Pace(cast(asyncio.AbstractEventLoop, self), self.flush)
+        self.throttle = FlushThrottle(cast(asyncio.AbstractEventLoop, self), self.flush)
 
     def monotonic(self) -> float:
         """As `time.monotonic`."""
@@ -49,7 +49,7 @@ class Stage:
     def event(self) -> None:
         """Something arrives."""
         self.gathered += 1
-        self.pace.ask()
+        self.throttle.ask()
 
     def wait(self, seconds: float) -> None:
         """Let time pass."""
@@ -64,7 +64,7 @@ class Stage:
 @pytest.fixture
 def stage(monkeypatch: pytest.MonkeyPatch) -> Stage:
     stage = Stage()
-    monkeypatch.setattr(pace, "time", stage)
+    monkeypatch.setattr(throttle, "time", stage)
     return stage
 
 
@@ -106,7 +106,7 @@ def test_what_is_closed_sends_nothing_more(stage: Stage) -> None:
     stage.takes_s = 1.0
     stage.event()
     stage.event()
-    stage.pace.close()
+    stage.throttle.close()
     stage.wait(10)
     assert len(stage.sent) == 1
 
@@ -126,7 +126,7 @@ def test_everything_that_arrives_is_sent_and_soon(
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
         stage = Stage()
-        patch.setattr(pace, "time", stage)
+        patch.setattr(throttle, "time", stage)
         for pause, takes_s, frames in arrivals:
             stage.wait(pause)
             stage.takes_s, stage.frames = takes_s, frames

@@ -1,4 +1,4 @@
-"""`Slices` on a loop whose turns the test makes, with a clock that the test moves."""
+"""`TimeSlicedQueue` on a loop whose turns the test makes, with a clock that the test moves."""
 
 import asyncio
 import logging
@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.scheduling import time_slices as slices
-from edge.scheduling.time_slices import SLICE_S, Slices
+from edge.scheduling import time_slices
+from edge.scheduling.time_slices import SLICE_S, TimeSlicedQueue
 
 
 class TurnByTurn:
-    """A loop that does in one turn what was due when it began, and a clock."""
+    """A loop with a clock. One turn calls the callbacks that were due when it began."""
 
     def __init__(self) -> None:
         self._due: deque[Callable[[], object]] = deque()
@@ -42,18 +42,18 @@ class TurnByTurn:
         for count in range(10_000):
             if not self.turn():
                 return count
-        raise AssertionError("it goes on for ever")
+        raise AssertionError("the loop never rests")
 
 
 @pytest.fixture
 def loop(monkeypatch: pytest.MonkeyPatch) -> TurnByTurn:
     loop = TurnByTurn()
-    monkeypatch.setattr(slices, "time", loop)
+    monkeypatch.setattr(time_slices, "time", loop)
     return loop
 
 
-def on(loop: TurnByTurn) -> Slices:
-    return Slices(cast(asyncio.AbstractEventLoop, loop))
+def on(loop: TurnByTurn) -> TimeSlicedQueue:
+    return TimeSlicedQueue(cast(asyncio.AbstractEventLoop, loop))
 
 
 def work(loop: TurnByTurn, done: list[Any], name: object, takes_s: float) -> Callable[[], None]:
@@ -64,20 +64,20 @@ def work(loop: TurnByTurn, done: list[Any], name: object, takes_s: float) -> Cal
     return piece
 
 
-def test_what_there_is_time_for_is_done_at_once(loop: TurnByTurn) -> None:
-    work_slices, done = on(loop), list[int]()
+def test_work_within_the_slice_is_done_at_once(loop: TurnByTurn) -> None:
+    queue, done = on(loop), list[int]()
     for number in range(4):
-        work_slices.run(work(loop, done, number, SLICE_S / 5))
+        queue.run(work(loop, done, number, SLICE_S / 5))
         assert done == list(range(number + 1))
-    assert len(work_slices) == 0
+    assert len(queue) == 0
 
 
 def test_a_turn_is_not_longer_than_a_slice_and_its_last_piece(loop: TurnByTurn) -> None:
-    work_slices, done = on(loop), list[int]()
+    queue, done = on(loop), list[int]()
     for number in range(100):
-        work_slices.run(work(loop, done, number, SLICE_S / 3.5))
+        queue.run(work(loop, done, number, SLICE_S / 3.5))
     at_once = len(done)
-    assert (at_once, len(work_slices)) == (4, 96)
+    assert (at_once, len(queue)) == (4, 96)
     while len(done) < 100:
         before = len(done)
         began_at = loop.now
@@ -88,21 +88,21 @@ def test_a_turn_is_not_longer_than_a_slice_and_its_last_piece(loop: TurnByTurn) 
     assert done == list(range(100))
 
 
-def test_what_comes_in_a_turn_whose_slice_is_spent_waits_for_the_next(loop: TurnByTurn) -> None:
-    work_slices, done = on(loop), list[str]()
-    work_slices.run(work(loop, done, "long", 10 * SLICE_S))
-    work_slices.run(work(loop, done, "next", 0))
+def test_work_that_comes_when_the_slice_is_spent_waits_for_the_next_turn(loop: TurnByTurn) -> None:
+    queue, done = on(loop), list[str]()
+    queue.run(work(loop, done, "long", 10 * SLICE_S))
+    queue.run(work(loop, done, "next", 0))
     assert done == ["long"]
     loop.turn()
     assert done == ["long", "next"]
     loop.rest()
-    work_slices.run(work(loop, done, "later", 0))
+    queue.run(work(loop, done, "later", 0))
     assert done == ["long", "next", "later"]
 
 
-def test_it_asks_for_no_turns_when_there_is_nothing_to_do(loop: TurnByTurn) -> None:
-    work_slices, done = on(loop), list[int]()
-    work_slices.run(work(loop, done, 1, 0))
+def test_an_empty_queue_schedules_nothing(loop: TurnByTurn) -> None:
+    queue, done = on(loop), list[int]()
+    queue.run(work(loop, done, 1, 0))
     assert loop.rest() <= 2
 
 
@@ -117,17 +117,17 @@ def test_it_asks_for_no_turns_when_there_is_nothing_to_do(loop: TurnByTurn) -> N
         max_size=40,
     )
 )
-def test_everything_is_done_once_and_in_the_order_in_which_it_came(
+def test_all_work_is_done_once_and_in_order_of_arrival(
     steps: list[tuple[str, float]],
 ) -> None:
-    """Also what work itself brings, and whatever fails in between."""
+    """Also work that work adds, and whatever fails in between."""
     loop = TurnByTurn()
     came: list[int] = []
     done: list[int] = []
     logging.disable(logging.CRITICAL)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(slices, "time", loop)
-        work_slices = on(loop)
+        patch.setattr(time_slices, "time", loop)
+        queue = on(loop)
 
         def run(kind: str, takes_s: float) -> None:
             number = len(came)
@@ -141,18 +141,18 @@ def test_everything_is_done_once_and_in_the_order_in_which_it_came(
                 if kind == "fail":
                     raise RuntimeError("a fault of ours")
 
-            work_slices.run(piece)
+            queue.run(piece)
 
         for kind, takes_s in steps:
             if kind == "turn":
                 loop.turn()
             else:
                 run(kind, takes_s)
-            assert len(came) == len(done) + len(work_slices)
+            assert len(came) == len(done) + len(queue)
         loop.rest()
     logging.disable(logging.NOTSET)
     assert done == came
-    assert len(work_slices) == 0
+    assert len(queue) == 0
 
 
 def test_a_piece_that_fails_is_logged_and_does_not_stop_the_others(
@@ -161,10 +161,10 @@ def test_a_piece_that_fails_is_logged_and_does_not_stop_the_others(
     def fail() -> None:
         raise RuntimeError("a fault of ours")
 
-    work_slices, done = on(loop), list[int]()
-    work_slices.run(work(loop, done, 1, SLICE_S))
-    work_slices.run(fail)
-    work_slices.run(work(loop, done, 2, 0))
+    queue, done = on(loop), list[int]()
+    queue.run(work(loop, done, 1, SLICE_S))
+    queue.run(fail)
+    queue.run(work(loop, done, 2, 0))
     loop.rest()
     assert done == [1, 2]
     assert [str(record.exc_info and record.exc_info[1]) for record in caplog.records] == [
@@ -172,15 +172,15 @@ def test_a_piece_that_fails_is_logged_and_does_not_stop_the_others(
     ]
 
 
-def test_the_wait_is_how_long_what_is_next_has_waited(loop: TurnByTurn) -> None:
-    work_slices, done = on(loop), list[int]()
-    assert work_slices.wait_s == 0
+def test_the_wait_is_that_of_the_oldest_work(loop: TurnByTurn) -> None:
+    queue, done = on(loop), list[int]()
+    assert queue.wait_s == 0
     for number in range(500):
-        work_slices.run(work(loop, done, number, 0.002))
+        queue.run(work(loop, done, number, 0.002))
     waited_s = 0.0
-    while len(work_slices):
-        assert work_slices.wait_s >= waited_s, "what is behind came when the first did, or later"
-        waited_s = work_slices.wait_s
+    while len(queue):
+        assert queue.wait_s >= waited_s, "later work came when the first did, or later"
+        waited_s = queue.wait_s
         loop.turn()
     assert waited_s == pytest.approx(500 * 0.002, rel=0.05)
-    assert work_slices.wait_s == 0, "nothing waits"
+    assert queue.wait_s == 0, "nothing waits"

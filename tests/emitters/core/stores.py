@@ -56,6 +56,9 @@ class RecordingStore:
         self.acknowledged = self._sent = acknowledged
         self.events = dict(enumerate(events, acknowledged + 1))
 
+    def close(self) -> None:
+        """Nothing is open."""
+
     def _refuse_when_full(self) -> None:
         if self.full:
             raise SpoolUnavailable("no room")

@@ -8,7 +8,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from emitters.core.dialogue import STALL_S, Conversation
+from emitters.core.dialogue import STALL_S, TRANSITIONS, Dialogue, Signal, State
 from emitters.core.outbox import Outbox
 from emitters.core.outgoing import Outgoing
 from relay.wire.control import HelloReply
@@ -31,14 +31,14 @@ def accepting(sequence: int, kinds: tuple[str, ...] = KINDS) -> HelloReply:
     )
 
 
-def subscribe(conversation: Conversation, *kinds: str) -> None:
+def subscribe(dialogue: Dialogue, *kinds: str) -> None:
     for kind in kinds:
-        conversation.hear_subscription(b"\x01" + f"{kind}:".encode())
+        dialogue.hear_subscription(b"\x01" + f"{kind}:".encode())
 
 
-def unsubscribe(conversation: Conversation, *kinds: str) -> None:
+def unsubscribe(dialogue: Dialogue, *kinds: str) -> None:
     for kind in kinds:
-        conversation.hear_subscription(b"\x00" + f"{kind}:".encode())
+        dialogue.hear_subscription(b"\x00" + f"{kind}:".encode())
 
 
 class AcceptingRelay:
@@ -96,12 +96,12 @@ class DeliveryMachine(RuleBasedStateMachine):
             kept=self.store.kept,
             store=self.store.open(),
         )
-        self.conversation = Conversation("manager-1", EPOCH, self.outbox)
+        self.dialogue = Dialogue("manager-1", EPOCH, self.outbox)
         self.late += self.to_relay
         self.to_relay.clear()
         self.hellos.clear()
         self.to_emitter.clear()
-        subscribe(self.conversation, *KINDS)
+        subscribe(self.dialogue, *KINDS)
         if meets_relay:
             self.meet()
 
@@ -123,17 +123,17 @@ class DeliveryMachine(RuleBasedStateMachine):
 
     @rule(limit=st.integers(1, 5))
     def send(self, limit: int) -> None:
-        if self.conversation.is_open:
+        if self.dialogue.is_open:
             if not self.outbox.in_flight:
-                self.conversation.events_were_sent(self.now)
+                self.dialogue.events_were_sent(self.now)
             first, events = self.outbox.take_unsent(limit)
             self.to_relay.extend(enumerate(events, first))
 
     @rule(seconds=st.sampled_from([0.1, 0.5, 1.1]))
     def time_passes(self, seconds: float) -> None:
         self.now += seconds
-        if self.conversation.hello_is_due(self.now):
-            self.conversation.hello_was_said(self.now)
+        if self.dialogue.hello_is_due(self.now):
+            self.dialogue.hello_was_said(self.now)
             self.hellos.append(self.outbox.acknowledged)
 
     @rule(count=st.integers(1, 5), of_late=st.booleans())
@@ -154,9 +154,9 @@ class DeliveryMachine(RuleBasedStateMachine):
         for _ in range(min(count, len(self.to_emitter))):
             word = self.to_emitter.popleft()
             if isinstance(word, HelloReply):
-                self.conversation.accept(word, self.now)
+                self.dialogue.accept(word, self.now)
             else:
-                self.conversation.hear(word, self.now)
+                self.dialogue.hear(word, self.now)
 
     @rule(index=st.integers(0, 5))
     def an_event_is_lost(self, index: int) -> None:
@@ -173,8 +173,8 @@ class DeliveryMachine(RuleBasedStateMachine):
         if is_late:
             self.late += self.to_relay
         self.to_relay.clear()
-        unsubscribe(self.conversation, *KINDS)
-        subscribe(self.conversation, *KINDS)
+        unsubscribe(self.dialogue, *KINDS)
+        subscribe(self.dialogue, *KINDS)
         if meets_relay:
             self.meet()
 
@@ -220,91 +220,208 @@ TestExactlyOnce = DeliveryMachine.TestCase
 TestExactlyOnce.settings = settings(max_examples=150, stateful_step_count=60, deadline=None)
 
 
+class StateMachine(RuleBasedStateMachine):
+    """The model: what is subscribed and said, from which the state follows by its definition."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.outbox = Outbox(1000, 10_000)
+        self.dialogue = Dialogue("manager-1", EPOCH, self.outbox)
+        self.now = 0.0
+        self.subscribed: set[str] = set()
+        self.is_fenced = self.is_greeted = self.is_accepted = self.is_probing = False
+        self.acknowledged_at_hello = 0
+
+    @rule(kind=st.sampled_from(KINDS))
+    def the_relay_subscribes(self, kind: str) -> None:
+        subscribe(self.dialogue, kind)
+        self.subscribed.add(kind)
+
+    @rule(kind=st.sampled_from(KINDS))
+    def the_relay_unsubscribes(self, kind: str) -> None:
+        unsubscribe(self.dialogue, kind)
+        if self.subscribed == {kind}:
+            self.is_greeted = self.is_accepted = False
+        self.subscribed.discard(kind)
+        self.is_probing = False
+
+    @rule(seconds=st.sampled_from([0.1, 1.1]))
+    def hello_is_said_when_it_is_due(self, seconds: float) -> None:
+        self.now += seconds
+        is_due = self.dialogue.hello_is_due(self.now)
+        assert not is_due or self.dialogue.due_at(self.now) <= self.now
+        if not self.is_fenced and not self.is_greeted:
+            assert is_due, "a relay that was not greeted is greeted at once"
+        if is_due:
+            self.dialogue.hello_was_said(self.now)
+            self.is_greeted = True
+            self.acknowledged_at_hello = self.outbox.acknowledged
+
+    @rule(progress=st.integers(0, 3))
+    def the_relay_accepts(self, progress: int) -> None:
+        was_open = self.dialogue.is_open
+        before = self.outbox.acknowledged
+        sequence = min(before + progress, before + self.outbox.in_flight)
+        self.dialogue.accept(accepting(sequence), self.now)
+        if self.is_greeted and not self.is_fenced:
+            self.is_accepted = True
+            if was_open:
+                has_progress = sequence > self.acknowledged_at_hello
+                self.is_probing = not has_progress or (self.is_probing and sequence == before)
+        else:
+            assert self.outbox.acknowledged == before, "the reply of a relay that is gone"
+
+    @rule(code=st.sampled_from(["emitter_in_use", "journal_unavailable", "stale_epoch"]))
+    def the_relay_refuses(self, code: str) -> None:
+        if code != "stale_epoch" or self.now > 20:
+            self.dialogue.refuse(code, "text")
+            self.is_fenced = self.is_fenced or code == "stale_epoch"
+
+    @rule(count=st.integers(1, 5))
+    def events_are_sent(self, count: int) -> None:
+        for _ in range(count):
+            self.outbox.add(outgoing(1))
+        if self.dialogue.is_open:
+            if not self.outbox.in_flight:
+                self.dialogue.events_were_sent(self.now)
+            self.outbox.take_unsent(count)
+
+    @rule(count=st.integers(0, 3))
+    def the_relay_acknowledges(self, count: int) -> None:
+        count = min(count, self.outbox.in_flight)
+        self.dialogue.hear(Acknowledged(EPOCH, self.outbox.acknowledged + count), self.now)
+        if count:
+            self.is_probing = False
+
+    @rule()
+    def the_relay_asks_to_send_again(self) -> None:
+        self.dialogue.hear(Resend(EPOCH, self.outbox.acknowledged), self.now)
+        if self.dialogue.is_accepted:
+            assert self.outbox.in_flight == 0
+
+    @invariant()
+    def the_state_follows_from_what_happened(self) -> None:
+        if self.is_fenced:
+            expected = State.FENCED
+        elif self.is_accepted and self.subscribed == set(KINDS):
+            expected = State.PROBING if self.is_probing else State.OPEN
+        elif self.is_accepted:
+            expected = State.ACCEPTED
+        else:
+            expected = State.GREETING if self.is_greeted else State.DISCONNECTED
+        assert self.dialogue.state is expected
+
+    @invariant()
+    def only_a_dialogue_that_probes_has_a_window_of_one(self) -> None:
+        is_one = self.outbox.window_events == 1
+        assert is_one == (self.dialogue.state is State.PROBING)
+
+
+TestStates = StateMachine.TestCase
+TestStates.settings = settings(max_examples=100, stateful_step_count=50, deadline=None)
+
+
+def test_the_table_reaches_every_state_and_leaves_all_but_one() -> None:
+    reached = {State.DISCONNECTED} | set(TRANSITIONS.values())
+    left = {state for state, _ in TRANSITIONS}
+    assert reached == set(State)
+    assert left == set(State) - {State.FENCED}
+
+
+def test_only_an_accepted_hello_leads_to_sending() -> None:
+    """Whatever is subscribed: a relay that did not answer may not know where to go on."""
+    before = {state for (state, _), target in TRANSITIONS.items() if target is State.OPEN}
+    assert before == {State.ACCEPTED, State.PROBING}
+    to_accepted = {pair for pair, target in TRANSITIONS.items() if target is State.ACCEPTED}
+    assert (State.GREETING, Signal.HELLO_ACCEPTED) in to_accepted
+    assert {signal for _, signal in to_accepted} == {Signal.HELLO_ACCEPTED, Signal.UNSUBSCRIBED}
+
+
 class Talk:
-    """A conversation that the relay has accepted, about `count` events."""
+    """A dialogue that the relay has accepted, about `count` events."""
 
     def __init__(self, count: int = 0) -> None:
         self.outbox = Outbox(100, 10_000)
         for number in range(1, count + 1):
             self.outbox.add(outgoing(number))
-        self.conversation = Conversation("manager-1", EPOCH, self.outbox)
+        self.dialogue = Dialogue("manager-1", EPOCH, self.outbox)
         self.say_hello(0.0)
-        self.conversation.accept(accepting(0), 0.0)
-        subscribe(self.conversation, *KINDS)
+        self.dialogue.accept(accepting(0), 0.0)
+        subscribe(self.dialogue, *KINDS)
 
     def say_hello(self, now: float) -> None:
-        assert self.conversation.hello_is_due(now)
-        self.conversation.hello_was_said(now)
+        assert self.dialogue.hello_is_due(now)
+        self.dialogue.hello_was_said(now)
 
     def send(self, now: float) -> list[int]:
         if not self.outbox.in_flight:
-            self.conversation.events_were_sent(now)
+            self.dialogue.events_were_sent(now)
         first, events = self.outbox.take_unsent(100)
         return list(range(first, first + len(events)))
 
 
 def test_it_is_open_with_the_hello_accepted_and_every_stream_subscribed() -> None:
-    conversation = Conversation("manager-1", EPOCH, Outbox(1, 1))
+    dialogue = Dialogue("manager-1", EPOCH, Outbox(1, 1))
 
     def state() -> tuple[bool, bool]:
-        return conversation.is_accepted, conversation.is_open
+        return dialogue.is_accepted, dialogue.is_open
 
-    subscribe(conversation, "event")
+    subscribe(dialogue, "event")
     assert state() == (False, False)
-    conversation.hello_was_said(0.0)
-    conversation.accept(accepting(0), 0.0)
+    dialogue.hello_was_said(0.0)
+    dialogue.accept(accepting(0), 0.0)
     assert state() == (True, False)
-    subscribe(conversation, "task")
+    subscribe(dialogue, "task")
     assert state() == (True, True)
-    unsubscribe(conversation, "task")
+    unsubscribe(dialogue, "task")
     assert state() == (True, False)
-    unsubscribe(conversation, "event")
+    unsubscribe(dialogue, "event")
     assert state() == (False, False)
-    assert conversation.hello_is_due(0.0), "it is a new relay, perhaps"
+    assert dialogue.hello_is_due(0.0), "it is a new relay, perhaps"
 
 
 def test_a_relay_that_journals_less_than_it_said_is_asked_again() -> None:
     """The reply was an older relay's; the one that is there subscribes to less."""
-    conversation = Conversation("manager-1", EPOCH, Outbox(1, 1))
-    conversation.hello_was_said(0.0)
-    conversation.accept(accepting(0, ("event", "task", "audit")), 0.0)
-    subscribe(conversation, *KINDS)
-    opened = [conversation.is_open]
-    assert conversation.hello_is_due(1.0)
-    conversation.hello_was_said(1.0)
-    conversation.accept(accepting(0), 1.0)
-    opened.append(conversation.is_open)
+    dialogue = Dialogue("manager-1", EPOCH, Outbox(1, 1))
+    dialogue.hello_was_said(0.0)
+    dialogue.accept(accepting(0, ("event", "task", "audit")), 0.0)
+    subscribe(dialogue, *KINDS)
+    opened = [dialogue.is_open]
+    assert dialogue.hello_is_due(1.0)
+    dialogue.hello_was_said(1.0)
+    dialogue.accept(accepting(0), 1.0)
+    opened.append(dialogue.is_open)
     assert opened == [False, True]
-    assert not conversation.hello_is_due(2.0)
+    assert not dialogue.hello_is_due(2.0)
 
 
 def test_a_hello_that_is_not_answered_is_said_again() -> None:
-    conversation = Conversation("manager-1", EPOCH, Outbox(1, 1))
-    assert conversation.hello_is_due(0.0)
-    conversation.hello_was_said(10.0)
-    assert not conversation.hello_is_due(10.9)
-    assert conversation.due_at(10.9) == 11.0
-    assert conversation.hello_is_due(11.0)
+    dialogue = Dialogue("manager-1", EPOCH, Outbox(1, 1))
+    assert dialogue.hello_is_due(0.0)
+    dialogue.hello_was_said(10.0)
+    assert not dialogue.hello_is_due(10.9)
+    assert dialogue.due_at(10.9) == 11.0
+    assert dialogue.hello_is_due(11.0)
 
 
 def test_silence_with_nothing_in_flight_is_no_stall() -> None:
     talk = Talk(count=1)
-    assert not talk.conversation.hello_is_due(100.0)
+    assert not talk.dialogue.hello_is_due(100.0)
     assert talk.send(100.0) == [1]
-    assert not talk.conversation.hello_is_due(100.0 + STALL_S / 2)
-    assert talk.conversation.hello_is_due(100.0 + STALL_S)
+    assert not talk.dialogue.hello_is_due(100.0 + STALL_S / 2)
+    assert talk.dialogue.hello_is_due(100.0 + STALL_S)
 
 
 def test_a_stall_without_progress_sends_again_one_event_at_a_time() -> None:
     talk = Talk(count=3)
     talk.send(0.0)
-    talk.conversation.hear(Acknowledged(EPOCH, 1), 5.0)
-    assert not talk.conversation.hello_is_due(5.9)
+    talk.dialogue.hear(Acknowledged(EPOCH, 1), 5.0)
+    assert not talk.dialogue.hello_is_due(5.9)
     talk.say_hello(6.0)
-    talk.conversation.accept(accepting(1), 6.1)
+    talk.dialogue.accept(accepting(1), 6.1)
     assert talk.send(6.1) == [2]
     assert talk.send(6.1) == []
-    talk.conversation.hear(Acknowledged(EPOCH, 2), 6.2)
+    talk.dialogue.hear(Acknowledged(EPOCH, 2), 6.2)
     assert talk.send(6.2) == [3]
 
 
@@ -313,19 +430,19 @@ def test_a_stall_with_progress_goes_on_without_sending_again() -> None:
     talk = Talk(count=3)
     talk.send(0.0)
     talk.say_hello(1.0)
-    talk.conversation.accept(accepting(2), 1.1)
+    talk.dialogue.accept(accepting(2), 1.1)
     assert talk.send(1.1) == []
     assert len(talk.outbox) == 1
-    assert not talk.conversation.hello_is_due(2.0)
+    assert not talk.dialogue.hello_is_due(2.0)
     talk.say_hello(2.1)
-    talk.conversation.accept(accepting(2), 2.2)
+    talk.dialogue.accept(accepting(2), 2.2)
     assert talk.send(2.2) == [3]
 
 
 def test_a_resend_notice_is_followed_at_once() -> None:
     talk = Talk(count=4)
     talk.send(0.0)
-    talk.conversation.hear(Resend(EPOCH, 2), 0.1)
+    talk.dialogue.hear(Resend(EPOCH, 2), 0.1)
     assert talk.outbox.acknowledged == 2
     assert talk.send(0.1) == [3, 4]
 
@@ -344,7 +461,7 @@ def test_notices_about_something_else_change_nothing(
 ) -> None:
     talk = Talk(count=4)
     talk.send(0.0)
-    talk.conversation.hear(notice, 0.1)
+    talk.dialogue.hear(notice, 0.1)
     assert (talk.outbox.acknowledged, talk.outbox.in_flight) == (0, 4)
     assert "ignores" in caplog.text
 
@@ -352,17 +469,17 @@ def test_notices_about_something_else_change_nothing(
 def test_a_resend_notice_that_was_overtaken_changes_nothing() -> None:
     talk = Talk(count=4)
     talk.send(0.0)
-    talk.conversation.hear(Acknowledged(EPOCH, 3), 0.1)
-    talk.conversation.hear(Resend(EPOCH, 1), 0.2)
+    talk.dialogue.hear(Acknowledged(EPOCH, 3), 0.1)
+    talk.dialogue.hear(Resend(EPOCH, 1), 0.2)
     assert (talk.outbox.acknowledged, talk.outbox.in_flight) == (3, 1)
 
 
 def test_a_name_in_use_is_asked_for_again_and_told_once(caplog: pytest.LogCaptureFixture) -> None:
-    conversation = Conversation("manager-1", EPOCH, Outbox(1, 1))
+    dialogue = Dialogue("manager-1", EPOCH, Outbox(1, 1))
     for second in range(3):
-        assert conversation.hello_is_due(second)
-        conversation.hello_was_said(second)
-        conversation.refuse("emitter_in_use", "another live process has the name 'manager-1'")
+        assert dialogue.hello_is_due(second)
+        dialogue.hello_was_said(second)
+        dialogue.refuse("emitter_in_use", "another live process has the name 'manager-1'")
     assert [record.levelno for record in caplog.records] == [logging.WARNING]
     assert "another live process" in caplog.text
 
@@ -371,37 +488,37 @@ def test_an_emitter_whose_name_was_taken_over_is_silent(caplog: pytest.LogCaptur
     talk = Talk(count=2)
     talk.send(0.0)
     talk.say_hello(1.0)
-    talk.conversation.refuse("stale_epoch", "a newer process has taken over")
-    assert talk.conversation.is_fenced
-    assert not talk.conversation.is_open
-    assert not talk.conversation.hello_is_due(100.0)
+    talk.dialogue.refuse("stale_epoch", "a newer process has taken over")
+    assert talk.dialogue.is_fenced
+    assert not talk.dialogue.is_open
+    assert not talk.dialogue.hello_is_due(100.0)
     assert "2 events are unacknowledged" in caplog.text
 
 
 def test_the_account_is_told_once_a_second_when_it_has_changed() -> None:
     talk = Talk(count=2)
-    first = talk.conversation.account_to_send(0.0)
+    first = talk.dialogue.report_to_send(0.0)
     assert first is not None
     assert (first["accepted"], first["acknowledged"]) == (2, 0)
-    assert talk.conversation.account_to_send(5.0) is None, "nothing has changed"
+    assert talk.dialogue.report_to_send(5.0) is None, "nothing has changed"
     talk.outbox.add(outgoing(3))
-    assert talk.conversation.account_to_send(5.0) is not None
+    assert talk.dialogue.report_to_send(5.0) is not None
     talk.outbox.add(outgoing(4))
-    assert talk.conversation.account_to_send(5.5) is None, "too soon"
-    assert talk.conversation.due_at(5.5) == 6.0
-    last = talk.conversation.account_to_send(5.5, at_once=True)
+    assert talk.dialogue.report_to_send(5.5) is None, "too soon"
+    assert talk.dialogue.due_at(5.5) == 6.0
+    last = talk.dialogue.report_to_send(5.5, at_once=True)
     assert last is not None
     assert last["accepted"] == 4
 
 
 def test_a_relay_that_was_restarted_gets_the_account_again() -> None:
     talk = Talk(count=1)
-    assert talk.conversation.account_to_send(0.0) is not None
-    unsubscribe(talk.conversation, *KINDS)
-    assert talk.conversation.account_to_send(5.0) is None, "nobody to tell"
+    assert talk.dialogue.report_to_send(0.0) is not None
+    unsubscribe(talk.dialogue, *KINDS)
+    assert talk.dialogue.report_to_send(5.0) is None, "nobody to tell"
     talk.say_hello(5.0)
-    talk.conversation.accept(accepting(0), 5.0)
-    assert talk.conversation.account_to_send(5.0) is not None
+    talk.dialogue.accept(accepting(0), 5.0)
+    assert talk.dialogue.report_to_send(5.0) is not None
 
 
 def test_a_relay_that_lost_acknowledged_events_is_sent_what_is_left(
@@ -409,11 +526,11 @@ def test_a_relay_that_lost_acknowledged_events_is_sent_what_is_left(
 ) -> None:
     talk = Talk(count=4)
     talk.send(0.0)
-    talk.conversation.hear(Acknowledged(EPOCH, 3), 0.1)
-    unsubscribe(talk.conversation, *KINDS)
-    subscribe(talk.conversation, *KINDS)
+    talk.dialogue.hear(Acknowledged(EPOCH, 3), 0.1)
+    unsubscribe(talk.dialogue, *KINDS)
+    subscribe(talk.dialogue, *KINDS)
     talk.say_hello(0.2)
-    talk.conversation.accept(accepting(1), 0.3)
+    talk.dialogue.accept(accepting(1), 0.3)
     assert "has lost events 2 to 3" in caplog.text
     assert talk.send(0.3) == [4]
 
@@ -423,8 +540,8 @@ def test_a_relay_that_has_more_than_the_spool_is_not_sent_those_numbers_again(
 ) -> None:
     outbox = Outbox(100, 10_000)
     outbox.add(outgoing(1))
-    conversation = Conversation("manager-1", EPOCH, outbox)
-    conversation.hello_was_said(0.0)
-    conversation.accept(accepting(7), 0.0)
+    dialogue = Dialogue("manager-1", EPOCH, outbox)
+    dialogue.hello_was_said(0.0)
+    dialogue.accept(accepting(7), 0.0)
     assert outbox.take_unsent(5) == (8, [outgoing(1)])
     assert "1 newer ones were numbered anew" in caplog.text

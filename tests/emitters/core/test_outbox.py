@@ -14,6 +14,7 @@ from relay.wire.topics import parse_topic
 from tests.emitters.core.stores import RecordingStore
 
 MAX_EVENTS, MAX_BYTES = 6, 30
+MIB = 1024 * 1024
 
 
 def outgoing(topic: str, envelope: bytes = b"x") -> Outgoing:
@@ -160,7 +161,7 @@ def test_a_full_outbox_still_takes_live_values() -> None:
     outbox = Outbox(1, 1)
     outbox.add(outgoing("event:a"))
     outbox.add(outgoing("live:a", b"larger"))
-    assert outbox.live.take(lambda _: True) == [outgoing("live:a", b"larger")]
+    assert outbox.live.take(lambda _: True, 100) == [outgoing("live:a", b"larger")]
     assert outbox.counters() == {
         "accepted": 1,
         "acknowledged": 0,
@@ -180,30 +181,35 @@ def test_the_window_bounds_how_many_events_are_in_flight() -> None:
 
 
 def test_the_window_bounds_how_many_bytes_are_in_flight() -> None:
-    outbox = Outbox(10, 10 * WINDOW_BYTES)
-    for _ in range(3):
-        outbox.add(outgoing("event:a", bytes(WINDOW_BYTES - 1)))
-    assert len(outbox.take_unsent(10)[1]) == 2, "the one that passes the limit is the last"
+    """Exactly: an event of 1 MiB that would pass the limit waits, however few came before it."""
+    outbox = Outbox(100, 100 * MIB)
+    outbox.add(outgoing("event:a", b"x"))
+    for _ in range(20):
+        outbox.add(outgoing("event:a", bytes(MIB)))
+    assert WINDOW_BYTES == 16 * MIB
+    assert (len(outbox.take_unsent(100)[1]), outbox.has_work) == (16, False)
     outbox.acknowledge(1)
-    assert len(outbox.take_unsent(10)[1]) == 1
+    assert [outbox.has_work, len(outbox.take_unsent(100)[1]), outbox.has_work] == [True, 1, False]
 
 
-def test_probing_sends_one_event_at_a_time_until_one_is_acknowledged() -> None:
+def test_a_window_of_one_event_has_work_only_when_it_is_empty() -> None:
     outbox = filled(5)
     outbox.take_unsent(5)
-    outbox.rewind(1, probing=True)
+    outbox.rewind(1)
+    outbox.window_events = 1
     assert numbers(outbox.take_unsent(5)) == [2]
-    assert numbers(outbox.take_unsent(5)) == []
+    assert (numbers(outbox.take_unsent(5)), outbox.has_work) == ([], False)
     outbox.acknowledge(2)
-    assert numbers(outbox.take_unsent(5)) == [3, 4, 5]
+    assert (numbers(outbox.take_unsent(5)), outbox.has_work) == ([3], False)
 
 
-def test_an_old_acknowledgement_does_not_end_probing() -> None:
-    outbox = filled(3)
-    outbox.take_unsent(3)
-    outbox.rewind(1, probing=True)
-    outbox.acknowledge(1)
-    assert numbers(outbox.take_unsent(5)) == [2]
+def test_a_full_outbox_refuses_events_of_1_mib_by_their_bytes() -> None:
+    outbox = Outbox(100, 10 * MIB)
+    for _ in range(10):
+        outbox.add(outgoing("event:a", bytes(MIB)))
+    with pytest.raises(OutboxFull):
+        outbox.add(outgoing("event:a", b"x"))
+    assert (len(outbox), outbox.refused) == (10, 1)
 
 
 def test_what_was_sent_before_a_rewind_may_still_be_acknowledged() -> None:
@@ -242,7 +248,7 @@ def test_live_values_of_a_kind_that_is_journaled_are_numbered() -> None:
     outbox.set_journaled_kinds(frozenset({"event", "task", "audit"}))
     assert outbox.take_unsent(5) == (1, [outgoing("event:a"), outgoing("audit:x", b"larger")])
     assert store.kept == [outgoing("event:a"), outgoing("audit:x", b"larger")]
-    assert outbox.live.take(lambda _: True) == [outgoing("live:x")]
+    assert outbox.live.take(lambda _: True, 100) == [outgoing("live:x")]
     counters = outbox.counters()
     assert (counters["accepted"], counters["live"], counters["live_sent"]) == (2, 1, 1)
 
@@ -258,7 +264,7 @@ def test_events_of_a_kind_that_is_not_journaled_become_live_values() -> None:
     first, events = outbox.take_unsent(5)
     assert (first, [event.topic.text for event in events]) == (8, ["task:1", "task:2"])
     assert store.kept == events
-    assert [event.topic.text for event in outbox.live.take(lambda _: True)] == [
+    assert [event.topic.text for event in outbox.live.take(lambda _: True, 100)] == [
         "event:b",
         "event:a",
     ]
@@ -347,6 +353,17 @@ def test_a_signal_handler_does_not_take_the_number_that_is_being_given_out() -> 
     for number in (1, 2):
         outbox.add(outgoing("event:a", b"%d" % number))
     assert numbers(outbox.take_unsent(5)) == [1, 2]
+
+
+def test_closing_tells_the_store_the_last_acknowledgement_once() -> None:
+    store = RecordingStore()
+    outbox = filled(5, store)
+    outbox.take_unsent(5)
+    outbox.acknowledge(3)
+    assert store.acknowledged == 0
+    outbox.close()
+    assert (store.acknowledged, len(store.events)) == (3, 2)
+    outbox.close()
 
 
 def test_what_a_process_added_that_never_met_the_relay_was_sent_by_nobody() -> None:

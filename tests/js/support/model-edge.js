@@ -1,5 +1,5 @@
-// An edge as a client sees it, in memory: one stream of events, resumed as docs/protocol.md says.
-// It acts one small step at a time, so that a test decides what happens between two of them.
+// An edge in memory, as a client sees it: one stream of events, resumed as in docs/protocol.md.
+// It acts in small steps, so that a test can act between two of them.
 
 import { topicMatches } from "../../../edge/static/relay-client.js";
 import { event, ScriptedRelay } from "./scripted-relay.js";
@@ -7,7 +7,7 @@ import { event, ScriptedRelay } from "./scripted-relay.js";
 /**
  * @typedef {import("./scripted-relay.js").Message} Message
  * @typedef {{request: Message, after: number, covered: number}} CatchUp `after` is the offset that
- *   it has reached, `covered` the one it began after
+ *   it has reached, `covered` the offset after which it began
  */
 
 const EPOCH = 1;
@@ -15,13 +15,13 @@ const EPOCH = 1;
 export class ModelEdge extends ScriptedRelay {
   /** The topic of each event; the first has offset 1. @type {string[]} */
   topics = [];
-  /** After which offset a pattern that did not resume got its events live. */
+  /** The offset after which a pattern without a resume got its events live. */
   beganAfter = /** @type {Map<string, number>} */ (new Map());
-  /** What the newest connection gets live, and the offset after which it does. */
+  /** The live patterns of the newest connection, with the offset after which each is live. */
   #live = /** @type {Map<string, number>} */ (new Map());
-  /** Those that wait for the one without `more`. @type {CatchUp[]} */
+  /** Catch-ups that wait for a request without `more`. @type {CatchUp[]} */
   #gathered = [];
-  /** Those that catch up now. @type {CatchUp[]} */
+  /** Running catch-ups. @type {CatchUp[]} */
   #pass = [];
 
   get tip() {
@@ -32,7 +32,7 @@ export class ModelEdge extends ScriptedRelay {
     return this.socket.requests.length === 0 && this.#pass.length === 0;
   }
 
-  /** The newest connection is a new one, and authenticated. */
+  /** Starts with a new connection that has authenticated. */
   welcome() {
     this.#live.clear();
     this.#gathered = [];
@@ -53,7 +53,7 @@ export class ModelEdge extends ScriptedRelay {
     this.socket.say({ type: "position", epoch: EPOCH, position: { event: this.tip } });
   }
 
-  /** Goes on with a catch-up by one offset, or takes the next request. */
+  /** Advances a catch-up by one offset, or takes the next request. */
   step() {
     if (this.#pass.length > 0) this.#goOn();
     else if (this.socket.requests.length > 0) this.#take(this.socket.takeRequest());

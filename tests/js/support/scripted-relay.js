@@ -1,4 +1,4 @@
-// A relay at the other end of a WebSocket that does what a test tells it to, in memory.
+// An edge in memory, at the other end of a WebSocket, that a test controls.
 
 /**
  * @typedef {Record<string, any>} Message
@@ -10,7 +10,7 @@ export class ScriptedRelay {
 
   constructor() {
     const relay = this;
-    /** What the client under test is given instead of the browser's class. */
+    /** The class that the client under test gets instead of the browser's. */
     this.WebSocket = /** @type {typeof WebSocket} */ (
       /** @type {unknown} */ (
         class extends ScriptedSocket {
@@ -30,7 +30,7 @@ export class ScriptedRelay {
     return socket;
   }
 
-  /** Opens the newest socket and answers everything until the client is live. */
+  /** Opens the newest socket and answers every request until the client is live. */
   admit(username = "alice", expiresAt = 2_000_000_000) {
     this.socket.open();
     this.answer({ username, expires_at: expiresAt });
@@ -52,9 +52,9 @@ export class ScriptedRelay {
 export class ScriptedSocket {
   readyState = 0;
   wasClosedByClient = false;
-  /** What the client sent and nobody answered yet. @type {Message[]} */
+  /** The client's unanswered messages. @type {Message[]} */
   requests = [];
-  /** Everything the client sent. @type {Message[]} */
+  /** All messages of the client. @type {Message[]} */
   sent = [];
   /** @type {(() => void) | null} */
   onopen = null;
@@ -103,7 +103,7 @@ export class ScriptedSocket {
   }
 }
 
-/** Lets what was awaited go on. */
+/** Lets pending promises continue. */
 export async function settled() {
   for (let turn = 0; turn < 5; turn += 1) await Promise.resolve();
 }

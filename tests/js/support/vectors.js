@@ -1,4 +1,4 @@
-// The golden vectors that the Python tests read too.
+// The golden vectors, which the Python tests read too.
 
 import { readFileSync } from "node:fs";
 

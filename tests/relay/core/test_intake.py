@@ -10,7 +10,7 @@ from hypothesis.strategies import DataObject
 
 from relay.core.emitters import Cursor, Emitters
 from relay.core.intake import Intake
-from relay.core.stats import Stats
+from relay.core.stats import RelayCounters
 from relay.wire.envelope import Envelope, pack_envelope, unpack_envelope
 from relay.wire.errors import WireError
 from relay.wire.header import Header, pack_header
@@ -38,7 +38,7 @@ class Entrance:
     def __init__(self) -> None:
         self.emitters = Emitters(())
         self.emitters.admit(Cursor(ID, "manager-1", 5, 0), b"peer", lambda _: False)
-        self.stats = Stats()
+        self.stats = RelayCounters()
         self.intake = Intake(("event", "task"), self.emitters, self.stats, lambda: "new-id")
 
     def take(self, *messages: Frames) -> None:

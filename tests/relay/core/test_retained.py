@@ -12,13 +12,13 @@ from relay.core.retained import (
     MAX_LIVE_TOPICS,
     MAX_TASKS,
     Item,
-    Retained,
+    RetainedValues,
 )
 from relay.wire.envelope import Envelope, is_finished_task
 from relay.wire.topics import TASK, Topic, parse_topic
 
 
-def keep(retained: Retained, topic: str, mark: str, status: Any = None) -> Item:
+def keep(retained: RetainedValues, topic: str, mark: str, status: Any = None) -> Item:
     """Keep an event on `topic` that can be recognized by `mark`."""
     item = Item(topic.encode(), b"stamp", mark.encode())
     envelope = Envelope("any", {"status": status}, "alice", "manager", 0, mark)
@@ -30,19 +30,19 @@ def keep(retained: Retained, topic: str, mark: str, status: Any = None) -> Item:
     return item
 
 
-def topics_of(retained: Retained, prefix: str = "") -> list[str]:
+def topics_of(retained: RetainedValues, prefix: str = "") -> list[str]:
     return [item.topic.decode() for item in retained.items(prefix)]
 
 
 def test_only_the_newest_value_of_a_topic_is_remembered() -> None:
-    retained = Retained()
+    retained = RetainedValues()
     keep(retained, "resource-monitor:a", "old")
     newest = keep(retained, "resource-monitor:a", "new")
     assert retained.items("") == [newest]
 
 
 def test_items_are_limited_to_a_prefix_oldest_update_first() -> None:
-    retained = Retained()
+    retained = RetainedValues()
     for topic in ("live:b", "live:a", "other:x", "live:b"):
         keep(retained, topic, topic)
     assert topics_of(retained, "live:") == ["live:a", "live:b"]
@@ -51,7 +51,7 @@ def test_items_are_limited_to_a_prefix_oldest_update_first() -> None:
 
 
 def test_the_live_topic_updated_longest_ago_goes_first() -> None:
-    retained = Retained()
+    retained = RetainedValues()
     for n in range(MAX_LIVE_TOPICS):
         keep(retained, f"live:{n}", "x")
     keep(retained, "live:0", "again")
@@ -63,7 +63,7 @@ def test_the_live_topic_updated_longest_ago_goes_first() -> None:
 
 
 def test_unfinished_tasks_are_bounded() -> None:
-    retained = Retained()
+    retained = RetainedValues()
     for n in range(MAX_TASKS + 1):
         keep(retained, f"task:{n}", "x", "in_progress")
     kept = topics_of(retained, "task:")
@@ -72,7 +72,7 @@ def test_unfinished_tasks_are_bounded() -> None:
 
 
 def test_a_finished_task_goes_before_an_unfinished_one() -> None:
-    retained = Retained()
+    retained = RetainedValues()
     keep(retained, "task:old-but-running", "x", "in_progress")
     for n in range(MAX_FINISHED_TASKS + 1):
         keep(retained, f"task:{n}", "x", "success")
@@ -84,7 +84,7 @@ def test_a_finished_task_goes_before_an_unfinished_one() -> None:
 
 @pytest.mark.parametrize("status", ["success", "error"])
 def test_a_task_is_remembered_once_whatever_becomes_of_it(status: str) -> None:
-    retained = Retained()
+    retained = RetainedValues()
     keep(retained, "task:1", "running", "in_progress")
     finished = keep(retained, "task:1", "finished", status)
     assert retained.items("") == [finished]
@@ -94,7 +94,7 @@ def test_a_task_is_remembered_once_whatever_becomes_of_it(status: str) -> None:
 
 @pytest.mark.parametrize("status", [None, 5, "", "custom", True])
 def test_any_other_status_is_unfinished(status: Any) -> None:
-    retained = Retained()
+    retained = RetainedValues()
     keep(retained, "task:running", "x", status)
     for n in range(MAX_FINISHED_TASKS + 1):
         keep(retained, f"task:{n}", "x", "error")
@@ -103,13 +103,13 @@ def test_any_other_status_is_unfinished(status: Any) -> None:
 
 @pytest.mark.parametrize("status", [["success"], {"success": 1}])
 def test_a_status_that_cannot_be_hashed_is_unfinished(status: Any) -> None:
-    retained = Retained()
+    retained = RetainedValues()
     item = keep(retained, "task:1", "x", status)
     assert retained.items("task:") == [item]
 
 
 def test_the_tasks_that_were_forgotten_are_told() -> None:
-    retained = Retained()
+    retained = RetainedValues()
     for n in range(MAX_FINISHED_TASKS):
         assert retained.keep_task(*task(f"task:{n}"), finished=True) == []
     assert retained.keep_task(*task("task:running"), finished=False) == []
@@ -134,7 +134,7 @@ def task(topic: str) -> tuple[Topic, Item]:
 def test_every_topic_is_remembered_once_with_its_last_event(
     events: list[tuple[str, str | None]],
 ) -> None:
-    retained = Retained()
+    retained = RetainedValues()
     last = {
         topic: keep(retained, topic, str(number), status)
         for number, (topic, status) in enumerate(events)
@@ -144,7 +144,7 @@ def test_every_topic_is_remembered_once_with_its_last_event(
 
 
 def test_pages_bring_everything_once_in_the_order_of_topics() -> None:
-    retained = Retained()
+    retained = RetainedValues()
     for n in range(25):
         keep(retained, f"live:{n:02}", "x" * 100)
     pages = []
@@ -158,7 +158,7 @@ def test_pages_bring_everything_once_in_the_order_of_topics() -> None:
 
 
 def test_an_item_above_the_page_size_is_a_page_of_its_own() -> None:
-    retained = Retained()
+    retained = RetainedValues()
     for topic in ("live:a", "live:b"):
         keep(retained, topic, "x" * 100)
     items, more = retained.page("", b"", max_bytes=1)
@@ -166,7 +166,7 @@ def test_an_item_above_the_page_size_is_a_page_of_its_own() -> None:
 
 
 def test_what_is_remembered_is_bounded_in_bytes() -> None:
-    retained = Retained()
+    retained = RetainedValues()
     size = MAX_GROUP_BYTES // 4
     for n in range(5):
         keep(retained, f"live:{n}", "x" * size)

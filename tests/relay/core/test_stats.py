@@ -2,11 +2,11 @@
 
 import json
 
-from relay.core.stats import Stats
+from relay.core.stats import RelayCounters
 
 
 def test_counters_begin_at_zero() -> None:
-    assert Stats().as_dict() == {
+    assert RelayCounters().as_dict() == {
         "received": 0,
         "relayed": {},
         "malformed": {},
@@ -16,7 +16,7 @@ def test_counters_begin_at_zero() -> None:
 
 
 def test_counters_are_shown_as_json_can_carry_them() -> None:
-    stats = Stats()
+    stats = RelayCounters()
     stats.received += 4
     stats.relayed["event"] += 2
     stats.malformed["invalid_topic"] += 1
@@ -32,7 +32,7 @@ def test_counters_are_shown_as_json_can_carry_them() -> None:
 
 
 def test_what_was_shown_does_not_change() -> None:
-    stats = Stats()
+    stats = RelayCounters()
     shown = stats.as_dict()
     stats.relayed["event"] += 1
     stats.refused["duplicate"] += 1

@@ -10,20 +10,20 @@ from hypothesis import strategies as st
 from relay.wire.control import (
     MAX_CONTROL_BYTES,
     MAX_REPLAY_EVENTS,
-    Account,
     AccountReply,
+    AccountRequest,
     ErrorReply,
     Heartbeat,
-    Hello,
     HelloReply,
-    Replay,
+    HelloRequest,
     ReplayReply,
+    ReplayRequest,
     Reply,
     Request,
-    Retained,
     RetainedReply,
-    Stats,
+    RetainedRequest,
     StatsReply,
+    StatsRequest,
     pack_message,
     reply_id,
     unpack_heartbeat,
@@ -36,11 +36,11 @@ from tests.relay.wire.vectors import case_name, vectors
 
 VECTORS = vectors("control")
 REQUESTS: dict[str, type[Request]] = {
-    "account": Account,
-    "hello": Hello,
-    "replay": Replay,
-    "retained": Retained,
-    "stats": Stats,
+    "account": AccountRequest,
+    "hello": HelloRequest,
+    "replay": ReplayRequest,
+    "retained": RetainedRequest,
+    "stats": StatsRequest,
 }
 REPLIES: dict[str, type[Reply]] = {
     "account": AccountReply,
@@ -163,7 +163,7 @@ def test_any_bytes_are_a_heartbeat_or_a_wire_error(frame: bytes) -> None:
 
 @given(
     st.builds(
-        Hello,
+        HelloRequest,
         id=unsigned,
         protocol=st.integers(0, 2**63),
         role=st.sampled_from(["emitter", "edge", "tool"]),
@@ -173,21 +173,21 @@ def test_any_bytes_are_a_heartbeat_or_a_wire_error(frame: bytes) -> None:
         acknowledged=st.none() | unsigned,
     )
     | st.builds(
-        Account,
+        AccountRequest,
         id=unsigned,
         emitter_id=emitter_ids,
         emitter_epoch=unsigned,
         counters=numbers_by_name,
     )
     | st.builds(
-        Replay,
+        ReplayRequest,
         id=unsigned,
         stream=short_text,
         after=unsigned,
         limit=st.integers(1, MAX_REPLAY_EVENTS),
     )
-    | st.builds(Retained, id=unsigned, prefix=short_text)
-    | st.builds(Stats, id=unsigned)
+    | st.builds(RetainedRequest, id=unsigned, prefix=short_text)
+    | st.builds(StatsRequest, id=unsigned)
 )
 def test_a_request_survives_the_wire(request: Request) -> None:
     assert unpack_request(pack_message(request)) == request
@@ -195,7 +195,7 @@ def test_a_request_survives_the_wire(request: Request) -> None:
 
 @given(
     st.tuples(
-        st.just(Hello),
+        st.just(HelloRequest),
         st.builds(
             HelloReply,
             id=unsigned,
@@ -206,15 +206,17 @@ def test_a_request_survives_the_wire(request: Request) -> None:
             sequence=st.none() | unsigned,
         ),
     )
-    | st.tuples(st.just(Retained), st.builds(RetainedReply, id=unsigned, items=items))
+    | st.tuples(st.just(RetainedRequest), st.builds(RetainedReply, id=unsigned, items=items))
     | st.tuples(
-        st.just(Replay),
+        st.just(ReplayRequest),
         st.builds(
             ReplayReply, id=unsigned, epoch=unsigned, items=items, low=unsigned, tip=unsigned
         ),
     )
-    | st.tuples(st.just(Account), st.builds(AccountReply, id=unsigned))
-    | st.tuples(st.just(Stats), st.builds(StatsReply, id=unsigned, stats=payloads.map(as_tuples)))
+    | st.tuples(st.just(AccountRequest), st.builds(AccountReply, id=unsigned))
+    | st.tuples(
+        st.just(StatsRequest), st.builds(StatsReply, id=unsigned, stats=payloads.map(as_tuples))
+    )
     | st.tuples(
         st.sampled_from(list(REQUESTS.values())),
         st.builds(
@@ -257,7 +259,7 @@ def test_a_request_has_at_most_1_mib() -> None:
     room = len(packed) - MAX_CONTROL_BYTES
     largest = msgpack.packb({"op": "stats", "id": 1, "more": "x" * (MAX_CONTROL_BYTES - room)})
     assert len(largest) == MAX_CONTROL_BYTES
-    assert unpack_request(largest) == Stats(id=1)
+    assert unpack_request(largest) == StatsRequest(id=1)
     with pytest.raises(InvalidFrame):
         unpack_request(packed[: MAX_CONTROL_BYTES + 1])
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from edge.core.catch_up.connection_catch_up import CatchUpState
 from edge.core.identity.access import Identity
 from edge.core.protocol.requests import Subscribe, Unsubscribe
 from relay.wire.header import Stamp, pack_stamp
@@ -105,12 +106,11 @@ def test_in_a_new_epoch_nothing_of_the_old_one_is_recovered(world: World, alice:
 def test_a_client_that_is_ahead_waits_for_the_stream(world: World, alice: Viewer) -> None:
     ask(alice, "event:*", {"event": 22})
     (catching_up,) = alice.pending
-    assert catching_up.step().awaits_streams
+    assert catching_up.step().state is CatchUpState.AWAITING_STREAMS
     for _ in range(4):
         world.emit("event:a")
-    outcome = catching_up.step()
-    assert (outcome.is_complete, outcome.deliveries) == (True, 2)
-    catching_up.finish()
+    result = catching_up.step()
+    assert (result.state, result.deliveries) == (CatchUpState.COMPLETE, 2)
     alice.read()
     assert (alice.seen["event"], alice.recovered) == ([23, 24], [True])
 
@@ -145,8 +145,10 @@ def test_the_newest_events_end_where_the_journal_begins_and_no_gap_is_named(
     assert (alice.gaps, alice.recovered) == ([], [True])
 
 
-def test_many_requests_behind_a_pass_are_done_in_their_order(world: World, alice: Viewer) -> None:
-    """Each of them begins and ends a pass of its own, and none within another."""
+def test_requests_behind_a_catch_up_are_performed_in_their_order(
+    world: World, alice: Viewer
+) -> None:
+    """Each of them starts and ends a catch-up of its own, none within another."""
     ask(alice, "event:*", {"event": 22}, id=0)
     for number in range(1, 1500):
         ask(alice, "event:a", {"event": 20}, id=number)
@@ -155,11 +157,11 @@ def test_many_requests_behind_a_pass_are_done_in_their_order(world: World, alice
 
 
 def test_an_event_that_cannot_be_read_is_skipped_and_counted_once(world: World) -> None:
-    stream = world.fanout.streams.get("event")
+    stream = world.edge.streams.get("event")
     assert stream is not None
     broken = world.journals["event"].append("event:a")
     broken.payload = b"\xc1"
-    world.fanout.take_event(
+    world.edge.inbound.take_event(
         [b"event:a", pack_stamp(Stamp(EPOCH, broken.offset, 0)), broken.payload]
     )
     world.emit("event:a")
@@ -169,7 +171,7 @@ def test_an_event_that_cannot_be_read_is_skipped_and_counted_once(world: World) 
         ask(viewer, "event:*", {"event": 20})
         viewer.settle()
         assert viewer.seen["event"] == [22]
-    assert world.fanout.stats.unreadable == {"invalid_envelope": 1}
+    assert world.edge.stats.unreadable == {"invalid_envelope": 1}
 
 
 @pytest.mark.parametrize("live", ["*", "e*"])
@@ -178,7 +180,8 @@ def test_a_live_subscription_that_changes_with_the_role_covers_what_it_brings_an
 ) -> None:
     """As a user `*` goes on with fewer topics, and `e*` ends.
 
-    Events that come during the pass are sent live by the one, and left to the pass by the other.
+    Events that come during the catch-up are sent live by the one, and left to the replay
+    by the other.
     """
     root = Viewer(world, "root")
     root.connect("admin")

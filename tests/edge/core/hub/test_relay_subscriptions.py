@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.core.hub.relay_subscriptions import stream_subscriptions, subscriptions
+from edge.core.hub.relay_subscriptions import selector_prefixes, stream_prefixes
 from relay.wire.topics import parse_pattern
 from tests.relay.wire.strategies import topics
 
@@ -32,7 +32,7 @@ prefix_sets = st.lists(
 def test_the_subscriptions_for_a_selector(
     pattern: str, served: tuple[str, ...], expected: list[bytes]
 ) -> None:
-    assert list(subscriptions(parse_pattern(pattern), served)) == expected
+    assert list(selector_prefixes(parse_pattern(pattern), served)) == expected
 
 
 @given(topics, st.integers(0, 20), st.booleans(), prefix_sets)
@@ -40,7 +40,7 @@ def test_a_selected_topic_is_subscribed_exactly_if_it_is_served(
     topic: str, length: int, exact: bool, served: tuple[str, ...]
 ) -> None:
     pattern = parse_pattern(topic if exact else f"{topic[:length]}*")
-    wanted = subscriptions(pattern, served)
+    wanted = selector_prefixes(pattern, served)
     is_served = topic.startswith(served)
     assert any(topic.encode().startswith(item) for item in wanted) == is_served
 
@@ -58,7 +58,7 @@ def test_a_selected_topic_is_subscribed_exactly_if_it_is_served(
     ],
 )
 def test_the_subscriptions_for_the_streams(served: tuple[str, ...], expected: set[bytes]) -> None:
-    assert stream_subscriptions(("event", "task"), served) == expected
+    assert stream_prefixes(("event", "task"), served) == expected
 
 
 @given(topics, prefix_sets)
@@ -66,7 +66,7 @@ def test_a_stream_is_subscribed_whole_exactly_if_a_part_of_it_may_be_served(
     topic: str, served: tuple[str, ...]
 ) -> None:
     kind = f"{topic.partition(':')[0]}:"
-    wanted = stream_subscriptions((kind[:-1],), served)
+    wanted = stream_prefixes((kind[:-1],), served)
     assert wanted <= {kind.encode()}
     if topic.startswith(served):
         assert wanted == {kind.encode()}

@@ -69,15 +69,17 @@ def test_the_last_missing_event_may_come_by_itself(follower: StreamFollower) -> 
 
 
 def test_a_lost_tail_is_known_from_the_tip(follower: StreamFollower) -> None:
-    assert follower.behind(12)
+    follower.take_last_offset(12)
+    assert follower.is_behind
     assert follower.replay_request(5.0) == 10
-    assert follower.behind(10), "a tip of before takes nothing back"
+    follower.take_last_offset(10)
+    assert follower.is_behind, "an older heartbeat takes nothing back"
 
 
 def test_one_request_at_a_time_and_again_when_it_is_not_answered(
     follower: StreamFollower,
 ) -> None:
-    follower.behind(12)
+    follower.take_last_offset(12)
     assert follower.replay_request(5.0) == 10
     assert follower.replay_request(5.0 + RETRY_S / 2) is None
     assert follower.replay_request(5.0 + RETRY_S) == 10
@@ -86,7 +88,7 @@ def test_one_request_at_a_time_and_again_when_it_is_not_answered(
 
 
 def test_what_the_journal_no_longer_has_is_a_gap(follower: StreamFollower) -> None:
-    follower.behind(30)
+    follower.take_last_offset(30)
     replayed = follower.take_replay([record(21), record(22)], 21, 30)
     assert (offsets(replayed.records), replayed.gap) == ([21, 22], (11, 20))
     replayed = follower.take_replay([], 31, 30)
@@ -175,7 +177,7 @@ class Model:
             "lose": lambda: [self.journal.append() for _ in range(number)],
             "again": lambda: self.live(record(min(number, self.journal.tip) or 1)),
             "retire": lambda: self.journal.retire(number),
-            "heartbeat": lambda: self.follower.behind(self.journal.tip),
+            "heartbeat": lambda: self.follower.take_last_offset(self.journal.tip),
             "answer": lambda: self.answer(number),
             "restart": self.restart,
         }
@@ -189,7 +191,7 @@ class Model:
         self.follower.forget_request()
 
     def settle(self) -> None:
-        self.follower.behind(self.journal.tip)
+        self.follower.take_last_offset(self.journal.tip)
         for _ in range(200):
             if not self.follower.is_behind:
                 return

@@ -53,11 +53,11 @@ def test_a_reply_that_is_too_short_leaves_the_rest_missing() -> None:
 
 def test_what_is_retired_and_not_remembered_is_gone() -> None:
     history = filled(600, start=300)
-    history.low = 290
+    history.journal_first = 290
     assert history.is_gone(288)
     assert not history.is_gone(289)
     assert history.first_after(100) == 290
-    history.low = 500
+    history.journal_first = 500
     assert not history.is_gone(300), "it is remembered"
     assert history.first_after(100) == 301
 
@@ -69,8 +69,8 @@ def test_after_a_gap_history_begins_anew() -> None:
     assert history.head == 605
     assert offsets_after(history, 604) == [605]
     assert offsets_after(history, 256) == list(range(257, 513)), "older pages are kept"
-    assert history.first_after(600) == history.low == 1
-    history.low = 606
+    assert history.first_after(600) == history.journal_first == 1
+    history.journal_first = 606
     assert history.first_after(600) == 605
 
 
@@ -134,12 +134,12 @@ def test_it_is_a_window_of_the_stream_and_never_anything_else(
                 history.append(journal.append())
         elif action == "retire":
             journal.retire(number)
-            history.low = journal.low
+            history.raise_journal_first(journal.low)
         elif action == "gap":
             for _ in range(number):
                 journal.append()
             journal.retire(journal.tip + 1)
-            history.low = journal.low
+            history.raise_journal_first(journal.low)
             history.skip_to(journal.tip + 1)
         elif action == "fetch" and position < history.head and history.after(position) is None:
             missing = history.missing(position)

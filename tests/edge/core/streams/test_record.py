@@ -5,7 +5,7 @@ from collections import Counter
 
 import pytest
 
-from edge.core.streams.record import RECORD_OVERHEAD_BYTES, Record, unreadable
+from edge.core.streams.record import RECORD_OVERHEAD_BYTES, Record, unreadable_record
 from edge.core.websocket.frames import frame_payload
 from relay.wire.errors import WireError
 from relay.wire.topics import parse_topic
@@ -32,7 +32,7 @@ def test_one_that_is_malformed_is_counted_once_and_has_no_frame() -> None:
 
 
 def test_one_that_could_not_be_taken_apart_has_a_place_and_nothing_else() -> None:
-    event = unreadable("event", 7)
+    event = unreadable_record("event", 7)
     counts: Counter[str] = Counter()
     assert (event.offset, event.read(counts), counts) == (7, b"", Counter())
 

@@ -25,9 +25,7 @@ def stream_of(streams: Streams, kind: str) -> Stream:
 
 def forward(streams: Streams, kind: str, offset: int) -> None:
     """The next event of `kind` arrives."""
-    stream = stream_of(streams, kind)
-    for each in stream.follower.take_live(record(offset, topic=f"{kind}:x")):
-        stream.history.append(each)
+    stream_of(streams, kind).take_live(record(offset, topic=f"{kind}:x"))
 
 
 def test_before_the_relay_is_known_there_are_no_streams() -> None:
@@ -72,10 +70,10 @@ def test_a_kind_that_is_journaled_no_more_is_forgotten_and_a_new_one_begins(
 
 
 def test_a_heartbeat_reveals_a_lost_tail(streams: Streams) -> None:
-    streams.hear({"event": 1042, "task": 78}, {"event": 1000, "task": 1})
+    streams.take_heartbeat({"event": 1042, "task": 78}, {"event": 1000, "task": 1})
     assert not stream_of(streams, "event").follower.is_behind
     assert stream_of(streams, "task").follower.is_behind
-    assert stream_of(streams, "event").history.low == 1000
+    assert stream_of(streams, "event").history.journal_first == 1000
 
 
 def test_only_streams_that_are_served_in_part_are_followed() -> None:
@@ -104,11 +102,11 @@ def test_only_streams_that_are_served_in_part_are_followed() -> None:
 def test_the_streams_that_concern_a_pattern(
     streams: Streams, pattern: str, kinds: list[str]
 ) -> None:
-    assert list(streams.concerning([parse_pattern(pattern)])) == kinds
+    assert list(streams.offsets_concerning([parse_pattern(pattern)])) == kinds
     assert [kind for kind in ("event", "task") if concerns(parse_pattern(pattern), kind)] == kinds
 
 
 def test_several_selectors_concern_the_streams_of_each(streams: Streams) -> None:
     selectors = [parse_pattern("task:1"), parse_pattern("event:*")]
-    assert streams.concerning(selectors) == {"event": 1042, "task": 77}
-    assert streams.concerning([]) == {}
+    assert streams.offsets_concerning(selectors) == {"event": 1042, "task": 77}
+    assert streams.offsets_concerning([]) == {}

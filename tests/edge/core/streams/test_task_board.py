@@ -6,7 +6,7 @@ import orjson
 import pytest
 
 from edge.core.protocol import messages
-from edge.core.streams.task_board import MAX_FINISHED_PER_USER, MAX_TASKS, TaskBoard, TaskState
+from edge.core.streams.task_board import MAX_FINISHED_PER_USER, MAX_TASKS, TaskBoard, TaskUpdate
 from edge.core.websocket.frames import frame_payload
 from relay.wire.envelope import Envelope
 from relay.wire.header import Stamp
@@ -19,20 +19,24 @@ def update(
     status: Any = "in_progress",
     username: str = "alice",
     epoch: int = 1,
-) -> TaskState | None:
+) -> TaskUpdate | None:
     envelope = Envelope("task_update", {"status": status}, username, "m", 0, "id")
     stamp = Stamp(epoch, offset, 0)
-    frame = messages.frame(messages.event_fields(topic, stamp, envelope))
+    frame = messages.frame(messages.event_fields(topic, stamp.offset, envelope))
     return board.update(topic, stamp, envelope, frame)
 
 
-def topics(tasks: list[dict[str, Any]]) -> list[str]:
-    return [task["topic"] for task in tasks]
+def messages_of(board: TaskBoard, username: str) -> list[dict[str, Any]]:
+    return [orjson.loads(message) for message in board.tasks_of(username)]
+
+
+def topics(board: TaskBoard, username: str) -> list[str]:
+    return [message["topic"] for message in messages_of(board, username)]
 
 
 def unfinished(board: TaskBoard) -> list[str]:
     frames = board.unfinished_of("alice")
-    return topics([orjson.loads(frame_payload(frame)) for frame in frames])
+    return [orjson.loads(frame_payload(frame))["topic"] for frame in frames]
 
 
 def test_a_user_sees_their_own_tasks_newest_update_first() -> None:
@@ -41,8 +45,8 @@ def test_a_user_sees_their_own_tasks_newest_update_first() -> None:
     update(board, "task:2", 2, "success")
     update(board, "task:3", 3, username="bob")
     update(board, "task:1", 4)
-    assert topics(board.tasks_of("alice")) == ["task:1", "task:2"]
-    assert topics(board.tasks_of("bob")) == ["task:3"]
+    assert topics(board, "alice") == ["task:1", "task:2"]
+    assert topics(board, "bob") == ["task:3"]
     assert board.tasks_of("nobody") == []
     assert board.unfinished_of("nobody") == []
 
@@ -62,7 +66,7 @@ def test_a_finished_task_is_remembered_but_not_unfinished(status: str) -> None:
     assert state is not None
     assert state.finished
     assert board.unfinished_of("alice") == []
-    assert board.tasks_of("alice")[0]["data"] == {"status": status}
+    assert messages_of(board, "alice")[0]["data"] == {"status": status}
 
 
 @pytest.mark.parametrize("status", [None, "in_progress", "mine", 5])
@@ -83,7 +87,7 @@ def test_an_older_update_is_not_taken() -> None:
     board = TaskBoard()
     update(board, "task:1", 5, "success")
     assert update(board, "task:1", 4) is None
-    assert board.tasks_of("alice")[0]["data"] == {"status": "success"}
+    assert messages_of(board, "alice")[0]["data"] == {"status": "success"}
 
 
 def test_an_update_of_a_new_epoch_is_newer_whatever_its_offset() -> None:
@@ -105,7 +109,7 @@ def test_an_older_update_does_not_change_the_order() -> None:
     update(board, "task:1", 5)
     update(board, "task:2", 6)
     update(board, "task:1", 4)
-    assert topics(board.tasks_of("alice")) == ["task:2", "task:1"]
+    assert topics(board, "alice") == ["task:2", "task:1"]
 
 
 def test_finished_tasks_are_bounded_and_the_oldest_goes_first() -> None:
@@ -113,7 +117,7 @@ def test_finished_tasks_are_bounded_and_the_oldest_goes_first() -> None:
     update(board, "task:running", 1)
     for offset in range(2, MAX_FINISHED_PER_USER + 3):
         update(board, f"task:{offset}", offset, "success")
-    remembered = topics(board.tasks_of("alice"))
+    remembered = topics(board, "alice")
     assert len(remembered) == MAX_FINISHED_PER_USER + 1
     assert "task:2" not in remembered
     assert "task:running" in remembered
@@ -129,7 +133,7 @@ def test_in_a_new_epoch_whatever_is_of_another_one_is_older() -> None:
     board.begin_epoch(3)
     assert update(board, "task:1", 1, "success", epoch=3) is not None
     assert update(board, "task:1", 60, epoch=9) is None
-    assert board.tasks_of("alice")[0]["data"] == {"status": "success"}
+    assert messages_of(board, "alice")[0]["data"] == {"status": "success"}
 
 
 def test_all_tasks_together_are_bounded() -> None:

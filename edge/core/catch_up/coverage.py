@@ -1,0 +1,154 @@
+"""Which events a connection's live subscriptions have brought it (protocol section 7, "Resume").
+
+A client may resume one subscription while another brings the same events live. Without a record of
+what came live, the replay would send those events a second time.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from edge.core.hub.audience import Connection
+from edge.core.hub.connections import ConnectionManager
+from edge.core.streams.streams import Streams
+from relay.wire.topics import Pattern
+
+NO_OFFSETS: Mapping[str, int] = {}
+BEYOND_ALL = 2**64
+"""Greater than every offset."""
+MAX_ENDED = 16
+"""Ended coverages of one pattern in one catch-up; beyond it the two oldest are joined."""
+
+
+@dataclass(slots=True, eq=False)
+class Coverage:
+    """The offsets of each stream at which one subscription has brought all matching events."""
+
+    pattern: Pattern
+    selectors: tuple[Pattern, ...]
+    after: Mapping[str, int]
+    """Stream to the offset after which the subscription has brought every matching event."""
+    until: Mapping[str, int] | None = None
+    """Stream to the last offset of that; None while the subscription is live."""
+
+    def span(self, topic: str, stream: str) -> tuple[int, int] | None:
+        """Return the offsets `(after, until]` at which it covers `topic`, None if it does not."""
+        if stream not in self.after or not any(each.matches(topic) for each in self.selectors):
+            return None
+        return self.after[stream], BEYOND_ALL if self.until is None else self.until.get(stream, 0)
+
+    def joined(self, later: "Coverage") -> "Coverage":
+        """Return one ended coverage that spans this one, `later` and the offsets between them."""
+        ends, later_ends = self.until or NO_OFFSETS, later.until or NO_OFFSETS
+        return Coverage(
+            self.pattern,
+            tuple(dict.fromkeys(self.selectors + later.selectors)),
+            {**later.after, **self.after},
+            {**ends, **later_ends},
+        )
+
+
+class CoverageList:
+    """The coverages that count in one catch-up: of live subscriptions, and of those that ended."""
+
+    def __init__(self, live: list[Coverage]) -> None:
+        self._coverages = live
+
+    def __len__(self) -> int:
+        return len(self._coverages)
+
+    def spans(self, topic: str, stream: str) -> tuple[tuple[int, int], ...]:
+        """Return the spans `(after, until]` of offsets that are covered on `topic`."""
+        spans = (each.span(topic, stream) for each in self._coverages)
+        return tuple(span for span in spans if span is not None)
+
+    def replace(self, pattern: Pattern, heads: Mapping[str, int], live: Coverage | None) -> None:
+        """End the live coverage of `pattern` at `heads`; continue it as `live`, if at all."""
+        for each in self._coverages:
+            if each.pattern == pattern and each.until is None:
+                each.until = heads
+        if live is not None:
+            self._join_oldest(pattern)
+            self._coverages.append(live)
+
+    def _join_oldest(self, pattern: Pattern) -> None:
+        """Keep the number of ended coverages of `pattern` within `MAX_ENDED`.
+
+        Only `*` continues with other selectors after a change of role, so only a client that
+        changes its role again and again gets here. The events between two coverages are those
+        that one of its roles did not permit; a resume of them is not `recovered` in any case.
+        """
+        ended = [each for each in self._coverages if each.pattern == pattern]
+        if len(ended) > MAX_ENDED:
+            oldest, second = ended[:2]
+            self._coverages.remove(second)
+            self._coverages[self._coverages.index(oldest)] = oldest.joined(second)
+
+
+class LiveSubscriptions:
+    """The live subscriptions of one connection, and the coverage of each."""
+
+    __slots__ = ("_after", "_connection", "_epoch", "_manager", "_streams")
+
+    def __init__(
+        self, connection: Connection, manager: ConnectionManager, streams: Streams
+    ) -> None:
+        self._connection = connection
+        self._manager = manager
+        self._streams = streams
+        self._epoch = streams.epoch
+        """The epoch of the offsets in `_after`."""
+        self._after: dict[Pattern, dict[str, int]] = {}
+        """Pattern to the `after` of its coverage."""
+
+    @property
+    def selectors(self) -> Mapping[Pattern, tuple[Pattern, ...]]:
+        """Each subscribed pattern with the selectors that stand for it under the client's role."""
+        return self._manager.subscriptions(self._connection)
+
+    def subscribe(
+        self,
+        pattern: Pattern,
+        selectors: tuple[Pattern, ...],
+        since: Mapping[str, int] = NO_OFFSETS,
+    ) -> None:
+        """Send matching events from now on.
+
+        `since` maps streams to the offsets after which a catch-up has just sent every event. A
+        subscription that is live already keeps its earlier coverage.
+        """
+        before = self._covered_after(pattern)
+        self._manager.subscribe(self._connection, pattern, selectors)
+        after: dict[str, int] = {}
+        for stream, head in self._streams.offsets_concerning(selectors).items():
+            # A client that claims an offset beyond the head receives the difference live: covered
+            # from the head, not from its claim.
+            covered = min(head, since.get(stream, head))
+            after[stream] = min(covered, before.get(stream, covered))
+        self._after[pattern] = after
+
+    def unsubscribe(self, pattern: Pattern) -> None:
+        """Send no more events for `pattern`. Not being subscribed is not an error."""
+        self._manager.unsubscribe(self._connection, pattern)
+        self._after.pop(pattern, None)
+
+    def coverage(self, pattern: Pattern) -> Coverage | None:
+        """Return the coverage of the live subscription to `pattern`, None if there is none."""
+        selectors = self.selectors.get(pattern)
+        if selectors is None:
+            return None
+        return Coverage(pattern, selectors, self._covered_after(pattern))
+
+    def coverages(self) -> CoverageList:
+        """Return the coverage of every live subscription, for a catch-up that begins now."""
+        coverages = (self.coverage(pattern) for pattern in self.selectors)
+        return CoverageList([each for each in coverages if each is not None])
+
+    def _covered_after(self, pattern: Pattern) -> dict[str, int]:
+        if self._epoch != self._streams.epoch:
+            # Offsets began anew: each live subscription has brought all events of this epoch.
+            self._epoch = self._streams.epoch
+            self._after = {each: {} for each in self._after}
+        # A stream that the edge began to follow after the subscribe is covered from its beginning.
+        streams = self._streams.offsets_concerning(self.selectors.get(pattern, ()))
+        begun = {stream: self._streams.beginnings[stream] for stream in streams}
+        return begun | self._after.get(pattern, {})

@@ -1,0 +1,113 @@
+"""The replies to client messages, ready to be written to a socket (protocol section 7).
+
+Every text of a reply stands here. `Session` decides about messages that are malformed or unknown,
+`Subscriptions` about subscriptions.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from edge.core.protocol.messages import frame
+from relay.wire.topics import Pattern
+
+MAX_SHOWN_CHARS = 300
+ErrorCode = Literal["bad_request", "unknown_action", "forbidden", "invalid_topic", "invalid_json"]
+
+
+def authenticated(username: str, expires_at: int, request_id: object) -> bytes:
+    """The token is valid until `expires_at`, Unix time in seconds."""
+    return success(
+        "authenticate",
+        "Authenticated successfully",
+        request_id,
+        username=username,
+        expires_at=expires_at,
+    )
+
+
+def subscribed(
+    pattern: Pattern,
+    request_id: object,
+    epoch: int,
+    position: Mapping[str, int],
+    recovered: bool | None,
+) -> bytes:
+    """The subscription is live, from `position` on.
+
+    `recovered` says whether every missed event was sent, None if the client did not ask for them.
+    """
+    asked = {} if recovered is None else {"recovered": recovered}
+    return success(
+        "subscribe",
+        f"Subscribed to topic '{pattern}'",
+        request_id,
+        topic=str(pattern),
+        epoch=epoch,
+        position=position,
+        **asked,
+    )
+
+
+def unsubscribed(pattern: Pattern, request_id: object) -> bytes:
+    """The subscription has ended, if there was one."""
+    text = f"Unsubscribed from topic '{pattern}'"
+    return success("unsubscribe", text, request_id, topic=str(pattern))
+
+
+def bad_request(text: str, request_id: object = None) -> bytes:
+    """The message is not understood."""
+    return error("bad_request", text, request_id)
+
+
+def invalid_json() -> bytes:
+    """The message is not JSON, so that nothing in it can be echoed."""
+    return error("invalid_json", "Invalid JSON.")
+
+
+def unknown_action(action: str, request_id: object) -> bytes:
+    """The client asks for an action that does not exist."""
+    return error("unknown_action", f"Unknown action: '{_shown(action)}'", request_id)
+
+
+def invalid_topic(topic: str, request_id: object) -> bytes:
+    """The topic is neither a topic nor a prefix that ends in `*`."""
+    return error("invalid_topic", f"Invalid topic: '{_shown(topic)}'", request_id)
+
+
+def forbidden(pattern: Pattern, request_id: object) -> bytes:
+    """The client's role does not allow the subscription."""
+    return error("forbidden", f"Not allowed to subscribe to topic '{pattern}'", request_id)
+
+
+def no_longer_allowed(pattern: Pattern) -> bytes:
+    """A new role ends a live subscription. No request is answered, so the topic is named."""
+    text = f"Not allowed to subscribe to topic '{pattern}'"
+    return error("forbidden", text, topic=str(pattern))
+
+
+def too_many_subscriptions(limit: int, request_id: object) -> bytes:
+    """The client has `limit` subscriptions."""
+    return bad_request(f"At most {limit} subscriptions are allowed.", request_id)
+
+
+def success(action: str, message: str, request_id: object = None, **fields: Any) -> bytes:
+    """The reply to a request that was performed."""
+    return frame(
+        {"status": "success", "message": message, "action": action, **fields, **_echo(request_id)}
+    )
+
+
+def error(code: ErrorCode, message: str, request_id: object = None, **fields: Any) -> bytes:
+    """The reply to a request that was refused; the connection stays open."""
+    return frame(
+        {"status": "error", "message": message, "code": code, **fields, **_echo(request_id)}
+    )
+
+
+def _echo(request_id: object) -> dict[str, Any]:
+    return {} if request_id is None else {"id": request_id}
+
+
+def _shown(text: str) -> str:
+    """Return the client's own words for an error message, at a bounded length."""
+    return text if len(text) <= MAX_SHOWN_CHARS else f"{text[:MAX_SHOWN_CHARS]}…"

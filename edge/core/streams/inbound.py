@@ -1,0 +1,237 @@
+"""`Inbound`: takes everything that the relay sends, and decides who receives it (section 6).
+
+It does no I/O and returns what the shell must request from the relay. Frames for clients are
+gathered in the `ConnectionManager`; the shell flushes them after each batch of messages.
+"""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from edge.core.hub.connections import ConnectionManager
+from edge.core.protocol import messages
+from edge.core.stats import EdgeStats
+from edge.core.streams.last_values import LastValue, LastValues
+from edge.core.streams.record import Record, Warn, read_items
+from edge.core.streams.streams import Stream, Streams
+from edge.core.streams.task_board import TaskBoard
+from relay.wire.control import Heartbeat, ReplayReply
+from relay.wire.envelope import Envelope, unpack_envelope
+from relay.wire.errors import InvalidTopic, WireError
+from relay.wire.header import Stamp, unpack_stamp
+from relay.wire.topics import TASK, Pattern, Topic, decode_topic
+
+UNKNOWN_KIND = "unknown"
+"""Counts events whose topic cannot be read."""
+ALL_TASKS = Pattern(f"{TASK}:", exact=False)
+
+
+class Repair(NamedTuple):
+    """A replay to be requested, because events were lost on the way to this edge."""
+
+    stream: str
+    after: int
+
+
+class Inbound:
+    """Brings the relay's messages into streams, tasks and last values, and to the connections.
+
+    Every event is counted exactly once: forwarded, filtered, repeated, out of order, malformed, or
+    held (section 9).
+    """
+
+    def __init__(
+        self,
+        streams: Streams,
+        manager: ConnectionManager,
+        tasks: TaskBoard,
+        live: LastValues,
+        stats: EdgeStats,
+        warn: Warn,
+    ) -> None:
+        self._streams = streams
+        self._manager = manager
+        self._tasks = tasks
+        self._live = live
+        self._stats = stats
+        self._warn = warn
+        self._seen_given_up = 0
+        """The manager's `given_up_selectors` when live values were forgotten last."""
+
+    def synchronize(self, epoch: int, heartbeat: Heartbeat) -> tuple[Pattern, ...]:
+        """Follow the streams from now on: every event after the heartbeat's tips will arrive.
+
+        Returns the selectors whose retained events must be requested.
+        """
+        self._streams.synchronize(epoch, heartbeat.tips, heartbeat.low)
+        self._tasks.begin_epoch(epoch)
+        return (ALL_TASKS,) if self._streams.is_stream(TASK) else ()
+
+    def take_heartbeat(self, heartbeat: Heartbeat) -> None:
+        """Take the last offsets of the streams: events up to them have arrived, or were lost."""
+        self._streams.take_heartbeat(heartbeat.tips, heartbeat.low)
+
+    def take_event(self, frames: list[bytes]) -> None:
+        """Forward an event: topic, stamp, envelope. A malformed one is counted and dropped."""
+        try:
+            topic = decode_topic(frames[0])
+            stamp = unpack_stamp(frames[1])
+            payload = frames[2]
+        except (WireError, IndexError) as error:
+            self._stats.events_received[UNKNOWN_KIND] += 1
+            self._count_malformed(error)
+            return
+        kind = topic.kind
+        self._stats.events_received[kind] += 1
+        stream = self._streams.get(kind)
+        if stream is None:
+            self._take_live(topic, stamp, payload)
+        elif stamp.epoch != self._streams.epoch:
+            # From before or after a restart of the relay that the next heartbeat will reveal.
+            self._stats.dropped.out_of_order[kind] += 1
+        else:
+            record = Record(topic, stamp.offset, stamp.relayed_at, payload)
+            for each in stream.take_live(record):
+                self._forward(each)
+
+    def take_replay(self, name: str, reply: ReplayReply) -> None:
+        """Forward the events of the stream `name` that this edge had missed."""
+        stream = self._streams.get(name)
+        if stream is None or reply.epoch != self._streams.epoch:
+            return
+        records = read_items(name, reply.items, self._stats.unreadable, self._warn)
+        self._stats.events_received[name] += len(records)
+        replayed = stream.take_replay(records, reply.low, reply.tip)
+        if replayed.gap is not None:
+            self._send_gap(stream, *replayed.gap)
+        for record in replayed.records:
+            self._forward(record)
+
+    def take_retained(self, items: Iterable[tuple[bytes, bytes, bytes]]) -> None:
+        """Take events that the relay retained, unless a newer one has arrived meanwhile."""
+        for topic_frame, stamp_frame, payload in items:
+            try:
+                topic = decode_topic(topic_frame)
+                stamp = unpack_stamp(stamp_frame)
+                envelope = unpack_envelope(payload, topic.kind)
+            except WireError as error:
+                self._stats.unreadable[error.reason] += 1
+                self._warn("retained", "left out a retained event: %s", error)
+                continue
+            if topic.kind == TASK:
+                self._take_retained_task(topic, stamp, envelope)
+            elif not self._streams.is_stream(topic.kind) and self._manager.is_wanted(topic.text):
+                value = _last_value(topic, stamp, envelope)
+                if self._live.keep_retained(topic.text, value):
+                    self._send_live(topic, value)
+
+    def repairs_due(self, now: float) -> list[Repair]:
+        """Return the replays to request now: new ones, and unanswered ones again."""
+        return [
+            Repair(stream.kind, after)
+            for stream in self._streams
+            if (after := stream.follower.replay_request(now)) is not None
+        ]
+
+    def forget_unwatched(self) -> None:
+        """Forget the last values that no client watches any more. Called about once a second."""
+        given_up = self._manager.given_up_selectors
+        if given_up != self._seen_given_up:
+            self._seen_given_up = given_up
+            self._live.keep_only(self._manager.is_wanted)
+
+    def _send_gap(self, stream: Stream, first: int, last: int) -> None:
+        """Tell every connection that follows `stream` which events are lost."""
+        self._stats.retention[stream.kind] += last - first + 1
+        self._warn(
+            "gap",
+            "the relay no longer has %s %d to %d",
+            stream.kind,
+            first,
+            last,
+        )
+        frame = messages.gap(stream.kind, first, last)
+        for connection in self._manager:
+            if self._manager.follows(connection, stream.kind):
+                self._manager.send_to_client(connection, frame)
+
+    def _forward(self, record: Record) -> None:
+        topic = record.topic
+        text = topic.text
+        if not text:
+            self._stats.malformed[InvalidTopic.reason] += 1
+            return
+        is_task = topic.kind == TASK
+        is_served = self._streams.serves_all or self._streams.serves(text)
+        # An event without a receiver is never decoded; a task is, for the task board.
+        if not (is_served and (is_task or self._manager.is_wanted(text))):
+            self._stats.events_filtered[topic.kind] += 1
+            return
+        try:
+            envelope = record.open()
+        except WireError as error:
+            self._count_malformed(error)
+            return
+        if is_task:
+            count = self._forward_task(record, envelope)
+        else:
+            count = self._manager.broadcast_to_topic(
+                text, record.frame, addressed_to=envelope.username
+            )
+        if count:
+            self._stats.events_forwarded[topic.kind] += 1
+            self._stats.deliveries += count
+        else:
+            self._stats.events_filtered[topic.kind] += 1
+
+    def _forward_task(self, record: Record, envelope: Envelope) -> int:
+        stamp = Stamp(self._streams.epoch, record.offset, record.relayed_at)
+        self._tasks.update(record.topic.text, stamp, envelope, record.frame)
+        assert envelope.username is not None, "a task event is always addressed"
+        return self._manager.send_to_user(envelope.username, record.frame)
+
+    def _take_live(self, topic: Topic, stamp: Stamp, payload: bytes) -> None:
+        # ZeroMQ's prefixes bring `ab` where a client watches `a`.
+        if not self._manager.is_wanted(topic.text):
+            self._stats.events_filtered[topic.kind] += 1
+            return
+        try:
+            value = _last_value(topic, stamp, unpack_envelope(payload, topic.kind))
+        except WireError as error:
+            self._count_malformed(error)
+            return
+        self._live.keep(topic.text, value)
+        if self._send_live(topic, value):
+            self._stats.events_forwarded[topic.kind] += 1
+        else:
+            self._stats.events_filtered[topic.kind] += 1
+
+    def _take_retained_task(self, topic: Topic, stamp: Stamp, envelope: Envelope) -> None:
+        """Show a task's state to the connections that came before it was known here."""
+        frame = messages.frame(messages.event_fields(topic.text, stamp.offset, envelope))
+        state = self._tasks.update(topic.text, stamp, envelope, frame)
+        stream = self._streams.get(TASK)
+        if state is None or state.finished or envelope.username is None or stream is None:
+            return
+        # A state ahead of the stream is on its way as an event as well, and is sent then.
+        if stamp.epoch == self._streams.epoch and stamp.offset <= stream.history.head:
+            shown = messages.retained(frame)
+            for connection in tuple(self._manager.task_receivers(envelope.username)):
+                self._manager.send_to_client(connection, shown)
+
+    def _send_live(self, topic: Topic, value: LastValue) -> int:
+        count = self._manager.broadcast_to_topic(
+            topic.text, value.frame, addressed_to=value.addressed_to, live=True
+        )
+        self._stats.deliveries += count
+        return count
+
+    def _count_malformed(self, error: Exception) -> None:
+        reason = error.reason if isinstance(error, WireError) else "invalid_frame"
+        self._stats.malformed[reason] += 1
+        self._warn(reason, "dropped a malformed event: %s", error)
+
+
+def _last_value(topic: Topic, stamp: Stamp, envelope: Envelope) -> LastValue:
+    # A live event has the offset 0, and its message none.
+    frame = messages.frame(messages.event_fields(topic.text, stamp.offset, envelope))
+    return LastValue(stamp.relayed_at, envelope.username, frame)

@@ -1,0 +1,119 @@
+"""`RelayState`: whether this edge follows the relay (protocol sections 4 and 6).
+
+| state | the sync handshake is answered | a heartbeat of another start | silence |
+|---|---|---|---|
+| SEARCHING | FOLLOWING | | |
+| FOLLOWING | | SYNCHRONIZING | SEARCHING: the relay is lost |
+| SYNCHRONIZING | FOLLOWING | | SEARCHING: the relay is lost |
+
+In SEARCHING and SYNCHRONIZING the handshake is repeated every `HANDSHAKE_RETRY_S`.
+"""
+
+from enum import Enum
+from typing import NamedTuple
+
+HANDSHAKE_RETRY_S = 1.0
+LATE_TICK_S = 1.0
+"""A tick that comes later than this shows that this process itself stood still."""
+
+
+class RelayPhase(Enum):
+    """The states of `RelayState`."""
+
+    SEARCHING = "searching"
+    """No relay was found yet, or it was lost: no clients are served."""
+    FOLLOWING = "following"
+    """Events arrive."""
+    SYNCHRONIZING = "synchronizing"
+    """The relay was restarted. Clients stay while the subscriptions are put in place again."""
+
+
+class Heard(Enum):
+    """The meaning of a heartbeat."""
+
+    NOTHING = "nothing"
+    """Without a handshake its offsets say nothing about the events that will arrive."""
+    ANSWER = "answer"
+    """The handshake is answered: subscriptions are in place; see `follow`."""
+    RESTART = "restart"
+    """Another relay process speaks: a handshake is due."""
+    PROGRESS = "progress"
+    """Every event up to the heartbeat's last offsets has arrived or was lost."""
+
+
+class Tick(NamedTuple):
+    """The outcome of `RelayState.tick`."""
+
+    is_lost: bool
+    """The relay has just been lost: clients must be sent away."""
+    is_handshake_due: bool
+
+
+class RelayState:
+    """Decides when to synchronize, and when the relay counts as lost. `now` is in seconds."""
+
+    def __init__(self, timeout_s: float) -> None:
+        """The relay counts as lost after `timeout_s` of silence."""
+        self.is_journaling = True
+        """Whether the relay could write its journal when it was heard last."""
+        self._timeout_s = timeout_s
+        self._phase = RelayPhase.SEARCHING
+        self._epoch = 0
+        self._started_at = 0
+        self._heard_at = 0.0
+        self._ticked_at = 0.0
+        self._handshake_due_at = 0.0
+
+    @property
+    def phase(self) -> RelayPhase:
+        """The present state."""
+        return self._phase
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether events arrive."""
+        return self._phase is RelayPhase.FOLLOWING
+
+    def hear(self, now: float) -> None:
+        """Take notice of a message, whatever its content."""
+        self._heard_at = now
+
+    def tick(self, now: float) -> Tick:
+        """Look at the time. Called several times a second."""
+        if now - self._ticked_at > LATE_TICK_S:
+            # The silence was ours: messages may wait in the socket that nobody has read.
+            self._heard_at = max(self._heard_at, now)
+        self._ticked_at = now
+        is_lost = self._phase is not RelayPhase.SEARCHING and now - self._heard_at > self._timeout_s
+        if is_lost:
+            self._enter(RelayPhase.SEARCHING)
+        return Tick(is_lost, not self.is_alive and now >= self._handshake_due_at)
+
+    def begin_handshake(self, now: float) -> None:
+        """Take notice that a handshake was begun."""
+        self._handshake_due_at = now + HANDSHAKE_RETRY_S
+
+    def repeat_handshake(self) -> None:
+        """Have the next tick begin another handshake: subscriptions were added to the last one."""
+        self._handshake_due_at = 0.0
+
+    def take_heartbeat(self, epoch: int, started_at: int, *, is_answer: bool) -> Heard:
+        """Take the epoch and start time in a heartbeat; `is_answer` if it answers the handshake."""
+        if is_answer:
+            return Heard.ANSWER
+        if self._phase is not RelayPhase.FOLLOWING:
+            return Heard.NOTHING
+        if epoch != self._epoch or started_at != self._started_at:
+            self._enter(RelayPhase.SYNCHRONIZING)
+            return Heard.RESTART
+        return Heard.PROGRESS
+
+    def follow(self, epoch: int, started_at: int) -> None:
+        """Follow the relay whose answer to the handshake named these."""
+        self._epoch = epoch
+        self._started_at = started_at
+        self._enter(RelayPhase.FOLLOWING)
+
+    def _enter(self, phase: RelayPhase) -> None:
+        """Change the state: the only place."""
+        self._phase = phase

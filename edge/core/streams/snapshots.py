@@ -1,0 +1,50 @@
+"""`Snapshots`: the present state that a new subscriber receives at once (protocol section 7)."""
+
+from collections.abc import Iterable
+
+from edge.core.hub.audience import Connection
+from edge.core.hub.connections import ConnectionManager
+from edge.core.identity.access import Identity, may_receive
+from edge.core.streams.last_values import LastValues
+from edge.core.streams.streams import Streams
+from edge.core.streams.task_board import TaskBoard
+from relay.wire.topics import TASK, Pattern
+
+
+class Snapshots:
+    """Answers for one connection: the user's tasks, the last live values, the position."""
+
+    def __init__(
+        self, manager: ConnectionManager, streams: Streams, tasks: TaskBoard, live: LastValues
+    ) -> None:
+        self._manager = manager
+        self._streams = streams
+        self._tasks = tasks
+        self._live = live
+
+    def unfinished_tasks(self, username: str) -> list[bytes]:
+        """Return frames with the latest state of each unfinished task of `username`."""
+        return self._tasks.unfinished_of(username)
+
+    def last_values(
+        self, identity: Identity, selectors: tuple[Pattern, ...]
+    ) -> Iterable[tuple[str, bytes]]:
+        """Return topic and frame of each matching live value that `identity` may receive."""
+        live = tuple(each for each in selectors if not self._streams.contain(each))
+        if not live:
+            return ()
+        return [
+            (topic, value.frame)
+            for topic, value in self._live.matching(live)
+            if may_receive(identity, value.addressed_to)
+        ]
+
+    def position_of(self, connection: Connection) -> dict[str, int]:
+        """Return the position of `connection`: each stream that it follows, to its head."""
+        position = self._streams.offsets_concerning(self._manager.selectors(connection))
+        # An administrator's `*` matches task topics, but tasks reach their own user only.
+        position.pop(TASK, None)
+        tasks = self._streams.get(TASK)
+        if tasks is not None and self._manager.follows(connection, TASK):
+            position[TASK] = tasks.history.head
+        return position

@@ -1,0 +1,56 @@
+"""`RelayConnection`: both sockets to the relay, and the objects that speak on them."""
+
+import asyncio
+import os
+from dataclasses import dataclass
+
+import zmq
+
+from edge.config import EdgeSettings
+from edge.core.hub.relay_subscriptions import RelaySubscriptions
+from edge.upstream.requests import RelayRequests
+from edge.upstream.socket import RelaySocket
+from relay.shared.sync import SyncHandshake
+from relay.shared.transport import Socket, open_socket
+from relay.wire.control import HEARTBEAT_TOPIC
+
+RECEIVE_HWM = 100_000
+"""Messages that libzmq holds for an edge that does not read. libzmq knows no bound in bytes: see
+decision 3."""
+
+
+@dataclass(frozen=True, slots=True)
+class RelayConnection:
+    """Events come in over `events`; `requests` and `subscriptions` go out."""
+
+    context: "zmq.Context[Socket]"
+    events: RelaySocket
+    handshake: SyncHandshake
+    requests: RelayRequests
+    subscriptions: RelaySubscriptions
+
+    def close(self) -> None:
+        """Disconnect."""
+        self.events.close()
+        self.requests.socket.close()
+        self.context.destroy(linger=0)
+
+
+def connect(settings: EdgeSettings, loop: asyncio.AbstractEventLoop) -> RelayConnection:
+    """Return a connection to the relay that `settings` names, whether it is there yet or not."""
+    context: zmq.Context[Socket] = zmq.Context()
+    control = open_socket(context, zmq.DEALER)
+    control.setsockopt(zmq.SNDHWM, 0)
+    subscriber = open_socket(context, zmq.SUB)
+    # Above the high-water mark libzmq would drop a subscription without a word.
+    subscriber.setsockopt(zmq.SNDHWM, 0)
+    subscriber.setsockopt(zmq.RCVHWM, RECEIVE_HWM)
+    subscriber.subscribe(HEARTBEAT_TOPIC)
+    requests = RelayRequests(
+        loop, RelaySocket(loop, control, settings.relay_control), f"edge-{os.getpid()}"
+    )
+    events = RelaySocket(loop, subscriber, settings.relay_egress)
+    subscriptions = RelaySubscriptions(
+        events, requests.request_last_values, settings.topic_prefixes
+    )
+    return RelayConnection(context, events, SyncHandshake(subscriber), requests, subscriptions)

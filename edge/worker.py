@@ -1,0 +1,104 @@
+"""`Worker`: the objects of one worker process, built bottom up, and their end."""
+
+import asyncio
+import contextlib
+import logging
+import os
+import time
+from collections.abc import AsyncIterator
+from functools import partial
+
+from edge.catch_up import CatchUp
+from edge.config import EdgeSettings
+from edge.core.hub.connections import ConnectionManager
+from edge.core.identity.tokens import Tokens
+from edge.core.session import SessionServices
+from edge.core.stats import EdgeStats
+from edge.core.streams.inbound import Inbound
+from edge.core.streams.last_values import LastValues
+from edge.core.streams.relay_state import RelayState
+from edge.core.streams.snapshots import Snapshots
+from edge.core.streams.streams import Streams
+from edge.core.streams.task_board import TaskBoard
+from edge.endpoint import ClientEndpoint
+from edge.http.metrics import EdgeCollector, edge_registry
+from edge.process import stop_if_orphaned, tame_garbage_collection
+from edge.scheduling.throttle import FlushThrottle
+from edge.upstream.connection import connect
+from edge.upstream.replayer import JournalReplay
+from edge.upstream.subscriber import RelaySubscriber
+from edge.websocket.broadcast import write_to_all
+from relay.shared.logs import LimitedLog
+
+HOUSEKEEPING_S = 1.0
+logger = logging.getLogger(__name__)
+
+
+class Worker:
+    """Everything in one worker process. Build it on the running event loop, and use `running`.
+
+    Subscriptions flow down to the relay and events flow up from it. The circle is broken by order:
+    first the sockets, which nobody reads yet, then all that speaks on them, the clients, the
+    streams, and last the subscriber that reads.
+    """
+
+    def __init__(
+        self, settings: EdgeSettings, tokens: Tokens, loop: asyncio.AbstractEventLoop
+    ) -> None:
+        self.stats = stats = EdgeStats()
+        relay = connect(settings, loop)
+        manager = ConnectionManager(relay.subscriptions, partial(write_to_all, stats))
+        streams = Streams(
+            settings.topic_prefixes, settings.history_bytes, stats.dropped, stats.unreadable
+        )
+        self.tasks = TaskBoard()
+        live = LastValues()
+        self._inbound = Inbound(
+            streams, manager, self.tasks, live, stats, LimitedLog(logger).warning
+        )
+        self._replay = JournalReplay(streams, relay.requests, stats)
+        snapshots = Snapshots(manager, streams, self.tasks, live)
+        services = SessionServices(manager, streams, snapshots, tokens, settings.session_limits)
+        catch_up = CatchUp(self._replay, stats)
+        self.endpoint = ClientEndpoint(settings, services, catch_up, stats, loop)
+        self._throttle = FlushThrottle(loop, manager.flush)
+        self.relay_state = RelayState(settings.relay_timeout_s)
+        self._subscriber = RelaySubscriber(
+            relay, self.relay_state, self._inbound, self.endpoint, self._end_batch
+        )
+        self.registry = edge_registry(
+            EdgeCollector(
+                stats, manager, streams, self.endpoint, self.relay_state, str(os.getpid())
+            )
+        )
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Serve clients while the body runs, then end everything."""
+        tame_garbage_collection()
+        housekeeping = asyncio.create_task(self._housekeep())
+        try:
+            yield
+        finally:
+            housekeeping.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await housekeeping
+            self._throttle.close()
+            self.endpoint.close()
+            self._subscriber.close()
+
+    def _end_batch(self) -> None:
+        """Send what a batch of the relay's messages brought, and let catch-ups continue."""
+        self._throttle.ask()
+        self._replay.wake_waiting()
+
+    async def _housekeep(self) -> None:
+        while True:
+            await asyncio.sleep(HOUSEKEEPING_S)
+            try:
+                self.endpoint.housekeep(time.time())
+                self._inbound.forget_unwatched()
+            except Exception:
+                # One fault of ours must not end housekeeping for good.
+                logger.exception("housekeeping failed")
+            stop_if_orphaned()

@@ -1,0 +1,116 @@
+"""The newest unsent value of each live topic.
+
+A value waits until somebody watches its topic, or until a newer value replaces it.
+"""
+
+from collections.abc import Callable, Collection
+
+from emitters.core.outgoing import Outgoing
+from relay.shared.newest import Newest
+
+MAX_LIVE_TOPICS = 10_000
+MAX_LIVE_BYTES = 32 * 1024 * 1024
+"""Bounds the sum of the envelopes that wait."""
+
+
+class UnsentValues:
+    """Holds `MAX_LIVE_TOPICS` values and `MAX_LIVE_BYTES` at most.
+
+    When it is full, the value that was put first is given up and counts as conflated. Therefore
+    put = sent + conflated + waiting, at any time (protocol section 9).
+    """
+
+    def __init__(self) -> None:
+        self._values: Newest[str, Outgoing] = _no_values()
+        self._unexamined: dict[str, None] = {}
+        """Topics that `take` has to look at, in the order of their values."""
+        self.put_count = 0
+        self.sent = 0
+        self.conflated = 0
+        """Values that were replaced by a newer one, or given up, before they were sent."""
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    @property
+    def has_unexamined(self) -> bool:
+        """Whether `take` has values to look at."""
+        return bool(self._unexamined)
+
+    def put(self, event: Outgoing) -> None:
+        """Keep `event` in place of an earlier value of its topic."""
+        self.put_count += 1
+        topic = event.topic.text
+        if topic in self._values:
+            self.conflated += 1
+        self._keep(topic, event)
+
+    def take(self, is_watched: Callable[[str], bool], max_values: int) -> list[Outgoing]:
+        """Remove and return up to `max_values` values of watched topics; they count as sent.
+
+        The values of other topics stay, and are not looked at again before `interest_changed`.
+        """
+        taken: list[Outgoing] = []
+        examined: list[str] = []
+        for topic in self._unexamined:
+            if len(taken) == max_values:
+                break
+            examined.append(topic)
+            if is_watched(topic) and (event := self._values.get(topic)) is not None:
+                self._values.forget(topic)
+                taken.append(event)
+        for topic in examined:
+            del self._unexamined[topic]
+        self.sent += len(taken)
+        return taken
+
+    def put_back(self, events: list[Outgoing]) -> None:
+        """Undo `take` for `events`, except where a newer value has come since."""
+        self.sent -= len(events)
+        newer = list(self._values.items())
+        unexamined = self._unexamined
+        self._values, self._unexamined = _no_values(), {}
+        # They are older than all values that wait, and the oldest goes first when it is full.
+        for event in events:
+            self._keep(event.topic.text, event)
+        for topic, event in newer:
+            if topic in self._values:
+                self.conflated += 1
+            self._keep(topic, event)
+            if topic not in unexamined:
+                del self._unexamined[topic]
+
+    def interest_changed(self) -> None:
+        """Have `take` look at every value again: somebody began or ceased to watch."""
+        self._unexamined = dict.fromkeys(topic for topic, _ in self._values.items())
+
+    def of_kinds(self, kinds: Collection[str]) -> list[Outgoing]:
+        """Return the values of topics of `kinds`, the one put first at the front."""
+        return [event for _, event in self._values.items() if event.topic.kind in kinds]
+
+    def withdraw(self, event: Outgoing) -> None:
+        """Forget `event`, one of `of_kinds`, as if it had never been put."""
+        self._values.forget(event.topic.text)
+        self._unexamined.pop(event.topic.text, None)
+        self.put_count -= 1
+
+    def give_up(self) -> None:
+        """Give up every value that waits; they count as conflated."""
+        self.conflated += len(self._values)
+        self._values, self._unexamined = _no_values(), {}
+
+    def _keep(self, topic: str, event: Outgoing) -> None:
+        # Popped first, so that a newer value moves to the end here as it does in `keep`.
+        self._unexamined.pop(topic, None)
+        self._unexamined[topic] = None
+        for given_up in self._values.keep(topic, event):
+            self._unexamined.pop(given_up, None)
+            self.conflated += 1
+
+
+def _no_values() -> Newest[str, Outgoing]:
+    return Newest(MAX_LIVE_TOPICS, MAX_LIVE_BYTES, _envelope_bytes)
+
+
+def _envelope_bytes(event: Outgoing) -> int:
+    return len(event.envelope)

@@ -1,0 +1,104 @@
+"""`LinkLoop`: one turn after another of the link thread, between sockets and mailbox.
+
+The data socket is an XPUB: a PUB that can also read who subscribes. The relay subscribes to every
+journaled kind and to the live topics that somebody watches, so a subscription says two things:
+that the path is open, and which topics are wanted. When the relay goes, libzmq takes its
+subscriptions back.
+"""
+
+import contextlib
+import math
+import time
+
+import zmq
+
+from emitters.control_client import ControlClient
+from emitters.core.identity import Identity
+from emitters.mailbox import Mailbox
+from emitters.requests import LinkRequests
+from emitters.sender import EventSender
+from relay.shared.transport import Socket
+
+READ_BATCH = 1000
+"""The most subscriptions read at a time."""
+
+
+class LinkLoop:
+    """Lives in the link thread, as long as its two sockets."""
+
+    def __init__(
+        self,
+        data: Socket,
+        control: Socket,
+        mailbox: Mailbox,
+        client: ControlClient,
+        identity: Identity,
+    ) -> None:
+        self._data = data
+        self._control = control
+        self._mailbox = mailbox
+        self._client = client
+        self._requests = LinkRequests(client, mailbox, identity)
+        self._sender = EventSender(data, mailbox, identity)
+        self._poller = zmq.Poller()
+        self._poller.register(data, zmq.POLLIN)
+        self._poller.register(control, zmq.POLLIN)
+        self._poller.register(mailbox.wake_up.fileno(), zmq.POLLIN)
+        self._all_requests_sent = True
+
+    def is_done(self, close_at: float) -> bool:
+        """Whether the thread may end; `close_at` is when it must (infinite before `close`)."""
+        if close_at == math.inf:
+            return False
+        if time.monotonic() >= close_at or self._mailbox.is_fenced:
+            return True
+        if not self._mailbox.is_drained():
+            return False
+        # The last report is worth a round trip, but not a wait for a relay that is gone.
+        return not self._mailbox.is_accepted or self._requests.has_reported_all
+
+    def turn(self, close_at: float) -> bool:
+        """Wait until there is something to do, and do it; return whether subscriptions changed."""
+        ready = dict(self._poller.poll(self._wait_ms(close_at)))
+        if self._mailbox.wake_up.fileno() in ready:
+            self._mailbox.wake_up.drain()
+        has_subscriptions = self._data in ready and self._read_subscriptions()
+        if self._control in ready:
+            self._read_control()
+        self._requests.greet(time.monotonic())
+        self._sender.send_batch()
+        is_last = close_at < math.inf and self._mailbox.is_drained()
+        self._requests.report(time.monotonic(), is_last=is_last)
+        self._send_requests()
+        return has_subscriptions
+
+    def _wait_ms(self, close_at: float) -> int:
+        now = time.monotonic()
+        blocked_until = self._sender.blocked_until
+        is_blocked = now < blocked_until
+        due_at = min(close_at, self._mailbox.prepare_to_sleep(now, may_send=not is_blocked))
+        if is_blocked:
+            due_at = min(due_at, blocked_until)
+        return max(0, math.ceil(1000 * (due_at - now)))
+
+    def _read_subscriptions(self) -> bool:
+        frames: list[bytes] = []
+        with contextlib.suppress(zmq.Again):
+            while len(frames) < READ_BATCH:
+                frames.append(self._data.recv(zmq.NOBLOCK))
+        if frames:
+            self._mailbox.hear_subscriptions(frames)
+        return bool(frames)
+
+    def _read_control(self) -> None:
+        notices = self._client.receive(self._control)
+        if notices:
+            self._mailbox.hear_notices(notices, time.monotonic())
+
+    def _send_requests(self) -> None:
+        all_sent = self._client.send(self._control)
+        if all_sent is not self._all_requests_sent:
+            self._all_requests_sent = all_sent
+            # While requests wait, wake up when the socket takes them: when it is connected.
+            events = zmq.POLLIN if all_sent else zmq.POLLIN | zmq.POLLOUT
+            self._poller.register(self._control, events)

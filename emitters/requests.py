@@ -1,0 +1,86 @@
+"""The requests that the link thread makes by itself: hello, and the report of the counters."""
+
+import logging
+from concurrent.futures import Future
+
+from emitters.control_client import MAX_REQUESTS, RESERVED_REQUESTS, ControlClient
+from emitters.core.identity import Identity
+from emitters.errors import RelayRefused, SpoolUnavailable
+from emitters.mailbox import Mailbox
+from relay.wire.control import AccountRequest, HelloReply, HelloRequest, Reply
+
+logger = logging.getLogger(__name__)
+
+
+class LinkRequests:
+    """Carries out the dialogue's decisions on the control socket. At most one hello and one report
+    are unanswered: an older one is cancelled, and its reply ignored."""
+
+    def __init__(self, client: ControlClient, mailbox: Mailbox, identity: Identity) -> None:
+        self._client = client
+        self._mailbox = mailbox
+        self._identity = identity
+        self._hello: Future[Reply] | None = None
+        """The latest hello that is not answered."""
+        self._report: Future[Reply] | None = None
+        """The latest report."""
+        self._is_last_report_made = False
+
+    @property
+    def has_reported_all(self) -> bool:
+        """Whether the relay has the last report, if it was due."""
+        return self._is_last_report_made and (self._report is None or self._report.done())
+
+    def greet(self, now: float) -> None:
+        """Take the reply to a hello, and say hello when it is due."""
+        if self._hello is not None and self._hello.done():
+            hello, self._hello = self._hello, None
+            self._take_reply(hello, now)
+        acknowledged = self._mailbox.take_hello(now)
+        if acknowledged is not None:
+            if self._hello is not None:
+                self._hello.cancel()
+            name, emitter_id, epoch = self._identity
+            self._hello = self._client.ask(
+                lambda key: HelloRequest(
+                    id=key,
+                    role="emitter",
+                    name=name,
+                    emitter_id=emitter_id,
+                    emitter_epoch=epoch,
+                    acknowledged=acknowledged,
+                ),
+                max_requests=MAX_REQUESTS + RESERVED_REQUESTS,
+            )
+
+    def report(self, now: float, *, is_last: bool) -> None:
+        """Report the counters when it is due; the last report also counts the unsent live values
+        as given up."""
+        if is_last:
+            counters = self._mailbox.take_last_report(now)
+            self._is_last_report_made = True
+        else:
+            counters = self._mailbox.take_report(now)
+        if counters is not None:
+            if self._report is not None:
+                self._report.cancel()
+            _, emitter_id, epoch = self._identity
+            self._report = self._client.ask(
+                lambda key: AccountRequest(
+                    id=key, emitter_id=emitter_id, emitter_epoch=epoch, counters=counters
+                ),
+                max_requests=MAX_REQUESTS + RESERVED_REQUESTS,
+            )
+
+    def _take_reply(self, hello: Future[Reply], now: float) -> None:
+        try:
+            reply = hello.result()
+            assert isinstance(reply, HelloReply)
+            self._mailbox.accept(reply, now)
+        except RelayRefused as error:
+            self._mailbox.take_refusal(error.code, str(error))
+            if self._mailbox.is_fenced:
+                name = self._identity.name
+                self._mailbox.refuse(f"another process has taken the name {name!r} over")
+        except SpoolUnavailable as error:
+            logger.warning("%s", error)

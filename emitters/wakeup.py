@@ -1,0 +1,38 @@
+"""A wake-up call for a thread that waits in `zmq.Poller.poll`."""
+
+import contextlib
+import socket
+
+DRAIN_BYTES = 4096
+
+
+class WakeUp:
+    """A socket pair: any thread calls `send`, the woken one polls `fileno` and calls `drain`.
+
+    ZeroMQ sockets are not thread-safe, so one of them cannot do this.
+    """
+
+    def __init__(self) -> None:
+        self._reader, self._writer = socket.socketpair()
+        self._reader.setblocking(False)
+        self._writer.setblocking(False)
+
+    def fileno(self) -> int:
+        """Return the file descriptor that becomes readable."""
+        return self._reader.fileno()
+
+    def send(self) -> None:
+        """Wake the thread up. Does nothing after `close`."""
+        # A full buffer wakes it up as well.
+        with contextlib.suppress(BlockingIOError, OSError):
+            self._writer.send(b"\0")
+
+    def drain(self) -> None:
+        """Take the calls that have arrived."""
+        with contextlib.suppress(BlockingIOError):
+            self._reader.recv(DRAIN_BYTES)
+
+    def close(self) -> None:
+        """Close both ends."""
+        self._reader.close()
+        self._writer.close()

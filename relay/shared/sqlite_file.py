@@ -1,0 +1,139 @@
+"""A SQLite file of one known format: opened only after it was identified and checked.
+
+The journal and the spool are such files. Their tables, their messages to people and the recovery
+from errors are their own business.
+"""
+
+import sqlite3
+import struct
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+BUSY_TIMEOUT_S = 1.0
+
+_MAGIC = b"SQLite format 3\x00"
+_APPLICATION_ID = struct.Struct("!68xI")
+"""The header of a SQLite file up to its `application_id`."""
+_CIRCUMSTANCES = (
+    sqlite3.SQLITE_BUSY,
+    sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_PERM,
+    sqlite3.SQLITE_READONLY,
+)
+"""Error codes of SQLite for which the file itself is not at fault."""
+
+
+class FileFormat(NamedTuple):
+    """How to recognise a file."""
+
+    application_id: int
+    version: int
+    """The newest schema version that this program reads (`PRAGMA user_version`)."""
+
+
+class FileRefused(Exception):  # noqa: N818 - the name says what it is at every call site
+    """A file that cannot be used; it was left unchanged. The text continues `{path} …`."""
+
+
+class ForeignFile(FileRefused):
+    """A file of another program, or no SQLite file at all."""
+
+
+class NewerFile(FileRefused):
+    """A file that a newer program has written."""
+
+
+class DamagedFile(FileRefused):
+    """A file that SQLite finds inconsistent."""
+
+
+class UnusableFile(FileRefused):
+    """A file that cannot be used now: permissions, a full disk, another program's lock."""
+
+
+def open_sqlite(path: Path, file: FileFormat, *, read_only: bool = False) -> sqlite3.Connection:
+    """Return an open connection in autocommit mode, or raise a `FileRefused`.
+
+    A missing or empty file is a new one, without tables, unless `read_only`. Before a connection
+    that may write is opened, the file is identified and every page of it is checked. Any thread
+    may use the connection; the caller provides the locking.
+    """
+    try:
+        if not read_only and not path.exists():
+            return _connect(path, "rwc")
+        _refuse_other_programs(path, file)
+        # A connection that may write changes the file even when it only closes: it moves the
+        # write-ahead log there. So a file that may have to be refused is first opened for reading.
+        with closing(_connect(path, "ro")) as db:
+            _check_identity(db, file, may_be_new=not read_only)
+            if not read_only:
+                _check_pages(db)
+        return _connect(path, "ro" if read_only else "rwc")
+    except OSError as error:
+        raise UnusableFile(f"cannot be opened: {error.strerror}") from None
+    except sqlite3.DatabaseError as error:
+        raise refusal(error) from None
+
+
+def refusal(error: Exception) -> FileRefused:
+    """Return the refusal that an error of SQLite, met while reading a file, amounts to."""
+    if getattr(error, "sqlite_errorcode", 0) & 0xFF in _CIRCUMSTANCES:
+        return UnusableFile(f"cannot be used now: {error}")
+    return DamagedFile(f"is damaged: {error}")
+
+
+@contextmanager
+def transaction(db: sqlite3.Connection) -> Iterator[None]:
+    """Commit the statements of the body together; if it raises, undo them and raise the same."""
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        db.execute("COMMIT")
+    except BaseException:
+        # SQLite has rolled back by itself after some errors, a full disk among them.
+        if db.in_transaction:
+            db.execute("ROLLBACK")
+        raise
+
+
+def _connect(path: Path, mode: str) -> sqlite3.Connection:
+    uri = f"{path.absolute().as_uri()}?mode={mode}"
+    return sqlite3.connect(
+        uri, BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False, uri=True
+    )
+
+
+def _refuse_other_programs(path: Path, file: FileFormat) -> None:
+    """Refuse by the first bytes, before SQLite makes files beside a database that is not ours."""
+    with path.open("rb") as opened:
+        header = opened.read(_APPLICATION_ID.size)
+    if not header:
+        return
+    if len(header) < _APPLICATION_ID.size or not header.startswith(_MAGIC):
+        raise ForeignFile("is not a SQLite database")
+    (application_id,) = _APPLICATION_ID.unpack(header)
+    # Zero also stands for our own file whose first transaction is still in the write-ahead log.
+    if application_id not in (0, file.application_id):
+        raise ForeignFile("is another program's database")
+
+
+def _check_identity(db: sqlite3.Connection, file: FileFormat, *, may_be_new: bool) -> None:
+    (application_id,) = db.execute("PRAGMA application_id").fetchone()
+    (version,) = db.execute("PRAGMA user_version").fetchone()
+    (objects,) = db.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    if application_id == 0 and objects == 0 and may_be_new:
+        return
+    if application_id != file.application_id:
+        raise ForeignFile("is another program's database")
+    if version > file.version:
+        raise NewerFile(f"has version {version}, and this program knows version {file.version}")
+
+
+def _check_pages(db: sqlite3.Connection) -> None:
+    (found,) = db.execute("PRAGMA quick_check(1)").fetchone()
+    if found != "ok":
+        raise DamagedFile(f"is damaged: {' '.join(found.split())}")

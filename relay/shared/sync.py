@@ -1,0 +1,36 @@
+"""The sync handshake of a subscriber: when its subscriptions are in place (protocol section 4).
+
+ZeroMQ does not acknowledge a subscription. A subscriber therefore subscribes to `!sync:` and a
+random nonce last; the relay publishes that topic when the subscription reaches it, and because
+subscriptions of one socket stay in order, all earlier ones are in place then.
+"""
+
+import secrets
+
+from relay.shared.transport import Socket
+from relay.wire.control import SYNC_PREFIX
+
+
+class SyncHandshake:
+    """One handshake at a time on a SUB socket."""
+
+    def __init__(self, socket: Socket) -> None:
+        self._socket = socket
+        self._nonce = b""
+        """The topic that is subscribed to, empty while no handshake runs."""
+
+    def begin(self) -> None:
+        """Subscribe to a fresh nonce, in place of an unanswered one."""
+        self.end()
+        self._nonce = SYNC_PREFIX + secrets.token_hex(8).encode()
+        self._socket.subscribe(self._nonce)
+
+    def is_answer(self, topic: bytes) -> bool:
+        """Whether a message of `topic` says that every subscription before `begin` is in place."""
+        return topic == self._nonce != b""
+
+    def end(self) -> None:
+        """Take the subscription to the nonce back."""
+        if self._nonce:
+            self._socket.unsubscribe(self._nonce)
+            self._nonce = b""
