@@ -1,4 +1,4 @@
-"""How a connection begins, byte by byte, with a running edge (RFC 6455, section 4; protocol 7)."""
+"""The start of a connection, byte by byte, at a running edge (RFC 6455, section 4; protocol 7)."""
 
 import json
 import socket
@@ -14,10 +14,12 @@ from tests.support.raw_http import KEY, RawSockets, assert_served, request, subs
 from tests.support.waiting import wait_for
 from tests.support.websocket_frames import CLOSE, PONG, TEXT, client_frame
 
+pytestmark = pytest.mark.xdist_group("front door")
+
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """One for all tests: none of them stops anything."""
+    """One cluster for all tests here: none of them stops a process."""
     cluster = Cluster(tmp_path_factory.mktemp("front-door"))
     try:
         cluster.start_relay()

@@ -1,4 +1,4 @@
-"""The relay's journal with real processes: what was acknowledged is there, whatever happens."""
+"""The relay's journal with real processes: acknowledged events survive each kind of end."""
 
 from contextlib import closing
 from pathlib import Path
@@ -33,7 +33,7 @@ from tests.support.waiting import wait_for
 
 
 class TestAcknowledgement:
-    """Said after the commit, and never taken back."""
+    """An acknowledgement follows the commit and stays true."""
 
     def test_what_was_acknowledged_survives_kill_9(self, cluster: Cluster, emitters: Start) -> None:
         relay = cluster.start_relay()
@@ -249,7 +249,7 @@ def test_what_a_subscriber_says_beside_subscriptions_is_counted(
 
 
 class TestRestart:
-    """A relay that is started again goes on where the first was."""
+    """A restarted relay continues with the next offset."""
 
     def test_the_heartbeat_tells_of_the_restart_and_streams_go_on(
         self, cluster: Cluster, emitters: Start
@@ -309,7 +309,7 @@ class TestRestart:
 
 
 class TestRetention:
-    """Old events go, and everybody can see from where on there are any."""
+    """Old events are removed, and the first offset that is left is published."""
 
     def test_replay_starts_at_low(self, cluster: Cluster, emitters: Start, peer: RelayPeer) -> None:
         cluster.start_relay(RELAY_RETENTION_BYTES=str(64 * 1024), **QUICK)

@@ -1,4 +1,4 @@
-"""A disk that is full, and files that are no journals: nothing is lost or overwritten."""
+"""A full disk, and files that are no journals: no event is lost, no file overwritten."""
 
 import os
 import sqlite3
@@ -44,7 +44,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def fill(disk: Path) -> Path:
-    """Write a file until nothing more fits; return it."""
+    """Fill the disk with one file; return its path."""
     ballast = disk / "ballast"
     with ballast.open("wb", buffering=0) as file:
         try:
@@ -55,7 +55,7 @@ def fill(disk: Path) -> Path:
 
 
 class TestFullDisk:
-    """Nothing is acknowledged while nothing can be journaled, and it recovers by itself."""
+    """Without room the relay acknowledges no event; with room again it recovers by itself."""
 
     COUNT = 400
 

@@ -107,7 +107,8 @@ def test_a_signal_is_passed_on_to_the_whole_command(
     wait_for(lambda: not _exists(child), "the command's own child ends")
 
 
-WAITING = 'import os, signal; print("ready", os.getpid(), flush=True); signal.pause()'
+# One write, in case Python does not buffer: the signal comes as soon as "ready" is there.
+WAITING = 'import os, signal; os.write(1, b"ready %d\\n" % os.getpid()); signal.pause()'
 
 
 def test_a_command_that_ends_well_after_a_signal_is_an_error_all_the_same(
