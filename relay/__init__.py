@@ -1,30 +1,24 @@
 """The relay process: numbers the events of emitters, journals them, and publishes them to edges.
 
-Theory of operation
-===================
+Theory of operation. One thread runs one loop (`server.Relay`) over three ZeroMQ sockets: events
+arrive on the ingress (XSUB) and leave on the egress (XPUB); requests and notices use the control
+socket (ROUTER). When sockets are readable, the loop takes a bounded amount of work from each: first
+subscriptions, then requests, then one batch of events. A batch (`server.Relay._relay_batch`):
 
-One thread runs one loop (`server.Relay.run`) over three ZeroMQ sockets (`sockets`): events arrive
-on the ingress (XSUB) and leave on the egress (XPUB); requests and notices use the control socket
-(ROUTER). Whenever a socket is readable, the loop takes a bounded amount of work from it: first
-subscriptions, then requests, then one batch of events.
-
-A batch, in the order in which nothing can be lost (`server.Relay._relay_batch`):
-
-1. `core.intake.Intake.take` checks each message. Events of journaled kinds are gathered by stream,
+1. `core.intake.Intake.take` checks each message and gathers events of journaled kinds by stream;
    other events are live values. `core.emitters.KnownEmitters.advance` takes the next sequence
-   number of a tracked emitter and refuses duplicates, gaps and strangers.
-2. `sequencer.Sequencer.stamp_live` stamps the live values with offset 0. They are published at
-   once, because they do not depend on the disk.
+   number of an admitted emitter, and refuses duplicates and events after a gap.
+2. `sequencer.Sequencer.stamp_live` stamps live values with offset 0. They are published at once.
 3. `sequencer.Sequencer.commit` gives every other event the next offset of its stream and appends
    events, emitters' cursors and task states to the journal in one transaction.
-4. The events are published, and each emitter's new sequence number is acknowledged (`notifier`).
+4. The events are published; then each emitter's newest number is acknowledged (`notifier`), and
+   resends are requested where a gap was found.
 
-So an event is in the journal before any edge sees it or its emitter forgets it. If the relay dies
-between 3 and 4, edges replay it from the journal, and its emitter says hello, learns from the
-cursor that the journal has it, and does not send it again. If the commit fails, nothing of step 4
-happens, `KnownEmitters.roll_back` forgets the taken numbers, and `Intake.journaling` is False:
-events of streams are refused, so that emitters keep theirs, until a heartbeat finds that the
-journal can be written again. At a gap, `notifier` requests a resend once the batch is done.
+So an event is in the journal before an edge sees it or its emitter forgets it. If the relay dies
+between 3 and 4, edges replay the event, and its emitter, which says hello, learns from the cursor
+not to send it again. If the commit fails, `KnownEmitters.roll_back` takes the numbers back, nothing
+is published or acknowledged, and `Intake.journaling` is False: events of streams are refused, and
+emitters keep theirs, until a heartbeat finds that the journal can be written again.
 
 Where each decision is made:
 
@@ -34,21 +28,21 @@ Where each decision is made:
 - values for late subscribers: `core.retained`. Removal of old events: `core.retention`.
 - the file: `journal`. Counters: `core.counters`. State shared by all of these: `state.SharedState`.
 
-`core` decides without sockets, files or clocks; `wire` holds the formats that every side speaks;
-`shared` holds helpers for all programs. Edges and emitters import `wire` and `shared` only.
+`core` has no sockets, files or clocks; `wire` holds the formats that every side speaks; `shared`
+holds helpers of all programs. Edges and emitters import `wire` and `shared` only.
 
-Bounds (policy when full):
+Bounds, each with its policy when full:
 
-- batch: 256 messages or 4 MiB, counting refused messages (the rest waits in ZeroMQ)
-- turn: 16 requests, 1000 subscriptions (the rest waits in ZeroMQ); a reply has about 1 MiB and
-  4096 events (the peer asks for the next page)
-- live values, unfinished and finished tasks: 10,000, 10,000 and 1,000, each group 32 MiB (the one
-  with the oldest update is forgotten, and a task with the next commit in the journal too)
-- journal: age and bytes of each stream (the oldest rows go, 64 with each commit); 10,000 cursors
-  (the longest silent go); known emitters: 20,000 (one without a cursor goes, and says hello again)
-- resend requests: one for each emitter, until the end of the turn
-- ZeroMQ queues count messages, not bytes: from each emitter and to each control peer 1000, then
-  the peer has to wait, or its reply is dropped and it asks again; to each edge RELAY_EGRESS_HWM,
-  then its newest messages are dropped, and it replays them. The events of one emitter of ours that
-  are on their way have at most 16 MiB; other publishers are trusted (`docs/operations.md`).
+- batch: 256 messages or 4 MiB, refused ones included; the rest waits in ZeroMQ
+- turn: 1000 subscriptions and 16 requests; the rest waits in ZeroMQ
+- reply: about 1 MiB and 4096 events; the peer asks for the next page
+- live values, unfinished tasks, finished tasks: 10,000, 10,000 and 1,000, 32 MiB for each group;
+  the one with the oldest update is forgotten, a task with the next commit also in the journal
+- journal: age and bytes of each stream; the oldest rows are removed, up to 64 with each commit
+- emitters: 10,000 cursors, of which the longest silent is forgotten; 20,000 known emitters, of
+  which one without a cursor is dropped and says hello again; one resend request for each
+- ZeroMQ's queues, which count messages and not bytes: 1000 from each publisher, which then waits
+  (our emitters have at most 16 MiB on their way); 1000 to each control peer, then replies and
+  notices are dropped, and the peer asks again; RELAY_EGRESS_HWM to each edge, then its newest
+  messages are dropped, and it replays them. Publishers are trusted (`docs/operations.md`).
 """
