@@ -13,7 +13,7 @@ from edge.core.hub.connections import ConnectionManager
 from edge.core.streams.streams import Streams
 from relay.wire.topics import Pattern, parse_pattern
 from tests.edge.journal import record
-from tests.edge.recorders import RecordingConnection, RecordingInterest
+from tests.edge.recorders import RecordingConnection, RecordingObserver
 
 ALL = parse_pattern("event:*")
 A = parse_pattern("event:a")
@@ -26,7 +26,7 @@ class Table:
     def __init__(self) -> None:
         self.streams = Streams()
         self.streams.synchronize(1, {"event": 10}, {"event": 1})
-        self.manager = ConnectionManager(RecordingInterest())
+        self.manager = ConnectionManager(RecordingObserver())
         connection = RecordingConnection()
         self.manager.connect(connection)
         self.live = LiveSubscriptions(connection, self.manager, self.streams)

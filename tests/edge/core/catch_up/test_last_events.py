@@ -18,7 +18,7 @@ def stream_of(length: int, low: int = 1) -> Stream:
     assert stream is not None
     for offset in range(1, length + 1):
         stream.history.append(record(offset))
-    stream.history.low = low
+    stream.history.raise_journal_first(low)
     return stream
 
 
@@ -68,6 +68,6 @@ def test_an_empty_stream_is_searched_at_once() -> None:
 def test_lost_records_end_the_search_where_the_rest_begins(low: int) -> None:
     stream = stream_of(0)
     stream.history.head = 600
-    stream.history.low = low
+    stream.history.raise_journal_first(low)
     found = search(stream, 1000, lambda _: True, low)
     assert found.since == low - 1
