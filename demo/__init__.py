@@ -1,4 +1,5 @@
 """An example manager that starts, stops and backs up real small servers: `python -m demo`.
 
-It shows how a program of one's own uses the emitter side, and nothing of it is imported elsewhere.
+It is an example of a program that uses `emitters`. No other package imports it, and it is not in
+the wheel. `make run` starts two of them (see `cluster.conf`).
 """

@@ -22,8 +22,8 @@ def create(
 ) -> Path:
     """Zip the world in `folder` to `backups/{name}.zip` and return the path.
 
-    `report` gets how much is done, from 0 to 1, and a text. `pause` waits for some seconds and
-    returns whether to stop instead; then `BackupStopped` is raised and nothing is left.
+    `report` gets the finished fraction, from 0 to 1, and a text. `pause` waits for some seconds and
+    returns whether to stop instead; then `BackupStopped` is raised and no file is left.
     """
     target = folder / "backups" / f"{name}.zip"
     target.parent.mkdir(parents=True, exist_ok=True)

@@ -28,6 +28,8 @@ logger = logging.getLogger(__name__)
 
 
 class _Crash(NamedTuple):
+    """Tells the loop that a server has ended by itself."""
+
     server_name: str
     pid: int
 
@@ -87,8 +89,8 @@ class DemoManager:
             problem = self._servers[message.server_name].note_crash(message.pid)
             if problem is not None:
                 logger.warning("%s; starting it again soon", problem)
-                self._tell(lambda: self._operations.tell_crash(message.server_name, problem))
-                self._tell(self._operations.tell_statuses)
+                self._emit(lambda: self._operations.emit_crash(message.server_name, problem))
+                self._emit(self._operations.emit_statuses)
                 self._schedule.start_again(message.server_name, time.monotonic())
 
     def _do_what_is_due(self) -> None:
@@ -105,7 +107,7 @@ class DemoManager:
                 logger.warning("%s", error)
                 self._schedule.start_again(step.server_name, time.monotonic())
         if step.do in (Do.START, Do.STOP, Do.RESTART):
-            self._tell(self._operations.tell_statuses)
+            self._emit(self._operations.emit_statuses)
 
     def _carry_out(self, step: Step) -> None:
         name, operations = step.server_name, self._operations
@@ -124,12 +126,12 @@ class DemoManager:
                 added, removed = self._random.sample(PLAYERS, 2)
                 operations.change_allowlist(name, [added], [removed])
             case Do.BACK_UP:
-                self._tell(lambda: self._tasks.run_task(self._back_up, step.username, name))
-            case Do.TELL_STATUSES:
-                self._tell(operations.tell_statuses)
+                self._emit(lambda: self._tasks.run_task(self._back_up, step.username, name))
+            case Do.EMIT_STATUSES:
+                self._emit(operations.emit_statuses)
 
-    def _tell(self, emit: Callable[[], object]) -> None:
-        """Call `emit`; an error of the emitter, such as a full outbox, does not end the manager."""
+    def _emit(self, emit: Callable[[], object]) -> None:
+        """Call `emit`; an outbox that is full after a long outage does not end the manager."""
         try:
             emit()
         except EmitterError as error:
@@ -158,7 +160,7 @@ class DemoManager:
         with ThreadPoolExecutor(max(1, len(running))) as pool:
             list(pool.map(self._operations.stop_server, running))
         self._tasks.shutdown(timeout=TASKS_END_WITHIN_S if self._stopping.is_set() else 0)
-        self._tell(self._operations.tell_statuses)
+        self._emit(self._operations.emit_statuses)
         unsent = self._emitter.close(EVENTS_GO_OUT_WITHIN_S)
         if unsent:
             logger.warning("%d events could not be sent", unsent)

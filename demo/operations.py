@@ -84,15 +84,15 @@ class Operations:
         self.prune_backups(server_name)
         return result
 
-    def tell_crash(self, server_name: str, message: str) -> None:
-        """Emit the event of a server that ended by itself."""
+    def emit_crash(self, server_name: str, message: str) -> None:
+        """Emit that a server ended by itself."""
         self.emitter.emit(
             EventName.AFTER_SERVER_STOP.topic,
             {"server_name": server_name, "result": {"status": "error", "message": message}},
         )
 
-    def tell_statuses(self) -> None:
-        """Emit the statuses of all servers."""
+    def emit_statuses(self) -> None:
+        """Emit the status of every server."""
         servers = [
             {"name": each.name, "status": each.status, "pid": each.pid}
             for each in self._servers.values()

@@ -23,7 +23,7 @@ class Do(Enum):
     SEND_COMMAND = auto()
     CHANGE_ALLOWLIST = auto()
     BACK_UP = auto()
-    TELL_STATUSES = auto()
+    EMIT_STATUSES = auto()
 
 
 class Step(NamedTuple):
@@ -71,11 +71,11 @@ class Schedule:
         self._add(now + STATUSES_INTERVAL_S, _Timer.STATUSES)
 
     def next_at(self) -> float:
-        """The time of the next step."""
+        """Return when `take_due` has a step to decide, in monotonic seconds."""
         return self._agenda[0][0]
 
     def start_again(self, server_name: str, now: float) -> None:
-        """Schedule the start of a stopped server, some seconds from now."""
+        """Schedule the start of a stopped server in 4 seconds."""
         self._add(now + START_AGAIN_AFTER_S, Step(Do.START, server_name))
 
     def take_due(self, now: float, running: Set[str], busy: Set[str]) -> list[Step]:
@@ -97,7 +97,7 @@ class Schedule:
         match timer:
             case _Timer.STATUSES:
                 self._add(now + STATUSES_INTERVAL_S, timer)
-                return Step(Do.TELL_STATUSES)
+                return Step(Do.EMIT_STATUSES)
             case _Timer.BACKUP:
                 self._add(now + BACKUP_INTERVAL_S, timer)
                 return self._next_backup(busy)

@@ -112,6 +112,8 @@ class Console(BaseHTTPRequestHandler):
 
 
 class Server(ThreadingHTTPServer):
+    """The console's HTTP server, on a free port of the loopback interface."""
+
     daemon_threads = True
 
     def __init__(self, world: World) -> None:

@@ -25,8 +25,8 @@ class ServerError(RuntimeError):
 class ServerProcess:
     """One server process. Used by one thread at a time.
 
-    `on_crash` gets the id of a process that ended without having been asked to. It is called from
-    another thread; pass the id to `note_crash` from the thread that uses the server.
+    `on_crash` gets name and process id of a server that ended by itself. It is called from another
+    thread; the thread that uses the server then passes the id to `note_crash`.
     """
 
     def __init__(self, name: str, folder: Path, on_crash: Callable[[str, int], None]) -> None:

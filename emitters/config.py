@@ -15,16 +15,16 @@ def _default_name() -> str:
 
 
 class EmitterSettings(Settings):
-    """Where the relay is and what this emitter is called."""
+    """The relay's addresses and this emitter's name."""
 
     model_config = settings_config("EMITTER_")
 
     relay_ingress: Endpoint = "tcp://127.0.0.1:5555"
     relay_control: Endpoint = "tcp://127.0.0.1:5557"
     name: str = Field(default_factory=_default_name, min_length=1, max_length=255)
-    """The `source` of every event, and who the emitter is to the relay: it should survive a
-    restart of the process, and no two live processes may share it."""
+    """The `source` of every event, and the emitter's identity at the relay: it should be the same
+    after a restart, and no two live processes may share it."""
     journaled_kinds: JournaledKinds = (EVENT, TASK)
-    """What the relay journals, until it has said so itself."""
+    """The kinds that the relay journals. Its reply to hello replaces them."""
     spool: Path | None = None
-    """A file that keeps what the relay has not acknowledged, for the next start."""
+    """A file that keeps the unacknowledged events for the next start."""

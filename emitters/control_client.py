@@ -60,6 +60,7 @@ class ControlClient:
             if len(self._table) >= max_requests:
                 raise RelayUnavailable(f"{max_requests} requests to the relay are unanswered")
             identifier = self._table.add(make, future)
+        # Covers replies, refusals and cancellations alike, in whatever thread they happen.
         future.add_done_callback(partial(self._drop, identifier))
         return future
 
@@ -79,6 +80,7 @@ class ControlClient:
         notices: list[Notice] = []
         for _ in range(READ_BATCH):
             try:
+                # The last frame: a peer may put an empty one before it, as for REQ sockets.
                 frame = control.recv_multipart(zmq.NOBLOCK)[-1]
             except zmq.Again:
                 break
@@ -89,6 +91,7 @@ class ControlClient:
                 else:
                     notices.append(notice)
             except WireError as error:
+                # One malformed message must not cost the notices behind it.
                 self._log.warning("reply", "a message of the relay is malformed: %s", error)
         return notices
 
@@ -96,6 +99,7 @@ class ControlClient:
         """Fail every request that is not answered, and those to come."""
         with self._lock:
             self._is_closed = True
+            # A copy: each future that fails leaves the table.
             waiting = list(self._table.waiters)
         for future in waiting:
             if future.set_running_or_notify_cancel():

@@ -28,16 +28,16 @@ def emits(
         def backup(server_name: str, keep: int = 3) -> dict[str, str]: ...
 
     `backup("survival")` emits `event:before_backup` with `{"server_name": "survival", "keep": 3}`,
-    and `event:after_backup` with the same and `result`: what the function returned, or
-    `{"status": "error", "message": …}` when it raised, which it still does. What an event cannot
-    carry becomes text (`emitters.core.carry`).
+    and `event:after_backup` with the same and `result`: the returned value, or
+    `{"status": "error", "message": …}` if the function raised. The exception goes on to the caller.
+    Values that an event cannot carry become text (`emitters.core.carry`).
 
     `emitter` is an emitter, or a function that returns one and is called for each call. A method
     may leave it out: then it is the `emitter` attribute of the method's object.
 
     Works on plain and `async` functions and methods; put it under `@classmethod` and
-    `@staticmethod`. The decorated function never fails because of its events: when one cannot be
-    emitted that is logged, once until the next that can.
+    `@staticmethod`. The decorated function never fails because of its events: the first that
+    cannot be emitted is logged, and no other until one could be.
 
     Raises `InvalidTopic` for a name that no topic can have, and `TypeError` where `emitter` is
     missing, both when decorating.
@@ -113,6 +113,7 @@ class _Announcer:
             yield call
             return
         self._emit(emitter, self._before, data)
+        # BaseException: a cancelled coroutine has an event after it too.
         try:
             yield call
         except BaseException as error:
@@ -128,7 +129,7 @@ class _Announcer:
         try:
             bound = self._signature.bind(*args, **kwargs)
         except TypeError:
-            return None, {}  # The call itself is wrong and is about to say so.
+            return None, {}  # The function itself is about to raise the same.
         bound.apply_defaults()
         try:
             return self._find_emitter(bound.arguments), carry(self._arguments(bound.arguments))

@@ -46,11 +46,13 @@ class Egress:
         self._context: zmq.Context[Socket] = zmq.Context()
         self._socket = open_socket(self._context, zmq.SUB)
         self._socket.setsockopt(zmq.RCVHWM, QUEUE_EVENTS)
+        # Connected first: on connecting, libzmq sends the subscriptions that are there already in
+        # the order of their bytes, and `!sync:` would come before the prefix.
+        self._socket.connect(endpoint)
         self._socket.subscribe(prefix.encode())
         self._socket.subscribe(HEARTBEAT_TOPIC)
         self._handshake = SyncHandshake(self._socket)
         self._handshake.begin()
-        self._socket.connect(endpoint)
         self._read_ahead: list[RelayedEvent] = []
         self._read_ahead_bytes = 0
 

@@ -14,7 +14,7 @@ from typing import Any, Self, TypedDict, Unpack
 
 from emitters.config import EmitterSettings
 from emitters.core.dialogue import Dialogue
-from emitters.core.identity import Identity
+from emitters.core.identity import EmitterIdentity
 from emitters.core.outbox import Outbox
 from emitters.core.outgoing import Outgoing
 from emitters.errors import EmitterClosed
@@ -103,6 +103,7 @@ class Emitter:
         self._mailbox = Mailbox(outbox, Dialogue(identity.name, identity.epoch, outbox))
         self._link = LinkThread(settings, identity, self._mailbox)
         self._link.start()
+        # Last: a constructor that raises leaves nothing to close at the end of the process.
         self._exit_hook = ExitHook(self._close_at_exit)
 
     def emit(
@@ -185,6 +186,7 @@ class Emitter:
             return 0
         self._mailbox.refuse(CLOSED)
         self._link.close(timeout)
+        # A thread that has not ended in time may still acknowledge events in the spool.
         if not self._link.is_alive():
             self._exit_hook.cancel()
             self._mailbox.close_store()
@@ -211,7 +213,7 @@ class Emitter:
 
 def _open_outbox(
     settings: EmitterSettings, suffix: str, limits: _Limits
-) -> tuple[Identity, Outbox]:
+) -> tuple[EmitterIdentity, Outbox]:
     """Return the outbox and whose it is; with a spool, both go on where it stopped.
 
     `suffix` makes the identity this emitter's alone, except with a spool: that is to be found again
@@ -220,7 +222,7 @@ def _open_outbox(
     kinds = settings.journaled_kinds
     if settings.spool is None:
         outbox = Outbox(limits.max_events, limits.max_bytes, journaled_kinds=kinds)
-        return Identity.of(settings.name, time.time_ns(), suffix), outbox
+        return EmitterIdentity.of(settings.name, time.time_ns(), suffix), outbox
     # Imported here, because it needs file locks that not every platform has.
     from emitters.spool import Spool
 
@@ -234,4 +236,4 @@ def _open_outbox(
         kept=spool.kept,
         store=spool,
     )
-    return Identity.of(spool.name, spool.epoch), outbox
+    return EmitterIdentity.of(spool.name, spool.epoch), outbox

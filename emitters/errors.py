@@ -1,4 +1,4 @@
-"""What can go wrong at an emitter. What is wrong with a message itself is a `WireError`."""
+"""The errors of an emitter. A topic or event that breaks the protocol is a `WireError` instead."""
 
 from relay.shared.settings import SettingsError
 
@@ -8,7 +8,7 @@ class EmitterError(Exception):
 
 
 class OutboxFull(EmitterError):  # noqa: N818 - the name says what it is at every call site
-    """The event was not taken: too much waits for the relay already (protocol section 5)."""
+    """The event was not taken: the outbox is at its bounds (protocol section 5)."""
 
 
 class EmitterClosed(EmitterError):  # noqa: N818
@@ -20,7 +20,7 @@ class RelayUnavailable(EmitterError):  # noqa: N818
 
 
 class RelayRefused(RelayUnavailable):
-    """The relay answered with an error; `code` is one of protocol section 4."""
+    """The relay answered with an error; `code` is one of those in protocol section 4."""
 
     def __init__(self, code: str, text: str) -> None:
         super().__init__(f"the relay refused: {text}")
@@ -28,11 +28,11 @@ class RelayRefused(RelayUnavailable):
 
 
 class SpoolUnavailable(EmitterError):  # noqa: N818
-    """The event was not taken: the spool cannot be written, because the disk is full maybe."""
+    """The event was not taken: the spool cannot be written; the disk may be full."""
 
 
 class SpoolRefused(EmitterError, SettingsError):  # noqa: N818
-    """A file that cannot be this emitter's spool; it was left as it is. The text names it."""
+    """A file that cannot be this emitter's spool; it was left unchanged. The text names it."""
 
 
 class SpoolInUse(SpoolRefused):

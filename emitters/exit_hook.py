@@ -1,4 +1,4 @@
-"""Something to be done when the process ends, whichever way a Python process can end by itself."""
+"""A call at the end of the process, whichever way a Python process ends by itself."""
 
 import atexit
 import multiprocessing
@@ -17,7 +17,7 @@ class ExitHook:
         self._finalizer = util.Finalize(None, callback, exitpriority=0) if is_child else None
 
     def cancel(self) -> None:
-        """Let the process end as it wants."""
+        """Do not call `callback` any more."""
         atexit.unregister(self._callback)
         if self._finalizer is not None:
             self._finalizer.cancel()

@@ -11,7 +11,7 @@ import zmq
 
 from emitters.config import EmitterSettings
 from emitters.control_client import ControlClient
-from emitters.core.identity import Identity
+from emitters.core.identity import EmitterIdentity
 from emitters.errors import RelayUnavailable
 from emitters.link_loop import LinkLoop
 from emitters.mailbox import Mailbox
@@ -30,7 +30,10 @@ logger = logging.getLogger(__name__)
 class LinkThread(threading.Thread):
     """Connects the mailbox with the relay until `close`."""
 
-    def __init__(self, settings: EmitterSettings, identity: Identity, mailbox: Mailbox) -> None:
+    def __init__(
+        self, settings: EmitterSettings, identity: EmitterIdentity, mailbox: Mailbox
+    ) -> None:
+        # Daemon: a program that forgets `close` still ends, and the exit hook calls it.
         super().__init__(name=f"emitter-{identity.name}", daemon=True)
         self._settings = settings
         self._identity = identity
@@ -80,6 +83,7 @@ class LinkThread(threading.Thread):
         try:
             reply = future.result(max(0.0, timeout))
         except FutureTimeoutError:
+            # Or the unanswered request would count against the bound for ever.
             future.cancel()
             raise RelayUnavailable(
                 f"no answer from the relay at {self._settings.relay_control} in time"
@@ -105,10 +109,12 @@ class LinkThread(threading.Thread):
                 # A live value is never acknowledged; give libzmq the time to write it.
                 linger_s = min(LINGER_S, max(0.0, self._close_at - time.monotonic()))
         except Exception:
+            # Without this thread nothing would ever be sent: `emit` must say so, not fill up.
             logger.exception("the emitter %s has failed and takes no events", self._identity.name)
             self._mailbox.refuse("this emitter has failed; the log says why")
         finally:
             self.connected.clear()
+            # First fail the futures: threads in `retained` must not wait for a closed socket.
             self._client.close()
             context.destroy(linger=int(linger_s * 1000))
             self._mailbox.wake_up.close()
@@ -134,4 +140,5 @@ class LinkThread(threading.Thread):
             try:
                 callback()
             except Exception:
+                # A fault in the program's callback must not end the emitter.
                 logger.exception("a callback of on_watch_change failed")

@@ -1,8 +1,8 @@
 """`LinkLoop`: one turn after another of the link thread, between sockets and mailbox.
 
-The data socket is an XPUB: a PUB that can also read who subscribes. The relay subscribes to every
-journaled kind and to the live topics that somebody watches, so a subscription says two things:
-that the path is open, and which topics are wanted. When the relay goes, libzmq takes its
+The data socket is an XPUB: a PUB that also receives the subscriptions. The relay subscribes to
+every journaled kind and to the live topics that somebody watches, so its subscriptions show two
+things: that the path is open, and which topics are wanted. When the relay goes, libzmq takes its
 subscriptions back.
 """
 
@@ -13,7 +13,7 @@ import time
 import zmq
 
 from emitters.control_client import ControlClient
-from emitters.core.identity import Identity
+from emitters.core.identity import EmitterIdentity
 from emitters.mailbox import Mailbox
 from emitters.requests import LinkRequests
 from emitters.sender import EventSender
@@ -32,7 +32,7 @@ class LinkLoop:
         control: Socket,
         mailbox: Mailbox,
         client: ControlClient,
-        identity: Identity,
+        identity: EmitterIdentity,
     ) -> None:
         self._data = data
         self._control = control
@@ -61,11 +61,13 @@ class LinkLoop:
         """Wait until there is something to do, and do it; return whether subscriptions changed."""
         ready = dict(self._poller.poll(self._wait_ms(close_at)))
         if self._mailbox.wake_up.fileno() in ready:
+            # Before the mailbox is read: a call that comes later must wake the next turn.
             self._mailbox.wake_up.drain()
         has_subscriptions = self._data in ready and self._read_subscriptions()
         if self._control in ready:
             self._read_control()
-        self._requests.greet(time.monotonic())
+        # Subscriptions and notices first: they decide whether and from where to send.
+        self._requests.say_hello(time.monotonic())
         self._sender.send_batch()
         is_last = close_at < math.inf and self._mailbox.is_drained()
         self._requests.report(time.monotonic(), is_last=is_last)
@@ -79,21 +81,23 @@ class LinkLoop:
         due_at = min(close_at, self._mailbox.prepare_to_sleep(now, may_send=not is_blocked))
         if is_blocked:
             due_at = min(due_at, blocked_until)
+        # Rounded up, or the thread would spin through the last millisecond.
         return max(0, math.ceil(1000 * (due_at - now)))
 
     def _read_subscriptions(self) -> bool:
         frames: list[bytes] = []
         with contextlib.suppress(zmq.Again):
+            # Not to the end: a relay that keeps subscribing must not keep events from being sent.
             while len(frames) < READ_BATCH:
                 frames.append(self._data.recv(zmq.NOBLOCK))
         if frames:
-            self._mailbox.hear_subscriptions(frames)
+            self._mailbox.on_subscriptions(frames)
         return bool(frames)
 
     def _read_control(self) -> None:
         notices = self._client.receive(self._control)
         if notices:
-            self._mailbox.hear_notices(notices, time.monotonic())
+            self._mailbox.on_notices(notices, time.monotonic())
 
     def _send_requests(self) -> None:
         all_sent = self._client.send(self._control)

@@ -6,9 +6,9 @@ the outbox.
 
 - The lock is re-entrant, because a signal handler may emit while its thread holds the lock; a plain
   lock would wait for itself. `Outbox.add` refuses the case that would do harm.
-- No other lock is taken and nothing is awaited while it is held, except the spool's file. So it
-  may be taken under any lock of the caller's.
-- The wake-up is sent after the lock is released, or the link thread would wake up only to wait.
+- While it is held, no other lock of ours is taken and nothing is waited for but the spool's file.
+  So callers may hold any lock of theirs: this one is always the last.
+- The wake-up is sent after the lock is released, or the link thread would wake up to wait for it.
 """
 
 import threading
@@ -46,18 +46,20 @@ class Mailbox:
     def add(self, event: Outgoing, wait_s: float | None) -> None:
         """Take `event`; with `wait_s`, wait up to that many seconds for room.
 
-        Raises `EmitterClosed`, `OutboxFull` or what the spool raises; then it is not taken.
+        Raises `EmitterClosed`, `OutboxFull` or `SpoolUnavailable`; then it is not taken.
         """
         with self._lock:
             if wait_s is not None and not self._outbox.has_room_for(event):
                 self._changed.wait_for(
                     lambda: self._refusal is not None or self._outbox.has_room_for(event), wait_s
                 )
+            # Only now: the emitter may have been closed while this thread waited.
             if self._refusal is not None:
                 raise EmitterClosed(self._refusal)
             self._outbox.add(event)
             must_wake = self._link_sleeps and self._outbox.has_work
             if must_wake:
+                # One call is enough: the next `emit` need not pay for another.
                 self._link_sleeps = False
         if must_wake:
             self.wake_up.send()
@@ -129,41 +131,46 @@ class Mailbox:
             if self._dialogue.is_open:
                 if may_send and self._outbox.has_work:
                     return now
+                # In the same critical section as the look: an event added next must find it set.
                 self._link_sleeps = True
             return self._dialogue.due_at(now)
 
-    def hear_subscriptions(self, frames: Sequence[bytes]) -> None:
-        """Take what the data socket received."""
+    def on_subscriptions(self, frames: Sequence[bytes]) -> None:
+        """Take the frames that the data socket received."""
         with self._lock:
             for frame in frames:
-                self._dialogue.hear_subscription(frame)
+                self._dialogue.on_subscription(frame)
+            # Values that nobody watched may be wanted now.
             self._outbox.live.interest_changed()
 
-    def hear_notices(self, notices: Sequence[Notice], now: float) -> None:
+    def on_notices(self, notices: Sequence[Notice], now: float) -> None:
         """Take acknowledgements and requests to send again."""
         with self._lock:
             for notice in notices:
-                self._dialogue.hear(notice, now)
+                self._dialogue.on_notice(notice, now)
             self._changed.notify_all()
 
     def take_hello(self, now: float) -> int | None:
-        """Return the `acknowledged` of a hello that is due, which counts as said, or None."""
+        """Return the `acknowledged` of a hello that is due, which counts as sent, or None."""
         with self._lock:
             if not self._dialogue.hello_is_due(now):
                 return None
-            self._dialogue.hello_was_said(now)
+            self._dialogue.on_hello_sent(now)
             return self._outbox.acknowledged
 
-    def accept(self, reply: HelloReply, now: float) -> None:
-        """Take the reply to the latest hello. Raises `SpoolUnavailable`; see `Dialogue.accept`."""
+    def on_hello_accepted(self, reply: HelloReply, now: float) -> None:
+        """Go on where the relay is, by its reply to the latest hello.
+
+        Raises `SpoolUnavailable`; see `Dialogue.on_hello_accepted`.
+        """
         with self._lock:
-            self._dialogue.accept(reply, now)
+            self._dialogue.on_hello_accepted(reply, now)
             self._changed.notify_all()
 
-    def take_refusal(self, code: str, text: str) -> None:
-        """Take the refusal of the latest hello."""
+    def on_hello_refused(self, code: str, text: str) -> None:
+        """Wait, or stop for good: the relay refused the latest hello."""
         with self._lock:
-            self._dialogue.refuse(code, text)
+            self._dialogue.on_hello_refused(code, text)
 
     def take_live(self, max_values: int) -> list[Outgoing]:
         """Remove and return values to send, as far as somebody watches them."""
@@ -181,7 +188,7 @@ class Mailbox:
         """Move events in flight; return the first one's sequence number and the events."""
         with self._lock:
             if not self._outbox.in_flight:
-                self._dialogue.events_were_sent(now)
+                self._dialogue.on_events_sent(now)
             return self._outbox.take_unsent(max_events)
 
     def put_events_back(self, count: int) -> None:

@@ -1,4 +1,4 @@
-"""What a process and its descendants use, between one reading and the next."""
+"""CPU and memory of a process and its descendants, between one reading and the next."""
 
 import time
 from datetime import timedelta
@@ -10,12 +10,12 @@ _MIB = 1024 * 1024
 
 
 class Reading(NamedTuple):
-    """What was seen of a process tree at one moment."""
+    """The use of a process tree at one moment."""
 
     at: float
     """Monotonic seconds."""
     cpu_s: float
-    """CPU time used since the start, by descendants that have ended too."""
+    """CPU seconds since the start, those of ended descendants included."""
     memory_bytes: int
     uptime_s: float
 
@@ -34,13 +34,14 @@ class ProcessTree:
             self._root = None
 
     def read(self) -> Reading | None:
-        """Return what the tree uses, or None when the process is gone.
+        """Return the use of the tree, None when the process is gone.
 
-        Raises `psutil.AccessDenied` when the process may not be looked at.
+        Raises `psutil.AccessDenied` when this user may not read it.
         """
         if self._root is None or not self._root.is_running():
             return None
         try:
+            # It has ended, and its parent has not read its exit code yet.
             if self._root.status() == psutil.STATUS_ZOMBIE:
                 return None
             cpu_s, memory_bytes = _usage(self._root)
@@ -74,6 +75,7 @@ def _usage(process: psutil.Process) -> tuple[float, int]:
 
 
 def _usage_of_child(process: psutil.Process) -> tuple[float, int]:
+    # Children come and go, and may belong to other users; they must not cost the whole reading.
     try:
         return _usage(process)
     except (psutil.NoSuchProcess, psutil.AccessDenied):

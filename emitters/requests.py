@@ -4,7 +4,7 @@ import logging
 from concurrent.futures import Future
 
 from emitters.control_client import MAX_REQUESTS, RESERVED_REQUESTS, ControlClient
-from emitters.core.identity import Identity
+from emitters.core.identity import EmitterIdentity
 from emitters.errors import RelayRefused, SpoolUnavailable
 from emitters.mailbox import Mailbox
 from relay.wire.control import AccountRequest, HelloReply, HelloRequest, Reply
@@ -16,7 +16,7 @@ class LinkRequests:
     """Carries out the dialogue's decisions on the control socket. At most one hello and one report
     are unanswered: an older one is cancelled, and its reply ignored."""
 
-    def __init__(self, client: ControlClient, mailbox: Mailbox, identity: Identity) -> None:
+    def __init__(self, client: ControlClient, mailbox: Mailbox, identity: EmitterIdentity) -> None:
         self._client = client
         self._mailbox = mailbox
         self._identity = identity
@@ -31,13 +31,14 @@ class LinkRequests:
         """Whether the relay has the last report, if it was due."""
         return self._is_last_report_made and (self._report is None or self._report.done())
 
-    def greet(self, now: float) -> None:
-        """Take the reply to a hello, and say hello when it is due."""
+    def say_hello(self, now: float) -> None:
+        """Take the reply to a hello, and send hello when it is due."""
         if self._hello is not None and self._hello.done():
             hello, self._hello = self._hello, None
             self._take_reply(hello, now)
         acknowledged = self._mailbox.take_hello(now)
         if acknowledged is not None:
+            # Its reply would be older than the dialogue's state.
             if self._hello is not None:
                 self._hello.cancel()
             name, emitter_id, epoch = self._identity
@@ -62,6 +63,7 @@ class LinkRequests:
         else:
             counters = self._mailbox.take_report(now)
         if counters is not None:
+            # Reports are sums since the epoch began, so only the newest counts.
             if self._report is not None:
                 self._report.cancel()
             _, emitter_id, epoch = self._identity
@@ -76,11 +78,12 @@ class LinkRequests:
         try:
             reply = hello.result()
             assert isinstance(reply, HelloReply)
-            self._mailbox.accept(reply, now)
+            self._mailbox.on_hello_accepted(reply, now)
         except RelayRefused as error:
-            self._mailbox.take_refusal(error.code, str(error))
+            self._mailbox.on_hello_refused(error.code, str(error))
             if self._mailbox.is_fenced:
                 name = self._identity.name
                 self._mailbox.refuse(f"another process has taken the name {name!r} over")
         except SpoolUnavailable as error:
+            # The disk may have room again at the next hello.
             logger.warning("%s", error)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import zmq
 
-from emitters.core.identity import Identity
+from emitters.core.identity import EmitterIdentity
 from emitters.core.outgoing import Outgoing
 from emitters.mailbox import Mailbox
 from relay.shared.transport import Socket, send_frames
@@ -21,7 +21,7 @@ _SEQUENCE_BYTES = 8
 class EventSender:
     """Sends live values first, then journaled events in the order of their numbers."""
 
-    def __init__(self, data: Socket, mailbox: Mailbox, identity: Identity) -> None:
+    def __init__(self, data: Socket, mailbox: Mailbox, identity: EmitterIdentity) -> None:
         self._data = data
         self._mailbox = mailbox
         header = pack_header(Header(identity.emitter_id, identity.epoch, 0))
@@ -31,9 +31,10 @@ class EventSender:
         """Monotonic seconds until which the socket is not tried again, because it was full."""
 
     def send_batch(self) -> None:
-        """Send what may be sent, up to `SEND_BATCH` live values and as many events."""
+        """Send up to `SEND_BATCH` live values and as many events, unless the socket is blocked."""
         if not self._mailbox.is_open or time.monotonic() < self.blocked_until:
             return
+        # Live values first: they are few, and worth nothing when they are late.
         if not (self._send_live() and self._send_events()):
             # An XPUB always polls as writable, so its high-water mark can only be waited out.
             self.blocked_until = time.monotonic() + FULL_SOCKET_RETRY_S
@@ -43,6 +44,7 @@ class EventSender:
         values = self._mailbox.take_live(SEND_BATCH)
         sent = self._send(values, 0, 0)
         if sent < len(values):
+            # The mailbox keeps newer values that came meanwhile, and gives these up for them.
             self._mailbox.put_live_back(values[sent:])
         return sent == len(values)
 

@@ -104,6 +104,7 @@ class TaskManager:
         with self._changed:
             self._refuse_when_full()
             self._active[state.id] = task
+        # Sent before it may run, or the final update could overtake this one.
         try:
             self._send_start(task)
         except BaseException:
@@ -169,6 +170,7 @@ class TaskManager:
             self._changed.wait_for(lambda: not self._active, timeout if wait else 0)
             unfinished = list(self._active.values())
             self._waiting.clear()
+        # Workers that wait for room in the outbox must not hold the updates below.
         self._give_up.set()
         for task in unfinished:
             self._finish(task, task.state.failed(ORPHANED_MESSAGE))
@@ -288,6 +290,7 @@ class _Task:
         self._function = function
         self._args = args
         self._kwargs = kwargs
+        # The function sees the context variables of the code that started the task.
         self._context = contextvars.copy_context()
 
     def run(self) -> TaskState:

@@ -1,6 +1,48 @@
-"""The relay process: an XSUB/XPUB proxy that numbers what passes.
+"""The relay process: numbers the events of emitters, journals them, and publishes them to edges.
 
-`relay.wire` holds the words every side speaks; `relay.core` the decisions; the modules beside
-them own sockets and settings. Edges and emitters import `relay.wire`, `relay.shared.transport`,
-`relay.shared.settings` and `relay.shared.logs`, and nothing else from here.
+Theory of operation. One thread runs one loop (`server.Relay`) over three ZeroMQ sockets: events
+arrive on the ingress (XSUB) and leave on the egress (XPUB); requests and notices use the control
+socket (ROUTER). When sockets are readable, the loop takes a bounded amount of work from each: first
+subscriptions, then requests, then one batch of events. A batch (`server.Relay._relay_batch`):
+
+1. `core.intake.Intake.take` checks each message and gathers events of journaled kinds by stream;
+   other events are live values. `core.emitters.KnownEmitters.advance` takes the next sequence
+   number of an admitted emitter, and refuses duplicates and events after a gap.
+2. `sequencer.Sequencer.stamp_live` stamps live values with offset 0. They are published at once.
+3. `sequencer.Sequencer.commit` gives every other event the next offset of its stream and appends
+   events, emitters' cursors and task states to the journal in one transaction.
+4. The events are published; then each emitter's newest number is acknowledged (`notifier`), and
+   resends are requested where a gap was found.
+
+So an event is in the journal before an edge sees it or its emitter forgets it. If the relay dies
+between 3 and 4, edges replay the event, and its emitter, which says hello, learns from the cursor
+not to send it again. If the commit fails, `KnownEmitters.roll_back` takes the numbers back, nothing
+is published or acknowledged, and `Intake.journaling` is False: events of streams are refused, and
+emitters keep theirs, until a heartbeat finds that the journal can be written again.
+
+Where each decision is made:
+
+- acknowledgements, and their time: `Sequencer.commit` and `KnownEmitters.commit`; their form and
+  delivery: `notifier`. Admission of an emitter under a name: `KnownEmitters.admit`.
+- replies to requests: `control.ControlService`. Routes of subscriptions: `core.subscriptions`.
+- values for late subscribers: `core.retained`. Removal of old events: `core.retention`.
+- the file: `journal`. Counters: `core.counters`. State shared by all of these: `state.SharedState`.
+
+`core` has no sockets, files or clocks; `wire` holds the formats that every side speaks; `shared`
+holds helpers of all programs. Edges and emitters import `wire` and `shared` only.
+
+Bounds, each with its policy when full:
+
+- batch: 256 messages or 4 MiB, refused ones included; the rest waits in ZeroMQ
+- turn: 1000 subscriptions and 16 requests; the rest waits in ZeroMQ
+- reply: about 1 MiB and 4096 events; the peer asks for the next page
+- live values, unfinished tasks, finished tasks: 10,000, 10,000 and 1,000, 32 MiB for each group;
+  the one with the oldest update is forgotten, a task with the next commit also in the journal
+- journal: age and bytes of each stream; the oldest rows are removed, up to 64 with each commit
+- emitters: 10,000 cursors, of which the longest silent is forgotten; 20,000 known emitters, of
+  which one without a cursor is dropped and says hello again; one resend request for each
+- ZeroMQ's queues, which count messages and not bytes: 1000 from each publisher, which then waits
+  (our emitters have at most 16 MiB on their way); 1000 to each control peer, then replies and
+  notices are dropped, and the peer asks again; RELAY_EGRESS_HWM to each edge, then its newest
+  messages are dropped, and it replays them. Publishers are trusted (`docs/operations.md`).
 """

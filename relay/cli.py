@@ -1,4 +1,4 @@
-"""`event-relay`: run the relay, ask a running one for its counters, or look at the journal."""
+"""`event-relay`: run the relay, print its counters, or inspect its journal."""
 
 import json
 import signal
@@ -10,10 +10,11 @@ import zmq
 from relay.config import RelaySettings
 from relay.journal.cli import journal
 from relay.journal.file import JournalRefused
-from relay.server import AddressInUse, Relay
+from relay.server import Relay
 from relay.shared.logs import configure
 from relay.shared.settings import SettingsError, load, refuse
 from relay.shared.transport import open_socket
+from relay.sockets import AddressInUse
 from relay.wire.control import StatsReply, StatsRequest, pack_message, unpack_reply
 
 PROGRAM = "event-relay"
@@ -41,6 +42,7 @@ def run() -> None:
         relay = Relay(settings)
     except (AddressInUse, JournalRefused) as error:
         refuse(PROGRAM, error)
+    # After construction: until then a signal may end the process, which has relayed nothing.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: relay.stop())
     relay.run()
@@ -59,6 +61,7 @@ def stats(timeout: float) -> None:
         control = open_socket(context, zmq.DEALER)
         control.connect(settings.control)
         deadline = time.monotonic() + timeout
+        # A socket of ours can be written to only once it is connected.
         if not control.poll(int(timeout * 1000), zmq.POLLOUT):
             raise click.ClickException(f"no relay at {settings.control}")
         control.send(pack_message(StatsRequest(id=1)))

@@ -10,7 +10,7 @@ from relay.wire.topics import EVENT, TASK
 
 
 class RelaySettings(Settings):
-    """Where the relay listens and what it numbers."""
+    """Addresses, journal, retention and limits of the relay."""
 
     model_config = settings_config("RELAY_")
 
@@ -19,17 +19,20 @@ class RelaySettings(Settings):
     egress: Endpoint = "tcp://127.0.0.1:5556"
     """Edges subscribe here."""
     control: Endpoint = "tcp://127.0.0.1:5557"
-    """Everybody asks here."""
+    """Emitters, edges and tools send requests here."""
     data_dir: Path = Field(default_factory=lambda: Path.home() / ".event-relay")
-    """Holds the journal."""
+    """The directory of the journal."""
     durability: Literal["process", "power"] = "process"
-    """What an acknowledged event survives: the end of the process, or a power cut as well."""
+    """Acknowledged events survive the end of the process, or with `power` a power cut as well."""
     retention_s: float = Field(default=7 * 86400.0, gt=0, le=100 * 365 * 86400)
-    """How long an event is kept for replay."""
+    """Seconds for which an event is kept for replay."""
     retention_bytes: int = Field(default=256 * 1024 * 1024, ge=64 * 1024)
-    """Of each stream; the oldest events go first."""
+    """For each stream. Above it, the oldest events are removed."""
     journaled_kinds: JournaledKinds = (EVENT, TASK)
+    """The kinds of topics that are streams; all others are live."""
     heartbeat_s: float = Field(default=1.0, ge=0.05, le=60)
+    """Seconds between heartbeats."""
     egress_hwm: int = Field(default=100_000, ge=1, le=2**31 - 1)
-    """Messages queued for one edge before its newest are dropped, which that edge notices."""
+    """Messages queued for one edge. Above it, its newest messages are dropped; the edge notices the
+    gap and replays them. ZeroMQ counts messages, not bytes: with large events, set it lower."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"

@@ -4,12 +4,10 @@ import logging
 from collections.abc import Callable
 from typing import Any, assert_never
 
-from relay.core.emitters import Cursor, Emitter, Emitters, Refusal
-from relay.core.intake import Intake
-from relay.core.retained import RetainedValues
-from relay.core.stats import RelayCounters
-from relay.journal.journal import Journal, JournalUnavailable
+from relay.core.emitters import Cursor, Reach, Refusal
+from relay.journal.journal import JournalUnavailable
 from relay.shared.logs import LimitedLog
+from relay.state import SharedState
 from relay.wire.control import (
     MAX_PAGE_BYTES,
     PROTOCOL_VERSION,
@@ -32,72 +30,70 @@ from relay.wire.control import (
 from relay.wire.errors import WireError
 
 MAX_SHOWN_EMITTERS = 1_000
+"""The emitters in a reply to `stats`: those that were admitted last."""
 MAX_REPORTED_COUNTERS = 32
+MAX_COUNTER_NAME_CHARS = 64
+"""Reported counters are kept for every emitter."""
 MAX_SHOWN_NUMBER = 2**64 - 1
-"""The greatest that msgpack carries; an emitter may say anything."""
+"""The greatest integer of msgpack. Emitters can report any numbers, so that sums may exceed it."""
 
 logger = logging.getLogger(__name__)
 
 
-class ControlDesk:
+class ControlService:
     """Turns one request frame into one reply.
 
-    `is_connected` tells whether an emitter is still reached where it said hello.
+    `started_at` is Unix time in milliseconds. `reach` finds out whether an emitter is connected.
     """
 
     def __init__(
         self,
-        journal: Journal,
-        emitters: Emitters,
-        intake: Intake,
-        retained: RetainedValues,
-        counters: RelayCounters,
+        state: SharedState,
         heartbeat_s: float,
         started_at: int,
         uptime_s: Callable[[], float],
-        is_connected: Callable[[Emitter], bool],
+        reach: Reach,
     ) -> None:
-        self._journal = journal
-        self._emitters = emitters
-        self._intake = intake
-        self._retained = retained
-        self._counters = counters
+        self._state = state
         self._heartbeat_s = heartbeat_s
         self._started_at = started_at
         self._uptime_s = uptime_s
-        self._is_connected = is_connected
+        self._reach = reach
         self._log = LimitedLog(logger)
 
     def heartbeat(self) -> Heartbeat:
-        """What the relay says every second, and to whoever syncs."""
+        """Return the body of a heartbeat, and of the answer to a sync nonce."""
+        journal = self._state.journal
         return Heartbeat(
-            tips=self._journal.tips,
-            low={stream: state.low for stream, state in self._journal.streams.items()},
+            tips=journal.last_offsets,
+            low={stream: state.first_offset for stream, state in journal.streams.items()},
             started_at=self._started_at,
-            journaling=self._intake.journaling,
+            journaling=self._state.intake.journaling,
         )
 
     def answer(self, peer: bytes, frame: bytes) -> Reply:
-        """Return the reply to the request in `frame`, an error reply if it is not one."""
+        """Return the reply to the request in `frame`, an error reply if it cannot be read."""
+        counters = self._state.counters
         try:
             request = unpack_request(frame)
         except WireError as error:
-            self._counters.control_requests["refused"] += 1
+            counters.control_requests["refused"] += 1
             self._log.warning("request", "refused a control request: %s", error)
+            # Its `id` may be missing or wrong.
             return ErrorReply(id=0, code="bad_request", message=str(error))
-        self._counters.control_requests[request.op] += 1
+        counters.control_requests[request.op] += 1
         return self._answer(peer, request)
 
     def _answer(self, peer: bytes, request: Request) -> Reply:
         match request:
             case AccountRequest():
-                return self._take_account(request)
+                return self._account(request)
             case HelloRequest():
                 return self._hello(peer, request)
             case ReplayRequest():
                 return self._replay(request)
             case RetainedRequest():
-                return self._remembered(request)
+                return self._retained(request)
             case StatsRequest():
                 return StatsReply(id=request.id, stats=self._stats())
             case _:
@@ -112,74 +108,85 @@ class ControlDesk:
             )
         sequence: int | None = None
         if request.emitter_id is not None and request.emitter_epoch is not None:
+            # Without it the emitter knows of no acknowledged event.
             acknowledged = request.acknowledged or 0
             cursor = Cursor(request.emitter_id, request.name, request.emitter_epoch, acknowledged)
             try:
-                sequence = self._emitters.admit(cursor, peer, self._is_connected)
+                sequence = self._state.emitters.admit(cursor, peer, self._reach)
             except Refusal as refusal:
                 self._log.warning("hello", "refused an emitter: %s", refusal)
                 return ErrorReply(id=request.id, code=refusal.code, message=str(refusal))
         logger.debug("%s %s says hello", request.role, request.name)
+        journal = self._state.journal
         return HelloReply(
             id=request.id,
-            epoch=self._journal.epoch,
-            journaled_kinds=tuple(self._journal.streams),
-            tips=self._journal.tips,
+            epoch=journal.epoch,
+            journaled_kinds=tuple(journal.streams),
+            tips=journal.last_offsets,
             heartbeat_s=self._heartbeat_s,
             sequence=sequence,
         )
 
     def _replay(self, request: ReplayRequest) -> Reply:
-        state = self._journal.streams.get(request.stream)
+        journal = self._state.journal
+        state = journal.streams.get(request.stream)
         if state is None:
             text = f"{request.stream!r} is not a stream of this relay"
             return ErrorReply(id=request.id, code="unknown_stream", message=text)
         try:
-            items = self._journal.read(request.stream, request.after, request.limit, MAX_PAGE_BYTES)
+            page = journal.read(request.stream, request.after, request.limit, MAX_PAGE_BYTES)
         except JournalUnavailable as error:
             self._log.error("replay", "%s", error)
             return ErrorReply(id=request.id, code="journal_unavailable", message=str(error))
         return ReplayReply(
             id=request.id,
-            epoch=self._journal.epoch,
-            items=tuple(items),
-            low=state.low,
-            tip=state.tip,
+            epoch=journal.epoch,
+            items=tuple(page),
+            low=state.first_offset,
+            tip=state.last_offset,
         )
 
-    def _remembered(self, request: RetainedRequest) -> Reply:
+    def _retained(self, request: RetainedRequest) -> Reply:
+        retained = self._state.retained
         if request.exact:
-            item = self._retained.item(request.prefix)
-            return RetainedReply(id=request.id, items=() if item is None else (item,))
+            frames = retained.get(request.prefix)
+            return RetainedReply(id=request.id, items=() if frames is None else (frames,))
         after = request.after or b""
-        items, more = self._retained.page(request.prefix, after, MAX_PAGE_BYTES)
-        return RetainedReply(id=request.id, items=items, next=items[-1].topic if more else None)
+        page, has_more = retained.page(request.prefix, after, MAX_PAGE_BYTES)
+        return RetainedReply(id=request.id, items=page, next=page[-1][0] if has_more else None)
 
-    def _take_account(self, request: AccountRequest) -> Reply:
-        if len(request.counters) > MAX_REPORTED_COUNTERS:
-            text = f"counters: at most {MAX_REPORTED_COUNTERS} are taken"
+    def _account(self, request: AccountRequest) -> Reply:
+        counters = request.counters
+        if len(counters) > MAX_REPORTED_COUNTERS:
+            text = f"counters: at most {MAX_REPORTED_COUNTERS} are accepted"
             return ErrorReply(id=request.id, code="bad_request", message=text)
-        emitter = self._emitters.get(request.emitter_id)
+        if any(len(name) > MAX_COUNTER_NAME_CHARS for name in counters):
+            text = f"counters: a name has at most {MAX_COUNTER_NAME_CHARS} characters"
+            return ErrorReply(id=request.id, code="bad_request", message=text)
+        emitter = self._state.emitters.get(request.emitter_id)
+        # The account of an earlier process may arrive after its successor was admitted.
         if emitter is not None and emitter.epoch == request.emitter_epoch:
-            emitter.reported = request.counters
+            emitter.reported = counters
         return AccountReply(id=request.id)
 
     def _stats(self) -> dict[str, Any]:
-        emitters = list(self._emitters)[-MAX_SHOWN_EMITTERS:]
+        state = self._state
+        # The reply has to stay well below the limit of a frame.
+        emitters = list(state.emitters)[-MAX_SHOWN_EMITTERS:]
         return {
-            "epoch": self._journal.epoch,
+            "epoch": state.journal.epoch,
             "uptime_s": round(self._uptime_s(), 3),
-            "journaling": self._intake.journaling,
-            **self._counters.as_dict(),
-            "lost_by_rollback": min(self._emitters.lost_by_rollback, MAX_SHOWN_NUMBER),
+            "journaling": state.intake.journaling,
+            **state.counters.as_dict(),
+            "lost_by_rollback": min(state.emitters.lost_by_rollback, MAX_SHOWN_NUMBER),
             "streams": {
-                stream: {
-                    "low": state.low,
-                    "tip": state.tip,
-                    "stored_bytes": state.stored_bytes,
-                    "retention": state.retired,
+                name: {
+                    "low": stream.first_offset,
+                    "tip": stream.last_offset,
+                    "stored_bytes": stream.stored_bytes,
+                    "retention": stream.retired,
                 }
-                for stream, state in self._journal.streams.items()
+                for name, stream in state.journal.streams.items()
             },
             "emitters": [emitter.as_dict() for emitter in emitters],
         }

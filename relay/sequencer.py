@@ -1,154 +1,168 @@
-"""Commits what was taken in, and keeps the journal within its bounds and alive.
+"""Numbers the events of a batch, commits them to the journal, and keeps the journal bounded.
 
-Nothing is published or acknowledged before its commit. While the journal cannot be written no
-event of a stream is taken, so that emitters hold theirs; it is tried again with every heartbeat.
+Nothing is published or acknowledged before its commit. While the journal cannot be written, no
+event of a stream is taken, so that emitters keep theirs; every heartbeat tries to write again.
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
-from relay.core.emitters import Emitter, Emitters
-from relay.core.intake import Intake, Taken
-from relay.core.retained import Item, RetainedValues
+from relay.core.emitters import KnownEmitter, Reach
+from relay.core.intake import TakenEvent
 from relay.core.retention import Limits
-from relay.core.stats import RelayCounters
-from relay.journal.journal import Batch, Journal, JournalUnavailable, Run, TaskChange
+from relay.journal.journal import JournalBatch, JournalUnavailable, Run
+from relay.journal.reader import StoredTask
 from relay.shared.logs import LimitedLog
-from relay.wire.envelope import is_finished_task
-from relay.wire.header import pack_stamps
-from relay.wire.topics import TASK, decode_topic
-
-Frames = tuple[bytes, bytes, bytes]
+from relay.state import SharedState
+from relay.wire.header import Stamp, StampedFrames, pack_stamp, pack_stamps
+from relay.wire.topics import TASK
 
 logger = logging.getLogger(__name__)
 
 
-class Ledger:
-    """The relay's journal, and what the relay remembers beside it."""
+class Committed(NamedTuple):
+    """The outcome of a commit."""
 
-    def __init__(
-        self,
-        journal: Journal,
-        emitters: Emitters,
-        retained: RetainedValues,
-        intake: Intake,
-        stats: RelayCounters,
-        limits: Limits,
-    ) -> None:
-        self._journal = journal
-        self._emitters = emitters
-        self._retained = retained
-        self._intake = intake
-        self._stats = stats
+    events: Sequence[StampedFrames]
+    """To be published, in this order."""
+    emitters: Sequence[KnownEmitter]
+    """To be acknowledged, after the events are published."""
+
+
+class Sequencer:
+    """Turns the gathered batch into stamped events."""
+
+    def __init__(self, state: SharedState, limits: Limits) -> None:
+        self._state = state
         self._limits = limits
-        self._forgotten_tasks: list[str] = []
         self._log = LimitedLog(logger)
-        for item, finished in journal.tasks():
-            topic = decode_topic(item.topic)
-            self._forgotten_tasks += retained.keep_task(topic, item, finished=finished)
+        self._forgotten_tasks: list[str] = []
+        """Tasks to be removed from the journal with the next commit. Each was remembered before,
+        so that there are never more than `RetainedValues` holds."""
+        for task in state.journal.tasks():
+            self._remember(task)
         self._probe()
 
-    def commit(self, now_ms: int) -> tuple[list[Frames], list[Emitter]]:
-        """Journal what the intake has gathered.
+    def stamp_live(self, now_ms: int) -> list[StampedFrames]:
+        """Return the gathered live values to be published. They wait for no commit."""
+        live = self._state.intake.live
+        if not live:
+            return []
+        stamp = pack_stamp(Stamp(self._state.journal.epoch, 0, now_ms))
+        events: list[StampedFrames] = []
+        for topic, (topic_frame, _, envelope), _ in live:
+            frames = (topic_frame, stamp, envelope)
+            self._state.retained.keep_live(topic.text, frames)
+            self._state.counters.count_relayed(topic.kind, 1)
+            events.append(frames)
+        return events
 
-        Returns the events to publish, in order, and the emitters to whom something can be
-        acknowledged. When the journal cannot be written there are none of either.
-        """
-        intake = self._intake
+    def commit(self, now_ms: int) -> Committed:
+        """Journal the gathered events; the outcome is empty if the journal cannot be written."""
+        emitters, intake = self._state.emitters, self._state.intake
         runs = intake.runs
-        cursors = self._emitters.cursors()
+        cursors = emitters.cursors()
         if not runs and not cursors:
-            return [], self._emitters.commit()
-        published, tasks = self._stamp(runs, now_ms)
-        batch = Batch(
-            runs={
-                stream: Run(
-                    self._journal.streams[stream].tip + 1,
-                    now_ms,
-                    [(taken.frame, taken.header, taken.payload) for taken in run],
-                )
-                for stream, run in runs.items()
-            },
-            cursors=cursors,
-            tasks=[
-                *(TaskChange(topic, None, False) for topic in self._forgotten_tasks),
-                *(TaskChange(topic, *state) for topic, state in tasks.items()),
-            ],
+            # Emitters of duplicates only: they have missed an acknowledgement.
+            return Committed((), emitters.commit())
+        events, tasks = self._stamp(runs, now_ms)
+        batch = JournalBatch(
+            self._runs_to_store(runs, now_ms), cursors, tasks.values(), self._forgotten_tasks
         )
         try:
-            self._journal.append(batch)
+            self._state.journal.append(batch)
         except JournalUnavailable as error:
             self._stop_journaling(error)
-            self._emitters.roll_back()
+            emitters.roll_back()
             intake.count_lost_batch()
-            return [], []
-        self._forgotten_tasks.clear()
+            return Committed((), ())
         for stream, run in runs.items():
-            self._stats.relayed[stream] += len(run)
-        for topic, (item, finished) in tasks.items():
-            parsed = decode_topic(topic.encode())
-            self._forgotten_tasks += self._retained.keep_task(parsed, item, finished=finished)
-        # One that was forgotten for another of this batch may have been in it as well.
-        self._forgotten_tasks = [
-            topic
-            for topic in self._forgotten_tasks
-            if topic not in tasks or self._retained.item(topic) is None
-        ]
+            self._state.counters.count_relayed(stream, len(run))
+        self._remember_all(tasks)
+        # A little with each batch: removing much at once would keep events waiting.
         self._retire(now_ms)
-        return published, self._emitters.commit()
+        return Committed(events, emitters.commit())
 
     def maintain(self, now_ms: int) -> None:
-        """Retire what is too old, and try again to write if that has failed. Once a heartbeat."""
+        """Remove old events, and try to write again after a failure. Called each heartbeat."""
         self._retire(now_ms)
-        if not self._intake.journaling and self._probe():
-            self._intake.journaling = True
+        if not self._state.intake.journaling and self._probe():
+            self._state.intake.journaling = True
             logger.warning("the journal can be written again")
 
-    def forget_silent_emitters(self, now_ms: int, is_connected: Callable[[Emitter], bool]) -> None:
-        """Drop the cursors of emitters that are gone for good. Once in a while."""
+    def forget_silent_emitters(self, now_ms: int, reach: Reach) -> None:
+        """Drop the emitters that are gone for good. Called every few minutes."""
         try:
-            silent = self._journal.forget_silent_emitters(now_ms // 1000)
+            silent = self._state.journal.forget_silent_emitters(now_ms // 1000)
         except JournalUnavailable as error:
             self._stop_journaling(error)
         else:
-            self._emitters.forget(silent, is_connected)
+            self._state.emitters.forget(silent, reach)
+
+    def _stamp(
+        self, runs: Mapping[str, Sequence[TakenEvent]], now_ms: int
+    ) -> tuple[list[StampedFrames], dict[str, StoredTask]]:
+        """Return the events to publish, and the latest state of each task among them."""
+        journal = self._state.journal
+        events: list[StampedFrames] = []
+        tasks: dict[str, StoredTask] = {}
+        for stream, run in runs.items():
+            first = journal.streams[stream].last_offset + 1
+            stamps = pack_stamps(journal.epoch, range(first, first + len(run)), now_ms)
+            stamped = [
+                (event.frames[0], stamp, event.frames[2])
+                for event, stamp in zip(run, stamps, strict=True)
+            ]
+            events += stamped
+            if stream == TASK:
+                for event, frames in zip(run, stamped, strict=True):
+                    topic = event.topic.text
+                    # Removed first, so that the dict is in the order of the last updates.
+                    tasks.pop(topic, None)
+                    tasks[topic] = StoredTask(topic, frames, event.finishes_task)
+        return events, tasks
+
+    def _runs_to_store(
+        self, runs: Mapping[str, Sequence[TakenEvent]], now_ms: int
+    ) -> dict[str, Run]:
+        streams = self._state.journal.streams
+        return {
+            stream: Run(streams[stream].last_offset + 1, now_ms, [event.frames for event in run])
+            for stream, run in runs.items()
+        }
+
+    def _remember_all(self, tasks: Mapping[str, StoredTask]) -> None:
+        self._forgotten_tasks.clear()
+        for task in tasks.values():
+            self._remember(task)
+        # A task may be forgotten for another one of this batch and remembered again by its own.
+        self._forgotten_tasks = [
+            topic
+            for topic in self._forgotten_tasks
+            if topic not in tasks or self._state.retained.get(topic) is None
+        ]
+
+    def _remember(self, task: StoredTask) -> None:
+        topic, frames, is_finished = task
+        self._forgotten_tasks += self._state.retained.keep_task(
+            topic, frames, is_finished=is_finished
+        )
 
     def _probe(self) -> bool:
         try:
-            self._journal.probe()
+            self._state.journal.probe()
         except JournalUnavailable as error:
             self._stop_journaling(error)
             return False
         return True
 
-    def _stamp(
-        self, runs: dict[str, list[Taken]], now_ms: int
-    ) -> tuple[list[Frames], dict[str, tuple[Item, bool]]]:
-        """Return the frames to publish, and the latest state of each task among them."""
-        published: list[Frames] = []
-        tasks: dict[str, tuple[Item, bool]] = {}
-        epoch = self._journal.epoch
-        for stream, run in runs.items():
-            first = self._journal.streams[stream].tip + 1
-            stamps = pack_stamps(epoch, range(first, first + len(run)), now_ms)
-            frames = [
-                (taken.frame, stamp, taken.payload)
-                for taken, stamp in zip(run, stamps, strict=True)
-            ]
-            published += frames
-            if stream == TASK:
-                for taken, item in zip(run, frames, strict=True):
-                    topic = taken.topic.text
-                    tasks.pop(topic, None)
-                    tasks[topic] = (Item(*item), is_finished_task(taken.envelope))
-        return published, tasks
-
     def _retire(self, now_ms: int) -> None:
         try:
-            self._journal.retire(self._limits, now_ms)
+            self._state.journal.retire(self._limits, now_ms)
         except JournalUnavailable as error:
             self._stop_journaling(error)
 
     def _stop_journaling(self, error: JournalUnavailable) -> None:
-        self._intake.journaling = False
+        self._state.intake.journaling = False
         self._log.error("journal", "no event of a stream is taken: %s", error)

@@ -1,226 +1,153 @@
-"""The relay's sockets and its one loop.
+"""The relay's one loop over its sockets. The docstring of `relay` explains the order of steps."""
 
-Events come in on the XSUB (ingress), are checked and journaled, and go out on the XPUB (egress).
-Subscriptions travel the other way. The ROUTER (control) answers questions and acknowledges.
-"""
-
-import fcntl
 import logging
-import secrets
 import socket
 import time
-from pathlib import Path
-from typing import IO
+from collections.abc import Iterable
+from contextlib import ExitStack, closing
 
 import zmq
 
 from relay.config import RelaySettings
-from relay.control import ControlDesk
-from relay.core.emitters import Emitter, Emitters
-from relay.core.intake import Intake
-from relay.core.interest import Interest, Verdict
-from relay.core.retained import Item, RetainedValues
+from relay.control import ControlService
+from relay.core.intake import MAX_BATCH_BYTES, MAX_BATCH_MESSAGES
 from relay.core.retention import Limits
-from relay.core.stats import RelayCounters
+from relay.core.subscriptions import SubscriptionRoute, SubscriptionRouter
 from relay.journal.file import FILE_NAME
 from relay.journal.journal import Journal
-from relay.sequencer import Ledger
+from relay.notifier import Notifier
+from relay.sequencer import Sequencer
 from relay.shared.logs import LimitedLog
-from relay.shared.transport import Socket, open_socket, receive_frames, send_frames
+from relay.shared.transport import receive_frames, send_frames
+from relay.sockets import RelaySockets
+from relay.state import SharedState
 from relay.wire.control import HEARTBEAT_TOPIC, pack_message
 from relay.wire.errors import InvalidFrame, WireError
-from relay.wire.header import Stamp, pack_stamp
-from relay.wire.notices import Acknowledged, Notice, Resend, pack_notice
+from relay.wire.header import Stamp, StampedFrames, pack_stamp
 
-CONTROL_BATCH = 16
-"""Requests answered before events are looked at again."""
-INGRESS_BATCH = 256
-INGRESS_BATCH_BYTES = 4 * 1024 * 1024
-"""Events taken in before they are committed and the other sockets are looked at again."""
+MAX_SUBSCRIPTIONS_AT_ONCE = 1_000
+"""Subscriptions read before the other sockets are served."""
+MAX_REQUESTS_AT_ONCE = 16
+"""Requests answered before the other sockets are served. A reply has at most about 1 MiB."""
 FORGET_INTERVAL_S = 600.0
 
 logger = logging.getLogger(__name__)
 
 
-class AddressInUse(Exception):  # noqa: N818
-    """An endpoint that another process listens on; the text names the setting."""
-
-
 class Relay:
-    """Opens the journal and binds on construction, relays in `run`, ends after `stop`.
+    """Opens the journal and binds its sockets on construction, relays in `run` until `stop`.
 
-    Raises `JournalRefused`, or `AddressInUse` when an endpoint is taken.
+    Raises `JournalRefused`, or `AddressInUse` when an endpoint cannot be bound.
     """
 
     def __init__(self, settings: RelaySettings) -> None:
+        started = time.monotonic()
         self._settings = settings
-        self._started_at = time.monotonic()
-        self._journal = Journal(
-            settings.data_dir / FILE_NAME,
-            settings.journaled_kinds,
-            power_safe=settings.durability == "power",
-        )
-        self._assemble()
-        self._log = LimitedLog(logger)
-        self._stopping = False
-        self._stop_reader, self._stop_writer = socket.socketpair()
-        self._stop_writer.setblocking(False)
-        self._locks: list[IO[str]] = []
-        self._context: zmq.Context[Socket] = zmq.Context()
-        try:
-            self._ingress, self._egress, self._control = self._bind()
-        except AddressInUse:
-            self._close()
-            raise
-
-    def _assemble(self) -> None:
-        settings = self._settings
-        self._interest = Interest(settings.journaled_kinds)
-        self._retained = RetainedValues()
-        self._emitters = Emitters(self._journal.cursors())
-        self._stats = RelayCounters()
-        self._intake = Intake(
-            settings.journaled_kinds, self._emitters, self._stats, lambda: secrets.token_hex(12)
-        )
-        self._ledger = Ledger(
-            self._journal,
-            self._emitters,
-            self._retained,
-            self._intake,
-            self._stats,
-            Limits(int(settings.retention_s * 1000), settings.retention_bytes),
-        )
-        self._desk = ControlDesk(
-            self._journal,
-            self._emitters,
-            self._intake,
-            self._retained,
-            self._stats,
-            settings.heartbeat_s,
-            _now_ms(),
-            lambda: time.monotonic() - self._started_at,
-            self._acknowledge,
-        )
+        with ExitStack() as undo:
+            journal = undo.enter_context(closing(_open_journal(settings)))
+            self._sockets = undo.enter_context(closing(RelaySockets(settings)))
+            self._stop_reader, self._stop_writer = socket.socketpair()
+            undo.enter_context(self._stop_reader)
+            undo.enter_context(self._stop_writer)
+            # A signal handler writes to it and must never block.
+            self._stop_writer.setblocking(False)
+            self._is_stopping = False
+            self._state = SharedState.of(journal)
+            self._router = SubscriptionRouter(settings.journaled_kinds)
+            limits = Limits(int(settings.retention_s * 1000), settings.retention_bytes)
+            self._sequencer = Sequencer(self._state, limits)
+            self._notifier = Notifier(self._sockets.control)
+            self._control = ControlService(
+                self._state,
+                settings.heartbeat_s,
+                _now_ms(),
+                lambda: time.monotonic() - started,
+                self._notifier.acknowledge,
+            )
+            self._log = LimitedLog(logger)
+            self._closing = undo.pop_all()
 
     def run(self) -> None:
-        """Relay until `stop`."""
+        """Relay until `stop`, then close everything."""
+        sockets, settings = self._sockets, self._settings
         poller = zmq.Poller()
-        for source in (self._ingress, self._egress, self._control, self._stop_reader):
+        for source in (sockets.ingress, sockets.egress, sockets.control, self._stop_reader):
             poller.register(source, zmq.POLLIN)
+        for prefix in self._router.always:
+            sockets.ingress.send(b"\x01" + prefix)
         logger.info(
             "relaying %s to %s, control at %s, epoch %d",
-            self._settings.ingress,
-            self._settings.egress,
-            self._settings.control,
-            self._journal.epoch,
+            settings.ingress,
+            settings.egress,
+            settings.control,
+            self._state.journal.epoch,
         )
         heartbeat_due_at = forget_due_at = time.monotonic()
-        try:
-            while not self._stopping:
+        with self._closing:
+            while not self._is_stopping:
                 now = time.monotonic()
                 if now >= heartbeat_due_at:
-                    self._ledger.maintain(_now_ms())
-                    self._send_tips(HEARTBEAT_TOPIC)
-                    heartbeat_due_at = now + self._settings.heartbeat_s
+                    self._sequencer.maintain(_now_ms())
+                    self._publish_heartbeat(HEARTBEAT_TOPIC)
+                    heartbeat_due_at = now + settings.heartbeat_s
                 if now >= forget_due_at:
-                    self._ledger.forget_silent_emitters(_now_ms(), self._acknowledge)
+                    self._sequencer.forget_silent_emitters(_now_ms(), self._notifier.acknowledge)
                     forget_due_at = now + FORGET_INTERVAL_S
-                ready = dict(poller.poll(max(1, int((heartbeat_due_at - now) * 1000))))
-                if self._egress in ready:
-                    self._pass_subscriptions_on()
-                if self._control in ready:
-                    self._answer_requests()
-                if self._ingress in ready:
-                    self._relay_batch()
-                for emitter in self._emitters.take_resend_requests():
-                    self._tell(emitter, Resend(emitter.epoch, emitter.committed))
-        finally:
-            self._close()
-            logger.info("stopped")
+                self._serve(poller, max(1, int((heartbeat_due_at - now) * 1000)))
+        logger.info("stopped")
 
     def stop(self) -> None:
         """End `run` soon. Safe to call from a signal handler."""
-        self._stopping = True
-        self._stop_writer.send(b"\0")
+        # A second signal may arrive while everything is being closed.
+        if not self._is_stopping:
+            self._is_stopping = True
+            self._stop_writer.send(b"\0")
 
-    def _bind(self) -> tuple[Socket, Socket, Socket]:
-        ingress = open_socket(self._context, zmq.XSUB)
-        # Without this, a later frame of an event that starts with 0 or 1 reads as a subscription.
-        ingress.setsockopt(zmq.ONLY_FIRST_SUBSCRIBE, 1)
-        # A subscription above the high-water mark would be dropped without a word.
-        ingress.setsockopt(zmq.SNDHWM, 0)
-        egress = open_socket(self._context, zmq.XPUB)
-        egress.setsockopt(zmq.SNDHWM, self._settings.egress_hwm)
-        egress.setsockopt(zmq.RCVHWM, 0)
-        control = open_socket(self._context, zmq.ROUTER)
-        control.setsockopt(zmq.ROUTER_MANDATORY, 1)
-        control.setsockopt(zmq.ROUTER_HANDOVER, 1)
-        self._bind_one(ingress, self._settings.ingress, "RELAY_INGRESS")
-        self._bind_one(egress, self._settings.egress, "RELAY_EGRESS")
-        self._bind_one(control, self._settings.control, "RELAY_CONTROL")
-        for prefix in self._interest.always:
-            ingress.send(b"\x01" + prefix)
-        return ingress, egress, control
+    def _serve(self, poller: zmq.Poller, timeout_ms: int) -> None:
+        """Wait for a socket, then take a bounded amount of work from each that is readable."""
+        ready = dict(poller.poll(timeout_ms))
+        # Events last: subscribers and peers wait for at most one batch, however many events come.
+        if self._sockets.egress in ready:
+            self._route_subscriptions()
+        if self._sockets.control in ready:
+            self._answer_requests()
+        if self._sockets.ingress in ready:
+            self._relay_batch()
+        for emitter in self._state.emitters.take_missing_events():
+            self._notifier.request_resend(emitter)
 
-    def _bind_one(self, bound: Socket, endpoint: str, setting: str) -> None:
-        if endpoint.startswith("ipc://"):
-            self._lock(Path(endpoint.removeprefix("ipc://")), setting)
-        try:
-            bound.bind(endpoint)
-        except zmq.ZMQError as error:
-            if error.errno == zmq.EADDRINUSE:
-                raise AddressInUse(f"{setting}: {endpoint} is already in use") from None
-            raise AddressInUse(f"{setting}: cannot listen on {endpoint}: {error}") from None
-
-    def _lock(self, path: Path, setting: str) -> None:
-        """Hold the lock beside an `ipc://` path: libzmq itself would take a used path over."""
-        try:
-            lock = open(f"{path}.lock", "w")  # noqa: SIM115 - held until the relay ends
-            self._locks.append(lock)
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise AddressInUse(f"{setting}: ipc://{path} is already in use") from None
-        except OSError as error:
-            raise AddressInUse(f"{setting}: cannot listen on ipc://{path}: {error}") from None
-
-    def _close(self) -> None:
-        self._context.destroy(linger=0)
-        self._journal.close()
-        for lock in self._locks:
-            lock.close()
-        self._stop_reader.close()
-        self._stop_writer.close()
-
-    def _pass_subscriptions_on(self) -> None:
-        while True:
+    def _route_subscriptions(self) -> None:
+        for _ in range(MAX_SUBSCRIPTIONS_AT_ONCE):
             try:
-                frame = self._egress.recv(zmq.NOBLOCK)
+                frame = self._sockets.egress.recv(zmq.NOBLOCK)
             except zmq.Again:
                 return
-            made, prefix = frame[:1] == b"\x01", frame[1:]
+            is_made, prefix = frame[:1] == b"\x01", frame[1:]
             if frame[:1] not in (b"\x00", b"\x01"):
-                self._stats.received += 1
-                self._refuse(InvalidFrame("a subscriber sent something else than a subscription"))
+                self._state.counters.received += 1
+                self._count_malformed(InvalidFrame("a subscriber sent no subscription"))
                 continue
-            match self._interest.judge(prefix):
-                case Verdict.FORWARD:
-                    self._ingress.send(frame)
-                case Verdict.ANSWER if made:
-                    self._send_tips(prefix)
+            match self._router.route(prefix):
+                case SubscriptionRoute.FORWARD:
+                    self._sockets.ingress.send(frame)
+                case SubscriptionRoute.ANSWER if is_made:
+                    self._publish_heartbeat(prefix)
                 case _:
                     pass
 
     def _answer_requests(self) -> None:
-        for _ in range(CONTROL_BATCH):
+        control = self._sockets.control
+        for _ in range(MAX_REQUESTS_AT_ONCE):
             try:
-                frames = self._control.recv_multipart(zmq.NOBLOCK)
+                frames = control.recv_multipart(zmq.NOBLOCK)
             except zmq.Again:
                 return
             peer, request = frames[0], frames[-1]
             try:
-                reply = self._desk.answer(peer, request if len(frames) == 2 else b"")
-                self._control.send_multipart((peer, pack_message(reply)), zmq.NOBLOCK)
+                reply = self._control.answer(peer, request if len(frames) == 2 else b"")
+                control.send_multipart((peer, pack_message(reply)), zmq.NOBLOCK)
             except zmq.ZMQError as error:
+                # The peer is gone, or does not read its replies; it asks again if it needs one.
                 self._log.warning("reply", "a reply could not be sent: %s", error)
             except Exception:
                 # A fault of ours; one request must not end the relay for everybody.
@@ -228,62 +155,54 @@ class Relay:
 
     def _relay_batch(self) -> None:
         now_ms = _now_ms()
-        intake = self._intake
-        for _ in range(INGRESS_BATCH):
+        self._gather(now_ms)
+        # Live values do not wait for the disk.
+        self._publish(self._sequencer.stamp_live(now_ms))
+        committed = self._sequencer.commit(now_ms)
+        self._state.intake.clear()
+        self._publish(committed.events)
+        for emitter in committed.emitters:
+            self._notifier.acknowledge(emitter)
+
+    def _gather(self, now_ms: int) -> None:
+        """Fill the intake with the messages that have arrived, up to a full batch."""
+        ingress, intake = self._sockets.ingress, self._state.intake
+        for _ in range(MAX_BATCH_MESSAGES):
             try:
-                frames = receive_frames(self._ingress)
+                frames = receive_frames(ingress)
             except zmq.Again:
-                break
+                return
             try:
                 intake.take(frames, now_ms)
             except WireError as error:
-                self._refuse(error)
+                self._count_malformed(error)
             except Exception:
                 # A fault of ours; one message must not end the relay for everybody.
-                self._stats.malformed["internal_error"] += 1
+                self._state.counters.malformed["internal_error"] += 1
                 logger.exception("a message could not be relayed")
-            if intake.gathered_bytes > INGRESS_BATCH_BYTES:
-                break
-        self._send_live_values(now_ms)
-        published, to_acknowledge = self._ledger.commit(now_ms)
-        intake.clear()
-        for item in published:
-            send_frames(self._egress, item)
-        for emitter in to_acknowledge:
-            self._acknowledge(emitter)
+            if intake.batch_bytes >= MAX_BATCH_BYTES:
+                return
 
-    def _send_live_values(self, now_ms: int) -> None:
-        for taken in self._intake.live:
-            stamp = pack_stamp(Stamp(self._journal.epoch, 0, now_ms))
-            item = Item(taken.frame, stamp, taken.payload)
-            self._retained.keep_live(taken.topic, item)
-            self._stats.relayed[taken.topic.kind] += 1
-            send_frames(self._egress, item)
+    def _publish(self, events: Iterable[StampedFrames]) -> None:
+        egress = self._sockets.egress
+        for frames in events:
+            send_frames(egress, frames)
 
-    def _acknowledge(self, emitter: Emitter) -> bool:
-        return self._tell(emitter, Acknowledged(emitter.epoch, emitter.committed))
+    def _publish_heartbeat(self, topic: bytes) -> None:
+        stamp = pack_stamp(Stamp(self._state.journal.epoch, 0, _now_ms()))
+        self._publish([(topic, stamp, pack_message(self._control.heartbeat()))])
 
-    def _tell(self, emitter: Emitter, notice: Notice) -> bool:
-        """Send `notice` to `emitter`; return whether it is connected where it said hello."""
-        if emitter.peer is None:
-            return False
-        try:
-            self._control.send_multipart((emitter.peer, pack_notice(notice)), zmq.NOBLOCK)
-        except zmq.Again:
-            pass  # Its queue is full; what is acknowledged next includes this.
-        except zmq.ZMQError:
-            emitter.peer = None
-            return False
-        return True
-
-    def _refuse(self, error: WireError) -> None:
-        self._stats.malformed[error.reason] += 1
+    def _count_malformed(self, error: WireError) -> None:
+        self._state.counters.malformed[error.reason] += 1
         self._log.warning(error.reason, "dropped a malformed message: %s", error)
 
-    def _send_tips(self, topic: bytes) -> None:
-        stamp = Stamp(self._journal.epoch, 0, _now_ms())
-        body = pack_message(self._desk.heartbeat())
-        self._egress.send_multipart((topic, pack_stamp(stamp), body), zmq.NOBLOCK)
+
+def _open_journal(settings: RelaySettings) -> Journal:
+    return Journal(
+        settings.data_dir / FILE_NAME,
+        settings.journaled_kinds,
+        power_safe=settings.durability == "power",
+    )
 
 
 def _now_ms() -> int:

@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, settings
 
 from tests.support.cluster import Cluster, Edge
 
-PROCESS_FIXTURES = {"cluster", "browser", "survival"}
+PROCESS_FIXTURES = {"cluster", "shared_cluster", "browser", "survival"}
 """A test that uses one of these starts a process."""
 
 # The machine is shared by parallel tests: how long an example takes says nothing about the code.

@@ -1,4 +1,4 @@
-"""The tables of the documents match the code."""
+"""The documents list exactly the names that the code has."""
 
 import asyncio
 import re
@@ -12,8 +12,10 @@ from edge.config import EdgeSettings
 from edge.core.identity.tokens import Tokens
 from edge.core.protocol import replies
 from edge.core.websocket.close_codes import CloseCode
+from edge.core.websocket.protocol import NEXT_STATES, State
 from edge.worker import Worker
 from emitters.config import EmitterSettings
+from emitters.core.dialogue import TRANSITIONS
 from relay.config import RelaySettings
 from relay.shared.settings import Settings
 from relay.wire import control
@@ -66,6 +68,31 @@ def test_every_error_code_is_documented() -> None:
     assert {row[0].strip("`") for row in rows_below("| `code` |")} == of_control
     of_clients = set(get_args(replies.ErrorCode))
     assert {row[1].strip("`") for row in rows_below("| message | code |")} == of_clients
+
+
+def test_the_dialogue_of_the_protocol_is_the_emitters_table() -> None:
+    matrix = protocol().partition("leads from a state to the next")[2].partition("|\n\n")[0]
+    signals, _, *rows = table_rows(f"{matrix}|")
+    documented = {
+        (state, signal): following
+        for state, *cells in rows
+        for signal, following in zip(signals[1:], cells, strict=True)
+        if following
+    }
+    assert documented == {
+        (state.name.lower(), signal.name.lower().replace("_", " ")): following.name.lower()
+        for (state, signal), following in TRANSITIONS.items()
+    }
+
+
+def test_the_closing_states_of_the_protocol_are_the_edges() -> None:
+    rows = rows_below("| state | message or event | next state | the edge |")
+    documented = {(state, row[2]) for row in rows for state in row[0].split(", ")}
+    assert {pair for pair in documented if pair[0] != pair[1]} == {
+        (state.name.lower(), following.name.lower())
+        for state in State
+        for following in NEXT_STATES[state]
+    }
 
 
 async def scrape() -> str:

@@ -14,7 +14,7 @@ PYTHON = sorted(
     for path in (ROOT / folder).rglob("*.py")
 )
 MARKDOWN = sorted((*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")))
-OPENS_WITH_A_PRONOUN = re.compile(r"(?:What|Whatever|Who|Whoever|Whom|Whomever|Whose)\b")
+OPENS_WITH_A_PRONOUN = re.compile(r"(?:What|Who|Whoever|Whom|Whose)\b")
 PARAGRAPH = re.compile(r"[-*>#\d.|\s`*_]*")
 """The marks before the first word of a paragraph, list item, heading or table row."""
 MARKED = re.compile(r"\s*(?:[-*>#|]|\d+\.)")

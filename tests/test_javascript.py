@@ -1,4 +1,4 @@
-"""Runs the tests of our JavaScript, which are under tests/js."""
+"""Runs the JavaScript tests under tests/js."""
 
 import os
 import shutil
@@ -20,6 +20,6 @@ def test_javascript() -> None:
     tests = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "tests/js").glob("*.test.js"))
     assert tests
     ran = subprocess.run(
-        [node, "--test", *tests], cwd=ROOT, capture_output=True, text=True, timeout=50, check=False
+        [node, "--test", *tests], cwd=ROOT, capture_output=True, text=True, timeout=100, check=False
     )
     assert ran.returncode == 0, ran.stdout + ran.stderr

@@ -171,8 +171,8 @@ class Subscription {
   }
 
   /**
-   * Passes a message to the handlers, or holds it. Before the subscription is confirmed, messages
-   * reach it only through other subscriptions, and would be a stream with holes: they are dropped.
+   * Passes a message to the handlers, or holds it. Before the subscription is confirmed, events of
+   * streams reach it only through other subscriptions, with holes between them: they are dropped.
    * @param {RelayMessage} message
    * @param {boolean} isRepeat
    */
@@ -304,7 +304,7 @@ class SeenPosition {
   }
 
   /**
-   * An offset means nothing until its epoch is known.
+   * Advances the position, if an epoch is known: without one an offset means nothing.
    * @param {string} stream
    * @param {unknown} offset
    */

@@ -43,8 +43,8 @@ export function hasEnded(status) {
 }
 
 /**
- * Whether one message was emitted before the other. Readings and events of one emitter travel on
- * different ways, so its own clock orders them. Between two emitters the order of arrival decides.
+ * Whether one message was emitted before the other. Readings and events of one emitter take
+ * different paths, so its own clock orders them. Between two emitters the order of arrival decides.
  * @param {Moment} one @param {Moment} other
  */
 export function isBefore(one, other) {

@@ -19,7 +19,7 @@ from edge.endpoint import ClientEndpoint, HandshakeRefused
 from edge.websocket.client import Client, ClientServices
 
 SERVER_ERRORS = (WebSocketDisconnect, RuntimeError, OSError)
-"""What servers raise when a message is sent or awaited after the connection is lost."""
+"""Exceptions that servers raise if a message is sent or awaited after a lost connection."""
 
 
 class AsgiTransport(asyncio.Transport):

@@ -1,4 +1,4 @@
-"""A command that runs below us: its output passed through and followed, signals passed on."""
+"""`ChildCommand`: a child process whose output passes through and is followed."""
 
 import contextlib
 import os
@@ -13,14 +13,13 @@ from emitters.core.last_line import LastLine
 
 STDERR_TAIL_BYTES = 4096
 OUTPUT_ENDS_WITHIN_S = 1.0
-"""After the command has ended; something that it left running may hold its output open."""
+"""Counted from the end of the command: a process that it left running may hold its output open."""
 
 
 class ChildCommand:
     """Runs `arguments` in a process group of its own, so that signals reach all of a pipeline.
 
-    Each line of its output, and what it ends with, goes to `on_line` as well. Raises `OSError`
-    when it cannot be started.
+    `on_line` gets each line of its output. Raises `OSError` when it cannot be started.
     """
 
     def __init__(self, arguments: Sequence[str], on_line: Callable[[str], None]) -> None:
@@ -48,20 +47,20 @@ class ChildCommand:
             reader.start()
 
     def wait(self) -> int:
-        """Wait for the end and return the exit code; 128 and the number when a signal ended it."""
+        """Wait for the end and return the exit code; 128 plus the number if a signal ended it."""
         code = self._process.wait()
         for reader in self._readers:
             reader.join(OUTPUT_ENDS_WITHIN_S)
         return code if code >= 0 else 128 - code
 
     def pass_on(self, number: int) -> None:
-        """Send signal `number` to the command and what it started."""
+        """Send signal `number` to the command and its children."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.Signals(number))
 
     @property
     def stderr_tail(self) -> str:
-        """The end of what it wrote to standard error."""
+        """The last 4096 bytes of its standard error."""
         return self._stderr_tail.decode(errors="replace").strip()
 
     def _follow(self, source: IO[bytes], to: IO[bytes], is_stderr: bool) -> None:
@@ -71,16 +70,16 @@ class ChildCommand:
             if is_stderr:
                 self._stderr_tail = (self._stderr_tail + piece)[-STDERR_TAIL_BYTES:]
             passing_on = passing_on and _write(to, piece)
-            self._tell(lines.feed(piece))
-        self._tell(lines.finish())
+            self._report(lines.feed(piece))
+        self._report(lines.finish())
 
-    def _tell(self, line: str | None) -> None:
+    def _report(self, line: str | None) -> None:
         if line is not None:
             self._on_line(line)
 
 
 def _write(to: IO[bytes], piece: bytes) -> bool:
-    """Write `piece`; return False when nobody reads any more."""
+    """Write `piece`; return False if the reader is gone, which the command need not know."""
     try:
         to.write(piece)
         to.flush()

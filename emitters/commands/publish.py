@@ -23,7 +23,7 @@ from emitters.errors import OutboxFull
 from relay.wire.errors import WireError
 
 MAX_LINE_BYTES = 4 * 1024 * 1024
-"""Four times the largest envelope: JSON with escapes of an event that fits always fits too."""
+"""Longer lines are refused. Four times the largest envelope leaves room for JSON's escapes."""
 
 _FIELDS = ("topic", "data", "type", "username")
 
@@ -63,9 +63,9 @@ def publish(
 ) -> None:
     """Publish one event, or without arguments those on standard input.
 
-    Each line of standard input is {"topic": "…", "data": {…}}, with "type" and "username" as one
-    likes. A line that cannot be published is named on standard error and the others are published;
-    then the exit code is 2.
+    Each line of standard input is {"topic": "…", "data": {…}}, optionally with "type" and
+    "username". A line that cannot be published is named on standard error, the others are
+    published, and the exit code is 2.
 
     \b
     Examples:
@@ -121,7 +121,7 @@ def _deliver(emitter: Emitter, timeout: float) -> None:
 
 
 def _lines(stream: IO[bytes]) -> Iterator[bytes]:
-    """Yield the lines of `stream`; of one that is too long, the beginning."""
+    """Yield the lines of `stream`; of a line that is too long, the beginning alone."""
     while line := stream.readline(MAX_LINE_BYTES):
         complete = line.endswith(b"\n")
         yield line
@@ -148,10 +148,10 @@ def _event(line: bytes) -> Publication:
     return Publication(**fields)
 
 
-def _parse(text: str, what: str) -> Any:
+def _parse(text: str, prefix: str) -> Any:
     try:
         return json.loads(text)
     except json.JSONDecodeError as error:
-        raise BadInput(f"{what}not JSON: {error.msg} at character {error.colno}") from None
+        raise BadInput(f"{prefix}not JSON: {error.msg} at character {error.colno}") from None
     except (ValueError, RecursionError) as error:
-        raise BadInput(f"{what}not usable JSON: {error}") from None
+        raise BadInput(f"{prefix}not usable JSON: {error}") from None

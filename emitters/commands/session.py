@@ -1,4 +1,4 @@
-"""What the commands of `event-emit` share: opening an emitter, closing it, saying what is wrong."""
+"""Options, emitter and error messages that the commands of `event-emit` share."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,8 +20,7 @@ C = TypeVar("C", bound=Callable[..., Any])
 
 
 def relay_options(command: C) -> C:
-    """Add the options that say where the relay is, how long to wait for it, and where to keep
-    what it does not get."""
+    """Add the options for the relay's addresses, the time to wait for it, and the spool."""
     for option in (
         click.option(
             "--spool",
@@ -62,8 +61,8 @@ def relay_options(command: C) -> C:
 def open_emitter(*, block_timeout_s: float | None = None, **settings: Any) -> Iterator[Emitter]:
     """Yield an emitter; a setting that cannot be used ends the program with exit code 2.
 
-    The body closes it when events must still go out; afterwards what waits is given up. Several
-    programs may run at once under one name.
+    The body closes it if events must still go out; events that wait at its end are given up.
+    Several programs may run at once under one name.
     """
     try:
         emitter = Emitter(shared_name=True, block_timeout_s=block_timeout_s, **settings)
@@ -83,7 +82,7 @@ def say(problem: object) -> None:
 
 
 def explain(error: WireError) -> str:
-    """Return what is wrong with an event, starting with the field."""
+    """Return the fault of an event as text that starts with the field."""
     if isinstance(error, InvalidTopic):
         return f"topic: {error}"
     if isinstance(error, InvalidEnvelope):
@@ -104,7 +103,7 @@ class Unreachable(click.ClickException):
 
 
 class NotTaken(click.ClickException):
-    """The emitter takes no events, and says why."""
+    """The emitter takes no events; the text gives its reason."""
 
     exit_code = EXIT_UNREACHABLE
 
@@ -116,7 +115,7 @@ class NotTaken(click.ClickException):
 
 
 class BadInput(click.ClickException):
-    """What was given cannot be published; the text names the field."""
+    """The input cannot be published; the text names the field."""
 
     exit_code = EXIT_BAD_INPUT
 

@@ -1,4 +1,4 @@
-"""`event-emit tail`: what the relay sends out, on standard output."""
+"""`event-emit tail`: the relay's events on standard output."""
 
 import json
 import os
@@ -18,7 +18,7 @@ from emitters.egress import Egress, RelayedEvent
 from relay.shared.settings import Endpoint, Settings, SettingsError, load, refuse, settings_config
 
 SILENT_AFTER_S = 5.0
-"""The relay says something every second; without a word for so long it is gone."""
+"""The relay sends a heartbeat every second; without any message for this long it is gone."""
 
 
 class TailSettings(Settings):
@@ -31,7 +31,7 @@ class TailSettings(Settings):
 
 @click.command(short_help="Watch events as they happen.")
 @click.argument("prefix", default="")
-@click.option("--pretty", is_flag=True, help="For people: time, topic, and the data by itself.")
+@click.option("--pretty", is_flag=True, help="For people: time, topic, and indented data.")
 @click.option("--count", type=click.IntRange(min=1), help="End after so many events.")
 @click.option(
     "--egress",
@@ -50,8 +50,8 @@ def tail(prefix: str, pretty: bool, count: int | None, egress: str | None, timeo
     """Print the events whose topic starts with PREFIX, one JSON line each, until Ctrl-C.
 
     Each line has epoch, offset (0 on live topics, which are not numbered), topic, type, data,
-    username (null when for everybody), source, emitted_at, relayed_at (Unix time in milliseconds)
-    and id. Everything is shown, whoever it is addressed to.
+    username (null if addressed to everybody), source, emitted_at, relayed_at (Unix time in
+    milliseconds) and id. Events that are addressed to one user are shown too.
 
     \b
     Examples:
@@ -89,17 +89,18 @@ def _follow(source: Egress, prefix: str, pretty: bool, count: int | None, timeou
 
 
 def _events(source: Egress) -> Iterator[RelayedEvent]:
-    """Yield events; say so when the relay falls silent and when it is back."""
+    """Yield events; print a line when the relay falls silent and when it is back."""
     output = sys.stdout.fileno() if _is_pipe(sys.stdout.fileno()) else None
     silent = False
     while True:
-        heard = source.wait(SILENT_AFTER_S, output)
+        has_events = source.wait(SILENT_AFTER_S, output)
+        # A quiet prefix writes nothing, so a broken pipe would not show for days.
         if output is not None and _reader_is_gone(output):
             raise BrokenPipeError
         if silent != (time.monotonic() - source.heard_at > SILENT_AFTER_S):
             silent = not silent
             say("the relay is silent" if silent else "the relay is back")
-        if heard:
+        if has_events:
             yield from source.read()
 
 
@@ -145,7 +146,7 @@ def _pretty(event: RelayedEvent) -> str:
 
 
 def _harmless(text: str) -> str:
-    """Return `text` without what a terminal would obey."""
+    """Return `text` without control characters: events must not steer the terminal."""
     return "".join(char if char.isprintable() else "�" for char in text)
 
 

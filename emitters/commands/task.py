@@ -49,6 +49,7 @@ def task(username: str, command: tuple[str, ...], timeout: float, **relay: Any) 
       event-emit task --user alice -- sh -c 'make && make install'
     """
     run = _Run(command)
+    # Before the emitter is opened: a signal in the meantime must reach the command as well.
     for number in PASSED_ON:
         signal.signal(number, run.on_signal)
     with open_emitter(**relay) as emitter:
@@ -61,8 +62,8 @@ def task(username: str, command: tuple[str, ...], timeout: float, **relay: Any) 
             raise BadInput(explain(error)) from None
         tasks.shutdown()
         if emitter.close(timeout):
-            fate = "could not be told" if emitter.spool is None else "is kept in the spool"
-            say(f"the relay has gone; how the task ended {fate}")
+            fate = "could not be sent" if emitter.spool is None else "is kept in the spool"
+            say(f"the relay has gone; the final update {fate}")
     _flush_quietly()
     raise SystemExit(run.exit_code)
 
@@ -84,21 +85,24 @@ class _Run:
 
     def __call__(self) -> dict[str, Any]:
         started_at = time.monotonic()
-        context = contextvars.copy_context()  # Where `progress` knows this task.
+        # `progress` finds the task in this context. Two threads read output, and a context can be
+        # entered by one at a time.
+        context = contextvars.copy_context()
         lock = threading.Lock()
 
-        def tell(line: str) -> None:
+        def report(line: str) -> None:
             with lock:
                 context.run(progress, None, line)
 
         try:
-            self._child = ChildCommand(self._command, tell)
+            self._child = ChildCommand(self._command, report)
         except OSError as error:
             not_found = isinstance(error, FileNotFoundError)
             self.exit_code = EXIT_NOT_FOUND if not_found else EXIT_NOT_EXECUTABLE
             problem = f"{self._command[0]}: {error.strerror}"
             say(problem)
             raise TaskFailed(problem, {"exit_code": self.exit_code}) from None
+        # A signal that came before the child was there must not be lost.
         if self._signal is not None:
             self._child.pass_on(self._signal)
         self.exit_code = self._child.wait()
@@ -118,7 +122,7 @@ class _Run:
 
 
 def _flush_quietly() -> None:
-    """Keep the interpreter from complaining at its end that nobody reads standard output."""
+    """Flush now: at its end the interpreter would report a reader that is gone as an error."""
     try:
         sys.stdout.flush()
     except BrokenPipeError:

@@ -1,8 +1,8 @@
-"""Turns any Python value into one that an event can carry.
+"""`carry` turns any Python value into one that an event can carry.
 
-`Emitter.emit` refuses what msgpack and JSON cannot carry. Where the values are not the emitting
-code's own, as the arguments and results of decorated functions and tasks, they go through `carry`
-first: it never raises, and what it returns always passes `relay.wire.envelope.check_value`.
+`Emitter.emit` refuses values that msgpack and JSON cannot carry. Arguments and results of decorated
+functions and tasks may be anything, so they go through `carry` first: it never raises, and its
+result always passes `relay.wire.envelope.check_value`.
 """
 
 import dataclasses
@@ -20,7 +20,7 @@ MAX_CARRIED_DEPTH = 24
 """Less than the envelope's limit, so that a carried value may be put into a map or two."""
 
 _ITEM_BYTES = 9
-"""What a number or the start of a text, list or map takes at most."""
+"""The most that a number, or the start of a text, list or map, takes in msgpack."""
 _MIN_INT, _MAX_INT = -(2**63), 2**64 - 1
 _CYCLE = "(contains itself)"
 _LEFT_OUT = "…"
@@ -30,8 +30,8 @@ def carry(value: object, max_bytes: int = MAX_CARRIED_BYTES) -> Any:
     """Return `value` made of None, bool, int, float, str, list and dict only.
 
     Models, dataclasses and mappings become maps, sequences and sets lists, enumerations their
-    value, dates ISO 8601, and anything else its `str`. What is too large, too deep or contains
-    itself is cut there and says so; about `max_bytes` are kept in all.
+    value, dates ISO 8601, and anything else its `str`. A value that is too large, too deep or
+    contains itself is cut, and a mark stands there; about `max_bytes` are kept in all.
     """
     return _Carrier(max_bytes).carry(value, 1)
 
@@ -49,15 +49,17 @@ class _Carrier:
     def __init__(self, max_bytes: int) -> None:
         self._bytes_left = max_bytes
         self._path: set[int] = set()
-        """The containers that the current value is inside of."""
+        """Ids of the containers around the current value; one that comes again contains itself."""
 
     def carry(self, value: object, depth: int) -> Any:
         self._bytes_left -= _ITEM_BYTES
         if isinstance(value, enum.Enum):
             return self.carry(value.value, depth)
+        # Before int, of which bool is a subclass.
         if value is None or isinstance(value, bool):
             return value
         if isinstance(value, int):
+            # The base class's method, because a subclass may not pack.
             return int.__int__(value) if _MIN_INT <= value <= _MAX_INT else self._text(value)
         if isinstance(value, float):
             return float.__float__(value) if math.isfinite(value) else self._text(value)
@@ -86,6 +88,7 @@ class _Carrier:
     def _map(self, fields: dict[Any, Any], depth: int) -> dict[str, Any]:
         carried: dict[str, Any] = {}
         for index, (key, item) in enumerate(fields.items()):
+            # Checked here and not only in `carry`: keys take room as well.
             if self._bytes_left <= 0:
                 carried[_LEFT_OUT] = f"{len(fields) - index} more"
                 break
@@ -112,7 +115,7 @@ class _Carrier:
 
 
 def _parts(value: object) -> dict[Any, Any] | list[Any] | None:
-    """Return what a container holds, or None for anything else."""
+    """Return the content of a container, None for any other value."""
     try:
         if isinstance(value, BaseModel):
             return dict(value)

@@ -1,48 +1,48 @@
 """The emitter's side of the dialogue with the relay, as a state machine (protocol section 5).
 
-The dialogue hears the relay's subscriptions, replies and notices. From them it decides when to say
-hello, whether events may be sent, and which have to be sent again. Times are seconds on the
-caller's clock.
+The relay's subscriptions, replies and notices come in. From them the dialogue decides when hello is
+sent, whether events may be sent, and which have to be sent again. Times are seconds on the caller's
+clock.
 """
 
 import logging
 from enum import Enum, auto
 
 from emitters.core.outbox import WINDOW_EVENTS, Outbox
-from emitters.core.subscriptions import RelaySubscriptions
+from emitters.core.subscriptions import ReceivedSubscriptions
 from relay.wire.control import HelloReply
 from relay.wire.notices import Acknowledged, Notice, Resend
 
 HELLO_RETRY_S = 1.0
 STALL_S = 1.0
-"""With events in flight and none acknowledged for this long, the dialogue says hello again."""
+"""With events in flight and none acknowledged for this long, hello is sent again."""
 REPORT_INTERVAL_S = 1.0
 
 logger = logging.getLogger(__name__)
 
 
-class State(Enum):
-    """What the emitter knows of the relay, and so what it may send."""
+class DialogueState(Enum):
+    """The emitter's knowledge of the relay, and with it the permission to send."""
 
     DISCONNECTED = auto()
-    """No relay is there, or no hello was said to the one that is. Hello is due at once."""
+    """No relay is there, or hello was not sent to it yet. Hello is due at once."""
     GREETING = auto()
-    """Hello was said and is not accepted. It is said again every second."""
+    """Hello was sent and is not accepted. It is sent again every second."""
     ACCEPTED = auto()
     """The relay accepted the hello, and has not subscribed to every journaled kind yet. Hello is
-    said again every second: the reply may have been an earlier relay's."""
+    sent again every second: the reply may have been an earlier relay's."""
     OPEN = auto()
-    """Events are sent, as far as the window allows. After a stall, hello is said again."""
+    """Events are sent, as far as the window allows. After a stall, hello is sent again."""
     PROBING = auto()
     """As OPEN, one event at a time: the relay takes nothing, because its disk is full maybe."""
     FENCED = auto()
     """A newer process has the emitter's name. Nothing is sent any more."""
 
 
-class Signal(Enum):
-    """What may change the state."""
+class DialogueSignal(Enum):
+    """An occurrence that may change the state."""
 
-    HELLO_SAID = auto()
+    HELLO_SENT = auto()
     HELLO_ACCEPTED = auto()
     SUBSCRIBED = auto()
     """The relay is subscribed to every journaled kind."""
@@ -59,27 +59,27 @@ class Signal(Enum):
 
 
 TRANSITIONS = {
-    (State.DISCONNECTED, Signal.HELLO_SAID): State.GREETING,
-    (State.DISCONNECTED, Signal.TAKEN_OVER): State.FENCED,
-    (State.GREETING, Signal.HELLO_ACCEPTED): State.ACCEPTED,
-    (State.GREETING, Signal.RELAY_LOST): State.DISCONNECTED,
-    (State.GREETING, Signal.TAKEN_OVER): State.FENCED,
-    (State.ACCEPTED, Signal.SUBSCRIBED): State.OPEN,
-    (State.ACCEPTED, Signal.RELAY_LOST): State.DISCONNECTED,
-    (State.ACCEPTED, Signal.TAKEN_OVER): State.FENCED,
-    (State.OPEN, Signal.UNSUBSCRIBED): State.ACCEPTED,
-    (State.OPEN, Signal.NO_PROGRESS): State.PROBING,
-    (State.OPEN, Signal.RELAY_LOST): State.DISCONNECTED,
-    (State.OPEN, Signal.TAKEN_OVER): State.FENCED,
-    (State.PROBING, Signal.PROGRESS): State.OPEN,
-    (State.PROBING, Signal.UNSUBSCRIBED): State.ACCEPTED,
-    (State.PROBING, Signal.RELAY_LOST): State.DISCONNECTED,
-    (State.PROBING, Signal.TAKEN_OVER): State.FENCED,
+    (DialogueState.DISCONNECTED, DialogueSignal.HELLO_SENT): DialogueState.GREETING,
+    (DialogueState.DISCONNECTED, DialogueSignal.TAKEN_OVER): DialogueState.FENCED,
+    (DialogueState.GREETING, DialogueSignal.HELLO_ACCEPTED): DialogueState.ACCEPTED,
+    (DialogueState.GREETING, DialogueSignal.RELAY_LOST): DialogueState.DISCONNECTED,
+    (DialogueState.GREETING, DialogueSignal.TAKEN_OVER): DialogueState.FENCED,
+    (DialogueState.ACCEPTED, DialogueSignal.SUBSCRIBED): DialogueState.OPEN,
+    (DialogueState.ACCEPTED, DialogueSignal.RELAY_LOST): DialogueState.DISCONNECTED,
+    (DialogueState.ACCEPTED, DialogueSignal.TAKEN_OVER): DialogueState.FENCED,
+    (DialogueState.OPEN, DialogueSignal.UNSUBSCRIBED): DialogueState.ACCEPTED,
+    (DialogueState.OPEN, DialogueSignal.NO_PROGRESS): DialogueState.PROBING,
+    (DialogueState.OPEN, DialogueSignal.RELAY_LOST): DialogueState.DISCONNECTED,
+    (DialogueState.OPEN, DialogueSignal.TAKEN_OVER): DialogueState.FENCED,
+    (DialogueState.PROBING, DialogueSignal.PROGRESS): DialogueState.OPEN,
+    (DialogueState.PROBING, DialogueSignal.UNSUBSCRIBED): DialogueState.ACCEPTED,
+    (DialogueState.PROBING, DialogueSignal.RELAY_LOST): DialogueState.DISCONNECTED,
+    (DialogueState.PROBING, DialogueSignal.TAKEN_OVER): DialogueState.FENCED,
 }
 """State and signal to the next state. A pair that is not here leaves the state as it is."""
 
-_SENDING = (State.OPEN, State.PROBING)
-_KNOWN = (State.ACCEPTED, *_SENDING)
+_SENDING = (DialogueState.OPEN, DialogueState.PROBING)
+_KNOWN = (DialogueState.ACCEPTED, *_SENDING)
 
 
 class Dialogue:
@@ -89,8 +89,8 @@ class Dialogue:
         self._name = name
         self._epoch = epoch
         self._outbox = outbox
-        self._state = State.DISCONNECTED
-        self.subscriptions = RelaySubscriptions()
+        self._state = DialogueState.DISCONNECTED
+        self.subscriptions = ReceivedSubscriptions()
         self._journaled_kinds: frozenset[str] = frozenset()
         """Named by the last reply to hello."""
         self._logged_code = ""
@@ -104,8 +104,8 @@ class Dialogue:
         self._report_due_at = 0.0
 
     @property
-    def state(self) -> State:
-        """Where the dialogue is; `_on` alone changes it."""
+    def state(self) -> DialogueState:
+        """Where the dialogue is; `_change_state` alone changes it."""
         return self._state
 
     @property
@@ -121,49 +121,51 @@ class Dialogue:
     @property
     def is_fenced(self) -> bool:
         """Whether a newer process has the name."""
-        return self._state is State.FENCED
+        return self._state is DialogueState.FENCED
 
-    def hear_subscription(self, frame: bytes) -> None:
+    def on_subscription(self, frame: bytes) -> None:
         """Take a frame that the data socket received: one subscription gained or lost."""
         had_any = len(self.subscriptions) > 0
         self.subscriptions.change(frame)
+        # Counted by all subscriptions, live ones included: libzmq takes them back one by one.
         if had_any and len(self.subscriptions) == 0:
             self._lose_relay()
         else:
             self._check_subscriptions()
 
     def hello_is_due(self, now: float) -> bool:
-        """Whether to say hello now, with the outbox's `acknowledged`."""
+        """Whether hello has to be sent now, with the outbox's `acknowledged`."""
         due_at = self._next_hello_at()
         return due_at is not None and now >= due_at
 
-    def hello_was_said(self, now: float) -> None:
-        """Note that hello was said; it is due again in a second unless it is answered."""
+    def on_hello_sent(self, now: float) -> None:
+        """Note that hello was sent; it is due again in a second unless it is answered."""
         self._hello_due_at = now + HELLO_RETRY_S
         self._acknowledged_at_hello = self._outbox.acknowledged
-        self._on(Signal.HELLO_SAID)
+        self._change_state(DialogueSignal.HELLO_SENT)
 
-    def accept(self, reply: HelloReply, now: float) -> None:
-        """Take the relay's reply to the latest hello: from which event to go on.
+    def on_hello_accepted(self, reply: HelloReply, now: float) -> None:
+        """Go on where the relay is, by its reply to the latest hello.
 
         Raises `SpoolUnavailable` when the spool cannot be brought in line with the relay; then the
         state is as before, and hello is due again in its time.
         """
         match self._state:
-            case State.GREETING | State.ACCEPTED:
+            case DialogueState.GREETING | DialogueState.ACCEPTED:
                 self._begin(reply.sequence or 0, frozenset(reply.journaled_kinds))
-                self._on(Signal.HELLO_ACCEPTED)
+                self._change_state(DialogueSignal.HELLO_ACCEPTED)
                 self._check_subscriptions()
-            case State.OPEN | State.PROBING:
+            case DialogueState.OPEN | DialogueState.PROBING:
                 self._go_on_after_stall(reply.sequence or 0)
-            case State.DISCONNECTED | State.FENCED:
+            case DialogueState.DISCONNECTED | DialogueState.FENCED:
                 return  # The relay that replied is gone; its successor may have less.
         self._quiet_since = now
 
-    def refuse(self, code: str, text: str) -> None:
-        """Take the relay's refusal of a hello. Each kind of refusal is logged once in a row."""
+    def on_hello_refused(self, code: str, text: str) -> None:
+        """Wait, or stop for good: the relay refused the hello. A refusal with the same code as the
+        previous one is not logged."""
         if code == "stale_epoch":
-            self._on(Signal.TAKEN_OVER)
+            self._change_state(DialogueSignal.TAKEN_OVER)
             logger.error(
                 "another process has taken over the name %s; %d events are unacknowledged: %s",
                 self._name,
@@ -177,9 +179,10 @@ class Dialogue:
             else:
                 logger.error("%s: %s", self._name, text)
 
-    def hear(self, notice: Notice, now: float) -> None:
+    def on_notice(self, notice: Notice, now: float) -> None:
         """Take an acknowledgement or a request to send again."""
         outbox = self._outbox
+        # Sent for an earlier process of this name: its numbers mean other events.
         if notice.epoch != self._epoch:
             logger.warning("%s ignores a notice of epoch %d", self._name, notice.epoch)
             return
@@ -191,13 +194,14 @@ class Dialogue:
                 was_sent = outbox.rewind(notice.sequence)
             case Resend():
                 return  # Overtaken by a hello or an acknowledgement.
+        # Believing it would drop events that the relay cannot have.
         if not was_sent:
             logger.warning("%s ignores %s, which was not sent", self._name, notice)
         if outbox.acknowledged > before:
             self._quiet_since = now
-            self._on(Signal.PROGRESS)
+            self._change_state(DialogueSignal.PROGRESS)
 
-    def events_were_sent(self, now: float) -> None:
+    def on_events_sent(self, now: float) -> None:
         """Note that events were put in flight where none was."""
         self._quiet_since = now
 
@@ -225,14 +229,14 @@ class Dialogue:
 
     def _next_hello_at(self) -> float | None:
         match self._state:
-            case State.FENCED:
+            case DialogueState.FENCED:
                 return None
-            case State.OPEN | State.PROBING:
+            case DialogueState.OPEN | DialogueState.PROBING:
                 # With nothing in flight the relay has nothing to acknowledge: silence is no stall.
                 if not self._outbox.in_flight:
                     return None
                 return max(self._quiet_since + STALL_S, self._hello_due_at)
-            case State.DISCONNECTED | State.GREETING | State.ACCEPTED:
+            case DialogueState.DISCONNECTED | DialogueState.GREETING | DialogueState.ACCEPTED:
                 return self._hello_due_at
 
     def _begin(self, sequence: int, kinds: frozenset[str]) -> None:
@@ -255,9 +259,11 @@ class Dialogue:
                 sequence,
                 renumbered,
             )
+        # Noted in the spool before any event is sent: its next process must know.
         outbox.set_journaled_kinds(kinds)
         outbox.relay_was_met()
         self._journaled_kinds = kinds
+        # A relay that was restarted has no counters of this emitter.
         self._reported = {}
         self._logged_code = ""
 
@@ -272,22 +278,25 @@ class Dialogue:
             before = outbox.acknowledged
             outbox.acknowledge(sequence)
             if outbox.acknowledged > before:
-                self._on(Signal.PROGRESS)
+                self._change_state(DialogueSignal.PROGRESS)
         else:
-            logger.info("%s sends again what follows event %d", self._name, sequence)
+            logger.info("%s sends the events after %d again", self._name, sequence)
             outbox.rewind(max(sequence, outbox.acknowledged))
-            self._on(Signal.NO_PROGRESS)
+            self._change_state(DialogueSignal.NO_PROGRESS)
 
     def _check_subscriptions(self) -> None:
         is_complete = self.subscriptions.include_kinds(self._journaled_kinds)
-        self._on(Signal.SUBSCRIBED if is_complete else Signal.UNSUBSCRIBED)
+        self._change_state(
+            DialogueSignal.SUBSCRIBED if is_complete else DialogueSignal.UNSUBSCRIBED
+        )
 
     def _lose_relay(self) -> None:
         if self.is_accepted:
             logger.warning("%s has lost the relay", self._name)
+        # The next relay is greeted at once, however recently this one was.
         self._hello_due_at = 0.0
-        self._on(Signal.RELAY_LOST)
+        self._change_state(DialogueSignal.RELAY_LOST)
 
-    def _on(self, signal: Signal) -> None:
+    def _change_state(self, signal: DialogueSignal) -> None:
         self._state = TRANSITIONS.get((self._state, signal), self._state)
-        self._outbox.window_events = 1 if self._state is State.PROBING else WINDOW_EVENTS
+        self._outbox.window_events = 1 if self._state is DialogueState.PROBING else WINDOW_EVENTS

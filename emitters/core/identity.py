@@ -6,7 +6,7 @@ from typing import NamedTuple, Self
 from relay.wire.header import EMITTER_ID_BYTES
 
 
-class Identity(NamedTuple):
+class EmitterIdentity(NamedTuple):
     """A name, the id that stands for it on the wire, and the epoch of the sequence numbers."""
 
     name: str

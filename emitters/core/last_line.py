@@ -1,4 +1,4 @@
-"""What a program's output says last."""
+"""The last line of a program's output so far."""
 
 import codecs
 import re
@@ -12,7 +12,7 @@ _TERMINAL_SEQUENCE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x
 class LastLine:
     """Follows output in pieces of any size.
 
-    Carriage returns end lines too, as progress bars use them; colours and the like are left out.
+    Carriage returns end lines too, as progress bars use them; terminal sequences are removed.
     """
 
     def __init__(self) -> None:
@@ -20,17 +20,17 @@ class LastLine:
         self._unfinished = ""
 
     def feed(self, piece: bytes) -> str | None:
-        """Return the last line that `piece` completed and that says something, or None."""
+        """Return the last line that `piece` completed and that is not blank, or None."""
         *complete, rest = _END_OF_LINE.split(self._unfinished + self._decoder.decode(piece))
         self._unfinished = rest[-4 * MAX_LINE_CHARS :]
-        return _last_that_says_something(complete)
+        return _last_not_blank(complete)
 
     def finish(self) -> str | None:
-        """Return what stands after the last end of line, or None."""
-        return _last_that_says_something([self._unfinished])
+        """Return the text after the last end of line, None if it is blank."""
+        return _last_not_blank([self._unfinished])
 
 
-def _last_that_says_something(lines: list[str]) -> str | None:
+def _last_not_blank(lines: list[str]) -> str | None:
     for line in reversed(lines):
         plain = _TERMINAL_SEQUENCE.sub("", line[: 4 * MAX_LINE_CHARS])
         shown = "".join(char for char in plain if char.isprintable() or char == "\t").strip()

@@ -136,7 +136,7 @@ class Outbox:
         )
 
     def add(self, event: Outgoing) -> None:
-        """Take `event`, or raise `OutboxFull` or what the store raises.
+        """Take `event`, or raise `OutboxFull` or `SpoolUnavailable`.
 
         An exception from outside, such as `KeyboardInterrupt`, leaves it taken or not taken, never
         half. Raises `RuntimeError` in a signal handler that interrupts another `add`.
@@ -171,6 +171,7 @@ class Outbox:
             taken.append(self._unsent.popleft())
         self._in_flight.extend(taken)
         self._in_flight_bytes += sum(len(event.envelope) for event in taken)
+        # An acknowledgement up to here is credible, also after a rewind.
         self._highest_sent_before = self._highest_sent
         self._highest_sent = max(self._highest_sent, first - 1 + len(taken))
         return first, taken
@@ -208,7 +209,7 @@ class Outbox:
         return True
 
     def relay_was_met(self) -> None:
-        """Note that outbox and relay agree on what the relay has. Raises what the store raises."""
+        """Note that the outbox is in line with the relay. Raises `SpoolUnavailable`."""
         if self._store is not None:
             self._store.relay_was_met()
 
@@ -227,7 +228,7 @@ class Outbox:
 
         The end of the store was lost, and with it the numbers that it had given out. Events that
         the store had kept were sent before; newer ones are numbered anew, after `sequence`.
-        Returns the number of the latter. Raises what the store raises; then nothing changes.
+        Returns the number of the latter. Raises `SpoolUnavailable`; then nothing changes.
         """
         self._unsend()
         kept = self._highest_sent - self.acknowledged
@@ -240,10 +241,11 @@ class Outbox:
 
         Live values of a kind in `kinds` are numbered now, beyond the bounds if need be. Events of
         any other kind become live values: the relay does not subscribe to them as a stream. Raises
-        what the store raises; the next call sorts what is left.
+        `SpoolUnavailable`; the next call sorts the rest.
         """
         self._journaled_kinds = kinds
         for event in self.live.of_kinds(kinds):
+            # In this order, so that an event that the spool refuses stays where it is.
             self._number(event)
             self.live.withdraw(event)
         remaining = [event for event in self._unsent if event.topic.kind in kinds]
@@ -270,6 +272,7 @@ class Outbox:
         )
 
     def _number(self, event: Outgoing) -> None:
+        # Committed before it counts: `emit` may only return for an event that outlives the process.
         if self._store is not None:
             self._store.append(self.last + 1, event)
         self._bytes += len(event.envelope)
@@ -289,6 +292,7 @@ class Outbox:
         self._in_flight_bytes = 0
 
     def _rewrite(self, acknowledged: int, events: list[Outgoing]) -> None:
+        # First, because it may raise: then nothing has changed here either.
         if self._store is not None:
             self._store.rewrite(acknowledged, events)
         self._unsent = deque(events)
@@ -298,6 +302,7 @@ class Outbox:
 
     def _forget(self) -> None:
         acknowledged = self.acknowledged
+        # A transaction for each acknowledgement would cost more than the append did.
         if self._store is not None and (
             acknowledged == self.last or acknowledged - self._forgotten >= FORGET_BATCH
         ):

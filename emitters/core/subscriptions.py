@@ -1,4 +1,4 @@
-"""The subscriptions that the relay has at the emitter, and what they say about watchers.
+"""The relay's subscriptions at the emitter, which show who watches.
 
 The relay subscribes to every journaled kind, and passes the edges' live subscriptions on.
 """
@@ -20,7 +20,7 @@ _SUBSCRIBE, _UNSUBSCRIBE = b"\x01", b"\x00"
 logger = logging.getLogger(__name__)
 
 
-class RelaySubscriptions:
+class ReceivedSubscriptions:
     """Topic prefixes, `MAX_SUBSCRIPTIONS` at most; further ones are ignored, and logged once.
 
     One thread calls `change`, any thread the other methods (see `PrefixIndex`).

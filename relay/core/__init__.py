@@ -1,1 +1,1 @@
-"""The relay's decisions: numbering, interest, retention. No sockets, no files, no clock."""
+"""The relay's decisions, without sockets, files or clocks: `relay` describes how they are used."""

@@ -1,7 +1,7 @@
-"""Which emitters there are, and how far the relay has come with the events of each.
+"""The known emitters, and how far the relay has come with the events of each.
 
-A name is an identity: one live process at a time speaks for it, under an epoch of its own, and
-numbers its events 1, 2, 3… The relay takes each number once and in order (protocol section 5).
+A name is an identity: one live process at a time uses it, under an epoch of its own, and numbers
+its events 1, 2, 3… The relay takes each number once and in order (protocol section 5).
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -10,9 +10,13 @@ from typing import Any, Literal, NamedTuple
 
 from relay.wire.header import Header
 
+MAX_KNOWN_EMITTERS = 20_000
+"""Above it, an emitter without a cursor in the journal is dropped for each new one. Nothing is
+lost: it says hello again when its events stay unacknowledged."""
+
 
 class Cursor(NamedTuple):
-    """How far the journal has come with one emitter."""
+    """The last event of one emitter that the journal has."""
 
     emitter_id: bytes
     name: str
@@ -20,57 +24,55 @@ class Cursor(NamedTuple):
     sequence: int
 
 
-class Verdict(Enum):
-    """What to do with an event, judged by its header."""
+class SequenceVerdict(Enum):
+    """The answer to an event, by the sequence number in its header."""
 
     TAKE = auto()
+    """It is the next one."""
     DUPLICATE = auto()
     """It was taken before."""
     OUT_OF_SEQUENCE = auto()
-    """Something before it is missing; it will come again."""
+    """An event before it is missing. The emitter sends both again."""
     NOT_ADMITTED = auto()
-    """Its emitter has not said hello, or was refused."""
+    """Its emitter has not said hello, or its hello was refused."""
 
 
-class Refusal(Exception):  # noqa: N818
-    """An emitter that may not speak; `code` is one of the error codes of `hello`."""
+class Refusal(Exception):  # noqa: N818 - clear without a suffix
+    """An emitter that is not admitted; `code` is one of the error codes of `hello`."""
 
     def __init__(self, code: Literal["stale_epoch", "emitter_in_use"], text: str) -> None:
         super().__init__(text)
         self.code: Literal["stale_epoch", "emitter_in_use"] = code
 
 
-class Emitter:
+class KnownEmitter:
     """One emitter as the relay knows it."""
 
-    def __init__(self, emitter_id: bytes, name: str, epoch: int, sequence: int) -> None:
-        self.emitter_id = emitter_id
-        self.name = name
-        self.epoch = epoch
-        self.sequence = sequence
-        """Of the last event taken, in the journal or on its way there."""
-        self.committed = sequence
-        """Of the last event in the journal."""
+    def __init__(self, cursor: Cursor, *, is_journaled: bool) -> None:
+        self.emitter_id, self.name, self.epoch, self.sequence = cursor
+        self.committed = cursor.sequence
+        """The last sequence number in the journal; `sequence` is the last one taken."""
         self.peer: bytes | None = None
-        """Where it is reached on the control socket."""
-        self.resend_asked_after = -1
-        self.is_journaled = False
-        """Whether the journal has a cursor of it."""
+        """Its identity on the control socket, None while it is not connected."""
+        self.resend_requested_after = -1
+        """The `sequence` at which a resend was requested last."""
+        self.is_journaled = is_journaled
+        """Whether the journal has its cursor."""
         self.taken = 0
-        self.refused: dict[Verdict, int] = {
-            verdict: 0 for verdict in Verdict if verdict is not Verdict.TAKE
+        self.refused: dict[SequenceVerdict, int] = {
+            verdict: 0 for verdict in SequenceVerdict if verdict is not SequenceVerdict.TAKE
         }
         self.reported: dict[str, int] = {}
-        """Its own account."""
+        """The counters in its last `account` request."""
 
-    def begin(self, epoch: int, sequence: int) -> None:
-        """A new process, or a relay that does not remember this one."""
+    def start_at(self, epoch: int, sequence: int) -> None:
+        """Continue after `sequence` of `epoch`."""
         self.epoch = epoch
         self.sequence = self.committed = sequence
-        self.resend_asked_after = -1
+        self.resend_requested_after = -1
 
     def as_dict(self) -> dict[str, Any]:
-        """What `stats` shows of it."""
+        """Return its entry in the reply to `stats`."""
         return {
             "name": self.name,
             "epoch": self.epoch,
@@ -81,117 +83,138 @@ class Emitter:
         }
 
 
-class Emitters:
-    """Admits emitters, judges their events, and knows what must be told to whom.
+Reach = Callable[[KnownEmitter], bool]
+"""Sends an acknowledgement to the emitter; returns whether it is still connected."""
 
-    What is taken counts only after `commit`; `roll_back` undoes it.
+
+class KnownEmitters:
+    """Admits emitters, checks the sequence numbers of their events, and tracks which to notify.
+
+    Each event that was taken becomes final with `commit`, or is undone by `roll_back`.
     """
 
     def __init__(self, cursors: Iterable[Cursor]) -> None:
-        self._known = {cursor.emitter_id: Emitter(*cursor) for cursor in cursors}
-        for emitter in self:
-            emitter.is_journaled = True
-        self._touched: set[Emitter] = set()
-        """Those with something taken, or something to be told, since the last commit."""
-        self._to_resend: list[Emitter] = []
+        self._known = {
+            cursor.emitter_id: KnownEmitter(cursor, is_journaled=True) for cursor in cursors
+        }
+        self._touched: set[KnownEmitter] = set()
+        """Emitters of events that were taken, or came again, since the last commit."""
+        self._missing_events: dict[KnownEmitter, None] = {}
+        """Emitters that have to be asked for a resend, in order."""
         self.lost_by_rollback = 0
-        """Events that were acknowledged and are not in the journal: a power cut took them."""
+        """Events that were acknowledged and are not in the journal: lost in a power cut."""
 
-    def __iter__(self) -> Iterator[Emitter]:
+    def __iter__(self) -> Iterator[KnownEmitter]:
         return iter(self._known.values())
 
-    def get(self, emitter_id: bytes) -> Emitter | None:
-        """The emitter with that id."""
+    def get(self, emitter_id: bytes) -> KnownEmitter | None:
+        """Return the emitter with that id."""
         return self._known.get(emitter_id)
 
-    def admit(
-        self,
-        cursor: Cursor,
-        peer: bytes,
-        is_connected: Callable[[Emitter], bool],
-    ) -> int:
-        """Let the emitter at `peer` speak, which knows `cursor.sequence` to be acknowledged.
+    def admit(self, cursor: Cursor, peer: bytes, reach: Reach) -> int:
+        """Admit the emitter at `peer`, for which `cursor.sequence` is acknowledged.
 
-        Returns the last sequence number that the journal has of its epoch. Raises `Refusal` when
-        a newer process has spoken under this name, or another one still does.
+        Returns the last sequence number of its epoch that the journal has. Raises `Refusal` if a
+        newer process was admitted under its name, or if another process under its name is still
+        connected.
         """
         emitter = self._known.get(cursor.emitter_id)
         if emitter is None:
-            emitter = self._known[cursor.emitter_id] = Emitter(*cursor)
+            self._make_room()
+            emitter = KnownEmitter(cursor, is_journaled=False)
+            self._known[cursor.emitter_id] = emitter
         elif cursor.epoch < emitter.epoch:
             raise Refusal("stale_epoch", f"a newer process has taken over the name {cursor.name!r}")
         elif cursor.epoch > emitter.epoch:
-            if emitter.peer is not None and is_connected(emitter):
+            # The other process, and not this one, is reached: it may have ended unnoticed.
+            if emitter.peer is not None and reach(emitter):
                 raise Refusal(
                     "emitter_in_use", f"another live process has the name {cursor.name!r}"
                 )
-            emitter.begin(cursor.epoch, cursor.sequence)
+            emitter.start_at(cursor.epoch, cursor.sequence)
         elif cursor.sequence > emitter.committed:
+            # The journal lacks events that it had acknowledged. The emitter has dropped them, so
+            # that requesting them would stop it for ever.
             self.lost_by_rollback += cursor.sequence - emitter.committed
-            emitter.begin(cursor.epoch, cursor.sequence)
+            emitter.start_at(cursor.epoch, cursor.sequence)
         emitter.peer = peer
         emitter.name = cursor.name
-        emitter.resend_asked_after = -1
+        emitter.resend_requested_after = -1
         return emitter.committed
 
-    def judge(self, header: Header) -> Verdict:
-        """Take the event with `header`, or say why not."""
+    def advance(self, header: Header) -> SequenceVerdict:
+        """Take the event with `header` if it is its emitter's next one."""
         emitter = self._known.get(header.emitter_id)
         if emitter is None:
-            return Verdict.NOT_ADMITTED
+            return SequenceVerdict.NOT_ADMITTED
         if header.epoch != emitter.epoch:
-            verdict = Verdict.NOT_ADMITTED
+            verdict = SequenceVerdict.NOT_ADMITTED
         elif header.sequence == emitter.sequence + 1:
             emitter.sequence += 1
             emitter.taken += 1
             self._touched.add(emitter)
-            return Verdict.TAKE
+            return SequenceVerdict.TAKE
         elif header.sequence <= emitter.sequence:
-            verdict = Verdict.DUPLICATE
+            # It is acknowledged again: its emitter has missed the first acknowledgement.
+            verdict = SequenceVerdict.DUPLICATE
             self._touched.add(emitter)
         else:
-            verdict = Verdict.OUT_OF_SEQUENCE
-            if emitter.resend_asked_after != emitter.sequence:
-                emitter.resend_asked_after = emitter.sequence
-                self._to_resend.append(emitter)
+            verdict = SequenceVerdict.OUT_OF_SEQUENCE
+            # One request for each gap: all events behind the gap are out of sequence as well.
+            if emitter.resend_requested_after != emitter.sequence:
+                emitter.resend_requested_after = emitter.sequence
+                self._missing_events[emitter] = None
         emitter.refused[verdict] += 1
         return verdict
 
     def cursors(self) -> list[Cursor]:
-        """The cursors that the next commit moves."""
+        """Return the cursors that move with the next commit."""
         return [
             Cursor(each.emitter_id, each.name, each.epoch, each.sequence)
             for each in self._touched
             if each.sequence != each.committed
         ]
 
-    def commit(self) -> list[Emitter]:
-        """What was taken is in the journal; return whom to tell."""
-        told = list(self._touched)
-        for emitter in told:
+    def commit(self) -> list[KnownEmitter]:
+        """Note that the journal has the taken events; return the emitters to be acknowledged."""
+        touched = list(self._touched)
+        for emitter in touched:
             emitter.is_journaled = emitter.is_journaled or emitter.sequence != emitter.committed
             emitter.committed = emitter.sequence
         self._touched.clear()
-        return told
+        return touched
 
     def roll_back(self) -> None:
-        """What was taken is not in the journal; it will have to come again."""
+        """Undo the taken events, which are not in the journal: their emitters send them again."""
         for emitter in self._touched:
             emitter.taken -= emitter.sequence - emitter.committed
             emitter.sequence = emitter.committed
-            emitter.resend_asked_after = -1
+            emitter.resend_requested_after = -1
         self._touched.clear()
 
-    def take_resend_requests(self) -> list[Emitter]:
-        """Return those whose events after `sequence` are missing, each once."""
-        missing, self._to_resend = self._to_resend, []
-        return list(dict.fromkeys(missing))
+    def take_missing_events(self) -> list[KnownEmitter]:
+        """Return each emitter whose events after `committed` are missing, once."""
+        emitters = list(self._missing_events)
+        self._missing_events.clear()
+        return emitters
 
-    def forget(self, silent: Iterable[bytes], is_connected: Callable[[Emitter], bool]) -> None:
-        """Drop the `silent`, which the journal has forgotten, and who came and went unjournaled."""
+    def forget(self, silent: Iterable[bytes], reach: Reach) -> None:
+        """Drop the emitters that the journal has no cursor of and that are not connected.
+
+        `silent` are the ids whose cursors the journal has just removed.
+        """
         for emitter_id in silent:
             if emitter_id in self._known:
                 self._known[emitter_id].is_journaled = False
         for emitter in list(self):
-            if not emitter.is_journaled and not is_connected(emitter):
+            if not emitter.is_journaled and not reach(emitter):
                 del self._known[emitter.emitter_id]
+
+    def _make_room(self) -> None:
+        if len(self._known) < MAX_KNOWN_EMITTERS:
+            return
+        # An emitter with a cursor stays: without it, a duplicate would be taken as a new event.
+        # The journal bounds the number of cursors.
+        oldest = next((each for each in self if not each.is_journaled), None)
+        if oldest is not None:
+            del self._known[oldest.emitter_id]

@@ -1,113 +1,125 @@
-"""Sorts what comes in on the ingress: taken events by stream, live values, and what is refused.
+"""Gathers one batch of messages from the ingress: events by stream, and live values.
 
-Between two commits an `Intake` gathers a batch. What becomes of the batch, the relay says with
-`Emitters.commit` and `roll_back`.
+Between two commits, an `Intake` checks each message and keeps the events that pass. The sequencer
+then publishes and commits the batch, or counts it as lost.
 """
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from relay.core.emitters import Emitters, Verdict
-from relay.core.stats import RelayCounters
-from relay.wire.envelope import Envelope, complete_envelope, pack_envelope, unpack_envelope
+from relay.core.counters import RelayCounters
+from relay.core.emitters import KnownEmitters, SequenceVerdict
+from relay.wire.envelope import (
+    Envelope,
+    complete_envelope,
+    is_finished_task,
+    pack_envelope,
+    unpack_envelope,
+)
 from relay.wire.errors import InvalidFrame, InvalidTopic
-from relay.wire.header import unpack_header
-from relay.wire.topics import Topic, decode_topic
+from relay.wire.header import ReceivedFrames, unpack_header
+from relay.wire.topics import TASK, Topic, decode_topic
+
+MAX_BATCH_MESSAGES = 256
+MAX_BATCH_BYTES = 4 * 1024 * 1024
+"""A batch is committed at the message that reaches either limit. Then the other sockets are
+served, while further messages wait in ZeroMQ."""
 
 
-class Taken(NamedTuple):
-    """An event that passes; `header` is empty if nobody tracks it."""
+class TakenEvent(NamedTuple):
+    """An event of the batch. Its unpacked envelope is not kept: it can be many times larger."""
 
     topic: Topic
-    frame: bytes
-    """The topic as it came."""
-    header: bytes
-    payload: bytes
-    """The complete envelope."""
-    envelope: Envelope
+    frames: ReceivedFrames
+    finishes_task: bool
 
 
 class Intake:
-    """Judges each message by itself, in the order of arrival."""
+    """Checks each message by itself, in the order of arrival."""
 
     def __init__(
         self,
         journaled_kinds: Sequence[str],
-        emitters: Emitters,
-        stats: RelayCounters,
+        emitters: KnownEmitters,
+        counters: RelayCounters,
         new_id: Callable[[], str],
     ) -> None:
         self._journaled_kinds = frozenset(journaled_kinds)
         self._emitters = emitters
-        self._stats = stats
+        self._counters = counters
         self._new_id = new_id
         self.journaling = True
-        """False while the journal cannot be written: then no event of a stream is taken."""
-        self.runs: dict[str, list[Taken]] = {}
-        """By stream, what waits for the commit."""
-        self.live: list[Taken] = []
-        self.gathered_bytes = 0
+        """False while the journal cannot be written. Events of streams are refused then."""
+        self.runs: dict[str, list[TakenEvent]] = {}
+        """Stream to its events that wait for the commit."""
+        self.live: list[TakenEvent] = []
+        self.batch_bytes = 0
+        """Envelopes received since the last `clear`, also those of refused messages: a flood of
+        them would keep the other sockets waiting just as well."""
 
     def take(self, frames: list[bytes], now_ms: int) -> None:
-        """Take one message, or raise the `WireError` that it is."""
-        stats = self._stats
-        stats.received += 1
+        """Take the message `frames`, or raise the `WireError` that is wrong with it."""
+        counters = self._counters
+        counters.received += 1
+        self.batch_bytes += len(frames[-1])
         try:
             topic = decode_topic(frames[0])
         except InvalidTopic:
             self._use_up_number(frames)
             raise
-        is_journaled = topic.kind in self._journaled_kinds
-        header = b""
+        kind = topic.kind
+        is_journaled = kind in self._journaled_kinds
         if len(frames) == 3:
-            header = frames[1]
-            unpacked = unpack_header(header)
-            if unpacked.sequence == 0:
-                header = b""
-            else:
-                if is_journaled and not self.journaling:
-                    stats.refused["journal_unavailable"] += 1
-                    return
-                verdict = self._emitters.judge(unpacked)
-                if verdict is not Verdict.TAKE:
-                    stats.refused[verdict.name.lower()] += 1
-                    return
-            payload = frames[2]
-            envelope = unpack_envelope(payload, topic.kind)
+            _, header_frame, payload = frames
+            header = unpack_header(header_frame)
+            if header.sequence == 0:
+                header_frame = b""
+            # Before `advance`: the emitter has to send the event again once the journal is back.
+            elif is_journaled and not self.journaling:
+                counters.refused["journal_unavailable"] += 1
+                return
+            elif (verdict := self._emitters.advance(header)) is not SequenceVerdict.TAKE:
+                counters.refused[verdict.name.lower()] += 1
+                return
+            # After `advance`: a malformed event uses its number up, or it would come for ever.
+            envelope = unpack_envelope(payload, kind)
         elif len(frames) == 2:
-            envelope = complete_envelope(
-                frames[1], topic.kind, now_ms=now_ms, new_id=self._new_id()
-            )
-            payload = pack_envelope(envelope, topic.kind)
+            header_frame = b""
+            payload, envelope = self._complete(frames[1], kind, now_ms)
         else:
             raise InvalidFrame(f"an event has 2 or 3 frames, not {len(frames)}")
-        taken = Taken(topic, frames[0], header, payload, envelope)
+        finishes_task = kind == TASK and is_finished_task(envelope)
+        event = TakenEvent(topic, (frames[0], header_frame, payload), finishes_task)
         if not is_journaled:
-            self.live.append(taken)
+            self.live.append(event)
         elif not self.journaling:
-            stats.refused["best_effort_drop"] += 1
+            counters.refused["best_effort_drop"] += 1
         else:
-            self.gathered_bytes += len(payload)
-            run = self.runs.get(topic.kind)
-            if run is None:
-                self.runs[topic.kind] = [taken]
-            else:
-                run.append(taken)
-
-    def _use_up_number(self, frames: list[bytes]) -> None:
-        """A number counts even if its topic is invalid, or the event would come for ever."""
-        if len(frames) == 3 and (header := unpack_header(frames[1])).sequence:
-            self._emitters.judge(header)
+            self.runs.setdefault(kind, []).append(event)
 
     def clear(self) -> None:
-        """Begin a new batch."""
+        """Start the next batch."""
         self.runs = {}
         self.live = []
-        self.gathered_bytes = 0
+        self.batch_bytes = 0
 
     def count_lost_batch(self) -> None:
-        """The batch could not be journaled: tracked events come again, others are lost."""
+        """Count the events of streams as refused: the journal could not be written.
+
+        Emitters send their tracked events again; untracked events are lost.
+        """
         for run in self.runs.values():
-            for taken in run:
-                reason = "journal_unavailable" if taken.header else "best_effort_drop"
-                self._stats.refused[reason] += 1
+            for event in run:
+                is_tracked = event.frames[1] != b""
+                reason = "journal_unavailable" if is_tracked else "best_effort_drop"
+                self._counters.refused[reason] += 1
+
+    def _complete(self, payload: bytes, kind: str, now_ms: int) -> tuple[bytes, Envelope]:
+        """Return the envelope of a plain publisher with its missing fields, packed and unpacked."""
+        envelope = complete_envelope(payload, kind, now_ms=now_ms, new_id=self._new_id())
+        return pack_envelope(envelope, kind), envelope
+
+    def _use_up_number(self, frames: list[bytes]) -> None:
+        """Advance past an event with an invalid topic, or its emitter would send it for ever."""
+        if len(frames) == 3 and (header := unpack_header(frames[1])).sequence:
+            self._emitters.advance(header)

@@ -1,80 +1,83 @@
-"""What the relay remembers for late subscribers: live values and task states.
+"""The events that the relay remembers for late subscribers: live values and task states.
 
-All of it is bounded by count and bytes; what was updated longest ago goes first.
+Each of the three groups (live values, unfinished tasks, finished tasks) is bounded in count and
+bytes. When a group is full, its topic with the oldest update is forgotten.
 """
 
-from typing import NamedTuple
+from collections.abc import Iterator
 
 from relay.shared.newest import Newest
-from relay.wire.topics import Topic
+from relay.wire.header import StampedFrames
 
 MAX_LIVE_TOPICS = 10_000
 MAX_TASKS = 10_000
 MAX_FINISHED_TASKS = 1_000
 MAX_GROUP_BYTES = 32 * 1024 * 1024
-"""For live values, unfinished tasks and finished tasks each."""
-
-
-class Item(NamedTuple):
-    """An event as it went out: the three frames."""
-
-    topic: bytes
-    stamp: bytes
-    envelope: bytes
+"""For each of the three groups."""
+MAX_PAGE_EVENTS = 4096
+"""The most events in one page, however small they are."""
 
 
 class RetainedValues:
-    """Remembers the last value of each live topic and the latest state of each task."""
+    """The last value of each live topic and the latest state of each task, by topic."""
 
     def __init__(self) -> None:
         self._live = _newest(MAX_LIVE_TOPICS)
         self._unfinished = _newest(MAX_TASKS)
         self._finished = _newest(MAX_FINISHED_TASKS)
 
-    def keep_live(self, topic: Topic, item: Item) -> None:
-        """Remember `item`, a live value."""
-        self._live.keep(topic.text, item)
+    def keep_live(self, topic: str, frames: StampedFrames) -> None:
+        """Remember `frames` as the value of the live `topic`."""
+        self._live.keep(topic, frames)
 
-    def keep_task(self, topic: Topic, item: Item, *, finished: bool) -> list[str]:
-        """Remember `item`, a task's state; return the topics that were forgotten for it."""
-        into, other = (
-            (self._finished, self._unfinished) if finished else (self._unfinished, self._finished)
-        )
-        other.forget(topic.text)
-        return into.keep(topic.text, item)
+    def keep_task(self, topic: str, frames: StampedFrames, *, is_finished: bool) -> list[str]:
+        """Remember `frames` as the state of the task `topic`; return the topics forgotten for it.
 
-    def items(self, prefix: str) -> list[Item]:
-        """Return what is remembered of topics that start with `prefix`, oldest update first."""
-        return [
-            item
-            for group in (self._live, self._finished, self._unfinished)
-            for topic, item in group.items()
-            if topic.startswith(prefix)
-        ]
-
-    def item(self, topic: str) -> Item | None:
-        """Return what is remembered of `topic`."""
-        groups = (self._live, self._unfinished, self._finished)
-        return next((item for group in groups if (item := group.get(topic))), None)
-
-    def page(self, prefix: str, after: bytes, max_bytes: int) -> tuple[tuple[Item, ...], bool]:
-        """Return the items whose topics come after `after`, and whether there are more.
-
-        In the order of their topics, as many as fit `max_bytes`, but at least one.
+        A state above `MAX_GROUP_BYTES` is forgotten at once and returned as well.
         """
-        page: list[Item] = []
-        size = 0
-        for item in sorted(item for item in self.items(prefix) if item.topic > after):
-            size += _size(item)
-            if page and size > max_bytes:
+        # A task is in one group at a time, so that a flood of finished tasks displaces no other.
+        if is_finished:
+            self._unfinished.forget(topic)
+            return self._finished.keep(topic, frames)
+        self._finished.forget(topic)
+        return self._unfinished.keep(topic, frames)
+
+    def get(self, topic: str) -> StampedFrames | None:
+        """Return the remembered event of `topic`."""
+        groups = (self._live, self._unfinished, self._finished)
+        return next((frames for group in groups if (frames := group.get(topic))), None)
+
+    def matching(self, prefix: str) -> Iterator[StampedFrames]:
+        """Yield the events of topics that start with `prefix`, group by group.
+
+        In each group the event with the oldest update comes first.
+        """
+        for group in (self._live, self._finished, self._unfinished):
+            for topic, frames in group.items():
+                if topic.startswith(prefix):
+                    yield frames
+
+    def page(
+        self, prefix: str, after: bytes, max_bytes: int
+    ) -> tuple[tuple[StampedFrames, ...], bool]:
+        """Return events whose topics start with `prefix` and sort after `after`; and if any remain.
+
+        In the order of their topics, up to `max_bytes` and `MAX_PAGE_EVENTS`, but at least one.
+        """
+        page: list[StampedFrames] = []
+        page_bytes = 0
+        # Sorted by topic, not by update: updates between two requests must hide no topic.
+        for frames in sorted(frames for frames in self.matching(prefix) if frames[0] > after):
+            page_bytes += _size(frames)
+            if page and (page_bytes > max_bytes or len(page) == MAX_PAGE_EVENTS):
                 return tuple(page), True
-            page.append(item)
+            page.append(frames)
         return tuple(page), False
 
 
-def _newest(max_items: int) -> Newest[str, Item]:
-    return Newest(max_items, MAX_GROUP_BYTES, _size)
+def _newest(max_topics: int) -> Newest[str, StampedFrames]:
+    return Newest(max_topics, MAX_GROUP_BYTES, _size)
 
 
-def _size(item: Item) -> int:
-    return sum(map(len, item))
+def _size(frames: StampedFrames) -> int:
+    return sum(map(len, frames))

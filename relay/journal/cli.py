@@ -7,15 +7,18 @@ from contextlib import contextmanager
 from datetime import datetime
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import click
 
 from relay.config import RelaySettings
-from relay.journal.file import FILE_NAME, JournalRefused
-from relay.journal.file import restore as restore_copy
-from relay.journal.inspection import Inspection, as_message
+from relay.journal.file import FILE_NAME, JournalRefused, copy_journal, restore_journal
+from relay.journal.reader import JournaledEvent, JournalReader, reading_journal
+from relay.journal.verify import problems
 from relay.shared.settings import SettingsError, load, refuse
+from relay.wire.envelope import unpack_envelope
 from relay.wire.errors import WireError
+from relay.wire.header import unpack_header
 
 PROGRAM = "event-relay"
 FOLLOW_INTERVAL_S = 0.2
@@ -24,40 +27,41 @@ MAX_SHOWN_PROBLEMS = 20
 
 @click.group()
 def journal() -> None:
-    """Look at the journal in RELAY_DATA_DIR."""
+    """Inspect, copy or restore the journal in RELAY_DATA_DIR."""
 
 
 @journal.command("list")
 def list_() -> None:
-    """Print what there is of each stream, and how far each emitter has come."""
-    with _inspection() as inspection:
-        click.echo(f"epoch {inspection.epoch}")
-        click.echo(f"{'stream':24}{'low':>12}{'tip':>12}{'rows':>10}{'bytes':>14}  oldest")
-        for line in inspection.streams():
+    """Print the streams with their first and last offsets, and the emitters' cursors."""
+    with _reading() as reader:
+        click.echo(f"epoch {reader.epoch() or 0}")
+        click.echo(f"{'stream':24}{'first':>12}{'last':>12}{'rows':>10}{'bytes':>14}  oldest")
+        for line in reader.streams():
             oldest = "" if line.oldest_at is None else _time(line.oldest_at / 1000)
             click.echo(
-                f"{line.name:24}{line.low:>12}{line.tip:>12}{line.rows:>10}"
+                f"{line.name:24}{line.first_offset:>12}{line.last_offset:>12}{line.rows:>10}"
                 f"{line.stored_bytes:>14}  {oldest}"
             )
         click.echo(f"{'emitter':24}{'sequence':>12}{'epoch':>22}  heard")
-        for each in inspection.emitters():
-            click.echo(f"{each.name:24}{each.sequence:>12}{each.epoch:>22}  {_time(each.heard_at)}")
+        for (_, name, epoch, sequence), heard_at in reader.emitters():
+            click.echo(f"{name:24}{sequence:>12}{epoch:>22}  {_time(heard_at)}")
 
 
 @journal.command()
 @click.argument("stream", default="event")
-@click.option("--last", "-n", default=10, show_default=True, help="How many events to begin with.")
-@click.option("--follow", "-f", is_flag=True, help="Go on with what is journaled from now on.")
+@click.option("--last", "-n", default=10, show_default=True, help="Number of events to start with.")
+@click.option("--follow", "-f", is_flag=True, help="Print further events as they are journaled.")
 def tail(stream: str, last: int, follow: bool) -> None:
-    """Print the newest events of STREAM, JSON lines."""
-    with _inspection() as inspection:
-        found = {line.name: line for line in inspection.streams()}.get(stream)
+    """Print the newest events of STREAM as JSON lines."""
+    with _reading() as reader:
+        found = {each.name: each for each in reader.streams()}.get(stream)
         if found is None:
             raise click.ClickException(f"{stream!r} is not a stream of this journal")
-        position = max(found.low - 1, found.tip - max(0, last))
+        position = max(found.first_offset - 1, found.last_offset - max(0, last))
         while True:
-            for event in inspection.events(stream, position):
-                click.echo(json.dumps(as_message(event), ensure_ascii=False))
+            # Polling: SQLite has no notification between processes.
+            for event in reader.events(stream, position):
+                click.echo(json.dumps(as_message(event, stream), ensure_ascii=False))
                 position = event.offset
             if not follow:
                 return
@@ -69,36 +73,58 @@ def tail(stream: str, last: int, follow: bool) -> None:
 
 @journal.command()
 def verify() -> None:
-    """Check that the file is whole, that no offset is missing, and that cursors agree."""
-    with _inspection() as inspection:
-        is_whole = True
-        for problem in islice(inspection.problems(), MAX_SHOWN_PROBLEMS):
+    """Check that the file is undamaged, that no offset is missing, and that cursors agree."""
+    with _reading() as reader:
+        # A damaged file can have millions of problems; the first ones show where it is damaged.
+        found = list(islice(problems(reader), MAX_SHOWN_PROBLEMS))
+        for problem in found:
             click.echo(problem, err=True)
-            is_whole = False
-        if not is_whole:
+        if found:
             raise SystemExit(1)
-        for line in inspection.streams():
-            click.echo(f"{line.name}: {line.tip - line.low + 1} events, {line.low} to {line.tip}")
+        for line in reader.streams():
+            first, last = line.first_offset, line.last_offset
+            click.echo(f"{line.name}: {last - first + 1} events, {first} to {last}")
         click.echo("the journal is whole")
 
 
 @journal.command()
 @click.argument("path", type=click.Path(path_type=Path))
 def copy(path: Path) -> None:
-    """Write a copy to PATH, from which a relay begins a new epoch."""
-    with _inspection() as inspection:
-        inspection.copy(path)
+    """Write a copy of the journal to PATH. A relay that uses the copy begins a new epoch."""
+    try:
+        copy_journal(_path(), path)
+    except JournalRefused as error:
+        refuse(PROGRAM, error)
 
 
 @journal.command()
 @click.argument("path", type=click.Path(path_type=Path))
 def restore(path: Path) -> None:
-    """Put the copy at PATH back, where no journal is any more."""
-    journal = _path()
+    """Make the copy at PATH the journal. The old journal has to be moved away before."""
     try:
-        restore_copy(journal, path)
+        restore_journal(_path(), path)
     except JournalRefused as error:
         refuse(PROGRAM, error)
+
+
+def as_message(event: JournaledEvent, stream: str) -> dict[str, Any]:
+    """Return `event` as `tail` prints it. Raises `WireError`."""
+    topic, header, payload = event.frames
+    envelope = unpack_envelope(payload, stream)
+    message: dict[str, Any] = {
+        "type": envelope.type,
+        "topic": topic.decode(),
+        "data": envelope.data,
+        "source": envelope.source,
+        "emitted_at": envelope.emitted_at,
+        "offset": event.offset,
+        "relayed_at": event.relayed_at,
+    }
+    if envelope.username is not None:
+        message["username"] = envelope.username
+    if header:
+        message["sequence"] = unpack_header(header).sequence
+    return message
 
 
 def _path() -> Path:
@@ -109,14 +135,11 @@ def _path() -> Path:
 
 
 @contextmanager
-def _inspection() -> Iterator[Inspection]:
+def _reading() -> Iterator[JournalReader]:
     path = _path()
     try:
-        inspection = Inspection(path)
-        try:
-            yield inspection
-        finally:
-            inspection.close()
+        with reading_journal(path) as reader:
+            yield reader
     except (JournalRefused, WireError) as error:
         refuse(PROGRAM, error)
 

@@ -1,8 +1,6 @@
-"""The journal: a SQLite file with every event of the streams, and how far each emitter has come.
+"""The relay's own journal, open for writing: appends batches, replays, and removes old events.
 
-What one batch brought is one transaction, so that after any crash events and cursors agree. Each
-stream has a table of its own; a row is what one batch brought to it. Deciding what may go is
-`relay.core.retention`'s; who speaks to the file, and when, is the relay's.
+After any crash, events, cursors and task states agree: `relay.journal.format` explains why.
 """
 
 import contextlib
@@ -14,200 +12,190 @@ from pathlib import Path
 from typing import NamedTuple
 
 from relay.core.emitters import Cursor
-from relay.core.retained import Item
-from relay.core.retention import Limits, Row, rows_to_retire
-from relay.journal.file import (
+from relay.core.retention import Limits, StoredRow, rows_to_retire
+from relay.journal.file import lock_journal, open_journal_file, refused
+from relay.journal.format import (
     A_COPY,
-    connect,
-    damaged,
-    lock,
-    pack_entries,
+    DamagedContent,
+    pack_events,
+    pack_unsigned,
     prepare,
-    tables,
-    unpack_entries,
+    stream_tables,
 )
-from relay.wire.header import Stamp, pack_stamp
+from relay.journal.reader import JournalReader, StoredTask
+from relay.shared.sqlite_file import transaction
+from relay.wire.header import ReceivedFrames, Stamp, StampedFrames, pack_stamp
 
-ROOM = 128 * 1024
-"""Bytes that must be free for the journal to count as writable again."""
-RETIRED_AT_ONCE = 64
-"""Rows; more would keep the relay's loop waiting."""
+PROBE_BYTES = 128 * 1024
+"""Free space without which the journal does not count as writable again. A smaller probe could
+succeed where the next batch fails, again and again."""
+MAX_RETIRED_ROWS = 64
+"""Rows that one call of `retire` removes from a stream; more would make the relay's loop wait."""
 SILENT_EMITTER_S = 30 * 86400
+"""Cursors that have not moved for longer are forgotten."""
 MAX_EMITTERS = 10_000
-"""Emitters that were not heard for so long, or beyond so many, are forgotten."""
+"""Cursors beyond it are forgotten, the oldest first."""
 NEVER_MS = 2**63 - 1
-MAX_OFFSET = 2**63 - 1
-"""SQLite's greatest integer."""
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 logger = logging.getLogger(__name__)
 
 
-class JournalUnavailable(Exception):  # noqa: N818
-    """Something could not be written or read now; later it may."""
+class JournalUnavailable(Exception):  # noqa: N818 - clear without a suffix
+    """The journal cannot be written or read now; a later attempt may succeed."""
 
 
 class Run(NamedTuple):
-    """Consecutive events of one stream."""
+    """Consecutive events of one stream, stored as one row."""
 
-    first: int
+    first_offset: int
     relayed_at: int
     """Unix time in milliseconds."""
-    entries: Sequence[tuple[bytes, bytes, bytes]]
+    events: Sequence[ReceivedFrames]
 
     @property
-    def last(self) -> int:
+    def last_offset(self) -> int:
         """The offset of the last event."""
-        return self.first + len(self.entries) - 1
+        return self.first_offset + len(self.events) - 1
 
 
-class TaskChange(NamedTuple):
-    """A task's latest state, None when it may be forgotten."""
-
-    topic: str
-    item: Item | None
-    finished: bool
-
-
-class Batch(NamedTuple):
-    """What is committed together."""
+class JournalBatch(NamedTuple):
+    """The changes of one transaction."""
 
     runs: Mapping[str, Run]
-    cursors: Iterable[Cursor]
-    tasks: Iterable[TaskChange]
+    """By stream."""
+    cursors: Iterable[Cursor] = ()
+    tasks: Iterable[StoredTask] = ()
+    """New states, which replace older states of the same task."""
+    forgotten_tasks: Iterable[str] = ()
+    """Topics whose states are removed, before `tasks` are written."""
 
 
 class StreamState(NamedTuple):
-    """What the journal holds of a stream."""
+    """The content of one stream of the journal."""
 
-    low: int
-    """The first offset; `tip + 1` when it holds nothing."""
-    tip: int
+    first_offset: int
+    """`last_offset + 1` when the stream is empty."""
+    last_offset: int
+    """0 before the first event."""
     stored_bytes: int
     oldest_at: int
-    """When the first was relayed, Unix time in milliseconds; in the far future if there is none."""
+    """When the first event was relayed, Unix time in milliseconds; `NEVER_MS` when empty."""
     retired: int
     """Events that retention has removed since this process started."""
 
 
 class Journal:
-    """One relay's journal, open for writing; `close` ends it.
+    """The journal at `path`, with a table for each of `streams`, until `close`.
 
-    With `power_safe` a commit is on the disk before it returns; otherwise it survives the end of
-    the process, and a power cut may take the last moments, which then begin a new epoch.
+    With `power_safe` a commit is on the disk before it returns. Otherwise it survives the end of
+    the process, and a power cut may take the newest commits; the next relay then starts a new
+    epoch.
 
     Raises `JournalRefused` for a file that is damaged, newer than this program, not a journal, or
     in use by another relay.
     """
 
     def __init__(self, path: Path, streams: Iterable[str], *, power_safe: bool) -> None:
-        # Whatever it is called, it is one file with one lock.
+        # Two names of one file, by a symbolic link, have to share one lock and one `-wal` file.
         path = path.resolve()
         self._path = path
-        self._power_safe = power_safe
-        self._unnoted: dict[str, str] = {}
         with contextlib.ExitStack() as undo:
-            self._lock = undo.enter_context(lock(path))
-            self._db = undo.enter_context(contextlib.closing(connect(path)))
+            undo.enter_context(lock_journal(path))
+            self._db = undo.enter_context(contextlib.closing(open_journal_file(path)))
             try:
                 prepare(self._db, streams, power_safe=power_safe)
-                self._tables = tables(self._db)
-                self._epoch = self._begin_run()
+                self._tables = stream_tables(self._db)
+                self._reader = JournalReader(self._db)
+                self._epoch = self._start_epoch()
+                self._unnoted = {
+                    "epoch": str(self._epoch),
+                    "boot_id": "" if power_safe else _boot_id(),
+                }
                 self._streams = {stream: self._state_of(stream) for stream in streams}
-                with contextlib.suppress(JournalUnavailable):
-                    self.probe()
-            except (sqlite3.DatabaseError, ValueError) as error:
-                raise damaged(path, error) from None
-            undo.pop_all()
+            except (sqlite3.DatabaseError, DamagedContent) as error:
+                raise refused(path, error) from None
+            # Notes the epoch before any peer is told of it. On a full disk, the first transaction
+            # that succeeds notes it: nothing can be acknowledged before.
+            with contextlib.suppress(JournalUnavailable):
+                self.probe()
+            self._closing = undo.pop_all()
 
     @property
     def epoch(self) -> int:
-        """The epoch of every stream in it."""
+        """The epoch of every stream."""
         return self._epoch
 
     @property
     def streams(self) -> Mapping[str, StreamState]:
-        """What there is of each stream."""
+        """The content of each stream."""
         return self._streams
 
     @property
-    def tips(self) -> dict[str, int]:
-        """Stream to the offset of its newest event, 0 when there is none."""
-        return {stream: state.tip for stream, state in self._streams.items()}
+    def last_offsets(self) -> dict[str, int]:
+        """Stream to the offset of its newest event, 0 before the first."""
+        return {stream: state.last_offset for stream, state in self._streams.items()}
 
     def cursors(self) -> list[Cursor]:
-        """Every emitter's cursor."""
-        return [
-            Cursor(emitter_id, name, int.from_bytes(epoch), int.from_bytes(sequence))
-            for emitter_id, name, epoch, sequence in self._db.execute(
-                "SELECT id, name, epoch, sequence FROM emitters ORDER BY heard_at"
-            )
-        ]
+        """Return every emitter's cursor."""
+        return [each.cursor for each in self._reader.emitters()]
 
-    def tasks(self) -> Iterator[tuple[Item, bool]]:
-        """The latest state of each task and whether it is finished, oldest update first."""
-        for topic, stamp, envelope, finished in self._db.execute(
-            "SELECT topic, stamp, envelope, finished FROM tasks ORDER BY updated"
-        ):
-            yield Item(topic.encode(), stamp, envelope), bool(finished)
+    def tasks(self) -> Iterator[StoredTask]:
+        """Yield the latest state of each task, oldest update first."""
+        return self._reader.tasks()
 
-    def append(self, batch: Batch) -> None:
+    def append(self, batch: JournalBatch) -> None:
         """Commit `batch`, or raise `JournalUnavailable` and change nothing."""
-        packed = {stream: pack_entries(run.entries) for stream, run in batch.runs.items()}
+        packed = {stream: pack_events(run.events) for stream, run in batch.runs.items()}
         with self._transaction():
             for stream, run in batch.runs.items():
                 self._db.execute(
                     f"INSERT INTO {self._tables[stream]} VALUES (?, ?, ?, ?)",
-                    (run.last, run.first, run.relayed_at, packed[stream]),
+                    (run.last_offset, run.first_offset, run.relayed_at, packed[stream]),
                 )
             self._write_cursors(batch.cursors)
-            self._write_tasks(batch.tasks)
+            self._write_tasks(batch.tasks, batch.forgotten_tasks)
         for stream, run in batch.runs.items():
             state = self._streams[stream]
             self._streams[stream] = state._replace(
-                tip=run.last,
+                last_offset=run.last_offset,
                 stored_bytes=state.stored_bytes + len(packed[stream]),
                 oldest_at=min(state.oldest_at, run.relayed_at),
             )
 
     def probe(self) -> None:
-        """Write as much as a batch may need, or raise `JournalUnavailable`."""
+        """Write `PROBE_BYTES` and remove them, or raise `JournalUnavailable`."""
         with self._transaction():
-            self._db.execute("INSERT OR REPLACE INTO meta VALUES ('probe', zeroblob(?))", (ROOM,))
+            self._db.execute(
+                "INSERT OR REPLACE INTO meta VALUES ('probe', zeroblob(?))", (PROBE_BYTES,)
+            )
         with self._transaction():
             self._db.execute("DELETE FROM meta WHERE key = 'probe'")
 
-    def read(self, stream: str, after: int, max_events: int, max_bytes: int) -> list[Item]:
-        """Return the events of `stream` that follow `after`, as they went out.
+    def read(self, stream: str, after: int, max_events: int, max_bytes: int) -> list[StampedFrames]:
+        """Return the events of `stream` with offsets above `after`, as they were published.
 
-        At most `max_events`, about `max_bytes`, but one if there is any. Raises
-        `JournalUnavailable`.
+        At most `max_events` of at most `max_bytes` together, but at least one if there is any.
+        Raises `JournalUnavailable`.
         """
-        items: list[Item] = []
-        size = 0
+        page: list[StampedFrames] = []
+        page_bytes = 0
         try:
-            for first, relayed_at, events in self._db.execute(
-                f"SELECT first, relayed_at, events FROM {self._tables[stream]}"
-                " WHERE last > ? ORDER BY last",
-                (min(after, MAX_OFFSET),),
-            ):
-                for offset, entry in enumerate(unpack_entries(events), first):
-                    if offset <= after:
-                        continue
-                    stamp = pack_stamp(Stamp(self._epoch, offset, relayed_at))
-                    item = Item(entry.topic, stamp, entry.envelope)
-                    size += sum(map(len, item))
-                    if items and size > max_bytes:
-                        return items
-                    items.append(item)
-                    if len(items) == max_events:
-                        return items
-        except (sqlite3.DatabaseError, ValueError) as error:
+            for offset, relayed_at, (topic, _, envelope) in self._reader.events(stream, after):
+                stamp = pack_stamp(Stamp(self._epoch, offset, relayed_at))
+                page_bytes += len(topic) + len(stamp) + len(envelope)
+                # An event above `max_bytes` still has to come, or replay would stop before it.
+                if page and page_bytes > max_bytes:
+                    break
+                page.append((topic, stamp, envelope))
+                if len(page) == max_events:
+                    break
+        except (sqlite3.DatabaseError, DamagedContent) as error:
             raise JournalUnavailable(f"{self._path} cannot be read: {error}") from None
-        return items
+        return page
 
     def retire(self, limits: Limits, now_ms: int) -> None:
-        """Remove what `limits` no longer keep, or a bounded part of it.
+        """Remove the oldest rows that exceed `limits`, at most `MAX_RETIRED_ROWS` of each stream.
 
         The newest row of a stream always stays. Raises `JournalUnavailable`.
         """
@@ -215,9 +203,9 @@ class Journal:
             self._retire(stream, limits, now_ms)
 
     def forget_silent_emitters(self, now_s: int) -> list[bytes]:
-        """Remove the cursors of emitters long silent, or heard before too many others.
+        """Remove the cursors beyond `SILENT_EMITTER_S` and `MAX_EMITTERS`; return their ids.
 
-        Returns their ids. Raises `JournalUnavailable`.
+        Raises `JournalUnavailable`.
         """
         with self._transaction():
             return [
@@ -231,62 +219,59 @@ class Journal:
             ]
 
     def close(self) -> None:
-        """Everything is on the disk, and another relay may open it."""
+        """Move everything into the one file, and let another relay open it."""
         with contextlib.suppress(JournalUnavailable, sqlite3.Error):
+            # A clean end: from here on, a power cut takes nothing and the epoch stays.
             with self._transaction():
                 self._set_meta("boot_id", "")
             self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        self._db.close()
-        self._lock.close()
+        self._closing.close()
 
-    def _begin_run(self) -> int:
-        """Return the epoch: a new one if the journal may lack what was acknowledged.
-
-        That this run has begun is noted with the first transaction that succeeds: there may be no
-        room for it yet.
-        """
+    def _start_epoch(self) -> int:
+        """Return the journal's epoch, or a new one if acknowledged events may be missing."""
         now_ms = time.time_ns() // 1_000_000
-        meta = dict(self._db.execute("SELECT key, value FROM meta"))
-        epoch = int(meta.get("epoch", now_ms))
-        written_under = meta.get("boot_id", "")
-        boot_id = _boot_id()
-        if written_under and written_under != boot_id:
-            epoch = max(now_ms, epoch + 1)
-            logger.warning(
-                "%s: what was acknowledged last may be missing, so epoch %d begins",
-                "the journal is a copy"
-                if written_under == A_COPY
-                else "this machine went down while the journal was written",
-                epoch,
-            )
-        self._unnoted = {"epoch": str(epoch), "boot_id": "" if self._power_safe else boot_id}
+        epoch = self._reader.epoch() or now_ms
+        written_under = self._reader.meta().get("boot_id", "")
+        if written_under in ("", _boot_id()):
+            return epoch
+        # Greater than the old one even if the clock was set back: clients compare epochs.
+        epoch = max(now_ms, epoch + 1)
+        logger.warning(
+            "%s: the newest acknowledged events may be missing, so epoch %d begins",
+            "the journal is a copy"
+            if written_under == A_COPY
+            else "this machine went down while the journal was open",
+            epoch,
+        )
         return epoch
 
     def _state_of(self, stream: str) -> StreamState:
-        low, tip, stored, oldest_at = self._db.execute(
-            "SELECT min(first), max(last), sum(length(events)), min(relayed_at)"
-            f" FROM {self._tables[stream]}"
-        ).fetchone()
-        return StreamState(low or 1, tip or 0, stored or 0, oldest_at or NEVER_MS, 0)
+        found = self._reader.stream(stream)
+        oldest_at = NEVER_MS if found.oldest_at is None else found.oldest_at
+        return StreamState(
+            found.first_offset, found.last_offset, found.stored_bytes, oldest_at, retired=0
+        )
 
     def _write_cursors(self, cursors: Iterable[Cursor]) -> None:
         heard_at = int(time.time())
         self._db.executemany(
             "INSERT OR REPLACE INTO emitters VALUES (?, ?, ?, ?, ?)",
             [
-                (each.emitter_id, each.name, _eight(each.epoch), _eight(each.sequence), heard_at)
-                for each in cursors
+                (emitter_id, name, pack_unsigned(epoch), pack_unsigned(sequence), heard_at)
+                for emitter_id, name, epoch, sequence in cursors
             ],
         )
 
-    def _write_tasks(self, changes: Iterable[TaskChange]) -> None:
-        for topic, item, finished in changes:
+    def _write_tasks(self, tasks: Iterable[StoredTask], forgotten: Iterable[str]) -> None:
+        for topic in forgotten:
             self._db.execute("DELETE FROM tasks WHERE topic = ?", (topic,))
-            if item is not None:
-                self._db.execute(
-                    "INSERT INTO tasks (topic, stamp, envelope, finished) VALUES (?, ?, ?, ?)",
-                    (topic, item.stamp, item.envelope, finished),
-                )
+        for topic, (_, stamp, envelope), is_finished in tasks:
+            # Not REPLACE: the new row needs a new `updated`, which is the order of updates.
+            self._db.execute("DELETE FROM tasks WHERE topic = ?", (topic,))
+            self._db.execute(
+                "INSERT INTO tasks (topic, stamp, envelope, finished) VALUES (?, ?, ?, ?)",
+                (topic, stamp, envelope, is_finished),
+            )
 
     def _retire(self, stream: str, limits: Limits, now_ms: int) -> None:
         state = self._streams[stream]
@@ -296,49 +281,41 @@ class Journal:
         with self._transaction():
             found = self._db.execute(
                 f"SELECT last, relayed_at, length(events) FROM {table} ORDER BY last LIMIT ?",
-                (RETIRED_AT_ONCE + 1,),
+                # One more than can be removed, because the newest row always stays.
+                (MAX_RETIRED_ROWS + 1,),
             )
-            rows = [Row(*row) for row in found]
+            rows = [StoredRow(*row) for row in found]
             count = rows_to_retire(rows, state.stored_bytes, limits, now_ms)
             if not count:
                 return
-            retired = rows[:count]
-            self._db.execute(f"DELETE FROM {table} WHERE last <= ?", (retired[-1].last,))
+            last_retired = rows[count - 1].last_offset
+            self._db.execute(f"DELETE FROM {table} WHERE last <= ?", (last_retired,))
         self._streams[stream] = state._replace(
-            low=retired[-1].last + 1,
-            stored_bytes=state.stored_bytes - sum(row.stored_bytes for row in retired),
+            first_offset=last_retired + 1,
+            stored_bytes=state.stored_bytes - sum(row.stored_bytes for row in rows[:count]),
             oldest_at=rows[count].relayed_at,
-            retired=state.retired + retired[-1].last + 1 - state.low,
+            retired=state.retired + last_retired + 1 - state.first_offset,
         )
 
-    def _set_meta(self, key: str, value: object) -> None:
-        self._db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, str(value)))
+    def _set_meta(self, key: str, value: str) -> None:
+        self._db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[None]:
+        """Commit the body, with the notes about this run that are not yet on the disk."""
         try:
-            self._db.execute("BEGIN IMMEDIATE")
-            for key, value in self._unnoted.items():
-                self._set_meta(key, value)
-            yield
-            self._db.execute("COMMIT")
-            if self._unnoted:
-                # On the disk, before anything that a power cut could take is acknowledged. If there
-                # is no room for that, what was committed is committed: the next transaction notes
-                # it again.
-                with contextlib.suppress(sqlite3.DatabaseError):
-                    self._db.execute("PRAGMA wal_checkpoint")
-                    self._unnoted = {}
+            with transaction(self._db):
+                for key, value in self._unnoted.items():
+                    self._set_meta(key, value)
+                yield
         except sqlite3.DatabaseError as error:
-            with contextlib.suppress(sqlite3.Error):
-                if self._db.in_transaction:
-                    self._db.execute("ROLLBACK")
             raise JournalUnavailable(f"{self._path} cannot be written: {error}") from None
-
-
-def _eight(number: int) -> bytes:
-    """SQLite's integers have a sign; these do not."""
-    return number.to_bytes(8)
+        if self._unnoted:
+            # The boot id must be on the disk before an acknowledged event can be lost with the
+            # machine. Without room for the checkpoint, the next transaction writes it again.
+            with contextlib.suppress(sqlite3.DatabaseError):
+                self._db.execute("PRAGMA wal_checkpoint")
+                self._unnoted = {}
 
 
 def _boot_id() -> str:

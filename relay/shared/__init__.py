@@ -1,1 +1,1 @@
-"""What relay, edge and emitters share besides words: settings, logs, sockets, containers."""
+"""Helpers of relay, edge and emitters: settings, logs, sockets, files, containers."""

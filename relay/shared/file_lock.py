@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import IO
 
 
-class PathInUse(Exception):  # noqa: N818 - the name says what it is at every call site
+class PathInUse(Exception):  # noqa: N818 - clear without a suffix
     """Another process holds the lock."""
 
 

@@ -1,4 +1,4 @@
-"""Logging as every program of ours does it: one line a record, and no flood from one cause."""
+"""Logging for every program: one line for each record, and no flood from one cause."""
 
 import logging
 from time import monotonic
@@ -17,28 +17,32 @@ def configure(program: str, level: str = "INFO") -> None:
 
 
 class LimitedLog:
-    """Logs at most one line per cause and interval; the next one says how many were left out."""
+    """Logs at most one line for each cause and interval; the next one tells how many were omitted.
+
+    Causes are never forgotten: use a few fixed names, not text from a peer.
+    """
 
     def __init__(self, logger: logging.Logger, interval_s: float = INTERVAL_S) -> None:
         self._logger = logger
         self._interval_s = interval_s
-        self._left_out: dict[str, int] = {}
+        self._omitted: dict[str, int] = {}
         self._next_at: dict[str, float] = {}
 
     def warning(self, cause: str, message: str, *args: object) -> None:
-        """Log `message % args` unless `cause` (one of a few fixed names) was logged lately."""
+        """Log `message % args` unless `cause` was logged within the interval."""
         self._log(logging.WARNING, cause, message, *args)
 
     def error(self, cause: str, message: str, *args: object) -> None:
-        """See `warning`."""
+        """Log `message % args` as `warning` does, at level ERROR."""
         self._log(logging.ERROR, cause, message, *args)
 
     def _log(self, level: int, cause: str, message: str, *args: object) -> None:
         now = monotonic()
+        # Decided before the message is formatted: the flood itself must cost little.
         if now < self._next_at.get(cause, 0.0):
-            self._left_out[cause] = self._left_out.get(cause, 0) + 1
+            self._omitted[cause] = self._omitted.get(cause, 0) + 1
             return
         self._next_at[cause] = now + self._interval_s
-        if left_out := self._left_out.pop(cause, 0):
-            message += f" (and {left_out} more of this kind)"
+        if omitted := self._omitted.pop(cause, 0):
+            message += f" (and {omitted} more of this kind)"
         self._logger.log(level, message, *args)

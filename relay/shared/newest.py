@@ -8,9 +8,9 @@ V = TypeVar("V")
 
 
 class Newest(Generic[K, V]):
-    """A map from which the entry that was updated longest ago goes first when it is full.
+    """A map that drops the entry with the oldest update when it is full.
 
-    `size` tells the bytes of a value; one above `max_bytes` is not kept at all.
+    `size` returns the bytes of a value. A value above `max_bytes` is dropped at once.
     """
 
     def __init__(self, max_items: int, max_bytes: int, size: Callable[[V], int]) -> None:
@@ -27,26 +27,27 @@ class Newest(Generic[K, V]):
         return key in self._values
 
     def get(self, key: K) -> V | None:
-        """The value of `key`, None if there is none."""
+        """Return the value of `key`, None if it has none."""
         return self._values.get(key)
 
     def items(self) -> ItemsView[K, V]:
-        """Keys and values, the one updated longest ago first."""
+        """Return keys and values, the one with the oldest update first."""
         return self._values.items()
 
     def keep(self, key: K, value: V) -> list[K]:
-        """Set the value of `key`; return the keys that were given up for it."""
+        """Set the value of `key`; return the keys that were dropped for it."""
         values = self._values
+        # Removed first: a dict keeps the place of a key whose value changes.
         previous = values.pop(key, None)
         size = self._size(value)
         self._bytes += size if previous is None else size - self._size(previous)
         values[key] = value
-        given_up = []
+        dropped = []
         while len(values) > self._max_items or self._bytes > self._max_bytes:
             oldest = next(iter(values))
             self.forget(oldest)
-            given_up.append(oldest)
-        return given_up
+            dropped.append(oldest)
+        return dropped
 
     def forget(self, key: K) -> None:
         """Remove `key` if it is there."""

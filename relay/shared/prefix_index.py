@@ -1,4 +1,4 @@
-"""A map of topic prefixes that finds all prefixes of a topic with one look-up per prefix length."""
+"""A map of topic prefixes that finds all prefixes of a topic, one look-up per prefix length."""
 
 from collections.abc import Iterator
 from typing import Generic, TypeVar
@@ -42,6 +42,7 @@ class PrefixIndex(Generic[P, V]):
     def discard(self, prefix: P) -> None:
         """Remove `prefix` if it is in the index."""
         if prefix in self._values:
+            # The value goes first: a look-up in another thread may still use the old lengths.
             del self._values[prefix]
             self._count(len(prefix), -1)
 
@@ -62,8 +63,10 @@ class PrefixIndex(Generic[P, V]):
             self._count_by_length[length] = count
         else:
             del self._count_by_length[length]
+        # Lengths change rarely; most prefixes share theirs with others.
         if len(self._count_by_length) != len(self._lengths):
             self._lengths = tuple(sorted(self._count_by_length))
 
 
+# None is a valid value.
 _ABSENT: object = object()

@@ -1,4 +1,4 @@
-"""The requests of one client of the relay's control socket: unsent, unanswered, due again.
+"""The requests of one client of the relay's control socket: unsent, unanswered, or due again.
 
 Without I/O: the owner sends `next_unsent`, hands reply frames to `take_reply`, and calls
 `check_unanswered` from time to time (protocol section 4).
@@ -14,8 +14,8 @@ from relay.wire.control import Reply, Request, reply_id, unpack_reply
 W = TypeVar("W")
 
 
-class TooManyRequests(Exception):  # noqa: N818 - the name says what it is at every call site
-    """The request was not taken: too many are unsent or unanswered already."""
+class TooManyRequests(Exception):  # noqa: N818 - clear without a suffix
+    """The request was refused: too many are unsent or unanswered already."""
 
 
 @dataclass(slots=True)
@@ -30,8 +30,8 @@ class _Entry(Generic[W]):
 class RequestTable(Generic[W]):
     """Matches replies to requests by `id`; a `waiter` of type `W` comes back with each reply.
 
-    A kept request is sent again until it is answered or dropped. Any other request is dropped when
-    it stays unanswered for `timeout_s`: its owner asks anew, from where it is then. At most
+    A kept request is sent again until it is dropped. Any other request is dropped when it stays
+    unanswered for `timeout_s`: its owner adds a new one, which begins at its new position. At most
     `max_requests` are in the table; `add` refuses more.
     """
 
@@ -47,11 +47,11 @@ class RequestTable(Generic[W]):
 
     @property
     def waiters(self) -> Iterator[W]:
-        """Whoever waits for a reply, in the order of the requests."""
+        """The waiters of all requests, in the order of the requests."""
         return (entry.waiter for entry in self._entries.values())
 
     def add(self, make: Callable[[int], Request], waiter: W, *, keep: bool = False) -> int:
-        """Take the request `make(id)` to be sent, and return its id. Raises `TooManyRequests`."""
+        """Add the request `make(id)`, to be sent, and return its id. Raises `TooManyRequests`."""
         if len(self._entries) >= self._max_requests:
             raise TooManyRequests(f"{self._max_requests} requests to the relay are unanswered")
         identifier = self._next_id
@@ -62,11 +62,15 @@ class RequestTable(Generic[W]):
 
     def drop(self, identifier: int) -> None:
         """Forget a request; a reply to it is ignored. Unknown ids are ignored as well."""
-        self._entries.pop(identifier, None)
+        entry = self._entries.pop(identifier, None)
+        if entry is not None and entry.sent_at is None:
+            # Or the ids of dropped requests would pile up behind one that cannot be sent.
+            self._unsent.remove(identifier)
 
     def next_unsent(self) -> Request | None:
         """Return the request to be sent next, None if there is none; see `was_sent`."""
         while self._unsent:
+            # An id may be stale: its request was dropped while it was queued.
             entry = self._entries.get(self._unsent[0])
             if entry is not None and entry.sent_at is None:
                 return entry.request
@@ -74,14 +78,14 @@ class RequestTable(Generic[W]):
         return None
 
     def was_sent(self, now: float) -> None:
-        """Note that the socket took the request that `next_unsent` returned. `now` in seconds."""
+        """Note that the request of `next_unsent` was sent at `now`, in seconds."""
         self._entries[self._unsent.popleft()].sent_at = now
 
     def take_reply(self, frame: bytes) -> tuple[int, W, Reply] | None:
-        """Return id, waiter and reply for a reply frame, None if nobody waits for it.
+        """Return id, waiter and reply for a reply frame, None if its request is not in the table.
 
-        The request stays in the table until `drop`: after a reply that does not answer it, an error
-        for instance, a kept request is sent again in its time. Raises `WireError`.
+        The request stays in the table until `drop`: after an error reply, for example, a kept
+        request is sent again after `timeout_s`. Raises `WireError`.
         """
         identifier = reply_id(frame)
         entry = self._entries.get(identifier)
@@ -91,14 +95,19 @@ class RequestTable(Generic[W]):
 
     def check_unanswered(self, now: float) -> None:
         """Queue kept requests that are unanswered for `timeout_s` again, and drop the others."""
+        # A copy, because requests are dropped on the way.
         for identifier, entry in list(self._entries.items()):
             if entry.sent_at is None or now - entry.sent_at < self._timeout_s:
                 continue
             self._queue_or_drop(identifier, entry)
 
     def relay_restarted(self) -> None:
-        """Queue every kept request again, and drop the others: a new relay knows none of them."""
+        """Queue every kept request again, and drop the others that were sent.
+
+        The new relay has received none of them.
+        """
         self._unsent.clear()
+        # From all entries, so that the requests are sent in the order in which they were added.
         for identifier, entry in list(self._entries.items()):
             if entry.sent_at is None:
                 self._unsent.append(identifier)

@@ -1,4 +1,4 @@
-"""How settings are read and refused, the same way in every program.
+"""Reads settings from the environment, and refuses wrong ones with one line.
 
 A settings class is frozen, reads the environment once, and is built in a program's `__main__`.
 """
@@ -19,20 +19,23 @@ _KIND = re.compile(r"[a-z0-9-]{1,64}\Z")
 
 
 class SettingsError(Exception):
-    """A setting that cannot be used; the text names it and says what it should be."""
+    """A setting that cannot be used; the text names the setting and the allowed values."""
 
 
 def settings_config(prefix: str) -> SettingsConfigDict:
-    """The configuration of a settings class whose variables start with `prefix`."""
+    """Return the configuration of a settings class whose variables start with `prefix`."""
     return SettingsConfigDict(env_prefix=prefix, frozen=True, extra="forbid", env_ignore_empty=True)
 
 
 class Settings(BaseSettings):
-    """Base of the settings classes."""
+    """The base class of all settings classes."""
 
 
 def load(settings: type[S], **overrides: Any) -> S:
-    """Return `settings` from the environment and `overrides`, or raise `SettingsError`."""
+    """Return `settings` from the environment and `overrides`. Raises `SettingsError`.
+
+    An override that is None counts as not given.
+    """
     given = {name: value for name, value in overrides.items() if value is not None}
     try:
         return settings(**given)
@@ -41,6 +44,7 @@ def load(settings: type[S], **overrides: Any) -> S:
         name = str(first["loc"][0]) if first["loc"] else ""
         prefix = settings.model_config.get("env_prefix", "")
         problem = first["msg"].removeprefix("Value error, ")
+        # The error line ends up in logs.
         shown = "" if _is_secret(settings, name) else f" (it is {str(first['input'])[:80]!r})"
         raise SettingsError(f"{prefix}{name.upper()}: {problem}{shown}") from None
 

@@ -1,8 +1,9 @@
-"""The sync handshake of a subscriber: when its subscriptions are in place (protocol section 4).
+"""The sync handshake: tells a subscriber that its subscriptions are in place (protocol section 4).
 
 ZeroMQ does not acknowledge a subscription. A subscriber therefore subscribes to `!sync:` and a
 random nonce last; the relay publishes that topic when the subscription reaches it, and because
-subscriptions of one socket stay in order, all earlier ones are in place then.
+subscriptions of one socket stay in order, all earlier ones are in place then. This holds
+for a connected socket only: on connecting, libzmq sends the subscriptions it has, sorted.
 """
 
 import secrets
@@ -20,17 +21,21 @@ class SyncHandshake:
         """The topic that is subscribed to, empty while no handshake runs."""
 
     def begin(self) -> None:
-        """Subscribe to a fresh nonce, in place of an unanswered one."""
+        """Subscribe to a fresh nonce, and end an unanswered handshake."""
         self.end()
         self._nonce = SYNC_PREFIX + secrets.token_hex(8).encode()
         self._socket.subscribe(self._nonce)
 
     def is_answer(self, topic: bytes) -> bool:
-        """Whether a message of `topic` says that every subscription before `begin` is in place."""
+        """Return whether a message of `topic` answers the handshake.
+
+        Then every subscription that was made before `begin` is in place.
+        """
+        # An event with an empty topic must not pass for the answer while no handshake runs.
         return topic == self._nonce != b""
 
     def end(self) -> None:
-        """Take the subscription to the nonce back."""
+        """Unsubscribe from the nonce."""
         if self._nonce:
             self._socket.unsubscribe(self._nonce)
             self._nonce = b""

@@ -1,5 +1,5 @@
-"""The words of the protocol: topics, envelopes, headers, control messages. No sockets, no clock.
+"""The formats of the protocol: topics, envelopes, headers, control messages. No sockets, no clock.
 
-Every parser here takes any bytes and returns a value or raises a `WireError`, nothing else.
+Every parser here accepts any bytes and returns a value or raises a `WireError`, nothing else.
 `docs/protocol.md` describes the same formats, and `tests/vectors/` pins them.
 """

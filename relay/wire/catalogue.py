@@ -1,7 +1,7 @@
-"""The catalogue of event names: what each means and what its `data` looks like.
+"""The catalogue of event names, with the meaning of each and a model of its `data`.
 
-Emitters may choose other names too; these are the ones every client can count on. The models
-describe and check payloads for whoever asks: the relay and the edges pass on any map.
+Emitters may choose other names as well; every client can rely on these. The models describe
+payloads and can check them. The relay and the edges pass on any map.
 """
 
 from dataclasses import dataclass
@@ -54,18 +54,18 @@ class EventName(StrEnum):
 
     @property
     def topic(self) -> str:
-        """The topic the event is published on: `event:after_backup`."""
+        """The topic of the event, for example `event:after_backup`."""
         return f"event:{self.value}"
 
 
 class EventData(BaseModel):
-    """The `data` of any event; fields that are not listed are kept."""
+    """The `data` of any event; further fields are kept."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
 
 class Outcome(BaseModel):
-    """How an operation went, as most operations report it."""
+    """The result of an operation, as most operations report it."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
@@ -77,11 +77,11 @@ class AfterEvent(EventData):
     """The `data` of an event that follows an operation."""
 
     result: Annotated[Outcome | Any, Field(union_mode="left_to_right")] = None
-    """What the operation returned; an `Outcome` with status `error` when it failed."""
+    """The return value of the operation; an `Outcome` with status `error` when it failed."""
 
 
 class ServerEvent(EventData):
-    """Something that concerns one server."""
+    """The `data` of an event that concerns one server."""
 
     server_name: str
 

@@ -1,9 +1,8 @@
-"""Messages of the control socket, and what the relay itself says on the egress socket
-(protocol section 4).
+"""Requests and replies of the control socket, and heartbeats (protocol section 4).
 
 Control messages are msgpack maps. A request carries `op` and an `id`; its reply echoes the `id`.
-What the relay tells an emitter unasked is in `relay.wire.notices`. The relay's own words on the
-egress socket have topics that start with `!`, which no kind may.
+Messages of the relay that answer no request are in `relay.wire.notices`. On the egress socket the
+relay's own topics start with `!`, which no kind may contain.
 """
 
 from typing import Annotated, Any, Literal
@@ -12,24 +11,24 @@ import msgpack
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from relay.wire.errors import InvalidFrame
-from relay.wire.header import EMITTER_ID_BYTES
+from relay.wire.header import EMITTER_ID_BYTES, StampedFrames
 
 PROTOCOL_VERSION = 1
 
 MAX_CONTROL_BYTES = 1024 * 1024
-"""For requests."""
+"""For a request."""
 
 MAX_PAGE_BYTES = 1024 * 1024
-"""For the items of a reply, unless a single one is larger."""
+"""For the items of a reply, unless its first item is larger."""
 
 HEARTBEAT_TOPIC = b"!heartbeat"
 SYNC_PREFIX = b"!sync:"
-"""A subscriber ends its subscriptions with `!sync:` and a nonce; when an event of that topic
-comes back, every subscription made before it is in place. The body is that of a heartbeat."""
+"""A subscriber subscribes to `!sync:` and a nonce last. When the relay publishes that topic, every
+earlier subscription is in place. The body is a heartbeat."""
 EXACT_PREFIX = b"!exact:"
 WITHIN_PREFIX = b"!within:"
-"""ZeroMQ knows only prefixes, so an edge says beside each live subscription what it means:
-`!exact:` and a topic, or `!within:` and a prefix. Emitters read these to tell what is watched."""
+"""ZeroMQ knows only prefixes, so that an edge adds a hint to each live subscription: `!exact:` and
+a topic, or `!within:` and a prefix. By the hints, emitters know which topics are watched."""
 
 MAX_REPLAY_EVENTS = 4096
 """The most events that one reply to `replay` holds."""
@@ -39,14 +38,15 @@ EmitterId = Annotated[bytes, Field(min_length=EMITTER_ID_BYTES, max_length=EMITT
 
 
 class _Message(BaseModel):
+    # Unknown fields are ignored, so that a later version of either side may add some.
     model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
 
 
 class HelloRequest(_Message):
-    """The first request of every peer, and an emitter's question where to go on.
+    """The first request of every peer; an emitter also asks from which event to go on.
 
     An emitter gives its id, its epoch, and `acknowledged`: the last sequence number of that epoch
-    that it knows the relay to have. It sends what follows that number.
+    that was acknowledged to it. It still holds every event after that number.
     """
 
     op: Literal["hello"] = "hello"
@@ -60,10 +60,10 @@ class HelloRequest(_Message):
 
 
 class RetainedRequest(_Message):
-    """Ask for what the relay remembers: live topics' last values, or tasks' latest states.
+    """Asks for retained events: the last values of live topics and the latest states of tasks.
 
-    `prefix` limits the answer to topics that start with it, or with `exact` to that topic alone;
-    `after` to topics that sort after it.
+    `prefix` limits the reply to topics that start with it, or with `exact` to that topic alone.
+    `after` limits it to topics that sort after it.
     """
 
     op: Literal["retained"] = "retained"
@@ -74,7 +74,7 @@ class RetainedRequest(_Message):
 
 
 class ReplayRequest(_Message):
-    """Ask for the journaled events of `stream` whose offsets follow `after`."""
+    """Asks for the events of `stream` with offsets above `after`, at most `limit`."""
 
     op: Literal["replay"] = "replay"
     id: Unsigned
@@ -84,9 +84,9 @@ class ReplayRequest(_Message):
 
 
 class AccountRequest(_Message):
-    """What an emitter did with the events it was given, since its epoch began.
+    """Reports an emitter's counters since its epoch began.
 
-    `counters` are named as in protocol section 9; each is the whole sum, not the difference.
+    `counters` are named as in protocol section 9. Each is a total, not a difference.
     """
 
     op: Literal["account"] = "account"
@@ -97,7 +97,7 @@ class AccountRequest(_Message):
 
 
 class StatsRequest(_Message):
-    """Ask for the relay's counters."""
+    """Asks for the relay's counters."""
 
     op: Literal["stats"] = "stats"
     id: Unsigned
@@ -108,7 +108,7 @@ _REQUEST: TypeAdapter[Request] = TypeAdapter(Annotated[Request, Field(discrimina
 
 
 class HelloReply(_Message):
-    """What a peer must know before it starts."""
+    """The relay's epoch, streams and heartbeat interval."""
 
     id: Unsigned
     status: Literal["success"] = "success"
@@ -116,42 +116,43 @@ class HelloReply(_Message):
     epoch: Unsigned
     journaled_kinds: tuple[str, ...]
     tips: dict[str, Unsigned]
-    """Stream to the offset of its newest event, 0 before the first."""
+    """Stream to its last offset, 0 before the first event."""
     heartbeat_s: float
     sequence: Unsigned | None = None
-    """For emitters: the last sequence number that the relay has of this epoch."""
+    """For emitters: the last sequence number of the epoch that the journal has."""
 
 
 class RetainedReply(_Message):
-    """Each item is `(topic, stamp, envelope)`, the frames as they went out.
+    """A page of retained events, in the order of their topics.
 
-    When there is more, `next` is the `after` of the request that gets it.
+    When further events match, `next` is the `after` of the request for the next page.
     """
 
     id: Unsigned
     status: Literal["success"] = "success"
-    items: tuple[tuple[bytes, bytes, bytes], ...]
+    items: tuple[StampedFrames, ...]
     next: bytes | None = None
 
 
 class ReplayReply(_Message):
-    """Each item is `(topic, stamp, envelope)`, the frames as they went out, offsets contiguous.
+    """A page of a stream, with contiguous offsets.
 
-    They start after `after`, or at `low` if the journal no longer has what follows `after`. There
-    may be fewer than `limit`, but at least one if there is any.
+    It starts at `after + 1`, or at `low` if the journal no longer has that event. It may have fewer
+    events than `limit`, but has at least one if any follows `after`.
     """
 
     id: Unsigned
     status: Literal["success"] = "success"
     epoch: Unsigned
-    items: tuple[tuple[bytes, bytes, bytes], ...]
+    items: tuple[StampedFrames, ...]
     low: Unsigned
-    """The first offset in the journal; `tip + 1` when it holds nothing of the stream."""
+    """The stream's first offset in the journal; `tip + 1` when the journal has none."""
     tip: Unsigned
+    """The stream's last offset."""
 
 
 class AccountReply(_Message):
-    """The account was taken down."""
+    """The counters were noted."""
 
     id: Unsigned
     status: Literal["success"] = "success"
@@ -166,7 +167,7 @@ class StatsReply(_Message):
 
 
 class ErrorReply(_Message):
-    """A request that was refused; `id` is 0 when it could not be read."""
+    """The request was refused; `id` is 0 when it could not be read."""
 
     id: Unsigned
     status: Literal["error"] = "error"
@@ -192,17 +193,16 @@ _REPLIES: dict[type[Request], TypeAdapter[Any]] = {
 
 
 class Heartbeat(_Message):
-    """What the relay says every second on the egress socket, and to whoever syncs."""
+    """The state of the streams: published every second, and as the answer to a sync nonce."""
 
     tips: dict[str, Unsigned]
-    """Stream to the offset of its newest event, 0 before the first."""
+    """Stream to its last offset, 0 before the first event."""
     low: dict[str, Unsigned]
-    """Stream to the first offset in the journal; `tip + 1` when it holds nothing."""
+    """Stream to its first offset in the journal; `tips` + 1 when the journal has no event of it."""
     started_at: Unsigned
-    """Unix time in milliseconds when this relay process started; another value means that it was
-    restarted."""
+    """Unix time in milliseconds when this relay process started. It differs after a restart."""
     journaling: bool
-    """False while the journal cannot be written, because the disk is full for instance."""
+    """False while the journal cannot be written, for example because the disk is full."""
 
 
 _HEARTBEAT = TypeAdapter(Heartbeat)
@@ -215,7 +215,7 @@ def pack_message(message: Request | Reply | Heartbeat) -> bytes:
 
 
 def unpack_request(frame: bytes) -> Request:
-    """Return the request in `frame`, or raise `InvalidFrame` naming the field."""
+    """Return the request in `frame`. Raises `InvalidFrame`, whose text names the field."""
     if len(frame) > MAX_CONTROL_BYTES:
         raise InvalidFrame(f"a request has at most {MAX_CONTROL_BYTES} bytes")
     request: Request = _unpack(frame, _REQUEST)
@@ -223,22 +223,23 @@ def unpack_request(frame: bytes) -> Request:
 
 
 def unpack_reply(frame: bytes, request: type[Request]) -> Reply:
-    """Return the reply in `frame` to a request of type `request`, or raise `InvalidFrame`."""
+    """Return the reply in `frame` to a request of type `request`. Raises `InvalidFrame`."""
     reply: Reply = _unpack(frame, _REPLIES[request])
     return reply
 
 
 def reply_id(frame: bytes) -> int:
-    """Return the `id` of the reply in `frame`, or raise `InvalidFrame`."""
+    """Return the `id` of the reply in `frame`. Raises `InvalidFrame`."""
     fields = unpack_map(frame)
     value = fields.get("id")
+    # Not `isinstance`: True is an instance of int.
     if type(value) is not int:
         raise InvalidFrame("a reply has an integer id")
     return value
 
 
 def unpack_heartbeat(frame: bytes) -> Heartbeat:
-    """Return the heartbeat in `frame`, or raise `InvalidFrame`."""
+    """Return the heartbeat in `frame`. Raises `InvalidFrame`."""
     heartbeat: Heartbeat = _unpack(frame, _HEARTBEAT)
     return heartbeat
 
@@ -253,8 +254,9 @@ def _unpack(frame: bytes, adapter: TypeAdapter[Any]) -> Any:
 
 
 def unpack_map(frame: bytes) -> dict[Any, Any]:
-    """Return the map in a message of the control socket, or raise `InvalidFrame`."""
+    """Return the map in a message of the control socket. Raises `InvalidFrame`."""
     try:
+        # As tuples: strict models take no list for a tuple, and keys must be hashable.
         fields = msgpack.unpackb(frame, use_list=False)
     except (ValueError, TypeError, OverflowError, msgpack.UnpackException) as error:
         raise InvalidFrame(f"not msgpack ({error or type(error).__name__})") from None

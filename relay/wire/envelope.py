@@ -1,7 +1,7 @@
 """The msgpack envelope that carries one event (protocol section 3).
 
-Payloads are limited to what JSON can carry as well, so that whatever the relay accepts, every
-browser can be given.
+Payloads are limited to values that JSON can carry as well, so that every event that the relay
+accepts can be delivered to every browser.
 """
 
 import math
@@ -18,6 +18,7 @@ MAX_DEPTH = 32
 MAX_LABEL_CHARS = 255
 """For `type`, `username`, `source` and `id`."""
 
+# msgpack carries integers of either sign in 64 bits.
 _MIN_INT, _MAX_INT = -(2**63), 2**64 - 1
 _MAX_TIME_MS = 2**53
 _TEXT = frozenset({str})
@@ -25,7 +26,7 @@ _PLAIN = frozenset({str, int, bool, type(None)})
 
 
 class Envelope(NamedTuple):
-    """One event: what it says, who said it, when, and whom it is for."""
+    """The content of one event. With `username`, only this user's connections receive it."""
 
     type: str
     data: dict[str, Any]
@@ -37,19 +38,19 @@ class Envelope(NamedTuple):
 
 
 def is_finished_task(envelope: Envelope) -> bool:
-    """Whether a task's update is its last one. Any other status, of whatever type, is not."""
+    """Return whether a task's update is its last one: its status is `success` or `error`."""
     return envelope.data.get("status") in ("success", "error")
 
 
 def default_type(kind: str) -> str:
-    """The `type` of an event whose emitter named none."""
+    """Return the `type` of events of `kind` whose emitter named none."""
     return {TASK: "task_update", RESOURCE_MONITOR: "resource_update"}.get(kind, "event")
 
 
 def pack_envelope(envelope: Envelope, kind: str) -> bytes:
     """Return the msgpack bytes of `envelope`, whose topic is of `kind`.
 
-    Raises `InvalidEnvelope` naming the field that msgpack or JSON cannot carry, `TooDeep` or
+    Raises `InvalidEnvelope` with the field that msgpack or JSON cannot carry, `TooDeep` or
     `TooLarge`.
     """
     fields: dict[str, Any] = {
@@ -68,6 +69,7 @@ def pack_envelope(envelope: Envelope, kind: str) -> bytes:
     except UnicodeEncodeError as error:
         raise InvalidEnvelope("data", f"text must be encodable as UTF-8: {error}") from None
     except OverflowError:
+        # An integer above 64 bits, which the quick check does not look for: name its path.
         check_value(envelope.data, "data")
         raise
     if len(packed) > MAX_ENVELOPE_BYTES:
@@ -78,8 +80,8 @@ def pack_envelope(envelope: Envelope, kind: str) -> bytes:
 def unpack_envelope(payload: bytes, kind: str) -> Envelope:
     """Return the complete envelope in `payload`, whose topic is of `kind`.
 
-    Raises `InvalidEnvelope`, `TooDeep` or `TooLarge`; see `complete_envelope` for publishers
-    that send less.
+    Raises `InvalidEnvelope`, `TooDeep` or `TooLarge`. For plain publishers, which may leave fields
+    out, there is `complete_envelope`.
     """
     fields = _unpack_map(payload)
     if not _is_plainly_right(fields, kind):
@@ -88,10 +90,10 @@ def unpack_envelope(payload: bytes, kind: str) -> Envelope:
 
 
 def complete_envelope(payload: bytes, kind: str, *, now_ms: int, new_id: str) -> Envelope:
-    """Return the envelope a plain publisher meant by `payload`.
+    """Return the envelope for the `payload` of a plain publisher.
 
-    A map without both `type` and `data` is itself the data. Missing `source`, `emitted_at` and
-    `id` are filled with `""`, `now_ms` and `new_id`. Raises as `unpack_envelope` does.
+    A map without both `type` and `data` is itself the data. A missing `source`, `emitted_at` or
+    `id` becomes `""`, `now_ms` or `new_id`. Raises the same errors as `unpack_envelope`.
     """
     fields = _unpack_map(payload)
     if not ("type" in fields and "data" in fields):
@@ -135,15 +137,16 @@ def _refuse_extension(code: int, _data: bytes) -> Any:
 
 
 def _is_plainly_right(fields: dict[str, Any], kind: str) -> bool:
-    """Whether a quick look is enough, as for most events; integers may still be too large.
+    """Return True for most valid envelopes, after a few cheap checks; False decides nothing.
 
-    It saves a fifth of unpacking; `_check_fields` decides about all others.
+    It saves a fifth of unpacking. `_check_fields` decides about all other envelopes.
     """
     try:
         label, source, event_id = fields["type"], fields["source"], fields["id"]
         emitted_at, data = fields["emitted_at"], fields["data"]
     except KeyError:
         return False
+    # A missing username is right except for tasks, which the length check refuses as "".
     username = fields.get("username", "" if kind == TASK else "anybody")
     return (
         type(label) is type(source) is type(event_id) is type(username) is str
@@ -151,6 +154,7 @@ def _is_plainly_right(fields: dict[str, Any], kind: str) -> bool:
         and len(source) <= MAX_LABEL_CHARS
         and 0 < len(event_id) <= MAX_LABEL_CHARS
         and 0 < len(username) <= MAX_LABEL_CHARS
+        # Other text may contain surrogates, which UTF-8 cannot encode.
         and (label + source + event_id + username).isascii()
         and type(emitted_at) is int
         and 0 <= emitted_at <= _MAX_TIME_MS
@@ -171,6 +175,7 @@ def _check_fields(fields: dict[str, Any], kind: str) -> None:
     elif kind == TASK:
         raise InvalidEnvelope("username", "a task event is always addressed to one user")
     emitted_at = fields.get("emitted_at")
+    # Not `isinstance`: True is an instance of int.
     if type(emitted_at) is not int or not 0 <= emitted_at <= _MAX_TIME_MS:
         raise InvalidEnvelope("emitted_at", "must be Unix time in milliseconds")
     data = fields.get("data")
@@ -196,7 +201,7 @@ def check_value(value: object, path: str, depth: int = 1) -> None:
     """Raise `InvalidEnvelope` or `TooDeep` unless both msgpack and JSON can carry `value`.
 
     Allowed are None, bool, int (64 bits), finite float, str, lists, tuples, and maps with str
-    keys. The error names the path of the first value that is not.
+    keys. The error names the path of the first other value.
     """
     if value is None or isinstance(value, str | bool):
         return
@@ -224,7 +229,7 @@ def check_value(value: object, path: str, depth: int = 1) -> None:
 
 
 def _is_plain(value: object) -> bool:
-    """Whether `value` needs no further look, so that no path has to be made for it."""
+    """Return whether `value` is a valid leaf. Most values are, and need no path for an error."""
     kind = type(value)
     if kind is int:
         return _MIN_INT <= value <= _MAX_INT  # type: ignore[operator]

@@ -1,7 +1,7 @@
-"""What can be wrong with bytes or values on the wire.
+"""The errors of bytes and values on the wire.
 
-A `WireError` is always the fault of whoever produced the message. Its `reason` is the short,
-stable name under which it is counted; its text is for people.
+A `WireError` is always the fault of the message's producer. Its `reason` is the short, stable name
+under which it is counted; its text is for people.
 """
 
 
@@ -11,7 +11,7 @@ class WireError(ValueError):
     reason = "malformed"
 
 
-class InvalidTopic(WireError):  # noqa: N818 - the name says what it is at every call site
+class InvalidTopic(WireError):  # noqa: N818 - clear without a suffix
     """A topic or subscription pattern that is not well formed (protocol section 2)."""
 
     reason = "invalid_topic"

@@ -1,7 +1,7 @@
 """The two fixed-size binary frames (protocol section 3).
 
-A tracked emitter puts a `Header` between topic and envelope. The relay puts a `Stamp` in its
-place on the way to the edges. Both start with a version byte; integers are big-endian.
+A tracked emitter puts a `Header` between topic and envelope. The relay replaces it by a `Stamp`
+on the way to the edges. Both start with a version byte; integers are big-endian.
 """
 
 import struct
@@ -13,12 +13,18 @@ from relay.wire.errors import InvalidFrame
 VERSION = 1
 EMITTER_ID_BYTES = 16
 
+ReceivedFrames = tuple[bytes, bytes, bytes]
+"""An event on its way to the relay: topic, header, envelope. The header is empty if the event is
+not tracked."""
+StampedFrames = tuple[bytes, bytes, bytes]
+"""An event on its way from the relay: topic, stamp, envelope."""
+
 _HEADER = struct.Struct("!B16sQQ")
 _STAMP = struct.Struct("!BQQQ")
 
 
 class Header(NamedTuple):
-    """Who sent an event and as which of theirs."""
+    """The emitter of an event, and the event's place among the emitter's events."""
 
     emitter_id: bytes
     epoch: int
@@ -27,7 +33,7 @@ class Header(NamedTuple):
 
 
 class Stamp(NamedTuple):
-    """What the relay says of an event: its place in the stream."""
+    """The place of an event in its stream, and when it was relayed."""
 
     epoch: int
     offset: int
@@ -50,7 +56,7 @@ def unpack_header(frame: bytes) -> Header:
 
 
 def pack_stamps(epoch: int, offsets: Iterable[int], relayed_at: int) -> list[bytes]:
-    """Return the stamps of events that are relayed together."""
+    """Return the stamps of events that are relayed together, in the order of `offsets`."""
     return [_STAMP.pack(VERSION, epoch, offset, relayed_at) for offset in offsets]
 
 

@@ -1,8 +1,7 @@
-"""What the relay tells an emitter on the control socket without having been asked
-(protocol section 4).
+"""Notices: messages from the relay to an emitter that answer no request (protocol section 4).
 
-Msgpack maps with `op` and without `id`, about the emitter epoch they name. Packed and read by
-hand, for an acknowledgement goes out with every batch.
+A notice is a msgpack map with `op` and without `id`, and names the emitter epoch it concerns.
+Notices are packed and read by hand: one is sent for every batch, and a model would be slow.
 """
 
 from typing import NamedTuple
@@ -14,14 +13,14 @@ from relay.wire.errors import InvalidFrame
 
 
 class Acknowledged(NamedTuple):
-    """Everything up to `sequence` is in the journal."""
+    """Every event up to `sequence` is in the journal."""
 
     epoch: int
     sequence: int
 
 
 class Resend(NamedTuple):
-    """What follows `sequence` is missing: send it again."""
+    """The event after `sequence` is missing: send it and all later ones again."""
 
     epoch: int
     sequence: int
@@ -42,7 +41,7 @@ def pack_notice(notice: Notice) -> bytes:
 
 
 def unpack_notice(frame: bytes) -> Notice | None:
-    """Return the notice in `frame`, None if it is a reply, or raise `InvalidFrame`."""
+    """Return the notice in `frame`, or None if it is a reply. Raises `InvalidFrame`."""
     fields = unpack_map(frame)
     if "id" in fields:
         return None

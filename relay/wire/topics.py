@@ -17,25 +17,26 @@ EVENT = "event"
 TASK = "task"
 RESOURCE_MONITOR = "resource-monitor"
 
+# Not `$`, which also matches before a newline at the end.
 _KIND = re.compile(r"[a-z0-9-]+\Z")
 _KIND_START = re.compile(r"[a-z0-9-]*\Z")
 
 
 class Topic(NamedTuple):
-    """A valid topic and the kind it belongs to."""
+    """A valid topic and its kind."""
 
     text: str
     kind: str
 
 
 class Pattern(NamedTuple):
-    """What a client subscribes to: one topic exactly, or every topic that starts with `prefix`."""
+    """A subscription's topics: `prefix` itself if `exact`, else all topics that start with it."""
 
     prefix: str
     exact: bool
 
     def matches(self, topic: str) -> bool:
-        """Whether an event on `topic` belongs to this subscription."""
+        """Return whether an event on `topic` belongs to this subscription."""
         return topic == self.prefix if self.exact else topic.startswith(self.prefix)
 
     def __str__(self) -> str:
@@ -44,7 +45,7 @@ class Pattern(NamedTuple):
 
 @lru_cache(maxsize=8192)
 def parse_topic(text: str) -> Topic:
-    """Return the topic `text`, or raise `InvalidTopic` saying what is wrong with it."""
+    """Return the topic `text`. Raises `InvalidTopic`, with the problem as its text."""
     kind, colon, name = text.partition(":")
     if not colon or not name or not _KIND.match(kind):
         raise InvalidTopic(
@@ -59,9 +60,10 @@ def parse_topic(text: str) -> Topic:
     return Topic(text, kind)
 
 
+# Bounded: publishers choose topics, so that an unbounded cache would be theirs to fill.
 @lru_cache(maxsize=8192)
 def decode_topic(frame: bytes) -> Topic:
-    """Return the topic in a ZeroMQ frame, or raise `InvalidTopic`."""
+    """Return the topic in a ZeroMQ frame. Raises `InvalidTopic`."""
     if len(frame) > MAX_TOPIC_BYTES:
         raise InvalidTopic(f"a topic has at most {MAX_TOPIC_BYTES} bytes, this one {len(frame)}")
     try:
@@ -73,7 +75,7 @@ def decode_topic(frame: bytes) -> Topic:
 
 @lru_cache(maxsize=8192)
 def parse_pattern(text: str) -> Pattern:
-    """Return the subscription pattern `text`, or raise `InvalidTopic`.
+    """Return the subscription pattern `text`. Raises `InvalidTopic`.
 
     `event:after_backup` is exact, `event:before_*` a prefix, `*` everything.
     """
@@ -92,6 +94,7 @@ def parse_pattern(text: str) -> Pattern:
 def _refuse_special_characters(text: str, name: str) -> None:
     if "*" in name:
         raise InvalidTopic(f"{text!r}: '*' is allowed only at the end of a subscription")
+    # Spaces other than " " are not printable and yet allowed; only a few names get so far.
     if not name.isprintable() and any(unicodedata.category(char) == "Cc" for char in name):
         raise InvalidTopic(f"{text!r}: control characters are not allowed")
 

@@ -1,4 +1,4 @@
-"""A relay's peers without the product's own clients."""
+"""Fixtures for tests that talk to a relay directly, without the product's own clients."""
 
 from collections.abc import Callable, Iterator
 
@@ -11,7 +11,7 @@ from tests.support.relay_peer import RelayPeer
 
 @pytest.fixture
 def emitters(cluster: Cluster) -> Iterator[Callable[..., RawEmitter]]:
-    """Opens an emitter's sockets, and closes them all."""
+    """A function that opens an emitter's sockets; all are closed after the test."""
     opened: list[RawEmitter] = []
 
     def start(name: str = "raw", epoch: int = 5) -> RawEmitter:
@@ -26,6 +26,6 @@ def emitters(cluster: Cluster) -> Iterator[Callable[..., RawEmitter]]:
 
 @pytest.fixture
 def peer(cluster: Cluster) -> Iterator[RelayPeer]:
-    """A tool that asks the relay."""
+    """A client of the relay's control socket."""
     with RelayPeer(cluster.control) as peer:
         yield peer

@@ -1,16 +1,16 @@
-"""What the relay has journaled and published, as tests look at it."""
+"""Reads the events that a relay has journaled and published."""
 
 import json
 import secrets
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import zmq
 
 from relay.journal.file import FILE_NAME
-from relay.journal.inspection import Inspection
+from relay.journal.reader import JournalReader, reading_journal
 from relay.shared.transport import Socket, open_socket
 from relay.wire.control import (
     HEARTBEAT_TOPIC,
@@ -30,7 +30,7 @@ Start = Callable[..., RawEmitter]
 
 
 class Subscriber:
-    """Hears what the relay publishes on `prefixes`, from when it is opened."""
+    """Receives the messages that the relay publishes on `prefixes` once it is open."""
 
     def __init__(self, cluster: Cluster, *prefixes: bytes) -> None:
         self._context: zmq.Context[Socket] = zmq.Context()
@@ -48,14 +48,14 @@ class Subscriber:
         return self._socket.recv_multipart()
 
     def event(self) -> tuple[str, Stamp, int]:
-        """The next event: its topic, its stamp and the number in its data."""
+        """Return the next event: its topic, its stamp and the number in its data."""
         topic, stamp, envelope = self._receive()
         name = topic.decode()
         data = unpack_envelope(envelope, name.partition(":")[0]).data
         return name, unpack_stamp(stamp), data["n"]
 
     def heartbeat(self) -> tuple[Stamp, Heartbeat]:
-        """The next heartbeat."""
+        """Return the next heartbeat."""
         topic, stamp, body = self._receive()
         assert topic == HEARTBEAT_TOPIC
         return unpack_stamp(stamp), unpack_heartbeat(body)
@@ -65,13 +65,13 @@ class Subscriber:
 
 
 @contextmanager
-def inspecting(cluster: Cluster) -> Iterator[Inspection]:
-    with closing(Inspection(Path(cluster.env["RELAY_DATA_DIR"]) / FILE_NAME)) as inspection:
-        yield inspection
+def inspecting(cluster: Cluster) -> Iterator[JournalReader]:
+    with reading_journal(Path(cluster.env["RELAY_DATA_DIR"]) / FILE_NAME) as reader:
+        yield reader
 
 
 def journaled(peer: RelayPeer, stream: str = "event") -> list[tuple[int, int]]:
-    """Offset and number of every event in the journal."""
+    """Return (offset, number) of each event in the journal."""
     return [
         (unpack_stamp(stamp).offset, unpack_envelope(envelope, stream).data["n"])
         for page in peer.replay(stream)
@@ -80,12 +80,12 @@ def journaled(peer: RelayPeer, stream: str = "event") -> list[tuple[int, int]]:
 
 
 def same_numbers(count: int, first: int = 1) -> list[tuple[int, int]]:
-    """Events whose offsets are their numbers."""
+    """Return (offset, number) of events whose offset is their number."""
     return [(number, number) for number in range(first, count + 1)]
 
 
 def shown_stats(cluster: Cluster) -> dict[str, Any]:
-    """What `event-relay stats` prints."""
+    """Return the output of `event-relay stats`."""
     ended = run_cli("relay", "stats", env=cluster.env)
     assert ended.returncode == 0, ended.stderr
     shown: dict[str, Any] = json.loads(ended.stdout)

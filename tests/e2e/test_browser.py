@@ -1,4 +1,4 @@
-"""The dashboard in headless Chromium, watching real processes."""
+"""The dashboard in headless Chromium, with a real relay, edge and manager."""
 
 import os
 import re
@@ -25,7 +25,7 @@ PASSWORDS = {"alice": "alice's password", "bob": "bob's password", "root": "root
 PATIENCE_MS = 15_000
 LIVE = re.compile("^live$")
 FIRST_EVENTS = 50
-"""So many of the newest events a page begins with."""
+"""The number of newest events that a new page shows."""
 EVENTS_A_SECOND = 50
 
 pytestmark = [pytest.mark.timeout(180), pytest.mark.xdist_group("browser")]
@@ -92,7 +92,7 @@ def start_manager(cluster: Cluster, name: str = "manager-1") -> ManagedProcess:
 
 
 class Counting:
-    """Emits events that are numbered from 1, from a thread, until it is left."""
+    """Emits events numbered from 1 in a thread, until the end of the `with` block."""
 
     def __init__(self, emitter: Emitter) -> None:
         self._emitter = emitter
@@ -120,7 +120,7 @@ class Counting:
 
 
 def numbers_in_feed(page: Page) -> list[int]:
-    """The numbers of all rows, oldest first. The feed is made so high that it draws every row."""
+    """Return the numbers of all rows, oldest first, in a feed so high that it draws each row."""
     rows = int(page.locator("#feed-count").inner_text().split()[0].replace(",", ""))
     feed = page.get_by_test_id("feed")
     feed.evaluate("(feed, rows) => feed.style.height = `${rows * 40}px`", rows)
@@ -130,12 +130,12 @@ def numbers_in_feed(page: Page) -> list[int]:
 
 
 def first_page(peer: RelayPeer) -> ReplayReply:
-    """The beginning of the journal of events."""
+    """Return the first page of the journal of events."""
     return next(peer.replay("event"))
 
 
 def expect_all(page: Page, count: int) -> None:
-    """The feed gets every number up to `count`, each once and in order, and nothing is noticed."""
+    """The feed gets each number up to `count` once and in order, and shows no gap or restart."""
     expect(page.locator("#feed-count")).to_have_text(f"{count:,} events")
     expect(page.get_by_test_id("feed-row").first).to_contain_text(f'"number":{count}}}')
     assert numbers_in_feed(page) == list(range(1, count + 1))
@@ -281,7 +281,7 @@ def test_a_relay_that_is_back_at_once_costs_the_page_nothing(
 def test_a_relay_with_a_new_journal_is_said(
     cluster: Cluster, open_page: Callable[[Edge, str], Page]
 ) -> None:
-    """The page tells that events may have been missed, and goes on with the new ones."""
+    """The page says that events may be missing, and continues with the new ones."""
     relay = cluster.start_relay()
     edge = cluster.start_edge(EDGE_RELAY_TIMEOUT_S="30")
     page = open_page(edge, "alice")
@@ -336,7 +336,7 @@ def test_a_task_that_ends_while_the_edge_is_away_is_shown_once(
 def test_events_that_retention_took_are_a_line_in_the_feed(
     cluster: Cluster, open_page: Callable[[Edge, str], Page]
 ) -> None:
-    """The edge is away so long that the journal has removed what the page missed first."""
+    """While the edge is away, retention removes the first events that the page missed."""
     cluster.start_relay(RELAY_RETENTION_BYTES=str(64 * 1024))
     edge = cluster.start_edge()
     page = open_page(edge, "alice")

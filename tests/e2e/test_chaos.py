@@ -11,7 +11,7 @@ from tests.e2e.chaos.round import new_seed, run_round
 @pytest.mark.timeout(240)
 @pytest.mark.xdist_group("heavy")
 def test_under_chaos_every_client_gets_exactly_what_it_may_see(tmp_path: Path) -> None:
-    """Every fault once, in an order that the seed decides; `CHAOS_SEED` repeats it."""
+    """Applies each fault once, in the order of a seed; `CHAOS_SEED` repeats that order."""
     seed = new_seed()
     print(f"CHAOS_SEED={seed}")
     summary = run_round(seed, tmp_path)

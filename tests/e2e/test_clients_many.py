@@ -1,4 +1,4 @@
-"""Many clients at once: a storm of handshakes, and some that do not read (protocol section 7)."""
+"""Many clients at once: a storm of handshakes, and slow clients (protocol section 7)."""
 
 import asyncio
 import base64
@@ -21,13 +21,15 @@ from tests.support.websocket_frames import CLOSE, PING, PONG, TEXT, client_frame
 MANY = 2_000
 LAST = 10**9
 STORM_TIMEOUT_S = 60.0
+CONNECTING = asyncio.Semaphore(100)
+"""The edge cuts connections that send nothing: so few wait at a time to send their request."""
 SENT_AWAY = re.compile(r"overloaded, retry in (\d+) s\Z")
 
 pytestmark = [pytest.mark.timeout(180), pytest.mark.xdist_group("heavy")]
 
 
 class StormClient:
-    """One of many: connects, subscribes with its first breath, and writes down what comes."""
+    """One of many: subscribes together with its handshake, and records the events it receives."""
 
     def __init__(self, port: int, token: str, topic: str) -> None:
         self._port = port
@@ -39,22 +41,23 @@ class StormClient:
         self._listening: asyncio.Task[None] | None = None
         self._something_came = asyncio.Event()
         self.numbers: list[int] = []
-        """Of the events that came."""
+        """The numbers in the received events."""
         self.closed_with: tuple[int, str] | None = None
         self.is_served = False
 
     async def come(self) -> None:
-        """Connect; return when the subscription is answered, or the edge has closed."""
-        self._reader, self._writer = await asyncio.open_connection("127.0.0.1", self._port)
+        """Connect; return after the reply to the subscription, or after a close by the edge."""
         self.closed_with, self._rest = None, b""
         key = base64.b64encode(os.urandom(16)).decode()
         ask = json.dumps({"action": "subscribe", "topic": self._topic}).encode()
-        self._writer.write(
-            f"GET /ws?token={self._token} HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\n"
-            f"Connection: Upgrade\r\nSec-WebSocket-Key: {key}\r\n"
-            "Sec-WebSocket-Version: 13\r\n\r\n".encode()
-            + client_frame(TEXT, ask)
-        )
+        async with CONNECTING:
+            self._reader, self._writer = await asyncio.open_connection("127.0.0.1", self._port)
+            self._writer.write(
+                f"GET /ws?token={self._token} HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\n"
+                f"Connection: Upgrade\r\nSec-WebSocket-Key: {key}\r\n"
+                "Sec-WebSocket-Version: 13\r\n\r\n".encode()
+                + client_frame(TEXT, ask)
+            )
         head = await self._reader.readuntil(b"\r\n\r\n")
         assert head.startswith(b"HTTP/1.1 101 "), head
         while not self.is_served and self.closed_with is None:
@@ -63,7 +66,7 @@ class StormClient:
             self._listening = asyncio.create_task(self._listen())
 
     async def has_got(self, number: int) -> None:
-        """Wait until this event has come."""
+        """Wait for the event with this number."""
         while self.numbers[-1:] != [number]:
             assert self._listening is not None
             assert not self._listening.done(), self.closed_with
@@ -78,7 +81,7 @@ class StormClient:
             self._writer.transport.abort()
 
     async def _listen(self) -> None:
-        """Read, and answer pings, whatever the others do."""
+        """Read and answer pings in a task of its own."""
         try:
             while self.closed_with is None:
                 await self._read()
@@ -109,7 +112,7 @@ class StormClient:
 
 
 def test_in_a_storm_everybody_is_served_or_told_when_to_come_back(cluster: Cluster) -> None:
-    """And those who were there before get every event meanwhile, in order."""
+    """Clients that were connected before get each event meanwhile, in order."""
     cluster.start_relay()
     edge = cluster.start_edge(
         EDGE_ADMISSION_WAIT_S="0.05", EDGE_MAX_CONNECTIONS_PER_USER=str(2 * MANY)
@@ -150,7 +153,7 @@ def test_in_a_storm_everybody_is_served_or_told_when_to_come_back(cluster: Clust
                     assert said is not None, reason
                     assert 1 <= int(said[1]) < STORM_TIMEOUT_S
                     client.leave()
-                # A few at a time, as if they had come back when they were told to.
+                # A few at a time, as if each had waited for the time that the edge told it.
                 for start in range(0, len(away), 50):
                     await asyncio.gather(*(client.come() for client in away[start : start + 50]))
                 came_back += len(away)
@@ -180,7 +183,7 @@ def test_in_a_storm_everybody_is_served_or_told_when_to_come_back(cluster: Clust
 
 
 def check_accounts(edge: Edge) -> None:
-    """Everything that was handed over has become something that is counted."""
+    """Each message handed to a client is counted by its end."""
     metrics = edge.metrics()
     handed = metrics["edge_deliveries"][""] + metrics["edge_messages_sent"][""]
     ends = ("written", "slow_consumer", "disconnected", "conflated", "waiting")
@@ -188,7 +191,7 @@ def check_accounts(edge: Edge) -> None:
 
 
 class Stalled:
-    """A client that subscribes and then reads nothing, until it is told to."""
+    """A slow client: subscribes, and reads nothing more until `read_to_close`."""
 
     def __init__(self, edge: Edge, token: str, topic: str, stack: ExitStack) -> None:
         self._socket = stack.enter_context(socket.socket())
@@ -209,7 +212,7 @@ class Stalled:
         self._buffer = self._buffer.partition(b"\r\n\r\n")[2]
 
     def read_to_close(self) -> tuple[int, str]:
-        """Read what the edge has written until it closes."""
+        """Read all events up to the close frame; return its code and reason."""
         while True:
             frames, self._buffer = split_frames(self._buffer)
             for first, payload in frames:
@@ -231,7 +234,7 @@ def stack() -> Iterator[ExitStack]:
 def test_of_many_that_do_not_read_the_furthest_behind_is_closed_first(
     cluster: Cluster, stack: ExitStack
 ) -> None:
-    total_bytes = 6_000_000
+    total_bytes = 12_000_000
     cluster.start_relay()
     edge = cluster.start_edge(
         EDGE_MAX_QUEUED_TOTAL_BYTES=str(total_bytes), EDGE_MAX_QUEUED_BYTES="100000000"
@@ -239,7 +242,7 @@ def test_of_many_that_do_not_read_the_furthest_behind_is_closed_first(
     reading = cluster.connect(edge, "alice")
     reading.subscribe("event:*")
     emitter = cluster.emitter()
-    ballast = "x" * 50_000
+    ballast = "x" * 100_000
     sent = 0
 
     def emit(topic: str) -> None:
@@ -255,9 +258,13 @@ def test_of_many_that_do_not_read_the_furthest_behind_is_closed_first(
 
     token = cluster.token("bob")
     worst = Stalled(edge, token, "event:*", stack)
-    others = [Stalled(edge, token, "event:common", stack) for _ in range(3)]
+    patterns = ("event:c*", "event:co*", "event:com*")
+    others = [Stalled(edge, token, pattern, stack) for pattern in patterns]
     while waiting() < 1_000_000:
         emit("event:rare")
+    # Each is 800 kB further behind than the next, so that they are closed in a known order.
+    for topic in ("event:c", "event:co") * 8:
+        emit(topic)
     while edge.metrics()["edge_closed"].get("4008", 0) == 0:
         assert waiting() <= total_bytes
         emit("event:common")
@@ -270,9 +277,10 @@ def test_of_many_that_do_not_read_the_furthest_behind_is_closed_first(
     assert worst.offsets == list(range(1, len(worst.offsets) + 1)), "up to a place, and no hole"
     assert len(worst.offsets) < sent
     check_accounts(edge)
-    while edge.metrics()["edge_closed"]["4008"] < 4:
-        emit("event:common")
-    for other in others:
+    for closed, other in enumerate(others, start=2):
+        while edge.metrics()["edge_closed"]["4008"] < closed:
+            emit("event:common")
+        # Read it at once: the edge cuts a connection whose close frame is not taken.
         assert other.read_to_close() == (4008, "too slow")
     wait_for(lambda: edge.metrics()["edge_connections"][""] <= 4, "the reading one stays")
     metrics = edge.metrics()

@@ -1,4 +1,4 @@
-"""The relay's journal with real processes: what was acknowledged is there, whatever happens."""
+"""The relay's journal with real processes: acknowledged events survive each kind of end."""
 
 from contextlib import closing
 from pathlib import Path
@@ -6,6 +6,7 @@ from pathlib import Path
 import zmq
 
 from relay.journal.file import FILE_NAME
+from relay.journal.verify import problems
 from relay.shared.transport import Socket, open_socket
 from relay.wire.control import (
     HEARTBEAT_TOPIC,
@@ -32,7 +33,7 @@ from tests.support.waiting import wait_for
 
 
 class TestAcknowledgement:
-    """Said after the commit, and never taken back."""
+    """An acknowledgement follows the commit and stays true."""
 
     def test_what_was_acknowledged_survives_kill_9(self, cluster: Cluster, emitters: Start) -> None:
         relay = cluster.start_relay()
@@ -45,16 +46,16 @@ class TestAcknowledgement:
             relay.kill()
             acknowledged = emitter.acknowledged
             with inspecting(cluster) as inspection:
-                assert list(inspection.problems()) == []
+                assert list(problems(inspection)) == []
                 [event, _] = inspection.streams()
-                [cursor] = inspection.emitters()
-                assert event.tip == cursor.sequence >= acknowledged
-                assert epoch in (None, inspection.epoch), "a restart keeps the epoch"
-                epoch = inspection.epoch
+                [emitter_row] = inspection.emitters()
+                assert event.last_offset == emitter_row.cursor.sequence >= acknowledged
+                assert epoch in (None, inspection.epoch()), "a restart keeps the epoch"
+                epoch = inspection.epoch()
             relay = cluster.start_relay()
             emitter.reconnect()
-            assert emitter.admitted(acknowledged) == event.tip
-            sequence = event.tip
+            assert emitter.admitted(acknowledged) == event.last_offset
+            sequence = event.last_offset
         with RelayPeer(cluster.control) as peer:
             assert journaled(peer) == same_numbers(sequence)
 
@@ -68,8 +69,8 @@ class TestAcknowledgement:
             relay.kill()
         assert [(stamp.offset, number) for _, stamp, number in heard] == same_numbers(10)
         with inspecting(cluster) as inspection:
-            assert inspection.streams()[0].tip >= 10
-            assert {stamp.epoch for _, stamp, _ in heard} == {inspection.epoch}
+            assert inspection.stream("event").last_offset >= 10
+            assert {stamp.epoch for _, stamp, _ in heard} == {inspection.epoch()}
 
     def test_duplicates_are_dropped_and_acknowledged_again(
         self, cluster: Cluster, emitters: Start, peer: RelayPeer
@@ -248,7 +249,7 @@ def test_what_a_subscriber_says_beside_subscriptions_is_counted(
 
 
 class TestRestart:
-    """A relay that is started again goes on where the first was."""
+    """A restarted relay continues with the next offset."""
 
     def test_the_heartbeat_tells_of_the_restart_and_streams_go_on(
         self, cluster: Cluster, emitters: Start
@@ -308,7 +309,7 @@ class TestRestart:
 
 
 class TestRetention:
-    """Old events go, and everybody can see from where on there are any."""
+    """Old events are removed, and the first offset that is left is published."""
 
     def test_replay_starts_at_low(self, cluster: Cluster, emitters: Start, peer: RelayPeer) -> None:
         cluster.start_relay(RELAY_RETENTION_BYTES=str(64 * 1024), **QUICK)

@@ -1,4 +1,4 @@
-"""A disk that is full, and files that are no journals: nothing is lost or overwritten."""
+"""A full disk, and files that are no journals: no event is lost, no file overwritten."""
 
 import os
 import sqlite3
@@ -44,7 +44,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def fill(disk: Path) -> Path:
-    """Write a file until nothing more fits; return it."""
+    """Fill the disk with one file; return its path."""
     ballast = disk / "ballast"
     with ballast.open("wb", buffering=0) as file:
         try:
@@ -55,7 +55,7 @@ def fill(disk: Path) -> Path:
 
 
 class TestFullDisk:
-    """Nothing is acknowledged while nothing can be journaled, and it recovers by itself."""
+    """Without room the relay acknowledges no event; with room again it recovers by itself."""
 
     COUNT = 400
 
@@ -176,7 +176,7 @@ class TestRefusedFiles:
         content = bytearray(path.read_bytes())
         content[9 * 4096 : 9 * 4096 + 512] = os.urandom(512)
         path.write_bytes(content)
-        assert "it is left as it is: move it away to begin a new journal" in self.refused(
+        assert "it was left unchanged: move it away to begin a new journal" in self.refused(
             cluster, path
         )
         path.rename(path.with_suffix(".damaged"))
@@ -184,12 +184,14 @@ class TestRefusedFiles:
 
     def test_a_file_of_something_else(self, cluster: Cluster, path: Path) -> None:
         path.write_text("Dear diary, today nothing was relayed.\n" * 100)
-        assert "file is not a database" in self.refused(cluster, path)
+        assert "is not a SQLite database, not a journal of Event Relay" in self.refused(
+            cluster, path
+        )
 
     def test_another_programs_database(self, cluster: Cluster, path: Path) -> None:
         with closing(sqlite3.connect(path)) as db:
             db.execute("CREATE TABLE notes (text)")
-        assert "is not a journal of Event Relay" in self.refused(cluster, path)
+        assert "not a journal of Event Relay" in self.refused(cluster, path)
 
     def test_a_newer_journal(self, cluster: Cluster, path: Path) -> None:
         def work() -> None:
@@ -197,7 +199,7 @@ class TestRefusedFiles:
             sqlite3.connect(path).execute("PRAGMA user_version = 2")
 
         in_killed_process(work)
-        assert "has schema version 2, and this program knows 1: use a newer" in self.refused(
+        assert "has version 2, and this program knows version 1: use a newer" in self.refused(
             cluster, path
         )
 
@@ -218,7 +220,7 @@ class TestRefusedFiles:
             ended = run_cli("relay", env=cluster.env | {"RELAY_DATA_DIR": str(directory)})
             assert ended.returncode == 2
             [line] = ended.stderr.splitlines()
-            assert line.startswith(f"event-relay: cannot use {directory / FILE_NAME}: ")
+            assert line.startswith(f"event-relay: {directory / FILE_NAME} cannot be used: ")
 
     def test_a_disk_that_is_read_only(self, cluster: Cluster, small_disk: Path) -> None:
         Journal(small_disk / FILE_NAME, ("event", "task"), power_safe=False).close()
@@ -226,5 +228,5 @@ class TestRefusedFiles:
         ended = run_cli("relay", env=cluster.env | {"RELAY_DATA_DIR": str(small_disk)})
         assert ended.returncode == 2
         [line] = ended.stderr.splitlines()
-        assert line.startswith(f"event-relay: cannot use {small_disk / FILE_NAME}: ")
+        assert line.startswith(f"event-relay: {small_disk / FILE_NAME} cannot be used: ")
         assert "Read-only file system" in line

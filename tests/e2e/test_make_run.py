@@ -1,4 +1,4 @@
-"""`make run`: the cluster a stranger starts, and how it ends."""
+"""`make run`: starts a whole cluster, restarts parts that die, and ends them all."""
 
 import os
 import signal
@@ -57,7 +57,7 @@ def processes_in(directory: Path) -> list[psutil.Process]:
 
 @pytest.fixture
 def running(cluster: Cluster, checkout: Path) -> Iterator[tuple[ManagedProcess, Edge]]:
-    """`make run` on free ports, when it has said how to sign in."""
+    """`make run` on free ports, after it has printed how to sign in."""
     [port] = free_ports(1)
     env = {name: value for name, value in cluster.env.items() if not name.endswith("_DATA_DIR")}
     make = ManagedProcess("make run", ["make", "run"], env | {"EDGE_PORT": str(port)}, checkout)

@@ -1,4 +1,4 @@
-"""What `emit` took reaches the journal once and in order, or the emitter is told."""
+"""Events that `emit` accepted reach the journal once and in order, or the emitter says so."""
 
 import logging
 import re
@@ -53,14 +53,14 @@ def numbers(events: list[Envelope]) -> list[int]:
 
 
 def start_rival(cluster: Cluster, *arguments: str) -> ManagedProcess:
-    """Another process with the name manager-1, which the relay has let in."""
+    """Start another emitter named manager-1 and wait until the relay has admitted it."""
     rival = cluster.start("rival", python("-u", "-c", RIVAL, *arguments))
     rival.wait_for_output("connected")
     return rival
 
 
 def open_emitter(cluster: Cluster, **options: int | float) -> Emitter:
-    """An emitter that need not be connected; the caller closes it."""
+    """Return an emitter that may be disconnected; the caller closes it."""
     return Emitter(name="manager-1", ingress=cluster.ingress, control=cluster.control, **options)  # type: ignore[arg-type]
 
 
@@ -101,7 +101,7 @@ def test_a_relay_that_stood_still_is_sent_nothing_twice(cluster: Cluster) -> Non
     assert emitter.wait_acknowledged(CLOSE_S)
     relay.signal(signal.SIGSTOP)
     for number in range(10_002, 20_002):
-        # More than the kernel takes for a process that does not read.
+        # More than the kernel buffers for a process that does not read.
         emitter.emit("event:x", {"n": number, "ballast": "x" * 2000})
     wait_for(lambda: not emitter.wait_connected(0), "the emitter gives the relay up", 15)
     relay.signal(signal.SIGCONT)

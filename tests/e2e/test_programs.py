@@ -1,4 +1,4 @@
-"""The programs as people run them: refusals in one line, clean ends."""
+"""The command-line programs: one line for each refusal, and clean ends."""
 
 import signal
 import socket
@@ -84,7 +84,7 @@ def test_tokens_and_users_are_managed_from_the_shell(cluster: Cluster) -> None:
     identity = cluster.tokens.verify(token.stdout.strip(), 0)
     assert (identity.username, identity.role) == ("alice", "admin")
     added = run_cli("edge", "user", "add", "bob", "--password-stdin", env=env, stdin="secret\n")
-    assert added.returncode == 0
+    assert (added.returncode, added.stdout) == (0, "Added bob (user).\n")
     assert run_cli("edge", "user", "list", env=env).stdout == "bob\tuser\n"
     assert run_cli("edge", "user", "remove", "bob", env=env).stdout == "Removed bob.\n"
     missing = run_cli("edge", "user", "remove", "bob", env=env)

@@ -5,19 +5,41 @@ import json
 import urllib.error
 import urllib.parse
 import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from websockets.exceptions import InvalidStatus
 
+from edge.http.users import UsersFile
 from tests.support.clients import Client
 from tests.support.cluster import Cluster, Edge
-from tests.support.processes import run_cli
+
+shares_an_edge = pytest.mark.xdist_group("protocol")
+"""Tests that use `shared_edge` run in one worker."""
+
+
+@pytest.fixture(scope="module")
+def shared_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """A relay for tests that stop nothing and publish nothing."""
+    cluster = Cluster(tmp_path_factory.mktemp("protocol"))
+    try:
+        cluster.start_relay()
+        yield cluster
+    finally:
+        cluster.close()
+
+
+@pytest.fixture(scope="module")
+def shared_edge(shared_cluster: Cluster) -> Edge:
+    return shared_cluster.start_edge()
 
 
 def ws_url(edge: Edge, query: str = "") -> str:
     return f"ws://127.0.0.1:{edge.port}/ws{query}"
 
 
+@shares_an_edge
 @pytest.mark.parametrize(
     ("sent", "answer"),
     [
@@ -47,15 +69,16 @@ def ws_url(edge: Edge, query: str = "") -> str:
     ],
 )
 def test_bad_messages_are_answered_and_keep_the_connection(
-    cluster: Cluster, edge: Edge, sent: str, answer: dict[str, object]
+    shared_cluster: Cluster, shared_edge: Edge, sent: str, answer: dict[str, object]
 ) -> None:
-    client = cluster.connect(edge, "alice")
+    client = shared_cluster.connect(shared_edge, "alice")
     assert client.ask(sent) == {"status": "error", **answer}
     assert client.subscribe("event:still_here")["message"] == (
         "Subscribed to topic 'event:still_here'"
     )
 
 
+@shares_an_edge
 @pytest.mark.parametrize(
     ("first", "reason"),
     [
@@ -69,9 +92,9 @@ def test_bad_messages_are_answered_and_keep_the_connection(
     ],
 )
 def test_a_first_message_that_does_not_authenticate_closes_with_1008(
-    cluster: Cluster, edge: Edge, first: str, reason: str
+    shared_cluster: Cluster, shared_edge: Edge, first: str, reason: str
 ) -> None:
-    client = cluster.connect(edge)
+    client = shared_cluster.connect(shared_edge)
     client.send(first)
     assert client.wait_closed() == (1008, reason)
 
@@ -82,20 +105,19 @@ def test_silence_closes_with_authentication_timeout(cluster: Cluster) -> None:
     assert cluster.connect(edge).wait_closed() == (1008, "Authentication timeout")
 
 
+@shares_an_edge
 @pytest.mark.parametrize("how", ["query", "header", "scheme"])
-def test_a_bad_token_in_the_handshake_is_refused_with_401(
-    cluster: Cluster, edge: Edge, how: str
-) -> None:
+def test_a_bad_token_in_the_handshake_is_refused_with_401(shared_edge: Edge, how: str) -> None:
     query = "?token=nonsense" if how == "query" else ""
     headers = {"header": "Bearer nonsense", "scheme": "Basic YTpi"}
     with pytest.raises(InvalidStatus) as refused:
         Client(
-            ws_url(edge, query),
+            ws_url(shared_edge, query),
             additional_headers={"Authorization": headers[how]} if how in headers else {},
         )
     assert refused.value.response.status_code == 401
     assert json.loads(refused.value.response.body or b"") == {"detail": "Invalid token"}
-    assert "Traceback" not in edge.process.output()
+    assert "Traceback" not in shared_edge.process.output()
 
 
 def test_an_expired_token_is_refused_and_a_running_one_closes_with_4001(
@@ -205,16 +227,7 @@ class TestSignIn:
 
     @pytest.fixture
     def signed_in_edge(self, cluster: Cluster) -> Edge:
-        added = run_cli(
-            "edge",
-            "user",
-            "add",
-            "alice",
-            "--password-stdin",
-            env=cluster.env,
-            stdin="correct horse\n",
-        )
-        assert added.stdout == "Added alice (user).\n", added.stderr
+        UsersFile(Path(cluster.env["EDGE_DATA_DIR"]) / "users.json").add("alice", "correct horse")
         cluster.start_relay()
         return cluster.start_edge()
 

@@ -1,4 +1,4 @@
-"""Any one process is killed and started again, and events flow as before."""
+"""After any one process is killed and started again, events flow as before."""
 
 import os
 import signal
@@ -62,7 +62,7 @@ def test_events_emitted_before_there_is_a_relay_wait_for_it(cluster: Cluster) ->
             emitter.emit("event:early", {"n": number})
         with pytest.raises(OutboxFull, match="3 events"):
             emitter.emit("event:early", {"n": 3})
-        # The edge is there first, so that nothing is relayed before somebody listens.
+        # The edge starts first, so that the relay has a subscriber before the first event.
         edge = cluster.start_edge(ready=False)
         cluster.start_relay(RELAY_HEARTBEAT_S="0.1")
         edge.wait_ready()
@@ -109,7 +109,7 @@ def test_a_killed_worker_is_replaced(cluster: Cluster) -> None:
 
 
 def test_closing_waits_until_the_relay_has_everything(cluster: Cluster) -> None:
-    """What libzmq and the kernel hold is not yet at the relay; `close` must not say it is."""
+    """Events in the buffers of libzmq and the kernel do not count as acknowledged."""
     relay = cluster.start_relay()
     emitter = cluster.emitter()
     relay.signal(signal.SIGSTOP)
@@ -162,7 +162,7 @@ def test_a_callback_that_raises_does_not_end_the_emitter(cluster: Cluster, edge:
 
 @contextmanager
 def listening(cluster: Cluster, prefix: bytes) -> Iterator[Callable[[], list[bytes]]]:
-    """Yield a function that waits for the relay's next message on a topic with `prefix`."""
+    """Yield a function that returns the relay's next message on a topic with `prefix`."""
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
     subscriber = context.socket(zmq.SUB)
     subscriber.setsockopt(zmq.RCVTIMEO, 5000)

@@ -1,4 +1,4 @@
-"""A client that was away gets what it missed, once and in order (protocol section 7)."""
+"""A client that was away gets the missed events once and in order (protocol section 7)."""
 
 import json
 import re
@@ -19,7 +19,7 @@ RECOVERY_S = 10.0
 
 
 def events(messages: list[Message]) -> list[Message]:
-    """Those of `messages` that happened, without replies and states that are only shown."""
+    """Return the numbers in the events of `messages`, without replies and retained states."""
     return [each for each in messages if "offset" in each and "retained" not in each]
 
 
@@ -28,7 +28,7 @@ def numbers(messages: list[Message]) -> list[int]:
 
 
 def resume(client: Client, topic: str, since: dict[str, int], epoch: int, **more: Any) -> Message:
-    """Subscribe from where `since` is; return the reply, which comes behind what was missed."""
+    """Subscribe from the position `since`; return the reply, which follows the missed events."""
     request = {"action": "subscribe", "topic": topic, "since": since, "epoch": epoch}
     return client.ask(request | more)
 
@@ -39,7 +39,7 @@ def emit(emitter: Emitter, numbers: range, topic: str = "event:a", **options: An
 
 
 def flush(emitter: Emitter) -> None:
-    """Wait until the relay has everything."""
+    """Wait until the relay has acknowledged all events."""
 
     def everything() -> bool:
         counters = emitter.counters()
@@ -244,7 +244,7 @@ def test_permission_is_checked_again_at_replay(cluster: Cluster, edge: Edge) -> 
 
 
 class TestTasks:
-    """Without subscription: the handshake's URL says where the client was."""
+    """Tasks need no subscription: the handshake's URL has the client's position."""
 
     def connect(self, cluster: Cluster, edge: Edge, query: str, user: str = "alice") -> Client:
         url = f"ws://127.0.0.1:{edge.port}/ws?token={cluster.token(user)}{query}"
@@ -296,7 +296,7 @@ class TestTasks:
 
 
 class TestRestarts:
-    """Whichever process is killed or stands still, nothing is lost and nothing comes twice."""
+    """A killed or stopped process loses no event and repeats none."""
 
     def test_a_killed_edge(self, cluster: Cluster, edge: Edge) -> None:
         emitter = cluster.emitter()
@@ -409,14 +409,14 @@ def test_a_past_that_makes_no_sense_is_refused(
 
 
 def replay_requests(cluster: Cluster) -> int:
-    """How often the relay was asked for a replay."""
+    """Return the number of replay requests that the relay received."""
     answer = run_cli("relay", "stats", env=cluster.env)
     assert answer.returncode == 0, answer.stderr
     return int(json.loads(answer.stdout)["control_requests"].get("replay", 0))
 
 
 def metrics(edge: Edge) -> dict[str, float]:
-    """Each metric of an edge with one worker, summed over its labels."""
+    """Return each metric of an edge with one worker, summed over its labels."""
     with urllib.request.urlopen(f"{edge.url}/metrics", timeout=5) as response:
         text = response.read().decode()
     found: dict[str, float] = {}
@@ -426,7 +426,7 @@ def metrics(edge: Edge) -> dict[str, float]:
 
 
 def check_accounts(edge: Edge) -> None:
-    """What came in and what went out is all accounted for (protocol section 9)."""
+    """The counters of received and of sent messages add up (protocol section 9)."""
     found = metrics(edge)
     assert found.get("events_received", 0) == sum(
         found.get(name, 0)

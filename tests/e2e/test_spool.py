@@ -74,7 +74,7 @@ def spool(tmp_path: Path) -> Path:
 
 
 class Returned:
-    """How many calls of `emit` have returned in another process, whatever became of it."""
+    """The number of `emit` calls that returned in another process, even a killed one."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -83,11 +83,11 @@ class Returned:
             self._memory = mmap.mmap(file.fileno(), COUNTER.size)
 
     def wait_for(self, count: int) -> None:
-        """Wait until there are `count`."""
+        """Wait until `count` calls have returned."""
         wait_for(lambda: self._count() >= count, f"the writer emits {count} events", 20)
 
     def take_count(self) -> int:
-        """Return the number, and begin again at 0."""
+        """Return the number and reset it to 0."""
         found = self._count()
         self._memory[:] = bytes(COUNTER.size)
         return found
@@ -109,13 +109,13 @@ def returned(tmp_path: Path) -> Iterator[Returned]:
 
 
 def start_writer(cluster: Cluster, spool: Path, returned: Returned, run: int) -> ManagedProcess:
-    """A process that emits as fast as it can."""
+    """Start a process that emits as fast as it can."""
     command = python("-c", WRITER, str(spool), str(returned.path), str(run))
     return cluster.start(f"writer-{run}", command)
 
 
 def drain(cluster: Cluster, spool: Path) -> None:
-    """Have the relay take what is left in the spool."""
+    """Send the events that are left in the spool to the relay."""
     emitter = Emitter(spool=spool, ingress=cluster.ingress, control=cluster.control)
     assert emitter.close(CLOSE_S) == 0
 

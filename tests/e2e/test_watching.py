@@ -41,7 +41,7 @@ TOPIC = "resource-monitor:survival"
 
 
 def is_idle(sampler: ManagedProcess) -> Callable[[], bool]:
-    """Whether, from now on, a quarter of a second passes without a sample."""
+    """Return a condition: a quarter of a second passed without a sample since this call."""
     seen = sampler.output().count("idle at")
     return lambda: sampler.output().count("idle at") >= seen + 2
 

@@ -29,7 +29,7 @@ class RecordingEmitter:
     connected: bool = True
     acknowledged: bool = True
     remembered: list[tuple[str, Envelope]] = field(default_factory=list)
-    """What `retained` answers."""
+    """The answer of `retained`."""
 
     def __post_init__(self) -> None:
         self.emitted: list[Emitted] = []
@@ -92,7 +92,7 @@ class RecordingEmitter:
         self._tell()
 
     def on(self, topic: str) -> list[Emitted]:
-        """What was emitted on `topic`."""
+        """The events emitted on `topic`."""
         with self._changed:
             return [each for each in self.emitted if each.topic == topic]
 

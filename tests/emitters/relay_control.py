@@ -1,4 +1,4 @@
-"""What a relay says when it is asked: its journal and its counters."""
+"""The journal and the counters of a relay, by its control socket."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ def read_journal(control: str, stream: str = "event") -> list[Envelope]:
 
 
 def emitter_stats(control: str, name: str) -> dict[str, Any]:
-    """Return what the relay knows of the emitter `name`; empty if it knows none."""
+    """Return the relay's statistics of the emitter `name`, empty if it has none."""
     with RelayPeer(control) as peer:
         emitters = peer.stats()["emitters"]
     return next((each for each in emitters if each["name"] == name), {})

@@ -167,7 +167,7 @@ def test_a_path_that_cannot_be_is_refused(tmp_path: Path) -> None:
 
 
 def test_an_empty_file_and_an_abandoned_draft_become_a_spool(path: Path) -> None:
-    """What `touch` makes, and what a `kill -9` in the middle of making one leaves."""
+    """As `touch` makes one, and as a `kill -9` leaves one in the middle of making it."""
     path.touch()
     Path(f"{path}.new").write_bytes(b"half a database")
     Path(f"{path}.new-journal").write_bytes(b"half a journal")

@@ -18,7 +18,7 @@ MISSING = "Chromium is missing: install it (Debian: apt-get install chromium) or
 
 
 def find_chromium() -> str | None:
-    """The path of a Chromium, from the variable CHROMIUM or the usual names; None if missing."""
+    """Return the path of Chromium, by the variable CHROMIUM or the usual names; None if missing."""
     names = (os.environ.get("CHROMIUM", ""), "chromium", "chromium-browser", "google-chrome")
     return next((found for name in names if name and (found := shutil.which(name))), None)
 

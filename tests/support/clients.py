@@ -11,11 +11,11 @@ from websockets.sync.client import connect
 
 Message = dict[str, Any]
 
-TIMEOUT_S = 10.0
+TIMEOUT_S = 20.0
 
 
 class Client:
-    """Speaks JSON to `/ws` and remembers what came."""
+    """Sends JSON to `/ws` and keeps every message that it receives."""
 
     def __init__(self, url: str, **options: Any) -> None:
         self._stack = ExitStack()
@@ -23,10 +23,10 @@ class Client:
             connect(url, open_timeout=TIMEOUT_S, close_timeout=1, proxy=None, **options)
         )
         self.received: list[Message] = []
-        """Every message so far, in order."""
+        """All messages so far, in the order of arrival."""
 
     def send(self, message: object) -> None:
-        """Send `message` as JSON; text and bytes go as they are."""
+        """Send `message` as JSON; send text and bytes unchanged."""
         raw = message if isinstance(message, str | bytes) else json.dumps(message)
         self._socket.send(raw)
 
@@ -74,7 +74,7 @@ class Client:
         )
 
     def drain_until(self, marker: Callable[[], object]) -> list[Message]:
-        """Make `marker` send something this client gets, and return what came before it."""
+        """Call `marker`, which causes `event:marker`; return the messages before that event."""
         before = len(self.received)
         marker()
         self.receive_until(lambda message: message.get("topic") == "event:marker", "the marker")
@@ -94,9 +94,9 @@ class Client:
 
     @property
     def extensions(self) -> list[object]:
-        """Of the protocol, that client and server have agreed on."""
+        """The WebSocket extensions that client and server negotiated."""
         return list(self._socket.protocol.extensions)
 
     def close(self) -> None:
-        """Leave."""
+        """Close the connection."""
         self._stack.close()

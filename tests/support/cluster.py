@@ -42,7 +42,7 @@ def free_ports(count: int) -> list[int]:
 
 
 class Cluster:
-    """Starts parts on demand and ends them all."""
+    """Starts relays, edges, emitters and clients on demand, and ends them all."""
 
     def __init__(self, directory: Path) -> None:
         ingress, egress, control = free_ports(3)
@@ -98,7 +98,7 @@ class Cluster:
         """Return a connected emitter in this process."""
         emitter = Emitter(name=name, ingress=self.ingress, control=self.control)
         self._emitters.append(emitter)
-        assert emitter.wait_connected(10), "the emitter does not reach the relay"
+        assert emitter.wait_connected(20), "the emitter does not reach the relay"
         return emitter
 
     # Clients.
@@ -115,7 +115,7 @@ class Cluster:
         return client
 
     def tails(self, lines: int = 12) -> str:
-        """The last lines that every process has printed, for failure messages."""
+        """The last lines of output of each process, for failure messages."""
         return "\n".join(
             f"--- {process.name} ({_state(process)})\n"
             + "\n".join(process.output().splitlines()[-lines:])
@@ -142,11 +142,11 @@ class Edge:
 
     @property
     def url(self) -> str:
-        """Where its pages are."""
+        """The base URL of its pages."""
         return f"http://127.0.0.1:{self.port}"
 
     def status(self, path: str) -> int:
-        """The HTTP status of a GET, 0 when nobody answers."""
+        """Return the HTTP status of a GET, 0 without an answer."""
         try:
             with urllib.request.urlopen(f"{self.url}{path}", timeout=5) as response:
                 return int(response.status)
@@ -156,7 +156,7 @@ class Edge:
             return 0
 
     def connections_by_worker(self) -> dict[str, float]:
-        """Open WebSocket connections by the worker that holds them, of every worker."""
+        """Return the number of open WebSocket connections of each worker, by process id."""
         found: dict[str, float] = {}
 
         def all_workers_answered() -> bool:
@@ -172,7 +172,7 @@ class Edge:
         return found
 
     def metrics(self) -> dict[str, dict[str, float]]:
-        """What an edge with one worker counts, at one moment: by metric, then by its label.
+        """Return the metrics of an edge with one worker, by metric and then by label.
 
         The label is `kind`, `code` or `reason`; where there is none, it is `""`.
         """
@@ -186,7 +186,7 @@ class Edge:
                 values["".join(labels)] = sample.value
         return found
 
-    def wait_ready(self, timeout: float = 20.0) -> None:
+    def wait_ready(self, timeout: float = 60.0) -> None:
         """Wait until every worker follows the relay."""
 
         def ready() -> bool:

@@ -1,4 +1,4 @@
-"""Real processes under test, each ended by whoever started it."""
+"""Real processes under test. The code that starts a process also ends it."""
 
 import contextlib
 import os
@@ -12,7 +12,7 @@ from pathlib import Path
 from tests.support.waiting import wait_for
 
 ROOT = Path(__file__).resolve().parents[2]
-STOP_TIMEOUT_S = 10.0
+STOP_TIMEOUT_S = 20.0
 
 
 class ManagedProcess:
@@ -52,12 +52,12 @@ class ManagedProcess:
         )
 
     def output(self) -> str:
-        """What it has printed so far."""
-        # Not by seeking: the child writes at the same file position.
+        """Return its output so far."""
+        # `pread`, not `seek`: the child shares the file position and writes there.
         size = os.fstat(self._output.fileno()).st_size
         return os.pread(self._output.fileno(), size, 0).decode(errors="replace")
 
-    def wait_for_output(self, text: str, timeout: float = 15.0) -> None:
+    def wait_for_output(self, text: str, timeout: float = 30.0) -> None:
         """Wait until it has printed `text`."""
 
         def printed() -> bool:
@@ -91,7 +91,7 @@ class ManagedProcess:
         return self._process.wait(timeout)
 
     def close(self) -> None:
-        """End the process and whatever it has started."""
+        """Kill the process and all processes of its group."""
         if self._process is None:
             return
         with contextlib.suppress(ProcessLookupError):
@@ -101,12 +101,12 @@ class ManagedProcess:
 
 
 def python(*arguments: str) -> list[str]:
-    """The command that runs Python with `arguments`."""
+    """Return the command that runs Python with `arguments`."""
     return [sys.executable, *arguments]
 
 
 def run_cli(
-    *arguments: str, env: Mapping[str, str], stdin: str = "", timeout: float = 20.0
+    *arguments: str, env: Mapping[str, str], stdin: str = "", timeout: float = 60.0
 ) -> subprocess.CompletedProcess[str]:
     """Run `python -m arguments…` to its end."""
     return subprocess.run(

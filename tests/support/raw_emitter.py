@@ -1,4 +1,4 @@
-"""An emitter's sockets without an emitter: says what it is told to, right or wrong."""
+"""An emitter's sockets without an emitter: sends any message, valid or not."""
 
 from collections.abc import Iterable
 from itertools import count
@@ -23,12 +23,12 @@ from relay.wire.notices import Acknowledged, Notice, unpack_notice
 from relay.wire.topics import decode_topic
 from tests.support.waiting import wait_for
 
-ANSWER_TIMEOUT_MS = 10_000
+ANSWER_TIMEOUT_MS = 20_000
 STREAM_PREFIXES = {b"event:", b"task:"}
 
 
 class RawEmitter:
-    """One process's end, with the sequence numbers it is told. Protocol sections 4 and 5."""
+    """The sockets of one emitter; the test chooses sequence numbers (protocol sections 4 and 5)."""
 
     def __init__(self, ingress: str, control: str, *, name: str = "raw", epoch: int = 5) -> None:
         self._ingress_endpoint, self._control_endpoint = ingress, control
@@ -36,7 +36,7 @@ class RawEmitter:
         self.epoch = epoch
         self.emitter_id = name.encode().ljust(16, b".")
         self.notices: list[Notice] = []
-        """Those of this connection, in order."""
+        """The notices of this connection, in the order of arrival."""
         self._ids = count(1)
         self._open()
 
@@ -60,18 +60,18 @@ class RawEmitter:
         self._events.connect(self._ingress_endpoint)
 
     def close(self) -> None:
-        """Cut the connections, as the end of the process does."""
+        """Cut the connections, as if the process had ended."""
         self._context.destroy(linger=0)
 
     def reconnect(self) -> None:
-        """Begin again, as after a relay was restarted."""
+        """Open new connections, as after a restart of the relay."""
         self.close()
         self.notices.clear()
         self._open()
 
     def ask(self, request: Request) -> Reply:
-        """Return the relay's reply; notices that come before it are kept."""
-        # Nobody is there to take it before the connection is made.
+        """Return the relay's reply; keep the notices that arrive before it."""
+        # Before the connection is made, the socket has no peer and cannot send.
         assert self._control.poll(ANSWER_TIMEOUT_MS, zmq.POLLOUT), "the relay is not reached"
         self._control.send(pack_message(request))
         while self._control.poll(ANSWER_TIMEOUT_MS):
@@ -137,7 +137,7 @@ class RawEmitter:
         self._events.send_multipart([topic, header, envelope])
 
     def read_notices(self) -> list[Notice]:
-        """What has been told so far."""
+        """Return all notices so far."""
         while self._control.poll(0):
             notice = unpack_notice(self._control.recv())
             assert notice is not None, "a reply that nobody asked for"
@@ -146,10 +146,10 @@ class RawEmitter:
 
     @property
     def acknowledged(self) -> int:
-        """The highest number that was acknowledged on this connection."""
+        """The highest acknowledged sequence number of this connection."""
         told = [each.sequence for each in self.read_notices() if isinstance(each, Acknowledged)]
         return max(told, default=0)
 
     def wait_acknowledged(self, sequence: int) -> None:
-        """Wait until everything up to `sequence` is."""
+        """Wait until the relay has acknowledged all events up to `sequence`."""
         wait_for(lambda: self.acknowledged >= sequence, f"{sequence} is acknowledged")

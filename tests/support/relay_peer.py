@@ -1,4 +1,4 @@
-"""A tool's end of the relay's control socket: asks, and reads the journal (protocol section 4)."""
+"""A client of the control socket that reads counters and the journal (protocol section 4)."""
 
 import itertools
 from collections.abc import Iterator
@@ -19,11 +19,11 @@ from relay.wire.control import (
     unpack_reply,
 )
 
-ANSWER_TIMEOUT_MS = 10_000
+ANSWER_TIMEOUT_MS = 20_000
 
 
 class RelayPeer:
-    """One connection to the control socket; a restarted relay is asked as the first was."""
+    """One connection to the control socket. It also reaches a relay that was restarted."""
 
     def __init__(self, control: str) -> None:
         self._ids = itertools.count(1)
@@ -44,7 +44,7 @@ class RelayPeer:
         self.close()
 
     def ask(self, request: Request) -> Reply:
-        """Return the relay's reply; `zmq.Again` when none comes."""
+        """Return the relay's reply. Raises `zmq.Again` after `ANSWER_TIMEOUT_MS` without one."""
         self._socket.send(pack_message(request))
         while reply_id(frame := self._socket.recv()) != request.id:
             pass

@@ -13,7 +13,7 @@ from tests.support.swarm_client import SwarmClient
 P = ParamSpec("P")
 T = TypeVar("T")
 
-CALL_TIMEOUT_S = 10.0
+CALL_TIMEOUT_S = 30.0
 
 
 class Swarm:
@@ -27,18 +27,18 @@ class Swarm:
         self._thread.start()
 
     def add(self, clients: Iterable[SwarmClient]) -> None:
-        """Let `clients` connect and stay."""
+        """Connect `clients`; they reconnect until the swarm is closed."""
         added = list(clients)
         self.clients += added
         self.call(self._run_all, added)
 
     @property
     def deliveries(self) -> int:
-        """Events that all clients got so far."""
+        """The number of events that all clients received so far."""
         return sum(len(client.record) for client in self.clients)
 
     def cpu_s(self) -> float:
-        """Processor time of the swarm's thread."""
+        """The CPU time of the swarm's thread, in seconds."""
         return self.call(time.thread_time)
 
     def call(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

@@ -1,6 +1,6 @@
-"""One lean WebSocket client of the swarm: connects, resumes, and writes down what comes.
+"""One lean WebSocket client of the swarm: connects, resumes, and records each message.
 
-It costs a few microseconds a message, so that a test's load is the system and not its client.
+A message costs it a few microseconds, so that the system under test is the load of a test.
 """
 
 import asyncio
@@ -19,27 +19,27 @@ from tests.support.swarm_record import Record
 from tests.support.websocket_frames import CLOSE, PING, PONG, TEXT, client_frame, split_frames
 
 ABNORMAL = 1006
-"""How a connection ends that was cut without a close frame."""
+"""The code of a connection that was cut without a close frame."""
 REFUSED = 0
-"""Nobody listened."""
+"""The code of a refused TCP connection."""
 MAY_RECONNECT = frozenset({REFUSED, 1001, ABNORMAL, 4008, 4013})
 RECONNECT_DELAY_S = (0.05, 0.4)
 
 
 @dataclass
 class ConnectionAccount:
-    """What came on one connection, to be compared with what the edge has written."""
+    """The frames that one connection received, for comparison with the edge's own count."""
 
     began_at: float
-    """By the monotonic clock."""
+    """When it was opened, by the monotonic clock, in seconds."""
     frames: int = 0
-    """Text frames that came."""
+    """The number of text frames received."""
     is_whole: bool = True
-    """Whether what the edge wrote has all come: the connection is open, or the edge closed it."""
+    """False if frames may have been lost: the connection was cut without a close frame."""
 
 
 class SwarmClient:
-    """Stays connected to the edge at `port` until it leaves, whatever happens to the connection."""
+    """Stays connected to the edge at `port`: reconnects whenever its connection ends."""
 
     def __init__(
         self,
@@ -51,15 +51,15 @@ class SwarmClient:
         username: str = "",
         receive_buffer_bytes: int | None = None,
     ) -> None:
-        """A small `receive_buffer_bytes` lets the edge feel early that the client does not read."""
+        """With a small `receive_buffer_bytes` the edge's writes stall soon after reading stops."""
         self.name = name
         self.port = port
         self.username = username
         self.record = record
         self.closes: Counter[int] = Counter()
-        """By close code, `ABNORMAL` and `REFUSED` included."""
+        """The number of ended connections by close code, with `ABNORMAL` and `REFUSED`."""
         self.accounts: list[ConnectionAccount] = []
-        """Of every connection whose handshake was completed."""
+        """One for each connection whose handshake was completed."""
         self.settled_at = 0.0
         """When the last subscription of this connection was answered, by the monotonic clock."""
         self._token = token
@@ -67,25 +67,25 @@ class SwarmClient:
         self.has_small_buffer = receive_buffer_bytes is not None
         self._connection: _Connection | None = None
         self._silent: _Connection | None = None
-        """The connection that is not read from."""
+        """The connection that `stop_reading` paused."""
         self._leaving = False
         self._random = random.Random(name)
 
     @property
     def connections(self) -> int:
-        """Handshakes completed."""
+        """The number of completed handshakes."""
         return len(self.accounts)
 
     @property
     def is_settled(self) -> bool:
-        """Whether it is connected and all of its subscriptions were answered."""
+        """Whether it is connected and has a reply to each of its subscriptions."""
         connection = self._connection
         return connection is not None and connection.is_open and self.record.is_settled
 
-    # In the swarm's loop.
+    # The methods below run in the swarm's loop.
 
     async def run(self) -> None:
-        """Be connected until `leave`."""
+        """Stay connected until `leave`, or until a close code forbids to reconnect."""
         while True:
             code = await self._connect_and_stay()
             self._connection = None
@@ -98,17 +98,17 @@ class SwarmClient:
             await asyncio.sleep(self._random.uniform(*RECONNECT_DELAY_S))
 
     def leave(self) -> None:
-        """End for good."""
+        """Cut the connection and do not reconnect."""
         self._leaving = True
         self.abort()
 
     def abort(self) -> None:
-        """Cut the connection, as a lost network does; the client comes back."""
+        """Cut the connection, as a lost network does; the client reconnects."""
         if self._connection is not None:
             self._connection.abort()
 
     def stop_reading(self) -> None:
-        """Leave what comes in the kernel's buffers."""
+        """Stop reading: arriving data stays in the kernel's buffers."""
         if self._connection is not None:
             self._silent = self._connection
             self._silent.pause()
@@ -146,7 +146,7 @@ class SwarmClient:
         ).encode()
 
     def opened(self, account: ConnectionAccount) -> bytes:
-        """The handshake is done; return the frames that subscribe."""
+        """Note the completed handshake; return the frames that subscribe."""
         self.accounts.append(account)
         requests = self.record.begin_connection()
         self.settled_at = time.monotonic()

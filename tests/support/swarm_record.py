@@ -1,7 +1,7 @@
-"""What one client of the swarm got, over all of its connections, and how it asks for the rest.
+"""The events that one client of the swarm received over all connections, and its resume requests.
 
-No sockets here: messages go in, and out come the requests that resume (protocol section 7). A
-record takes everything down as it came. Whether that is right is for others to judge.
+It has no sockets: it takes messages and returns the requests that resume (protocol section 7).
+It records all messages in the order of arrival and does not judge them.
 """
 
 from array import array
@@ -16,7 +16,7 @@ _RUN_SHIFT = 40
 
 
 def payload_key(run: int, number: int) -> int:
-    """One integer that says which event a payload `{"run": …, "n": …}` belongs to."""
+    """Return one integer that identifies the event with the payload `{"run": …, "n": …}`."""
     return run << _RUN_SHIFT | number
 
 
@@ -40,7 +40,7 @@ class StreamRecord:
 
 
 class Record:
-    """One client's memory.
+    """The memory of one client.
 
     `task_position` is the offset after which the client wants its tasks; without one it has no
     place in that stream until the edge tells it.
@@ -50,20 +50,20 @@ class Record:
         self.patterns = patterns
         self.epoch: int | None = None
         self.epochs: set[int] = set()
-        """All that it was ever told; more than one means that positions were lost."""
+        """All epochs that an edge sent; more than one means that positions were lost."""
         self.streams: defaultdict[str, StreamRecord] = defaultdict(StreamRecord)
         self.positions: dict[str, int] = {}
-        """By stream: what it has of it, seen or told that there was nothing for it."""
+        """Stream to the offset up to which the client is complete."""
         self.starts: dict[str, dict[str, int]] = {}
-        """By pattern and stream: the offset after which the first subscription began."""
+        """Pattern to stream to the offset after which the first subscription began."""
         self.recovered: Counter[bool] = Counter()
         self.gaps: list[Message] = []
         self.retained = 0
-        """States shown on connect, which are not events."""
+        """The number of retained states received on connect; they are not events."""
         self.errors: list[str] = []
-        """What an edge may not say."""
+        """Messages that break the protocol."""
         self.replies = 0
-        """Subscriptions answered on this connection."""
+        """The number of answered subscriptions on this connection."""
         self._since: dict[str, int] = {}
         if task_position is not None:
             self.positions[TASK_STREAM] = task_position
@@ -73,22 +73,22 @@ class Record:
 
     @property
     def is_settled(self) -> bool:
-        """Whether every subscription of this connection was answered."""
+        """Whether each subscription of this connection has its reply."""
         return self.replies == len(self.patterns)
 
     @property
     def follows(self) -> set[str]:
-        """The streams that it is told about: those of its subscriptions, and tasks."""
+        """The streams of its subscriptions, and the stream of tasks."""
         return {TASK_STREAM}.union(*self.starts.values())
 
     def query(self) -> str:
-        """What the handshake's URL says besides the token, so that tasks go on."""
+        """Return the part of the handshake's query that resumes tasks; empty without a position."""
         if self.epoch is None or TASK_STREAM not in self.positions:
             return ""
         return "&" + urlencode({"epoch": self.epoch, "task": self.positions[TASK_STREAM]})
 
     def begin_connection(self) -> list[Message]:
-        """Return the requests to send on a new connection: all as one catch-up."""
+        """Return the requests for a new connection; together they are one catch-up."""
         self.replies = 0
         self._since = dict(self.positions) if self.epoch is not None else {}
         requests: list[Message] = [
@@ -103,7 +103,7 @@ class Record:
         return requests
 
     def take(self, message: Message) -> None:
-        """Take down one message of the edge."""
+        """Record one message of the edge."""
         offset = message.get("offset")
         if offset is None:
             self._take_notice(message)

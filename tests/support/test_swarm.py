@@ -1,4 +1,4 @@
-"""The swarm's frames are right, and its records ask for exactly what is missing."""
+"""The swarm's frames are right, and its records request exactly the missing events."""
 
 import pytest
 from websockets.frames import Frame, Opcode

@@ -1,4 +1,4 @@
-"""Waiting for a condition, with a deadline that names what did not happen."""
+"""Waits for a condition until a deadline; the failure names the condition."""
 
 import time
 from collections.abc import Callable
@@ -9,8 +9,8 @@ T = TypeVar("T")
 INTERVAL_S = 0.02
 
 
-def wait_for(condition: Callable[[], T], what: str, timeout: float = 10.0) -> T:
-    """Return the first true result of `condition`; fail saying that `what` did not happen."""
+def wait_for(condition: Callable[[], T], what: str, timeout: float = 20.0) -> T:
+    """Return the first true result of `condition`; after `timeout` seconds fail and name `what`."""
     deadline = time.monotonic() + timeout
     while True:
         if result := condition():

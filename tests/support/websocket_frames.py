@@ -1,4 +1,4 @@
-"""WebSocket frames as a client reads and writes them (RFC 6455, section 5.2), at little cost."""
+"""Reads and writes WebSocket frames as a client, at little cost (RFC 6455, section 5.2)."""
 
 import struct
 
@@ -14,7 +14,7 @@ _NO_MASK = b"\0\0\0\0"
 
 
 def split_frames(buffer: bytes) -> tuple[list[tuple[int, bytes]], bytes]:
-    """Return the complete frames in `buffer`, as first byte and payload, and what is left over."""
+    """Return the complete frames in `buffer` as (first byte, payload), and the remaining bytes."""
     frames: list[tuple[int, bytes]] = []
     begin, end = 0, len(buffer)
     while end - begin >= 2:

@@ -53,7 +53,7 @@ class JournalRange(NamedTuple):
 
 
 class StepResult(NamedTuple):
-    """What one step did."""
+    """The result of one step."""
 
     state: CatchUpState
     deliveries: int = 0
@@ -63,7 +63,7 @@ class StepResult(NamedTuple):
 
 
 class _Allowance:
-    """What the current step may still do."""
+    """The remaining allowance of the current step."""
 
     __slots__ = ("bytes", "deliveries", "records")
 

@@ -81,7 +81,7 @@ class Gathering:
     """The epoch of the pending offsets."""
     pending: list[PendingSubscription] = field(default_factory=list)
     queue: RequestQueue = field(default_factory=RequestQueue)
-    """What is answered when the catch-up has ended, the pending subscriptions included."""
+    """Entries that are answered after the catch-up, the pending subscriptions included."""
 
 
 @dataclass(slots=True, eq=False)
@@ -90,7 +90,7 @@ class CatchingUp:
 
     selection: Selection
     queue: RequestQueue = field(default_factory=RequestQueue)
-    """What waits behind the catch-up."""
+    """Entries that wait for the end of the catch-up."""
 
 
 State = Live | Gathering | CatchingUp

@@ -1,4 +1,4 @@
-"""The credentials in a request (protocol section 7, "Who are you")."""
+"""The credentials in a request (protocol section 7, "Authentication")."""
 
 from collections.abc import Mapping
 from typing import NamedTuple

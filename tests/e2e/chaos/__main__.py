@@ -9,7 +9,7 @@ from tests.e2e.chaos.round import WrongRound, new_seed, run_round
 
 
 def main() -> None:
-    """Run for as many minutes as the first argument says, 10 without it."""
+    """Run rounds for the minutes of the first argument, by default 10."""
     minutes = float(sys.argv[1]) if len(sys.argv) > 1 else 10.0
     end_at = time.monotonic() + 60 * minutes
     rounds = 0

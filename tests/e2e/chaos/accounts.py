@@ -1,4 +1,4 @@
-"""Whether what the processes count of themselves adds up (protocol section 9)."""
+"""Checks that the counters of relay, emitters and edges add up (protocol section 9)."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -7,7 +7,7 @@ from tests.support.swarm_client import ConnectionAccount
 
 
 def relay_problems(stats: dict[str, Any]) -> Iterator[str]:
-    """Everything that came in was relayed, or refused for a reason."""
+    """The relay relayed each received event or refused it for a counted reason."""
     relayed, malformed, refused = (
         sum(stats[name].values()) for name in ("relayed", "malformed", "refused")
     )
@@ -26,7 +26,7 @@ def relay_problems(stats: dict[str, Any]) -> Iterator[str]:
 
 
 def emitter_problems(stats: dict[str, Any], told: dict[str, dict[str, int]]) -> Iterator[str]:
-    """What the relay knows of the emitters is what they say; `told` is by name."""
+    """The relay's counters of each emitter equal the emitter's own; `told` maps names to those."""
     known = {emitter["name"]: emitter for emitter in stats["emitters"]}
     for name, own in told.items():
         reported = known[name]["reported"]
@@ -37,7 +37,7 @@ def emitter_problems(stats: dict[str, Any], told: dict[str, dict[str, int]]) -> 
 
 
 def edge_problems(name: str, metrics: dict[str, dict[str, float]]) -> Iterator[str]:
-    """Every event and every frame for a client went somewhere."""
+    """Each event at the edge, and each frame for a client, is counted by its end."""
     parts = ("events_forwarded", "events_filtered", "repeated", "out_of_order")
     for kind, received in metrics["edge_events_received"].items():
         ends = {part: metrics[f"edge_{part}"].get(kind, 0.0) for part in parts}
@@ -57,7 +57,7 @@ def edge_problems(name: str, metrics: dict[str, dict[str, float]]) -> Iterator[s
 def delivery_problems(
     name: str, written: float, accounts: list[ConnectionAccount]
 ) -> Iterator[str]:
-    """The clients got every frame that the edge has written, but for connections that were cut.
+    """The clients received each frame that the edge wrote, except on cut connections.
 
     `accounts` are those of the connections to the present life of the edge.
     """

@@ -1,6 +1,6 @@
-"""What goes wrong during a round. Each fault lasts until its effect was seen, and is then lifted.
+"""The faults of a round. Each lasts until its effect is observed, and is then ended.
 
-Faults of one target wait for each other; those of different targets may overlap.
+Faults of one target exclude each other; faults of different targets may overlap.
 """
 
 import random
@@ -19,39 +19,39 @@ from tests.support.waiting import wait_for
 
 STOPPED_S = 5.0
 DISK_FULL_S = (0.5, 3.0)
-"""Each half of it: files cannot grow, and then nothing can be written."""
+"""The time for each of two stages: files cannot grow, then no write succeeds."""
 EFFECT_TIMEOUT_S = 30.0
 
 
 class Fault(NamedTuple):
-    """Something that goes wrong with `target`."""
+    """One fault of the process or clients named `target`."""
 
     name: str
     target: str
     apply: Callable[["Scene"], None]
-    """Begins, waits, and ends the fault."""
+    """Starts the fault, waits for its effect, and ends it."""
 
 
 class Scene(NamedTuple):
-    """What a fault works with."""
+    """The objects that a fault uses."""
 
     stage: Stage
     random: random.Random
     failed: threading.Event
-    """Set when another fault has failed: then nothing is waited for any more."""
+    """Set when another fault has failed: all waits then end at once."""
 
     def pause(self, seconds: float) -> None:
-        """Let the system run for a while."""
+        """Let the system run for `seconds`, or until a fault fails."""
         self.failed.wait(seconds)
 
 
 def kill_relay(scene: Scene) -> None:
-    """The journal tells the next relay where everybody was."""
+    """The next relay reads all cursors from the journal."""
     scene.stage.kill_and_restart_relay()
 
 
 def stop_relay(scene: Scene) -> None:
-    """Longer than anybody waits for it: connections are given up and made anew."""
+    """For longer than all timeouts: its peers give their connections up and make new ones."""
     proceed = scene.stage.stop(scene.stage.relay)
     try:
         scene.pause(STOPPED_S)
@@ -60,7 +60,7 @@ def stop_relay(scene: Scene) -> None:
 
 
 def fill_disk(scene: Scene) -> None:
-    """The relay acknowledges nothing, says so, and goes on by itself."""
+    """The relay acknowledges no event, reports that, and recovers by itself."""
     try:
         scene.stage.limit_relay_files()
         scene.pause(scene.random.uniform(*DISK_FULL_S))
@@ -72,7 +72,7 @@ def fill_disk(scene: Scene) -> None:
 
 
 def kill_relay_with_full_disk(scene: Scene) -> None:
-    """The next one finds a journal whose last write was refused."""
+    """The next relay opens a journal whose last write failed."""
     _fill_disk_until_told(scene)
     scene.stage.kill_and_restart_relay()
 
@@ -87,12 +87,12 @@ def _fill_disk_until_told(scene: Scene) -> None:
 
 
 def kill_edge(scene: Scene, index: int) -> None:
-    """Its clients come back and go on where they were."""
+    """Its clients reconnect and resume."""
     scene.stage.kill_and_restart_edge(index)
 
 
 def stop_edge(scene: Scene, index: int) -> None:
-    """It falls behind by itself, and catches up by itself."""
+    """The edge falls behind, and catches up by itself."""
     proceed = scene.stage.stop(scene.stage.edges[index].process)
     try:
         scene.pause(STOPPED_S)
@@ -101,12 +101,12 @@ def stop_edge(scene: Scene, index: int) -> None:
 
 
 def kill_emitter(scene: Scene, index: int) -> None:
-    """What it had taken is in its spool."""
+    """Its accepted events are in its spool."""
     scene.stage.emitters[index].kill_and_restart()
 
 
 def cut_clients(scene: Scene) -> None:
-    """Several clients lose their connections without a word, three times."""
+    """Several connections are cut without a close frame, three times."""
     for _ in range(3):
         for client in scene.random.sample(scene.stage.swarm.clients, 10):
             scene.stage.swarm.call(client.abort)
@@ -116,7 +116,7 @@ def cut_clients(scene: Scene) -> None:
 def read_nothing(scene: Scene, index: int) -> None:
     """A client of the edge stops reading until the edge gives it up with 4008.
 
-    When its connection ends otherwise meanwhile, it begins anew.
+    If its connection ends for another reason, the fault starts again.
     """
     edge, clients = scene.stage.edges[index], scene.stage.swarm.clients
     slow = [each for each in clients if each.port == edge.port and each.has_small_buffer]
@@ -127,7 +127,7 @@ def read_nothing(scene: Scene, index: int) -> None:
 
 
 def _stop_reading_for_a_while(scene: Scene, client: SwarmClient, edge: Edge) -> None:
-    """Until the edge has sent a client away, probably this one."""
+    """Stop reading until the edge closes a slow client, probably this one."""
 
     def wait_unless_failed(condition: Callable[[], bool], what: str) -> None:
         wait_for(lambda: scene.failed.is_set() or condition(), what, EFFECT_TIMEOUT_S)
@@ -175,7 +175,7 @@ def all_faults() -> list[Fault]:
 
 
 def _sent_away(edge: Edge) -> float:
-    """How many clients `edge` has closed because they, or the relay, were too slow."""
+    """Return the number of clients that `edge` closed because they, or the relay, were too slow."""
     closed = edge.metrics()["edge_closed"]
     return sum(
         closed.get(str(code.code), 0.0) for code in (CloseCode.TOO_SLOW, CloseCode.TRY_AGAIN_LATER)

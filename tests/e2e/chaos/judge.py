@@ -1,7 +1,7 @@
-"""Compares what the emitters took, what the journal has, and what every client got.
+"""Compares the emitters' accepted events, the journal, and the events that each client received.
 
-Pure: each function returns what is wrong, as sentences, and nothing if all is well. What a client
-may see is stated here anew, not taken from the edge.
+Without I/O: each function returns the problems as sentences, an empty list without any. The rules
+of permission are written here a second time, independent of the edge.
 """
 
 from array import array
@@ -14,11 +14,11 @@ from typing import NamedTuple
 from tests.support.swarm_record import TASK_STREAM, Record, StreamRecord, split_key
 
 SHOWN = 5
-"""Differences named before the rest is counted."""
+"""The number of differences that are listed; the rest is counted."""
 
 
 class Address(NamedTuple):
-    """For whom an event is."""
+    """The topic and the addressee of an event."""
 
     topic: str
     username: str | None
@@ -33,7 +33,7 @@ class JournalStream:
     addresses: list[Address] = field(default_factory=list)
 
     def add(self, offset: int, key: int, address: Address) -> None:
-        """Take the next event."""
+        """Append one event."""
         self.offsets.append(offset)
         self.keys.append(key)
         self.addresses.append(address)
@@ -43,7 +43,7 @@ class JournalStream:
 
 
 Journal = Mapping[str, JournalStream]
-"""By stream."""
+"""Stream name to its events."""
 
 
 @dataclass(frozen=True)
@@ -53,14 +53,14 @@ class Run:
     id: int
     emitter: str
     recorded: int
-    """Emits that had returned, as far as it got to write that down."""
+    """The number of `emit` calls that returned, as the emitter recorded it."""
     killed: bool
-    """Then one more may have been taken without being written down."""
+    """If True, one more event may have been accepted than was recorded."""
 
 
 @dataclass(frozen=True)
 class Watcher:
-    """One client: who it is and what it got."""
+    """One client: its name, its user and its record."""
 
     name: str
     username: str
@@ -68,7 +68,7 @@ class Watcher:
 
 
 def journal_problems(journal: Journal, runs: Sequence[Run]) -> list[str]:
-    """The journal has offsets 1, 2, 3… and each run's events once, in order, and nothing else."""
+    """The journal has the offsets 1, 2, 3… and each run's events once, in order, and no others."""
     problems = []
     for name, stream in journal.items():
         if stream.offsets != array("Q", range(1, len(stream) + 1)):
@@ -95,7 +95,7 @@ def journal_problems(journal: Journal, runs: Sequence[Run]) -> list[str]:
 
 
 def _order_of_runs(name: str, stream: JournalStream, runs: Sequence[Run]) -> Iterator[str]:
-    """A later life of an emitter begins after everything of the one before."""
+    """The events of one life of an emitter all precede those of its next life."""
     emitter_of = {run.id: run.emitter for run in runs}
     newest: dict[str, int] = {}
     for offset, key in zip(stream.offsets, stream.keys, strict=True):
@@ -119,7 +119,7 @@ def _run_problems(run: Run, numbers: list[int]) -> Iterator[str]:
 
 
 def watcher_problems(journal: Journal, watcher: Watcher, epoch: int) -> list[str]:
-    """The client got exactly what it may see, once and in order, from where it began."""
+    """The client received exactly its permitted events, once and in order, from its start."""
     record = watcher.record
     problems = list(record.errors)
     if record.epochs != {epoch}:
@@ -134,7 +134,7 @@ def watcher_problems(journal: Journal, watcher: Watcher, epoch: int) -> list[str
 
 
 def expected(name: str, stream: JournalStream, watcher: Watcher) -> StreamRecord:
-    """What `watcher` should have got of a stream."""
+    """Return the events of a stream that `watcher` should have received."""
     starts = {address: _start(name, address, watcher) for address in set(stream.addresses)}
     selected = [
         (start := starts[address]) is not None and offset > start
@@ -147,7 +147,7 @@ def expected(name: str, stream: JournalStream, watcher: Watcher) -> StreamRecord
 
 
 def _start(name: str, address: Address, watcher: Watcher) -> int | None:
-    """The offset after which `watcher` gets what goes to `address`; None if never."""
+    """Return the offset after which `watcher` gets events with `address`; None if never."""
     if address.username not in (None, watcher.username):
         return None
     if name == TASK_STREAM:
@@ -179,7 +179,7 @@ def _stream_problems(name: str, stream: JournalStream, watcher: Watcher) -> list
 
 
 def _differences(name: str, due: "array[int]", got: "array[int]") -> list[str]:
-    """Say in which way the offsets `got` are not those that were `due`."""
+    """Describe the differences between the received offsets `got` and the expected ones `due`."""
     seen, wanted = set(got), set(due)
     twice = sorted(offset for offset, count in Counter(got).items() if count > 1)
     order = [offset for before, offset in pairwise(got) if offset < before]

@@ -1,4 +1,4 @@
-"""One emitter process after the other under the same name: the lives of a load emitter."""
+"""The lives of a load emitter: successive processes with the same name."""
 
 import json
 from pathlib import Path
@@ -10,16 +10,16 @@ from tests.support.cluster import Cluster
 from tests.support.processes import ManagedProcess, python
 
 EVENTS_PER_S = 2000
-"""Of all emitters together."""
+"""The rate of all emitters together."""
 EMITTERS = 4
 SPOOLING = 2
 """The first emitters have a spool, and may be killed."""
 SMALL_OUTBOX = 1000
-"""Of the last emitter: it is full two seconds after the relay stops."""
+"""The limit of the last emitter; it is reached two seconds after the relay stops."""
 
 
 class LoadEmitter:
-    """One emitter and all of its lives."""
+    """One emitter with all of its lives."""
 
     def __init__(self, cluster: Cluster, directory: Path, index: int) -> None:
         self.name = f"load-{index}"
@@ -42,7 +42,7 @@ class LoadEmitter:
         self._process = self._start()
 
     def finish(self) -> dict[str, int]:
-        """Have it close, and return what it says of itself; `left` must be 0."""
+        """Close the emitter and return its own counters; `left` must be 0."""
         code = self._process.terminate(CLOSE_TIMEOUT_S + 10)
         output = self._process.output()
         assert output.rstrip().endswith("}"), f"{self.name} ended with {code}:\n{output}"

@@ -17,14 +17,14 @@ from tests.e2e.chaos.traffic import payload, route
 
 TICK_S = 0.01
 RETRY_S = 0.05
-"""After `OutboxFull`: what is refused is the caller's to emit again."""
+"""The wait after `OutboxFull`; the refused event is emitted again."""
 MAX_BEHIND_S = 1.0
-"""Further behind than this, an emitter goes on at its rate instead of catching up."""
+"""An emitter that is further behind continues at its rate and does not catch up."""
 CLOSE_TIMEOUT_S = 60.0
 
 
 class Counter:
-    """An unsigned integer in a file, visible to others while and after this process lives."""
+    """An unsigned integer in a file that other processes can read, also after this one ends."""
 
     def __init__(self, path: Path) -> None:
         with path.open("w+b") as file:
@@ -37,7 +37,7 @@ class Counter:
 
 
 def read_counter(path: Path) -> int:
-    """Return what a `Counter` says or said."""
+    """Return the value in the file of a `Counter`."""
     return int.from_bytes(path.read_bytes(), sys.byteorder)
 
 

@@ -25,26 +25,26 @@ from tests.support.waiting import wait_for
 
 SEED_VARIABLE = "CHAOS_SEED"
 PAUSE_S = (0.2, 2.0)
-"""Between the beginnings of two faults."""
+"""The time between the starts of two faults."""
 CALM_S = 1.0
-"""Load before the first fault and after the last."""
+"""The time with load before the first fault and after the last."""
 AT_ONCE = 4
-"""Faults that may overlap."""
+"""The number of faults that may overlap."""
 MAX_SHOWN_PROBLEMS = 40
 ARRIVAL_TIMEOUT_S = 5.0
 
 
 class Summary(NamedTuple):
-    """What a round that was passed has seen."""
+    """The figures of a passed round."""
 
     seed: int
     seconds: float
     events: int
     deliveries: int
     recovered: int
-    """Subscriptions that were resumed."""
+    """The number of resumed subscriptions."""
     closes: dict[int, int]
-    """How clients' connections ended."""
+    """The number of ended connections by close code."""
     outbox_full: int
     swarm_load: float
     """The share of one core that the checking clients took."""
@@ -60,11 +60,11 @@ class Summary(NamedTuple):
 
 
 class WrongRound(AssertionError):  # noqa: N818
-    """A round that was not passed; the text says the seed, what was wrong and the last logs."""
+    """A failed round; the text has the seed, the problems and the last lines of the logs."""
 
 
 def new_seed() -> int:
-    """The seed in `CHAOS_SEED`, to repeat a round, or a new one."""
+    """Return the seed in `CHAOS_SEED`, which repeats a round, or a new one."""
     given = os.environ.get(SEED_VARIABLE)
     return int(given) if given else secrets.randbelow(10**9)
 
@@ -122,7 +122,7 @@ class _Round:
         )
 
     def _break_things(self) -> None:
-        """Apply every fault once, in random order, each while others may still last."""
+        """Apply each fault once, in random order; faults may overlap."""
         faults = all_faults()
         self._random.shuffle(faults)
         locks = {fault.target: threading.Lock() for fault in faults}
@@ -166,7 +166,7 @@ class _Round:
         return problems
 
     def _edge_problems(self, index: int) -> list[str]:
-        """What does not add up; what is on its way to a client is waited for."""
+        """Return the sums that do not match, after a wait for frames on their way to clients."""
         name, edge = f"edge {index}", self._stage.edges[index]
         problems: list[str] = []
 

@@ -22,21 +22,21 @@ SLOW_RECEIVE_BUFFER_BYTES = 128 * 1024
 
 RELAY_SETTINGS = {"RELAY_RETENTION_BYTES": str(4 * 1024**3), "RELAY_HEARTBEAT_S": "0.5"}
 EDGE_SETTINGS = {
-    # Little enough that a client which does not read is soon given up.
+    # So small that the edge soon closes a client that does not read.
     "EDGE_MAX_QUEUED_BYTES": str(256 * 1024),
-    # Clients learn soon that what they do not see is not for them.
+    # Positions move on soon past events that are not for a client.
     "EDGE_POSITION_INTERVAL_S": "0.5",
 }
 
 LITTLE_ROOM_BYTES = 64 * 1024
-"""Less than the journal needs for a second; the relay's log fits in."""
+"""Less than the journal needs for a second, and enough for the relay's log."""
 
 RECOVERY_S = 60.0
-"""From the end of the faults until everybody has everything."""
+"""The limit from the end of the faults until each client has all of its events."""
 
 
 class Stage:
-    """Starts everything, in the order in which nothing can be missed."""
+    """Starts all processes in an order in which no client can miss an event."""
 
     def __init__(self, directory: Path) -> None:
         self.cluster = Cluster(directory)
@@ -47,7 +47,7 @@ class Stage:
             self._directory = directory
             self.relay = self.cluster.start_relay(**RELAY_SETTINGS)
             self.edge_began_at = [time.monotonic()] * EDGES
-            """When the present life of each edge began."""
+            """The start of the present process of each edge, by the monotonic clock."""
             self.edges = [self._start_edge() for _ in range(EDGES)]
             self._let_clients_in()
             for index in range(EMITTERS):
@@ -56,7 +56,7 @@ class Stage:
             self.close()
             raise
 
-    # What faults do.
+    # Faults.
 
     def kill_and_restart_relay(self) -> None:
         """`kill -9`, and start it on the same journal."""
@@ -70,38 +70,38 @@ class Stage:
         self.edges[index] = self._start_edge(self.edges[index].port)
 
     def stop(self, process: ManagedProcess) -> Callable[[], None]:
-        """SIGSTOP; call what is returned to let it go on."""
+        """Send SIGSTOP; return a function that sends SIGCONT."""
         process.signal(signal.SIGSTOP)
         return lambda: process.signal(signal.SIGCONT)
 
     def limit_relay_files(self) -> None:
-        """No file of the relay's journal can grow; what was allotted to it can still be written."""
+        """Let no file of the relay's journal grow; writes inside its present size still work."""
         sizes = [file.stat().st_size for file in (self.cluster.directory / "relay").iterdir()]
         limit_file_size(self.relay, max(sizes) + 1)
 
     def fill_relay_disk(self) -> None:
-        """The relay can write next to nothing to its journal."""
+        """Let almost every write to the relay's journal fail."""
         limit_file_size(self.relay, LITTLE_ROOM_BYTES)
 
     def make_room(self) -> None:
-        """The relay can write whatever it wants."""
+        """Remove the limit of the relay's files."""
         limit_file_size(self.relay, resource.RLIM_INFINITY)
 
-    # What can be seen from outside.
+    # Observations from outside.
 
     def is_journaling(self) -> bool:
-        """Whether the relay says that its journal can be written."""
+        """Whether the relay reports that it can write its journal."""
         return bool(self.peer.stats()["journaling"])
 
     @property
     def watchers(self) -> list[Watcher]:
-        """The clients as the judge wants them."""
+        """The clients in the judge's form."""
         return [
             Watcher(client.name, client.username, client.record) for client in self.swarm.clients
         ]
 
     def wait_until_quiet(self) -> dict[str, dict[str, int]]:
-        """All faults are over: wait until emitters, relay, edges and clients agree.
+        """Wait, after all faults, until emitters, relay, edges and clients agree.
 
         Returns what the emitters, by name, said of themselves in the end.
         """
@@ -118,7 +118,7 @@ class Stage:
         return told
 
     def behind(self, tips: dict[str, int]) -> list[str]:
-        """The clients that do not have everything up to `tips`, and how far they are."""
+        """Describe the clients that are not at `tips`, with their positions."""
         return [
             f"{client.name} ({'settled' if client.is_settled else 'not settled'},"
             f" {client.record.positions})"
@@ -130,7 +130,7 @@ class Stage:
         ]
 
     def connections_to(self, index: int) -> list[ConnectionAccount]:
-        """The accounts of all connections to the present life of an edge."""
+        """Return the accounts of all connections to the present process of an edge."""
         return [
             account
             for client in self.swarm.clients
@@ -140,7 +140,7 @@ class Stage:
         ]
 
     def report(self) -> str:
-        """The clients that are not settled, and the last lines of every process."""
+        """Describe the clients that are not settled, and quote the last lines of each process."""
         unsettled = [
             f"{client.name} at port {client.port}: {client.record.replies} subscriptions answered,"
             f" {len(client.record)} events, positions {client.record.positions},"
@@ -151,7 +151,7 @@ class Stage:
         return "\n".join(["--- clients that are not settled", *unsettled, self.cluster.tails()])
 
     def close(self) -> None:
-        """End everything."""
+        """End all clients and processes."""
         self.swarm.close()
         self.peer.close()
         self.cluster.close()
@@ -160,7 +160,7 @@ class Stage:
         return self.cluster.start_edge(port=port, ready=False, **EDGE_SETTINGS)
 
     def _let_clients_in(self) -> None:
-        """Everybody is subscribed and knows the epoch before the first event."""
+        """Connect all clients; return when each is subscribed and knows the epoch."""
         for edge in self.edges:
             edge.wait_ready()
         clients = []

@@ -1,4 +1,4 @@
-"""The judge of the chaos suite notices whatever can go wrong."""
+"""The judge of the chaos suite finds each kind of problem."""
 
 from collections.abc import Callable
 
@@ -50,7 +50,7 @@ def journal() -> dict[str, JournalStream]:
 
 @pytest.fixture
 def alice(journal: dict[str, JournalStream]) -> Watcher:
-    """Alice, who subscribed to `event:a` and `event:bc*`, and has got everything."""
+    """A client of alice with the subscriptions `event:a` and `event:bc*` and all of its events."""
     record = Record(("event:a", "event:bc*"), task_position=0)
     record.starts = {"event:a": {"event": 0}, "event:bc*": {"event": 0}}
     record.epochs = {EPOCH}

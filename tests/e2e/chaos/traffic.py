@@ -1,6 +1,6 @@
-"""What is emitted, and who subscribes to what.
+"""The events that are emitted, and the subscriptions of the clients.
 
-Every emitter goes through the same table of routes from a place of its own, so that each topic
+Each emitter goes through the same table of routes from an index of its own, so that each topic
 gets events of all emitters. The rates in the comments are for 2,000 events/s together.
 """
 
@@ -9,21 +9,21 @@ from typing import NamedTuple
 USERS = tuple(f"user-{number}" for number in range(8))
 TOPICS = tuple(f"event:{kind}_{number}" for kind in ("backup", "server") for number in range(4))
 TEXT = "x" * 60
-"""Makes envelopes as long as usual ones, 150 to 200 bytes."""
+"""The text that makes an envelope as long as usual ones, 150 to 200 bytes."""
 LONG_TEXT = "x" * 4000
 LONG_EVERY = 11
-"""One event in so many is long, so that the buffers of a client that does not read fill up."""
+"""One event in `LONG_EVERY` is long, so that the buffers of a stalled client fill up."""
 
 RUNS_PER_EMITTER = 1000
 """A run is one life of an emitter; `emitter * RUNS_PER_EMITTER + life`."""
 
 
 class Route(NamedTuple):
-    """Where one event goes."""
+    """The topic and the addressee of an event."""
 
     topic: str
     username: str | None
-    """Whom it is addressed to; None for everybody who subscribes."""
+    """The addressee; None for all subscribers."""
 
 
 def _routes() -> tuple[Route, ...]:
@@ -38,16 +38,16 @@ def _routes() -> tuple[Route, ...]:
 
 ROUTES = _routes()
 _STRIDE = 37
-"""Has no divisor in common with the number of routes, so that all of them are taken."""
+"""Coprime to the number of routes, so that each route is used."""
 
 
 def route(run: int, number: int) -> Route:
-    """Where event `number` of `run` goes."""
+    """Return the route of event `number` of `run`."""
     return ROUTES[(number * _STRIDE + run * 11) % len(ROUTES)]
 
 
 def payload(run: int, number: int, topic: str) -> dict[str, object]:
-    """The `data` of an event."""
+    """Return the `data` of an event."""
     text = TEXT if number % LONG_EVERY else LONG_TEXT
     data: dict[str, object] = {"run": run, "n": number, "text": text}
     if topic.startswith("task:"):
@@ -56,12 +56,12 @@ def payload(run: int, number: int, topic: str) -> dict[str, object]:
 
 
 class Subscriber(NamedTuple):
-    """A kind of client; each also gets its user's tasks."""
+    """A kind of client. Each client also gets its user's tasks."""
 
     patterns: tuple[str, ...]
     role: str = "user"
     reads_slowly: bool = False
-    """Has a small receive buffer, and is one of those that stop reading."""
+    """Whether it has a small receive buffer and may be told to stop reading."""
 
 
 def population() -> list[Subscriber]:
@@ -70,7 +70,7 @@ def population() -> list[Subscriber]:
     clients += [Subscriber(("*",), role="admin")]
     clients += [Subscriber((f"event:{kind}_*",)) for kind in ("backup", "server") * 4]  # 700/s
     clients += [Subscriber((TOPICS[number % 8],)) for number in range(20)]  # 175/s
-    # What several of its subscriptions match must come once.
+    # An event that several of its subscriptions match must arrive once.
     clients += [Subscriber(("event:server_*", TOPICS[5], TOPICS[0])) for _ in range(2)]
     clients += [Subscriber(()) for _ in range(15)]  # tasks alone
     return clients

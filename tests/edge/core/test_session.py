@@ -1,4 +1,4 @@
-"""The conversation on `/ws`: every reply text and every close reason, to the letter."""
+"""The dialogue on `/ws`: every reply text and every close reason, to the letter."""
 
 import json
 from typing import Any
@@ -42,12 +42,12 @@ MISSING_TOKEN = Close(1008, "Missing token")
 MISSING_AUTHENTICATION = Close(1008, "Missing authentication message")
 TOO_MANY_MESSAGES = Close(4029, "too many messages")
 TASKS_FROM_HERE = {"type": "position", "epoch": 1, "position": {"task": 77}}
-"""Said to whoever is admitted."""
+"""The message to every admitted client."""
 TOO_MANY_CONNECTIONS = Close(4009, "too many connections")
 
 
 class Table:
-    """A session and everything it talks to."""
+    """A session and all its collaborators."""
 
     def __init__(
         self,
@@ -62,7 +62,7 @@ class Table:
         self.streams = Streams()
         self.streams.synchronize(1, {"event": 1042, "task": 77}, {"event": 1, "task": 1})
         self.catch_ups: list[ConnectionCatchUp] = []
-        """Those under way, to be stepped by the test."""
+        """The running catch-ups, which the test steps."""
         self.tasks, self.live = TaskBoard(), LastValues()
         self.tasks.begin_epoch(1)
         self.services = SessionServices(
@@ -76,12 +76,12 @@ class Table:
         self.session = self.open(self.connection, cookie)
 
     def open(self, connection: RecordingConnection, cookie: str | None = None) -> Session:
-        """Another client of the same edge."""
+        """Return another client of the same edge."""
         visitor = Visitor(identity=None, cookie=cookie, tasks_since=None)
         return Session(connection, self.services, self.catch_ups.append, visitor, NOW)
 
     def show_task(self, task: int, username: str = "alice") -> None:
-        """Let the edge know an unfinished task."""
+        """Add an unfinished task to the edge."""
         envelope = Envelope("task_update", {"task": task}, username, "m", 1, "x")
         frame = text_frame(json.dumps({"task": task}).encode())
         self.tasks.update(f"task:{task}", Stamp(1, task, 1), envelope, frame)
@@ -97,7 +97,7 @@ class Table:
         return reply
 
     def settle(self) -> list[dict[str, Any]]:
-        """Replay what the catch-ups are missing; return the messages that are no events."""
+        """Replay the missing records of the catch-ups; return the messages that are no events."""
         for catch_up in self.catch_ups:
             records: list[Record] = []
             while not (result := catch_up.step(records)).state.is_final:
@@ -108,12 +108,12 @@ class Table:
         return [message for message in self.connection.take() if "offset" not in message]
 
     def topics(self) -> list[str]:
-        """What the client is subscribed to."""
+        """The subscriptions of the client."""
         return sorted(map(str, self.manager.subscriptions(self.connection)))
 
 
 def receive(session: Session, text: str, now: float) -> Close | None:
-    """A message arrives: it is counted, then acted on."""
+    """Count a message, then act on it."""
     return session.count_message(now) or session.act_on(text, now)
 
 
@@ -139,7 +139,7 @@ def admitted(role: str = "user", **options: Any) -> Table:
 
 
 def position_told(table: Table) -> dict[str, int]:
-    """The position that a client is told by now."""
+    """Return the position that a client is told now."""
     table.session.tell_position()
     (message,) = table.connection.take()
     position: dict[str, int] = message["position"]
@@ -352,6 +352,23 @@ def test_too_many_requests_behind_a_catch_up_close_the_connection() -> None:
         receive(table.session, '{"action":"subscribe","topic":"event:b"}', NOW + second)
         for second in range(20)
     ]
+    assert closes[0] is None
+    assert closes[-1] == TOO_MANY_MESSAGES
+
+
+def test_too_large_requests_behind_a_catch_up_close_the_connection() -> None:
+    """Each names thousands of streams that do not exist, and waits."""
+    table = admitted()
+    table.say(subscribe_since("event:a", 1000))
+    large = json.dumps(
+        {
+            "action": "subscribe",
+            "topic": "event:b",
+            "since": {str(number): 0 for number in range(6000)},
+            "epoch": 1,
+        }
+    )
+    closes = [receive(table.session, large, NOW) for _ in range(20)]
     assert closes[0] is None
     assert closes[-1] == TOO_MANY_MESSAGES
 

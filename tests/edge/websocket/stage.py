@@ -16,7 +16,7 @@ FRAGMENT = 0x01
 NO_MASK = b"\x81\x01x"
 LOOPS = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
 ROADS = ("socket", "asgi")
-"""What lies under a client."""
+"""The transport of a client."""
 
 Scenario = Callable[[Server], Coroutine[Any, Any, None]]
 Play = Callable[[Scenario], None]
@@ -37,17 +37,17 @@ def play_on(loop: str, scenario: Scenario, **options: Any) -> None:
 
 
 def batch(*payloads: bytes, topic: str | None = None) -> FrameBatch:
-    """A batch of text frames, replaceable by newer ones if `topic` is given."""
+    """Return a batch of text frames, replaceable by newer ones if `topic` is given."""
     return FrameBatch([text(payload) for payload in payloads], [topic] * len(payloads))
 
 
 def close_payload(code: int, reason: str = "") -> bytes:
-    """The payload of a close frame."""
+    """Return the payload of a close frame."""
     return code.to_bytes(2) + reason.encode()
 
 
 def accounted(server: Server) -> int:
-    """The number of frames whose fate is known; it must equal the number sent."""
+    """Return the number of frames that are counted; it must equal the number sent."""
     stats = server.stats
     waiting = sum(client.waiting for client in server.clients)
     return stats.written + stats.disconnected + stats.slow_consumer + stats.conflated + waiting

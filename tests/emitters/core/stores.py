@@ -15,7 +15,7 @@ class RecordingStore:
         self.acknowledged = 0
         self.full = False
         self._sent: int | None = 0
-        """What was sent before this process; None once it has met the relay."""
+        """The last number sent before this process; None once it has met the relay."""
 
     def open(self) -> Self:
         """Be what an emitter that starts now finds."""
@@ -25,7 +25,7 @@ class RecordingStore:
 
     @property
     def sent(self) -> int:
-        """What an earlier process may have sent."""
+        """The last number that an earlier process may have sent."""
         assert self._sent is not None, "not opened"
         return max(self._sent, self.acknowledged)
 
@@ -36,7 +36,7 @@ class RecordingStore:
 
     @property
     def kept(self) -> list[Outgoing]:
-        """What an emitter that starts now finds."""
+        """The events that an emitter that starts now finds."""
         return [self.events[sequence] for sequence in sorted(self.events)]
 
     def append(self, sequence: int, event: Outgoing) -> None:

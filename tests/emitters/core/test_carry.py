@@ -1,4 +1,4 @@
-"""Whatever a function is given or returns, its event can be emitted."""
+"""Any arguments and results of a function can be carried in an event."""
 
 import dataclasses
 import enum

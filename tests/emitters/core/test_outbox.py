@@ -47,7 +47,7 @@ class OutboxMachine(RuleBasedStateMachine):
         self.events: list[Outgoing] = []
         self.sent = self.highest_sent = self.acknowledged = self.refused = 0
         self.may_have_sent = 0
-        """What an emitter that starts now has to take for sent."""
+        """The last number that an emitter that starts now must take for sent."""
 
     @rule(topic=st.sampled_from(["event:a", "task:1"]), size=st.integers(0, MAX_BYTES // 3))
     def add(self, topic: str, size: int) -> None:

@@ -1,4 +1,4 @@
-"""Who is watching a live topic, told from ZeroMQ subscriptions and the hints beside them."""
+"""ZeroMQ subscriptions and the hints beside them show whether a live topic is watched."""
 
 import pytest
 from hypothesis import given
@@ -8,7 +8,7 @@ from emitters.core.subscriptions import (
     MAX_PREFIX_BYTES,
     MAX_SUBSCRIPTIONS,
     RESERVED_FOR_KINDS,
-    RelaySubscriptions,
+    ReceivedSubscriptions,
 )
 from relay.wire.topics import Pattern, parse_pattern
 
@@ -16,8 +16,8 @@ TOPIC = "resource-monitor:a"
 ENCODED = TOPIC.encode()
 
 
-def subscribed(*prefixes: bytes) -> RelaySubscriptions:
-    subscriptions = RelaySubscriptions()
+def subscribed(*prefixes: bytes) -> ReceivedSubscriptions:
+    subscriptions = ReceivedSubscriptions()
     for prefix in prefixes:
         subscriptions.change(b"\x01" + prefix)
     return subscriptions
@@ -74,7 +74,7 @@ def test_a_topic_is_watched_exactly_if_a_selector_of_an_edge_matches(
 def test_a_relay_cannot_fill_the_memory_with_subscriptions(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    subscriptions = RelaySubscriptions()
+    subscriptions = ReceivedSubscriptions()
     for number in range(MAX_SUBSCRIPTIONS + 10):
         subscriptions.change(b"\x01live:%d" % number)
     assert len(subscriptions) == MAX_SUBSCRIPTIONS

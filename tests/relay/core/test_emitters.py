@@ -6,19 +6,26 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule
 
-from relay.core.emitters import Cursor, Emitter, Emitters, Refusal, Verdict
+from relay.core.emitters import (
+    MAX_KNOWN_EMITTERS,
+    Cursor,
+    KnownEmitter,
+    KnownEmitters,
+    Refusal,
+    SequenceVerdict,
+)
 from relay.wire.header import Header
 
 ID = b"e" * 16
 
 
-def gone(_: Emitter) -> bool:
-    """Nobody is reached any more."""
+def gone(_: KnownEmitter) -> bool:
+    """No emitter is connected."""
     return False
 
 
-def reached(_: Emitter) -> bool:
-    """Everybody is still there."""
+def reached(_: KnownEmitter) -> bool:
+    """Every emitter is connected."""
     return True
 
 
@@ -30,39 +37,39 @@ def cursor(epoch: int = 5, acknowledged: int = 0, emitter_id: bytes = ID) -> Cur
     return Cursor(emitter_id, "manager-1", epoch, acknowledged)
 
 
-def admitted(epoch: int = 5, acknowledged: int = 0) -> Emitters:
+def admitted(epoch: int = 5, acknowledged: int = 0) -> KnownEmitters:
     """An emitter that has said hello."""
-    emitters = Emitters(())
+    emitters = KnownEmitters(())
     assert emitters.admit(cursor(epoch, acknowledged), b"peer-1", gone) == acknowledged
     return emitters
 
 
-def only(emitters: Emitters) -> Emitter:
+def only(emitters: KnownEmitters) -> KnownEmitter:
     [emitter] = emitters
     return emitter
 
 
 class TestAdmit:
-    """Who may speak under a name."""
+    """One live process at a time is admitted under a name."""
 
     def test_a_new_emitter_begins_where_it_says_it_is(self) -> None:
-        emitters = Emitters(())
+        emitters = KnownEmitters(())
         assert emitters.admit(cursor(acknowledged=0), b"peer", gone) == 0
         other = cursor(acknowledged=41, emitter_id=b"f" * 16)
         assert emitters.admit(other, b"peer-2", gone) == 41
-        assert emitters.judge(header(42, emitter_id=b"f" * 16)) is Verdict.TAKE
+        assert emitters.advance(header(42, emitter_id=b"f" * 16)) is SequenceVerdict.TAKE
         assert emitters.lost_by_rollback == 0
 
     def test_one_that_comes_back_is_told_how_far_the_journal_is(self) -> None:
-        emitters = Emitters([cursor(5, 41)])
+        emitters = KnownEmitters([cursor(5, 41)])
         assert emitters.admit(cursor(5, 30), b"peer", gone) == 41
-        assert emitters.judge(header(42)) is Verdict.TAKE
+        assert emitters.advance(header(42)) is SequenceVerdict.TAKE
 
     def test_a_new_epoch_begins_at_its_own_number(self) -> None:
-        emitters = Emitters([cursor(5, 41)])
+        emitters = KnownEmitters([cursor(5, 41)])
         assert emitters.admit(cursor(6, 0), b"peer", gone) == 0
-        assert emitters.judge(header(1, 6)) is Verdict.TAKE
-        assert emitters.judge(header(42, 5)) is Verdict.NOT_ADMITTED
+        assert emitters.advance(header(1, 6)) is SequenceVerdict.TAKE
+        assert emitters.advance(header(42, 5)) is SequenceVerdict.NOT_ADMITTED
 
     def test_an_older_epoch_is_stale_even_if_the_newer_is_gone(self) -> None:
         emitters = admitted(6)
@@ -76,19 +83,19 @@ class TestAdmit:
         with pytest.raises(Refusal, match="'manager-1'") as caught:
             emitters.admit(cursor(6), b"peer-2", reached)
         assert caught.value.code == "emitter_in_use"
-        assert emitters.judge(header(1, 5)) is Verdict.TAKE
-        assert emitters.judge(header(1, 6)) is Verdict.NOT_ADMITTED
+        assert emitters.advance(header(1, 5)) is SequenceVerdict.TAKE
+        assert emitters.advance(header(1, 6)) is SequenceVerdict.NOT_ADMITTED
         assert only(emitters).peer == b"peer-1"
 
     def test_it_is_asked_whether_the_first_process_is_connected_and_not_the_second(self) -> None:
         emitters = admitted(5)
         asked = []
 
-        def is_connected(emitter: Emitter) -> bool:
+        def reach(emitter: KnownEmitter) -> bool:
             asked.append((emitter.peer, emitter.epoch))
             return False
 
-        emitters.admit(cursor(6), b"peer-2", is_connected)
+        emitters.admit(cursor(6), b"peer-2", reach)
         assert asked == [(b"peer-1", 5)]
         assert only(emitters).peer == b"peer-2"
 
@@ -98,14 +105,14 @@ class TestAdmit:
         assert only(emitters).peer == b"peer-2"
 
     def test_after_a_restart_nobody_is_connected(self) -> None:
-        emitters = Emitters([cursor(5, 41)])
+        emitters = KnownEmitters([cursor(5, 41)])
         assert emitters.admit(cursor(6), b"peer", reached) == 0
 
-    def test_what_a_power_cut_took_is_counted_and_not_waited_for(self) -> None:
-        emitters = Emitters([cursor(5, 41)])
+    def test_events_lost_in_a_power_cut_are_counted_and_not_waited_for(self) -> None:
+        emitters = KnownEmitters([cursor(5, 41)])
         assert emitters.admit(cursor(5, 50), b"peer", gone) == 50
         assert emitters.lost_by_rollback == 9
-        assert emitters.judge(header(51)) is Verdict.TAKE
+        assert emitters.advance(header(51)) is SequenceVerdict.TAKE
 
     def test_names_are_told_apart_by_id(self) -> None:
         emitters = admitted(6)
@@ -113,23 +120,24 @@ class TestAdmit:
         assert {emitter.emitter_id for emitter in emitters} == {ID, b"f" * 16}
 
 
-class TestJudge:
-    """Which events are taken."""
+class TestAdvance:
+    """Each number is taken once and in order."""
 
     def test_nobody_knows_an_emitter_that_said_no_hello(self) -> None:
-        assert Emitters(()).judge(header(1)) is Verdict.NOT_ADMITTED
+        assert KnownEmitters(()).advance(header(1)) is SequenceVerdict.NOT_ADMITTED
 
     @pytest.mark.parametrize("epoch", [4, 6])
     def test_another_epoch_is_not_admitted(self, epoch: int) -> None:
         emitters = admitted(5)
-        assert emitters.judge(header(1, epoch)) is Verdict.NOT_ADMITTED
+        assert emitters.advance(header(1, epoch)) is SequenceVerdict.NOT_ADMITTED
         assert only(emitters).sequence == 0
 
     def test_numbers_are_taken_once_and_in_order(self) -> None:
         emitters = admitted()
-        verdicts = [emitters.judge(header(number)) for number in (1, 2, 2, 1, 4, 3, 4)]
-        taken, again, missing = Verdict.TAKE, Verdict.DUPLICATE, Verdict.OUT_OF_SEQUENCE
-        assert verdicts == [taken, taken, again, again, missing, taken, taken]
+        verdicts = [emitters.advance(header(number)) for number in (1, 2, 2, 1, 4, 3, 4)]
+        names = [verdict.name for verdict in verdicts]
+        assert names[:4] == ["TAKE", "TAKE", "DUPLICATE", "DUPLICATE"]
+        assert names[4:] == ["OUT_OF_SEQUENCE", "TAKE", "TAKE"]
         shown = only(emitters).as_dict()
         assert (shown["taken"], shown["duplicate"], shown["out_of_sequence"]) == (4, 2, 1)
         assert shown["not_admitted"] == 0
@@ -137,43 +145,43 @@ class TestJudge:
     def test_a_gap_is_told_once(self) -> None:
         emitters = admitted()
         for number in (1, 3, 4, 5):
-            emitters.judge(header(number))
-        assert [emitter.emitter_id for emitter in emitters.take_resend_requests()] == [ID]
-        emitters.judge(header(6))
-        assert emitters.take_resend_requests() == []
+            emitters.advance(header(number))
+        assert [emitter.emitter_id for emitter in emitters.take_missing_events()] == [ID]
+        emitters.advance(header(6))
+        assert emitters.take_missing_events() == []
 
     def test_the_next_gap_is_told_again(self) -> None:
         emitters = admitted()
-        emitters.judge(header(2))
-        assert len(emitters.take_resend_requests()) == 1
+        emitters.advance(header(2))
+        assert len(emitters.take_missing_events()) == 1
         for number in (1, 3):
-            emitters.judge(header(number))
-        assert len(emitters.take_resend_requests()) == 1
+            emitters.advance(header(number))
+        assert len(emitters.take_missing_events()) == 1
 
     def test_several_gaps_in_one_batch_are_told_at_once(self) -> None:
         emitters = admitted()
         for number in (2, 1, 3, 2, 5):
-            emitters.judge(header(number))
-        [emitter] = emitters.take_resend_requests()
+            emitters.advance(header(number))
+        [emitter] = emitters.take_missing_events()
         assert emitter.sequence == 2
 
     def test_a_gap_is_told_again_after_another_hello(self) -> None:
         emitters = admitted()
-        emitters.judge(header(2))
-        assert len(emitters.take_resend_requests()) == 1
+        emitters.advance(header(2))
+        assert len(emitters.take_missing_events()) == 1
         emitters.admit(cursor(), b"peer-1", reached)
-        emitters.judge(header(2))
-        assert len(emitters.take_resend_requests()) == 1
+        emitters.advance(header(2))
+        assert len(emitters.take_missing_events()) == 1
 
 
 class TestCommit:
-    """What counts only when it is in the journal."""
+    """Events that were taken become final, or are undone."""
 
     def test_cursors_are_those_that_move(self) -> None:
         emitters = admitted()
         emitters.admit(cursor(9, emitter_id=b"f" * 16), b"peer-2", gone)
         for number in (1, 2):
-            emitters.judge(header(number))
+            emitters.advance(header(number))
         assert emitters.cursors() == [cursor(5, 2)]
         assert [emitter.committed for emitter in emitters.commit()] == [2]
         assert emitters.cursors() == []
@@ -181,48 +189,48 @@ class TestCommit:
 
     def test_a_duplicate_is_acknowledged_again_and_moves_nothing(self) -> None:
         """Its emitter has missed the acknowledgement."""
-        emitters = Emitters([cursor(5, 41)])
+        emitters = KnownEmitters([cursor(5, 41)])
         emitters.admit(cursor(5, 40), b"peer", gone)
-        emitters.judge(header(41))
+        emitters.advance(header(41))
         assert emitters.cursors() == []
         assert [emitter.committed for emitter in emitters.commit()] == [41]
 
-    def test_what_is_rolled_back_comes_again(self) -> None:
+    def test_rolled_back_events_are_taken_again(self) -> None:
         emitters = admitted()
-        emitters.judge(header(1))
+        emitters.advance(header(1))
         emitters.commit()
         for number in (2, 3):
-            emitters.judge(header(number))
+            emitters.advance(header(number))
         emitters.roll_back()
         assert emitters.cursors() == []
         assert emitters.commit() == []
         assert (only(emitters).committed, only(emitters).as_dict()["taken"]) == (1, 1)
-        assert emitters.judge(header(4)) is Verdict.OUT_OF_SEQUENCE
-        assert len(emitters.take_resend_requests()) == 1
-        assert [emitters.judge(header(number)) for number in (2, 3)] == [Verdict.TAKE] * 2
+        assert emitters.advance(header(4)) is SequenceVerdict.OUT_OF_SEQUENCE
+        assert len(emitters.take_missing_events()) == 1
+        assert [emitters.advance(header(number)) for number in (2, 3)] == [SequenceVerdict.TAKE] * 2
 
-    def test_what_is_not_committed_is_not_told_to_one_that_says_hello_again(self) -> None:
+    def test_a_second_hello_is_not_told_of_uncommitted_events(self) -> None:
         emitters = admitted()
-        emitters.judge(header(1))
+        emitters.advance(header(1))
         assert emitters.admit(cursor(), b"peer-1", reached) == 0
 
     def test_a_gap_that_was_told_before_a_roll_back_is_told_again(self) -> None:
-        """Or the emitter would stand still until it notices by itself."""
+        """Otherwise the emitter would wait until its acknowledgements stall."""
         emitters = admitted()
-        emitters.judge(header(2))
-        assert len(emitters.take_resend_requests()) == 1
-        emitters.judge(header(1))
+        emitters.advance(header(2))
+        assert len(emitters.take_missing_events()) == 1
+        emitters.advance(header(1))
         emitters.roll_back()
-        emitters.judge(header(2))
-        assert len(emitters.take_resend_requests()) == 1
+        emitters.advance(header(2))
+        assert len(emitters.take_missing_events()) == 1
 
 
 class TestForget:
-    """Who is dropped."""
+    """Emitters are dropped that are neither in the journal nor connected."""
 
-    def journaled(self) -> Emitters:
+    def journaled(self) -> KnownEmitters:
         emitters = admitted()
-        emitters.judge(header(1))
+        emitters.advance(header(1))
         emitters.commit()
         return emitters
 
@@ -230,19 +238,19 @@ class TestForget:
         emitters = self.journaled()
         emitters.forget([ID, b"nobody was this!"], gone)
         assert emitters.get(ID) is None
-        assert emitters.judge(header(2)) is Verdict.NOT_ADMITTED
+        assert emitters.advance(header(2)) is SequenceVerdict.NOT_ADMITTED
         assert emitters.admit(cursor(acknowledged=1), b"peer", gone) == 1
-        assert emitters.judge(header(2)) is Verdict.TAKE
+        assert emitters.advance(header(2)) is SequenceVerdict.TAKE
 
     def test_one_that_is_connected_stays_however_silent(self) -> None:
         emitters = self.journaled()
         emitters.forget([ID], reached)
-        assert emitters.judge(header(2)) is Verdict.TAKE
+        assert emitters.advance(header(2)) is SequenceVerdict.TAKE
 
     def test_one_in_the_journal_stays_although_it_is_away(self) -> None:
-        for emitters in (self.journaled(), Emitters([cursor(5, 1)])):
+        for emitters in (self.journaled(), KnownEmitters([cursor(5, 1)])):
             emitters.forget([], gone)
-            assert emitters.judge(header(2)) is Verdict.TAKE
+            assert emitters.advance(header(2)) is SequenceVerdict.TAKE
 
     def test_one_that_came_and_went_without_an_event_is_dropped(self) -> None:
         emitters = admitted()
@@ -252,8 +260,20 @@ class TestForget:
         assert emitters.get(ID) is None
 
 
-class Conversation(RuleBasedStateMachine):
-    """Emitters, their links and the relay, with everything that can go wrong in any order."""
+def test_an_emitter_without_a_cursor_makes_room_for_a_new_one() -> None:
+    journaled = [cursor(emitter_id=n.to_bytes(16)) for n in range(MAX_KNOWN_EMITTERS - 1)]
+    emitters = KnownEmitters(journaled)
+    for letter in (b"a", b"b", b"c"):
+        assert emitters.admit(cursor(emitter_id=letter * 16), b"peer", reached) == 0
+    assert len(list(emitters)) == MAX_KNOWN_EMITTERS
+    assert emitters.get(b"b" * 16) is None
+    assert emitters.advance(header(1, emitter_id=b"b" * 16)) is SequenceVerdict.NOT_ADMITTED
+    assert emitters.admit(cursor(emitter_id=b"b" * 16), b"peer", reached) == 0
+    assert emitters.advance(header(1, emitter_id=b"b" * 16)) is SequenceVerdict.TAKE
+
+
+class EmittersModel(RuleBasedStateMachine):
+    """Processes, their links and the relay, with every possible failure in any order."""
 
     ids = Bundle("ids")
 
@@ -262,18 +282,18 @@ class Conversation(RuleBasedStateMachine):
         self.journal: dict[tuple[bytes, int], list[int]] = {}
         self.cursors: dict[bytes, Cursor] = {}
         self.batch: list[Header] = []
-        self.emitters = Emitters(())
+        self.emitters = KnownEmitters(())
         self.live: dict[bytes, int] = {}
-        """Emitter id to the epoch of its process."""
-        self.heard: dict[bytes, int] = {}
-        """Emitter id to what was acknowledged to that process."""
+        """The epoch of the newest process, by emitter id."""
+        self.acknowledged: dict[bytes, int] = {}
+        """The last number that was acknowledged to that process, by emitter id."""
 
     @rule(target=ids, letter=st.sampled_from([b"a", b"b"]))
     def start_process(self, letter: bytes) -> bytes:
         """A process begins, or replaces one that was killed."""
         emitter_id = letter * 16
         self.live[emitter_id] = self.live.get(emitter_id, 0) + 1
-        self.heard[emitter_id] = 0
+        self.acknowledged[emitter_id] = 0
         self.say_hello(emitter_id)
         return emitter_id
 
@@ -281,17 +301,17 @@ class Conversation(RuleBasedStateMachine):
     def say_hello(self, emitter_id: bytes) -> None:
         epoch = self.live[emitter_id]
         self.end_batch(succeeds=True)
-        acknowledged = self.heard[emitter_id]
+        acknowledged = self.acknowledged[emitter_id]
         sequence = self.emitters.admit(Cursor(emitter_id, "m", epoch, acknowledged), b"peer", gone)
         assert sequence == len(self.journal.get((emitter_id, epoch), []))
-        self.heard[emitter_id] = sequence
+        self.acknowledged[emitter_id] = sequence
 
     @rule(emitter_id=ids)
     def a_stale_process_says_hello(self, emitter_id: bytes) -> None:
         older = Cursor(emitter_id, "m", self.live[emitter_id] - 1, 0)
         known = self.emitters.get(emitter_id)
         if known is None or known.epoch < self.live[emitter_id]:
-            return  # The relay was restarted and has heard nothing of the newer one.
+            return  # The relay was restarted and does not know the newer process.
         with pytest.raises(Refusal):
             self.emitters.admit(older, b"peer", reached)
 
@@ -302,12 +322,12 @@ class Conversation(RuleBasedStateMachine):
         epochs_ago=st.sampled_from([0, 0, 0, 0, 1]),
     )
     def send(self, emitter_id: bytes, ahead: int, count: int, epochs_ago: int) -> None:
-        """Events arrive: the next ones, some again, or with some missing before them."""
+        """Events arrive: the next ones, some again, or some after a gap."""
         emitter = self.emitters.get(emitter_id)
         at = 0 if emitter is None else emitter.sequence
         for sequence in range(max(1, at + ahead), max(1, at + ahead) + count):
             sent = Header(emitter_id, self.live[emitter_id] - epochs_ago, sequence)
-            if self.emitters.judge(sent) is Verdict.TAKE:
+            if self.emitters.advance(sent) is SequenceVerdict.TAKE:
                 self.batch.append(sent)
 
     @rule(succeeds=st.booleans())
@@ -321,14 +341,14 @@ class Conversation(RuleBasedStateMachine):
                 self.journal.setdefault((each.emitter_id, each.epoch), []).append(each.sequence)
             for emitter in self.emitters.commit():
                 if emitter.epoch == self.live[emitter.emitter_id]:
-                    self.heard[emitter.emitter_id] = emitter.committed
+                    self.acknowledged[emitter.emitter_id] = emitter.committed
         self.batch.clear()
 
     @rule()
     def restart_relay(self) -> None:
-        """What is not committed is gone, as after `kill -9`."""
+        """Events that are not committed are gone, as after `kill -9`."""
         self.batch.clear()
-        self.emitters = Emitters(self.cursors.values())
+        self.emitters = KnownEmitters(self.cursors.values())
 
     @invariant()
     def every_number_is_journaled_once_and_in_order(self) -> None:
@@ -337,7 +357,7 @@ class Conversation(RuleBasedStateMachine):
 
     @invariant()
     def what_is_acknowledged_is_in_the_journal(self) -> None:
-        for emitter_id, sequence in self.heard.items():
+        for emitter_id, sequence in self.acknowledged.items():
             journaled = self.journal.get((emitter_id, self.live[emitter_id]), [])
             assert sequence <= len(journaled)
 
@@ -351,4 +371,4 @@ class Conversation(RuleBasedStateMachine):
         assert self.emitters.lost_by_rollback == 0
 
 
-TestConversation: Any = Conversation.TestCase
+TestEmittersModel: Any = EmittersModel.TestCase

@@ -1,4 +1,4 @@
-"""Whatever comes in is accounted for: relayed, malformed or refused, each under its name."""
+"""Every message is counted as relayed, malformed or refused, each under its name."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.strategies import DataObject
 
-from relay.core.emitters import Cursor, Emitters
-from relay.core.intake import Intake
-from relay.core.stats import RelayCounters
+from relay.core.counters import RelayCounters
+from relay.core.emitters import Cursor, KnownEmitters
+from relay.core.intake import MAX_BATCH_BYTES, Intake
 from relay.wire.envelope import Envelope, pack_envelope, unpack_envelope
 from relay.wire.errors import WireError
 from relay.wire.header import Header, pack_header
@@ -21,8 +21,9 @@ NOW_MS = 1_790_000_000_000
 Frames = list[bytes]
 
 
-def payload(kind: str = "event") -> bytes:
-    return pack_envelope(Envelope("any", {"n": 1}, "alice", "manager-1", 5, "id-1"), kind)
+def payload(kind: str = "event", *, padding: int = 0) -> bytes:
+    data = {"n": 1, "padding": "x" * max(0, padding - 200)}
+    return pack_envelope(Envelope("any", data, "alice", "manager-1", 5, "id-1"), kind)
 
 
 def tracked(topic: str, sequence: int, epoch: int = 5) -> Frames:
@@ -33,13 +34,13 @@ def tracked(topic: str, sequence: int, epoch: int = 5) -> Frames:
 
 
 class Entrance:
-    """An intake with the state it decides by; the emitter `ID` has said hello."""
+    """An intake with its emitters and counters; the emitter `ID` has said hello."""
 
     def __init__(self) -> None:
-        self.emitters = Emitters(())
+        self.emitters = KnownEmitters(())
         self.emitters.admit(Cursor(ID, "manager-1", 5, 0), b"peer", lambda _: False)
-        self.stats = RelayCounters()
-        self.intake = Intake(("event", "task"), self.emitters, self.stats, lambda: "new-id")
+        self.counters = RelayCounters()
+        self.intake = Intake(("event", "task"), self.emitters, self.counters, lambda: "new-id")
 
     def take(self, *messages: Frames) -> None:
         """Take messages as the relay does."""
@@ -47,15 +48,15 @@ class Entrance:
             try:
                 self.intake.take(frames, NOW_MS)
             except WireError as error:
-                self.stats.malformed[error.reason] += 1
+                self.counters.malformed[error.reason] += 1
 
     def end_batch(self, *, succeeds: bool = True) -> None:
-        """What becomes of the batch, as the relay says it."""
+        """Commit the batch, or lose it, as the sequencer does."""
         intake = self.intake
-        self.stats.relayed.update(taken.topic.kind for taken in intake.live)
+        self.counters.relayed.update(taken.topic.kind for taken in intake.live)
         if succeeds:
             for stream, run in intake.runs.items():
-                self.stats.relayed[stream] += len(run)
+                self.counters.relayed[stream] += len(run)
             self.emitters.commit()
         else:
             self.emitters.roll_back()
@@ -63,14 +64,14 @@ class Entrance:
         intake.clear()
 
     def runs(self) -> dict[str, list[str]]:
-        """The topics that wait for the commit, by stream."""
+        """The topics of the gathered events, by stream."""
         return {
             stream: [taken.topic.text for taken in run] for stream, run in self.intake.runs.items()
         }
 
     def accounted(self) -> int:
-        stats = self.stats
-        return sum(map(Counter.total, (stats.relayed, stats.malformed, stats.refused)))
+        counters = self.counters
+        return sum(map(Counter.total, (counters.relayed, counters.malformed, counters.refused)))
 
 
 def test_events_are_gathered_by_stream_in_the_order_they_came() -> None:
@@ -80,7 +81,7 @@ def test_events_are_gathered_by_stream_in_the_order_they_came() -> None:
     )
     assert entrance.runs() == {"event": ["event:a", "event:b"], "task": ["task:1", "task:1"]}
     assert entrance.intake.live == []
-    assert entrance.intake.gathered_bytes == 2 * len(payload()) + 2 * len(payload("task"))
+    assert entrance.intake.batch_bytes == 2 * len(payload()) + 2 * len(payload("task"))
 
 
 def test_an_event_is_kept_as_it_came() -> None:
@@ -88,9 +89,8 @@ def test_an_event_is_kept_as_it_came() -> None:
     frames = tracked("event:a", 1)
     entrance.take(frames)
     [taken] = entrance.intake.runs["event"]
-    assert [taken.frame, taken.header, taken.payload] == frames
+    assert list(taken.frames) == frames
     assert taken.topic == decode_topic(b"event:a")
-    assert taken.envelope == unpack_envelope(frames[2], "event")
 
 
 def test_a_plain_event_is_completed_and_has_no_header() -> None:
@@ -98,8 +98,9 @@ def test_a_plain_event_is_completed_and_has_no_header() -> None:
     entrance.take([b"event:plain", b"\x81\xa1n\x01"])
     [taken] = entrance.intake.runs["event"]
     expected = Envelope("event", {"n": 1}, None, "", NOW_MS, "new-id")
-    assert (taken.header, taken.envelope) == (b"", expected)
-    assert unpack_envelope(taken.payload, "event") == expected
+    topic, header, envelope = taken.frames
+    assert (topic, header) == (b"event:plain", b"")
+    assert unpack_envelope(envelope, "event") == expected
 
 
 def test_live_values_wait_for_no_commit() -> None:
@@ -109,14 +110,14 @@ def test_live_values_wait_for_no_commit() -> None:
         "resource-monitor:a",
         "resource-monitor:b",
     ]
-    assert (entrance.intake.runs, entrance.intake.gathered_bytes) == ({}, 0)
+    assert entrance.intake.runs == {}
 
 
 def test_sequence_0_is_not_tracked_whoever_sends_it() -> None:
     entrance = Entrance()
     entrance.take([b"event:x", pack_header(Header(b"s" * 16, 1, 0)), payload()])
     [taken] = entrance.intake.runs["event"]
-    assert taken.header == b""
+    assert taken.frames[1] == b""
 
 
 @pytest.mark.parametrize(
@@ -128,12 +129,12 @@ def test_sequence_0_is_not_tracked_whoever_sends_it() -> None:
         ([b"event:x", pack_header(Header(b"s" * 16, 5, 2)), payload()], "not_admitted"),
     ],
 )
-def test_what_is_refused_is_counted_by_reason(frames: Frames, reason: str) -> None:
+def test_refused_events_are_counted_by_reason(frames: Frames, reason: str) -> None:
     entrance = Entrance()
     entrance.take(tracked("event:first", 1))
     entrance.end_batch()
     entrance.take(frames)
-    assert (entrance.intake.runs, entrance.stats.refused) == ({}, {reason: 1})
+    assert (entrance.intake.runs, entrance.counters.refused) == ({}, {reason: 1})
 
 
 @pytest.mark.parametrize(
@@ -147,7 +148,7 @@ def test_what_is_refused_is_counted_by_reason(frames: Frames, reason: str) -> No
         ([b"task:1", b"\x80"], "invalid_envelope"),
     ],
 )
-def test_what_is_malformed_raises_and_is_not_gathered(frames: Frames, reason: str) -> None:
+def test_a_malformed_message_raises_and_is_not_gathered(frames: Frames, reason: str) -> None:
     entrance = Entrance()
     with pytest.raises(WireError) as caught:
         entrance.intake.take(frames, NOW_MS)
@@ -156,24 +157,63 @@ def test_what_is_malformed_raises_and_is_not_gathered(frames: Frames, reason: st
 
 
 def test_a_malformed_event_uses_up_its_number() -> None:
-    """It would be malformed for ever, and everything behind it would wait."""
+    """Otherwise its emitter would send it for ever, and every later event would wait."""
     entrance = Entrance()
     topic, header, _ = tracked("event:x", 1)
     entrance.take([topic, header, b"\xc1"], tracked("event:y", 2))
     assert entrance.runs() == {"event": ["event:y"]}
     assert [moved.sequence for moved in entrance.emitters.cursors()] == [2]
-    assert entrance.stats.malformed == {"invalid_envelope": 1}
+    assert entrance.counters.malformed == {"invalid_envelope": 1}
+
+
+def test_every_message_counts_in_the_bytes_of_a_batch() -> None:
+    """Live values and refused messages as well: all of them take memory or time."""
+    entrance = Entrance()
+    size = 2**20
+    large = payload(padding=size)
+    messages = [
+        [b"event:x", pack_header(Header(ID, 5, 1)), large],
+        [b"event:x", pack_header(Header(ID, 5, 1)), large],
+        [b"resource-monitor:a", pack_header(Header(ID, 5, 0)), large],
+        [b"event:x", b"x" * size],
+    ]
+    for count, frames in enumerate(messages, 1):
+        assert entrance.intake.batch_bytes < MAX_BATCH_BYTES
+        entrance.take(frames)
+        assert entrance.intake.batch_bytes >= count * (size - 1000)
+    assert entrance.counters.refused == {"duplicate": 1}
+    assert entrance.counters.malformed == {"invalid_envelope": 1}
+    entrance.end_batch()
+    assert entrance.intake.batch_bytes == 0
+
+
+@pytest.mark.parametrize(
+    ("topic", "status", "finishes"),
+    [
+        ("task:1", "in_progress", False),
+        ("task:1", "success", True),
+        ("task:1", "error", True),
+        ("event:a", "success", False),
+    ],
+)
+def test_the_last_update_of_a_task_is_marked(topic: str, status: str, finishes: bool) -> None:
+    entrance = Entrance()
+    kind = topic.partition(":")[0]
+    envelope = pack_envelope(Envelope("any", {"status": status}, "alice", "m", 5, "id"), kind)
+    entrance.take([topic.encode(), envelope])
+    [taken] = entrance.intake.runs[kind]
+    assert taken.finishes_task is finishes
 
 
 class TestWithoutAJournal:
-    """While nothing can be journaled."""
+    """The journal cannot be written."""
 
     def test_tracked_events_stay_with_their_emitter(self) -> None:
         entrance = Entrance()
         entrance.intake.journaling = False
         entrance.take(tracked("event:x", 1), tracked("task:1", 2))
         assert (entrance.intake.runs, entrance.emitters.cursors()) == ({}, [])
-        assert entrance.stats.refused == {"journal_unavailable": 2}
+        assert entrance.counters.refused == {"journal_unavailable": 2}
         entrance.intake.journaling = True
         entrance.take(tracked("event:x", 1))
         assert entrance.runs() == {"event": ["event:x"]}
@@ -184,29 +224,29 @@ class TestWithoutAJournal:
         entrance.take(tracked("event:x", 1))
         entrance.intake.journaling = True
         entrance.take(tracked("event:x", 2))
-        assert entrance.stats.refused == {"journal_unavailable": 1, "out_of_sequence": 1}
-        assert len(entrance.emitters.take_resend_requests()) == 1
+        assert entrance.counters.refused == {"journal_unavailable": 1, "out_of_sequence": 1}
+        assert len(entrance.emitters.take_missing_events()) == 1
 
     def test_plain_events_are_lost_and_counted(self) -> None:
         entrance = Entrance()
         entrance.intake.journaling = False
         entrance.take([b"event:x", b"\x80"], [b"event:x", b"\xc1"])
         assert entrance.intake.runs == {}
-        assert entrance.stats.refused == {"best_effort_drop": 1}
-        assert entrance.stats.malformed == {"invalid_envelope": 1}
+        assert entrance.counters.refused == {"best_effort_drop": 1}
+        assert entrance.counters.malformed == {"invalid_envelope": 1}
 
     def test_live_values_pass(self) -> None:
         entrance = Entrance()
         entrance.intake.journaling = False
         entrance.take(tracked("resource-monitor:a", 0))
         assert len(entrance.intake.live) == 1
-        assert not entrance.stats.refused
+        assert not entrance.counters.refused
 
     def test_a_batch_that_could_not_be_journaled_is_counted(self) -> None:
         entrance = Entrance()
         entrance.take(tracked("event:x", 1), tracked("task:1", 2), [b"event:plain", b"\x80"])
         entrance.end_batch(succeeds=False)
-        assert entrance.stats.refused == {"journal_unavailable": 2, "best_effort_drop": 1}
+        assert entrance.counters.refused == {"journal_unavailable": 2, "best_effort_drop": 1}
         entrance.take(tracked("event:x", 1))
         assert entrance.runs() == {"event": ["event:x"]}
 
@@ -240,6 +280,6 @@ def test_every_message_is_in_exactly_one_count(data: DataObject) -> None:
             [emitter] = entrance.emitters
             entrance.take(message(emitter.sequence))
         waiting = sum(map(len, entrance.intake.runs.values())) + len(entrance.intake.live)
-        assert entrance.stats.received == entrance.accounted() + waiting
+        assert entrance.counters.received == entrance.accounted() + waiting
         entrance.end_batch(succeeds=data.draw(st.booleans(), label="commit succeeds"))
-        assert entrance.stats.received == entrance.accounted()
+        assert entrance.counters.received == entrance.accounted()

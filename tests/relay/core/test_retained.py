@@ -1,4 +1,4 @@
-"""What the relay remembers is the newest of each topic, and bounded."""
+"""The relay remembers the newest event of each topic, in bounded groups."""
 
 from typing import Any
 
@@ -10,35 +10,34 @@ from relay.core.retained import (
     MAX_FINISHED_TASKS,
     MAX_GROUP_BYTES,
     MAX_LIVE_TOPICS,
+    MAX_PAGE_EVENTS,
     MAX_TASKS,
-    Item,
     RetainedValues,
 )
 from relay.wire.envelope import Envelope, is_finished_task
-from relay.wire.topics import TASK, Topic, parse_topic
+from relay.wire.header import StampedFrames
 
 
-def keep(retained: RetainedValues, topic: str, mark: str, status: Any = None) -> Item:
+def keep(retained: RetainedValues, topic: str, mark: str, status: Any = None) -> StampedFrames:
     """Keep an event on `topic` that can be recognized by `mark`."""
-    item = Item(topic.encode(), b"stamp", mark.encode())
+    frames = (topic.encode(), b"stamp", mark.encode())
     envelope = Envelope("any", {"status": status}, "alice", "manager", 0, mark)
-    parsed = parse_topic(topic)
-    if parsed.kind == TASK:
-        retained.keep_task(parsed, item, finished=is_finished_task(envelope))
+    if topic.startswith("task:"):
+        retained.keep_task(topic, frames, is_finished=is_finished_task(envelope))
     else:
-        retained.keep_live(parsed, item)
-    return item
+        retained.keep_live(topic, frames)
+    return frames
 
 
 def topics_of(retained: RetainedValues, prefix: str = "") -> list[str]:
-    return [item.topic.decode() for item in retained.items(prefix)]
+    return [topic.decode() for topic, _, _ in retained.matching(prefix)]
 
 
 def test_only_the_newest_value_of_a_topic_is_remembered() -> None:
     retained = RetainedValues()
     keep(retained, "resource-monitor:a", "old")
     newest = keep(retained, "resource-monitor:a", "new")
-    assert retained.items("") == [newest]
+    assert list(retained.matching("")) == [newest]
 
 
 def test_items_are_limited_to_a_prefix_oldest_update_first() -> None:
@@ -87,9 +86,9 @@ def test_a_task_is_remembered_once_whatever_becomes_of_it(status: str) -> None:
     retained = RetainedValues()
     keep(retained, "task:1", "running", "in_progress")
     finished = keep(retained, "task:1", "finished", status)
-    assert retained.items("") == [finished]
+    assert list(retained.matching("")) == [finished]
     again = keep(retained, "task:1", "again", "in_progress")
-    assert retained.items("") == [again]
+    assert list(retained.matching("")) == [again]
 
 
 @pytest.mark.parametrize("status", [None, 5, "", "custom", True])
@@ -104,22 +103,22 @@ def test_any_other_status_is_unfinished(status: Any) -> None:
 @pytest.mark.parametrize("status", [["success"], {"success": 1}])
 def test_a_status_that_cannot_be_hashed_is_unfinished(status: Any) -> None:
     retained = RetainedValues()
-    item = keep(retained, "task:1", "x", status)
-    assert retained.items("task:") == [item]
+    frames = keep(retained, "task:1", "x", status)
+    assert list(retained.matching("task:")) == [frames]
 
 
 def test_the_tasks_that_were_forgotten_are_told() -> None:
     retained = RetainedValues()
     for n in range(MAX_FINISHED_TASKS):
-        assert retained.keep_task(*task(f"task:{n}"), finished=True) == []
-    assert retained.keep_task(*task("task:running"), finished=False) == []
-    assert retained.keep_task(*task("task:new"), finished=True) == ["task:0"]
-    assert retained.keep_task(*task("task:1"), finished=True) == []
-    assert retained.keep_task(*task("task:newer"), finished=True) == ["task:2"]
+        assert retained.keep_task(*task(f"task:{n}"), is_finished=True) == []
+    assert retained.keep_task(*task("task:running"), is_finished=False) == []
+    assert retained.keep_task(*task("task:new"), is_finished=True) == ["task:0"]
+    assert retained.keep_task(*task("task:1"), is_finished=True) == []
+    assert retained.keep_task(*task("task:newer"), is_finished=True) == ["task:2"]
 
 
-def task(topic: str) -> tuple[Topic, Item]:
-    return parse_topic(topic), Item(topic.encode(), b"stamp", b"envelope")
+def task(topic: str) -> tuple[str, StampedFrames]:
+    return topic, (topic.encode(), b"stamp", b"envelope")
 
 
 @given(
@@ -139,8 +138,7 @@ def test_every_topic_is_remembered_once_with_its_last_event(
         topic: keep(retained, topic, str(number), status)
         for number, (topic, status) in enumerate(events)
     }
-    items = retained.items("")
-    assert sorted(items) == sorted(last.values())
+    assert sorted(retained.matching("")) == sorted(last.values())
 
 
 def test_pages_bring_everything_once_in_the_order_of_topics() -> None:
@@ -151,24 +149,46 @@ def test_pages_bring_everything_once_in_the_order_of_topics() -> None:
     after, more = b"", True
     while more:
         items, more = retained.page("live:", after, max_bytes=400)
-        after = items[-1].topic
-        pages.append([item.topic.decode() for item in items])
+        after = items[-1][0]
+        pages.append([topic.decode() for topic, _, _ in items])
     assert [topic for page in pages for topic in page] == [f"live:{n:02}" for n in range(25)]
     assert all(len(page) == 3 for page in pages[:-1])
 
 
-def test_an_item_above_the_page_size_is_a_page_of_its_own() -> None:
+def test_an_event_above_the_page_size_is_a_page_of_its_own() -> None:
     retained = RetainedValues()
     for topic in ("live:a", "live:b"):
         keep(retained, topic, "x" * 100)
     items, more = retained.page("", b"", max_bytes=1)
-    assert ([item.topic for item in items], more) == ([b"live:a"], True)
+    assert ([topic for topic, _, _ in items], more) == ([b"live:a"], True)
 
 
-def test_what_is_remembered_is_bounded_in_bytes() -> None:
+def test_a_group_is_bounded_in_bytes() -> None:
     retained = RetainedValues()
     size = MAX_GROUP_BYTES // 4
     for n in range(5):
         keep(retained, f"live:{n}", "x" * size)
     kept = topics_of(retained)
     assert kept == ["live:2", "live:3", "live:4"]
+
+
+def test_events_of_1_mib_are_bounded_by_their_bytes() -> None:
+    retained = RetainedValues()
+    for n in range(50):
+        keep(retained, f"live:{n:02}", "x" * 2**20)
+        keep(retained, f"task:{n:02}", "x" * 2**20, "in_progress")
+        keep(retained, f"task:done-{n:02}", "x" * 2**20, "success")
+    for prefix in ("live:", "task:done-", "task:"):
+        kept = list(retained.matching(prefix))
+        groups = 2 if prefix == "task:" else 1
+        assert sum(len(part) for frames in kept for part in frames) <= groups * MAX_GROUP_BYTES
+        assert len(kept) == groups * 31
+
+
+def test_a_page_is_bounded_in_count() -> None:
+    retained = RetainedValues()
+    for n in range(MAX_PAGE_EVENTS + 1):
+        keep(retained, f"live:{n}", "")
+    items, more = retained.page("", b"", max_bytes=2**30)
+    assert (len(items), more) == (MAX_PAGE_EVENTS, True)
+    assert retained.page("", items[-1][0], max_bytes=2**30)[1] is False

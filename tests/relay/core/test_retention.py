@@ -1,19 +1,19 @@
-"""What the journal has to give up: the oldest rows, as few as the limits allow."""
+"""The rows that the journal removes: the oldest, and as few as the limits allow."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.core.retention import Limits, Row, rows_to_retire
+from relay.core.retention import Limits, StoredRow, rows_to_retire
 
 NOW_MS = 1_000_000
 UNLIMITED = Limits(max_age_ms=NOW_MS, max_bytes=2**60)
 
 
-def rows_of(*rows: tuple[int, int]) -> list[Row]:
+def rows_of(*rows: tuple[int, int]) -> list[StoredRow]:
     """Rows of ten events each, by age and size, oldest first."""
     return [
-        Row(10 * number, NOW_MS - age_ms, stored_bytes)
+        StoredRow(10 * number, NOW_MS - age_ms, stored_bytes)
         for number, (age_ms, stored_bytes) in enumerate(rows, 1)
     ]
 
@@ -31,7 +31,7 @@ def rows_of(*rows: tuple[int, int]) -> list[Row]:
         ([(3, 10), (2, 10), (1, 10)], Limits(1000, 29), 1),
         ([(3, 10), (2, 10), (1, 10)], Limits(1000, 19), 2),
         ([(3, 10), (2, 10), (1, 10)], Limits(1000, 0), 2),
-        # A clock that was set back: what looks new keeps what is behind it.
+        # A clock that was set back: a row that looks new keeps the rows behind it.
         ([(0, 10), (900, 10), (100, 10)], Limits(500, 1000), 0),
     ],
 )

@@ -1,14 +1,15 @@
-"""Small journals for tests: what to write into one, and how to end one uncleanly."""
+"""Small journals for tests: events to write, and a process that ends uncleanly."""
 
 import os
 from collections.abc import Callable
 from pathlib import Path
 
 from relay.core.emitters import Cursor
-from relay.journal.file import Entry
-from relay.journal.journal import Batch, Journal, Run, TaskChange
+from relay.journal.journal import Journal, JournalBatch, Run
+from relay.journal.reader import StoredTask, reading_journal
+from relay.journal.verify import problems
 from relay.wire.envelope import Envelope, pack_envelope
-from relay.wire.header import Header, pack_header, unpack_stamp
+from relay.wire.header import Header, ReceivedFrames, pack_header, unpack_stamp
 
 STREAMS = ("event", "task")
 EMITTER_ID = b"e" * 16
@@ -21,13 +22,13 @@ def open_journal(path: Path, *, power_safe: bool = False) -> Journal:
     return Journal(path, STREAMS, power_safe=power_safe)
 
 
-def entry(sequence: int, *, topic: str = "event:x", padding: int = 0) -> Entry:
-    """The event with this number of the one emitter there is."""
+def event(sequence: int, *, topic: str = "event:x", padding: int = 0) -> ReceivedFrames:
+    """The event with the number `sequence` of the only emitter, as it is received."""
     data = {"n": sequence, "padding": "x" * padding}
     envelope = Envelope("any", data, "alice", "manager-1", NOW_MS, f"id-{sequence}")
     kind = topic.partition(":")[0]
     header = pack_header(Header(EMITTER_ID, 5, sequence))
-    return Entry(topic.encode(), header, pack_envelope(envelope, kind))
+    return topic.encode(), header, pack_envelope(envelope, kind)
 
 
 def batch(
@@ -36,18 +37,25 @@ def batch(
     *,
     relayed_at: int = NOW_MS,
     padding: int = 0,
-    tasks: tuple[TaskChange, ...] = (),
-) -> Batch:
+    tasks: tuple[StoredTask, ...] = (),
+) -> JournalBatch:
     """Events of the `event` stream, whose offsets are their emitter's sequence numbers."""
     numbers = range(first, first + count)
-    run = Run(first, relayed_at, [entry(number, padding=padding) for number in numbers])
-    return Batch({"event": run}, [Cursor(EMITTER_ID, "manager-1", 5, run.last)], tasks)
+    run = Run(first, relayed_at, [event(number, padding=padding) for number in numbers])
+    cursor = Cursor(EMITTER_ID, "manager-1", 5, run.last_offset)
+    return JournalBatch({"event": run}, [cursor], tasks)
 
 
 def offsets(journal: Journal, after: int = 0, limit: int = 4096) -> list[int]:
-    """The offsets of the events that follow `after`."""
-    items = journal.read("event", after, limit, UNLIMITED_BYTES)
-    return [unpack_stamp(item.stamp).offset for item in items]
+    """The offsets above `after`, as a page of replayed events has them."""
+    page = journal.read("event", after, limit, UNLIMITED_BYTES)
+    return [unpack_stamp(stamp).offset for _, stamp, _ in page]
+
+
+def problems_of(path: Path) -> list[str]:
+    """The lines of `event-relay journal verify`."""
+    with reading_journal(path) as reader:
+        return list(problems(reader))
 
 
 def in_killed_process(work: Callable[[], object]) -> None:

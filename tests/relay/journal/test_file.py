@@ -1,47 +1,23 @@
-"""What is no journal, or cannot be used now, is refused and left as it is."""
+"""A file that is not a journal, or that cannot be used now, is refused and left unchanged."""
 
 import shutil
 import sqlite3
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-import relay.journal.file
-import relay.journal.journal
-from relay.journal.file import (
-    APPLICATION_ID,
-    SCHEMA_VERSION,
-    JournalRefused,
-)
-from relay.journal.journal import (
-    Journal,
-    JournalUnavailable,
-)
+from relay.journal.file import JournalRefused, copy_journal, restore_journal
+from relay.journal.format import JOURNAL_FORMAT
+from relay.journal.journal import Journal, JournalUnavailable
+from relay.journal.reader import reading_journal
 from tests.relay.journal.journals import (
     batch,
     in_killed_process,
     offsets,
     open_journal,
+    problems_of,
 )
-
-
-@pytest.fixture(autouse=True)
-def _no_patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A lock that somebody else holds stays held in these tests."""
-    monkeypatch.setattr(relay.journal.file, "BUSY_TIMEOUT_S", 0.02)
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "deep" / "journal.db"
-
-
-@pytest.fixture
-def journal(path: Path) -> Iterator[Journal]:
-    with closing(open_journal(path)) as journal:
-        yield journal
 
 
 def bytes_of(directory: Path) -> dict[str, bytes]:
@@ -54,7 +30,7 @@ def bytes_of(directory: Path) -> dict[str, bytes]:
 
 
 class TestRefusal:
-    """A file that is no journal of ours, or not whole, is named and left as it is."""
+    """The refusal names the file, and the file is left unchanged."""
 
     def refused(self, path: Path, match: str) -> None:
         before = bytes_of(path.parent)
@@ -81,7 +57,7 @@ class TestRefusal:
     def test_another_kind_of_file(self, path: Path, content: bytes) -> None:
         path.parent.mkdir()
         path.write_bytes(content)
-        self.refused(path, r"file is not a database; it is left as it is|malformed")
+        self.refused(path, "not a SQLite database, not a journal of Event Relay; it was left")
 
     @pytest.mark.parametrize(
         "statement", ["CREATE TABLE notes (text)", "PRAGMA application_id = 1"]
@@ -95,16 +71,16 @@ class TestRefusal:
             other.execute(statement)
 
         in_killed_process(work)
-        self.refused(path, "is not a journal of Event Relay; it is left as it is")
+        self.refused(path, "database, not a journal of Event Relay; it was left unchanged")
 
     def test_a_newer_journal(self, path: Path) -> None:
         def work() -> None:
             open_journal(path).append(batch(1))
             other = sqlite3.connect(path, isolation_level=None)
-            other.execute(f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
+            other.execute(f"PRAGMA user_version = {JOURNAL_FORMAT.version + 1}")
 
         in_killed_process(work)
-        self.refused(path, f"has schema version {SCHEMA_VERSION + 1}, and this program knows")
+        self.refused(path, f"has version {JOURNAL_FORMAT.version + 1}, and this program")
 
     def filled(self, path: Path) -> bytes:
         with closing(open_journal(path)) as journal:
@@ -118,12 +94,12 @@ class TestRefusal:
         start = page * 4096 + (100 if page == 0 else 0)
         content[start : start + 1000] = b"\x5a" * 1000
         path.write_bytes(content)
-        self.refused(path, "it is left as it is: move it away to begin a new journal")
+        self.refused(path, "it was left unchanged: move it away to begin a new journal")
 
     @pytest.mark.parametrize("size", [50, 512, 4096, 9000, -4096])
     def test_a_file_cut_short(self, path: Path, size: int) -> None:
         path.write_bytes(self.filled(path)[:size])
-        self.refused(path, "it is left as it is: move it away to begin a new journal")
+        self.refused(path, "it was left unchanged: move it away to begin a new journal")
 
     def test_one_whose_epoch_is_no_number(self, path: Path) -> None:
         with closing(open_journal(path)):
@@ -150,12 +126,12 @@ class TestRefusal:
 
     def test_a_directory_that_is_a_file(self, tmp_path: Path) -> None:
         (tmp_path / "file").write_text("")
-        with pytest.raises(JournalRefused, match="cannot use"):
+        with pytest.raises(JournalRefused, match="cannot be"):
             open_journal(tmp_path / "file" / "journal.db")
 
     def test_a_file_that_is_a_directory(self, path: Path) -> None:
         path.mkdir(parents=True)
-        with pytest.raises(JournalRefused, match="cannot use"):
+        with pytest.raises(JournalRefused, match="cannot be"):
             open_journal(path)
 
     def test_a_refused_file_can_be_used_once_it_is_repaired(self, path: Path) -> None:
@@ -164,11 +140,11 @@ class TestRefusal:
         self.refused(path, "move it away")
         path.write_bytes(content)
         with closing(open_journal(path)) as journal:
-            assert journal.streams["event"].tip == 400
+            assert journal.streams["event"].last_offset == 400
 
 
 class TestBegunAnew:
-    """What a relay that was killed in its first moments leaves is no reason to refuse."""
+    """A relay that was killed in its first moments has left a file that can be used."""
 
     def test_an_empty_file(self, path: Path) -> None:
         path.parent.mkdir()
@@ -183,7 +159,8 @@ class TestBegunAnew:
         assert path.stat().st_size == 4096
         with closing(open_journal(path)) as journal:
             journal.append(batch(1))
-            assert journal._db.execute("PRAGMA application_id").fetchone() == (APPLICATION_ID,)
+            found = journal._db.execute("PRAGMA application_id").fetchone()
+            assert found == (JOURNAL_FORMAT.application_id,)
 
     def test_a_schema_that_was_never_committed(self, path: Path) -> None:
         path.parent.mkdir()
@@ -199,7 +176,7 @@ class TestBegunAnew:
             journal.append(batch(1))
 
     def test_a_wal_that_was_cut_short(self, path: Path) -> None:
-        """As by a power cut: what is whole counts, the rest never was."""
+        """As by a power cut: transactions that are not whole are ignored."""
 
         def work() -> None:
             journal = open_journal(path)
@@ -225,3 +202,75 @@ def without_last_frame(wal: bytes) -> bytes:
     starts = range(32, len(wal) - size + 1, size)
     last = max(start for start in starts if wal[start + 8 : start + 16] == salt)
     return wal[: last + size - 100] + bytes(100) + wal[last + size :]
+
+
+class TestCopy:
+    """A copy is a journal of its own."""
+
+    def test_a_relay_begins_a_new_epoch_with_it(self, filled: Path, tmp_path: Path) -> None:
+        copied = tmp_path / "copy.db"
+        copy_journal(filled, copied)
+        with reading_journal(filled) as reader:
+            epoch, streams = reader.epoch(), reader.streams()
+        with reading_journal(copied) as reader:
+            assert reader.streams() == streams
+        assert problems_of(copied) == []
+        begun = set()
+        for _ in range(3):
+            with closing(open_journal(copied)) as journal:
+                begun.add(journal.epoch)
+                assert journal.streams["event"].last_offset == 9
+        assert len(begun) == 1
+        assert min(begun) > (epoch or 0)
+
+    def test_while_a_relay_writes(self, filled: Path, tmp_path: Path) -> None:
+        with closing(open_journal(filled)) as journal:
+            copy_journal(filled, tmp_path / "copy.db")
+            journal.append(batch(10, 3))
+        with reading_journal(tmp_path / "copy.db") as reader:
+            assert [stream.last_offset for stream in reader.streams()] == [9, 1]
+
+    def test_nothing_is_overwritten(self, filled: Path) -> None:
+        with pytest.raises(JournalRefused, match="cannot write"):
+            copy_journal(filled, filled)
+        assert problems_of(filled) == []
+
+    def test_no_journal_leaves_no_copy(self, path: Path, tmp_path: Path) -> None:
+        with pytest.raises(JournalRefused, match=str(path)):
+            copy_journal(path, tmp_path / "copy.db")
+        assert list(tmp_path.iterdir()) == []
+
+
+class TestRestore:
+    """A copy becomes the journal."""
+
+    def test_where_no_journal_is(self, filled: Path, tmp_path: Path) -> None:
+        copied, path = tmp_path / "copy.db", tmp_path / "other" / "journal.db"
+        copy_journal(filled, copied)
+        path.parent.mkdir()
+        # As a killed relay leaves it. Applied to the copy, it would damage it.
+        Path(f"{path}-wal").write_bytes(b"left")
+        restore_journal(path, copied)
+        assert {each.name for each in path.parent.iterdir()} == {"journal.db", "journal.db.lock"}
+        with closing(open_journal(path)) as journal:
+            assert offsets(journal) == list(range(1, 10))
+
+    def test_never_over_a_journal_or_under_a_relay(self, filled: Path, tmp_path: Path) -> None:
+        copied = tmp_path / "copy.db"
+        copy_journal(filled, copied)
+        before = filled.read_bytes()
+        with pytest.raises(JournalRefused, match="exists: move it away first"):
+            restore_journal(filled, copied)
+        assert filled.read_bytes() == before
+        with (
+            closing(open_journal(filled)),
+            pytest.raises(JournalRefused, match="is in use by another relay"),
+        ):
+            restore_journal(filled, copied)
+
+    def test_only_a_journal(self, path: Path, tmp_path: Path) -> None:
+        notes = tmp_path / "notes"
+        notes.write_text("Dear diary")
+        with pytest.raises(JournalRefused, match="not a SQLite database"):
+            restore_journal(path, notes)
+        assert not path.exists()

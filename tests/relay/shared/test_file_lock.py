@@ -24,6 +24,7 @@ def test_a_second_holder_is_refused_until_the_first_lets_go(tmp_path: Path) -> N
         assert not path.exists(), "the path itself is left alone"
 
 
+@pytest.mark.process
 def test_a_killed_process_lets_go(tmp_path: Path) -> None:
     path = tmp_path / "file"
     holder = ManagedProcess("holder", python("-c", HOLDER, str(path)), {})

@@ -25,7 +25,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> HandClock:
     return clock
 
 
-def test_a_cause_is_logged_once_an_interval_and_what_was_left_out_is_told(
+def test_a_cause_is_logged_once_an_interval_with_the_number_of_omitted_lines(
     clock: HandClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     log = LimitedLog(logging.getLogger("test"), interval_s=10)

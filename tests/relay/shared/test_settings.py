@@ -1,4 +1,4 @@
-"""A wrong setting is refused with one line that names it and says what it should be."""
+"""A wrong setting is refused with one line that names it and the allowed values."""
 
 import os
 from collections.abc import Callable

@@ -93,7 +93,7 @@ def test_a_file_that_is_not_ours_is_refused_and_left_unchanged(
 
 def test_a_damaged_page_is_found_before_the_file_is_opened_for_writing(tmp_path: Path) -> None:
     path = tmp_path / "damaged"
-    with made(path) as db:
+    with made(path) as db, transaction(db):
         db.executemany("INSERT INTO numbers VALUES (?)", [(n,) for n in range(5000)])
     content = bytearray(path.read_bytes())
     content[4096 * 3 : 4096 * 3 + 200] = b"\xff" * 200

@@ -1,4 +1,4 @@
-"""What Hypothesis draws for the tests of the wire and of whoever reads it."""
+"""Hypothesis strategies for messages of the wire, valid and invalid."""
 
 from typing import Any
 
@@ -81,7 +81,7 @@ msgpack_values: st.SearchStrategy[Any] = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(_msgpack_keys, inner, max_size=4),
     max_leaves=12,
 )
-"""Whatever msgpack can carry, JSON or not."""
+"""Values that msgpack can carry, whether JSON can or not."""
 
 
 def _nested(levels: int, kind: bytes, leaf: bytes) -> bytes:
@@ -94,7 +94,7 @@ deep_frames = st.builds(
     st.sampled_from([b"\x91", b"\x81\xa1n", b"\xdc\x00\x01", b"\xdd\x00\x00\x00\x01", b"\x81"]),
     st.sampled_from([b"\xc0", b"", b"\x80", b"\xd4\x05x"]),
 )
-"""Nested as deep as the frame is long."""
+"""Frames that consist of nothing but nesting."""
 
 field_names = st.sampled_from(
     [
@@ -135,7 +135,7 @@ field_names = st.sampled_from(
 
 
 def messages_like(*examples: dict[str, Any]) -> st.SearchStrategy[bytes]:
-    """msgpack maps near to one of `examples`: some fields replaced, added or left out."""
+    """Maps in msgpack that resemble one of `examples`: some fields replaced, added or removed."""
 
     def distort(example: dict[str, Any], changes: dict[str, Any], left_out: set[str]) -> bytes:
         fields = {k: v for k, v in (example | changes).items() if k not in left_out}

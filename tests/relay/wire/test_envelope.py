@@ -101,7 +101,7 @@ def test_any_bytes_of_a_plain_publisher_are_completed_or_a_wire_error(
 
 
 @given(envelopes, kinds)
-def test_what_is_packed_unpacks_to_the_same(envelope: Envelope, kind: str) -> None:
+def test_a_packed_envelope_unpacks_to_the_same(envelope: Envelope, kind: str) -> None:
     packed = pack_envelope(envelope, kind)
     assert unpack_envelope(packed, kind) == envelope
     assert complete_envelope(packed, kind, now_ms=0, new_id="other") == envelope
@@ -123,7 +123,7 @@ def test_the_quick_look_decides_as_the_thorough_one_does(payload: bytes, kind: s
 
 
 @given(envelopes)
-def test_json_gives_the_browser_what_was_emitted(envelope: Envelope) -> None:
+def test_the_browser_gets_the_emitted_data_as_json(envelope: Envelope) -> None:
     message = json.loads(frame_payload(event("event:x", 1, envelope)))
     assert message["data"] == envelope.data
     assert message["type"] == envelope.type

@@ -127,5 +127,5 @@ def test_every_beginning_of_a_topic_with_a_star_matches_it(topic: str, data: st.
 
 
 @given(topics, topics)
-def test_a_prefix_pattern_matches_exactly_what_starts_with_it(topic: str, other: str) -> None:
+def test_a_prefix_matches_exactly_the_topics_that_start_with_it(topic: str, other: str) -> None:
     assert parse_pattern(f"{other}*").matches(topic) == topic.startswith(other)

@@ -8,10 +8,10 @@ _DIRECTORY = Path(__file__).parents[2] / "vectors"
 
 
 def vectors(name: str) -> Any:
-    """Return what `tests/vectors/<name>.json` holds."""
+    """Return the content of `tests/vectors/<name>.json`."""
     return json.loads((_DIRECTORY / f"{name}.json").read_text(encoding="utf-8"))
 
 
 def case_name(case: object) -> str:
-    """How a vector is called in the list of tests."""
+    """Return the name of a vector for the list of tests."""
     return str(case["name"]) if isinstance(case, dict) and "name" in case else repr(case)[:60]

@@ -1,4 +1,4 @@
-"""Who may see what: role × pattern."""
+"""The selectors of each role for each pattern."""
 
 import pytest
 from hypothesis import given

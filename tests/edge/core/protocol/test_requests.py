@@ -1,4 +1,4 @@
-"""What a client asks for, read from its messages and its handshake."""
+"""The requests of a client, parsed from its messages and its handshake."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What clients send, made by an independent implementation, and every way to break the rules."""
+"""Frames of clients from an independent implementation, and each way to break the rules."""
 
 import random
 import struct
@@ -44,13 +44,13 @@ messages = st.lists(
     ),
     max_size=6,
 )
-"""Opcode, payload, where it is cut into fragments, pings between them."""
+"""Opcode, payload, cuts between fragments, pings between fragments."""
 
 
 def frame(
     first: int, payload: bytes = b"", *, size: int | None = None, masked: int = 0x80
 ) -> bytes:
-    """One frame as its bytes, right or wrong; `size` is what its header claims."""
+    """Return the bytes of one frame, right or wrong; `size` is the size in its header."""
     size = len(payload) if size is None else size
     if size < 126:
         head = struct.pack("!BB", first, masked | size)
@@ -75,7 +75,7 @@ def read(data: bytes, max_bytes: int = MAX_BYTES, *, may_compress: bool = False)
 
 
 def fed(reader: FrameReader, data: bytes) -> list[Message]:
-    """The messages that `data` completes."""
+    """Return the messages that `data` completes."""
     return [message for message in reader.feed(data) if message is not None]
 
 
@@ -212,7 +212,7 @@ def test_a_message_has_a_bounded_number_of_fragments() -> None:
 
 
 def reference_code(data: bytes) -> int | None:
-    """The code with which the library's server fails what a client sends, None if it does not."""
+    """Return the code with which the library's server closes after `data`; None if it does not."""
     server = ServerProtocol(state=State.OPEN, max_size=MAX_BYTES)
     server.receive_data(data)
     error = server.parser_exc
@@ -228,7 +228,7 @@ def reference_code(data: bytes) -> int | None:
 
 @st.composite
 def nearly_right(draw: st.DrawFn) -> bytes:
-    """Frames of which some byte of a header may be anything."""
+    """Frames with an arbitrary byte in a header."""
     data = bytearray()
     for _ in range(draw(st.integers(1, 4))):
         first = draw(st.sampled_from([0x81, 0x82, 0x01, 0x00, 0x80, 0x89, 0x8A, 0x88]))

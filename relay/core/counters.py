@@ -1,0 +1,47 @@
+"""The relay's counters (protocol section 9)."""
+
+from collections import Counter
+from typing import Any
+
+MAX_COUNTED_KINDS = 256
+"""Kinds of topics that are counted by name. Publishers choose the names of live kinds, so that
+without a limit one of them could fill the relay's memory with counters."""
+OTHER_KINDS = "other"
+"""The name under which further kinds are counted together."""
+
+
+class RelayCounters:
+    """Counts since the relay started.
+
+    Outside of a batch, received = relayed + malformed + refused, each summed over its names.
+    """
+
+    def __init__(self) -> None:
+        self.received = 0
+        """Messages on the ingress, and messages of subscribers that are no subscription."""
+        self.relayed: Counter[str] = Counter()
+        """Published events by kind."""
+        self.malformed: Counter[str] = Counter()
+        """Dropped messages by the `reason` of their `WireError`."""
+        self.refused: Counter[str] = Counter()
+        """Refused events by reason. Events counted as `duplicate`, `out_of_sequence`,
+        `not_admitted` or `journal_unavailable` are in the journal already, or their emitter still
+        holds them; events counted as `best_effort_drop` are lost."""
+        self.control_requests: Counter[str] = Counter()
+        """Requests by operation; `refused` for requests that could not be read."""
+
+    def count_relayed(self, kind: str, events: int) -> None:
+        """Add `events` published events of `kind`."""
+        if kind not in self.relayed and len(self.relayed) >= MAX_COUNTED_KINDS:
+            kind = OTHER_KINDS
+        self.relayed[kind] += events
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return a copy of the counters as plain values."""
+        return {
+            "received": self.received,
+            "relayed": dict(self.relayed),
+            "malformed": dict(self.malformed),
+            "refused": dict(self.refused),
+            "control_requests": dict(self.control_requests),
+        }

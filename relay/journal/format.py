@@ -1,0 +1,128 @@
+"""The journal's file format: tables, the layout of a row, and the assumptions about crashes.
+
+A journal is a SQLite database in WAL mode, with `application_id` 0x45564A4C ("EVJL") and the schema
+version in `user_version`. One transaction holds one batch of the relay, and one row of a stream's
+table holds the events that the batch brought to the stream:
+
+    stream_{id}, one table for each stream
+    ┌───────────────┬──────────────┬───────────────┬───────────────────────────────────────┐
+    │ last          │ first        │ relayed_at    │ events                                │
+    │ INTEGER, key  │ INTEGER      │ INTEGER       │ BLOB                                  │
+    │ offset of the │ offset of    │ Unix time, ms │ msgpack array of binary items,        │
+    │ last event    │ the first    │               │ three for each event:                 │
+    │               │              │               │ topic, header, envelope, topic, …     │
+    └───────────────┴──────────────┴───────────────┴───────────────────────────────────────┘
+    A header has 33 bytes, or none if the event is not tracked. The offsets of the rows are
+    contiguous: `first` is 1 more than `last` of the row before.
+
+    streams     id INTEGER, name TEXT
+    emitters    id BLOB (16 bytes), name TEXT, epoch BLOB, sequence BLOB, heard_at INTEGER (Unix time, s)
+                epoch and sequence have 8 bytes, big-endian: SQLite's integers are signed.
+    tasks       updated INTEGER (ascending), topic TEXT, stamp BLOB, envelope BLOB, finished INTEGER
+                The latest state of each task, as it was published.
+    meta        key TEXT, value TEXT
+                epoch     the epoch of every stream: Unix time in ms when it began
+                boot_id   the machine's boot id while a relay with durability `process` has the file
+                          open; empty otherwise; "a copy" in a copy
+                probe     zeros that are written and removed to find out whether there is room
+
+Crashes. SQLite undoes a transaction that was interrupted, so that events, cursors and tasks agree.
+When the process is killed, every committed transaction is in the file or in the `-wal` file beside
+it. When the machine goes down, the newest transactions may be missing with durability `process`
+(`synchronous = NORMAL`), and none with `power` (`FULL`). A boot id that is not the machine's, or
+"a copy", therefore means that acknowledged events may be missing and that their offsets would be
+given again: the next relay starts a new epoch. A damaged page or a damaged row is never repaired.
+"""  # noqa: E501 - the table reads best in one line each
+
+import sqlite3
+from collections.abc import Iterable, Iterator
+from itertools import chain
+
+import msgpack
+
+from relay.shared.sqlite_file import FileFormat, transaction
+from relay.wire.header import ReceivedFrames
+
+JOURNAL_FORMAT = FileFormat(application_id=0x45564A4C, version=1)
+A_COPY = "a copy"
+"""The boot id in a copy."""
+MAX_OFFSET = 2**63 - 1
+"""SQLite's greatest integer."""
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS streams (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
+CREATE TABLE IF NOT EXISTS emitters (
+    id BLOB PRIMARY KEY, name TEXT NOT NULL, epoch BLOB NOT NULL, sequence BLOB NOT NULL,
+    heard_at INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS tasks (
+    updated INTEGER PRIMARY KEY, topic TEXT NOT NULL UNIQUE, stamp BLOB NOT NULL,
+    envelope BLOB NOT NULL, finished INTEGER NOT NULL
+);
+"""
+_STREAM_TABLE = """
+CREATE TABLE IF NOT EXISTS {table} (
+    last INTEGER PRIMARY KEY, first INTEGER NOT NULL, relayed_at INTEGER NOT NULL,
+    events BLOB NOT NULL
+)
+"""
+
+
+class DamagedContent(Exception):  # noqa: N818 - clear without a suffix
+    """A value that no relay has written, although SQLite finds the file consistent."""
+
+
+def prepare(db: sqlite3.Connection, streams: Iterable[str], *, power_safe: bool) -> None:
+    """Set the durability of commits, and create the missing tables.
+
+    Writes nothing if no table is missing, so that a journal on a full disk can be opened.
+    """
+    db.execute("PRAGMA journal_mode = WAL")
+    db.execute(f"PRAGMA synchronous = {'FULL' if power_safe else 'NORMAL'}")
+    (version,) = db.execute("PRAGMA user_version").fetchone()
+    if version == JOURNAL_FORMAT.version and set(streams) <= stream_tables(db).keys():
+        return
+    # One transaction: a relay that is killed in it leaves a file without tables, which is new.
+    with transaction(db):
+        for statement in _SCHEMA.split(";"):
+            db.execute(statement)
+        for stream in streams:
+            db.execute("INSERT OR IGNORE INTO streams (name) VALUES (?)", (stream,))
+        for table in stream_tables(db).values():
+            db.execute(_STREAM_TABLE.format(table=table))
+        db.execute(f"PRAGMA application_id = {JOURNAL_FORMAT.application_id}")
+        db.execute(f"PRAGMA user_version = {JOURNAL_FORMAT.version}")
+
+
+def stream_tables(db: sqlite3.Connection) -> dict[str, str]:
+    """Return the name of each stream's table by stream."""
+    return dict(db.execute("SELECT name, 'stream_' || id FROM streams"))
+
+
+def pack_events(events: Iterable[ReceivedFrames]) -> bytes:
+    """Return the `events` of a row."""
+    packed: bytes = msgpack.packb(list(chain.from_iterable(events)))
+    return packed
+
+
+def unpack_events(packed: bytes) -> Iterator[ReceivedFrames]:
+    """Yield the events in the `events` of a row. Raises `DamagedContent`."""
+    try:
+        frames = msgpack.unpackb(packed)
+    except (ValueError, TypeError, OverflowError, msgpack.UnpackException) as error:
+        raise DamagedContent(f"a row is damaged: {error}") from None
+    if not isinstance(frames, list) or len(frames) % 3 or set(map(type, frames)) - {bytes}:
+        raise DamagedContent("a row is damaged: it does not hold events")
+    following = iter(frames)
+    return zip(following, following, following, strict=True)
+
+
+def pack_unsigned(number: int) -> bytes:
+    """Return `number`, of up to 64 bits, as `emitters` holds it."""
+    return number.to_bytes(8)
+
+
+def unpack_unsigned(packed: bytes) -> int:
+    """Return the number in a column of `emitters`."""
+    return int.from_bytes(packed)

@@ -1,0 +1,169 @@
+"""The queries of a journal, on a connection that may also be the relay's own."""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from relay.core.emitters import Cursor
+from relay.journal.file import JournalRefused, open_journal_file, refused
+from relay.journal.format import (
+    MAX_OFFSET,
+    DamagedContent,
+    stream_tables,
+    unpack_events,
+    unpack_unsigned,
+)
+from relay.wire.header import ReceivedFrames, StampedFrames
+
+
+class StreamSummary(NamedTuple):
+    """The content of one stream."""
+
+    name: str
+    first_offset: int
+    """`last_offset + 1` when the stream is empty."""
+    last_offset: int
+    """0 before the first event."""
+    rows: int
+    stored_bytes: int
+    oldest_at: int | None
+    """When the first event was relayed, Unix time in milliseconds; None when it is empty."""
+
+
+class StoredEmitter(NamedTuple):
+    """One emitter's cursor, and when the cursor moved last."""
+
+    cursor: Cursor
+    heard_at: int
+    """Unix time in seconds."""
+
+
+class StoredTask(NamedTuple):
+    """The latest state of one task."""
+
+    topic: str
+    frames: StampedFrames
+    is_finished: bool
+
+
+class EventRow(NamedTuple):
+    """The events of one stream that one batch brought."""
+
+    first_offset: int
+    last_offset: int
+    relayed_at: int
+    """Unix time in milliseconds."""
+    events: list[ReceivedFrames]
+
+
+class JournaledEvent(NamedTuple):
+    """One event of a stream."""
+
+    offset: int
+    relayed_at: int
+    frames: ReceivedFrames
+
+
+class JournalReader:
+    """Reads from the connection `db`. Raises `sqlite3.DatabaseError` and `DamagedContent`."""
+
+    def __init__(self, db: sqlite3.Connection) -> None:
+        self._db = db
+        self._tables = stream_tables(db)
+
+    def meta(self) -> dict[str, str]:
+        """Return the values of `meta` by key."""
+        # A probe that was cut short by a crash is a large blob.
+        return dict(self._db.execute("SELECT key, value FROM meta WHERE key <> 'probe'"))
+
+    def epoch(self) -> int | None:
+        """Return the epoch of every stream, None before a relay has noted one."""
+        epoch = self.meta().get("epoch")
+        if epoch is None:
+            return None
+        if not epoch.isdecimal():
+            raise DamagedContent(f"the epoch {epoch!r} is not a number")
+        return int(epoch)
+
+    def stream(self, name: str) -> StreamSummary:
+        """Return the summary of the stream `name`."""
+        first, last, rows, stored_bytes, oldest_at = self._db.execute(
+            "SELECT min(first), max(last), count(*), sum(length(events)), min(relayed_at)"
+            f" FROM {self._tables[name]}"
+        ).fetchone()
+        return StreamSummary(name, first or 1, last or 0, rows, stored_bytes or 0, oldest_at)
+
+    def streams(self) -> list[StreamSummary]:
+        """Return the summary of every stream, in the order of names."""
+        return [self.stream(name) for name in sorted(self._tables)]
+
+    def emitters(self) -> list[StoredEmitter]:
+        """Return every emitter, in the order in which their cursors moved last."""
+        return [
+            StoredEmitter(
+                Cursor(emitter_id, name, unpack_unsigned(epoch), unpack_unsigned(sequence)),
+                heard_at,
+            )
+            for emitter_id, name, epoch, sequence, heard_at in self._db.execute(
+                "SELECT id, name, epoch, sequence, heard_at FROM emitters ORDER BY heard_at"
+            )
+        ]
+
+    def tasks(self) -> Iterator[StoredTask]:
+        """Yield the latest state of each task, oldest update first."""
+        for topic, stamp, envelope, finished in self._db.execute(
+            "SELECT topic, stamp, envelope, finished FROM tasks ORDER BY updated"
+        ):
+            yield StoredTask(topic, (topic.encode(), stamp, envelope), bool(finished))
+
+    def rows(self, stream: str, after: int = 0) -> Iterator[EventRow]:
+        """Yield the rows of `stream` with an offset above `after`."""
+        for first, last, relayed_at, events in self._db.execute(
+            f"SELECT first, last, relayed_at, events FROM {self._tables[stream]}"
+            " WHERE last > ? ORDER BY last",
+            # A peer may ask for any offset of 64 bits, which SQLite would refuse.
+            (min(after, MAX_OFFSET),),
+        ):
+            yield EventRow(first, last, relayed_at, list(unpack_events(events)))
+
+    def events(self, stream: str, after: int) -> Iterator[JournaledEvent]:
+        """Yield the events of `stream` with an offset above `after`."""
+        for row in self.rows(stream, after):
+            for offset, frames in enumerate(row.events, row.first_offset):
+                # `after` may lie in the middle of a row.
+                if offset > after:
+                    yield JournaledEvent(offset, row.relayed_at, frames)
+
+    def page_problems(self) -> Iterator[str]:
+        """Yield the inconsistencies that SQLite finds in the file."""
+        for (line,) in self._db.execute("PRAGMA integrity_check").fetchall():
+            if line != "ok":
+                yield line
+
+    @contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """Make all reads in the body see the same moment, while a relay goes on writing."""
+        self._db.execute("BEGIN")
+        try:
+            yield
+        finally:
+            # Also when the body ends early: an open read transaction keeps the `-wal` file growing.
+            self._db.execute("ROLLBACK")
+
+
+@contextmanager
+def reading_journal(path: Path) -> Iterator[JournalReader]:
+    """Open the journal at `path` for reading, also while a relay writes it.
+
+    Raises `JournalRefused`, also out of the body when it meets damage.
+    """
+    # Before `open_journal_file`, whose message would name the error of SQLite.
+    if not path.exists():
+        raise JournalRefused(f"there is no journal at {path}")
+    with closing(open_journal_file(path, read_only=True)) as db:
+        try:
+            yield JournalReader(db)
+        except (sqlite3.DatabaseError, DamagedContent) as error:
+            raise refused(path, error) from None

@@ -1,0 +1,41 @@
+"""Sends notices to emitters on the control socket (protocol section 4)."""
+
+import zmq
+
+from relay.core.emitters import KnownEmitter
+from relay.shared.transport import Socket
+from relay.wire.notices import Acknowledged, Notice, Resend, pack_notice
+
+
+class Notifier:
+    """Tells emitters how far the journal has come."""
+
+    def __init__(self, control: Socket) -> None:
+        self._control = control
+
+    def acknowledge(self, emitter: KnownEmitter) -> bool:
+        """Acknowledge everything that is committed; return whether `emitter` is connected.
+
+        An acknowledgement can be sent at any time, so it also serves to find out whether an
+        emitter is still there: ZeroMQ gives no other answer.
+        """
+        return self._send(emitter, Acknowledged(emitter.epoch, emitter.committed))
+
+    def request_resend(self, emitter: KnownEmitter) -> None:
+        """Ask for every event after the last committed one."""
+        self._send(emitter, Resend(emitter.epoch, emitter.committed))
+
+    def _send(self, emitter: KnownEmitter, notice: Notice) -> bool:
+        if emitter.peer is None:
+            return False
+        try:
+            self._control.send_multipart((emitter.peer, pack_notice(notice)), zmq.NOBLOCK)
+        except zmq.Again:
+            # Its queue is full. Dropping is safe: acknowledgements are cumulative, and an emitter
+            # that makes no progress says hello again.
+            pass
+        except zmq.ZMQError:
+            # EHOSTUNREACH, by ROUTER_MANDATORY: the connection is gone.
+            emitter.peer = None
+            return False
+        return True

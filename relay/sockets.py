@@ -1,0 +1,86 @@
+"""The relay's sockets: bound on construction, with their options and limits."""
+
+import contextlib
+from pathlib import Path
+
+import zmq
+
+from relay.config import RelaySettings
+from relay.shared.file_lock import PathInUse, lock_beside
+from relay.shared.transport import Socket, open_socket
+
+UNLIMITED = 0
+
+
+class AddressInUse(Exception):  # noqa: N818 - clear without a suffix
+    """An endpoint that cannot be bound; the text names the setting and the endpoint."""
+
+
+class RelaySockets:
+    """The ingress (XSUB), the egress (XPUB) and the control socket (ROUTER), until `close`.
+
+    Raises `AddressInUse`. ZeroMQ counts messages and not bytes: where no limit is set here, its
+    default holds, 1000 messages for each connection.
+    """
+
+    def __init__(self, settings: RelaySettings) -> None:
+        with contextlib.ExitStack() as undo:
+            # Released last: libzmq removes an `ipc://` path when it closes the socket, and would
+            # remove the path of the next relay if that one could bind it before.
+            self._locks = undo.enter_context(contextlib.ExitStack())
+            self._context: zmq.Context[Socket] = zmq.Context()
+            undo.callback(self._context.destroy, linger=0)
+            self.ingress = self._open_ingress()
+            self.egress = self._open_egress(settings.egress_hwm)
+            self.control = self._open_control()
+            self._bind(self.ingress, settings.ingress, "RELAY_INGRESS")
+            self._bind(self.egress, settings.egress, "RELAY_EGRESS")
+            self._bind(self.control, settings.control, "RELAY_CONTROL")
+            self._closing = undo.pop_all()
+
+    def close(self) -> None:
+        """Close the sockets, drop unsent messages, and release the paths."""
+        self._closing.close()
+
+    def _open_ingress(self) -> Socket:
+        socket = open_socket(self._context, zmq.XSUB)
+        # Without it, a later frame of an event that starts with 0 or 1 reads as a subscription.
+        socket.setsockopt(zmq.ONLY_FIRST_SUBSCRIBE, 1)
+        # ZeroMQ drops subscriptions above the high-water mark in silence. They are bounded by the
+        # number of topics that edges watch.
+        socket.setsockopt(zmq.SNDHWM, UNLIMITED)
+        return socket
+
+    def _open_egress(self, max_queued: int) -> Socket:
+        socket = open_socket(self._context, zmq.XPUB)
+        # Above it, the newest messages of a slow edge are dropped. The edge notices the gap.
+        socket.setsockopt(zmq.SNDHWM, max_queued)
+        socket.setsockopt(zmq.RCVHWM, UNLIMITED)
+        return socket
+
+    def _open_control(self) -> Socket:
+        socket = open_socket(self._context, zmq.ROUTER)
+        # Sending to a peer that is gone has to fail: that is how its end is noticed.
+        socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
+        # A peer that reconnects before its old connection is closed replaces it.
+        socket.setsockopt(zmq.ROUTER_HANDOVER, 1)
+        return socket
+
+    def _bind(self, socket: Socket, endpoint: str, setting: str) -> None:
+        if endpoint.startswith("ipc://"):
+            self._lock(Path(endpoint.removeprefix("ipc://")), endpoint, setting)
+        try:
+            socket.bind(endpoint)
+        except zmq.ZMQError as error:
+            if error.errno == zmq.EADDRINUSE:
+                raise AddressInUse(f"{setting}: {endpoint} is already in use") from None
+            raise AddressInUse(f"{setting}: cannot listen on {endpoint}: {error}") from None
+
+    def _lock(self, path: Path, endpoint: str, setting: str) -> None:
+        """Hold the lock beside an `ipc://` path: libzmq would take a path over that is in use."""
+        try:
+            self._locks.enter_context(lock_beside(path))
+        except PathInUse:
+            raise AddressInUse(f"{setting}: {endpoint} is already in use") from None
+        except OSError as error:
+            raise AddressInUse(f"{setting}: cannot listen on {endpoint}: {error}") from None

@@ -1,0 +1,35 @@
+"""The state of a relay, which sequencer, control service and loop share."""
+
+import secrets
+from dataclasses import dataclass, field
+
+from relay.core.counters import RelayCounters
+from relay.core.emitters import KnownEmitters
+from relay.core.intake import Intake
+from relay.core.retained import RetainedValues
+from relay.journal.journal import Journal
+
+EVENT_ID_BYTES = 12
+
+
+@dataclass(frozen=True, slots=True)
+class SharedState:
+    """The journal, the memory beside it, and the batch that is being gathered."""
+
+    journal: Journal
+    emitters: KnownEmitters
+    intake: Intake
+    counters: RelayCounters
+    retained: RetainedValues = field(default_factory=RetainedValues)
+
+    @classmethod
+    def of(cls, journal: Journal) -> "SharedState":
+        """Return the state of a relay that starts with `journal`."""
+        emitters = KnownEmitters(journal.cursors())
+        counters = RelayCounters()
+        intake = Intake(tuple(journal.streams), emitters, counters, _new_event_id)
+        return cls(journal, emitters, intake, counters)
+
+
+def _new_event_id() -> str:
+    return secrets.token_hex(EVENT_ID_BYTES)

@@ -1,0 +1,215 @@
+"""`HttpConnection` and the front door, before an application that the test controls."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Coroutine
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from uvicorn.config import Config
+from uvicorn.server import ServerState
+
+from edge.core.stats import EdgeStats
+from edge.scheduling.time_slices import TimeSlicedQueue
+from edge.websocket.client import Client
+from edge.websocket.front_door import STATE, FrontDoor
+from edge.websocket.http_connection import MAX_EARLY_BYTES, HttpConnection
+from tests.edge.websocket.stage import LOOPS
+from tests.edge.wire import Server, serving, text, turn
+from tests.support.raw_http import request
+from tests.support.websocket_frames import PING, client_frame
+
+LARGE = b"x" * 20_000_000
+
+
+class Endpoint:
+    """The part of `ClientEndpoint` that the front door needs."""
+
+    def __init__(self, server: Server) -> None:
+        self.settings = SimpleNamespace(compression=False)
+        self.requests = TimeSlicedQueue(server.loop)
+        self.client_services = server.services
+        self.arriving: set[Callable[[], None]] = set()
+        self.wait_s: float | None = None
+        self.opened: list[Client] = []
+        self.stats = EdgeStats()
+
+    def overload_s(self) -> float | None:
+        """As the test says."""
+        return self.wait_s
+
+    def turned_away(self, close: Any) -> None:
+        """Count."""
+        self.stats.closed[close.code] += 1
+
+    def handshake_refused(self) -> None:
+        """Count."""
+        self.stats.handshakes_refused += 1
+
+    def identify(self, *_: object) -> None:
+        """Let everybody in."""
+
+    def open(self, client: Client, visitor: None) -> None:
+        """Greet."""
+        self.opened.append(client)
+        client.send(text(b"welcome"))
+
+
+class Stage:
+    """An HTTP server, and connections to it."""
+
+    def __init__(self, server: Server) -> None:
+        self.endpoint = Endpoint(server)
+        self.may_answer = asyncio.Event()
+        self.state = ServerState()
+        self.connections: set[Any] = self.state.connections
+        self._config = Config(self._app, ws="websockets-sansio", interface="asgi3", log_config=None)
+
+    async def _app(self, scope: Any, receive: Any, send: Any) -> None:
+        """Answer /slow when the test says so, /large with a page that fills every buffer."""
+        if scope["path"] == "/slow":
+            await self.may_answer.wait()
+        body = LARGE if scope["path"] == "/large" else scope["path"].encode()
+        headers = [(b"content-length", b"%d" % len(body))]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+    @contextlib.asynccontextmanager
+    async def connection(self) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+        """A connection to the server."""
+        loop = asyncio.get_running_loop()
+        server = await loop.create_server(
+            lambda: FrontDoor(self._config, self.state, {STATE: self.endpoint}), "127.0.0.1", 0
+        )
+        reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+        try:
+            yield reader, writer
+        finally:
+            writer.close()
+            server.close()
+            with contextlib.suppress(ConnectionError):
+                await writer.wait_closed()
+
+
+def get(path: str) -> bytes:
+    return f"GET {path} HTTP/1.1\r\nHost: edge\r\n\r\n".encode()
+
+
+async def response(reader: asyncio.StreamReader) -> tuple[bytes, bytes]:
+    """The first line and the body of an HTTP response."""
+    head = await reader.readuntil(b"\r\n\r\n")
+    lines = head.lower().split(b"\r\n")
+    sizes = [int(line[15:]) for line in lines if line.startswith(b"content-length:")]
+    return head.split(b"\r\n")[0], await reader.readexactly(sum(sizes))
+
+
+@pytest.fixture(params=sorted(LOOPS))
+def on_stage(request: pytest.FixtureRequest) -> Callable[..., None]:
+    """Run a scenario on either event loop, with a deadline."""
+
+    def run(scenario: Callable[[Stage], Coroutine[Any, Any, None]]) -> None:
+        async def play() -> None:
+            async with serving(max_queued_bytes=2**30) as server:
+                await scenario(Stage(server))
+
+        with asyncio.Runner(loop_factory=LOOPS[request.param]) as runner:
+            runner.run(play())
+
+    return run
+
+
+def test_the_handshake_waits_for_the_responses_before_it(on_stage: Callable[..., None]) -> None:
+    async def scenario(stage: Stage) -> None:
+        async with stage.connection() as (reader, writer):
+            writer.write(get("/slow") + get("/next") + request("/ws") + client_frame(PING, b"1"))
+            await turn()
+            writer.write(client_frame(PING, b"2"))
+            while not stage.state.tasks:
+                await turn()
+            stage.may_answer.set()
+            assert await response(reader) == (b"HTTP/1.1 200 OK", b"/slow")
+            assert await response(reader) == (b"HTTP/1.1 200 OK", b"/next")
+            assert (await response(reader))[0].startswith(b"HTTP/1.1 101")
+            assert await reader.readexactly(9) == text(b"welcome")
+            assert await reader.readexactly(6) == b"\x8a\x011\x8a\x012"
+            assert list(stage.connections) == stage.endpoint.opened
+
+    on_stage(scenario)
+
+
+def test_nothing_overtakes_a_page_that_is_still_being_read(on_stage: Callable[..., None]) -> None:
+    async def scenario(stage: Stage) -> None:
+        async with stage.connection() as (reader, writer):
+            writer.write(get("/large") + request("/ws"))
+            while not stage.endpoint.opened:
+                await turn()
+            [client] = stage.endpoint.opened
+            assert client.queued_bytes > 0, "the client is slow from its beginning"
+            assert await response(reader) == (b"HTTP/1.1 200 OK", LARGE)
+            assert (await response(reader))[0].startswith(b"HTTP/1.1 101")
+            assert await reader.readexactly(9) == text(b"welcome")
+            await client.drained()
+            assert client.queued_bytes == 0
+
+    on_stage(scenario)
+
+
+def test_under_overload_the_websocket_is_closed_with_4013(on_stage: Callable[..., None]) -> None:
+    async def scenario(stage: Stage) -> None:
+        async with stage.connection() as (reader, writer):
+            writer.write(get("/page"))
+            assert (await response(reader))[1] == b"/page"
+            stage.endpoint.wait_s = 6.2
+            writer.write(request("/ws"))
+            assert (await response(reader))[0].startswith(b"HTTP/1.1 101")
+            frame = await reader.read()
+            assert frame[2:] == (4013).to_bytes(2) + b"overloaded, retry in 7 s"
+            assert stage.endpoint.stats.closed == {4013: 1}
+            assert len(stage.endpoint.arriving) == 1, "cut if it does not hang up"
+
+    on_stage(scenario)
+
+
+def test_a_client_that_sends_without_end_before_its_handshake_is_cut(
+    on_stage: Callable[..., None],
+) -> None:
+    async def scenario(stage: Stage) -> None:
+        async with stage.connection() as (reader, writer):
+            writer.write(get("/slow") + request("/ws"))
+            while not stage.state.tasks:
+                await turn()
+            [connection] = stage.connections
+            assert isinstance(connection, HttpConnection)
+            connection.data_received(b"x" * MAX_EARLY_BYTES)
+            assert not connection.transport.is_closing()
+            connection.data_received(b"x")
+            assert connection.transport.is_closing()
+            with contextlib.suppress(ConnectionResetError):
+                assert await reader.read() == b""
+
+    on_stage(scenario)
+
+
+def test_a_connection_that_begins_a_page_and_stays_silent_is_cut(
+    on_stage: Callable[..., None],
+) -> None:
+    async def scenario(stage: Stage) -> None:
+        async with stage.connection() as (reader, writer):
+            writer.write(b"GET /page HTTP/1.1\r\n")
+            while not any(isinstance(each, HttpConnection) for each in stage.connections):
+                await turn()
+            [abort_if_silent] = stage.endpoint.arriving
+            abort_if_silent()
+            with contextlib.suppress(ConnectionResetError):
+                assert await reader.read() == b""
+
+        async with stage.connection() as (reader, writer):
+            writer.write(get("/page"))
+            assert (await response(reader))[1] == b"/page"
+            for abort_if_silent in stage.endpoint.arriving:
+                abort_if_silent()
+            writer.write(get("/again"))
+            assert (await response(reader))[1] == b"/again"
+
+    on_stage(scenario)

@@ -1,0 +1,175 @@
+"""The public face: arguments, errors, closing, and what holds in threads, signals and forks."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from emitters import Emitter, EmitterClosed, InvalidEnvelope, InvalidTopic, OutboxFull
+from relay.shared.settings import SettingsError
+from relay.wire.envelope import unpack_envelope
+from tests.support.raw_relay import RawRelay
+
+TIMEOUT_S = 10.0
+INTERRUPTS = 20
+
+
+def interrupted_emits(emitter: Emitter) -> int:
+    """Emit while Ctrl-C comes 20 times or so; return how often `emit` returned."""
+    returned = 0
+    before = signal.signal(signal.SIGALRM, signal.default_int_handler)
+    for number in range(INTERRUPTS):
+        try:
+            # One at a time, or the next would come where this one is being dealt with.
+            signal.setitimer(signal.ITIMER_REAL, 0.0005 + number * 0.00001)
+            for _ in range(2000):
+                emitter.emit("event:a", {})
+                returned += 1
+        except KeyboardInterrupt:
+            continue
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+    signal.signal(signal.SIGALRM, before)
+    return returned
+
+
+def test_an_event_has_the_fields_that_were_given_and_those_that_go_without_saying(
+    relay: RawRelay, emitter: Emitter
+) -> None:
+    relay.admit()
+    ids = [
+        emitter.emit("event:a", {"n": 1}),
+        emitter.emit("task:1", {}, type="mine", username="alice"),
+    ]
+    envelopes = [unpack_envelope(relay.read_event()[2], kind) for kind in ("event", "task")]
+    assert [each.id for each in envelopes] == ids
+    assert [each.source for each in envelopes] == ["manager-1"] * 2
+    assert [each.type for each in envelopes] == ["event", "mine"]
+    assert [each.username for each in envelopes] == [None, "alice"]
+
+
+def test_events_that_no_one_could_be_sent_are_refused(emitter: Emitter) -> None:
+    with pytest.raises(InvalidTopic):
+        emitter.emit("no topic", {})
+    with pytest.raises(InvalidEnvelope) as refused:
+        emitter.emit("event:a", {"players": ["a", b"b"]})
+    assert refused.value.field == "data.players[1]"
+    assert emitter.counters()["accepted"] == 0
+
+
+@pytest.mark.parametrize(
+    "arguments", [{"ingress": "nowhere"}, {"name": ""}, {"name": "x" * 256}, {"control": "tcp://"}]
+)
+def test_a_setting_that_cannot_be_used_is_refused(arguments: dict[str, str]) -> None:
+    with pytest.raises(SettingsError, match="EMITTER_"):
+        Emitter(**arguments)  # type: ignore[arg-type]
+
+
+def test_an_unknown_argument_is_refused() -> None:
+    with pytest.raises(TypeError, match="max_event"):
+        Emitter(max_event=3)  # type: ignore[call-arg]
+
+
+def test_a_full_outbox_refuses_or_waits_as_it_was_told(relay: RawRelay) -> None:
+    for limits in ({"max_events": 2}, {"max_bytes": 500}, {"max_events": 2, "block_timeout_s": 0}):
+        emitter = Emitter(ingress=relay.ingress, control=relay.control, **limits)  # type: ignore[arg-type]
+        for _ in range(2):
+            emitter.emit("event:a", {"padding": "x" * 120})
+        with pytest.raises(OutboxFull):
+            emitter.emit("event:a", {"padding": "x" * 120})
+        assert emitter.counters()["outbox_full"] == 1
+        emitter.close(0)
+
+
+def test_a_waiting_emit_goes_on_when_the_relay_acknowledges(relay: RawRelay) -> None:
+    limits = {"max_events": 1, "block_timeout_s": TIMEOUT_S}
+    emitter = Emitter(ingress=relay.ingress, control=relay.control, **limits)  # type: ignore[arg-type]
+    emitter.emit("event:a", {})
+    thread = threading.Thread(target=emitter.emit, args=("event:b", {}))
+    thread.start()
+    hello = relay.admit()
+    assert relay.read_sequences(1) == [1]
+    relay.acknowledge(hello, 1)
+    thread.join(TIMEOUT_S)
+    assert relay.read_event()[0] == "event:b"
+    assert emitter.close(0) == 1
+
+
+def test_a_shared_name_is_the_source_and_not_the_identity(relay: RawRelay) -> None:
+    with Emitter(name="shell", ingress=relay.ingress, control=relay.control) as emitter:
+        own = relay.read_hello()
+        emitter.close(0)
+    relay.restart()
+    shared = Emitter(name="shell", ingress=relay.ingress, control=relay.control, shared_name=True)
+    other = relay.admit()
+    shared.emit("event:a", {})
+    assert unpack_envelope(relay.read_event()[2], "event").source == "shell"
+    assert (own.name, other.name) == ("shell", "shell")
+    assert own.emitter_id != other.emitter_id
+    shared.close(0)
+
+
+def test_closing_twice_returns_the_same_and_ends_the_thread(emitter: Emitter) -> None:
+    emitter.emit("event:a", {})
+    assert [emitter.close(0), emitter.close(TIMEOUT_S)] == [1, 1]
+    assert not [each for each in threading.enumerate() if each.name == "emitter-manager-1"]
+    for _ in range(2):
+        with pytest.raises(EmitterClosed, match="this emitter was closed"):
+            emitter.emit("event:a", {})
+    with pytest.raises(EmitterClosed):
+        emitter.retained("live:")
+    assert not emitter.wait_connected(0)
+
+
+def test_a_forked_child_is_refused_and_may_close(emitter: Emitter) -> None:
+    """Also when another thread held the lock at the moment of the fork."""
+    emitter.emit("event:a", {})
+    with emitter._mailbox._lock:
+        child = os.fork()
+        if child == 0:
+            try:
+                emitter.emit("event:b", {})
+            except EmitterClosed:
+                os._exit(40 + emitter.close())
+            os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 40
+    assert emitter.counters()["accepted"] == 1
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_ctrl_c_leaves_every_event_taken_or_not(emitter: Emitter) -> None:
+    returned = interrupted_emits(emitter)
+    accepted = emitter.counters()["accepted"]
+    assert returned <= accepted <= returned + INTERRUPTS
+    emitter.emit("event:a", {})
+    assert emitter.counters()["accepted"] == accepted + 1
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_ctrl_c_leaves_a_spool_without_holes(tmp_path: Path, relay: RawRelay) -> None:
+    def opened() -> Emitter:
+        return Emitter(spool=tmp_path / "spool", ingress=relay.ingress, control=relay.control)
+
+    emitter = opened()
+    returned = interrupted_emits(emitter)
+    accepted = emitter.counters()["accepted"]
+    assert returned <= accepted <= returned + INTERRUPTS
+    assert emitter.close(0) == accepted
+    emitter = opened()
+    # The very last one may be in the file, and yet not have been taken by the process.
+    assert accepted <= emitter.counters()["accepted"] <= accepted + 1
+    emitter.close(0)
+
+
+def test_importing_it_brings_neither_the_edge_nor_the_spool() -> None:
+    """A manager that only emits needs no web framework, and no file locks."""
+    check = "import sys, emitters; print(*sorted({'fastapi', 'uvicorn', 'emitters.spool', "
+    check += "'relay.shared.file_lock', 'psutil'} & set(sys.modules)))"
+    shown = subprocess.run(
+        [sys.executable, "-c", check], capture_output=True, text=True, check=True, timeout=50
+    )
+    assert shown.stdout.strip() == ""

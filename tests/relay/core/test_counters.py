@@ -1,0 +1,50 @@
+"""The relay's counters: their number is bounded, and they are shown as plain values."""
+
+import json
+
+from relay.core.counters import MAX_COUNTED_KINDS, OTHER_KINDS, RelayCounters
+
+
+def test_counters_begin_at_zero() -> None:
+    assert RelayCounters().as_dict() == {
+        "received": 0,
+        "relayed": {},
+        "malformed": {},
+        "refused": {},
+        "control_requests": {},
+    }
+
+
+def test_counters_are_shown_as_json_can_carry_them() -> None:
+    counters = RelayCounters()
+    counters.received += 4
+    counters.relayed["event"] += 2
+    counters.malformed["invalid_topic"] += 1
+    counters.refused["duplicate"] += 1
+    counters.control_requests["hello"] += 1
+    assert json.loads(json.dumps(counters.as_dict())) == {
+        "received": 4,
+        "relayed": {"event": 2},
+        "malformed": {"invalid_topic": 1},
+        "refused": {"duplicate": 1},
+        "control_requests": {"hello": 1},
+    }
+
+
+def test_a_shown_dict_does_not_change() -> None:
+    counters = RelayCounters()
+    shown = counters.as_dict()
+    counters.relayed["event"] += 1
+    counters.refused["duplicate"] += 1
+    assert (shown["relayed"], shown["refused"]) == ({}, {})
+
+
+def test_kinds_are_counted_by_name_up_to_a_number() -> None:
+    """Publishers choose the names of live kinds."""
+    counters = RelayCounters()
+    for number in range(MAX_COUNTED_KINDS + 50):
+        counters.count_relayed(f"kind-{number}", 2)
+    counters.count_relayed("kind-0", 1)
+    assert len(counters.relayed) == MAX_COUNTED_KINDS + 1
+    assert counters.relayed["kind-0"] == 3
+    assert counters.relayed[OTHER_KINDS] == 2 * 50

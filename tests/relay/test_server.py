@@ -1,0 +1,149 @@
+"""The relay's loop with real sockets, in a thread of the test."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import zmq
+
+from relay.config import RelaySettings
+from relay.core.intake import MAX_BATCH_BYTES
+from relay.journal.file import FILE_NAME
+from relay.journal.reader import reading_journal
+from relay.server import MAX_SUBSCRIPTIONS_AT_ONCE, Relay
+from relay.shared.sync import SyncHandshake
+from relay.shared.transport import Socket, open_socket
+from relay.sockets import AddressInUse
+from relay.wire.envelope import Envelope, pack_envelope
+
+WAIT_MS = 10_000
+LARGE = 2**20 - 200
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> RelaySettings:
+    return RelaySettings(
+        ingress=f"ipc://{tmp_path}/ingress",
+        egress=f"ipc://{tmp_path}/egress",
+        control=f"ipc://{tmp_path}/control",
+        data_dir=tmp_path / "data",
+    )
+
+
+@contextmanager
+def running(relay: Relay) -> Iterator[None]:
+    thread = threading.Thread(target=relay.run)
+    thread.start()
+    try:
+        yield
+    finally:
+        relay.stop()
+        thread.join(WAIT_MS / 1000)
+        assert not thread.is_alive(), "the relay has not ended"
+
+
+@pytest.fixture
+def context() -> Iterator["zmq.Context[Socket]"]:
+    context: zmq.Context[Socket] = zmq.Context()
+    try:
+        yield context
+    finally:
+        context.destroy(linger=0)
+
+
+def receive(socket: Socket) -> list[bytes]:
+    assert socket.poll(WAIT_MS), "nothing arrives"
+    return socket.recv_multipart()
+
+
+def publisher(
+    context: "zmq.Context[Socket]", settings: RelaySettings, prefixes: set[bytes]
+) -> Socket:
+    """A connected publisher; the relay has subscribed to `prefixes`."""
+    socket = open_socket(context, zmq.XPUB)
+    socket.setsockopt(zmq.SNDHWM, 0)
+    socket.setsockopt(zmq.RCVHWM, 0)
+    socket.connect(settings.ingress)
+    missing = set(prefixes)
+    while missing:
+        missing.discard(receive(socket)[0][1:])
+    return socket
+
+
+def subscriber(context: "zmq.Context[Socket]", settings: RelaySettings, *prefixes: bytes) -> Socket:
+    """A connected subscriber whose subscriptions are in place."""
+    socket = open_socket(context, zmq.SUB)
+    # ZeroMQ drops subscriptions above the high-water mark.
+    socket.setsockopt(zmq.SNDHWM, 0)
+    socket.setsockopt(zmq.RCVHWM, 0)
+    for prefix in prefixes:
+        socket.subscribe(prefix)
+    handshake = SyncHandshake(socket)
+    handshake.begin()
+    socket.connect(settings.egress)
+    while not handshake.is_answer(receive(socket)[0]):
+        pass
+    return socket
+
+
+def test_a_batch_is_bounded_in_bytes_with_its_live_values(
+    settings: RelaySettings, context: "zmq.Context[Socket]"
+) -> None:
+    """Otherwise a batch would hold as many live values of 1 MiB as have arrived."""
+    data = {"padding": "x" * LARGE}
+    envelope = pack_envelope(Envelope("any", data, None, "m", 5, "id"), "event")
+    topics = [b"event:x", b"resource-monitor:a", b"resource-monitor:b"] * 10
+    with running(Relay(settings)):
+        listener = subscriber(context, settings, b"event:", b"resource-monitor:")
+        source = publisher(context, settings, {b"event:", b"resource-monitor:"})
+        for topic in topics:
+            source.send_multipart([topic, envelope])
+        arrived = [receive(listener)[0] for _ in topics]
+    assert sorted(arrived) == sorted(topics)
+    with reading_journal(settings.data_dir / FILE_NAME) as reader:
+        rows = [len(row.events) for row in reader.rows("event")]
+    assert sum(rows) == 10
+    # A third of a batch of one message more than the limit, rounded up.
+    assert max(rows) <= (MAX_BATCH_BYTES // LARGE + 1 + 2) // 3
+
+
+def test_more_subscriptions_than_one_turn_reads_are_all_passed_on(
+    settings: RelaySettings, context: "zmq.Context[Socket]"
+) -> None:
+    topics = {f"mine:{number}".encode() for number in range(2 * MAX_SUBSCRIPTIONS_AT_ONCE + 1)}
+    with running(Relay(settings)):
+        subscriber(context, settings, *topics)
+        publisher(context, settings, topics)
+
+
+def test_events_are_relayed_in_order_and_journaled(
+    settings: RelaySettings, context: "zmq.Context[Socket]"
+) -> None:
+    topics = [f"event:{number}".encode() for number in range(300)]
+    with running(Relay(settings)):
+        listener = subscriber(context, settings, b"event:")
+        source = publisher(context, settings, {b"event:"})
+        for topic in topics:
+            source.send_multipart([topic, b"\x80"])
+        assert [receive(listener)[0] for _ in topics] == topics
+    with reading_journal(settings.data_dir / FILE_NAME) as reader:
+        assert [event.frames[0] for event in reader.events("event", 0)] == topics
+
+
+def test_a_second_relay_is_refused_and_leaves_nothing_open(
+    settings: RelaySettings, tmp_path: Path
+) -> None:
+    elsewhere = settings.model_copy(update={"data_dir": tmp_path / "elsewhere"})
+    with running(Relay(settings)), pytest.raises(AddressInUse, match="RELAY_INGRESS: ipc://"):
+        Relay(elsewhere)
+    with running(Relay(elsewhere)):
+        pass
+
+
+def test_a_stop_before_and_after_the_run_is_harmless(settings: RelaySettings) -> None:
+    relay = Relay(settings)
+    relay.stop()
+    relay.run()
+    relay.stop()
