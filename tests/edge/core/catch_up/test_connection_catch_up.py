@@ -15,7 +15,7 @@ from edge.core.protocol.requests import Subscribe
 from edge.core.streams.streams import Streams
 from relay.wire.topics import parse_pattern
 from tests.edge.journal import record
-from tests.edge.recorders import RecordingConnection, RecordingInterest
+from tests.edge.recorders import RecordingConnection, RecordingObserver
 
 ALL = parse_pattern("event:*")
 
@@ -41,7 +41,7 @@ class Table:
         offsets = {} if since is None else {"event": since}
         pending = PendingSubscription(Subscribe(ALL, since=offsets, last=last), (ALL,), offsets)
         self.selection = Selection([pending], CoverageList([]), self.streams)
-        manager = ConnectionManager(RecordingInterest())
+        manager = ConnectionManager(RecordingObserver())
         manager.connect(self.connection)
         return ConnectionCatchUp(
             self.connection, manager, self.streams, 1, self.selection, self.ended.append
