@@ -14,6 +14,13 @@ from tests.support.cluster import Cluster, Edge
 from tests.support.processes import run_cli
 
 
+@pytest.fixture(params=["front door", "plain uvicorn"])
+def either_edge(request: pytest.FixtureRequest, cluster: Cluster) -> Edge:
+    """The edge on either road: on its own server, and on one that knows only ASGI."""
+    cluster.start_relay()
+    return cluster.start_edge() if request.param == "front door" else cluster.start_plain_edge()
+
+
 def ws_url(edge: Edge, query: str = "") -> str:
     return f"ws://127.0.0.1:{edge.port}/ws{query}"
 
@@ -84,31 +91,33 @@ def test_silence_closes_with_authentication_timeout(cluster: Cluster) -> None:
 
 @pytest.mark.parametrize("how", ["query", "header", "scheme"])
 def test_a_bad_token_in_the_handshake_is_refused_with_401(
-    cluster: Cluster, edge: Edge, how: str
+    cluster: Cluster, either_edge: Edge, how: str
 ) -> None:
     query = "?token=nonsense" if how == "query" else ""
     headers = {"header": "Bearer nonsense", "scheme": "Basic YTpi"}
     with pytest.raises(InvalidStatus) as refused:
         Client(
-            ws_url(edge, query),
+            ws_url(either_edge, query),
             additional_headers={"Authorization": headers[how]} if how in headers else {},
         )
     assert refused.value.response.status_code == 401
     assert json.loads(refused.value.response.body or b"") == {"detail": "Invalid token"}
-    assert "Traceback" not in edge.process.output()
+    assert "Traceback" not in either_edge.process.output()
 
 
 def test_an_expired_token_is_refused_and_a_running_one_closes_with_4001(
-    cluster: Cluster, edge: Edge
+    cluster: Cluster, either_edge: Edge
 ) -> None:
     with pytest.raises(InvalidStatus):
-        Client(ws_url(edge, f"?token={cluster.token('alice', ttl_s=-5)}"))
-    client = Client(ws_url(edge, f"?token={cluster.token('alice', ttl_s=2)}"))
+        Client(ws_url(either_edge, f"?token={cluster.token('alice', ttl_s=-5)}"))
+    client = Client(ws_url(either_edge, f"?token={cluster.token('alice', ttl_s=2)}"))
     assert client.wait_closed() == (4001, "token expired")
 
 
-def test_authenticate_again_renews_for_the_same_user_only(cluster: Cluster, edge: Edge) -> None:
-    client = Client(ws_url(edge, f"?token={cluster.token('alice', ttl_s=3)}"))
+def test_authenticate_again_renews_for_the_same_user_only(
+    cluster: Cluster, either_edge: Edge
+) -> None:
+    client = Client(ws_url(either_edge, f"?token={cluster.token('alice', ttl_s=3)}"))
     reply = client.ask({"action": "authenticate", "token": cluster.token("alice"), "id": 1})
     assert reply["message"] == "Authenticated successfully"
     assert (reply["username"], reply["id"]) == ("alice", 1)
@@ -160,9 +169,9 @@ def test_stopping_the_edge_closes_with_1001_and_ends_well(cluster: Cluster, edge
 
 
 def test_a_message_matched_by_several_subscriptions_arrives_once(
-    cluster: Cluster, edge: Edge
+    cluster: Cluster, either_edge: Edge
 ) -> None:
-    client = cluster.connect(edge, "alice")
+    client = cluster.connect(either_edge, "alice")
     for topic in ("event:after_backup", "event:after_*", "event:*", "*"):
         client.subscribe(topic)
     emitter = cluster.emitter()
