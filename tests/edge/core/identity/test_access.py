@@ -1,4 +1,4 @@
-"""Who may see what: role × pattern."""
+"""Permissions: role × pattern."""
 
 import pytest
 from hypothesis import given
