@@ -138,7 +138,7 @@ class ClientEndpoint:
             if session.is_expired(now):
                 client.close(CloseCode.TOKEN_EXPIRED.close())
 
-    # For those who open WebSockets.
+    # For the front door.
 
     def overload_s(self) -> float | None:
         """Return None while new clients are served in time, else the wait in seconds."""

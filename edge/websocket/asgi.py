@@ -19,7 +19,7 @@ from edge.endpoint import ClientEndpoint, HandshakeRefused
 from edge.websocket.client import Client, ClientServices
 
 SERVER_ERRORS = (WebSocketDisconnect, RuntimeError, OSError)
-"""Exceptions that servers raise if a message is sent or awaited after a lost connection."""
+"""The errors of servers when the application sends or receives after the connection is lost."""
 
 
 class AsgiTransport(asyncio.Transport):
@@ -104,7 +104,7 @@ class AsgiTransport(asyncio.Transport):
         return self._is_closing
 
     def close(self) -> None:
-        """End the connection. The server has sent what it took."""
+        """End the connection. Messages that the server has taken are its own affair."""
         self.abort()
 
     def abort(self) -> None:

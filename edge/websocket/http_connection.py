@@ -27,8 +27,8 @@ cut."""
 class HttpConnection(HttpToolsProtocol):
     """A connection that began with an ordinary request.
 
-    Of uvicorn's protocol it overrides the decision what an upgrade is, its handling, and the two
-    calls that tell when the way is free.
+    It overrides four methods of uvicorn's protocol: the test for an upgrade, the handling of one,
+    and the two calls that tell when no earlier response is left to send.
     """
 
     def __init__(

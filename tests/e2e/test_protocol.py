@@ -30,8 +30,11 @@ def shared_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster
         cluster.close()
 
 
-@pytest.fixture(scope="module")
-def shared_edge(shared_cluster: Cluster) -> Edge:
+@pytest.fixture(scope="module", params=["front door", "plain uvicorn"])
+def shared_edge(request: pytest.FixtureRequest, shared_cluster: Cluster) -> Edge:
+    """An edge on its own server, and one on a server that knows only ASGI."""
+    if request.param == "plain uvicorn":
+        return shared_cluster.start_plain_edge()
     return shared_cluster.start_edge()
 
 
@@ -120,21 +123,25 @@ def test_a_bad_token_in_the_handshake_is_refused_with_401(shared_edge: Edge, how
     assert "Traceback" not in shared_edge.process.output()
 
 
+@shares_an_edge
 def test_an_expired_token_is_refused_and_a_running_one_closes_with_4001(
-    cluster: Cluster, edge: Edge
+    shared_cluster: Cluster, shared_edge: Edge
 ) -> None:
     with pytest.raises(InvalidStatus):
-        Client(ws_url(edge, f"?token={cluster.token('alice', ttl_s=-5)}"))
-    client = Client(ws_url(edge, f"?token={cluster.token('alice', ttl_s=2)}"))
+        Client(ws_url(shared_edge, f"?token={shared_cluster.token('alice', ttl_s=-5)}"))
+    client = Client(ws_url(shared_edge, f"?token={shared_cluster.token('alice', ttl_s=2)}"))
     assert client.wait_closed() == (4001, "token expired")
 
 
-def test_authenticate_again_renews_for_the_same_user_only(cluster: Cluster, edge: Edge) -> None:
-    client = Client(ws_url(edge, f"?token={cluster.token('alice', ttl_s=3)}"))
-    reply = client.ask({"action": "authenticate", "token": cluster.token("alice"), "id": 1})
+@shares_an_edge
+def test_authenticate_again_renews_for_the_same_user_only(
+    shared_cluster: Cluster, shared_edge: Edge
+) -> None:
+    client = Client(ws_url(shared_edge, f"?token={shared_cluster.token('alice', ttl_s=3)}"))
+    reply = client.ask({"action": "authenticate", "token": shared_cluster.token("alice"), "id": 1})
     assert reply["message"] == "Authenticated successfully"
     assert (reply["username"], reply["id"]) == ("alice", 1)
-    client.send({"action": "authenticate", "token": cluster.token("bob")})
+    client.send({"action": "authenticate", "token": shared_cluster.token("bob")})
     assert client.wait_closed() == (1008, "Invalid token")
 
 
@@ -181,13 +188,14 @@ def test_stopping_the_edge_closes_with_1001_and_ends_well(cluster: Cluster, edge
     assert edge.process.terminate() == 0
 
 
+@shares_an_edge
 def test_a_message_matched_by_several_subscriptions_arrives_once(
-    cluster: Cluster, edge: Edge
+    shared_cluster: Cluster, shared_edge: Edge
 ) -> None:
-    client = cluster.connect(edge, "alice")
+    client = shared_cluster.connect(shared_edge, "alice")
     for topic in ("event:after_backup", "event:after_*", "event:*", "*"):
         client.subscribe(topic)
-    emitter = cluster.emitter()
+    emitter = shared_cluster.emitter()
     emitter.emit("event:after_backup", {"n": 1})
     came = client.drain_until(lambda: emitter.emit("event:marker", {}))
     assert [message["data"] for message in came] == [{"n": 1}]

@@ -94,6 +94,15 @@ class Cluster:
             wait_for(lambda: edge.status("/healthz") == 200, "the edge answers")
         return edge
 
+    def start_plain_edge(self) -> "Edge":
+        """Start the same application under plain uvicorn, with uvicorn's own WebSockets."""
+        port = free_ports(1)[0]
+        command = python("-m", "uvicorn", "--factory", "edge.app:create_app", "--port", str(port))
+        process = self.start("plain-edge", [*command, "--ws", "websockets-sansio"])
+        edge = Edge(process, port, 1)
+        edge.wait_ready()
+        return edge
+
     def emitter(self, name: str = "test-manager") -> Emitter:
         """Return a connected emitter in this process."""
         emitter = Emitter(name=name, ingress=self.ingress, control=self.control)

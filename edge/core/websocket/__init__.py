@@ -1,12 +1,13 @@
 """The WebSocket protocol, server side, without I/O (RFC 6455, RFC 7692).
 
 `handshake` answers the opening request. From then on one `ServerProtocol` (`protocol`) stands for
-each connection. The shell, `edge.websocket.client.Client`, gives it what comes and writes what it
-returns; it decides everything else:
+each connection. The shell, `edge.websocket.client.Client`, passes received bytes to it and writes
+the bytes that it returns. `ServerProtocol` decides everything else, with two states:
 
-- `State`, who has closed: OPEN → CLOSING (our close frame is out) → CLOSED (the client's came, or
-  the connection is lost). FAILED: the client broke a rule, so its bytes are not parsed any more.
-- `Writing`, where a frame goes: FREE (a batch may be written past the transport) → TURN (frames
+- `State`, the side that has closed: OPEN → CLOSING (our close frame is out) → CLOSED (the client's
+  has come, or the connection is lost). FAILED: the client broke a rule, so its bytes are no longer
+  parsed.
+- `Writing`, the way of a frame: FREE (a batch may be written past the transport) → TURN (frames
   wait for the end of this turn) → FREE; FULL (the transport holds bytes, frames wait in a
   `SendQueue`) → FREE; ENDED. `NEXT_STATES` and `NEXT_WRITINGS` list the transitions.
 

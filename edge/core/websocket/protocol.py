@@ -23,7 +23,7 @@ PING = ping_frame(b"relay")
 
 
 class State(IntEnum):
-    """The connection: who has closed it."""
+    """The side that has closed the connection."""
 
     OPEN = 0
     """Messages go both ways."""
@@ -36,7 +36,7 @@ class State(IntEnum):
 
 
 class Writing(IntEnum):
-    """Where a frame that is sent now goes."""
+    """The way of a frame that is sent now."""
 
     FREE = 0
     """Nothing waits: a batch may be written straight to the socket."""
@@ -224,9 +224,9 @@ class ServerProtocol:
         return self._reader.feed(data) if self.state <= _CLOSING else ()
 
     def ping(self) -> bytes:
-        """Return a ping behind the frames of this turn.
+        """Return a ping behind the frames of this turn; b"" for a client that does not read.
 
-        None for a client that does not read: it would only lengthen what it has to read.
+        A ping would only lengthen the queue of such a client.
         """
         if self.state is not _OPEN:
             return b""

@@ -16,7 +16,7 @@ FRAGMENT = 0x01
 NO_MASK = b"\x81\x01x"
 LOOPS = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
 ROADS = ("socket", "asgi")
-"""The transport of a client."""
+"""The kinds of transport under a client."""
 
 Scenario = Callable[[Server], Coroutine[Any, Any, None]]
 Play = Callable[[Scenario], None]

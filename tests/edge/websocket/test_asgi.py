@@ -1,21 +1,19 @@
-"""The same application on a server that knows nothing of us: `AsgiClient` keeps the promises."""
+"""`AsgiTransport` alone, and the application on a server that is not ours."""
 
 import pytest
 
-from tests.support.cluster import Cluster, Edge, free_ports
-from tests.support.processes import python
+from edge.core.websocket.close_codes import CloseCode
+from tests.edge.websocket.stage import FILLING, close_payload, play_on
+from tests.edge.wire import MAX_MESSAGE_BYTES, Server, text, turn
+from tests.support.cluster import Cluster, Edge
+from tests.support.websocket_frames import CLOSE, TEXT
 
 
 @pytest.fixture
 def plain_edge(cluster: Cluster) -> Edge:
-    """A relay, and the edge under plain uvicorn with its own WebSocket protocol."""
+    """A relay, and the edge under plain uvicorn."""
     cluster.start_relay()
-    (port,) = free_ports(1)
-    command = python("-m", "uvicorn", "--factory", "edge.app:create_app", "--port", str(port))
-    process = cluster.start("plain-edge", [*command, "--ws", "websockets-sansio"])
-    edge = Edge(process, port, 1)
-    edge.wait_ready()
-    return edge
+    return cluster.start_plain_edge()
 
 
 def test_events_arrive_in_order(cluster: Cluster, plain_edge: Edge) -> None:
@@ -29,7 +27,7 @@ def test_events_arrive_in_order(cluster: Cluster, plain_edge: Edge) -> None:
     assert [message["offset"] for message in received] == list(range(1, 201))
 
 
-def test_what_was_missed_comes_before_what_is_new(cluster: Cluster, plain_edge: Edge) -> None:
+def test_missed_events_come_before_new_ones(cluster: Cluster, plain_edge: Edge) -> None:
     """More than the client may have waiting at a time, so that the pass has to wait for it."""
     emitter = cluster.emitter()
     client = cluster.connect(plain_edge, "alice")
@@ -60,6 +58,86 @@ def test_a_task_reaches_its_user_alone(cluster: Cluster, plain_edge: Edge) -> No
     assert alice.receive_on("task:1")["data"] == {"status": "in_progress"}
     before = admin.drain_until(lambda: emitter.emit("event:marker", {}))
     assert [message for message in before if message.get("topic") == "task:1"] == []
+
+
+def test_a_client_that_does_not_answer_a_close_is_cut_off() -> None:
+    async def scenario(server: Server) -> None:
+        peer, client = await server.connect()
+        client.send(text(b"last words"))
+        client.close(CloseCode.TOKEN_EXPIRED.close())
+        await server.until(lambda: server.departed == [client])
+        assert await peer.to_the_end() == [
+            (TEXT, b"last words"),
+            (CLOSE, close_payload(4001, "token expired")),
+        ]
+
+    play_on("asyncio", scenario, road="asgi", close_timeout_s=0.1)
+
+
+def test_a_stalled_client_is_cut_off_when_it_does_not_answer_a_close() -> None:
+    async def scenario(server: Server) -> None:
+        _, client = await server.connect(unix=True)
+        await server.stall(client, FILLING)
+        client.close(CloseCode.TRY_AGAIN_LATER.close())
+        await server.until(lambda: server.departed == [client])
+        assert (server.budget.used_bytes, len(server.budget)) == (0, 0)
+
+    play_on("asyncio", scenario, road="asgi", close_timeout_s=0.1)
+
+
+def test_keepalive_is_left_to_the_server() -> None:
+    async def scenario(server: Server) -> None:
+        peer, client = await server.connect()
+        for _ in range(5):
+            client.check_alive()
+        client.send(text(b"no ping before this"))
+        assert await peer.frame() == (TEXT, b"no ping before this")
+        assert not client.closed
+
+    play_on("asyncio", scenario, road="asgi")
+
+
+def test_a_message_that_is_too_large_is_closed_with_1009() -> None:
+    async def scenario(server: Server) -> None:
+        peer, _ = await server.connect()
+        await peer.send(TEXT, b"x" * (MAX_MESSAGE_BYTES + 1))
+        assert await peer.frame() == (CLOSE, close_payload(1009, "message too large"))
+        await peer.send(CLOSE, close_payload(1009))
+        await server.until(lambda: len(server.departed) == 1)
+        assert server.received_messages == []
+
+    play_on("asyncio", scenario, road="asgi")
+
+
+def test_a_client_that_sends_too_much_is_closed_with_4029_and_not_read_any_more() -> None:
+    async def scenario(server: Server) -> None:
+        server.most_frames = 10
+        peer, client = await server.connect()
+        for _ in range(50):
+            await peer.send(TEXT, b"x")
+        assert await peer.frame() == (CLOSE, close_payload(4029, "too many messages"))
+        await server.until(lambda: server.departed == [client])
+        assert (server.frames_heard, len(server.received_messages)) == (11, 10)
+
+    play_on("asyncio", scenario, road="asgi", close_timeout_s=0.1)
+
+
+def test_a_client_that_is_paused_is_not_read() -> None:
+    async def scenario(server: Server) -> None:
+        peer, client = await server.connect()
+        await peer.send(TEXT, b"1")
+        await server.until(lambda: len(server.received_messages) == 1)
+        client.pause_reading()
+        await peer.send(TEXT, b"2")
+        await peer.send(TEXT, b"3")
+        for _ in range(20):
+            await turn()
+        # One message may be on its way already.
+        assert len(server.received_messages) <= 2
+        client.resume_reading()
+        await server.until(lambda: len(server.received_messages) == 3)
+
+    play_on("asyncio", scenario, road="asgi")
 
 
 def test_a_wrong_first_message_is_closed_with_the_reason(

@@ -1,4 +1,4 @@
-"""The selectors of each role for each pattern."""
+"""Permissions: role × pattern."""
 
 import pytest
 from hypothesis import given

@@ -19,6 +19,7 @@ from edge.core.websocket.frames import (
     frame_payload,
     ping_frame,
     pong_frame,
+    split_frames,
     text_frame,
 )
 
@@ -152,3 +153,27 @@ def test_what_is_remembered_is_bounded() -> None:
         tracemalloc.stop()
     assert peak < 4 * FrameDeflater.MAX_REMEMBERED_BYTES, "12 MB went through"
     assert peak > FrameDeflater.MAX_REMEMBERED_BYTES // 2, "it remembers at all"
+
+
+def test_the_memory_of_compressed_frames_is_bounded_with_events_of_1_mib() -> None:
+    """The newest frame is remembered however large it is: all clients are sent it."""
+    deflater = FrameDeflater()
+    for number in range(5):
+        frame = text_frame(b"%d" % number + random.Random(number).randbytes(2**20))
+        deflated = deflater.deflate(frame)
+        assert deflater.deflate(frame) is deflated
+        assert deflater.remembered_bytes == len(frame) + len(deflated)
+    for number in range(5000):
+        deflater.deflate(text_frame(b"%06d" % number * 40))
+        assert deflater.remembered_bytes <= FrameDeflater.MAX_REMEMBERED_BYTES
+
+
+@given(st.lists(st.binary(max_size=300) | st.just(b"x" * 70_000), max_size=5))
+def test_frames_are_split_as_they_were_joined(payloads: list[bytes]) -> None:
+    frames = [text_frame(payload) for payload in payloads] + [ping_frame(b"!")]
+    split = [
+        (int(opcode), size, payload) for opcode, size, payload in split_frames(b"".join(frames))
+    ]
+    assert [size for _, size, _ in split] == [len(frame) for frame in frames]
+    assert [payload for _, _, payload in split] == [*payloads, b"!"]
+    assert [opcode for opcode, _, _ in split] == [1] * len(payloads) + [9]

@@ -1,0 +1,95 @@
+"""`ClientEndpoint` without sessions: its queue of requests, its timers, and overload."""
+
+import asyncio
+import time
+from typing import Any, cast
+
+from edge.config import EdgeSettings
+from edge.core.stats import EdgeStats
+from edge.core.websocket.frames import Opcode
+from edge.core.websocket.reader import Message
+from edge.endpoint import ClientEndpoint
+from edge.scheduling.time_slices import SLICE_S
+
+
+class NoCatchUp:
+    """Catches nobody up."""
+
+    def close(self) -> None:
+        """Nothing is to be ended."""
+
+
+class ReadClient:
+    """Counts how often its reading is paused."""
+
+    closed = False
+
+    def __init__(self) -> None:
+        self.pauses = 0
+
+    def pause_reading(self) -> None:
+        """As `Client`."""
+        self.pauses += 1
+
+    def resume_reading(self) -> None:
+        """As `Client`."""
+        self.pauses -= 1
+
+
+def spend_the_slice() -> None:
+    """Work for as long as the requests of a turn may take."""
+    until = time.monotonic() + SLICE_S
+    while time.monotonic() < until:
+        pass
+
+
+def endpoint_on(loop: asyncio.AbstractEventLoop, stats: EdgeStats) -> ClientEndpoint:
+    services: Any = None
+    return ClientEndpoint(EdgeSettings(), services, cast(Any, NoCatchUp()), stats, loop)
+
+
+def test_a_client_with_a_request_in_the_queue_is_not_read() -> None:
+    """So of each client at most one read of data waits, however much it sends."""
+
+    async def scenario() -> None:
+        stats = EdgeStats()
+        endpoint = endpoint_on(asyncio.get_running_loop(), stats)
+        client: Any = ReadClient()
+        message = Message(Opcode.TEXT, b"x" * 2**20)
+        endpoint.message_received(client, message)
+        assert (client.pauses, endpoint.waiting_requests) == (0, 0)
+        endpoint.requests.run(spend_the_slice)
+        endpoint.message_received(client, message)
+        assert (client.pauses, endpoint.waiting_requests) == (1, 2)
+        await asyncio.sleep(0)
+        assert (client.pauses, endpoint.waiting_requests) == (0, 0)
+        assert stats.messages_received == 2
+        endpoint.close()
+
+    asyncio.run(scenario())
+
+
+def test_overload_is_told_by_the_wait_of_the_oldest_request() -> None:
+    async def scenario() -> None:
+        endpoint = endpoint_on(asyncio.get_running_loop(), EdgeStats())
+        endpoint.settings = endpoint.settings.model_copy(update={"admission_wait_s": 0.0})
+        assert endpoint.overload_s() is None
+        endpoint.requests.run(spend_the_slice)
+        endpoint.requests.run(spend_the_slice)
+        wait_s = endpoint.overload_s()
+        assert wait_s is not None
+        assert wait_s > 0
+        endpoint.close()
+
+    asyncio.run(scenario())
+
+
+def test_nothing_is_scheduled_after_close() -> None:
+    async def scenario() -> None:
+        endpoint = endpoint_on(asyncio.get_running_loop(), EdgeStats())
+        endpoint.arriving.add(lambda: None)
+        endpoint.close()
+        assert len(endpoint.arriving) == 0
+        assert endpoint._tick_timer.cancelled()
+
+    asyncio.run(scenario())
