@@ -21,7 +21,7 @@ shares_an_edge = pytest.mark.xdist_group("protocol")
 
 @pytest.fixture(scope="module")
 def shared_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """A relay for tests that stop nothing and publish nothing."""
+    """A relay for tests that stop nothing."""
     cluster = Cluster(tmp_path_factory.mktemp("protocol"))
     try:
         cluster.start_relay()
@@ -195,7 +195,7 @@ def test_a_message_matched_by_several_subscriptions_arrives_once(
     client = shared_cluster.connect(shared_edge, "alice")
     for topic in ("event:after_backup", "event:after_*", "event:*", "*"):
         client.subscribe(topic)
-    emitter = shared_cluster.emitter()
+    emitter = shared_cluster.emitter(f"manager-{shared_edge.port}")
     emitter.emit("event:after_backup", {"n": 1})
     came = client.drain_until(lambda: emitter.emit("event:marker", {}))
     assert [message["data"] for message in came] == [{"n": 1}]
