@@ -29,8 +29,8 @@ def tame_garbage_collection() -> None:
     gc.set_threshold(10_000, 20, 50)
 
 
-def stop_if_orphaned() -> None:
-    """Stop this worker process if the process that started it is gone.
+def stop_if_orphaned() -> bool:
+    """Stop this worker process if the process that started it is gone; return whether.
 
     A killed supervisor cannot stop its workers, and they would keep the port open.
     """
@@ -38,3 +38,5 @@ def stop_if_orphaned() -> None:
     if parent is not None and not parent.is_alive():
         logger.warning("the process that started this worker is gone: stopping")
         os.kill(os.getpid(), signal.SIGTERM)
+        return True
+    return False

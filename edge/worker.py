@@ -101,4 +101,5 @@ class Worker:
             except Exception:
                 # One fault of ours must not end housekeeping for good.
                 logger.exception("housekeeping failed")
-            stop_if_orphaned()
+            if stop_if_orphaned():
+                return

@@ -25,7 +25,7 @@ def write_to_all(stats: EdgeStats, clients: Iterable[Any], batch: FrameBatch) ->
     whole = 0
     for client in clients:
         try:
-            fd = client.ws.open_fd
+            fd = client.open_fd
             if fd < 0:
                 client.send_batch(batch)
                 continue

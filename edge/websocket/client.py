@@ -56,10 +56,21 @@ class Client(asyncio.Protocol):
     Sending never waits and never fails.
     """
 
-    __slots__ = ("_connections", "_pauses", "_room", "_services", "_transport", "identity", "ws")
+    __slots__ = (
+        "_connections",
+        "_pauses",
+        "_room",
+        "_services",
+        "_transport",
+        "identity",
+        "open_fd",
+        "ws",
+    )
 
     identity: Identity
     """Set when the client is authenticated; the hub knows only clients that are."""
+    open_fd: int
+    """Set by `ws`: the socket, if a batch may be written to it as it is."""
 
     def __init__(
         self,
@@ -82,6 +93,7 @@ class Client(asyncio.Protocol):
         self._room: asyncio.Event | None = None
         """Made for the first that waits in `drained`; most clients never need one."""
         self.ws = ServerProtocol(
+            self,
             services.sending,
             FrameReader(services.max_message_bytes, may_compress=compresses),
             opening,
@@ -245,7 +257,7 @@ class Client(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         """The transport holds bytes: let frames wait here."""
-        self.ws.fill(self._transport.get_write_buffer_size(), self)
+        self.ws.fill(self._transport.get_write_buffer_size())
 
     def resume_writing(self) -> None:
         """The transport is empty: give it the frames that wait, and let new ones pass."""

@@ -22,8 +22,8 @@ class UnsentValues:
 
     def __init__(self) -> None:
         self._values: Newest[str, Outgoing] = _no_values()
-        self._unexamined: dict[str, None] = {}
-        """Topics that `take` has to look at, in the order of their values."""
+        self._unexamined: dict[str, bool] = {}
+        """Topics that `take` has to look at, as an ordered set: every value is True."""
         self.put_count = 0
         self.sent = 0
         self.conflated = 0
@@ -41,9 +41,13 @@ class UnsentValues:
         """Keep `event` in place of an earlier value of its topic."""
         self.put_count += 1
         topic = event.topic.text
-        if topic in self._values:
+        # Popped first, so that a newer value moves to the end here as it does in `keep`.
+        if self._unexamined.pop(topic, False) or topic in self._values:
             self.conflated += 1
-        self._keep(topic, event)
+        self._unexamined[topic] = True
+        for given_up in self._values.keep(topic, event):
+            self._unexamined.pop(given_up, None)
+            self.conflated += 1
 
     def take(self, is_watched: Callable[[str], bool], max_values: int) -> list[Outgoing]:
         """Remove and return up to `max_values` values of watched topics; they count as sent.
@@ -67,22 +71,19 @@ class UnsentValues:
     def put_back(self, events: list[Outgoing]) -> None:
         """Undo `take` for `events`, except where a newer value has come since."""
         self.sent -= len(events)
-        newer = list(self._values.items())
-        unexamined = self._unexamined
-        self._values, self._unexamined = _no_values(), {}
-        # They are older than all values that wait, and the oldest goes first when it is full.
-        for event in events:
-            self._keep(event.topic.text, event)
-        for topic, event in newer:
-            if topic in self._values:
-                self.conflated += 1
-            self._keep(topic, event)
-            if topic not in unexamined:
-                del self._unexamined[topic]
+        newer = dict(self._values.items())
+        older = {event.topic.text: event for event in events if event.topic.text not in newer}
+        self.conflated += len(events) - len(older)
+        self._values = _no_values()
+        # The older ones first: when it is full, they are given up for those that came meanwhile.
+        for topic, event in (older | newer).items():
+            self.conflated += len(self._values.keep(topic, event))
+        unexamined = (topic for topic in (*older, *self._unexamined) if topic in self._values)
+        self._unexamined = dict.fromkeys(unexamined, True)
 
     def interest_changed(self) -> None:
         """Have `take` look at every value again: somebody began or ceased to watch."""
-        self._unexamined = dict.fromkeys(topic for topic, _ in self._values.items())
+        self._unexamined = dict.fromkeys((topic for topic, _ in self._values.items()), True)
 
     def of_kinds(self, kinds: Collection[str]) -> list[Outgoing]:
         """Return the values of topics of `kinds`, the one put first at the front."""
@@ -98,14 +99,6 @@ class UnsentValues:
         """Give up every value that waits; they count as conflated."""
         self.conflated += len(self._values)
         self._values, self._unexamined = _no_values(), {}
-
-    def _keep(self, topic: str, event: Outgoing) -> None:
-        # Popped first, so that a newer value moves to the end here as it does in `keep`.
-        self._unexamined.pop(topic, None)
-        self._unexamined[topic] = None
-        for given_up in self._values.keep(topic, event):
-            self._unexamined.pop(given_up, None)
-            self.conflated += 1
 
 
 def _no_values() -> Newest[str, Outgoing]:

@@ -2,7 +2,8 @@
 
 ZeroMQ does not acknowledge a subscription. A subscriber therefore subscribes to `!sync:` and a
 random nonce last; the relay publishes that topic when the subscription reaches it, and because
-subscriptions of one socket stay in order, all earlier ones are in place then.
+subscriptions of one socket stay in order, all earlier ones are in place then. This holds
+for a connected socket only: on connecting, libzmq sends the subscriptions it has, sorted.
 """
 
 import secrets

@@ -181,13 +181,14 @@ class Server:
     async def connect(self, *, compresses: bool = False, unix: bool = False) -> tuple[Peer, Client]:
         """Both ends of a new connection.
 
-        On a Unix socket a small write is taken whole or not at all.
+        On a Unix socket a small write is taken whole or not at all, and a full one stays full until
+        the peer reads. TCP may take a little more whenever it probes the peer's window.
         """
         ours, theirs = await (self._unix_pair() if unix else self._tcp_pair())
         if self._road == "asgi":
             self.clients.append(await accept_asgi(self.loop, ours, self.services, self._stack))
-            return Peer(theirs), self.clients[-1]
-        await self.loop.connect_accepted_socket(lambda: _Accept(self, compresses), ours)
+        else:
+            await self.loop.connect_accepted_socket(lambda: _Accept(self, compresses), ours)
         return Peer(theirs), self.clients[-1]
 
     async def until(self, condition: Callable[[], bool]) -> None:

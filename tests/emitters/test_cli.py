@@ -8,6 +8,13 @@ from tests.emitters.commands.shell import emit
 from tests.support.cluster import Cluster
 
 
+@pytest.fixture
+def relayed(cluster: Cluster) -> Cluster:
+    """A cluster whose relay runs."""
+    cluster.start_relay()
+    return cluster
+
+
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [

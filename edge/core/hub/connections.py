@@ -215,6 +215,8 @@ class ConnectionManager:
         """
         if self._pending:
             self._send_gathered()
+        elif not self._most_frames:
+            return 0
         most, self._most_frames = self._most_frames, 0
         return most
 

@@ -9,8 +9,8 @@ from edge.core.websocket.frames import frame_payload, text_frame
 from relay.wire.envelope import Envelope
 
 
-def event_fields(topic: str, offset: int, envelope: Envelope) -> dict[str, Any]:
-    """Return an event as a JSON object, with `offset` unless that is 0: a live event has none."""
+def event(topic: str, offset: int, envelope: Envelope) -> bytes:
+    """Return the message of an event, with `offset` unless that is 0: a live event has none."""
     fields: dict[str, Any] = {
         "type": envelope.type,
         "topic": topic,
@@ -20,7 +20,7 @@ def event_fields(topic: str, offset: int, envelope: Envelope) -> dict[str, Any]:
     }
     if offset:
         fields["offset"] = offset
-    return fields
+    return frame(fields)
 
 
 def frame(fields: Mapping[str, Any]) -> bytes:

@@ -219,7 +219,7 @@ class Inbound:
 
     def _take_retained_task(self, topic: Topic, stamp: Stamp, envelope: Envelope) -> None:
         """Show a task's state to the connections that came before it was known here."""
-        frame = messages.frame(messages.event_fields(topic.text, stamp.offset, envelope))
+        frame = messages.event(topic.text, stamp.offset, envelope)
         state = self._tasks.update(topic.text, stamp, envelope, frame)
         stream = self._streams.get(TASK)
         if state is None or state.finished or envelope.username is None or stream is None:
@@ -245,5 +245,5 @@ class Inbound:
 
 def _last_value(topic: Topic, stamp: Stamp, envelope: Envelope) -> LastValue:
     # A live event has the offset 0, and its message none.
-    frame = messages.frame(messages.event_fields(topic.text, stamp.offset, envelope))
+    frame = messages.event(topic.text, stamp.offset, envelope)
     return LastValue(stamp.relayed_at, envelope.username, frame)

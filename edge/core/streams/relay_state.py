@@ -28,6 +28,15 @@ class RelayPhase(Enum):
     """The relay was restarted. Clients stay while the subscriptions are put in place again."""
 
 
+TRANSITIONS = {
+    (RelayPhase.SEARCHING, RelayPhase.FOLLOWING),
+    (RelayPhase.FOLLOWING, RelayPhase.SYNCHRONIZING),
+    (RelayPhase.FOLLOWING, RelayPhase.SEARCHING),
+    (RelayPhase.SYNCHRONIZING, RelayPhase.FOLLOWING),
+    (RelayPhase.SYNCHRONIZING, RelayPhase.SEARCHING),
+}
+
+
 class Heard(Enum):
     """The meaning of a heartbeat."""
 
@@ -116,4 +125,5 @@ class RelayState:
 
     def _enter(self, phase: RelayPhase) -> None:
         """Change the state: the only place."""
+        assert (self._phase, phase) in TRANSITIONS, f"{self._phase} to {phase}"
         self._phase = phase

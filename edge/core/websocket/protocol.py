@@ -7,6 +7,7 @@ transport is full or empty, and ends the connection.
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import IntEnum
+from typing import Protocol
 
 from edge.core.stats import EdgeStats
 from edge.core.websocket.close_codes import Close, CloseCode
@@ -81,28 +82,36 @@ class Sending:
     deflater: FrameDeflater = field(default_factory=FrameDeflater)
 
 
+class Shell(SlowClient, Protocol):
+    """The I/O of one WebSocket, as its `ServerProtocol` sees it."""
+
+    open_fd: int
+    """The socket while a batch may be written to it as it is, else `NO_FD`. `ServerProtocol` sets
+    it; it is an attribute of the shell because the fan-out reads it for every client of a batch."""
+
+
 class ServerProtocol:
     """One WebSocket from its handshake to its end."""
 
     __slots__ = (
-        "_batch_fd",
         "_frames",
         "_opening",
         "_pong",
         "_queue",
         "_reader",
         "_sending",
+        "_shell",
         "_stats",
         "compresses",
         "fd",
         "is_heard",
-        "open_fd",
         "state",
         "writing",
     )
 
     def __init__(
         self,
+        shell: Shell,
         sending: Sending,
         reader: FrameReader,
         opening: bytes = b"",
@@ -112,6 +121,9 @@ class ServerProtocol:
     ) -> None:
         """`opening` is the answer to the handshake: written before the first frame, or at the end
         of this turn. `fd` is the socket, or `NO_FD` when the transport must not be bypassed."""
+        self._shell: Shell | None = shell
+        """None after `lose`. The shell refers to us, and garbage is collected too rarely to leave
+        that circle to it."""
         self._sending = sending
         self._stats = sending.stats
         self._reader = reader
@@ -126,12 +138,9 @@ class ServerProtocol:
         self.is_heard = True
         """Whether anything came from the client since the last ping."""
         self.fd = fd
-        # A client that compresses needs other bytes than the batch that everybody is sent.
-        self._batch_fd = NO_FD if compresses else fd
         self.state = _OPEN
         self.writing = _TURN if opening else _FREE
-        self.open_fd = NO_FD if opening else self._batch_fd
-        """The socket while a batch may be written to it as it is, else `NO_FD`."""
+        shell.open_fd = self._open_fd()
 
     @property
     def waiting(self) -> int:
@@ -176,12 +185,12 @@ class ServerProtocol:
         self._enter_writing(_FREE)
         return self._joined(frames)
 
-    def fill(self, held_bytes: int, client: SlowClient) -> None:
-        """The transport holds bytes: from now on frames wait, and `client` counts as slow."""
-        if self._queue is None and self.writing is not _ENDED:
+    def fill(self, held_bytes: int) -> None:
+        """The transport holds bytes: from now on frames wait, and the client counts as slow."""
+        if self._queue is None and self._shell is not None and self.writing is not _ENDED:
             frames, self._frames = self._frames, _NO_FRAMES
             self._queue = SendQueue(
-                client, self._sending.budget, self._sending.max_queued_bytes, frames
+                self._shell, self._sending.budget, self._sending.max_queued_bytes, frames
             )
             self._enter_writing(_FULL)
         self.set_held(held_bytes)
@@ -284,6 +293,7 @@ class ServerProtocol:
         if self.state is not _CLOSED:
             self._enter_state(_CLOSED)
         self._end_writing()
+        self._shell = None
 
     def _last_words(self, state: State, close: Close) -> bytes:
         # A full transport may still owe the client the answer to its handshake.
@@ -312,8 +322,12 @@ class ServerProtocol:
     def _enter_writing(self, writing: Writing) -> None:
         assert writing in NEXT_WRITINGS[self.writing]
         self.writing = writing
-        # A plain attribute, for the fan-out reads it for every client of every batch.
-        self.open_fd = self._batch_fd if writing is _FREE else NO_FD
+        if self._shell is not None:
+            self._shell.open_fd = self._open_fd()
+
+    def _open_fd(self) -> int:
+        # A client that compresses needs other bytes than the batch that all others are sent.
+        return self.fd if self.writing is _FREE and not self.compresses else NO_FD
 
     def _joined(self, frames: list[bytes]) -> bytes:
         """Count `frames` as written; return them, behind the opening if that is not yet out."""

@@ -356,6 +356,23 @@ def test_too_many_requests_behind_a_catch_up_close_the_connection() -> None:
     assert closes[-1] == TOO_MANY_MESSAGES
 
 
+def test_too_large_requests_behind_a_catch_up_close_the_connection() -> None:
+    """Each names thousands of streams that do not exist, and waits."""
+    table = admitted()
+    table.say(subscribe_since("event:a", 1000))
+    large = json.dumps(
+        {
+            "action": "subscribe",
+            "topic": "event:b",
+            "since": {str(number): 0 for number in range(6000)},
+            "epoch": 1,
+        }
+    )
+    closes = [receive(table.session, large, NOW) for _ in range(20)]
+    assert closes[0] is None
+    assert closes[-1] == TOO_MANY_MESSAGES
+
+
 def test_a_live_topic_is_answered_with_its_last_value() -> None:
     table = admitted()
     for name in ("a", "b"):

@@ -21,7 +21,7 @@ def test_a_client_that_does_not_read_is_closed_with_4008_when_it_reads_again(
     play_on_roads: Play,
 ) -> None:
     async def scenario(server: Server) -> None:
-        peer, client = await server.connect()
+        peer, client = await server.connect(unix=True)
         sent = await server.stall(client, FILLING)
         waited = 0
         while not client.closed:
@@ -45,7 +45,7 @@ def test_a_client_that_does_not_read_is_closed_with_4008_when_it_reads_again(
 
 def test_a_client_that_reads_again_in_time_gets_everything_in_order(play_on_roads: Play) -> None:
     async def scenario(server: Server) -> None:
-        peer, client = await server.connect()
+        peer, client = await server.connect(unix=True)
         sent = await server.stall(client, FILLING)
         for number in range(20):
             sent.append(b"later %d" % number + FILLING)
@@ -68,7 +68,7 @@ def test_a_client_that_reads_again_in_time_gets_everything_in_order(play_on_road
 
 def test_drained_returns_when_the_client_is_closed(play_on_roads: Play) -> None:
     async def scenario(server: Server) -> None:
-        _, client = await server.connect()
+        _, client = await server.connect(unix=True)
         await server.stall(client, FILLING)
         drained = asyncio.create_task(client.drained())
         await turn()
@@ -82,7 +82,7 @@ def test_live_values_are_merged_to_the_newest_while_the_client_does_not_read(
     play_on_roads: Play,
 ) -> None:
     async def scenario(server: Server) -> None:
-        peer, client = await server.connect()
+        peer, client = await server.connect(unix=True)
         sent = await server.stall(client, FILLING)
         client.send(text(b"before"))
         for number in range(10_000):
@@ -101,7 +101,7 @@ def test_live_values_are_merged_to_the_newest_while_the_client_does_not_read(
 
 def test_live_values_of_too_many_topics_close_a_slow_client(play_on_roads: Play) -> None:
     async def scenario(server: Server) -> None:
-        peer, client = await server.connect()
+        peer, client = await server.connect(unix=True)
         sent = await server.stall(client, FILLING)
         number = 0
         while not client.closed:
@@ -116,8 +116,8 @@ def test_live_values_of_too_many_topics_close_a_slow_client(play_on_roads: Play)
 
 def test_a_slow_client_does_not_delay_the_others(play_on_roads: Play) -> None:
     async def scenario(server: Server) -> None:
-        _, slow = await server.connect()
-        peer, fast = await server.connect()
+        _, slow = await server.connect(unix=True)
+        peer, fast = await server.connect(unix=True)
         await server.stall(slow, FILLING)
         for number in range(100):
             payload = b"%d" % number + b"y" * 5000
@@ -133,7 +133,7 @@ def test_a_slow_client_does_not_delay_the_others(play_on_roads: Play) -> None:
 @on_both_loops
 def test_the_client_with_the_longest_queue_is_closed_first(loop_name: str, road: str) -> None:
     async def scenario(server: Server) -> None:
-        ends = [await server.connect() for _ in range(4)]
+        ends = [await server.connect(unix=True) for _ in range(4)]
         sent = [await server.stall(client, FILLING) for _, client in ends]
         for (_, client), waiting, payloads in zip(ends, (2, 12, 5), sent, strict=False):
             for number in range(waiting):
@@ -162,7 +162,7 @@ def test_the_client_with_the_longest_queue_is_closed_first(loop_name: str, road:
 @on_both_loops
 def test_as_many_are_closed_as_the_budget_needs_and_no_more(loop_name: str, road: str) -> None:
     async def scenario(server: Server) -> None:
-        ends = [await server.connect() for _ in range(6)]
+        ends = [await server.connect(unix=True) for _ in range(6)]
         for _, client in ends:
             await server.stall(client, FILLING)
         write_to_all(server.stats, [client for _, client in ends], batch(*[FILLING] * 3))

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.core.protocol.messages import event_fields, frame
+from edge.core.protocol.messages import event
 from edge.core.websocket.frames import frame_payload
 from relay.wire import envelope as module
 from relay.wire.envelope import (
@@ -83,7 +83,7 @@ def test_any_bytes_are_an_envelope_that_json_can_carry_or_a_wire_error(
         envelope = unpack_envelope(payload, kind)
     except WireError:
         return
-    text = frame_payload(frame(event_fields(f"{kind}:x", 1, envelope)))
+    text = frame_payload(event(f"{kind}:x", 1, envelope))
     assert set(json.loads(text)) == {"type", "topic", "data", "source", "emitted_at", "offset"}
     assert unpack_envelope(pack_envelope(envelope, kind), kind) == envelope
 
@@ -96,7 +96,7 @@ def test_any_bytes_of_a_plain_publisher_are_completed_or_a_wire_error(
         envelope = complete_envelope(payload, kind, now_ms=NOW_MS, new_id="fresh")
     except WireError:
         return
-    frame(event_fields(f"{kind}:x", 1, envelope))
+    event(f"{kind}:x", 1, envelope)
     assert unpack_envelope(pack_envelope(envelope, kind), kind) == envelope
 
 
@@ -124,7 +124,7 @@ def test_the_quick_look_decides_as_the_thorough_one_does(payload: bytes, kind: s
 
 @given(envelopes)
 def test_the_browser_gets_the_emitted_data_as_json(envelope: Envelope) -> None:
-    message = json.loads(frame_payload(frame(event_fields("event:x", 1, envelope))))
+    message = json.loads(frame_payload(event("event:x", 1, envelope)))
     assert message["data"] == envelope.data
     assert message["type"] == envelope.type
     assert message["source"] == envelope.source
@@ -160,7 +160,7 @@ def test_any_data_packs_or_is_refused_by_its_path(data: dict[str, Any], kind: st
     except InvalidEnvelope as error:
         refused = error.field
     if refused is None:
-        frame(event_fields("event:x", 1, unpack_envelope(packed, kind)))
+        event("event:x", 1, unpack_envelope(packed, kind))
     else:
         assert refused == "data" or refused.startswith("data.")
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from edge.core.protocol.messages import event_fields, frame, gap, position, retained
+from edge.core.protocol.messages import event, frame, gap, position, retained
 from edge.core.websocket.frames import frame_payload
 from relay.wire.envelope import Envelope
 from tests.relay.wire.vectors import case_name, vectors
@@ -20,9 +20,9 @@ def read(sent: bytes) -> Any:
 @pytest.mark.parametrize("case", VECTORS["events"], ids=case_name)
 def test_vector_event_becomes_this_message(case: dict[str, Any]) -> None:
     envelope = Envelope(**{"username": None, **case["envelope"]})
-    fields = event_fields(case["topic"], case["stamp"]["offset"], envelope)
-    assert read(frame(fields)) == case["message"]
-    assert list(fields) == list(case["message"]), "the order of the fields is pinned too"
+    message = read(event(case["topic"], case["stamp"]["offset"], envelope))
+    assert message == case["message"]
+    assert list(message) == list(case["message"]), "the order of the fields is pinned too"
 
 
 def test_vector_position() -> None:
@@ -36,10 +36,10 @@ def test_vector_gap() -> None:
 
 
 def test_a_state_that_is_shown_says_so_and_is_otherwise_the_same_event() -> None:
-    event = frame({"type": "task_update", "data": {"a": "x" * 200}})
-    assert read(retained(event)) == {**read(event), "retained": True}
+    state = frame({"type": "task_update", "data": {"a": "x" * 200}})
+    assert read(retained(state)) == {**read(state), "retained": True}
 
 
 def test_the_username_an_event_is_addressed_to_is_not_sent() -> None:
     envelope = Envelope("event", {}, "alice", "m", 0, "id")
-    assert "alice" not in json.dumps(event_fields("event:a", 1, envelope))
+    assert b"alice" not in event("event:a", 1, envelope)

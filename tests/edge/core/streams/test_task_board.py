@@ -28,7 +28,7 @@ def update(
 ) -> TaskUpdate | None:
     envelope = Envelope("task_update", {"status": status}, username, "m", 0, "id")
     stamp = Stamp(epoch, offset, 0)
-    frame = messages.frame(messages.event_fields(topic, stamp.offset, envelope))
+    frame = messages.event(topic, stamp.offset, envelope)
     return board.update(topic, stamp, envelope, frame)
 
 

@@ -60,21 +60,25 @@ class Peer:
         return [payload for opcode, payload in frames if opcode is Opcode.TEXT]
 
 
-class Shell:
-    """Closes the client when it is too slow."""
+class Recorder:
+    """A shell that remembers the last words to a client that is too slow."""
 
-    def __init__(self, ws: ServerProtocol) -> None:
-        self._ws = ws
+    open_fd = NO_FD
+
+    def __init__(self, max_queued_bytes: int, opening: bytes = b"") -> None:
+        self.stats = EdgeStats()
+        sending = Sending(self.stats, Budget(10**9), max_queued_bytes)
+        self.ws = ServerProtocol(self, sending, FrameReader(1), opening, fd=FD)
         self.last_words = b""
 
     @property
     def queued_bytes(self) -> int:
         """As `Client` does."""
-        return self._ws.queued_bytes
+        return self.ws.queued_bytes
 
     def close_too_slow(self) -> None:
         """As `Client` does."""
-        self.last_words = self._ws.close_too_slow()
+        self.last_words = self.ws.close_too_slow()
 
 
 def is_late(machine: "ServerProtocolMachine") -> bool:
@@ -84,6 +88,8 @@ def is_late(machine: "ServerProtocolMachine") -> bool:
 
 class ServerProtocolMachine(RuleBasedStateMachine):
     """Plays the shell: writes what it is given, and fills and empties a transport at will."""
+
+    open_fd = NO_FD
 
     def __init__(self) -> None:
         super().__init__()
@@ -99,7 +105,7 @@ class ServerProtocolMachine(RuleBasedStateMachine):
     @initialize(opening=st.sampled_from([b"", OPENING]))
     def open(self, opening: bytes) -> None:
         sending = Sending(self.stats, self.budget, MAX_QUEUED_BYTES)
-        self.ws = ServerProtocol(sending, FrameReader(MAX_MESSAGE_BYTES), opening, fd=FD)
+        self.ws = ServerProtocol(self, sending, FrameReader(MAX_MESSAGE_BYTES), opening, fd=FD)
         self.peer = Peer(opening)
         self.is_turn_scheduled = bool(opening)
 
@@ -144,7 +150,7 @@ class ServerProtocolMachine(RuleBasedStateMachine):
             self.waiting.append((topic if is_full else None, payload))
         self.is_turn_scheduled |= self.ws.send_live(topic, text_frame(payload))
 
-    @precondition(lambda self: self.ws.open_fd != NO_FD)
+    @precondition(lambda self: self.open_fd != NO_FD)
     @rule()
     def write_a_batch_past_the_transport(self) -> None:
         assert self.waiting == [], "a batch must overtake nothing"
@@ -164,7 +170,7 @@ class ServerProtocolMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.is_connected)
     @rule(held=st.integers(0, 500))
     def fill(self, held: int) -> None:
-        self.ws.fill(held, self)
+        self.ws.fill(held)
 
     @precondition(lambda self: self.ws.writing is Writing.FULL)
     @rule(chunks=st.integers(0, 2))
@@ -265,7 +271,7 @@ class ServerProtocolMachine(RuleBasedStateMachine):
     def the_states_agree(self) -> None:
         ws = self.ws
         assert (ws.writing is Writing.ENDED) == (ws.state is not State.OPEN)
-        assert (ws.open_fd == FD) == (ws.writing is Writing.FREE)
+        assert (self.open_fd == FD) == (ws.writing is Writing.FREE)
         assert ws.writing is not Writing.TURN or self.is_turn_scheduled
         assert self.peer.is_closed or ws.state in (State.OPEN, State.CLOSED)
 
@@ -292,7 +298,7 @@ def test_the_tables_lead_from_every_state_to_the_end_and_never_back() -> None:
 
 
 def test_a_transition_that_the_table_lacks_is_a_fault() -> None:
-    ws = ServerProtocol(Sending(EdgeStats(), Budget(1), 1), FrameReader(1))
+    ws = Recorder(1).ws
     ws.lose()
     with pytest.raises(AssertionError):
         ws._enter_state(State.OPEN)
@@ -303,30 +309,30 @@ def test_the_answer_to_the_handshake_waits_for_a_transport_that_is_full_already(
     is_closed_first: bool,
 ) -> None:
     """As on a connection whose last HTTP response is still being read."""
-    sending = Sending(EdgeStats(), Budget(10**9), 10**6)
-    ws = ServerProtocol(sending, FrameReader(1), OPENING, fd=FD)
-    ws.fill(1000, Shell(ws))
+    shell = Recorder(10**6, OPENING)
+    ws = shell.ws
+    ws.fill(1000)
     assert ws.end_turn() == b""
     rest = ws.close(CloseCode.TRY_AGAIN_LATER.close()) if is_closed_first else ws.refill()
     assert rest.startswith(OPENING)
     assert ws.refill() == b""
-    assert (ws.open_fd == FD) != is_closed_first
+    assert (shell.open_fd == FD) != is_closed_first
 
 
 def test_a_client_that_compresses_gets_no_batches_as_they_are() -> None:
-    sending = Sending(EdgeStats(), Budget(1), 1)
-    ws = ServerProtocol(sending, FrameReader(1), fd=FD, compresses=True)
+    shell = Recorder(1)
+    assert shell.open_fd == FD
+    sending = Sending(shell.stats, Budget(1), 1)
+    ws = ServerProtocol(shell, sending, FrameReader(1), fd=FD, compresses=True)
     assert ws.writing is Writing.FREE
-    assert ws.open_fd == NO_FD
+    assert shell.open_fd == NO_FD
     assert ws.fd == FD
 
 
 def test_an_event_of_1_mib_waits_and_the_next_closes_the_client() -> None:
-    stats, event = EdgeStats(), text_frame(b"x" * 2**20)
-
-    ws = ServerProtocol(Sending(stats, Budget(10**9), 2 * 2**20), FrameReader(1))
-    shell = Shell(ws)
-    ws.fill(100, shell)
+    shell, event = Recorder(2 * 2**20), text_frame(b"x" * 2**20)
+    ws, stats = shell.ws, shell.stats
+    ws.fill(100)
     ws.send(event)
     assert ws.queued_bytes == len(event) + 100
     ws.send(event)

@@ -1,4 +1,4 @@
-"""Single cases of resuming, each of them a way to go wrong."""
+"""Subscribing, resuming and unsubscribing: single cases, each of them a way to go wrong."""
 
 from collections.abc import Mapping
 from typing import Any

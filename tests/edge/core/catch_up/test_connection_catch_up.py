@@ -1,0 +1,145 @@
+"""The steps of one catch-up: their size, their states, and what ends them."""
+
+import pytest
+
+from edge.core.catch_up.connection_catch_up import (
+    STEP_BYTES,
+    STEP_RECORDS,
+    CatchUpState,
+    ConnectionCatchUp,
+)
+from edge.core.catch_up.coverage import CoverageList
+from edge.core.catch_up.selection import PendingSubscription, Selection
+from edge.core.hub.connections import ConnectionManager
+from edge.core.protocol.requests import Subscribe
+from edge.core.streams.streams import Streams
+from relay.wire.topics import parse_pattern
+from tests.edge.journal import record
+from tests.edge.recorders import RecordingConnection, RecordingObserver
+
+ALL = parse_pattern("event:*")
+
+
+class Table:
+    """A client that has nothing of the stream `event`."""
+
+    def __init__(self) -> None:
+        self.streams = Streams(history_bytes=2**30)
+        self.streams.synchronize(1, {"event": 0}, {"event": 1})
+        self.connection = RecordingConnection()
+        self.ended: list[ConnectionCatchUp] = []
+
+    def emit(self, *sizes: int) -> None:
+        """Forward an event of each of `sizes` bytes."""
+        stream = self.streams.get("event")
+        assert stream is not None
+        for size in sizes:
+            stream.history.append(record(stream.history.head + 1, size=size))
+
+    def catch_up(self, since: int | None = 0, last: int | None = None) -> ConnectionCatchUp:
+        """Resume `event:*`."""
+        offsets = {} if since is None else {"event": since}
+        pending = PendingSubscription(Subscribe(ALL, since=offsets, last=last), (ALL,), offsets)
+        self.selection = Selection([pending], CoverageList([]), self.streams)
+        manager = ConnectionManager(RecordingObserver())
+        manager.connect(self.connection)
+        return ConnectionCatchUp(
+            self.connection, manager, self.streams, 1, self.selection, self.ended.append
+        )
+
+    def step_sizes(self, catch_up: ConnectionCatchUp) -> list[int]:
+        """Step to the end; return the bytes that each step handed over."""
+        sizes = []
+        while not catch_up.state.is_final:
+            before = len(self.connection.frames)
+            result = catch_up.step()
+            frames = self.connection.frames[before:]
+            assert len(frames) == result.deliveries
+            assert len(frames) <= STEP_RECORDS
+            sizes.append(sum(map(len, frames)))
+        return sizes
+
+
+@pytest.fixture
+def table() -> Table:
+    return Table()
+
+
+def test_a_step_hands_over_64_kib_unless_one_frame_is_larger(table: Table) -> None:
+    mebibyte = 2**20 - 1000  # of an envelope, which may have 1 MiB
+    table.emit(100, mebibyte, mebibyte, 100, 40_000, 40_000, mebibyte)
+    sizes = table.step_sizes(table.catch_up())
+    large = [size for size in sizes if size > STEP_BYTES]
+    assert len(large) == 3
+    assert all(size < mebibyte + 2000 for size in large), "nothing beside a frame of 1 MiB"
+    assert len(table.connection.frames) == 7
+
+
+def test_a_step_looks_at_few_records_though_none_is_for_the_client(table: Table) -> None:
+    table.emit(*[0] * (3 * STEP_RECORDS))
+    catch_up = table.catch_up()
+    table.connection.identity = RecordingConnection("bob").identity
+    assert catch_up.step().deliveries <= STEP_RECORDS
+
+
+def test_the_last_step_ends_the_catch_up_in_its_own_turn(table: Table) -> None:
+    table.emit(0, 0)
+    catch_up = table.catch_up()
+    assert catch_up.state is CatchUpState.REPLAYING
+    assert table.ended == []
+    assert catch_up.step().state is CatchUpState.COMPLETE
+    assert table.ended == [catch_up]
+
+
+def test_a_client_with_everything_is_complete_from_the_start(table: Table) -> None:
+    table.emit(0, 0)
+    assert table.catch_up(since=2).state is CatchUpState.COMPLETE
+
+
+def test_a_client_ahead_waits_until_the_streams_come_or_it_gives_up(table: Table) -> None:
+    table.emit(0)
+    waiting, patient = table.catch_up(since=3), table.catch_up(since=3)
+    assert waiting.step().state is CatchUpState.AWAITING_STREAMS
+    waiting.give_up_waiting()
+    assert waiting.step().state is CatchUpState.COMPLETE
+    assert not waiting.has_reached_claims
+    table.emit(0, 0)
+    assert patient.step().state is CatchUpState.COMPLETE
+    assert patient.has_reached_claims
+
+
+def test_a_new_epoch_abandons_it(table: Table) -> None:
+    table.emit(0)
+    catch_up = table.catch_up()
+    table.streams.synchronize(2, {"event": 5}, {"event": 1})
+    result = catch_up.step()
+    assert (result.state, result.deliveries) == (CatchUpState.ABANDONED, 0)
+    assert not catch_up.has_reached_claims
+
+
+def test_it_is_complete_when_nothing_is_wanted_any_more(table: Table) -> None:
+    table.emit(*[0] * 1000)
+    catch_up = table.catch_up()
+    catch_up.step()
+    table.selection.withdraw(ALL)
+    assert catch_up.step().state is CatchUpState.COMPLETE
+    assert len(table.connection.frames) == STEP_RECORDS
+
+
+def test_the_newest_events_are_searched_for_and_then_sent(table: Table) -> None:
+    table.emit(*[0] * 600)
+    catch_up = table.catch_up(since=None, last=3)
+    assert catch_up.state is CatchUpState.SEARCHING
+    assert len(table.step_sizes(catch_up)) > 1
+    assert [message["offset"] for message in table.connection.take()] == [598, 599, 600]
+
+
+def test_a_search_ends_with_the_stream_that_it_searches(table: Table) -> None:
+    """A restarted relay may journal fewer kinds; then no read would ever be answered."""
+    table.streams = Streams()
+    table.streams.synchronize(1, {"event": 600}, {"event": 1})
+    catch_up = table.catch_up(since=None, last=3)
+    assert catch_up.step().missing is not None
+    table.streams.synchronize(1, {}, {})
+    assert table.step_sizes(catch_up)[-1] == 0
+    assert catch_up.state is CatchUpState.COMPLETE

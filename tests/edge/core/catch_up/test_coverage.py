@@ -1,0 +1,122 @@
+"""Which events live subscriptions have brought."""
+
+import pytest
+
+from edge.core.catch_up.coverage import (
+    BEYOND_ALL,
+    MAX_ENDED,
+    Coverage,
+    CoverageList,
+    LiveSubscriptions,
+)
+from edge.core.hub.connections import ConnectionManager
+from edge.core.streams.streams import Streams
+from relay.wire.topics import Pattern, parse_pattern
+from tests.edge.journal import record
+from tests.edge.recorders import RecordingConnection, RecordingObserver
+
+ALL = parse_pattern("event:*")
+A = parse_pattern("event:a")
+EVERYTHING = Pattern("", exact=False)
+
+
+class Table:
+    """One connection of an edge whose stream `event` is at 10."""
+
+    def __init__(self) -> None:
+        self.streams = Streams()
+        self.streams.synchronize(1, {"event": 10}, {"event": 1})
+        self.manager = ConnectionManager(RecordingObserver())
+        connection = RecordingConnection()
+        self.manager.connect(connection)
+        self.live = LiveSubscriptions(connection, self.manager, self.streams)
+
+    def advance(self, count: int, stream: str = "event") -> None:
+        """Forward `count` events."""
+        found = self.streams.get(stream)
+        assert found is not None
+        for _ in range(count):
+            found.history.append(record(found.history.head + 1, f"{stream}:a"))
+
+    def after(self, pattern: Pattern) -> dict[str, int]:
+        """The offsets after which `pattern` is covered."""
+        coverage = self.live.coverage(pattern)
+        assert coverage is not None
+        return dict(coverage.after)
+
+
+@pytest.fixture
+def table() -> Table:
+    return Table()
+
+
+def test_a_subscription_covers_what_comes_after_it(table: Table) -> None:
+    table.live.subscribe(ALL, (ALL,))
+    table.advance(5)
+    coverage = table.live.coverage(ALL)
+    assert coverage is not None
+    assert coverage.span("event:a", "event") == (10, BEYOND_ALL)
+    assert coverage.span("secret:a", "secret") is None
+
+
+def test_subscribing_again_keeps_the_coverage(table: Table) -> None:
+    table.live.subscribe(ALL, (ALL,))
+    table.advance(5)
+    table.live.subscribe(ALL, (ALL,))
+    assert table.after(ALL) == {"event": 10}
+    table.live.unsubscribe(ALL)
+    assert table.live.coverage(ALL) is None
+    table.live.subscribe(ALL, (ALL,))
+    assert table.after(ALL) == {"event": 15}
+
+
+def test_a_catch_up_extends_the_coverage_to_where_it_began(table: Table) -> None:
+    table.live.subscribe(A, (A,), {"event": 3})
+    assert table.after(A) == {"event": 3}
+
+
+def test_a_client_ahead_of_the_edge_is_covered_from_the_head(table: Table) -> None:
+    table.live.subscribe(A, (A,), {"event": 30})
+    assert table.after(A) == {"event": 10}
+
+
+def test_in_a_new_epoch_a_live_subscription_covers_everything(table: Table) -> None:
+    table.live.subscribe(A, (A,))
+    table.streams.synchronize(2, {"event": 4}, {"event": 1})
+    assert table.after(A) == {"event": 4}
+
+
+def test_a_stream_that_begins_later_is_covered_from_its_beginning(table: Table) -> None:
+    table.live.subscribe(EVERYTHING, (EVERYTHING,))
+    table.streams.synchronize(1, {"event": 10, "audit": 7}, {})
+    table.advance(5, "audit")
+    assert table.after(EVERYTHING) == {"event": 10, "audit": 7}
+
+
+def test_an_ended_coverage_counts_up_to_its_end() -> None:
+    coverages = CoverageList([Coverage(ALL, (ALL,), {"event": 10})])
+    coverages.replace(ALL, {"event": 15}, None)
+    coverages.replace(ALL, {"event": 99}, None)
+    assert coverages.spans("event:a", "event") == ((10, 15),)
+    assert len(coverages) == 1
+
+
+def test_roles_that_change_again_and_again_leave_a_bounded_list() -> None:
+    """A user's `*` has fewer selectors than an administrator's."""
+    as_user, as_admin = (ALL,), (EVERYTHING,)
+    coverages = CoverageList([Coverage(EVERYTHING, as_admin, {"event": 0, "audit": 0})])
+    for offset in range(2, 2000, 2):
+        heads = {"event": offset, "audit": offset}
+        is_admin = offset % 4 == 0
+        after = {"event": 0, "audit": offset} if is_admin else {"event": 0}
+        live = Coverage(EVERYTHING, as_admin if is_admin else as_user, after)
+        coverages.replace(EVERYTHING, heads, live)
+    assert len(coverages) <= MAX_ENDED + 2
+    covered = {
+        offset
+        for after, until in coverages.spans("event:a", "event")
+        for offset in range(after + 1, min(until, 2000))
+    }
+    assert covered == set(range(1, 2000)), "what was never interrupted stays exact"
+    audit = coverages.spans("audit:a", "audit")
+    assert any(after < 1 <= until for after, until in audit), "the oldest are joined, not dropped"
