@@ -8,6 +8,7 @@ import urllib.error
 import urllib.request
 from collections import deque
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
@@ -133,12 +134,14 @@ class Cluster:
 
     def close(self) -> None:
         """End everything that was started."""
-        for client in self._clients:
-            client.close()
-        for emitter in self._emitters:
-            emitter.close(timeout=0)
-        for process in reversed(self._processes):
-            process.close()
+        # One that fails to close must not leave the others behind.
+        with ExitStack() as stack:
+            for process in self._processes:
+                stack.callback(process.close)
+            for emitter in self._emitters:
+                stack.callback(emitter.close, timeout=0)
+            for client in self._clients:
+                stack.callback(client.close)
 
 
 class Edge:

@@ -4,6 +4,7 @@ import resource
 import signal
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 from tests.e2e.chaos.judge import Watcher
@@ -152,9 +153,10 @@ class Stage:
 
     def close(self) -> None:
         """End all clients and processes."""
-        self.swarm.close()
-        self.peer.close()
-        self.cluster.close()
+        # One that fails to close must not leave the others behind: they would load the machine.
+        with ExitStack() as stack:
+            for each in (self.cluster, self.peer, self.swarm):
+                stack.callback(each.close)
 
     def _start_edge(self, port: int | None = None) -> Edge:
         return self.cluster.start_edge(port=port, ready=False, **EDGE_SETTINGS)
