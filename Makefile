@@ -17,11 +17,11 @@ run: .venv/.installed $(CHARTS)
 	@exec $(BIN)/supervisord -n -c cluster.conf
 
 # Tests run side by side, more of them than there are cores: most of them wait for a process.
-# Those of one `xdist_group` run one after another, in the same worker.
+# tests/conftest.py says which run one after another, in the same worker.
 WORKERS ?= 5
 test test-fast: export PYTHONDONTWRITEBYTECODE :=
 test: .venv/.installed $(CHARTS)
-	$(BIN)/pytest -n $(WORKERS) --dist loadgroup
+	$(BIN)/pytest -n $(WORKERS) --dist load
 
 # Unit and property tests: no processes, no browser.
 test-fast: .venv/.installed

@@ -2,9 +2,11 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
+from xdist.scheduler import LoadScopeScheduling
 
 from tests.support.cluster import Cluster, Edge
 
@@ -16,6 +18,33 @@ settings.register_profile(
     "parallel", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("parallel")
+
+HEAVY = "tests that load both cores"
+GROUPS = {
+    "tests/e2e/test_chaos.py": HEAVY,
+    "tests/e2e/test_clients_many.py": HEAVY,
+    "tests/e2e/test_front_door.py": "front door",
+    "tests/e2e/test_kept_alive.py": "kept alive",
+    "tests/e2e/test_make_run.py": "make run",
+    "tests/e2e/test_protocol.py": "protocol",
+}
+"""Files whose tests run one after another in one worker: they would disturb each other, or they
+share processes. All other tests run anywhere."""
+
+
+class GroupScheduling(LoadScopeScheduling):  # type: ignore[misc]
+    """Schedules each group of `GROUPS` as one piece, and every other test by itself.
+
+    xdist's own `loadgroup` has no effect with pytest 9: it sets an attribute that is not read.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        return GROUPS.get(nodeid.partition("::")[0], nodeid)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> GroupScheduling:
+    """Let xdist distribute the tests by `GROUPS`."""
+    return GroupScheduling(config, log)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

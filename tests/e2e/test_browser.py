@@ -28,7 +28,7 @@ FIRST_EVENTS = 50
 """The number of newest events that a new page shows."""
 EVENTS_A_SECOND = 50
 
-pytestmark = [pytest.mark.timeout(180), pytest.mark.xdist_group("browser")]
+pytestmark = pytest.mark.timeout(180)
 
 expect.set_options(timeout=PATIENCE_MS)
 

@@ -9,7 +9,6 @@ from tests.e2e.chaos.round import new_seed, run_round
 
 @pytest.mark.process
 @pytest.mark.timeout(240)
-@pytest.mark.xdist_group("heavy")
 def test_under_chaos_every_client_gets_exactly_what_it_may_see(tmp_path: Path) -> None:
     """Applies each fault once, in the order of a seed; `CHAOS_SEED` repeats that order."""
     seed = new_seed()

@@ -25,7 +25,7 @@ CONNECTING = asyncio.Semaphore(100)
 """The edge cuts connections that send nothing: so few wait at a time to send their request."""
 SENT_AWAY = re.compile(r"overloaded, retry in (\d+) s\Z")
 
-pytestmark = [pytest.mark.timeout(180), pytest.mark.xdist_group("heavy")]
+pytestmark = pytest.mark.timeout(180)
 
 
 class StormClient:

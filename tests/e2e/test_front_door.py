@@ -14,8 +14,6 @@ from tests.support.raw_http import KEY, RawSockets, assert_served, request, subs
 from tests.support.waiting import wait_for
 from tests.support.websocket_frames import CLOSE, PONG, TEXT, client_frame
 
-pytestmark = pytest.mark.xdist_group("front door")
-
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:

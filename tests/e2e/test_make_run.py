@@ -6,6 +6,7 @@ import socket
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import psutil
 import pytest
@@ -20,6 +21,7 @@ NEEDED = (
     "relay",
     "edge",
     "emitters",
+    "demo",
     "pyproject.toml",
     "requirements.lock",
     "package.json",
@@ -28,19 +30,22 @@ NEEDED = (
     ".venv",
 )
 
-pytestmark = [pytest.mark.timeout(120), pytest.mark.xdist_group("make run")]
+pytestmark = pytest.mark.timeout(120)
 
 
 @pytest.fixture
-def checkout(tmp_path: Path) -> Path:
-    """A directory that looks like the repository, so that no running cluster is disturbed."""
+def checkout() -> Iterator[Path]:
+    """A directory that looks like the repository, so that no running cluster is disturbed.
+
+    Its path is short: a Unix socket's has at most 107 bytes, and supervisord puts one there.
+    """
     if not (ROOT / ".venv/.installed").exists():
         pytest.fail("run the tests with `make test`, which makes the environment first")
-    checkout = tmp_path / "checkout"
-    checkout.mkdir()
-    for name in NEEDED:
-        (checkout / name).symlink_to(ROOT / name)
-    return checkout
+    with TemporaryDirectory(prefix="make-run-") as directory:
+        checkout = Path(directory)
+        for name in NEEDED:
+            (checkout / name).symlink_to(ROOT / name)
+        yield checkout
 
 
 def processes_in(directory: Path) -> list[psutil.Process]:

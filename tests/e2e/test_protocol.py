@@ -15,9 +15,6 @@ from edge.http.users import UsersFile
 from tests.support.clients import Client
 from tests.support.cluster import Cluster, Edge
 
-shares_an_edge = pytest.mark.xdist_group("protocol")
-"""Tests that use `shared_edge` run in one worker."""
-
 
 @pytest.fixture(scope="module")
 def shared_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
@@ -42,7 +39,6 @@ def ws_url(edge: Edge, query: str = "") -> str:
     return f"ws://127.0.0.1:{edge.port}/ws{query}"
 
 
-@shares_an_edge
 @pytest.mark.parametrize(
     ("sent", "answer"),
     [
@@ -81,7 +77,6 @@ def test_bad_messages_are_answered_and_keep_the_connection(
     )
 
 
-@shares_an_edge
 @pytest.mark.parametrize(
     ("first", "reason"),
     [
@@ -108,7 +103,6 @@ def test_silence_closes_with_authentication_timeout(cluster: Cluster) -> None:
     assert cluster.connect(edge).wait_closed() == (1008, "Authentication timeout")
 
 
-@shares_an_edge
 @pytest.mark.parametrize("how", ["query", "header", "scheme"])
 def test_a_bad_token_in_the_handshake_is_refused_with_401(shared_edge: Edge, how: str) -> None:
     query = "?token=nonsense" if how == "query" else ""
@@ -123,7 +117,6 @@ def test_a_bad_token_in_the_handshake_is_refused_with_401(shared_edge: Edge, how
     assert "Traceback" not in shared_edge.process.output()
 
 
-@shares_an_edge
 def test_an_expired_token_is_refused_and_a_running_one_closes_with_4001(
     shared_cluster: Cluster, shared_edge: Edge
 ) -> None:
@@ -133,7 +126,6 @@ def test_an_expired_token_is_refused_and_a_running_one_closes_with_4001(
     assert client.wait_closed() == (4001, "token expired")
 
 
-@shares_an_edge
 def test_authenticate_again_renews_for_the_same_user_only(
     shared_cluster: Cluster, shared_edge: Edge
 ) -> None:
@@ -188,7 +180,6 @@ def test_stopping_the_edge_closes_with_1001_and_ends_well(cluster: Cluster, edge
     assert edge.process.terminate() == 0
 
 
-@shares_an_edge
 def test_a_message_matched_by_several_subscriptions_arrives_once(
     shared_cluster: Cluster, shared_edge: Edge
 ) -> None:
