@@ -91,6 +91,8 @@ class ScriptedRelay:
         self._context.destroy(linger=0)
 
     def _bind(self, socket: zmq.asyncio.Socket) -> str:
+        # Beyond its high-water mark an XPUB drops messages of a test that sends many at once.
+        socket.setsockopt(zmq.SNDHWM, 0)
         port = socket.bind_to_random_port("tcp://127.0.0.1")
         return f"tcp://127.0.0.1:{port}"
 
