@@ -39,6 +39,11 @@ class Pattern(NamedTuple):
         """Return whether an event on `topic` belongs to this subscription."""
         return topic == self.prefix if self.exact else topic.startswith(self.prefix)
 
+    def concerns(self, kind: str) -> bool:
+        """Return whether a topic of `kind` can belong to this subscription."""
+        start = f"{kind}:"
+        return self.prefix.startswith(start) or (not self.exact and start.startswith(self.prefix))
+
     def __str__(self) -> str:
         return self.prefix if self.exact else f"{self.prefix}*"
 

@@ -116,7 +116,7 @@ class LiveSubscriptions:
         `since` maps streams to the offsets after which a catch-up has just sent every event. A
         subscription that is live already keeps its earlier coverage.
         """
-        before = self._covered_after(pattern)
+        before = self._covered_after(pattern) if pattern in self._after else NO_OFFSETS
         self._manager.subscribe(self._connection, pattern, selectors)
         after: dict[str, int] = {}
         for stream, head in self._streams.offsets_concerning(selectors).items():

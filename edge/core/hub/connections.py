@@ -9,7 +9,6 @@ from itertools import chain
 from typing import Protocol
 
 from edge.core.hub.audience import Audience, Connection, Deliver, deliver_to_each
-from edge.core.hub.overlap import concerns
 from edge.core.identity.access import may_receive
 from relay.shared.prefix_index import PrefixIndex
 from relay.wire.topics import TASK, Pattern
@@ -114,7 +113,7 @@ class ConnectionManager:
         """Whether `connection` receives events of `stream` live."""
         if stream == TASK:
             return connection in self.task_receivers(connection.identity.username)
-        return any(concerns(selector, stream) for selector in self.selectors(connection))
+        return any(selector.concerns(stream) for selector in self.selectors(connection))
 
     def connect(self, connection: Connection) -> None:
         """Add an authenticated connection."""

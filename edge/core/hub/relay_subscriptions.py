@@ -8,7 +8,6 @@ a hint that tells emitters whether it means one topic or a prefix (protocol sect
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
-from edge.core.hub.overlap import may_overlap
 from relay.wire.control import EXACT_PREFIX, WITHIN_PREFIX
 from relay.wire.topics import EVENT, TASK, Pattern
 
@@ -92,5 +91,5 @@ def stream_prefixes(
     return frozenset(
         f"{kind}:".encode()
         for kind in journaled_kinds
-        if any(may_overlap(served, f"{kind}:") for served in served_prefixes)
+        if any(Pattern(served, exact=False).concerns(kind) for served in served_prefixes)
     )

@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from edge.core.hub.overlap import concerns, may_overlap
 from edge.core.stats import Dropped
 from edge.core.streams.follower import Replayed, StreamFollower
 from edge.core.streams.history import History, PageMemory
@@ -123,7 +122,8 @@ class Streams:
         self.epoch = epoch
         self._kinds.clear()
         for kind, last in last_offsets.items():
-            if not any(may_overlap(prefix, f"{kind}:") for prefix in self._served_prefixes):
+            served = (Pattern(prefix, exact=False) for prefix in self._served_prefixes)
+            if not any(pattern.concerns(kind) for pattern in served):
                 continue
             if kind not in self._streams:
                 follower = StreamFollower(kind, last, self._dropped)
@@ -148,7 +148,7 @@ class Streams:
             kinds = tuple(
                 kind
                 for kind in self._streams
-                if any(concerns(selector, kind) for selector in wanted)
+                if any(selector.concerns(kind) for selector in wanted)
             )
             if len(wanted) <= FEW_SELECTORS:
                 if len(self._kinds) >= MAX_REMEMBERED:

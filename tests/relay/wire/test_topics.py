@@ -129,3 +129,32 @@ def test_every_beginning_of_a_topic_with_a_star_matches_it(topic: str, data: st.
 @given(topics, topics)
 def test_a_prefix_matches_exactly_the_topics_that_start_with_it(topic: str, other: str) -> None:
     assert parse_pattern(f"{other}*").matches(topic) == topic.startswith(other)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "kinds"),
+    [
+        ("event:a", ["event"]),
+        ("event:a*", ["event"]),
+        ("e*", ["event"]),
+        ("event*", ["event"]),
+        ("*", ["event", "task"]),
+        ("events:a", []),
+        ("events*", []),
+        ("task:*", ["task"]),
+    ],
+)
+def test_the_kinds_that_a_pattern_concerns(pattern: str, kinds: list[str]) -> None:
+    assert [kind for kind in ("event", "task") if parse_pattern(pattern).concerns(kind)] == kinds
+
+
+letters = st.text("ab:", max_size=4)
+
+
+@given(letters, st.booleans(), st.text("ab", min_size=1, max_size=2), letters)
+def test_a_pattern_concerns_the_kind_of_each_topic_that_it_matches(
+    prefix: str, exact: bool, kind: str, rest: str
+) -> None:
+    pattern = Pattern(prefix, exact)
+    if pattern.matches(f"{kind}:{rest}"):
+        assert pattern.concerns(kind)

@@ -2,7 +2,6 @@
 
 import pytest
 
-from edge.core.hub.overlap import concerns
 from edge.core.streams.streams import Stream, Streams
 from relay.wire.topics import parse_pattern
 from tests.edge.journal import record
@@ -103,7 +102,6 @@ def test_the_streams_that_concern_a_pattern(
     streams: Streams, pattern: str, kinds: list[str]
 ) -> None:
     assert list(streams.offsets_concerning([parse_pattern(pattern)])) == kinds
-    assert [kind for kind in ("event", "task") if concerns(parse_pattern(pattern), kind)] == kinds
 
 
 def test_several_selectors_concern_the_streams_of_each(streams: Streams) -> None:
