@@ -1,4 +1,4 @@
-"""Settings of a whole edge process: logging, garbage collection, and the end of an orphan."""
+"""Matters of a whole edge process: logging, garbage collection, and the end of an orphan."""
 
 import gc
 import logging

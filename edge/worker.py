@@ -8,7 +8,7 @@ import time
 from collections.abc import AsyncIterator
 from functools import partial
 
-from edge.catch_up import CatchUp
+from edge.catch_up_runner import CatchUpRunner
 from edge.config import EdgeSettings
 from edge.core.hub.connections import ConnectionManager
 from edge.core.identity.tokens import Tokens
@@ -20,7 +20,6 @@ from edge.core.streams.relay_state import RelayState
 from edge.core.streams.snapshots import Snapshots
 from edge.core.streams.streams import Streams
 from edge.core.streams.task_board import TaskBoard
-from edge.endpoint import ClientEndpoint
 from edge.http.metrics import EdgeCollector, edge_registry
 from edge.process import stop_if_orphaned, tame_garbage_collection
 from edge.scheduling.throttle import FlushThrottle
@@ -28,6 +27,7 @@ from edge.upstream.connection import connect
 from edge.upstream.replayer import JournalReplay
 from edge.upstream.subscriber import RelaySubscriber
 from edge.websocket.broadcast import write_to_all
+from edge.websocket.endpoint import ClientEndpoint
 from relay.shared.logs import LimitedLog
 
 HOUSEKEEPING_S = 1.0
@@ -59,7 +59,7 @@ class Worker:
         self._replay = JournalReplay(streams, relay.requests, stats)
         snapshots = Snapshots(manager, streams, self.tasks, live)
         services = SessionServices(manager, streams, snapshots, tokens, settings.session_limits)
-        catch_up = CatchUp(self._replay, stats)
+        catch_up = CatchUpRunner(self._replay, stats)
         self.endpoint = ClientEndpoint(settings, services, catch_up, stats, loop)
         self._throttle = FlushThrottle(loop, manager.flush)
         self.relay_state = RelayState(settings.relay_timeout_s)

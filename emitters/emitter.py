@@ -42,7 +42,7 @@ class OutboxLimits(TypedDict, total=False):
 
 @dataclass(frozen=True, slots=True)
 class _Limits:
-    """The same with its defaults; refuses any other keyword."""
+    """The limits of the outbox with their defaults; any other keyword is refused."""
 
     max_events: int = DEFAULT_MAX_EVENTS
     max_bytes: int = DEFAULT_MAX_BYTES

@@ -14,8 +14,8 @@ import zmq
 
 from emitters.control_client import ControlClient
 from emitters.core.identity import EmitterIdentity
+from emitters.link_requests import LinkRequests
 from emitters.mailbox import Mailbox
-from emitters.requests import LinkRequests
 from emitters.sender import EventSender
 from relay.shared.transport import Socket
 

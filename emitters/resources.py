@@ -14,6 +14,7 @@ from typing import Self
 import psutil
 
 from emitters.core.ports import EmitsWatched
+from emitters.core.unsent_values import MAX_LIVE_TOPICS
 from emitters.errors import EmitterError
 from emitters.process_tree import ProcessTree, Reading, process_info
 from relay.shared.logs import LimitedLog
@@ -22,7 +23,7 @@ from relay.wire.topics import parse_topic
 FIRST_SAMPLE_AFTER_S = 0.2
 """CPU use is a difference between two readings; the first sample waits this long for the second."""
 
-MAX_SERVERS = 10_000
+MAX_SERVERS = MAX_LIVE_TOPICS
 """As many live topics as an emitter holds values of."""
 
 STOP_TIMEOUT_S = 5.0

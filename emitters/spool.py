@@ -172,7 +172,7 @@ os.register_at_fork(after_in_child=_leave_spools_to_parent)
 
 
 def _create(path: Path, name: str) -> None:
-    """Make an empty spool, whole or not at all, whenever the process is killed."""
+    """Make an empty spool, so that a kill at any moment leaves a whole spool or none."""
     draft = Path(f"{path}.new")
     # SQLite would replay the log of a removed spool into the new one.
     for left_behind in (f"{draft}", f"{draft}-journal", f"{path}-wal", f"{path}-shm"):

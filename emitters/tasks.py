@@ -20,8 +20,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, ParamSpec
 
-from emitters.core.pacing import Pacer
 from emitters.core.ports import EmitsTasks
+from emitters.core.progress_pacing import Pacer
 from emitters.core.task_state import ORPHANED_MESSAGE, TaskState
 from emitters.errors import EmitterError, OutboxFull, RelayUnavailable
 from relay.shared.newest import Newest

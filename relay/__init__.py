@@ -16,9 +16,10 @@ subscriptions, then requests, then one batch of events. A batch (`server.Relay._
 
 So an event is in the journal before an edge sees it or its emitter forgets it. If the relay dies
 between 3 and 4, edges replay the event, and its emitter, which says hello, learns from the cursor
-not to send it again. If the commit fails, `KnownEmitters.roll_back` takes the numbers back, nothing
-is published or acknowledged, and `Intake.journaling` is False: events of streams are refused, and
-emitters keep theirs, until a heartbeat finds that the journal can be written again.
+not to send it again. If the commit fails, `KnownEmitters.roll_back` takes the numbers back, no
+event of a stream is published or acknowledged, and `Intake.journaling` is False: events of streams
+are refused, and emitters keep theirs, until a heartbeat finds that the journal can be written
+again.
 
 Where each decision is made:
 

@@ -64,7 +64,7 @@ class Sequencer:
         runs = intake.runs
         cursors = emitters.cursors()
         if not runs and not cursors:
-            # Emitters of duplicates only: they have missed an acknowledgement.
+            # Only duplicates came: their emitters have missed an acknowledgement.
             return Committed((), emitters.commit())
         events, tasks = self._stamp(runs, now_ms)
         batch = JournalBatch(

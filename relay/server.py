@@ -12,7 +12,7 @@ from relay.config import RelaySettings
 from relay.control import ControlService
 from relay.core.intake import MAX_BATCH_BYTES, MAX_BATCH_MESSAGES
 from relay.core.retention import Limits
-from relay.core.subscriptions import SubscriptionRoute, SubscriptionRouter
+from relay.core.subscription_router import SubscriptionRoute, SubscriptionRouter
 from relay.journal.file import FILE_NAME
 from relay.journal.journal import Journal
 from relay.notifier import Notifier

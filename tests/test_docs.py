@@ -12,7 +12,7 @@ from edge.config import EdgeSettings
 from edge.core.identity.tokens import Tokens
 from edge.core.protocol import replies
 from edge.core.websocket.close_codes import CloseCode
-from edge.core.websocket.protocol import NEXT_STATES, State
+from edge.core.websocket.server_protocol import NEXT_STATES, State
 from edge.worker import Worker
 from emitters.config import EmitterSettings
 from emitters.core.dialogue import TRANSITIONS

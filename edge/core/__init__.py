@@ -23,10 +23,10 @@ the position (`streams/streams.py`).
 
 **A resume.** The order of resumed events, and where they join the live ones, is decided in
 `catch_up`: its `__init__` has the theory. Records come from the history, or from the relay's
-journal through `edge/catch_up.py` and `upstream/replayer.py`.
+journal through `edge/catch_up_runner.py` and `upstream/replayer.py`.
 
-**States.** The relay: `streams/relay_state.py`, a table. A WebSocket: `websocket/protocol.py`.
-A connection's catch-up: `catch_up/states.py`. Elsewhere there are counters and maps only.
+**States.** The relay: `streams/relay_state.py`, a table. A WebSocket:
+`websocket/server_protocol.py`. A connection's catch-up: `catch_up/states.py`. Elsewhere there are counters and maps only.
 
 **Bounds.** Each limit is a constant or a setting beside the code that enforces it:
 one reading of the relay: 512 messages or 4 MiB, then a flush (`upstream/subscriber.py`);
@@ -36,9 +36,9 @@ histories: `EDGE_HISTORY_BYTES` together, oldest pages first (`streams/history.p
 tasks: 20,000 or 64 MiB, last values: 10,000 or 32 MiB, oldest first; unanswered requests: 10,000,
 the newest refused (`upstream/requests.py`); catch-up steps: see `catch_up`.
 
-**A slow client** is closed with 4008 when more than `EDGE_MAX_QUEUED_BYTES` wait for it, or when it
-is the furthest behind and more than `EDGE_MAX_QUEUED_TOTAL_BYTES` wait for all: decided in
-`websocket/send_queue.py` and `websocket/protocol.py`.
+**A slow client** is closed with 4008 when more than `EDGE_MAX_QUEUED_BYTES` or 65,536 frames wait
+for it, or when it has the longest queue and more than `EDGE_MAX_QUEUED_TOTAL_BYTES` wait for all
+clients: decided in `websocket/send_queue.py`, whenever a frame is added to a queue.
 
 Imports go downwards only: session, catch_up, streams, hub and protocol, websocket, identity, stats.
 """

@@ -2,7 +2,8 @@
 
 A `Session` takes the text of each client message and answers through the connection. It returns
 a `Close` when the connection must end. It decides who the client is and whether a message is
-understood; what the client may receive is decided by `Subscriptions`.
+understood. `Subscriptions` performs the requests, and `identity.access` decides which events the
+client may receive.
 """
 
 from dataclasses import dataclass

@@ -1,1 +1,4 @@
-"""The HTTP routes: sign-in, the API and the operations, pages, metrics."""
+"""The HTTP routes: `auth` (sign-in, with `users`), `api` (tasks, topics, health), `pages`.
+
+`topics` is the content of `/api/topics`, `metrics` that of `/metrics`.
+"""

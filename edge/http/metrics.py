@@ -10,7 +10,7 @@ from edge.core.hub.connections import ConnectionManager
 from edge.core.stats import EdgeStats
 from edge.core.streams.relay_state import RelayState
 from edge.core.streams.streams import Streams
-from edge.endpoint import ClientEndpoint
+from edge.websocket.endpoint import ClientEndpoint
 
 
 class EdgeCollector(Collector):

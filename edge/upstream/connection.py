@@ -30,7 +30,7 @@ class RelayConnection:
     subscriptions: WorkerSubscriptions
 
     def close(self) -> None:
-        """Disconnect."""
+        """Close both sockets and end their ZeroMQ context; queued messages are dropped."""
         self.events.close()
         self.requests.socket.close()
         self.context.destroy(linger=0)

@@ -20,7 +20,7 @@ class ReplayFailed(Exception):  # noqa: N818 - the name says what it is at every
 
 
 class JournalReplay:
-    """Fetches records that `streams` do not remember, and remembers them; see `edge.catch_up`."""
+    """Fetches records that `streams` do not remember, and remembers them: a `Replayer`."""
 
     def __init__(self, streams: Streams, requests: RelayRequests, stats: EdgeStats) -> None:
         self._streams = streams

@@ -1,8 +1,8 @@
 """WebSocket connections: the I/O around `edge.core.websocket`.
 
-Every connection of our server begins as a `FrontDoor`. Its first request is for `/ws`, and it
-becomes a `Client`; or it is not, and the connection becomes uvicorn's HTTP (`HttpConnection`). A
-later request for `/ws` comes back to `FrontDoor.open`. On other ASGI servers `asgi.serve_websocket`
+Every connection of our server begins as a `FrontDoor`. If its first request is for `/ws`, the
+connection becomes a `Client`; otherwise uvicorn's HTTP serves it (`HttpConnection`), and a later
+request for `/ws` comes back to `FrontDoor.open`. On other ASGI servers `asgi.serve_websocket`
 makes the `Client`, on an `AsgiTransport`.
 
 A `Client` does the I/O of one `ServerProtocol`: it reads and writes its transport, and reports to

@@ -15,8 +15,8 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from edge.core.websocket.close_codes import CloseCode
 from edge.core.websocket.frames import Opcode, split_frames
 from edge.core.websocket.reader import Message
-from edge.endpoint import ClientEndpoint, HandshakeRefused
 from edge.websocket.client import Client, ClientServices
+from edge.websocket.endpoint import ClientEndpoint, HandshakeRefused
 
 SERVER_ERRORS = (WebSocketDisconnect, RuntimeError, OSError)
 """The errors of servers when the application sends or receives after the connection is lost."""

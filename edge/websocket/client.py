@@ -2,8 +2,8 @@
 
 The transport is a socket's, or an `AsgiTransport`; the policy for slow clients is the same. While
 the transport is full, live values are merged to the newest and other frames wait; when more than
-`max_queued_bytes` wait, the connection is closed with 4008. When more than the worker's budget
-waits for all clients together, those with the longest queues are closed first.
+`max_queued_bytes` or 65,536 frames wait, the connection is closed with 4008. When more than the
+worker's budget waits for all clients together, those with the longest queues are closed first.
 """
 
 import asyncio
@@ -15,8 +15,8 @@ from edge.core.hub.audience import FrameBatch, send_each
 from edge.core.identity.access import Identity
 from edge.core.websocket.close_codes import Close, CloseCode
 from edge.core.websocket.frames import Opcode
-from edge.core.websocket.protocol import NO_FD, Sending, ServerProtocol, State, Writing
 from edge.core.websocket.reader import FrameReader, Message, ProtocolViolation
+from edge.core.websocket.server_protocol import NO_FD, Sending, ServerProtocol, State, Writing
 from edge.scheduling.deadlines import Deadlines
 from edge.scheduling.end_of_turn import EndOfTurnWrites
 

@@ -22,8 +22,8 @@ from edge.core.websocket.handshake import (
     offers_deflate,
     response,
 )
-from edge.endpoint import ClientEndpoint, HandshakeRefused
 from edge.websocket.client import Client, half_close
+from edge.websocket.endpoint import ClientEndpoint, HandshakeRefused
 from edge.websocket.http_connection import HttpConnection
 from edge.websocket.request_head import RequestHead
 

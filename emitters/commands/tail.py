@@ -14,7 +14,7 @@ from typing import Any
 import click
 
 from emitters.commands.session import PROGRAM, BadInput, Unreachable, say
-from emitters.egress import Egress, RelayedEvent
+from emitters.relay_reader import RelayedEvent, RelayReader
 from relay.shared.settings import Endpoint, Settings, SettingsError, load, refuse, settings_config
 
 SILENT_AFTER_S = 5.0
@@ -68,7 +68,7 @@ def tail(prefix: str, pretty: bool, count: int | None, egress: str | None, timeo
     if not _is_utf8(wanted):
         raise BadInput("PREFIX: must be UTF-8")
     try:
-        with Egress(settings.relay_egress, wanted) as source:
+        with RelayReader(settings.relay_egress, wanted) as source:
             _follow(source, wanted, pretty, count, timeout)
     except KeyboardInterrupt:
         return
@@ -77,7 +77,9 @@ def tail(prefix: str, pretty: bool, count: int | None, egress: str | None, timeo
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _follow(source: Egress, prefix: str, pretty: bool, count: int | None, timeout: float) -> None:
+def _follow(
+    source: RelayReader, prefix: str, pretty: bool, count: int | None, timeout: float
+) -> None:
     if not source.wait_subscribed(timeout):
         raise Unreachable(timeout, f"nothing is watched at {source.endpoint}")
     say(f"watching {prefix!r} at {source.endpoint}; Ctrl-C ends")
@@ -88,7 +90,7 @@ def _follow(source: Egress, prefix: str, pretty: bool, count: int | None, timeou
             return
 
 
-def _events(source: Egress) -> Iterator[RelayedEvent]:
+def _events(source: RelayReader) -> Iterator[RelayedEvent]:
     """Yield events; print a line when the relay falls silent and when it is back."""
     output = sys.stdout.fileno() if _is_pipe(sys.stdout.fileno()) else None
     silent = False

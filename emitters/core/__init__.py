@@ -16,7 +16,7 @@ into its `Mailbox` (`emitters.mailbox`). The mailbox holds two objects behind on
 Threads. Any thread may call `emit`; it never waits for the network. One more thread, the
 `LinkThread` (`emitters.link`), owns the sockets and runs the `LinkLoop`: wait for a message, a
 wake-up or a deadline; give the dialogue the received subscriptions, notices and replies; send hello
-when it is due (`emitters.requests`); send one batch of live values and one of events
+when it is due (`emitters.link_requests`); send one batch of live values and one of events
 (`emitters.sender`); report the counters. Callbacks of `on_watch_change` run in it too. `retained`
 asks through the `ControlClient` from any thread and waits for a future. `TaskManager` and
 `ResourceMonitor` have threads of their own and know of an emitter only the protocols in

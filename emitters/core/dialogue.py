@@ -9,7 +9,7 @@ import logging
 from enum import Enum, auto
 
 from emitters.core.outbox import WINDOW_EVENTS, Outbox
-from emitters.core.subscriptions import ReceivedSubscriptions
+from emitters.core.received_subscriptions import ReceivedSubscriptions
 from relay.wire.control import HelloReply
 from relay.wire.notices import Acknowledged, Notice, Resend
 
@@ -51,7 +51,7 @@ class DialogueSignal(Enum):
     RELAY_LOST = auto()
     """The relay has no subscription any more: libzmq takes them back when a connection ends."""
     NO_PROGRESS = auto()
-    """Hello was answered after a stall, and the relay has not taken any event since the hello."""
+    """Hello was answered after a stall: the journal has no event beyond the number in the hello."""
     PROGRESS = auto()
     """The relay acknowledged another event."""
     TAKEN_OVER = auto()
@@ -268,7 +268,7 @@ class Dialogue:
         self._logged_code = ""
 
     def _go_on_after_stall(self, sequence: int) -> None:
-        """Send again only if the relay has taken nothing since the hello.
+        """Send again only if the journal has no event beyond the number in the hello.
 
         Else events are merely slow, or an acknowledgement was lost. Sending a whole window again
         each second would keep a slow relay from ever catching up.

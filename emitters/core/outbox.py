@@ -224,11 +224,11 @@ class Outbox:
         return True
 
     def skip_to(self, sequence: int) -> int:
-        """Go on after `sequence`, the relay's last number, which was never sent from here.
+        """Go on after `sequence`, a number in the journal that this outbox never sent.
 
         The end of the store was lost, and with it the numbers that it had given out. Events that
         the store had kept were sent before; newer ones are numbered anew, after `sequence`.
-        Returns the number of the latter. Raises `SpoolUnavailable`; then nothing changes.
+        Returns how many events were numbered anew. Raises `SpoolUnavailable`; then nothing changes.
         """
         self._unsend()
         kept = self._highest_sent - self.acknowledged

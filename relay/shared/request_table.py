@@ -64,7 +64,7 @@ class RequestTable(Generic[W]):
         """Forget a request; a reply to it is ignored. Unknown ids are ignored as well."""
         entry = self._entries.pop(identifier, None)
         if entry is not None and entry.sent_at is None:
-            # Or the ids of dropped requests would pile up behind one that cannot be sent.
+            # Otherwise the ids of dropped requests would pile up behind one that cannot be sent.
             self._unsent.remove(identifier)
 
     def next_unsent(self) -> Request | None:

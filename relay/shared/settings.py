@@ -87,7 +87,7 @@ CommaSeparated = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
 def _check_kinds(kinds: tuple[str, ...]) -> tuple[str, ...]:
     for kind in kinds:
         if not _KIND.match(kind):
-            raise ValueError(f"{kind!r} is not a kind: use a-z, 0-9 and '-'")
+            raise ValueError(f"{kind!r} is not a kind: use 1 to 64 of a-z, 0-9 and '-'")
     if TASK not in kinds:
         raise ValueError(f"must contain {TASK!r}, whose events may not be lost")
     return tuple(dict.fromkeys(kinds))

@@ -10,9 +10,9 @@ from typing import Any
 from edge.core.stats import EdgeStats
 from edge.core.websocket.close_codes import CloseCode
 from edge.core.websocket.frames import Opcode
-from edge.core.websocket.protocol import Sending
 from edge.core.websocket.reader import Message
 from edge.core.websocket.send_queue import Budget
+from edge.core.websocket.server_protocol import Sending
 from edge.scheduling.deadlines import Deadlines
 from edge.scheduling.end_of_turn import EndOfTurnWrites
 from edge.websocket.client import Client, ClientServices

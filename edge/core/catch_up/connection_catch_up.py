@@ -28,7 +28,7 @@ class CatchUpState(Enum):
     """States of one catch-up; `ConnectionCatchUp._update_state` is the table of transitions."""
 
     SEARCHING = auto()
-    """Looks for where the newest events begin that subscriptions ask for with `last`."""
+    """Looks for the offsets where the events requested with `last` begin."""
     REPLAYING = auto()
     """Sends the events between the client's offsets and the heads of the streams."""
     AWAITING_STREAMS = auto()
@@ -100,7 +100,7 @@ class ConnectionCatchUp:
         self._searches = [
             (pending, self._search_for(pending, stream)) for pending, stream in selection.searches()
         ]
-        """Those that are not complete."""
+        """The searches that are not complete, each with its subscription."""
         self._positions: dict[str, int]
         """Stream to the last offset that is dealt with."""
         self._claimed: dict[str, int]

@@ -28,7 +28,7 @@ class Coverage:
     after: Mapping[str, int]
     """Stream to the offset after which the subscription has brought every matching event."""
     until: Mapping[str, int] | None = None
-    """Stream to the last offset of that; None while the subscription is live."""
+    """Stream to the last offset that the subscription has brought; None while it is live."""
 
     def span(self, topic: str, stream: str) -> tuple[int, int] | None:
         """Return the offsets `(after, until]` at which it covers `topic`, None if it does not."""

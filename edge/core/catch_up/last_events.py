@@ -34,7 +34,7 @@ class LastEventsSearch:
 
     @property
     def since(self) -> int:
-        """The requested events, as far as they were found, are the matches after this offset."""
+        """The offset after which the requested events begin, as far as they were found."""
         return self._found[-self._count] - 1 if self._has_enough else self._floor
 
     def look_at(self, records: Sequence[Record]) -> int:

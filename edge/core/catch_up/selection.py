@@ -80,7 +80,7 @@ class Selection:
         return any(each.is_active for each in self._pending)
 
     def offsets(self) -> tuple[dict[str, int], dict[str, int]]:
-        """Return stream to lowest, and stream to highest of the offsets that the client has.
+        """Return two maps: each stream to the lowest, and to the highest offset of the client.
 
         The lowest is where the replay begins; the highest is where a stream has to get.
         """
@@ -172,7 +172,7 @@ class TaskSelection(Selection):
 
     @property
     def is_active(self) -> bool:
-        """Always: see the class."""
+        """True: neither a role nor an unsubscribe ends tasks."""
         return True
 
     def offsets(self) -> tuple[dict[str, int], dict[str, int]]:

@@ -16,7 +16,7 @@ from relay.wire.topics import TASK, Pattern
 MAX_GATHERED_BYTES = 4 * 1024 * 1024
 """Frames gathered for all audiences; with more, they are sent at once."""
 MAX_GATHERED_FRAMES = 1024 * 1024
-"""The same in frames, counted once for each audience: about 16 bytes of memory each."""
+"""Entries of frames in all audiences, about 16 bytes each; with more, they are sent at once."""
 
 
 class SelectorObserver(Protocol):

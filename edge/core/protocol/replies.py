@@ -1,7 +1,8 @@
 """The replies to client messages, ready to be written to a socket (protocol section 7).
 
-Every text of a reply stands here. `Session` decides about messages that are malformed or unknown,
-`Subscriptions` about subscriptions.
+Every reply is built here. `Session` decides about messages that are malformed, unknown or have a
+wrong topic; `requests.py` has the texts about malformed `since` and `last`. `Subscriptions` decides
+about subscriptions.
 """
 
 from collections.abc import Mapping

@@ -36,7 +36,7 @@ class LastValues:
         self._values.keep(topic, value)
 
     def keep_retained(self, topic: str, value: LastValue) -> bool:
-        """Keep `value`, which the relay retained, unless the known one is as new; return whether.
+        """Keep `value`, which the relay retained, if it is newer; return whether it was kept.
 
         The relay answers over another socket, so a newer value may have overtaken the answer.
         """

@@ -18,7 +18,7 @@ LATE_TICK_S = 1.0
 
 
 class RelayPhase(Enum):
-    """The states of `RelayState`."""
+    """How this edge stands to the relay."""
 
     SEARCHING = "searching"
     """No relay was found yet, or it was lost: no clients are served."""

@@ -53,9 +53,9 @@ class Budget:
 class SendQueue:
     """The frames of one slow client, in order of arrival; of a live topic only the newest.
 
-    Bounded by `max_bytes`, by `MAX_QUEUED_FRAMES` and by the budget that all queues share. When
-    one of them is exceeded, clients are closed with 4008: this one, or those with the longest
-    queues.
+    Bounded by `max_bytes`, by `MAX_QUEUED_FRAMES` and by the budget that all queues share. If a
+    frame is added beyond one of them, clients are closed with 4008: this one, or those with the
+    longest queues.
     """
 
     __slots__ = ("_budget", "_client", "_frames", "_held_bytes", "_max_bytes", "_next_key", "_size")

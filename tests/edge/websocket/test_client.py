@@ -6,8 +6,8 @@ import contextlib
 import pytest
 
 from edge.core.websocket.frames import Opcode
-from edge.core.websocket.protocol import PING
 from edge.core.websocket.reader import Message
+from edge.core.websocket.server_protocol import PING
 from edge.websocket.broadcast import write_to_all
 from tests.edge.websocket.stage import (
     FILLING,

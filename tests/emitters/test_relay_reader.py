@@ -7,7 +7,7 @@ from typing import Self
 import pytest
 import zmq
 
-from emitters.egress import READ_BYTES, Egress, RelayedEvent
+from emitters.relay_reader import READ_BYTES, RelayedEvent, RelayReader
 from relay.shared.transport import Socket
 from relay.wire.envelope import MAX_ENVELOPE_BYTES, Envelope, pack_envelope
 from relay.wire.header import Stamp, pack_stamp
@@ -63,12 +63,12 @@ def publisher(tmp_path: Path) -> Iterator[Publisher]:
 
 
 @pytest.fixture
-def egress(publisher: Publisher) -> Iterator[Egress]:
-    with Egress(publisher.endpoint, "event:") as egress:
+def egress(publisher: Publisher) -> Iterator[RelayReader]:
+    with RelayReader(publisher.endpoint, "event:") as egress:
         yield egress
 
 
-def read_all(egress: Egress, count: int) -> list[list[RelayedEvent]]:
+def read_all(egress: RelayReader, count: int) -> list[list[RelayedEvent]]:
     """Return the batches in which `count` events come."""
     batches: list[list[RelayedEvent]] = []
     while sum(map(len, batches)) < count:
@@ -77,7 +77,9 @@ def read_all(egress: Egress, count: int) -> list[list[RelayedEvent]]:
     return batches
 
 
-def test_it_is_subscribed_when_the_nonce_comes_back(publisher: Publisher, egress: Egress) -> None:
+def test_it_is_subscribed_when_the_nonce_comes_back(
+    publisher: Publisher, egress: RelayReader
+) -> None:
     assert not egress.wait_subscribed(0.01)
     assert publisher.answer_sync() == [b"\x01event:", b"\x01!heartbeat"]
     publisher.send(1)
@@ -87,7 +89,9 @@ def test_it_is_subscribed_when_the_nonce_comes_back(publisher: Publisher, egress
     assert (event.topic, event.stamp.offset, event.envelope.id) == ("event:a", 1, "id-1")
 
 
-def test_events_of_1_mib_are_read_a_few_at_a_time(publisher: Publisher, egress: Egress) -> None:
+def test_events_of_1_mib_are_read_a_few_at_a_time(
+    publisher: Publisher, egress: RelayReader
+) -> None:
     publisher.answer_sync()
     assert egress.wait_subscribed(TIMEOUT_S)
     for offset in range(1, 41):
@@ -98,7 +102,7 @@ def test_events_of_1_mib_are_read_a_few_at_a_time(publisher: Publisher, egress: 
 
 
 def test_events_that_come_before_the_nonce_do_not_pile_up(
-    publisher: Publisher, egress: Egress
+    publisher: Publisher, egress: RelayReader
 ) -> None:
     """They show that the prefix is subscribed to, so there is nothing more to wait for."""
     while publisher.read_subscription() != b"\x01event:":
@@ -111,7 +115,7 @@ def test_events_that_come_before_the_nonce_do_not_pile_up(
 
 
 def test_the_relays_own_messages_and_malformed_ones_are_no_events(
-    publisher: Publisher, egress: Egress, caplog: pytest.LogCaptureFixture
+    publisher: Publisher, egress: RelayReader, caplog: pytest.LogCaptureFixture
 ) -> None:
     publisher.answer_sync()
     assert egress.wait_subscribed(TIMEOUT_S)

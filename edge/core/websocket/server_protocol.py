@@ -23,7 +23,7 @@ PING = ping_frame(b"relay")
 
 
 class State(IntEnum):
-    """The side that has closed the connection."""
+    """How far the connection is closed."""
 
     OPEN = 0
     """Messages go both ways."""
@@ -62,7 +62,7 @@ NEXT_WRITINGS: tuple[tuple[Writing, ...], ...] = (
     (Writing.FREE, Writing.ENDED),
     (),
 )
-"""The same for `Writing`."""
+"""The values that may follow each `Writing`, by its number."""
 
 # Module names: a member of an enum costs an attribute look-up for every frame.
 _OPEN, _CLOSING, _FAILED, _CLOSED = State

@@ -53,8 +53,8 @@ class ReceivedSubscriptions:
         """Whether somebody is subscribed to `topic` itself.
 
         To ZeroMQ a subscription to `resource-monitor:a` matches `resource-monitor:ab` too. It
-        counts for the latter only if no edge said that it means the former exactly (protocol
-        section 4).
+        counts for `resource-monitor:ab` only if no edge said that it means `resource-monitor:a`
+        exactly (protocol section 4).
         """
         encoded = topic.encode()
         prefixes = self._prefixes

@@ -1,6 +1,6 @@
 """The first change is told at once, the following ones once an interval, the last one always."""
 
-from emitters.core.pacing import Pacer
+from emitters.core.progress_pacing import Pacer
 
 
 def test_the_first_change_is_due_at_once() -> None:

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from edge import catch_up as module
-from edge.catch_up import MAX_READS, STEPS_PER_TURN, CatchUp, SharedReads
+from edge import catch_up_runner as module
+from edge.catch_up_runner import MAX_READS, STEPS_PER_TURN, CatchUpRunner, SharedReads
 from edge.core.catch_up.connection_catch_up import CatchUpState, JournalRange, StepResult
 from edge.core.stats import EdgeStats
 from edge.core.streams.history import PAGE_OFFSETS
@@ -105,13 +105,13 @@ class WaitingClient(RecordingConnection):
         """Nothing is left to do."""
 
 
-Scenario = Callable[[CatchUp, ScriptedReplayer], Coroutine[Any, Any, None]]
+Scenario = Callable[[CatchUpRunner, ScriptedReplayer], Coroutine[Any, Any, None]]
 
 
 def play(scenario: Scenario, stats: EdgeStats | None = None) -> None:
     async def run() -> None:
         replayer = ScriptedReplayer()
-        catch_up = CatchUp(replayer, stats or EdgeStats())
+        catch_up = CatchUpRunner(replayer, stats or EdgeStats())
         async with asyncio.timeout(DEADLINE_S):
             await scenario(catch_up, replayer)
         catch_up.close()
@@ -126,7 +126,7 @@ async def others() -> None:
 
 
 def test_clients_that_lack_the_same_page_share_one_request() -> None:
-    async def scenario(catch_up: CatchUp, replayer: ScriptedReplayer) -> None:
+    async def scenario(catch_up: CatchUpRunner, replayer: ScriptedReplayer) -> None:
         catch_ups = [ScriptedSteps(READS) for _ in range(50)]
         for each in catch_ups:
             catch_up.start(WaitingClient(), each)
@@ -148,7 +148,7 @@ def test_clients_that_lack_the_same_page_share_one_request() -> None:
 
 
 def test_a_client_that_goes_does_not_take_the_request_of_others_with_it() -> None:
-    async def scenario(catch_up: CatchUp, replayer: ScriptedReplayer) -> None:
+    async def scenario(catch_up: CatchUpRunner, replayer: ScriptedReplayer) -> None:
         leaving, staying = WaitingClient(), WaitingClient()
         catch_ups = [ScriptedSteps(READS) for _ in range(2)]
         catch_up.start(leaving, catch_ups[0])
@@ -163,7 +163,7 @@ def test_a_client_that_goes_does_not_take_the_request_of_others_with_it() -> Non
 
 
 def test_no_step_is_made_while_the_client_has_no_room() -> None:
-    async def scenario(catch_up: CatchUp, replayer: ScriptedReplayer) -> None:
+    async def scenario(catch_up: CatchUpRunner, replayer: ScriptedReplayer) -> None:
         slow, catching_up = WaitingClient(), ScriptedSteps(NOT_YET, NOT_YET)
         slow.room.clear()
         catch_up.start(slow, catching_up)
@@ -181,7 +181,7 @@ def test_no_step_is_made_while_the_client_has_no_room() -> None:
 
 
 def test_few_clients_step_in_one_turn_of_the_loop() -> None:
-    async def scenario(catch_up: CatchUp, replayer: ScriptedReplayer) -> None:
+    async def scenario(catch_up: CatchUpRunner, replayer: ScriptedReplayer) -> None:
         catch_ups = [ScriptedSteps(*[NOT_YET] * 3) for _ in range(40)]
         for each in catch_ups:
             catch_up.start(WaitingClient(), each)
@@ -197,7 +197,7 @@ def test_few_clients_step_in_one_turn_of_the_loop() -> None:
 
 @pytest.mark.parametrize("failure", [TimeoutError(), ValueError("a fault of ours")])
 def test_a_replay_that_fails_closes_the_connection_with_4013(failure: Exception) -> None:
-    async def scenario(catch_up: CatchUp, replayer: ScriptedReplayer) -> None:
+    async def scenario(catch_up: CatchUpRunner, replayer: ScriptedReplayer) -> None:
         client = WaitingClient()
         replayer.failure = failure
         replayer.may_answer.set()
@@ -213,7 +213,7 @@ def test_a_relay_that_does_not_answer_closes_the_connection_with_4013(
 ) -> None:
     monkeypatch.setattr(module, "READ_TIMEOUT_S", 0.05)
 
-    async def scenario(catch_up: CatchUp, replayer: ScriptedReplayer) -> None:
+    async def scenario(catch_up: CatchUpRunner, replayer: ScriptedReplayer) -> None:
         client = WaitingClient()
         catch_up.start(client, ScriptedSteps(READS))
         await client.was_closed.wait()
@@ -223,7 +223,7 @@ def test_a_relay_that_does_not_answer_closes_the_connection_with_4013(
 
 
 def test_a_client_that_is_ahead_goes_on_when_the_streams_do() -> None:
-    async def scenario(catch_up: CatchUp, replayer: ScriptedReplayer) -> None:
+    async def scenario(catch_up: CatchUpRunner, replayer: ScriptedReplayer) -> None:
         catching_up = ScriptedSteps(IS_AHEAD)
         catch_up.start(WaitingClient(), catching_up)
         await others()
@@ -238,7 +238,7 @@ def test_a_client_that_is_ahead_goes_on_when_the_streams_do() -> None:
 def test_a_client_that_stays_ahead_is_not_kept_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "WAIT_FOR_STREAMS_S", 0.05)
 
-    async def scenario(catch_up: CatchUp, replayer: ScriptedReplayer) -> None:
+    async def scenario(catch_up: CatchUpRunner, replayer: ScriptedReplayer) -> None:
         catching_up = ScriptedSteps(IS_AHEAD)
         catch_up.start(WaitingClient(), catching_up)
         await catching_up.finished.wait()
@@ -253,7 +253,7 @@ def read_of_page(page: int) -> StepResult:
 
 
 def test_few_reads_are_under_way_at_a_time() -> None:
-    async def scenario(catch_up: CatchUp, replayer: ScriptedReplayer) -> None:
+    async def scenario(catch_up: CatchUpRunner, replayer: ScriptedReplayer) -> None:
         catch_ups = [ScriptedSteps(read_of_page(page)) for page in range(3 * MAX_READS)]
         for each in catch_ups:
             catch_up.start(WaitingClient(), each)
@@ -270,7 +270,7 @@ def test_few_reads_are_under_way_at_a_time() -> None:
 def test_no_more_records_are_read_while_those_that_were_wait_for_their_steps() -> None:
     """A page may have 1 MiB; a thousand clients must not hold a thousand of them."""
 
-    async def scenario(catch_up: CatchUp, replayer: ScriptedReplayer) -> None:
+    async def scenario(catch_up: CatchUpRunner, replayer: ScriptedReplayer) -> None:
         replayer.may_answer.set()
         reads = SharedReads(replayer)
         may_step = asyncio.Event()
@@ -295,7 +295,7 @@ def test_no_more_records_are_read_while_those_that_were_wait_for_their_steps() -
 def test_a_read_that_nobody_waits_for_any_more_is_cancelled() -> None:
     """Else clients that come and go would leave reads behind without bound."""
 
-    async def scenario(catch_up: CatchUp, replayer: ScriptedReplayer) -> None:
+    async def scenario(catch_up: CatchUpRunner, replayer: ScriptedReplayer) -> None:
         leaving = [WaitingClient() for _ in range(3 * MAX_READS)]
         for page, client in enumerate(leaving):
             catch_up.start(client, ScriptedSteps(read_of_page(page)))
@@ -316,7 +316,7 @@ def test_a_read_that_nobody_waits_for_any_more_is_cancelled() -> None:
 def test_a_read_is_not_joined_after_its_last_user_has_gone() -> None:
     """The two happen in one turn of the loop, before the cancelled read has ended."""
 
-    async def scenario(catch_up: CatchUp, replayer: ScriptedReplayer) -> None:
+    async def scenario(catch_up: CatchUpRunner, replayer: ScriptedReplayer) -> None:
         reads = SharedReads(replayer)
         async with asyncio.TaskGroup() as group:
             first = group.create_task(reads.records(MISSING).__aenter__())

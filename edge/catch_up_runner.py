@@ -114,7 +114,7 @@ class SharedReads:
         if key not in self._reads:
             read = _Read()
             task = asyncio.create_task(self._fetch(read, missing))
-            # Who comes later has the records in the history, or needs other ones of this page.
+            # A later catch-up finds the records in the history, or needs others of this page.
             task.add_done_callback(lambda done: self._forget(key, done))
             self._reads[key] = read, task
         return self._reads[key]
@@ -139,7 +139,7 @@ class SharedReads:
             del self._reads[key]
 
 
-class CatchUp:
+class CatchUpRunner:
     """Runs the catch-ups of all clients of a worker."""
 
     def __init__(self, replayer: Replayer, stats: EdgeStats) -> None:

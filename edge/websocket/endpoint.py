@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Mapping
 from functools import partial
 
-from edge.catch_up import CatchUp
+from edge.catch_up_runner import CatchUpRunner
 from edge.config import EdgeSettings
 from edge.core.identity.access import Identity
 from edge.core.identity.credentials import find_credentials
@@ -16,9 +16,9 @@ from edge.core.stats import EdgeStats
 from edge.core.websocket import close_codes
 from edge.core.websocket.close_codes import Close, CloseCode
 from edge.core.websocket.frames import Opcode
-from edge.core.websocket.protocol import Sending
 from edge.core.websocket.reader import Message
 from edge.core.websocket.send_queue import Budget
+from edge.core.websocket.server_protocol import Sending
 from edge.scheduling.deadlines import Deadlines
 from edge.scheduling.end_of_turn import EndOfTurnWrites
 from edge.scheduling.periodic_visits import PeriodicVisits
@@ -54,7 +54,7 @@ class ClientEndpoint:
         self,
         settings: EdgeSettings,
         services: SessionServices,
-        catch_up: CatchUp,
+        catch_up: CatchUpRunner,
         stats: EdgeStats,
         loop: asyncio.AbstractEventLoop,
     ) -> None:

@@ -14,7 +14,9 @@ from hypothesis.stateful import (
 from edge.core.stats import EdgeStats
 from edge.core.websocket.close_codes import CloseCode
 from edge.core.websocket.frames import Opcode, split_frames, text_frame
-from edge.core.websocket.protocol import (
+from edge.core.websocket.reader import FrameReader, ProtocolViolation
+from edge.core.websocket.send_queue import Budget
+from edge.core.websocket.server_protocol import (
     NEXT_STATES,
     NEXT_WRITINGS,
     NO_FD,
@@ -24,8 +26,6 @@ from edge.core.websocket.protocol import (
     State,
     Writing,
 )
-from edge.core.websocket.reader import FrameReader, ProtocolViolation
-from edge.core.websocket.send_queue import Budget
 from tests.support.websocket_frames import CLOSE, TEXT, client_frame
 
 FD = 7

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emitters.core.subscriptions import (
+from emitters.core.received_subscriptions import (
     MAX_PREFIX_BYTES,
     MAX_SUBSCRIPTIONS,
     RESERVED_FOR_KINDS,

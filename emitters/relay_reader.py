@@ -1,4 +1,4 @@
-"""`Egress`: a subscriber on the relay's egress socket, for tools; an edge has its own."""
+"""`RelayReader`: a subscriber on the relay's egress socket, for tools; an edge has its own."""
 
 import logging
 import time
@@ -35,7 +35,7 @@ class RelayedEvent(NamedTuple):
     envelope: Envelope
 
 
-class Egress:
+class RelayReader:
     """Subscribes to every topic that starts with `prefix` (protocol section 4)."""
 
     def __init__(self, endpoint: str, prefix: str) -> None:

@@ -8,8 +8,8 @@ from edge.config import EdgeSettings
 from edge.core.stats import EdgeStats
 from edge.core.websocket.frames import Opcode
 from edge.core.websocket.reader import Message
-from edge.endpoint import ClientEndpoint
 from edge.scheduling.time_slices import SLICE_S
+from edge.websocket.endpoint import ClientEndpoint
 
 
 class NoCatchUp:

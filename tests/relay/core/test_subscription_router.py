@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.core.subscriptions import SubscriptionRoute, SubscriptionRouter
+from relay.core.subscription_router import SubscriptionRoute, SubscriptionRouter
 from relay.wire.topics import MAX_TOPIC_BYTES
 from tests.relay.wire.strategies import topics
 
