@@ -26,7 +26,8 @@ the position (`streams/streams.py`).
 journal through `edge/catch_up_runner.py` and `upstream/replayer.py`.
 
 **States.** The relay: `streams/relay_state.py`, a table. A WebSocket:
-`websocket/server_protocol.py`. A connection's catch-up: `catch_up/states.py`. Elsewhere there are counters and maps only.
+`websocket/server_protocol.py`. A connection's catch-up: `catch_up/states.py`. Elsewhere there are
+counters and maps only.
 
 **Bounds.** Each limit is a constant or a setting beside the code that enforces it:
 one reading of the relay: 512 messages or 4 MiB, then a flush (`upstream/subscriber.py`);
