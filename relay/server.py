@@ -100,8 +100,9 @@ class Relay:
         """End `run` soon. Safe to call from a signal handler."""
         # A second signal may arrive while everything is being closed.
         if not self._is_stopping:
-            self._is_stopping = True
+            # Woken first: the loop closes the socket as soon as it sees that it is to end.
             self._stop_writer.send(b"\0")
+            self._is_stopping = True
 
     def _serve(self, poller: zmq.Poller, timeout_ms: int) -> None:
         """Wait for a socket, then take a bounded amount of work from each that is readable."""

@@ -78,11 +78,12 @@ def subscriber(context: "zmq.Context[Socket]", settings: RelaySettings, *prefixe
     # ZeroMQ drops subscriptions above the high-water mark.
     socket.setsockopt(zmq.SNDHWM, 0)
     socket.setsockopt(zmq.RCVHWM, 0)
+    # Connected first: subscriptions made before are sent in the order of their bytes, `!` first.
+    socket.connect(settings.egress)
     for prefix in prefixes:
         socket.subscribe(prefix)
     handshake = SyncHandshake(socket)
     handshake.begin()
-    socket.connect(settings.egress)
     while not handshake.is_answer(receive(socket)[0]):
         pass
     return socket
@@ -114,8 +115,10 @@ def test_more_subscriptions_than_one_turn_reads_are_all_passed_on(
 ) -> None:
     topics = {f"mine:{number}".encode() for number in range(2 * MAX_SUBSCRIPTIONS_AT_ONCE + 1)}
     with running(Relay(settings)):
-        subscriber(context, settings, *topics)
+        # A socket without a reference is closed, and its subscriptions end.
+        listener = subscriber(context, settings, *topics)
         publisher(context, settings, topics)
+        assert not listener.closed
 
 
 def test_events_are_relayed_in_order_and_journaled(
