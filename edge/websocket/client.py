@@ -249,7 +249,8 @@ class Client(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Act on the frames that `data` completes."""
         try:
-            for message in self.ws.receive(data):
+            self.ws.is_heard = True
+            for message in self.ws.reader.feed(data):
                 if not self.take(message):
                     return
         except ProtocolViolation as violation:

@@ -7,8 +7,6 @@ what came live, the replay would send those events a second time.
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from edge.core.hub.audience import Connection
-from edge.core.hub.connections import ConnectionManager
 from edge.core.streams.streams import Streams
 from relay.wire.topics import Pattern
 
@@ -84,40 +82,29 @@ class CoverageList:
             self._coverages[self._coverages.index(oldest)] = oldest.joined(second)
 
 
-class LiveSubscriptions:
-    """The live subscriptions of one connection, and the coverage of each."""
+class LiveCoverage:
+    """The offset after which each live subscription of one connection has brought all events."""
 
-    __slots__ = ("_after", "_connection", "_epoch", "_manager", "_streams")
+    __slots__ = ("_after", "_epoch", "_streams")
 
-    def __init__(
-        self, connection: Connection, manager: ConnectionManager, streams: Streams
-    ) -> None:
-        self._connection = connection
-        self._manager = manager
+    def __init__(self, streams: Streams) -> None:
         self._streams = streams
         self._epoch = streams.epoch
         """The epoch of the offsets in `_after`."""
         self._after: dict[Pattern, dict[str, int]] = {}
-        """Pattern to the `after` of its coverage."""
 
-    @property
-    def selectors(self) -> Mapping[Pattern, tuple[Pattern, ...]]:
-        """Each subscribed pattern with the selectors that stand for it under the client's role."""
-        return self._manager.subscriptions(self._connection)
-
-    def subscribe(
+    def add(
         self,
         pattern: Pattern,
         selectors: tuple[Pattern, ...],
-        since: Mapping[str, int] = NO_OFFSETS,
+        since: Mapping[str, int],
+        before: Mapping[str, int],
     ) -> None:
-        """Send matching events from now on.
+        """The subscription to `pattern` is live as of the present heads.
 
-        `since` maps streams to the offsets after which a catch-up has just sent every event. A
-        subscription that is live already keeps its earlier coverage.
+        `since` maps streams to the offsets after which a catch-up has just sent every event, and
+        `before` to those after which an earlier subscription to `pattern` did (see `after`).
         """
-        before = self._covered_after(pattern) if pattern in self._after else NO_OFFSETS
-        self._manager.subscribe(self._connection, pattern, selectors)
         after: dict[str, int] = {}
         for stream, head in self._streams.offsets_concerning(selectors).items():
             # A client that claims an offset beyond the head receives the difference live: covered
@@ -126,29 +113,29 @@ class LiveSubscriptions:
             after[stream] = min(covered, before.get(stream, covered))
         self._after[pattern] = after
 
-    def unsubscribe(self, pattern: Pattern) -> None:
-        """Send no more events for `pattern`. Not being subscribed is not an error."""
-        self._manager.unsubscribe(self._connection, pattern)
+    def remove(self, pattern: Pattern) -> None:
+        """The subscription to `pattern` has ended. Unknown ones are ignored."""
         self._after.pop(pattern, None)
 
-    def coverage(self, pattern: Pattern) -> Coverage | None:
-        """Return the coverage of the live subscription to `pattern`, None if there is none."""
-        selectors = self.selectors.get(pattern)
-        if selectors is None:
-            return None
-        return Coverage(pattern, selectors, self._covered_after(pattern))
+    def after(self, pattern: Pattern, selectors: tuple[Pattern, ...]) -> dict[str, int]:
+        """Return stream to the offset after which the subscription has brought all its events.
 
-    def coverages(self) -> CoverageList:
-        """Return the coverage of every live subscription, for a catch-up that begins now."""
-        coverages = (self.coverage(pattern) for pattern in self.selectors)
-        return CoverageList([each for each in coverages if each is not None])
-
-    def _covered_after(self, pattern: Pattern) -> dict[str, int]:
+        `selectors` are those that stand for `pattern` at the manager.
+        """
         if self._epoch != self._streams.epoch:
             # Offsets began anew: each live subscription has brought all events of this epoch.
             self._epoch = self._streams.epoch
             self._after = {each: {} for each in self._after}
         # A stream that the edge began to follow after the subscribe is covered from its beginning.
-        streams = self._streams.offsets_concerning(self.selectors.get(pattern, ()))
+        streams = self._streams.offsets_concerning(selectors)
         begun = {stream: self._streams.beginnings[stream] for stream in streams}
         return begun | self._after.get(pattern, {})
+
+    def coverages(self, live: Mapping[Pattern, tuple[Pattern, ...]]) -> CoverageList:
+        """Return the coverage of every `live` subscription, for a catch-up that begins now."""
+        return CoverageList(
+            [
+                Coverage(pattern, selectors, self.after(pattern, selectors))
+                for pattern, selectors in live.items()
+            ]
+        )

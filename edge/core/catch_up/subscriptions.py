@@ -4,11 +4,11 @@ Replies leave in the order of the requests. That is why a request that comes whi
 is caught up waits: its reply names a position that the client has not reached before.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 
 from edge.core.catch_up.connection_catch_up import CatchUpState, ConnectionCatchUp
-from edge.core.catch_up.coverage import NO_OFFSETS, LiveSubscriptions
+from edge.core.catch_up.coverage import NO_OFFSETS, Coverage, LiveCoverage
 from edge.core.catch_up.selection import PendingSubscription, Selection, TaskSelection
 from edge.core.catch_up.states import (
     LIVE,
@@ -38,7 +38,7 @@ class Subscriptions:
 
     __slots__ = (
         "_connection",
-        "_live",
+        "_covered",
         "_manager",
         "_max_subscriptions",
         "_run_catch_up",
@@ -62,7 +62,7 @@ class Subscriptions:
         self._snapshots = snapshots
         self._run_catch_up = run_catch_up
         self._max_subscriptions = max_subscriptions
-        self._live = LiveSubscriptions(connection, manager, streams)
+        self._covered = LiveCoverage(streams)
         self._state: State = LIVE
 
     @property
@@ -113,7 +113,7 @@ class Subscriptions:
             case CatchingUp(queue=queue):
                 queue.append(Marker.END_OF_MORE)
             case Gathering(epoch, pending, queue):
-                selection = Selection(pending, self._live.coverages(), self._streams)
+                selection = Selection(pending, self._covered.coverages(self._live), self._streams)
                 self._catch_up(selection, epoch, partial(self._end_catch_up, queue))
             case _:
                 pass
@@ -128,14 +128,14 @@ class Subscriptions:
 
     def renew(self) -> None:
         """The client's role may be another: what it no longer allows ends at once."""
-        for pattern, allowed in tuple(self._live.selectors.items()):
+        for pattern, allowed in tuple(self._live.items()):
             now_allowed = self._selectors(pattern)
             if now_allowed == allowed:
                 continue
             if now_allowed:
-                self._live.subscribe(pattern, now_allowed)
+                self._subscribe_live(pattern, now_allowed)
             else:
-                self._live.unsubscribe(pattern)
+                self._unsubscribe_live(pattern)
                 self.answer(replies.no_longer_allowed(pattern))
             self._replace_coverage(pattern)
         match self._state:
@@ -174,7 +174,7 @@ class Subscriptions:
     def _refusal(self, request: Subscribe, allowed: tuple[Pattern, ...]) -> bytes | None:
         if not allowed:
             return replies.forbidden(request.pattern, request.id)
-        patterns = set(self._live.selectors)
+        patterns = set(self._live)
         if isinstance(self._state, Gathering):
             patterns.update(each.request.pattern for each in self._state.pending)
         if request.pattern in patterns or len(patterns) < self._max_subscriptions:
@@ -278,7 +278,7 @@ class Subscriptions:
         if not allowed:
             self.answer(replies.forbidden(request.pattern, request.id))
             return
-        self._live.subscribe(request.pattern, allowed)
+        self._subscribe_live(request.pattern, allowed)
         self._welcome(request, allowed, None)
 
     def _go_live_after(self, catch_up: ConnectionCatchUp, pending: PendingSubscription) -> None:
@@ -290,7 +290,7 @@ class Subscriptions:
         if not pending.is_withdrawn:
             is_abandoned = catch_up.state is CatchUpState.ABANDONED
             since = NO_OFFSETS if is_abandoned else pending.since
-            self._live.subscribe(request.pattern, pending.selectors, since)
+            self._subscribe_live(request.pattern, pending.selectors, since)
         self._welcome(request, pending.selectors, catch_up.has_recovered(pending))
 
     def _welcome(
@@ -305,13 +305,36 @@ class Subscriptions:
         for topic, frame in self._snapshots.last_values(self._connection.identity, allowed):
             self._manager.show_to_client(self._connection, topic, frame)
 
+    @property
+    def _live(self) -> Mapping[Pattern, tuple[Pattern, ...]]:
+        """Each live pattern with the selectors that stand for it under the client's role."""
+        return self._manager.subscriptions(self._connection)
+
+    def _subscribe_live(
+        self,
+        pattern: Pattern,
+        selectors: tuple[Pattern, ...],
+        since: Mapping[str, int] = NO_OFFSETS,
+    ) -> None:
+        """Send matching events from now on; see `LiveCoverage.add` for `since`."""
+        # Before the selectors change: under new ones, more streams would seem to be covered.
+        known = self._live.get(pattern)
+        before = NO_OFFSETS if known is None else self._covered.after(pattern, known)
+        self._manager.subscribe(self._connection, pattern, selectors)
+        self._covered.add(pattern, selectors, since, before)
+
+    def _unsubscribe_live(self, pattern: Pattern) -> None:
+        """Send no more events for `pattern`. Not being subscribed is not an error."""
+        self._manager.unsubscribe(self._connection, pattern)
+        self._covered.remove(pattern)
+
     def _unsubscribe(self, request: Unsubscribe) -> None:
-        self._live.unsubscribe(request.pattern)
+        self._unsubscribe_live(request.pattern)
         self.answer(replies.unsubscribed(request.pattern, request.id))
 
     def _end_at_once(self, pattern: Pattern) -> None:
         """Send no more events for `pattern`, neither live nor from the catch-up."""
-        self._live.unsubscribe(pattern)
+        self._unsubscribe_live(pattern)
         self._replace_coverage(pattern)
         if isinstance(self._state, CatchingUp):
             self._state.selection.withdraw(pattern)
@@ -319,7 +342,10 @@ class Subscriptions:
     def _replace_coverage(self, pattern: Pattern) -> None:
         """Tell a catch-up that the live subscription to `pattern` has changed or ended."""
         if isinstance(self._state, CatchingUp):
-            live = self._live.coverage(pattern)
+            selectors = self._live.get(pattern)
+            live = None
+            if selectors is not None:
+                live = Coverage(pattern, selectors, self._covered.after(pattern, selectors))
             self._state.selection.replace_coverage(pattern, self._streams.offsets, live)
 
     def _send(self, frame: bytes) -> None:

@@ -44,6 +44,7 @@ class FrameReader:
         "_fragment_count",
         "_fragments",
         "_is_compressed",
+        "_is_stopped",
         "_max_bytes",
         "_may_compress",
         "_opcode",
@@ -62,6 +63,12 @@ class FrameReader:
         self._opcode = Opcode.TEXT
         """The opcode of that message."""
         self._is_compressed = False
+        self._is_stopped = False
+
+    def stop(self) -> None:
+        """Ignore everything that follows, and drop what is not complete."""
+        self._is_stopped = True
+        self._rest, self._fragments = b"", None
 
     def feed(self, data: bytes) -> Iterator[Message | None]:
         """Yield the messages that `data` completes, and None for a frame that completes none.
@@ -69,6 +76,8 @@ class FrameReader:
         Raises `ProtocolViolation`; the reader is unusable afterwards. Abandoning the iterator
         drops unread data.
         """
+        if self._is_stopped:
+            return
         if self._rest:
             data = self._rest + data
             self._rest = b""

@@ -4,7 +4,6 @@ Methods that produce output return the bytes to write. The shell writes them, te
 transport is full or empty, and ends the connection.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Protocol
@@ -12,7 +11,7 @@ from typing import Protocol
 from edge.core.stats import EdgeStats
 from edge.core.websocket.close_codes import Close, CloseCode
 from edge.core.websocket.frames import FrameDeflater, close_frame, ping_frame, pong_frame
-from edge.core.websocket.reader import FrameReader, Message, ProtocolViolation, read_close
+from edge.core.websocket.reader import FrameReader, ProtocolViolation, read_close
 from edge.core.websocket.send_queue import Budget, SendQueue, SlowClient
 
 REFILL_BYTES = 64 * 1024
@@ -98,13 +97,13 @@ class ServerProtocol:
         "_opening",
         "_pong",
         "_queue",
-        "_reader",
         "_sending",
         "_shell",
         "_stats",
         "compresses",
         "fd",
         "is_heard",
+        "reader",
         "state",
         "writing",
     )
@@ -126,7 +125,8 @@ class ServerProtocol:
         that circle to it."""
         self._sending = sending
         self._stats = sending.stats
-        self._reader = reader
+        self.reader = reader
+        """Takes the bytes of the client; a `ProtocolViolation` is answered with `fail`."""
         self._opening = opening
         self._frames = [] if opening else _NO_FRAMES
         """The frames of this turn, in `TURN` only."""
@@ -214,14 +214,6 @@ class ServerProtocol:
         return rest
 
     # Frames from the client.
-
-    def receive(self, data: bytes) -> Iterable[Message | None]:
-        """Yield the frames that `data` completes, as `FrameReader.feed` does.
-
-        Raises `ProtocolViolation`; the answer to it is `fail`.
-        """
-        self.is_heard = True
-        return self._reader.feed(data) if self.state <= _CLOSING else ()
 
     def ping(self) -> bytes:
         """Return a ping behind the frames of this turn; b"" for a client that does not read.
@@ -318,6 +310,8 @@ class ServerProtocol:
     def _enter_state(self, state: State) -> None:
         assert state in NEXT_STATES[self.state]
         self.state = state
+        if state > _CLOSING:
+            self.reader.stop()
 
     def _enter_writing(self, writing: Writing) -> None:
         assert writing in NEXT_WRITINGS[self.writing]

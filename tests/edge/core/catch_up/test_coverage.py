@@ -1,19 +1,20 @@
 """Which events live subscriptions have brought."""
 
+from collections.abc import Mapping
+
 import pytest
 
 from edge.core.catch_up.coverage import (
     BEYOND_ALL,
     MAX_ENDED,
+    NO_OFFSETS,
     Coverage,
     CoverageList,
-    LiveSubscriptions,
+    LiveCoverage,
 )
-from edge.core.hub.connections import ConnectionManager
 from edge.core.streams.streams import Streams
 from relay.wire.topics import Pattern, parse_pattern
 from tests.edge.journal import record
-from tests.edge.recorders import RecordingConnection, RecordingObserver
 
 ALL = parse_pattern("event:*")
 A = parse_pattern("event:a")
@@ -21,15 +22,23 @@ EVERYTHING = Pattern("", exact=False)
 
 
 class Table:
-    """One connection of an edge whose stream `event` is at 10."""
+    """The live subscriptions of one connection to an edge whose stream `event` is at 10."""
 
     def __init__(self) -> None:
         self.streams = Streams()
         self.streams.synchronize(1, {"event": 10}, {"event": 1})
-        self.manager = ConnectionManager(RecordingObserver())
-        connection = RecordingConnection()
-        self.manager.connect(connection)
-        self.live = LiveSubscriptions(connection, self.manager, self.streams)
+        self.covered = LiveCoverage(self.streams)
+        self.live: set[Pattern] = set()
+
+    def subscribe(self, pattern: Pattern, since: Mapping[str, int] = NO_OFFSETS) -> None:
+        """Let `pattern`, which stands for itself, be live."""
+        before = self.after(pattern) if pattern in self.live else NO_OFFSETS
+        self.covered.add(pattern, (pattern,), since, before)
+        self.live.add(pattern)
+
+    def unsubscribe(self, pattern: Pattern) -> None:
+        self.covered.remove(pattern)
+        self.live.remove(pattern)
 
     def advance(self, count: int, stream: str = "event") -> None:
         """Forward `count` events."""
@@ -40,9 +49,7 @@ class Table:
 
     def after(self, pattern: Pattern) -> dict[str, int]:
         """The offsets after which `pattern` is covered."""
-        coverage = self.live.coverage(pattern)
-        assert coverage is not None
-        return dict(coverage.after)
+        return self.covered.after(pattern, (pattern,))
 
 
 @pytest.fixture
@@ -51,43 +58,41 @@ def table() -> Table:
 
 
 def test_a_subscription_covers_what_comes_after_it(table: Table) -> None:
-    table.live.subscribe(ALL, (ALL,))
+    table.subscribe(ALL)
     table.advance(5)
-    coverage = table.live.coverage(ALL)
-    assert coverage is not None
-    assert coverage.span("event:a", "event") == (10, BEYOND_ALL)
-    assert coverage.span("secret:a", "secret") is None
+    coverages = table.covered.coverages({ALL: (ALL,)})
+    assert coverages.spans("event:a", "event") == ((10, BEYOND_ALL),)
+    assert coverages.spans("secret:a", "secret") == ()
 
 
 def test_subscribing_again_keeps_the_coverage(table: Table) -> None:
-    table.live.subscribe(ALL, (ALL,))
+    table.subscribe(ALL)
     table.advance(5)
-    table.live.subscribe(ALL, (ALL,))
+    table.subscribe(ALL)
     assert table.after(ALL) == {"event": 10}
-    table.live.unsubscribe(ALL)
-    assert table.live.coverage(ALL) is None
-    table.live.subscribe(ALL, (ALL,))
+    table.unsubscribe(ALL)
+    table.subscribe(ALL)
     assert table.after(ALL) == {"event": 15}
 
 
 def test_a_catch_up_extends_the_coverage_to_where_it_began(table: Table) -> None:
-    table.live.subscribe(A, (A,), {"event": 3})
+    table.subscribe(A, {"event": 3})
     assert table.after(A) == {"event": 3}
 
 
 def test_a_client_ahead_of_the_edge_is_covered_from_the_head(table: Table) -> None:
-    table.live.subscribe(A, (A,), {"event": 30})
+    table.subscribe(A, {"event": 30})
     assert table.after(A) == {"event": 10}
 
 
 def test_in_a_new_epoch_a_live_subscription_covers_everything(table: Table) -> None:
-    table.live.subscribe(A, (A,))
+    table.subscribe(A)
     table.streams.synchronize(2, {"event": 4}, {"event": 1})
     assert table.after(A) == {"event": 4}
 
 
 def test_a_stream_that_begins_later_is_covered_from_its_beginning(table: Table) -> None:
-    table.live.subscribe(EVERYTHING, (EVERYTHING,))
+    table.subscribe(EVERYTHING)
     table.streams.synchronize(1, {"event": 10, "audit": 7}, {})
     table.advance(5, "audit")
     assert table.after(EVERYTHING) == {"event": 10, "audit": 7}

@@ -26,6 +26,7 @@ from edge.core.websocket.reader import (
     ProtocolViolation,
     read_close,
 )
+from tests.support.websocket_frames import TEXT, client_frame
 
 MAX_BYTES = 2_000
 MASK = b"\x12\x34\x56\x78"
@@ -388,3 +389,12 @@ def test_messages_before_a_violation_are_read() -> None:
     assert next(came) == Message(Opcode.CLOSE, b"")
     with pytest.raises(ProtocolViolation):
         next(came)
+
+
+def test_a_stopped_reader_ignores_everything_and_drops_what_is_not_complete() -> None:
+    reader = FrameReader(1024)
+    whole = client_frame(TEXT, b"hello")
+    assert list(reader.feed(whole[:4])) == []
+    reader.stop()
+    assert list(reader.feed(whole[4:])) == []
+    assert list(reader.feed(whole)) == []

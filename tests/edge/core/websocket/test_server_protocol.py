@@ -199,7 +199,7 @@ class ServerProtocolMachine(RuleBasedStateMachine):
     @rule(count=st.integers(1, 3))
     def client_pings(self, count: int) -> None:
         for number in range(count):
-            for message in self.ws.receive(client_frame(0x89, b"%d" % number)):
+            for message in self.ws.reader.feed(client_frame(0x89, b"%d" % number)):
                 assert message is not None
                 self.pings += 1
                 pong = self.ws.pong(message.payload)
@@ -220,7 +220,7 @@ class ServerProtocolMachine(RuleBasedStateMachine):
     @rule(payload=st.sampled_from([b"", b"\x03\xe8", b"\x0f\xa1bye", b"\x03", b"\x03\xed"]))
     def client_closes(self, payload: bytes) -> None:
         was_deaf = self.ws.state > State.CLOSING
-        messages = list(self.ws.receive(client_frame(CLOSE, payload)))
+        messages = list(self.ws.reader.feed(client_frame(CLOSE, payload)))
         if was_deaf:
             assert messages == [], "nothing is parsed any more"
             return
@@ -235,7 +235,7 @@ class ServerProtocolMachine(RuleBasedStateMachine):
     )
     def client_breaks_the_rules(self, broken: bytes) -> None:
         try:
-            assert list(self.ws.receive(broken)) == []
+            assert list(self.ws.reader.feed(broken)) == []
         except ProtocolViolation as violation:
             self.write(self.ws.fail(violation.close))
             assert self.ws.state is State.FAILED
