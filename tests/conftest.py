@@ -70,3 +70,14 @@ def edge(cluster: Cluster) -> Edge:
     """A running relay and a ready edge that follows it."""
     cluster.start_relay()
     return cluster.start_edge()
+
+
+@pytest.fixture(scope="module")
+def shared_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """A cluster with a relay, for the tests of a file that stop nothing of it."""
+    cluster = Cluster(tmp_path_factory.mktemp("shared"))
+    try:
+        cluster.start_relay()
+        yield cluster
+    finally:
+        cluster.close()

@@ -1,7 +1,6 @@
 """`EDGE_COMPRESSION`, with a library, raw sockets and a browser (RFC 7692)."""
 
 import urllib.request
-from collections.abc import Iterator
 
 import pytest
 from playwright.sync_api import sync_playwright
@@ -14,14 +13,9 @@ from tests.support.raw_http import TIMEOUT_S
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+def cluster(shared_cluster: Cluster) -> Cluster:
     """One for all tests: none of them stops anything."""
-    cluster = Cluster(tmp_path_factory.mktemp("compression"))
-    try:
-        cluster.start_relay()
-        yield cluster
-    finally:
-        cluster.close()
+    return shared_cluster
 
 
 @pytest.fixture(scope="module")

@@ -16,14 +16,9 @@ from tests.support.websocket_frames import CLOSE, PONG, TEXT, client_frame
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+def cluster(shared_cluster: Cluster) -> Cluster:
     """One cluster for all tests here: none of them stops a process."""
-    cluster = Cluster(tmp_path_factory.mktemp("front-door"))
-    try:
-        cluster.start_relay()
-        yield cluster
-    finally:
-        cluster.close()
+    return shared_cluster
 
 
 @pytest.fixture(scope="module")

@@ -20,14 +20,9 @@ WAYS = ["behind a page", "with a percent sign", "behind a line break", "as an ab
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+def cluster(shared_cluster: Cluster) -> Cluster:
     """One for all tests; those that stop an edge start their own."""
-    cluster = Cluster(tmp_path_factory.mktemp("kept-alive"))
-    try:
-        cluster.start_relay()
-        yield cluster
-    finally:
-        cluster.close()
+    return shared_cluster
 
 
 @pytest.fixture(scope="module")

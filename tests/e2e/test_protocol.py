@@ -5,7 +5,6 @@ import json
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,17 +13,6 @@ from websockets.exceptions import InvalidStatus
 from edge.http.users import UsersFile
 from tests.support.clients import Client
 from tests.support.cluster import Cluster, Edge
-
-
-@pytest.fixture(scope="module")
-def shared_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """A relay for tests that stop nothing."""
-    cluster = Cluster(tmp_path_factory.mktemp("protocol"))
-    try:
-        cluster.start_relay()
-        yield cluster
-    finally:
-        cluster.close()
 
 
 @pytest.fixture(scope="module", params=["front door", "plain uvicorn"])
