@@ -59,7 +59,13 @@ class SwarmClient:
         self.closes: Counter[int] = Counter()
         """The number of ended connections by close code, with `ABNORMAL` and `REFUSED`."""
         self.accounts: list[ConnectionAccount] = []
-        """One for each connection whose handshake was completed."""
+        """One for each connection on which a handshake was requested.
+
+        An edge that stood still answers a request whose client has gone, and counts the frames that
+        it writes behind the answer.
+        """
+        self.connections = 0
+        """The number of completed handshakes."""
         self.settled_at = 0.0
         """When the last subscription of this connection was answered, by the monotonic clock."""
         self._token = token
@@ -70,11 +76,6 @@ class SwarmClient:
         """The connection that `stop_reading` paused."""
         self._leaving = False
         self._random = random.Random(name)
-
-    @property
-    def connections(self) -> int:
-        """The number of completed handshakes."""
-        return len(self.accounts)
 
     @property
     def is_settled(self) -> bool:
@@ -145,9 +146,9 @@ class SwarmClient:
             f"Sec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n\r\n"
         ).encode()
 
-    def opened(self, account: ConnectionAccount) -> bytes:
+    def opened(self) -> bytes:
         """Note the completed handshake; return the frames that subscribe."""
-        self.accounts.append(account)
+        self.connections += 1
         requests = self.record.begin_connection()
         self.settled_at = time.monotonic()
         return b"".join(client_frame(TEXT, orjson.dumps(request)) for request in requests)
@@ -169,6 +170,7 @@ class _Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # uvloop's transports are not subclasses of asyncio's.
         self._transport = cast(asyncio.Transport, transport)
+        self._client.accounts.append(self._account)
         self._transport.write(self._client.opening())
 
     def data_received(self, data: bytes) -> None:
@@ -217,7 +219,7 @@ class _Connection(asyncio.Protocol):
             return False
         self.is_open = True
         self._rest = rest
-        self._transport.write(self._client.opened(self._account))
+        self._transport.write(self._client.opened())
         return True
 
     def _control(self, first: int, payload: bytes) -> None:

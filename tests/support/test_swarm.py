@@ -1,11 +1,14 @@
 """The swarm's frames are right, and its records request exactly the missing events."""
 
+import asyncio
+
 import pytest
 from websockets.frames import Frame, Opcode
 from websockets.protocol import State
 from websockets.server import ServerProtocol
 
 from edge.core.websocket.frames import text_frame
+from tests.support.swarm_client import SwarmClient
 from tests.support.swarm_record import Record, payload_key, split_key
 from tests.support.websocket_frames import TEXT, client_frame, split_frames
 
@@ -120,3 +123,27 @@ def test_a_resume_that_is_not_answered_as_one_is_noticed() -> None:
     record.begin_connection()
     record.take(reply(0, position={"event": 41}))
     assert "does not say `recovered`" in record.errors[0]
+
+
+def test_a_connection_that_is_cut_before_the_handshake_is_answered_counts_as_cut() -> None:
+    """The edge may answer it all the same, and count the frames that nobody reads."""
+
+    async def scenario() -> None:
+        requested = asyncio.Event()
+
+        async def take_request(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
+            await reader.readuntil(b"\r\n\r\n")
+            requested.set()
+
+        server = await asyncio.start_server(take_request, "127.0.0.1", 0)
+        async with asyncio.timeout(20), server as silent:
+            port = silent.sockets[0].getsockname()[1]
+            client = SwarmClient("c", port, "token", Record(("event:a",)))
+            running = asyncio.create_task(client.run())
+            await requested.wait()
+            client.leave()
+            await running
+        assert client.connections == 0
+        assert [(account.frames, account.is_whole) for account in client.accounts] == [(0, False)]
+
+    asyncio.run(scenario())
