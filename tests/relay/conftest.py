@@ -1,14 +1,16 @@
-"""Fixtures of every test that opens a journal."""
+"""Fixtures of the relay's tests: journals and sockets."""
 
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
 import pytest
+import zmq
 
 from relay.core.emitters import Cursor
 from relay.journal.journal import Journal, JournalBatch, Run
 from relay.shared import sqlite_file
+from relay.shared.transport import Socket
 from tests.relay.journal.journals import EMITTER_ID, NOW_MS, batch, event, open_journal
 
 
@@ -40,3 +42,13 @@ def filled(path: Path) -> Path:
         task = Run(1, NOW_MS + 10, [event(10, topic="task:1")])
         journal.append(JournalBatch({"task": task}, [Cursor(EMITTER_ID, "manager-1", 5, 10)]))
     return path
+
+
+@pytest.fixture
+def context() -> Iterator["zmq.Context[Socket]"]:
+    """A ZeroMQ context whose sockets end with the test."""
+    context: zmq.Context[Socket] = zmq.Context()
+    try:
+        yield context
+    finally:
+        context.destroy(linger=0)

@@ -1,7 +1,5 @@
 """Notices reach connected emitters, and show which emitters are connected."""
 
-from collections.abc import Iterator
-
 import pytest
 import zmq
 
@@ -11,15 +9,6 @@ from relay.shared.transport import Socket
 from relay.wire.notices import Acknowledged, Resend, unpack_notice
 
 PEER = b"peer-1"
-
-
-@pytest.fixture
-def context() -> Iterator["zmq.Context[Socket]"]:
-    context: zmq.Context[Socket] = zmq.Context()
-    try:
-        yield context
-    finally:
-        context.destroy(linger=0)
 
 
 @pytest.fixture

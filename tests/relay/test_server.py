@@ -44,15 +44,6 @@ def running(relay: Relay) -> Iterator[None]:
         assert not thread.is_alive(), "the relay has not ended"
 
 
-@pytest.fixture
-def context() -> Iterator["zmq.Context[Socket]"]:
-    context: zmq.Context[Socket] = zmq.Context()
-    try:
-        yield context
-    finally:
-        context.destroy(linger=0)
-
-
 def receive(socket: Socket) -> list[bytes]:
     assert socket.poll(WAIT_MS), "nothing arrives"
     return socket.recv_multipart()

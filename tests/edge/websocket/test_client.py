@@ -1,6 +1,5 @@
 """`Client` on real sockets: writing, pings and reading."""
 
-import asyncio
 import contextlib
 
 import pytest
@@ -177,14 +176,20 @@ def test_of_many_pings_only_the_newest_is_answered_once_the_client_reads(play: P
 def test_reading_goes_on_when_it_was_resumed_as_often_as_paused(play: Play) -> None:
     async def scenario(server: Server) -> None:
         peer, client = await server.connect()
+        other, _ = await server.connect()
+        received = server.received_messages
         client.pause_reading()
         client.pause_reading()
-        await peer.send(TEXT, b"in vain?")
-        await asyncio.sleep(0.05)
+        await peer.send(TEXT, b"paused")
+        # Sent later and received: by then the loop has looked at both sockets.
+        await other.send(TEXT, b"first")
+        await server.until(lambda: len(received) == 1)
         client.resume_reading()
-        await asyncio.sleep(0.05)
-        assert server.received_messages == []
+        await other.send(TEXT, b"second")
+        await server.until(lambda: len(received) == 2)
+        assert [message.payload for message in received] == [b"first", b"second"]
         client.resume_reading()
-        await server.until(lambda: bool(server.received_messages))
+        await server.until(lambda: len(received) == 3)
+        assert received[2].payload == b"paused"
 
     play(scenario)
