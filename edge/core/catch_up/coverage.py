@@ -105,6 +105,7 @@ class LiveCoverage:
         `since` maps streams to the offsets after which a catch-up has just sent every event, and
         `before` to those after which an earlier subscription to `pattern` did (see `after`).
         """
+        self._follow_epoch()
         after: dict[str, int] = {}
         for stream, head in self._streams.offsets_concerning(selectors).items():
             # A client that claims an offset beyond the head receives the difference live: covered
@@ -122,10 +123,7 @@ class LiveCoverage:
 
         `selectors` are those that stand for `pattern` at the manager.
         """
-        if self._epoch != self._streams.epoch:
-            # Offsets began anew: each live subscription has brought all events of this epoch.
-            self._epoch = self._streams.epoch
-            self._after = {each: {} for each in self._after}
+        self._follow_epoch()
         # A stream that the edge began to follow after the subscribe is covered from its beginning.
         streams = self._streams.offsets_concerning(selectors)
         begun = {stream: self._streams.beginnings[stream] for stream in streams}
@@ -139,3 +137,10 @@ class LiveCoverage:
                 for pattern, selectors in live.items()
             ]
         )
+
+    def _follow_epoch(self) -> None:
+        """Forget offsets of another epoch than the present one, before any is read or added."""
+        if self._epoch != self._streams.epoch:
+            # Offsets began anew: each live subscription has brought all events of this epoch.
+            self._epoch = self._streams.epoch
+            self._after = {each: {} for each in self._after}

@@ -91,6 +91,16 @@ def test_in_a_new_epoch_a_live_subscription_covers_everything(table: Table) -> N
     assert table.after(A) == {"event": 4}
 
 
+def test_what_is_subscribed_first_in_a_new_epoch_covers_only_what_comes_after_it(
+    table: Table,
+) -> None:
+    """Else a resume from before it would call events recovered that nobody has sent."""
+    table.streams.synchronize(2, {"event": 0}, {"event": 1})
+    table.advance(15)
+    table.subscribe(A)
+    assert table.after(A) == {"event": 15}
+
+
 def test_a_stream_that_begins_later_is_covered_from_its_beginning(table: Table) -> None:
     table.subscribe(EVERYTHING)
     table.streams.synchronize(1, {"event": 10, "audit": 7}, {})
