@@ -1,19 +1,28 @@
-"""`ClientEndpoint` without sessions: its queue of requests, its timers, and overload."""
+"""`ClientEndpoint`: requests in its queue, its timers, overload, a relay that comes and goes."""
 
 import asyncio
 import time
 from typing import Any, cast
 
 from edge.config import EdgeSettings
+from edge.core.identity.tokens import Tokens
+from edge.core.session import SessionServices, Visitor
 from edge.core.stats import EdgeStats
+from edge.core.websocket.close_codes import Close
 from edge.core.websocket.frames import Opcode
 from edge.core.websocket.reader import Message
 from edge.scheduling.time_slices import SLICE_S
 from edge.websocket.endpoint import ClientEndpoint
+from tests.edge.recorders import RecordingConnection
+from tests.edge.world import World
 
 
 class NoCatchUp:
     """Catches nobody up."""
+
+    def start(self, client: object, catching_up: object) -> None:
+        """Nobody resumes."""
+        raise AssertionError("nobody resumes here")
 
     def close(self) -> None:
         """Nothing is to be ended."""
@@ -34,6 +43,23 @@ class ReadClient:
     def resume_reading(self) -> None:
         """As `Client`."""
         self.pauses -= 1
+
+
+class PresentClient(RecordingConnection):
+    """Remembers how it was closed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.closes: list[Close] = []
+
+    @property
+    def closed(self) -> bool:
+        """Whether `close` was called."""
+        return bool(self.closes)
+
+    def close(self, close: Close) -> None:
+        """Remember."""
+        self.closes.append(close)
 
 
 def spend_the_slice() -> None:
@@ -91,5 +117,38 @@ def test_nothing_is_scheduled_after_close() -> None:
         endpoint.close()
         assert len(endpoint.arriving) == 0
         assert endpoint._tick_timer.cancelled()
+
+    asyncio.run(scenario())
+
+
+def test_clients_are_closed_when_the_relay_is_lost_and_refused_until_it_is_found() -> None:
+    """A connection without events would look alive."""
+
+    async def scenario() -> None:
+        edge = World().edge
+        settings = EdgeSettings()
+        services = SessionServices(
+            edge.manager, edge.streams, edge.snapshots, Tokens("s" * 32), settings.session_limits
+        )
+        endpoint = ClientEndpoint(
+            settings, services, cast(Any, NoCatchUp()), edge.stats, asyncio.get_running_loop()
+        )
+
+        def arrive() -> PresentClient:
+            client = PresentClient()
+            endpoint.open(cast(Any, client), Visitor(client.identity, None, None))
+            return client
+
+        before = arrive()
+        assert [close.code for close in before.closes] == [4013]
+        endpoint.relay_found()
+        present = [arrive() for _ in range(3)]
+        assert not any(client.closed for client in present)
+        endpoint.relay_lost()
+        assert [close.code for client in present for close in client.closes] == [4013] * 3
+        assert [close.code for close in arrive().closes] == [4013]
+        endpoint.relay_found()
+        assert not arrive().closed
+        endpoint.close()
 
     asyncio.run(scenario())

@@ -130,6 +130,19 @@ def test_the_newest_events_are_found_however_far_back_within_reach(
     assert alice.recovered == [True, True]
 
 
+@pytest.mark.parametrize("role", ["user", "admin"])
+def test_the_newest_events_are_counted_without_those_for_other_users(role: str) -> None:
+    """Nor may a client infer from what is left out that somebody else was sent an event."""
+    world = World()
+    for username in (None, "alice", None, "bob", "bob", "alice", "bob", "bob"):
+        world.emit("event:x", username)
+    alice = Viewer(world, "alice")
+    alice.connect(role)
+    ask(alice, "event:x", last=3)
+    alice.settle()
+    assert alice.seen["event"] == [2, 3, 6]
+
+
 def test_the_newest_events_end_where_the_journal_begins_and_no_gap_is_named(
     world: World,
 ) -> None:

@@ -52,6 +52,18 @@ def test_a_stream_begins_behind_the_tip_and_keeps_its_place_in_the_same_epoch(
     assert streams.beginnings == {"event": 1042, "task": 77}
 
 
+def test_a_relay_that_was_restarted_is_asked_at_once_for_what_is_missing(
+    streams: Streams,
+) -> None:
+    """It knows nothing of the request that its predecessor was sent."""
+    event = stream_of(streams, "event").follower
+    streams.synchronize(7, {"event": 1050, "task": 77}, LOW)
+    assert event.replay_request(5.0) == 1042
+    assert event.replay_request(5.0) is None
+    streams.synchronize(7, {"event": 1050, "task": 77}, LOW)
+    assert event.replay_request(5.0) == 1042
+
+
 def test_in_another_epoch_everything_begins_anew(streams: Streams) -> None:
     forward(streams, "event", 1043)
     streams.synchronize(8, {"event": 5, "task": 0}, LOW)
