@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, SecretStr
 
+from edge.core.hub.subscription_quota import QuotaLimits
 from edge.core.identity.tokens import MIN_SECRET_BYTES
 from edge.core.session import SessionLimits
 from relay.shared.settings import CommaSeparated, Endpoint, Settings, SettingsError, settings_config
@@ -67,6 +68,12 @@ class EdgeSettings(Settings):
     max_connections: int = Field(default=20_000, ge=1)
     max_connections_per_user: int = Field(default=1_000, ge=1)
     max_subscriptions: int = Field(default=1_000, ge=1)
+    max_subscriptions_per_user: int = Field(default=10_000, ge=1)
+    max_subscription_bytes_per_user: int = Field(default=2 * 1024 * 1024, ge=255)
+    """Bytes of the topics that one user is subscribed to."""
+    max_subscriptions_total: int = Field(default=200_000, ge=1)
+    max_subscription_total_bytes: int = Field(default=32 * 1024 * 1024, ge=255)
+    """Bytes of the topics that all users of a worker are subscribed to."""
     max_queued_bytes: int = Field(default=4 * 1024 * 1024, ge=1024)
     """Bytes that may wait for one slow client."""
     max_queued_total_bytes: int = Field(default=256 * 1024 * 1024, ge=1024)
@@ -95,6 +102,16 @@ class EdgeSettings(Settings):
             self.message_burst,
             self.max_subscriptions,
             self.max_connections_per_user,
+        )
+
+    @property
+    def quota_limits(self) -> QuotaLimits:
+        """The limits of the subscriptions of one user, and of a worker."""
+        return QuotaLimits(
+            self.max_subscriptions_per_user,
+            self.max_subscription_bytes_per_user,
+            self.max_subscriptions_total,
+            self.max_subscription_total_bytes,
         )
 
     def secret(self) -> str:

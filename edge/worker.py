@@ -11,6 +11,7 @@ from functools import partial
 from edge.catch_up_runner import CatchUpRunner
 from edge.config import EdgeSettings
 from edge.core.hub.connections import ConnectionManager
+from edge.core.hub.subscription_quota import SubscriptionQuota
 from edge.core.identity.tokens import Tokens
 from edge.core.session import SessionServices
 from edge.core.stats import EdgeStats
@@ -47,7 +48,8 @@ class Worker:
     ) -> None:
         self.stats = stats = EdgeStats()
         relay = connect(settings, loop)
-        manager = ConnectionManager(relay.subscriptions, partial(write_to_all, stats))
+        quota = SubscriptionQuota(settings.quota_limits)
+        manager = ConnectionManager(relay.subscriptions, partial(write_to_all, stats), quota)
         streams = Streams(
             settings.topic_prefixes, settings.history_bytes, stats.dropped, stats.unreadable
         )

@@ -22,6 +22,7 @@ from edge.core.catch_up.states import (
 )
 from edge.core.hub.audience import Connection
 from edge.core.hub.connections import ConnectionManager
+from edge.core.hub.subscription_quota import QuotaExcess, QuotaLimits
 from edge.core.identity.access import selectors
 from edge.core.protocol import messages, replies
 from edge.core.protocol.requests import Request, Subscribe, TaskPosition, Unsubscribe
@@ -162,14 +163,15 @@ class Subscriptions:
 
     def _subscribe(self, request: Subscribe) -> None:
         allowed = self._selectors(request.pattern)
-        if refusal := self._refusal(request, allowed):
+        is_gathering = isinstance(self._state, Gathering)
+        if not (request.asks_for_the_past or is_gathering):
+            self._go_live(request, allowed)
+        elif refusal := self._refusal(request, allowed):
             self.answer(refusal)
         elif request.asks_for_the_past:
             self._gather(request, allowed)
         elif isinstance(self._state, Gathering):
             self._state.queue.append(request)
-        else:
-            self._go_live(request, allowed)
 
     def _refusal(self, request: Subscribe, allowed: tuple[Pattern, ...]) -> bytes | None:
         if not allowed:
@@ -177,9 +179,14 @@ class Subscriptions:
         patterns = set(self._live)
         if isinstance(self._state, Gathering):
             patterns.update(each.request.pattern for each in self._state.pending)
-        if request.pattern in patterns or len(patterns) < self._max_subscriptions:
+        if request.pattern in patterns:
             return None
-        return replies.too_many_subscriptions(self._max_subscriptions, request.id)
+        if len(patterns) >= self._max_subscriptions:
+            return replies.too_many_subscriptions(self._max_subscriptions, request.id)
+        excess = self._manager.excess(self._connection, request.pattern)
+        if excess is None:
+            return None
+        return replies.no_room(_excess_text(excess, self._manager.quota.limits), request.id)
 
     def _gather(self, request: Subscribe, allowed: tuple[Pattern, ...]) -> None:
         gathering = self._state
@@ -275,8 +282,8 @@ class Subscriptions:
 
     def _go_live(self, request: Subscribe, allowed: tuple[Pattern, ...]) -> None:
         """Subscribe from now on, if the client's role allows it."""
-        if not allowed:
-            self.answer(replies.forbidden(request.pattern, request.id))
+        if refusal := self._refusal(request, allowed):
+            self.answer(refusal)
             return
         self._subscribe_live(request.pattern, allowed)
         self._welcome(request, allowed, None)
@@ -284,8 +291,10 @@ class Subscriptions:
     def _go_live_after(self, catch_up: ConnectionCatchUp, pending: PendingSubscription) -> None:
         """Subscribe at the heads to which `catch_up` has brought the client."""
         request = pending.request
-        if not pending.selectors:
-            self.answer(replies.forbidden(request.pattern, request.id))
+        # Once more: the role may be another one, and the room may have been used up meanwhile.
+        refusal = None if pending.is_withdrawn else self._refusal(request, pending.selectors)
+        if refusal or not pending.selectors:
+            self.answer(refusal or replies.forbidden(request.pattern, request.id))
             return
         if not pending.is_withdrawn:
             is_abandoned = catch_up.state is CatchUpState.ABANDONED
@@ -353,3 +362,14 @@ class Subscriptions:
 
     def _selectors(self, pattern: Pattern) -> tuple[Pattern, ...]:
         return selectors(self._connection.identity.role, pattern)
+
+
+def _excess_text(excess: QuotaExcess, limits: QuotaLimits) -> str:
+    match excess:
+        case QuotaExcess.USER:
+            return f"At most {limits.per_user} subscriptions are allowed for one user."
+        case QuotaExcess.USER_BYTES:
+            limit = limits.bytes_per_user
+            return f"The topics of one user's subscriptions may have at most {limit} bytes."
+        case QuotaExcess.WORKER:
+            return "This edge has no room for another subscription."

@@ -9,6 +9,7 @@ from itertools import chain
 from typing import Protocol
 
 from edge.core.hub.audience import Audience, Connection, Deliver, deliver_to_each
+from edge.core.hub.subscription_quota import QuotaExcess, SubscriptionQuota
 from edge.core.identity.access import may_receive
 from relay.shared.prefix_index import PrefixIndex
 from relay.wire.topics import TASK, Pattern
@@ -50,9 +51,16 @@ class ConnectionManager:
     connection or user is sent at once, after the frames that were gathered for it.
     """
 
-    def __init__(self, observer: SelectorObserver, deliver: Deliver = deliver_to_each) -> None:
+    def __init__(
+        self,
+        observer: SelectorObserver,
+        deliver: Deliver = deliver_to_each,
+        quota: SubscriptionQuota | None = None,
+    ) -> None:
         self._observer = observer
         self._deliver = deliver
+        self.quota = SubscriptionQuota() if quota is None else quota
+        """The subscriptions that users may have, and have."""
         self._members: dict[Connection, _Member] = {}
         self._by_user: dict[str, tuple[Connection, ...]] = {}
         self._task_receivers: dict[str, tuple[Connection, ...]] = {}
@@ -81,11 +89,6 @@ class ConnectionManager:
     def users(self) -> Collection[str]:
         """The names of the connected users."""
         return self._by_user.keys()
-
-    @property
-    def subscription_count(self) -> int:
-        """Number of subscriptions of all connections together."""
-        return sum(len(member.subscriptions) for member in self._members.values())
 
     @property
     def waiting(self) -> int:
@@ -131,6 +134,7 @@ class ConnectionManager:
         if member is None:
             return
         self._move(connection, member, frozenset())
+        self.quota.remove(connection.identity.username, member.subscriptions.keys())
         del self._members[connection]
         _discard(self._by_user, connection.identity.username, connection)
         _discard(self._task_receivers, connection.identity.username, connection)
@@ -140,17 +144,25 @@ class ConnectionManager:
     ) -> None:
         """Subscribe to `pattern`, which access rules translate into `selectors`.
 
-        Subscribing again replaces the selectors.
+        Subscribing again replaces the selectors. The caller has asked `excess` before.
         """
         member = self._members[connection]
+        if pattern not in member.subscriptions:
+            self.quota.add(connection.identity.username, pattern)
         member.subscriptions[pattern] = selectors
         self._regroup(connection, member)
 
     def unsubscribe(self, connection: Connection, pattern: Pattern) -> None:
         """Undo `subscribe`. Not being subscribed is not an error."""
         member = self._members[connection]
-        if member.subscriptions.pop(pattern, ()):
+        if pattern in member.subscriptions:
+            del member.subscriptions[pattern]
+            self.quota.remove(connection.identity.username, (pattern,))
             self._regroup(connection, member)
+
+    def excess(self, connection: Connection, pattern: Pattern) -> QuotaExcess | None:
+        """Return the bound that another subscription would pass, None if there is room."""
+        return self.quota.excess(connection.identity.username, pattern)
 
     def is_wanted(self, topic: str) -> bool:
         """Whether a connection is subscribed to `topic`."""

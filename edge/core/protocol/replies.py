@@ -12,7 +12,14 @@ from edge.core.protocol.messages import frame
 from relay.wire.topics import Pattern
 
 MAX_SHOWN_CHARS = 300
-ErrorCode = Literal["bad_request", "unknown_action", "forbidden", "invalid_topic", "invalid_json"]
+ErrorCode = Literal[
+    "bad_request",
+    "unknown_action",
+    "forbidden",
+    "invalid_topic",
+    "invalid_json",
+    "too_many_subscriptions",
+]
 
 
 def authenticated(username: str, expires_at: int, request_id: object) -> bytes:
@@ -89,6 +96,11 @@ def no_longer_allowed(pattern: Pattern) -> bytes:
 def too_many_subscriptions(limit: int, request_id: object) -> bytes:
     """The client has `limit` subscriptions."""
     return bad_request(f"At most {limit} subscriptions are allowed.", request_id)
+
+
+def no_room(text: str, request_id: object) -> bytes:
+    """The subscription would pass a bound of the user or of this edge."""
+    return error("too_many_subscriptions", text, request_id)
 
 
 def success(action: str, message: str, request_id: object = None, **fields: Any) -> bytes:

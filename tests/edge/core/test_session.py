@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from edge.core.catch_up.connection_catch_up import ConnectionCatchUp
 from edge.core.hub.connections import ConnectionManager
+from edge.core.hub.subscription_quota import QuotaLimits, SubscriptionQuota
 from edge.core.identity.access import Identity
 from edge.core.identity.tokens import Tokens
 from edge.core.protocol.replies import MAX_SHOWN_CHARS
@@ -56,9 +57,10 @@ class Table:
         burst: int = 1000,
         max_subscriptions: int = 100,
         max_connections_per_user: int = 100,
+        quota: QuotaLimits | None = None,
     ) -> None:
         self.interest = RecordingObserver()
-        self.manager = ConnectionManager(self.interest)
+        self.manager = ConnectionManager(self.interest, quota=SubscriptionQuota(quota))
         self.streams = Streams()
         self.streams.synchronize(1, {"event": 1042, "task": 77}, {"event": 1, "task": 1})
         self.catch_ups: list[ConnectionCatchUp] = []
@@ -403,6 +405,63 @@ def test_subscriptions_are_limited_but_may_be_repeated() -> None:
     }
     table.say({"action": "unsubscribe", "topic": "event:a"})
     assert table.subscribe("event:c")["status"] == "success"
+
+
+@pytest.mark.parametrize(
+    ("quota", "text"),
+    [
+        (QuotaLimits(per_user=2), "At most 2 subscriptions are allowed for one user."),
+        (
+            QuotaLimits(bytes_per_user=20),
+            "The topics of one user's subscriptions may have at most 20 bytes.",
+        ),
+        (QuotaLimits(total=2), "This edge has no room for another subscription."),
+        (QuotaLimits(total_bytes=20), "This edge has no room for another subscription."),
+    ],
+)
+@pytest.mark.parametrize("more", [{}, {"since": {"event": 1042}, "epoch": 1}, {"last": 1}])
+def test_the_subscriptions_of_a_user_are_limited_on_all_connections_together(
+    quota: QuotaLimits, text: str, more: dict[str, object]
+) -> None:
+    table = admitted(quota=quota)
+    other = RecordingConnection()
+    session = table.open(other)
+    receive(session, json.dumps({"action": "authenticate", "token": token()}), NOW)
+    other.take()
+    table.subscribe("event:a")
+    receive(session, json.dumps({"action": "subscribe", "topic": "event:b"}), NOW)
+    other.take()
+    receive(session, json.dumps({"action": "subscribe", "topic": "event:c", "id": 5, **more}), NOW)
+    (refused,) = other.take()
+    assert refused == {
+        "status": "error",
+        "message": text,
+        "code": "too_many_subscriptions",
+        "id": 5,
+    }
+    assert table.topics() == ["event:a"], "nothing else is harmed"
+    assert {str(each) for each in table.interest.selectors} == {"event:a", "event:b"}
+    # Not a further one: the same again.
+    receive(session, json.dumps({"action": "subscribe", "topic": "event:b"}), NOW)
+    assert other.take()[0]["status"] == "success"
+    table.manager.disconnect(table.connection)
+    receive(session, json.dumps({"action": "subscribe", "topic": "event:c"}), NOW)
+    assert other.take()[0]["status"] == "success", "there is room again"
+
+
+def test_room_that_was_used_up_during_a_catch_up_refuses_its_subscription() -> None:
+    table = admitted(quota=QuotaLimits(per_user=1))
+    waiting = RecordingConnection()
+    session = table.open(waiting)
+    receive(session, json.dumps({"action": "authenticate", "token": token()}), NOW)
+    waiting.take()
+    message = {"action": "subscribe", "topic": "event:a", "since": {"event": 1041}, "epoch": 1}
+    receive(session, json.dumps(message), NOW)
+    table.subscribe("event:b")
+    table.settle()
+    replies = [each for each in waiting.take() if "status" in each]
+    assert [reply.get("code") for reply in replies] == ["too_many_subscriptions"]
+    assert table.manager.quota.count == 1
 
 
 def test_everything_is_what_the_role_may_see() -> None:

@@ -170,7 +170,7 @@ class ManagerMachine(RuleBasedStateMachine):
         assert len(self.manager) == len(self.model)
         assert set(self.manager) == set(self.model)
         assert set(self.manager.users) == {item.identity.username for item in self.model}
-        assert self.manager.subscription_count == sum(map(len, self.model.values()))
+        assert self.manager.quota.count == sum(map(len, self.model.values()))
         for connection, subscriptions in self.model.items():
             assert set(self.manager.subscriptions(connection)) == set(subscriptions)
             assert connection in self.manager.connections_of(connection.identity.username)
@@ -183,7 +183,8 @@ class ManagerMachine(RuleBasedStateMachine):
         self.manager.flush()
         self._all_of_them_have_all(set(self.expected))
         assert self.observer.selectors == set()
-        assert len(self.manager) == self.manager.subscription_count == 0
+        assert len(self.manager) == self.manager.quota.count == 0
+        assert self.manager.quota.size_bytes == 0
         assert not self.manager.users
         assert not any(self.manager.is_wanted(topic) for topic in TOPICS)
 
