@@ -55,3 +55,5 @@ class EdgeStats:
         self.handshakes_refused = 0
         self.closed: Counter[int] = Counter()
         """By the close code that this edge sent."""
+        self.sign_ins: Counter[str] = Counter()
+        """By outcome: `succeeded`, `wrong`, `delayed`, `overloaded` or `abandoned`."""

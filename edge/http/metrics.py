@@ -79,6 +79,7 @@ class EdgeCollector(Collector):
             ("malformed", "Events from the relay that were dropped", "reason", stats.malformed),
             ("unreadable", "Malformed past events, asked for again", "reason", stats.unreadable),
             ("closed", "Connections closed by the edge", "code", closed),
+            ("sign_ins", "Sign-ins with a password", "outcome", stats.sign_ins),
         ):
             yield self._counter(name, help_text, label, values)
 

@@ -1,0 +1,114 @@
+"""Signing in with a password at a running edge, also while others guess."""
+
+import json
+import socket
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+import pytest
+
+from edge.core.identity.wrong_passwords import FREE_PER_USER
+from tests.support.cluster import Cluster, Edge
+from tests.support.processes import run_cli
+from tests.support.waiting import wait_for
+
+PASSWORD = "correct horse"
+
+
+@pytest.fixture(scope="module")
+def cluster(shared_cluster: Cluster) -> Cluster:
+    added = run_cli("edge", "user", "add", "alice", "--password-stdin", env=shared_cluster.env,
+                    stdin=f"{PASSWORD}\n")  # fmt: skip
+    assert added.returncode == 0, added.stderr
+    return shared_cluster
+
+
+@pytest.fixture
+def edge(cluster: Cluster) -> Iterator[Edge]:
+    """An edge of its own for each test: it remembers wrong passwords."""
+    edge = cluster.start_edge()
+    yield edge
+    edge.process.terminate()
+
+
+def form(username: str, password: str) -> bytes:
+    return urllib.parse.urlencode(
+        {"grant_type": "password", "username": username, "password": password}
+    ).encode()
+
+
+def sign_in(
+    edge: Edge, username: str, password: str, address: str = "192.0.2.1"
+) -> tuple[int, str, str]:
+    """Sign in behind a proxy that tells the client's address: status, Retry-After, detail."""
+    request = urllib.request.Request(
+        f"{edge.url}/auth/token", form(username, password), {"X-Forwarded-For": address}
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=20) as response:
+            return response.status, "", ""
+    except urllib.error.HTTPError as error:
+        return error.code, error.headers.get("Retry-After", ""), json.loads(error.read())["detail"]
+
+
+def outcomes(edge: Edge) -> dict[str, float]:
+    return edge.metrics()["edge_sign_ins"]
+
+
+def guess_until_slowed(edge: Edge, username: str) -> int:
+    """Guess until a guess is refused unseen; return the number of those before it."""
+    for guesses in range(FREE_PER_USER + 5):
+        status, retry_after, detail = sign_in(edge, username, "my secret guess")
+        if status == 429:
+            assert detail == f"Too many wrong passwords. Try again in {retry_after} s."
+            return guesses
+        assert status == 401
+    raise AssertionError("guesses are not slowed")
+
+
+def test_wrong_passwords_are_slowed_and_do_not_lock_the_user_out(edge: Edge) -> None:
+    guesses = guess_until_slowed(edge, "alice")
+    assert guesses >= FREE_PER_USER
+    assert sign_in(edge, "alice", PASSWORD, "192.0.2.99")[0] == 200
+    wait_for(lambda: sign_in(edge, "alice", PASSWORD)[0] == 200, "the delay ends")
+    counted = outcomes(edge)
+    assert (counted["wrong"], counted["succeeded"]) == (guesses, 2)
+    assert counted["delayed"] >= 1
+    output = edge.process.output()
+    assert "sign-in as 'alice' from 192.0.2.1 delayed after wrong passwords" in output
+    assert "my secret guess" not in output
+
+
+def test_an_unknown_user_is_slowed_alike_and_the_name_is_escaped(edge: Edge) -> None:
+    name = "nobody\n00:00:00 INFO forged \x1b[31m" + "x" * 1000
+    assert guess_until_slowed(edge, name) >= FREE_PER_USER
+    lines = edge.process.output().splitlines()
+    assert not [line for line in lines if line.startswith("00:00:00") or "\x1b" in line]
+    assert [line for line in lines if r"'nobody\n00:00:00 INFO forged \x1b[31m" in line]
+    assert max(map(len, lines)) < 250
+
+
+def test_abandoned_guesses_keep_nobody_from_signing_in(edge: Edge) -> None:
+    """Also when each comes from another address, so that no delay holds them back."""
+    with ExitStack() as stack:
+        for number in range(120):
+            guess = stack.enter_context(socket.create_connection(("127.0.0.1", edge.port), 20))
+            body = form("alice", f"guess {number}")
+            guess.sendall(
+                b"POST /auth/token HTTP/1.1\r\nHost: edge\r\n"
+                b"Content-Type: application/x-www-form-urlencoded\r\n"
+                b"X-Forwarded-For: 198.51.100.%d\r\nContent-Length: %d\r\n\r\n%b"
+                % (number, len(body), body)
+            )
+    # The guesses that waited are gone with their clients, so this one is not behind them.
+    wait_for(lambda: sign_in(edge, "alice", PASSWORD)[0] == 200, "the user signs in")
+    counted = outcomes(edge)
+    assert counted["abandoned"] > 0
+    wait_for(
+        lambda: sum(outcomes(edge).values()) - outcomes(edge)["succeeded"] >= 120,
+        "every guess is counted",
+    )
+    assert "Traceback" not in edge.process.output()
