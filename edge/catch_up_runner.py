@@ -23,6 +23,7 @@ MAX_READS = 8
 READ_TIMEOUT_S = 30.0
 WAIT_FOR_STREAMS_S = 5.0
 """How long a client that comes from an edge further on waits for this edge's streams."""
+EDGE_LAGS = CloseCode.TRY_AGAIN_LATER.close("this edge is behind your position")
 
 logger = logging.getLogger(__name__)
 
@@ -59,9 +60,6 @@ class Steps(Protocol):
 
     def step(self, records: Sequence[Record] = ()) -> StepResult:
         """Send the next records; `records` are those that the step before was missing."""
-
-    def give_up_waiting(self) -> None:
-        """Go live although the streams have not reached the client's offsets."""
 
 
 class _Read:
@@ -200,15 +198,16 @@ class CatchUpRunner:
             missing = result.missing
             if result.state is CatchUpState.AWAITING_STREAMS:
                 deadline = deadline or asyncio.get_running_loop().time() + WAIT_FOR_STREAMS_S
-                await self._await_streams(catching_up, deadline)
+                await self._await_streams(client, deadline)
 
-    async def _await_streams(self, catching_up: Steps, deadline: float) -> None:
-        """Wait until streams have advanced; at `deadline`, in loop time, give up."""
+    async def _await_streams(self, client: CatchUpClient, deadline: float) -> None:
+        """Wait until streams have advanced; at `deadline`, in loop time, close the client."""
         try:
             async with asyncio.timeout_at(deadline):
                 await self._replayer.streams_went_on()
         except TimeoutError:
-            catching_up.give_up_waiting()
+            # Live here, the client would be sent events that it has a second time.
+            client.close(EDGE_LAGS)
 
 
 def _page(missing: JournalRange) -> tuple[str, int]:

@@ -51,7 +51,6 @@ class ScriptedSteps:
     def __init__(self, *results: StepResult) -> None:
         self.results = [*results, StepResult(CatchUpState.COMPLETE, 1)]
         self.records: list[Sequence[Record]] = []
-        self.gave_up = False
         self.finished = asyncio.Event()
 
     def step(self, records: Sequence[Record] = ()) -> StepResult:
@@ -61,10 +60,6 @@ class ScriptedSteps:
         if result.state.is_final:
             self.finished.set()
         return result
-
-    def give_up_waiting(self) -> None:
-        """Remember."""
-        self.gave_up = True
 
 
 class WaitingClient(RecordingConnection):
@@ -230,19 +225,18 @@ def test_a_client_that_is_ahead_goes_on_when_the_streams_do() -> None:
         assert len(catching_up.records) == 1
         replayer.went_on.set()
         await catching_up.finished.wait()
-        assert not catching_up.gave_up
 
     play(scenario)
 
 
-def test_a_client_that_stays_ahead_is_not_kept_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_client_that_stays_ahead_is_sent_to_another_edge(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "WAIT_FOR_STREAMS_S", 0.05)
 
     async def scenario(catch_up: CatchUpRunner, replayer: ScriptedReplayer) -> None:
-        catching_up = ScriptedSteps(IS_AHEAD)
-        catch_up.start(WaitingClient(), catching_up)
-        await catching_up.finished.wait()
-        assert catching_up.gave_up
+        client = WaitingClient()
+        catch_up.start(client, ScriptedSteps(IS_AHEAD))
+        await client.was_closed.wait()
+        assert client.closes == [Close(4013, "this edge is behind your position")]
 
     play(scenario)
 

@@ -154,18 +154,16 @@ class Viewer:
             self.connection, self.pending, self.missing = None, [], None
 
     def step(self) -> bool:
-        """Step the catch-up; return whether there was one."""
+        """Step the catch-up; return whether there was one that need not wait for the streams."""
         if not self.pending:
             return False
         records = () if self.missing is None else self.world.fetch(self.missing)
         catch_up = self.pending[0]
         result = catch_up.step(records)
         self.missing = result.missing
-        if result.state is CatchUpState.AWAITING_STREAMS:
-            catch_up.give_up_waiting()
         if result.state.is_final:
             self.pending.remove(catch_up)
-        return True
+        return result.state is not CatchUpState.AWAITING_STREAMS
 
     def settle(self) -> None:
         for _ in range(10_000):

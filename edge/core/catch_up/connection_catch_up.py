@@ -32,7 +32,9 @@ class CatchUpState(Enum):
     REPLAYING = auto()
     """Sends the events between the client's offsets and the heads of the streams."""
     AWAITING_STREAMS = auto()
-    """Everything is sent; the client claims offsets beyond the heads, from an edge further on."""
+    """Everything is sent; the client claims offsets beyond the heads, from an edge further on.
+
+    It must not go live: this edge would send it events that it has, a second time."""
     COMPLETE = auto()
     """Every stream is at its head: the connection goes live in this very turn."""
     ABANDONED = auto()
@@ -86,15 +88,14 @@ class ConnectionCatchUp:
         connection: Connection,
         manager: ConnectionManager,
         streams: Streams,
-        epoch: int,
         selection: Selection,
         on_end: Callable[["ConnectionCatchUp"], None],
     ) -> None:
-        """`epoch` is that of the client's offsets. The last step calls `on_end`."""
+        """The offsets in `selection` are of the present epoch. The last step calls `on_end`."""
         self._connection = connection
         self._manager = manager
         self._streams = streams
-        self._epoch = epoch
+        self._epoch = streams.epoch
         self._selection = selection
         self._on_end = on_end
         self._searches = [
@@ -108,8 +109,6 @@ class ConnectionCatchUp:
         self._positions, self._claimed = selection.offsets()
         self._gaps: dict[str, int] = {}
         """Stream to the last offset that was lost."""
-        self._given_up: dict[str, int] = {}
-        """Stream to its head when the wait for the client's claimed offset was given up."""
         must_search = self._searches and selection.is_active
         self.state = CatchUpState.SEARCHING if must_search else CatchUpState.REPLAYING
         self._update_state()
@@ -134,26 +133,16 @@ class ConnectionCatchUp:
             self._on_end(self)
         return StepResult(self.state, deliveries, missing)
 
-    def give_up_waiting(self) -> None:
-        """The streams have not reached the client's claims in time: go live from their heads."""
-        for name, claimed in self._claimed.items():
-            stream = self._streams.get(name)
-            if stream is not None and stream.history.head < claimed:
-                self._given_up[name] = stream.history.head
-
     @property
     def has_reached_claims(self) -> bool:
         """Whether everything that exists after the client's claims was sent, with gaps named."""
-        return self.state is CatchUpState.COMPLETE and not self._searches and not self._given_up
+        return self.state is CatchUpState.COMPLETE and not self._searches
 
     def has_recovered(self, pending: PendingSubscription) -> bool:
         """Whether `pending` was sent every event that it asked for."""
         if self.state is not CatchUpState.COMPLETE or self._searches or not pending.recovered:
             return False
-        return all(
-            self._gaps.get(stream, 0) <= since <= self._given_up.get(stream, since)
-            for stream, since in pending.since.items()
-        )
+        return all(self._gaps.get(stream, 0) <= since for stream, since in pending.since.items())
 
     def _update_state(self) -> None:
         """Enter the state that follows from the work done: the only place where it changes."""
@@ -189,7 +178,7 @@ class ConnectionCatchUp:
     def _is_ahead(self) -> bool:
         """Whether the client claims offsets beyond a head that may still reach them."""
         return any(
-            stream.history.head < claimed and name not in self._given_up
+            stream.history.head < claimed
             for name, claimed in self._claimed.items()
             if (stream := self._streams.get(name)) is not None
         )

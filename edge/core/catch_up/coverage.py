@@ -108,9 +108,7 @@ class LiveCoverage:
         self._follow_epoch()
         after: dict[str, int] = {}
         for stream, head in self._streams.offsets_concerning(selectors).items():
-            # A client that claims an offset beyond the head receives the difference live: covered
-            # from the head, not from its claim.
-            covered = min(head, since.get(stream, head))
+            covered = since.get(stream, head)
             after[stream] = min(covered, before.get(stream, covered))
         self._after[pattern] = after
 

@@ -35,6 +35,19 @@ class PendingSubscription:
         """Whether it still selects any event."""
         return bool(self.selectors) and not self.is_withdrawn
 
+    def begin(self, streams: Streams) -> None:
+        """The catch-up begins: find out what the client's offsets mean in the present epoch."""
+        request = self.request
+        if request.since is None:
+            return
+        if request.epoch != streams.epoch:
+            self.recovered = False
+            return
+        concerned = streams.offsets_concerning(self.selectors).keys() - {TASK}
+        self.since = {
+            stream: offset for stream, offset in request.since.items() if stream in concerned
+        }
+
     def selects(self, topic: str) -> bool:
         """Whether events on `topic` belong to it."""
         return self.is_active and any(selector.matches(topic) for selector in self.selectors)

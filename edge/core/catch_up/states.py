@@ -77,8 +77,6 @@ class Gathering:
     events of the second would come behind newer ones of the first.
     """
 
-    epoch: int
-    """The epoch of the pending offsets."""
     pending: list[PendingSubscription] = field(default_factory=list)
     queue: RequestQueue = field(default_factory=RequestQueue)
     """Entries that are answered after the catch-up, the pending subscriptions included."""

@@ -95,7 +95,7 @@ class Subscriptions:
             self._receive_tasks(is_new=True)
             return
         selection = TaskSelection(since.offset, self._streams)
-        self._catch_up(selection, since.epoch, self._end_task_catch_up)
+        self._catch_up(selection, self._end_task_catch_up)
 
     def take(self, request: Request) -> None:
         """Act on `request` when it is its turn."""
@@ -113,9 +113,11 @@ class Subscriptions:
         match self._state:
             case CatchingUp(queue=queue):
                 queue.append(Marker.END_OF_MORE)
-            case Gathering(epoch, pending, queue):
+            case Gathering(pending, queue):
+                for each in pending:
+                    each.begin(self._streams)
                 selection = Selection(pending, self._covered.coverages(self._live), self._streams)
-                self._catch_up(selection, epoch, partial(self._end_catch_up, queue))
+                self._catch_up(selection, partial(self._end_catch_up, queue))
             case _:
                 pass
 
@@ -191,29 +193,18 @@ class Subscriptions:
     def _gather(self, request: Subscribe, allowed: tuple[Pattern, ...]) -> None:
         gathering = self._state
         if not isinstance(gathering, Gathering):
-            gathering = Gathering(self._streams.epoch)
+            gathering = Gathering()
             self._enter(gathering)
         pending = PendingSubscription(request, allowed)
-        if request.since is not None:
-            pending.recovered = request.epoch == self._streams.epoch
-            if pending.recovered:
-                concerned = self._streams.offsets_concerning(allowed).keys() - {TASK}
-                pending.since = {
-                    stream: offset
-                    for stream, offset in request.since.items()
-                    if stream in concerned
-                }
         gathering.pending.append(pending)
         gathering.queue.append(pending)
 
     # Catch-ups.
 
-    def _catch_up(
-        self, selection: Selection, epoch: int, on_end: Callable[[ConnectionCatchUp], None]
-    ) -> None:
+    def _catch_up(self, selection: Selection, on_end: Callable[[ConnectionCatchUp], None]) -> None:
         self._enter(CatchingUp(selection))
         catch_up = ConnectionCatchUp(
-            self._connection, self._manager, self._streams, epoch, selection, on_end
+            self._connection, self._manager, self._streams, selection, on_end
         )
         if catch_up.state.is_final:
             on_end(catch_up)

@@ -103,7 +103,6 @@ class Table:
         for catch_up in self.catch_ups:
             records: list[Record] = []
             while not (result := catch_up.step(records)).state.is_final:
-                catch_up.give_up_waiting()
                 after, limit = result.missing[1:] if result.missing else (0, 0)
                 records = [record(after + number) for number in range(1, limit + 1)]
         self.catch_ups.clear()

@@ -80,11 +80,6 @@ def test_a_catch_up_extends_the_coverage_to_where_it_began(table: Table) -> None
     assert table.after(A) == {"event": 3}
 
 
-def test_a_client_ahead_of_the_edge_is_covered_from_the_head(table: Table) -> None:
-    table.subscribe(A, {"event": 30})
-    assert table.after(A) == {"event": 10}
-
-
 def test_in_a_new_epoch_a_live_subscription_covers_everything(table: Table) -> None:
     table.subscribe(A)
     table.streams.synchronize(2, {"event": 4}, {"event": 1})
