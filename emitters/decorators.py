@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, ParamSpec, TypeVar, cast
 
-from emitters.core.carry import carry, carry_text
+from emitters.core.carry import carry
 from emitters.core.ports import Emits
+from emitters.core.readable import carry_text
 from relay.wire.topics import parse_topic
 
 P = ParamSpec("P")

@@ -7,7 +7,8 @@ from typing import Any, Literal, Self
 
 import msgpack
 
-from emitters.core.carry import carry, carry_text
+from emitters.core.carry import carry
+from emitters.core.readable import carry_text
 
 RUNNING_MESSAGE = "Task is running."
 SUCCESS_MESSAGE = "Task completed successfully."
