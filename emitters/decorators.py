@@ -1,15 +1,26 @@
 """`@emits`: events before and after a function, taken from its arguments and its result."""
 
+import asyncio
 import functools
 import inspect
 import logging
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from asyncio import CancelledError
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from typing import Any, ParamSpec, TypeVar, cast
 
 from emitters.core.carry import carry
+from emitters.core.failure import failure_of
 from emitters.core.ports import Emits
-from emitters.core.readable import carry_text
+from emitters.core.readable import STOPS, carry_text, type_name
+from emitters.returned import (
+    is_async_function,
+    is_awaitable,
+    is_future,
+    is_generator,
+    refusal_of,
+    refuse_function,
+)
 from relay.wire.topics import parse_topic
 
 P = ParamSpec("P")
@@ -37,11 +48,17 @@ def emits(
     may leave it out: then it is the `emitter` attribute of the method's object.
 
     Works on plain and `async` functions and methods; put it under `@classmethod` and
-    `@staticmethod`. The decorated function never fails because of its events: the first that
-    cannot be emitted is logged, and no other until one could be.
+    `@staticmethod`. A function may also be async in disguise (a lambda, an async function behind a
+    plain decorator): if it returns an awaitable, the event after it follows its outcome. The
+    caller gets a coroutine that awaits it, or the same future.
+
+    The decorated function never fails because of its events: the first that cannot be emitted is
+    logged, and no other until one could be. `KeyboardInterrupt` and `SystemExit` go on to the
+    caller from wherever they are raised, as a signal handler means them.
 
     Raises `InvalidTopic` for a name that no topic can have, and `TypeError` where `emitter` is
-    missing, both when decorating.
+    missing or wrong and for a generator function, all when decorating. A function that returns a
+    generator, which shows at its call only, raises `TypeError` to its caller.
     """
     topics = [
         None if name is None else parse_topic(f"event:{name}").text for name in (before, after)
@@ -49,7 +66,7 @@ def emits(
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
         announcer = _Announcer(function, topics[0], topics[1], emitter)
-        if inspect.iscoroutinefunction(function):
+        if is_async_function(function):
             return cast(Callable[P, R], _wrap_async(function, announcer))
         return _wrap(function, announcer)
 
@@ -59,9 +76,13 @@ def emits(
 def _wrap(function: Callable[P, R], announcer: "_Announcer") -> Callable[P, R]:
     @functools.wraps(function)
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
-        with announcer.around(args, kwargs) as call:
-            result = call.result = function(*args, **kwargs)
-        return result
+        call = announcer.begin(args, kwargs)
+        try:
+            result = function(*args, **kwargs)
+        except BaseException as error:
+            call.failed(error)
+            raise
+        return cast(R, call.returned(result))
 
     return wrapper
 
@@ -69,17 +90,16 @@ def _wrap(function: Callable[P, R], announcer: "_Announcer") -> Callable[P, R]:
 def _wrap_async(function: Callable[..., Any], announcer: "_Announcer") -> Callable[..., Any]:
     @functools.wraps(function)
     async def wrapper(*args: Any, **kwargs: Any) -> Any:
-        with announcer.around(args, kwargs) as call:
-            result = call.result = await function(*args, **kwargs)
-        return result
+        call = announcer.begin(args, kwargs)
+        # BaseException: a cancelled coroutine has an event after it too.
+        try:
+            result = await function(*args, **kwargs)
+        except BaseException as error:
+            call.failed(error)
+            raise
+        return call.returned(result)
 
     return wrapper
-
-
-class _Call:
-    """One call of a decorated function."""
-
-    result: object = None
 
 
 class _Announcer:
@@ -92,10 +112,10 @@ class _Announcer:
         after: str | None,
         emitter: EmitterSource | None,
     ) -> None:
-        if not callable(function) or inspect.isgeneratorfunction(function):
-            raise TypeError(f"@emits decorates functions that return a result, not {function!r}")
+        refuse_function(function, "@emits")
+        self.function = function
         self._signature = inspect.signature(function)
-        self._name = getattr(function, "__qualname__", repr(function))
+        self._name = getattr(function, "__qualname__", type_name(function))
         self._before = before
         self._after = after
         self._emitter = emitter
@@ -103,25 +123,23 @@ class _Announcer:
         self._owner = first if first in _OWNERS else None
         if emitter is None and self._owner is None:
             raise TypeError(f"@emits: {self._name} is not a method, so it needs emitter=")
+        if emitter is not None and not _is_source(emitter):
+            raise TypeError(
+                f"@emits: emitter must be an emitter or a plain function that returns one,"
+                f" not {type_name(emitter)}"
+            )
         self._failing = False
 
-    @contextmanager
-    def around(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Iterator[_Call]:
-        """Emit the event before the body and the event after it."""
-        call = _Call()
+    def begin(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> "_AnnouncedCall":
+        """Emit the event before the function; return the call, whose end the caller states."""
         emitter, data = self._prepare(args, kwargs)
-        if emitter is None:
-            yield call
-            return
-        self._emit(emitter, self._before, data)
-        # BaseException: a cancelled coroutine has an event after it too.
-        try:
-            yield call
-        except BaseException as error:
-            message = carry_text(error) or type(error).__name__
-            self._emit(emitter, self._after, {**data, "result": _failure(message)})
-            raise
-        self._emit(emitter, self._after, {**data, "result": carry(call.result)})
+        if emitter is not None:
+            self._emit(emitter, self._before, lambda: data)
+        return _AnnouncedCall(self, emitter, data)
+
+    def end(self, emitter: Emits, data: dict[str, Any], result: Callable[[], Any]) -> None:
+        """Emit the event after the function with the value of `result`."""
+        self._emit(emitter, self._after, lambda: {**data, "result": result()})
 
     def _prepare(
         self, args: tuple[Any, ...], kwargs: Mapping[str, Any]
@@ -134,8 +152,10 @@ class _Announcer:
         bound.apply_defaults()
         try:
             return self._find_emitter(bound.arguments), carry(self._arguments(bound.arguments))
-        except Exception as error:  # noqa: BLE001 - the function must not fail; logged in _warn
-            self._warn(error)
+        except STOPS:
+            raise
+        except BaseException as error:  # noqa: BLE001 - the function must not fail; logged
+            self.warn(error)
             return None, {}
 
     def _find_emitter(self, arguments: Mapping[str, Any]) -> Emits:
@@ -155,24 +175,105 @@ class _Announcer:
                 data[name] = arguments[name]
         return data
 
-    def _emit(self, emitter: Emits, topic: str | None, data: dict[str, Any]) -> None:
+    def _emit(self, emitter: Emits, topic: str | None, make: Callable[[], dict[str, Any]]) -> None:
         if topic is None:
             return
         try:
-            emitter.emit(topic, data)
-        except Exception as error:  # noqa: BLE001 - the function must not fail; logged in _warn
-            self._warn(error)
+            emitter.emit(topic, make())
+        except STOPS:
+            raise
+        except BaseException as error:  # noqa: BLE001 - the function must not fail; logged
+            self.warn(error)
         else:
             self._failing = False
 
-    def _warn(self, error: Exception) -> None:
-        if not self._failing:
-            self._failing = True
-            logger.warning("the events of %s are lost: %s", self._name, error, exc_info=error)
+    def warn(self, error: BaseException) -> None:
+        """Log the first of several failures."""
+        if self._failing:
+            return
+        self._failing = True
+        text = carry_text(error)
+        try:
+            logger.warning("the events of %s are lost: %s", self._name, text, exc_info=error)
+        except STOPS:
+            raise
+        except BaseException:  # noqa: BLE001 - the exception's own attributes may raise anything
+            logger.warning("the events of %s are lost: %s", self._name, text)
+
+
+class _AnnouncedCall:
+    """One call of a decorated function, whose outcome is still to come."""
+
+    def __init__(self, announcer: _Announcer, emitter: Emits | None, data: dict[str, Any]) -> None:
+        self._announcer = announcer
+        self._emitter = emitter
+        """None if nothing is emitted."""
+        self._data = data
+
+    def failed(self, error: BaseException) -> None:
+        """Emit the event after a call that raised `error`."""
+        self._end(lambda: {"status": "error", "message": failure_of(error).message})
+
+    def returned(self, result: Any) -> Any:
+        """Take the result, emit the event after it when it is there, and return it.
+
+        Raises `TypeError` for a generator.
+        """
+        if is_future(result):
+            self._watch(result)
+        elif is_awaitable(result):
+            return self._outcome(result)
+        elif is_generator(result):
+            error = TypeError(refusal_of(self._announcer.function, result))
+            self.failed(error)
+            raise error
+        else:
+            self._end(lambda: carry(result))
+        return result
+
+    async def _outcome(self, awaitable: Any) -> Any:
+        try:
+            result = await awaitable
+        except BaseException as error:
+            self.failed(error)
+            raise
+        return self.returned(result)
+
+    def _watch(self, future: Any) -> None:
+        """Emit the event after the function when `future` is done."""
+        if future.done():
+            self._done(future)
+        elif isinstance(future, Future) or _is_running(future.get_loop()):
+            future.add_done_callback(self._done)
+        else:
+            # A future of `asyncio` may be used in the thread of its loop only.
+            try:
+                future.get_loop().call_soon_threadsafe(future.add_done_callback, self._done)
+            except RuntimeError as error:  # Its loop is closed.
+                self._announcer.warn(error)
+
+    def _done(self, future: Any) -> None:
+        error = CancelledError() if future.cancelled() else future.exception()
+        if error is not None:
+            self.failed(error)
+        else:
+            self._end(lambda: carry(future.result()))
+
+    def _end(self, result: Callable[[], Any]) -> None:
+        if self._emitter is not None:
+            self._announcer.end(self._emitter, self._data, result)
 
 
 _OWNERS = ("self", "cls")
 
 
-def _failure(message: str) -> dict[str, str]:
-    return {"status": "error", "message": message}
+def _is_source(emitter: object) -> bool:
+    return hasattr(emitter, "emit") or (callable(emitter) and not is_async_function(emitter))
+
+
+def _is_running(loop: asyncio.AbstractEventLoop) -> bool:
+    """Return whether this code is called by `loop`."""
+    try:
+        return asyncio.get_running_loop() is loop
+    except RuntimeError:
+        return False

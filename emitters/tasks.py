@@ -4,27 +4,37 @@
     task_id = tasks.run_task(backup, "alice", "survival", keep=3)
 
 Inside the function `progress(0.5, "Half way")` reports its progress. The states themselves are in
-`emitters.core.task_state`.
+`emitters.core.task_state`, and the call of the function is in `emitters.task_call`.
 
-Lock order: a task's `update_lock`, then the manager's lock, then the emitter's.
+Lock order: a task's `update_lock`, then the manager's lock, then the emitter's. Code of the caller
+(the function, texts of its exceptions and results) runs under none of them.
 """
 
-import asyncio
-import contextvars
-import inspect
 import logging
+import math
+import os
 import threading
 import time
 import uuid
+import weakref
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import Any, ParamSpec
 
+from emitters.core.failure import TaskFailed
 from emitters.core.ports import EmitsTasks
 from emitters.core.progress_pacing import Pacer
+from emitters.core.readable import carry_text, type_name
 from emitters.core.task_state import ORPHANED_MESSAGE, TaskState
-from emitters.errors import EmitterError, OutboxFull, RelayUnavailable
+from emitters.errors import OutboxFull, RelayUnavailable
+from emitters.exit_hook import ExitHook
+from emitters.returned import refuse_function
+from emitters.task_call import TaskCall, current_task, progress
+from relay.shared.logs import LimitedLog
 from relay.shared.newest import Newest
+
+__all__ = ["TaskFailed", "TaskManager", "TasksRefused", "progress"]
 
 P = ParamSpec("P")
 
@@ -41,49 +51,40 @@ logger = logging.getLogger(__name__)
 
 
 class TasksRefused(RuntimeError):  # noqa: N818 - the name says what it is at every call site
-    """The task was not taken: the manager is shut down, or 1000 tasks wait already."""
-
-
-class TaskFailed(Exception):  # noqa: N818
-    """Raised by a task's function: the task ends as an error with this message and `result`."""
-
-    def __init__(self, message: str, result: object = None) -> None:
-        super().__init__(message)
-        self.result = result
-
-
-def progress(fraction: float | None = None, message: str | None = None) -> None:
-    """Report the progress of the running task to its user.
-
-    `fraction` is clamped to 0 to 1; None keeps the previous fraction or message. Cheap to call in a
-    tight loop: the newest values are sent at most every 0.25 s. Outside of a task it does nothing,
-    so that the same function can be called directly too.
-    """
-    task = _current_task.get()
-    if task is not None:
-        task.manager._advance(task, fraction, message)
+    """The task was not taken: the manager is shut down, 1000 tasks wait already, no thread can be
+    started, or this is a forked process."""
 
 
 class TaskManager:
     """Runs tasks in up to `max_workers` threads; up to 1000 further ones wait for a thread.
 
     The user gets an update at once when a task is taken, and exactly one when it has ended. The
-    threads are daemon threads: only `shutdown` waits for them.
+    threads are daemon threads: only `shutdown` waits for them. At the end of the process, users of
+    unfinished tasks get the update of `shutdown(wait=False)`.
+
+    Whatever a task raises is the end of this task alone, as an error with the exception's text:
+    also `SystemExit`, `KeyboardInterrupt`, `GeneratorExit` and `CancelledError`.
+
+    A forked process has no threads of its parent's manager: it needs a manager of its own.
     """
 
     def __init__(self, emitter: EmitsTasks, *, max_workers: int = DEFAULT_MAX_WORKERS) -> None:
+        if not isinstance(max_workers, int):
+            raise TypeError(f"max_workers must be an int, not {type_name(max_workers)}")
         if max_workers < 1:
             raise ValueError(f"max_workers must be at least 1, not {max_workers}")
         self._emitter = emitter
+        self._pid = os.getpid()
+        self._log = LimitedLog(logger)
         self._max_workers = max_workers
         self._changed = threading.Condition()
         """Guards the fields below; notified when a task ends and when progress becomes due."""
-        self._active: dict[str, _Task] = {}
+        self._active: dict[str, TaskCall] = {}
         """The tasks that wait or run."""
         self._finished: Newest[str, TaskState] = Newest(
             MAX_FINISHED_TASKS, MAX_FINISHED_BYTES, TaskState.size_bytes
         )
-        self._waiting: deque[_Task] = deque()
+        self._waiting: deque[TaskCall] = deque()
         self._workers = 0
         self._pacer = Pacer(PROGRESS_INTERVAL_S)
         self._has_progress_thread = False
@@ -91,16 +92,26 @@ class TaskManager:
         self._shut_down = False
         self._give_up = threading.Event()
         """Set by `shutdown`: final updates that a full outbox refuses are not tried again."""
+        # Registered after the emitter's own hook, so that it runs before the emitter is closed.
+        self._exit_hook = ExitHook(partial(_end_at_exit, weakref.ref(self)))
 
     def run_task(
         self, function: Callable[P, Any], username: str, /, *args: P.args, **kwargs: P.kwargs
     ) -> str:
         """Run `function(*args, **kwargs)` as a task of `username` and return the task's id.
 
-        Raises `TasksRefused`, or what `Emitter.emit` raises; then nothing is run.
+        A coroutine, another awaitable or a future that the function returns is waited for, in an
+        event loop of the task's own thread; its outcome is the task's. If the function returns a
+        generator, the task ends as an error.
+
+        Raises `TasksRefused`, `TypeError` for a function that cannot be run, or what `Emitter.emit`
+        raises; then nothing is run.
         """
+        refuse_function(function, "run_task")
+        if os.getpid() != self._pid:
+            raise TasksRefused("a forked process needs a task manager of its own")
         state = TaskState(id=uuid.uuid4().hex, username=username)
-        task = _Task(self, state, function, args, kwargs)
+        task = TaskCall(state, self._advance, function, args, kwargs)
         with self._changed:
             self._refuse_when_full()
             self._active[state.id] = task
@@ -112,13 +123,10 @@ class TaskManager:
                 self._active.pop(state.id, None)
                 self._changed.notify_all()
             raise
-        with self._changed:
-            if task.state.is_finished:
-                return state.id  # Shut down meanwhile, and its user got the final update.
-            self._waiting.append(task)
-            if self._workers < self._max_workers:
-                self._workers += 1
-                self._start_thread(self._work, f"task-worker-{self._workers}")
+        problem = self._enqueue(task)
+        if problem is not None:
+            self._finish(task, task.state.failed(problem))
+            raise TasksRefused(problem)
         return state.id
 
     def get_task(self, task_id: str) -> TaskState | None:
@@ -163,13 +171,28 @@ class TaskManager:
         """Refuse new tasks, wait for the others, and return the number that did not finish.
 
         Waits for at most `timeout` seconds; with None without limit, with `wait=False` not at all.
-        The user of a task that did not finish gets a final update with the status `error`.
+        The user of a task that did not finish gets a final update with the status `error`. A task
+        that calls it does not wait for itself. In a forked process it does nothing.
+
+        Raises `ValueError` for a timeout that is not a number.
         """
+        if timeout is not None and math.isnan(timeout):
+            raise ValueError("timeout must be a number of seconds, not nan")
+        if os.getpid() != self._pid:
+            return 0
+        # Longer times, and infinity, are the same as no limit.
+        limit = None if timeout is None or timeout > threading.TIMEOUT_MAX else timeout
+        caller = current_task()
+
+        def others() -> list[TaskCall]:
+            return [task for task in self._active.values() if task is not caller]
+
         with self._changed:
             self._shut_down = True
-            self._changed.wait_for(lambda: not self._active, timeout if wait else 0)
-            unfinished = list(self._active.values())
+            self._changed.wait_for(lambda: not others(), limit if wait else 0)
+            unfinished = others()
             self._waiting.clear()
+        self._exit_hook.cancel()
         # Workers that wait for room in the outbox must not hold the updates below.
         self._give_up.set()
         for task in unfinished:
@@ -183,10 +206,25 @@ class TaskManager:
         if len(self._active) >= MAX_WAITING_TASKS + self._max_workers:
             raise TasksRefused(f"{MAX_WAITING_TASKS} tasks wait already")
 
-    def _start_thread(self, target: Callable[[], None], name: str) -> None:
-        threading.Thread(target=target, name=name, daemon=True).start()
+    def _enqueue(self, task: TaskCall) -> str | None:
+        """Let a thread take the task; return the reason if none can be started."""
+        with self._changed:
+            if task.state.is_finished:
+                return None  # Shut down meanwhile, and its user got the final update.
+            self._waiting.append(task)
+            if self._workers == self._max_workers:
+                return None
+            try:
+                _start_thread(self._work, f"task-worker-{self._workers + 1}")
+            except Exception as error:  # noqa: BLE001 - `RuntimeError`, `MemoryError`
+                if self._workers:
+                    return None
+                self._waiting.remove(task)
+                return f"no thread can be started: {error}"
+            self._workers += 1
+            return None
 
-    def _send_start(self, task: "_Task") -> None:
+    def _send_start(self, task: TaskCall) -> None:
         with task.update_lock:
             if task.state.is_finished:
                 raise TasksRefused("the task manager is shut down")
@@ -199,20 +237,33 @@ class TaskManager:
                     self._workers -= 1
                     return
                 task = self._waiting.popleft()
-            self._finish(task, task.run())
+            final = task.run()
+            # Its function has forked: the other tasks are the parent's.
+            if os.getpid() != self._pid:
+                return
+            try:
+                self._finish(task, final)
+            except BaseException:  # A fault must not cost the thread, which runs other tasks too.
+                logger.exception("the end of task %s has failed", final.id)
 
-    def _finish(self, task: "_Task", final: TaskState) -> None:
+    def _finish(self, task: TaskCall, final: TaskState) -> None:
+        """Note and send the final state, unless there is one; free the task's place."""
         with task.update_lock:
             with self._changed:
                 if task.state.is_finished:
                     return
                 task.state = final
-            self._send_final(final)
+            try:
+                self._send_final(final)
+            finally:
+                self._release(final)
+
+    def _release(self, final: TaskState) -> None:
         with self._changed:
             self._active.pop(final.id, None)
             self._pacer.forget(final.id)
-            self._finished.keep(final.id, final)
             self._changed.notify_all()
+            self._finished.keep(final.id, final)
 
     def _send(self, state: TaskState) -> None:
         self._emitter.emit(state.topic, state.data(), type="task_update", username=state.username)
@@ -227,21 +278,26 @@ class TaskManager:
             except OutboxFull as error:
                 if time.monotonic() < give_up_at and not self._give_up.wait(FINAL_UPDATE_RETRY_S):
                     continue
-                logger.error("the final update of task %s could not be sent: %s", state.id, error)
-                return
-            except EmitterError as error:
-                logger.error("the final update of task %s could not be sent: %s", state.id, error)
-                return
+                problem: BaseException = error
+            except BaseException as error:  # noqa: BLE001 - the worker and its slot must survive
+                problem = error
+            text = carry_text(problem)
+            logger.error("the final update of task %s could not be sent: %s", state.id, text)
+            return
 
-    def _advance(self, task: "_Task", fraction: float | None, message: str | None) -> None:
+    def _advance(self, task: TaskCall, fraction: float | None, message: str | None) -> None:
         with self._changed:
             if task.state.is_finished:
                 return
             task.state = task.state.advanced(fraction, message)
             self._pacer.changed(task.state.id, time.monotonic())
             if not self._has_progress_thread:
+                try:
+                    _start_thread(self._send_due_progress, "task-progress")
+                except Exception as error:  # noqa: BLE001 - the task goes on without
+                    self._log.warning("progress", "progress cannot be sent: %s", error)
+                    return
                 self._has_progress_thread = True
-                self._start_thread(self._send_due_progress, "task-progress")
             self._changed.notify_all()
 
     def _send_due_progress(self) -> None:
@@ -262,57 +318,26 @@ class TaskManager:
         due_at = self._pacer.next_due_at()
         return None if due_at is None else max(0.0, due_at - time.monotonic())
 
-    def _send_progress(self, task: "_Task") -> None:
+    def _send_progress(self, task: TaskCall) -> None:
         with task.update_lock:
             if task.state.is_finished:
                 return
             try:
                 self._send(task.state)
-            except EmitterError as error:
-                logger.warning("progress of task %s could not be sent: %s", task.state.id, error)
-
-
-class _Task:
-    """One call that runs or waits to run."""
-
-    def __init__(
-        self,
-        manager: TaskManager,
-        state: TaskState,
-        function: Callable[..., Any],
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-    ) -> None:
-        self.manager = manager
-        self.state = state
-        self.update_lock = threading.Lock()
-        """Held while an update is sent, so that no update follows the final one."""
-        self._function = function
-        self._args = args
-        self._kwargs = kwargs
-        # The function sees the context variables of the code that started the task.
-        self._context = contextvars.copy_context()
-
-    def run(self) -> TaskState:
-        """Call the function and return the task's final state."""
-        try:
-            result = self._context.run(self._call)
-            return self.state.succeeded(result)
-        except TaskFailed as error:
-            return self.state.failed(error, error.result)
-        except BaseException as error:  # SystemExit of a task must not end its worker either.
-            logger.warning("task %s failed", self.state.id, exc_info=True)
-            return self.state.failed(str(error) or type(error).__name__)
-
-    def _call(self) -> Any:
-        _current_task.set(self)
-        if inspect.iscoroutinefunction(self._function):
-            return asyncio.run(self._function(*self._args, **self._kwargs))
-        return self._function(*self._args, **self._kwargs)
+            except BaseException as error:  # noqa: BLE001 - the thread sends that of other tasks too
+                text = carry_text(error)
+                logger.warning("progress of task %s could not be sent: %s", task.state.id, text)
 
 
 def _until(deadline: float) -> float:
     return max(0.0, deadline - time.monotonic())
 
 
-_current_task: contextvars.ContextVar[_Task | None] = contextvars.ContextVar("task", default=None)
+def _start_thread(target: Callable[[], None], name: str) -> None:
+    threading.Thread(target=target, name=name, daemon=True).start()
+
+
+def _end_at_exit(manager: "weakref.ref[TaskManager]") -> None:
+    living = manager()
+    if living is not None:
+        living.shutdown(wait=False)

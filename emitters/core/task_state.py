@@ -8,12 +8,12 @@ from typing import Any, Literal, Self
 import msgpack
 
 from emitters.core.carry import carry
-from emitters.core.readable import carry_text
+from emitters.core.failure import MAX_MESSAGE_BYTES
+from emitters.core.readable import carry_text, type_name
 
 RUNNING_MESSAGE = "Task is running."
 SUCCESS_MESSAGE = "Task completed successfully."
 ORPHANED_MESSAGE = "The manager stopped before the task finished."
-MAX_MESSAGE_BYTES = 4096
 
 Status = Literal["in_progress", "success", "error"]
 
@@ -57,11 +57,12 @@ class TaskState:
 
     def advanced(self, fraction: float | None, message: str | None) -> Self:
         """Return the state with a new progress or message; None keeps the present one."""
-        progress = self.progress
-        if fraction is not None and not math.isnan(fraction):
-            progress = round(min(1.0, max(0.0, float(fraction))), 4)
-        text = self.message if message is None else carry_text(message, MAX_MESSAGE_BYTES)
-        return dataclasses.replace(self, progress=progress, message=text)
+        progress = None if fraction is None else clamped(fraction)
+        return dataclasses.replace(
+            self,
+            progress=self.progress if progress is None else progress,
+            message=self.message if message is None else carry_text(message, MAX_MESSAGE_BYTES),
+        )
 
     def succeeded(self, result: object) -> Self:
         """Return the final state of a task that returned `result`."""
@@ -82,3 +83,16 @@ class TaskState:
             message=carry_text(message, MAX_MESSAGE_BYTES),
             result=carry(result),
         )
+
+
+def clamped(fraction: Any) -> float | None:
+    """Return `fraction`, a number of any type, within 0 to 1; None for NaN.
+
+    Raises `TypeError` for anything else.
+    """
+    try:
+        return None if math.isnan(fraction) else round(min(1.0, max(0.0, float(fraction))), 4)
+    except OverflowError:
+        return 1.0 if fraction > 0 else 0.0
+    except (TypeError, ValueError):
+        raise TypeError(f"fraction must be a number, not {type_name(fraction)}") from None

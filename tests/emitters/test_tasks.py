@@ -90,7 +90,7 @@ def fail(error: BaseException) -> None:
     [
         (ValueError("disk full"), "disk full", None),
         (TimeoutError(), "TimeoutError", None),
-        (SystemExit(3), "3", None),
+        (SystemExit(3), "SystemExit: 3", None),
         (TaskFailed("exit code 3", {"exit_code": 3}), "exit code 3", {"exit_code": 3}),
         (ValueError("x" * 10_000), "x" * 4096 + "…", None),
     ],

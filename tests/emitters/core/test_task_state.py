@@ -1,13 +1,17 @@
 """States of a task: what its user gets, and what no progress or result can break."""
 
 import math
+from decimal import Decimal
+from fractions import Fraction
+from typing import Any
 
 import msgpack
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emitters.core.task_state import MAX_MESSAGE_BYTES, TaskState
+from emitters.core.failure import MAX_MESSAGE_BYTES
+from emitters.core.task_state import TaskState
 from relay.wire.envelope import check_value
 
 RUNNING = TaskState("7f3c", "alice")
@@ -26,12 +30,29 @@ def test_a_new_task_runs_and_has_no_progress() -> None:
 
 @pytest.mark.parametrize(
     ("fraction", "progress"),
-    [(0.5, 0.5), (-1, 0.0), (7, 1.0), (1 / 3, 0.3333), (math.inf, 1.0), (math.nan, None)],
+    [
+        (0.5, 0.5),
+        (-1, 0.0),
+        (7, 1.0),
+        (1 / 3, 0.3333),
+        (math.inf, 1.0),
+        (math.nan, None),
+        (10**400, 1.0),
+        (-(10**400), 0.0),
+        (Fraction(1, 2), 0.5),
+        (Decimal("0.25"), 0.25),
+    ],
 )
 def test_progress_is_cut_to_its_range_and_ignored_if_it_is_no_number(
-    fraction: float, progress: float | None
+    fraction: Any, progress: float | None
 ) -> None:
     assert RUNNING.advanced(fraction, None).progress == progress
+
+
+@pytest.mark.parametrize("fraction", ["50%", b"1", [1], 1j, Decimal("sNaN"), object])
+def test_progress_that_is_no_number_is_refused_by_name(fraction: Any) -> None:
+    with pytest.raises(TypeError, match="fraction must be a number, not "):
+        RUNNING.advanced(fraction, None)
 
 
 def test_none_keeps_the_present_progress_and_message() -> None:
