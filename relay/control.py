@@ -1,7 +1,7 @@
 """Answers the requests of the control socket (protocol section 4)."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, assert_never
 
 from relay.core.emitters import Cursor, Reach, Refusal
@@ -14,6 +14,7 @@ from relay.wire.control import (
     AccountReply,
     AccountRequest,
     ErrorReply,
+    Head,
     Heartbeat,
     HelloReply,
     HelloRequest,
@@ -64,11 +65,14 @@ class ControlService:
     def heartbeat(self) -> Heartbeat:
         """Return the body of a heartbeat, and of the answer to a sync nonce."""
         journal = self._state.journal
+        origin = journal.origin
         return Heartbeat(
             tips=journal.last_offsets,
             low={stream: state.first_offset for stream, state in journal.streams.items()},
             started_at=self._started_at,
             journaling=self._state.intake.journaling,
+            previous=origin.previous,
+            began=None if origin.previous is None else dict(origin.began),
         )
 
     def answer(self, peer: bytes, frame: bytes) -> Reply:
@@ -111,11 +115,18 @@ class ControlService:
             # Without it the emitter knows of no acknowledged event.
             acknowledged = request.acknowledged or 0
             cursor = Cursor(request.emitter_id, request.name, request.emitter_epoch, acknowledged)
+            lost_before = self._state.emitters.lost_by_rollback
             try:
                 sequence = self._state.emitters.admit(cursor, peer, self._reach)
             except Refusal as refusal:
                 self._log.warning("hello", "refused an emitter: %s", refusal)
                 return ErrorReply(id=request.id, code=refusal.code, message=str(refusal))
+            lost = self._state.emitters.lost_by_rollback - lost_before
+            if lost and request.epoch in (None, self._state.journal.epoch):
+                reason = f"{lost} events that {request.name!r} knows as acknowledged are missing"
+                self._state.journal.begin_epoch(reason)
+        if request.heads and request.epoch == self._state.journal.epoch:
+            self._compare(request.name, request.heads)
         logger.debug("%s %s says hello", request.role, request.name)
         journal = self._state.journal
         return HelloReply(
@@ -126,6 +137,14 @@ class ControlService:
             heartbeat_s=self._heartbeat_s,
             sequence=sequence,
         )
+
+    def _compare(self, name: str, heads: Mapping[str, Head]) -> None:
+        """Begin a new epoch if an edge has received events that the journal does not hold."""
+        for stream, (offset, checksum) in heads.items():
+            if self._state.journal.contradicts(stream, offset, checksum):
+                reason = f"{name!r} has {stream} {offset}, which is not in the journal"
+                self._state.journal.begin_epoch(reason)
+                return
 
     def _replay(self, request: ReplayRequest) -> Reply:
         journal = self._state.journal
@@ -178,6 +197,7 @@ class ControlService:
             "uptime_s": round(self._uptime_s(), 3),
             "journaling": state.intake.journaling,
             **state.counters.as_dict(),
+            "rollbacks": state.journal.rollbacks,
             "lost_by_rollback": min(state.emitters.lost_by_rollback, MAX_SHOWN_NUMBER),
             "streams": {
                 name: {

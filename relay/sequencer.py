@@ -11,7 +11,8 @@ from typing import NamedTuple
 from relay.core.emitters import KnownEmitter, Reach
 from relay.core.intake import TakenEvent
 from relay.core.retention import Limits
-from relay.journal.journal import JournalBatch, JournalUnavailable, Run
+from relay.journal.batch import JournalBatch, Run
+from relay.journal.journal import JournalUnavailable
 from relay.journal.reader import StoredTask
 from relay.shared.logs import LimitedLog
 from relay.state import SharedState

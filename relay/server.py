@@ -111,7 +111,11 @@ class Relay:
         if self._sockets.egress in ready:
             self._route_subscriptions()
         if self._sockets.control in ready:
+            epoch = self._state.journal.epoch
             self._answer_requests()
+            if self._state.journal.epoch != epoch:
+                # At once: until edges know of the epoch, they take its events for repeated ones.
+                self._publish_heartbeat(HEARTBEAT_TOPIC)
         if self._sockets.ingress in ready:
             self._relay_batch()
         for emitter in self._state.emitters.take_missing_events():

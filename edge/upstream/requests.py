@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from edge.core.streams.inbound import Inbound, Repair
+from edge.core.streams.streams import EdgePlace
 from edge.upstream.socket import RelaySocket
 from relay.shared.logs import LimitedLog
 from relay.shared.request_table import RequestTable, TooManyRequests
@@ -65,12 +66,19 @@ class RelayRequests:
     def __len__(self) -> int:
         return len(self._table)
 
-    def say_hello(self) -> None:
-        """Introduce this edge to a relay, unless an earlier hello still waits for the socket."""
+    def say_hello(self, place: EdgePlace | None = None) -> None:
+        """Introduce this edge to a relay, unless an earlier hello still waits for the socket.
+
+        By `place`, None before the first relay, a relay notices that its journal was rolled back.
+        """
         if self._table.next_unsent() is None:
             self._table.drop(self._hello)
+            epoch, heads = place or (None, None)
             self._hello = self._ask(
-                lambda number: HelloRequest(id=number, role="edge", name=self._name), None
+                lambda number: HelloRequest(
+                    id=number, role="edge", name=self._name, epoch=epoch, heads=heads
+                ),
+                None,
             )
 
     def request_last_values(self, selector: Pattern, after: bytes | None = None) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from edge.core.streams.inbound import Inbound
-from edge.core.streams.relay_state import Heard, RelayState
+from edge.core.streams.relay_state import Heard, RelayPhase, RelayState
 from edge.upstream.connection import RelayConnection
 from relay.shared.logs import LimitedLog
 from relay.wire.control import Heartbeat, unpack_heartbeat
@@ -104,7 +104,13 @@ class RelaySubscriber:
             return
         self._state.is_journaling = heartbeat.journaling
         is_answer = self._connection.handshake.is_answer(topic)
-        match self._state.take_heartbeat(epoch, heartbeat.started_at, is_answer=is_answer):
+        is_rolled_back = self._inbound.is_rolled_back(epoch, heartbeat)
+        if is_rolled_back:
+            # Its epoch ends as soon as the relay has read our hello, which proves the rollback.
+            self._log.error("rollback", "the relay's journal lacks events that were received here")
+        match self._state.take_heartbeat(
+            epoch, heartbeat.started_at, is_answer=is_answer, is_rolled_back=is_rolled_back
+        ):
             case Heard.PROGRESS:
                 self._inbound.take_heartbeat(heartbeat)
             case Heard.ANSWER:
@@ -120,7 +126,7 @@ class RelaySubscriber:
         self._state.begin_handshake(self._loop.time())
         self._connection.handshake.begin()
         self._connection.events.read_soon()
-        self._connection.requests.say_hello()
+        self._connection.requests.say_hello(self._inbound.place)
 
     def _end_handshake(self, epoch: int, heartbeat: Heartbeat) -> None:
         requests = self._connection.requests
@@ -130,11 +136,12 @@ class RelaySubscriber:
             self._state.repeat_handshake()
             return
         self._connection.handshake.end()
+        has_clients = self._state.phase is RelayPhase.SYNCHRONIZING
         self._state.follow(epoch, heartbeat.started_at)
         endpoint = self._connection.events.endpoint
         logger.info("following the relay at %s, epoch %d", endpoint, epoch)
         requests.relay_restarted()
-        for selector in self._inbound.synchronize(epoch, heartbeat):
+        for selector in self._inbound.synchronize(epoch, heartbeat, has_clients=has_clients):
             requests.request_last_values(selector)
         # After the streams are known: clients are told their positions now.
         self._watcher.relay_found()

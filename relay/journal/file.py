@@ -39,6 +39,11 @@ def lock_journal(path: Path) -> IO[bytes]:
         raise JournalRefused(f"{path} cannot be used: {error}") from None
 
 
+def note_beside(path: Path) -> Path:
+    """Return the path of the note beside the journal at `path`."""
+    return Path(f"{path}-tail")
+
+
 def open_journal_file(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
     """Return a connection to the journal at `path`, or raise `JournalRefused`.
 

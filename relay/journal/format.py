@@ -5,15 +5,17 @@ version in `user_version`. One transaction holds one batch of the relay, and one
 table holds the events that the batch brought to the stream:
 
     stream_{id}, one table for each stream
-    ┌───────────────┬──────────────┬───────────────┬───────────────────────────────────────┐
-    │ last          │ first        │ relayed_at    │ events                                │
-    │ INTEGER, key  │ INTEGER      │ INTEGER       │ BLOB                                  │
-    │ offset of the │ offset of    │ Unix time, ms │ msgpack array of binary items,        │
-    │ last event    │ the first    │               │ three for each event:                 │
-    │               │              │               │ topic, header, envelope, topic, …     │
-    └───────────────┴──────────────┴───────────────┴───────────────────────────────────────┘
+    ┌───────────────┬──────────────┬───────────────┬───────────────────────────────┬──────────┐
+    │ last          │ first        │ relayed_at    │ events                        │ checksum │
+    │ INTEGER, key  │ INTEGER      │ INTEGER       │ BLOB                          │ INTEGER  │
+    │ offset of the │ offset of    │ Unix time, ms │ msgpack array of binary items,│ CRC-32   │
+    │ last event    │ the first    │               │ three for each event:         │          │
+    │               │              │               │ topic, header, envelope, …    │          │
+    └───────────────┴──────────────┴───────────────┴───────────────────────────────┴──────────┘
     A header has 33 bytes, or none if the event is not tracked. The offsets of the rows are
-    contiguous: `first` is 1 more than `last` of the row before.
+    contiguous: `first` is 1 more than `last` of the row before. The checksum is that of `last`,
+    `first` and `relayed_at` (8 bytes each, big-endian) and `events`. Version 1 had none: it is
+    NULL in rows of that version, which are read unchecked.
 
     streams     id INTEGER, name TEXT
     emitters    id BLOB (16 bytes), name TEXT, epoch BLOB, sequence BLOB, heard_at INTEGER (Unix time, s)
@@ -21,20 +23,30 @@ table holds the events that the batch brought to the stream:
     tasks       updated INTEGER (ascending), topic TEXT, stamp BLOB, envelope BLOB, finished INTEGER
                 The latest state of each task, as it was published.
     meta        key TEXT, value TEXT
-                epoch     the epoch of every stream: Unix time in ms when it began
+                epoch     the epoch of every stream; `relay.core.epochs` chooses it
+                previous  the epoch before, of this journal or of one that was lost; or missing
+                began     JSON, stream to the last offset that both epochs share
                 boot_id   the machine's boot id while a relay with durability `process` has the file
                           open; empty otherwise; "a copy" in a copy
+                noted     the machine's boot id while a relay has the file open; empty otherwise
                 probe     zeros that are written and removed to find out whether there is room
+
+journal.db-tail, beside the file, notes the epoch and the newest row of each stream after each
+commit: see `relay.journal.tail_note`.
 
 Crashes. SQLite undoes a transaction that was interrupted, so that events, cursors and tasks agree.
 When the process is killed, every committed transaction is in the file or in the `-wal` file beside
 it. When the machine goes down, the newest transactions may be missing with durability `process`
 (`synchronous = NORMAL`), and none with `power` (`FULL`). A boot id that is not the machine's, or
 "a copy", therefore means that acknowledged events may be missing and that their offsets would be
-given again: the next relay starts a new epoch. A damaged page or a damaged row is never repaired.
+given again: the next relay starts a new epoch. So does a note whose rows the file no longer has, and
+a missing note while `noted` is the machine's boot id: the file, or the write-ahead log, was lost,
+damaged or replaced. A damaged page or a damaged row is never repaired.
 """  # noqa: E501 - the table reads best in one line each
 
 import sqlite3
+import struct
+import zlib
 from collections.abc import Iterable, Iterator
 from itertools import chain
 
@@ -43,7 +55,7 @@ import msgpack
 from relay.shared.sqlite_file import FileFormat, transaction
 from relay.wire.header import ReceivedFrames
 
-JOURNAL_FORMAT = FileFormat(application_id=0x45564A4C, version=1)
+JOURNAL_FORMAT = FileFormat(application_id=0x45564A4C, version=2)
 A_COPY = "a copy"
 """The boot id in a copy."""
 MAX_OFFSET = 2**63 - 1
@@ -64,9 +76,10 @@ CREATE TABLE IF NOT EXISTS tasks (
 _STREAM_TABLE = """
 CREATE TABLE IF NOT EXISTS {table} (
     last INTEGER PRIMARY KEY, first INTEGER NOT NULL, relayed_at INTEGER NOT NULL,
-    events BLOB NOT NULL
+    events BLOB NOT NULL, checksum INTEGER
 )
 """
+_ROW_NUMBERS = struct.Struct("!qqq")
 
 
 class DamagedContent(Exception):  # noqa: N818 - clear without a suffix
@@ -87,6 +100,9 @@ def prepare(db: sqlite3.Connection, streams: Iterable[str], *, power_safe: bool)
     with transaction(db):
         for statement in _SCHEMA.split(";"):
             db.execute(statement)
+        if version == 1:
+            for table in stream_tables(db).values():
+                db.execute(f"ALTER TABLE {table} ADD COLUMN checksum INTEGER")
         for stream in streams:
             db.execute("INSERT OR IGNORE INTO streams (name) VALUES (?)", (stream,))
         for table in stream_tables(db).values():
@@ -98,6 +114,11 @@ def prepare(db: sqlite3.Connection, streams: Iterable[str], *, power_safe: bool)
 def stream_tables(db: sqlite3.Connection) -> dict[str, str]:
     """Return the name of each stream's table by stream."""
     return dict(db.execute("SELECT name, 'stream_' || id FROM streams"))
+
+
+def row_checksum(last: int, first: int, relayed_at: int, events: bytes) -> int:
+    """Return the checksum of a row."""
+    return zlib.crc32(events, zlib.crc32(_ROW_NUMBERS.pack(last, first, relayed_at)))
 
 
 def pack_events(events: Iterable[ReceivedFrames]) -> bytes:

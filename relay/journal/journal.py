@@ -4,27 +4,39 @@ After any crash, events, cursors and task states agree: `relay.journal.format` e
 """
 
 import contextlib
+import json
 import logging
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 from relay.core.emitters import Cursor
+from relay.core.epochs import Origin, Tail
 from relay.core.retention import Limits, StoredRow, rows_to_retire
-from relay.journal.file import lock_journal, open_journal_file, refused
+from relay.journal.batch import JournalBatch
+from relay.journal.file import (
+    JournalRefused,
+    lock_journal,
+    note_beside,
+    open_journal_file,
+    refused,
+)
 from relay.journal.format import (
-    A_COPY,
     DamagedContent,
     pack_events,
     pack_unsigned,
     prepare,
+    row_checksum,
     stream_tables,
 )
+from relay.journal.origin import boot_id, find_origin, new_epoch
 from relay.journal.reader import JournalReader, StoredTask
+from relay.journal.tail_note import TailNote, TailNoteFile
+from relay.shared.logs import LimitedLog
 from relay.shared.sqlite_file import transaction
-from relay.wire.header import ReceivedFrames, Stamp, StampedFrames, pack_stamp
+from relay.wire.header import Stamp, StampedFrames, event_checksum, pack_stamp
 
 PROBE_BYTES = 128 * 1024
 """Free space without which the journal does not count as writable again. A smaller probe could
@@ -36,39 +48,12 @@ SILENT_EMITTER_S = 30 * 86400
 MAX_EMITTERS = 10_000
 """Cursors beyond it are forgotten, the oldest first."""
 NEVER_MS = 2**63 - 1
-BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 logger = logging.getLogger(__name__)
 
 
 class JournalUnavailable(Exception):  # noqa: N818 - clear without a suffix
     """The journal cannot be written or read now; a later attempt may succeed."""
-
-
-class Run(NamedTuple):
-    """Consecutive events of one stream, stored as one row."""
-
-    first_offset: int
-    relayed_at: int
-    """Unix time in milliseconds."""
-    events: Sequence[ReceivedFrames]
-
-    @property
-    def last_offset(self) -> int:
-        """The offset of the last event."""
-        return self.first_offset + len(self.events) - 1
-
-
-class JournalBatch(NamedTuple):
-    """The changes of one transaction."""
-
-    runs: Mapping[str, Run]
-    """By stream."""
-    cursors: Iterable[Cursor] = ()
-    tasks: Iterable[StoredTask] = ()
-    """New states, which replace older states of the same task."""
-    forgotten_tasks: Iterable[str] = ()
-    """Topics whose states are removed, before `tasks` are written."""
 
 
 class StreamState(NamedTuple):
@@ -104,27 +89,43 @@ class Journal:
             undo.enter_context(lock_journal(path))
             self._db = undo.enter_context(contextlib.closing(open_journal_file(path)))
             try:
+                self._note = undo.enter_context(contextlib.closing(_open_note(path)))
+                noted = self._note.read()
                 prepare(self._db, streams, power_safe=power_safe)
                 self._tables = stream_tables(self._db)
                 self._reader = JournalReader(self._db)
-                self._epoch = self._start_epoch()
-                self._unnoted = {
-                    "epoch": str(self._epoch),
-                    "boot_id": "" if power_safe else _boot_id(),
-                }
+                found = find_origin(self._reader, noted, streams)
                 self._streams = {stream: self._state_of(stream) for stream in streams}
+                self._tails = {stream: self._reader.tail(stream) for stream in streams}
             except (sqlite3.DatabaseError, DamagedContent) as error:
                 raise refused(path, error) from None
+            self._log = LimitedLog(logger)
+            self._origin = found.origin
+            self._is_epoch_new = found.is_new
+            self.rollbacks = int(found.is_rolled_back)
+            """How often an epoch began because acknowledged events were missing."""
+            self._start_offsets = self.last_offsets
+            self._unnoted = {
+                **_meta_of(found.origin),
+                "boot_id": "" if power_safe else boot_id(),
+                "noted": boot_id(),
+            }
             # Notes the epoch before any peer is told of it. On a full disk, the first transaction
             # that succeeds notes it: nothing can be acknowledged before.
             with contextlib.suppress(JournalUnavailable):
                 self.probe()
+            self._write_note()
             self._closing = undo.pop_all()
 
     @property
     def epoch(self) -> int:
         """The epoch of every stream."""
-        return self._epoch
+        return self._origin.epoch
+
+    @property
+    def origin(self) -> Origin:
+        """The epoch, and the place where it began."""
+        return self._origin
 
     @property
     def streams(self) -> Mapping[str, StreamState]:
@@ -146,22 +147,67 @@ class Journal:
 
     def append(self, batch: JournalBatch) -> None:
         """Commit `batch`, or raise `JournalUnavailable` and change nothing."""
-        packed = {stream: pack_events(run.events) for stream, run in batch.runs.items()}
+        rows = {}
+        for stream, run in batch.runs.items():
+            numbers = (run.last_offset, run.first_offset, run.relayed_at)
+            packed = pack_events(run.events)
+            rows[stream] = (*numbers, packed, row_checksum(*numbers, packed))
         with self._transaction():
-            for stream, run in batch.runs.items():
-                self._db.execute(
-                    f"INSERT INTO {self._tables[stream]} VALUES (?, ?, ?, ?)",
-                    (run.last_offset, run.first_offset, run.relayed_at, packed[stream]),
-                )
+            for stream, row in rows.items():
+                self._db.execute(f"INSERT INTO {self._tables[stream]} VALUES (?, ?, ?, ?, ?)", row)
             self._write_cursors(batch.cursors)
             self._write_tasks(batch.tasks, batch.forgotten_tasks)
-        for stream, run in batch.runs.items():
+        for stream, (last, _, relayed_at, packed, checksum) in rows.items():
             state = self._streams[stream]
+            self._tails[stream] = Tail(last, checksum)
             self._streams[stream] = state._replace(
-                last_offset=run.last_offset,
-                stored_bytes=state.stored_bytes + len(packed[stream]),
-                oldest_at=min(state.oldest_at, run.relayed_at),
+                last_offset=last,
+                stored_bytes=state.stored_bytes + len(packed),
+                oldest_at=min(state.oldest_at, relayed_at),
             )
+        # Before anybody is told of the events: from then on the journal may not lose them.
+        self._write_note()
+
+    def begin_epoch(self, reason: str) -> None:
+        """Continue under a new epoch: `reason` proves that acknowledged events are missing.
+
+        It begins where this process started, since the events were lost before. If the present
+        epoch began with this process, nothing changes: its peers know already.
+        """
+        if self._is_epoch_new:
+            return
+        self._origin = Origin(new_epoch([self.epoch]), self.epoch, self._start_offsets)
+        self._is_epoch_new = True
+        self.rollbacks += 1
+        self._unnoted |= _meta_of(self._origin)
+        logger.error(
+            "the journal was rolled back: %s; offsets may name two events, so epoch %d begins",
+            reason,
+            self.epoch,
+        )
+        with contextlib.suppress(JournalUnavailable):
+            self.probe()
+        self._write_note()
+
+    def contradicts(self, stream: str, offset: int, checksum: int | None) -> bool:
+        """Whether the journal cannot have published an event that a peer has received.
+
+        The peer has the event at `offset` of `stream`, with `checksum` if it still holds the event
+        itself. An event that retention has removed, or that cannot be read, contradicts nothing.
+        """
+        state = self._streams.get(stream)
+        if state is None or offset < state.first_offset:
+            return False
+        if offset > state.last_offset:
+            return True
+        try:
+            event = next(self._reader.events(stream, offset - 1), None)
+        except (sqlite3.DatabaseError, DamagedContent):
+            return False
+        if checksum is None or event is None or event.offset != offset:
+            return False
+        topic, _, envelope = event.frames
+        return event_checksum(event.relayed_at, topic, envelope) != checksum
 
     def probe(self) -> None:
         """Write `PROBE_BYTES` and remove them, or raise `JournalUnavailable`."""
@@ -182,7 +228,7 @@ class Journal:
         page_bytes = 0
         try:
             for offset, relayed_at, (topic, _, envelope) in self._reader.events(stream, after):
-                stamp = pack_stamp(Stamp(self._epoch, offset, relayed_at))
+                stamp = pack_stamp(Stamp(self.epoch, offset, relayed_at))
                 page_bytes += len(topic) + len(stamp) + len(envelope)
                 # An event above `max_bytes` still has to come, or replay would stop before it.
                 if page and page_bytes > max_bytes:
@@ -224,26 +270,9 @@ class Journal:
             # A clean end: from here on, a power cut takes nothing and the epoch stays.
             with self._transaction():
                 self._set_meta("boot_id", "")
+                self._set_meta("noted", "")
             self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         self._closing.close()
-
-    def _start_epoch(self) -> int:
-        """Return the journal's epoch, or a new one if acknowledged events may be missing."""
-        now_ms = time.time_ns() // 1_000_000
-        epoch = self._reader.epoch() or now_ms
-        written_under = self._reader.meta().get("boot_id", "")
-        if written_under in ("", _boot_id()):
-            return epoch
-        # Greater than the old one even if the clock was set back: clients compare epochs.
-        epoch = max(now_ms, epoch + 1)
-        logger.warning(
-            "%s: the newest acknowledged events may be missing, so epoch %d begins",
-            "the journal is a copy"
-            if written_under == A_COPY
-            else "this machine went down while the journal was open",
-            epoch,
-        )
-        return epoch
 
     def _state_of(self, stream: str) -> StreamState:
         found = self._reader.stream(stream)
@@ -297,6 +326,13 @@ class Journal:
             retired=state.retired + last_retired + 1 - state.first_offset,
         )
 
+    def _write_note(self) -> None:
+        try:
+            self._note.write(TailNote(self.epoch, self._tails))
+        except OSError as error:
+            # The journal has the events. Only a rollback of the file would stay unnoticed here.
+            self._log.error("note", "%s cannot be written: %s", note_beside(self._path), error)
+
     def _set_meta(self, key: str, value: str) -> None:
         self._db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
 
@@ -318,8 +354,13 @@ class Journal:
                 self._unnoted = {}
 
 
-def _boot_id() -> str:
+def _meta_of(origin: Origin) -> dict[str, str]:
+    meta = {"epoch": str(origin.epoch), "began": json.dumps(dict(origin.began))}
+    return meta if origin.previous is None else meta | {"previous": str(origin.previous)}
+
+
+def _open_note(path: Path) -> TailNoteFile:
     try:
-        return BOOT_ID.read_text().strip()
-    except OSError:
-        return ""
+        return TailNoteFile(note_beside(path))
+    except OSError as error:
+        raise JournalRefused(f"{note_beside(path)} cannot be used: {error.strerror}") from None

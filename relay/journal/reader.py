@@ -1,16 +1,19 @@
 """The queries of a journal, on a connection that may also be the relay's own."""
 
+import json
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, KeysView
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
 from relay.core.emitters import Cursor
+from relay.core.epochs import FoundTail, Origin, Tail
 from relay.journal.file import JournalRefused, open_journal_file, refused
 from relay.journal.format import (
     MAX_OFFSET,
     DamagedContent,
+    row_checksum,
     stream_tables,
     unpack_events,
     unpack_unsigned,
@@ -72,20 +75,58 @@ class JournalReader:
     def __init__(self, db: sqlite3.Connection) -> None:
         self._db = db
         self._tables = stream_tables(db)
+        (version,) = db.execute("PRAGMA user_version").fetchone()
+        self._checksum = "checksum" if version >= 2 else "NULL"
+        """The expression for a row's checksum: tables of version 1 have none."""
+
+    @property
+    def stream_names(self) -> KeysView[str]:
+        """The streams of the journal."""
+        return self._tables.keys()
 
     def meta(self) -> dict[str, str]:
         """Return the values of `meta` by key."""
         # A probe that was cut short by a crash is a large blob.
         return dict(self._db.execute("SELECT key, value FROM meta WHERE key <> 'probe'"))
 
+    def origin(self) -> Origin | None:
+        """Return the epoch of every stream and its begin, None before a relay has noted one."""
+        meta = self.meta()
+        if "epoch" not in meta:
+            return None
+        previous = meta.get("previous")
+        try:
+            began = {
+                stream: int(last) for stream, last in json.loads(meta.get("began", "{}")).items()
+            }
+        except (ValueError, TypeError, AttributeError):
+            raise DamagedContent("the begin of the epoch cannot be read") from None
+        return Origin(_epoch(meta["epoch"]), None if previous is None else _epoch(previous), began)
+
     def epoch(self) -> int | None:
         """Return the epoch of every stream, None before a relay has noted one."""
-        epoch = self.meta().get("epoch")
-        if epoch is None:
-            return None
-        if not epoch.isdecimal():
-            raise DamagedContent(f"the epoch {epoch!r} is not a number")
-        return int(epoch)
+        origin = self.origin()
+        return None if origin is None else origin.epoch
+
+    def tail(self, name: str) -> Tail:
+        """Return the newest row of the stream `name`."""
+        found = self._db.execute(
+            f"SELECT last, first, relayed_at, events, {self._checksum}"
+            f" FROM {self._tables[name]} ORDER BY last DESC LIMIT 1"
+        ).fetchone()
+        return Tail(0, 0) if found is None else Tail(found[0], _checksum(*found))
+
+    def found_tail(self, name: str, offset: int) -> FoundTail:
+        """Return the stream's place, and the checksum of its row that ends at `offset`."""
+        table = self._tables[name]
+        first = self._db.execute(f"SELECT first FROM {table} ORDER BY last LIMIT 1").fetchone()
+        found = self._db.execute(
+            f"SELECT last, first, relayed_at, events, {self._checksum} FROM {table} WHERE last = ?",
+            (min(offset, MAX_OFFSET),),
+        ).fetchone()
+        last = self.tail(name).last_offset
+        checksum = None if found is None else _checksum(*found)
+        return FoundTail(first[0] if first else last + 1, last, checksum)
 
     def stream(self, name: str) -> StreamSummary:
         """Return the summary of the stream `name`."""
@@ -151,6 +192,18 @@ class JournalReader:
         finally:
             # Also when the body ends early: an open read transaction keeps the `-wal` file growing.
             self._db.execute("ROLLBACK")
+
+
+def _epoch(text: str) -> int:
+    if not text.isdecimal():
+        raise DamagedContent(f"the epoch {text!r} is not a number")
+    return int(text)
+
+
+def _checksum(last: int, first: int, relayed_at: int, events: bytes, checksum: int | None) -> int:
+    """Return the checksum of a row; rows of version 1 have none stored."""
+    # The stored one names the row even if its events are damaged.
+    return row_checksum(last, first, relayed_at, events) if checksum is None else checksum
 
 
 @contextmanager

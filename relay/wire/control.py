@@ -34,6 +34,7 @@ MAX_REPLAY_EVENTS = 4096
 """The most events that one reply to `replay` holds."""
 
 Unsigned = Annotated[int, Field(ge=0, le=2**64 - 1)]
+Offset = Annotated[int, Field(ge=0, le=2**63 - 1)]
 EmitterId = Annotated[bytes, Field(min_length=EMITTER_ID_BYTES, max_length=EMITTER_ID_BYTES)]
 
 
@@ -42,11 +43,18 @@ class _Message(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
 
 
+Head = tuple[Offset, Unsigned | None]
+"""An event that an edge has: offset, and `event_checksum` if it still holds the event."""
+
+
 class HelloRequest(_Message):
     """The first request of every peer; an emitter also asks from which event to go on.
 
     An emitter gives its id, its epoch, and `acknowledged`: the last sequence number of that epoch
     that was acknowledged to it. It still holds every event after that number.
+
+    `epoch` is the relay's, as the peer knows it. By `acknowledged` and `heads` the relay notices
+    that its journal has lost events since: then it begins a new epoch.
     """
 
     op: Literal["hello"] = "hello"
@@ -57,6 +65,10 @@ class HelloRequest(_Message):
     emitter_id: EmitterId | None = None
     emitter_epoch: Unsigned | None = None
     acknowledged: Unsigned | None = None
+    epoch: Unsigned | None = None
+    """Of an edge: the epoch that it follows. Of an emitter: that of the last acknowledgement."""
+    heads: dict[Annotated[str, Field(max_length=255)], Head] | None = None
+    """Of an edge: the last event of each stream that it has."""
 
 
 class RetainedRequest(_Message):
@@ -203,6 +215,10 @@ class Heartbeat(_Message):
     """Unix time in milliseconds when this relay process started. It differs after a restart."""
     journaling: bool
     """False while the journal cannot be written, for example because the disk is full."""
+    previous: Unsigned | None = None
+    """The epoch that the present one continues, None if there was none before."""
+    began: dict[str, Unsigned] | None = None
+    """With `previous`: stream to the last offset that both epochs share."""
 
 
 _HEARTBEAT = TypeAdapter(Heartbeat)

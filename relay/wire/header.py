@@ -5,6 +5,7 @@ on the way to the edges. Both start with a version byte; integers are big-endian
 """
 
 import struct
+import zlib
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -71,6 +72,11 @@ def unpack_stamp(frame: bytes) -> Stamp:
         raise _invalid(_STAMP, frame, "stamp")
     _, epoch, offset, relayed_at = _STAMP.unpack(frame)
     return Stamp(epoch, offset, relayed_at)
+
+
+def event_checksum(relayed_at: int, topic: bytes, envelope: bytes) -> int:
+    """Return the CRC-32 by which edge and relay tell one event from another at the same offset."""
+    return zlib.crc32(envelope, zlib.crc32(topic, zlib.crc32(relayed_at.to_bytes(8))))
 
 
 def _invalid(layout: struct.Struct, frame: bytes, name: str) -> InvalidFrame:

@@ -8,7 +8,8 @@ import pytest
 import zmq
 
 from relay.core.emitters import Cursor
-from relay.journal.journal import Journal, JournalBatch, Run
+from relay.journal.batch import JournalBatch, Run
+from relay.journal.journal import Journal
 from relay.shared import sqlite_file
 from relay.shared.transport import Socket
 from tests.relay.journal.journals import EMITTER_ID, NOW_MS, batch, event, open_journal

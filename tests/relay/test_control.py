@@ -4,6 +4,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 import msgpack
 import pytest
@@ -13,7 +14,8 @@ from hypothesis import strategies as st
 from relay.control import MAX_COUNTER_NAME_CHARS, MAX_REPORTED_COUNTERS, ControlService
 from relay.core.emitters import Cursor, KnownEmitter, SequenceVerdict
 from relay.core.retention import Limits
-from relay.journal.journal import Journal, JournalBatch, Run
+from relay.journal.batch import JournalBatch, Run
+from relay.journal.journal import Journal
 from relay.state import SharedState
 from relay.wire import control
 from relay.wire.control import (
@@ -31,10 +33,11 @@ from relay.wire.control import (
     Request,
     RetainedReply,
     StatsReply,
+    StatsRequest,
     pack_message,
     unpack_reply,
 )
-from relay.wire.header import Header, unpack_stamp
+from relay.wire.header import Header, event_checksum, unpack_stamp
 from tests.relay.journal.journals import EMITTER_ID, NOW_MS, batch, event, open_journal
 from tests.relay.wire.strategies import frames_like
 from tests.relay.wire.vectors import case_name, vectors
@@ -59,6 +62,11 @@ class RelayParts:
 
     def ask(self, request: Request, peer: bytes = PEER) -> Reply:
         return self.service.answer(peer, pack_message(request))
+
+    def stats(self) -> dict[str, Any]:
+        reply = self.ask(StatsRequest(id=9))
+        assert isinstance(reply, StatsReply)
+        return reply.stats
 
     def _reach(self, emitter: KnownEmitter) -> bool:
         return emitter.peer in self.connected
@@ -90,6 +98,91 @@ def hello(
         emitter_epoch=epoch,
         acknowledged=acknowledged,
     )
+
+
+class TestRollback:
+    """A peer that has received more than the journal holds proves a rollback: a new epoch."""
+
+    @pytest.fixture
+    def parts(self, tmp_path: Path) -> Iterator[RelayParts]:
+        """Nine events in rows of three, in a journal that an earlier process began."""
+        with parts_in(tmp_path, events=9):
+            pass
+        with parts_in(tmp_path) as parts:
+            self.epoch = parts.journal.epoch
+            yield parts
+
+    def checksum(self, parts: RelayParts, offset: int) -> int:
+        [(topic, stamp, envelope)] = parts.journal.read("event", offset - 1, 1, 1)
+        return event_checksum(unpack_stamp(stamp).relayed_at, topic, envelope)
+
+    def edge_says(self, parts: RelayParts, epoch: int, offset: int, checksum: int | None) -> int:
+        """Say hello as an edge; return the epoch of the reply."""
+        heads = {"event": (offset, checksum), "unknown": (5, 5)}
+        request = HelloRequest(id=3, role="edge", name="edge-1", epoch=epoch, heads=heads)
+        reply = parts.ask(request)
+        assert isinstance(reply, HelloReply)
+        return reply.epoch
+
+    def test_an_edge_with_our_events_changes_nothing(self, parts: RelayParts) -> None:
+        for offset in (1, 5, 9):
+            for checksum in (self.checksum(parts, offset), None):
+                assert self.edge_says(parts, self.epoch, offset, checksum) == self.epoch
+        assert self.edge_says(parts, self.epoch, 0, None) == self.epoch
+
+    @pytest.mark.parametrize(("offset", "checksum"), [(10, None), (2**63 - 1, 1), (9, 1), (4, 1)])
+    def test_an_edge_with_other_events_proves_it(
+        self, parts: RelayParts, offset: int, checksum: int | None
+    ) -> None:
+        epoch = self.edge_says(parts, self.epoch, offset, checksum)
+        assert epoch > self.epoch
+        beat = parts.service.heartbeat()
+        assert (beat.previous, beat.began) == (self.epoch, {"event": 9, "task": 0})
+        assert parts.stats()["rollbacks"] == 1
+        assert self.edge_says(parts, self.epoch, 10, None) == epoch, "that epoch is over"
+
+    def test_an_edge_of_another_epoch_proves_nothing(self, parts: RelayParts) -> None:
+        assert self.edge_says(parts, self.epoch - 1, 10, None) == self.epoch
+
+    def test_an_event_that_retention_removed_proves_nothing(self, parts: RelayParts) -> None:
+        parts.journal.retire(Limits(0, 0), NOW_MS + 10**9)
+        assert self.edge_says(parts, self.epoch, 4, 1) == self.epoch
+
+    @pytest.mark.parametrize("is_known", [True, False])
+    def test_an_emitter_that_was_acknowledged_more_proves_it(
+        self, parts: RelayParts, is_known: bool
+    ) -> None:
+        epoch = self.epoch if is_known else None
+        parts.ask(hello(acknowledged=9).model_copy(update={"epoch": epoch}))
+        assert parts.journal.epoch == self.epoch
+        reply = parts.ask(hello(acknowledged=11).model_copy(update={"epoch": epoch}))
+        assert isinstance(reply, HelloReply)
+        assert (reply.sequence, reply.epoch > self.epoch) == (11, True)
+        again = parts.ask(hello(acknowledged=14))
+        assert isinstance(again, HelloReply)
+        assert again.epoch == reply.epoch, "its peers know already"
+
+    def test_an_emitter_that_was_acknowledged_in_another_epoch_proves_nothing(
+        self, parts: RelayParts
+    ) -> None:
+        request = hello(acknowledged=11).model_copy(update={"epoch": self.epoch - 1})
+        reply = parts.ask(request)
+        assert isinstance(reply, HelloReply)
+        assert reply.epoch == self.epoch
+
+    def test_it_begins_where_the_process_began(self, parts: RelayParts) -> None:
+        """Offsets that this process has given out may be among those that were given out twice."""
+        parts.journal.append(batch(10, 3))
+        self.edge_says(parts, self.epoch, 13, None)
+        assert parts.service.heartbeat().began == {"event": 9, "task": 0}
+
+    def test_the_next_process_keeps_the_epoch(self, parts: RelayParts, tmp_path: Path) -> None:
+        epoch = self.edge_says(parts, self.epoch, 10, None)
+        began = parts.service.heartbeat().began
+        parts.journal.close()
+        with parts_in(tmp_path) as again:
+            beat = again.service.heartbeat()
+            assert (again.journal.epoch, beat.previous, beat.began) == (epoch, self.epoch, began)
 
 
 class TestHello:

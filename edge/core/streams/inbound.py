@@ -12,7 +12,7 @@ from edge.core.protocol import messages
 from edge.core.stats import EdgeStats
 from edge.core.streams.last_values import LastValue, LastValues
 from edge.core.streams.record import Record, Warn, read_items
-from edge.core.streams.streams import Stream, Streams
+from edge.core.streams.streams import EdgePlace, Stream, Streams
 from edge.core.streams.task_board import TaskBoard
 from relay.wire.control import Heartbeat, ReplayReply
 from relay.wire.envelope import Envelope, unpack_envelope
@@ -60,12 +60,32 @@ class Inbound:
         self._seen_given_up = 0
         """The manager's `given_up_selectors` when live values were forgotten last."""
 
-    def synchronize(self, epoch: int, heartbeat: Heartbeat) -> tuple[Pattern, ...]:
+    @property
+    def place(self) -> EdgePlace | None:
+        """How far the streams were followed, for the relay to compare with its journal."""
+        return self._streams.place
+
+    def is_rolled_back(self, epoch: int, heartbeat: Heartbeat) -> bool:
+        """Whether the relay's journal has lost events that this edge has received from it.
+
+        A relay publishes its heartbeats in their place among the events, so that within an epoch
+        its tips are never below an event that it sent before.
+        """
+        return epoch == self._streams.epoch and self._streams.are_ahead_of(heartbeat.tips)
+
+    def synchronize(
+        self, epoch: int, heartbeat: Heartbeat, *, has_clients: bool = False
+    ) -> tuple[Pattern, ...]:
         """Follow the streams from now on: every event after the heartbeat's tips will arrive.
 
-        Returns the selectors whose retained events must be requested.
+        With `has_clients`, clients have stayed since the last relay was followed: they receive the
+        events of a new epoch from its begin. Returns the selectors whose retained events must be
+        requested.
         """
-        self._streams.synchronize(epoch, heartbeat.tips, heartbeat.low)
+        begins = self._streams.begins(heartbeat)
+        self._streams.synchronize(
+            epoch, heartbeat.tips, heartbeat.low, begins if has_clients else None
+        )
         self._may_be_behind = True
         self._tasks.begin_epoch(epoch)
         return (ALL_TASKS,) if self._streams.is_stream(TASK) else ()

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from edge.core.protocol import messages
 from relay.wire.envelope import Envelope, unpack_envelope
 from relay.wire.errors import WireError
-from relay.wire.header import unpack_stamp
+from relay.wire.header import event_checksum, unpack_stamp
 from relay.wire.topics import Topic, decode_topic
 
 RECORD_OVERHEAD_BYTES = 512
@@ -48,6 +48,12 @@ class Record:
     def frame(self) -> bytes:
         """The frame for clients, empty if malformed; valid after `open` or `read`."""
         return self._frame or b""
+
+    @property
+    def checksum(self) -> int | None:
+        """The checksum by which the relay recognises the event, None if its topic is unreadable."""
+        topic = self.topic.text.encode()
+        return event_checksum(self.relayed_at, topic, self.payload) if topic else None
 
     def open(self) -> Envelope:
         """Decode the event. Raises a `WireError` if it is malformed; it is then never sent."""

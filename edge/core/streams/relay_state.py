@@ -106,13 +106,18 @@ class RelayState:
         """Have the next tick begin another handshake: subscriptions were added to the last one."""
         self._handshake_due_at = 0.0
 
-    def take_heartbeat(self, epoch: int, started_at: int, *, is_answer: bool) -> Heard:
-        """Take the epoch and start time in a heartbeat; `is_answer` if it answers the handshake."""
-        if is_answer:
+    def take_heartbeat(
+        self, epoch: int, started_at: int, *, is_answer: bool, is_rolled_back: bool = False
+    ) -> Heard:
+        """Take the epoch and start time in a heartbeat; `is_answer` if it answers the handshake.
+
+        A relay whose journal `is_rolled_back` is not followed before it has begun a new epoch.
+        """
+        if is_answer and not is_rolled_back:
             return Heard.ANSWER
         if self._phase is not RelayPhase.FOLLOWING:
             return Heard.NOTHING
-        if epoch != self._epoch or started_at != self._started_at:
+        if is_rolled_back or epoch != self._epoch or started_at != self._started_at:
             self._enter(RelayPhase.SYNCHRONIZING)
             return Heard.RESTART
         return Heard.PROGRESS

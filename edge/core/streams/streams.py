@@ -2,11 +2,13 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 from edge.core.stats import Dropped
 from edge.core.streams.follower import Replayed, StreamFollower
 from edge.core.streams.history import History, PageMemory
 from edge.core.streams.record import Record
+from relay.wire.control import Head, Heartbeat
 from relay.wire.topics import Pattern
 
 DEFAULT_HISTORY_BYTES = 64 * 1024 * 1024
@@ -14,6 +16,13 @@ MAX_REMEMBERED = 4096
 """Selector sets whose streams are remembered; with more, all are forgotten and found anew."""
 FEW_SELECTORS = 16
 """A larger selector set is not remembered: its memory would cost more than finding its streams."""
+
+
+class EdgePlace(NamedTuple):
+    """How far an edge has followed the streams of an epoch."""
+
+    epoch: int
+    heads: dict[str, Head]
 
 
 class Stream:
@@ -30,6 +39,12 @@ class Stream:
         """The name of the stream: the kind of its topics."""
         self.follower = follower
         self.history = history
+
+    @property
+    def head_checksum(self) -> int | None:
+        """The checksum of the newest event, None if it is not remembered or was unreadable."""
+        newest = self.history.after(self.history.head - 1) if self.history.head else None
+        return newest[0].checksum if newest else None
 
     def take_live(self, record: Record) -> Sequence[Record]:
         """Take a record that has just arrived; return the records to be forwarded now."""
@@ -71,6 +86,10 @@ class Streams:
         self._dropped = Dropped() if dropped is None else dropped
         self._served_prefixes = served_prefixes
         self._memory = PageMemory(history_bytes)
+        self._started_at = 0
+        """The start time of the relay process that is followed."""
+        self._joined: dict[str, int] = {}
+        """Stream to its head when that process was first followed."""
         self._streams: dict[str, Stream] = {}
         self._kinds: dict[tuple[Pattern, ...], tuple[str, ...]] = {}
         """By selectors: the streams that they can match. Bounded by the two constants above."""
@@ -107,21 +126,61 @@ class Streams:
         """Whether clients of this edge receive events on `topic`."""
         return topic.startswith(self._served_prefixes)
 
+    @property
+    def place(self) -> EdgePlace | None:
+        """How far each stream was followed, None before the first synchronization."""
+        if not self.epoch:
+            return None
+        heads = {kind: (each.history.head, each.head_checksum) for kind, each in self._items()}
+        return EdgePlace(self.epoch, heads)
+
+    def are_ahead_of(self, last_offsets: Mapping[str, int]) -> bool:
+        """Whether a stream has events that a journal which ends at `last_offsets` does not hold."""
+        return any(
+            stream.history.head > last_offsets.get(kind, stream.history.head)
+            for kind, stream in self._items()
+        )
+
+    def begins(self, heartbeat: Heartbeat) -> dict[str, int]:
+        """Return where the streams begin if clients have stayed and a new epoch begins.
+
+        Then they are to receive every event of that epoch, from where it began; unless it does not
+        continue the epoch that they know.
+        """
+        if heartbeat.started_at != self._started_at:
+            self._started_at = heartbeat.started_at
+            self._joined = self.offsets
+        if heartbeat.previous != self.epoch:
+            return heartbeat.tips
+        shared = heartbeat.began or {}
+        begins: dict[str, int] = {}
+        for kind, last in heartbeat.tips.items():
+            began = min(last, shared.get(kind, 0))
+            # The place before this relay process was followed decides whether the events up to the
+            # head are those of the journal: later ones came from this process itself.
+            keeps = kind in self._streams and self._joined.get(kind, 0) <= began
+            begins[kind] = min(last, self._streams[kind].history.head) if keeps else began
+        return begins
+
     def synchronize(
-        self, epoch: int, last_offsets: Mapping[str, int], first_offsets: Mapping[str, int]
+        self,
+        epoch: int,
+        last_offsets: Mapping[str, int],
+        first_offsets: Mapping[str, int],
+        begins: Mapping[str, int] | None = None,
     ) -> None:
         """Follow the relay from now on: every event after `last_offsets` will arrive.
 
         In the same epoch every stream keeps its place, because the relay can replay the events that
         were missed. In another epoch the old offsets mean nothing, and streams begin after
-        `last_offsets`.
+        `begins`, or without it after `last_offsets`.
         """
         for kind in list(self._streams):
             if epoch != self.epoch or kind not in last_offsets:
                 self._end(kind)
         self.epoch = epoch
         self._kinds.clear()
-        for kind, last in last_offsets.items():
+        for kind, last in (begins or last_offsets).items():
             served = (Pattern(prefix, exact=False) for prefix in self._served_prefixes)
             if not any(pattern.concerns(kind) for pattern in served):
                 continue
@@ -155,6 +214,9 @@ class Streams:
                     self._kinds.clear()
                 self._kinds[wanted] = kinds
         return {kind: self._streams[kind].history.head for kind in kinds}
+
+    def _items(self) -> Iterable[tuple[str, Stream]]:
+        return self._streams.items()
 
     def _end(self, kind: str) -> None:
         ended = self._streams.pop(kind)

@@ -13,6 +13,7 @@ from relay.wire.control import (
     HEARTBEAT_TOPIC,
     SYNC_PREFIX,
     Heartbeat,
+    HelloRequest,
     Reply,
     Request,
     pack_message,
@@ -46,6 +47,13 @@ class ScriptedRelay:
             self._peer, frame = await self._control.recv_multipart()
             request = unpack_request(frame)
             if request.op != "hello":
+                return request
+
+    async def hello(self) -> HelloRequest:
+        """Return the next hello."""
+        while True:
+            request = unpack_request((await self._control.recv_multipart())[-1])
+            if isinstance(request, HelloRequest):
                 return request
 
     async def reply(self, reply: Reply) -> None:

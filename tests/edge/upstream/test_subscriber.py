@@ -184,3 +184,26 @@ def test_whether_the_relay_can_write_its_journal_is_known_from_its_heartbeats() 
             await until(lambda: not edge.state.is_journaling)
 
     asyncio.run(scenario())
+
+
+def test_a_relay_that_lost_events_is_followed_under_its_next_epoch() -> None:
+    """Or its new events would be dropped as repeated ones, for they have the same offsets."""
+
+    async def scenario() -> None:
+        async with following() as edge:
+            await edge.follow()
+            await edge.relay.send(*frames("event:x", 11))
+            await until(lambda: edge.core.streams.offsets["event"] == 11)
+            assert (await edge.relay.hello()).epoch is None
+            await edge.relay.beat(heartbeat(10))
+            await until(lambda: edge.state.phase is RelayPhase.SYNCHRONIZING)
+            hello = await edge.relay.hello()
+            assert hello.heads is not None
+            offset, checksum = hello.heads["event"]
+            assert (hello.epoch, offset, checksum is None) == (EPOCH, 11, False)
+            await edge.relay.answer_handshake(heartbeat(10))
+            await edge.relay.answer_handshake(heartbeat(10), EPOCH + 1)
+            await until(lambda: edge.state.is_alive)
+            assert edge.core.streams.epoch == EPOCH + 1, "it had not read the hello before"
+
+    asyncio.run(scenario())

@@ -5,7 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from relay.core.emitters import Cursor
-from relay.journal.journal import Journal, JournalBatch, Run
+from relay.journal.batch import JournalBatch, Run
+from relay.journal.journal import Journal
 from relay.journal.reader import StoredTask, reading_journal
 from relay.journal.verify import problems
 from relay.wire.envelope import Envelope, pack_envelope

@@ -13,14 +13,13 @@ from hypothesis import strategies as st
 import relay.journal.journal
 from relay.core.emitters import Cursor
 from relay.core.retention import Limits
+from relay.journal.batch import JournalBatch, Run
 from relay.journal.journal import (
     MAX_RETIRED_ROWS,
     NEVER_MS,
     SILENT_EMITTER_S,
     Journal,
-    JournalBatch,
     JournalUnavailable,
-    Run,
     StreamState,
 )
 from relay.journal.reader import StoredTask

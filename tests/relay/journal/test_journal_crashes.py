@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-import relay.journal.journal
+import relay.journal.origin
 from relay.core.emitters import Cursor
 from relay.wire.header import Stamp, unpack_stamp
 from tests.relay.journal.journals import (
@@ -31,9 +31,8 @@ class TestEnds:
         with closing(open_journal(path)) as journal:
             journal.append(batch(1, 5))
             epoch, state = journal.epoch, journal.streams["event"]
-        assert [each.name for each in path.parent.iterdir() if each.suffix != ".lock"] == [
-            "journal.db"
-        ], "the WAL is in the file"
+        left = {each.name for each in path.parent.iterdir() if each.suffix != ".lock"}
+        assert left == {"journal.db", "journal.db-tail"}, "the WAL is in the file"
         with closing(open_journal(path)) as journal:
             assert (journal.epoch, journal.streams["event"]) == (epoch, state)
             assert journal.cursors() == [Cursor(EMITTER_ID, "manager-1", 5, 5)]
@@ -104,7 +103,7 @@ class TestEpoch:
         """The file that tells one start of this machine from another."""
         boot_id = tmp_path / "boot_id"
         boot_id.write_text("first\n")
-        monkeypatch.setattr(relay.journal.journal, "BOOT_ID", boot_id)
+        monkeypatch.setattr(relay.journal.origin, "BOOT_ID", boot_id)
         return boot_id
 
     def epoch_of(self, path: Path, *, power_safe: bool = False) -> int:

@@ -9,9 +9,9 @@ import pytest
 
 from relay.core.emitters import Cursor
 from relay.core.retention import Limits
+from relay.journal.batch import JournalBatch, Run
 from relay.journal.file import JournalRefused
 from relay.journal.format import pack_events
-from relay.journal.journal import JournalBatch, Run
 from relay.journal.reader import reading_journal
 from relay.journal.verify import problems
 from relay.wire.header import ReceivedFrames

@@ -71,7 +71,7 @@ def as_tuples(value: Any) -> Any:
 def request_of(fields: dict[str, Any]) -> Request:
     given_id = fields.get("emitter_id")
     changed = {} if given_id is None else {"emitter_id": bytes.fromhex(given_id)}
-    return REQUESTS[fields["op"]](**(fields | changed))
+    return REQUESTS[fields["op"]](**(as_tuples(fields) | changed))
 
 
 def reply_of(to: str, fields: dict[str, Any]) -> Reply:

@@ -63,6 +63,19 @@ class StateMachine(RuleBasedStateMachine):
             self.state.repeat_handshake()
             self.handshake_at = None
 
+    @rule(is_answer=st.booleans())
+    def roll_back(self, is_answer: bool) -> None:
+        """The relay followed last has lost events: it is not followed before a new epoch."""
+        epoch, started_at = self.followed
+        heard = self.state.take_heartbeat(
+            epoch, started_at, is_answer=is_answer, is_rolled_back=True
+        )
+        if self.phase is RelayPhase.FOLLOWING:
+            assert heard is Heard.RESTART
+            self.phase = RelayPhase.SYNCHRONIZING
+        else:
+            assert heard is Heard.NOTHING
+
     @rule(epoch=st.integers(1, 2), started_at=st.integers(1, 2))
     def beat(self, epoch: int, started_at: int) -> None:
         heard = self.state.take_heartbeat(epoch, started_at, is_answer=False)

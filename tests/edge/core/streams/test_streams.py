@@ -3,6 +3,7 @@
 import pytest
 
 from edge.core.streams.streams import Stream, Streams
+from relay.wire.control import Heartbeat
 from relay.wire.topics import parse_pattern
 from tests.edge.journal import record
 
@@ -120,3 +121,70 @@ def test_several_selectors_concern_the_streams_of_each(streams: Streams) -> None
     selectors = [parse_pattern("task:1"), parse_pattern("event:*")]
     assert streams.offsets_concerning(selectors) == {"event": 1042, "task": 77}
     assert streams.offsets_concerning([]) == {}
+
+
+class TestNewEpoch:
+    """Clients that stay receive every event of a new epoch, and none twice."""
+
+    def heartbeat(
+        self, tip: int, began: int | None, *, previous: int | None = 7, started_at: int = 2
+    ) -> Heartbeat:
+        return Heartbeat(
+            tips={"event": tip},
+            low={"event": 1},
+            started_at=started_at,
+            journaling=True,
+            previous=previous,
+            began=None if began is None else {"event": began},
+        )
+
+    @pytest.fixture
+    def streams(self) -> Streams:
+        """Followed up to 1043 in a process that started at 1."""
+        streams = Streams()
+        streams.begins(self.heartbeat(1042, None, previous=None, started_at=1))
+        streams.synchronize(7, {"event": 1042}, {"event": 1})
+        forward(streams, "event", 1043)
+        return streams
+
+    @pytest.mark.parametrize(
+        ("tip", "began", "begin"),
+        [(1060, 1050, 1043), (1060, 1043, 1043), (1060, 1020, 1020), (1020, 1020, 1020)],
+        ids=["behind the begin", "at the begin", "the journal lost events", "and has no new ones"],
+    )
+    def test_of_a_restarted_relay(self, streams: Streams, tip: int, began: int, begin: int) -> None:
+        assert streams.begins(self.heartbeat(tip, began)) == {"event": begin}
+
+    def test_of_a_journal_that_does_not_continue_ours(self, streams: Streams) -> None:
+        assert streams.begins(self.heartbeat(2000, 1990, previous=6)) == {"event": 2000}
+        assert streams.begins(self.heartbeat(20, None, previous=None)) == {"event": 20}
+
+    def test_of_a_journal_that_was_begun_anew_in_the_place_of_ours(self, streams: Streams) -> None:
+        assert streams.begins(self.heartbeat(20, 0)) == {"event": 0}
+
+    def test_of_a_running_relay_whose_events_were_followed(self, streams: Streams) -> None:
+        """The rollback was before it started: what came from it since is in its journal."""
+        restarted = self.heartbeat(1043, None, previous=None)
+        streams.begins(restarted)
+        streams.synchronize(7, restarted.tips, restarted.low)
+        forward(streams, "event", 1044)
+        assert streams.begins(self.heartbeat(1050, 1043)) == {"event": 1044}
+        assert streams.begins(self.heartbeat(1050, 1040)) == {"event": 1040}
+
+    def test_streams_begin_there(self, streams: Streams) -> None:
+        streams.synchronize(8, {"event": 1060}, {"event": 1}, {"event": 1020})
+        assert streams.offsets == {"event": 1020}
+        assert stream_of(streams, "event").follower.is_behind
+
+    def test_a_journal_that_ends_before_our_head_is_another(self, streams: Streams) -> None:
+        assert streams.are_ahead_of({"event": 1042})
+        assert not streams.are_ahead_of({"event": 1043})
+        assert not streams.are_ahead_of({})
+
+
+def test_the_place_names_the_newest_event_of_each_stream(streams: Streams) -> None:
+    assert Streams().place is None
+    forward(streams, "event", 1043)
+    checksum = record(1043, topic="event:x").checksum
+    assert checksum is not None
+    assert streams.place == (7, {"event": (1043, checksum), "task": (77, None)})
