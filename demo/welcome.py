@@ -8,9 +8,10 @@ import urllib.request
 
 import click
 
+from relay.shared.addresses import LOOPBACK, bracketed, parse_listen_address
+
 ASK_AGAIN_AFTER_S = 0.2
 ANSWER_WITHIN_S = 2.0
-WILDCARD_HOSTS = ("0.0.0.0", "::", "")
 
 
 @click.command()
@@ -19,8 +20,11 @@ WILDCARD_HOSTS = ("0.0.0.0", "::", "")
 @click.option("--timeout", default=60.0, help="Seconds to wait for the edge.")
 def main(host: str, port: int, timeout: float) -> None:
     """Wait until the edge is ready, then print how to sign in."""
-    shown = "127.0.0.1" if host in WILDCARD_HOSTS else host
-    url = f"http://{f'[{shown}]' if ':' in shown else shown}:{port}"
+    listening = parse_listen_address(host)
+    if listening.path:
+        print(f"The edge listens at {listening.url(port)}, for a proxy.", flush=True)
+        return
+    url = f"http://{bracketed(LOOPBACK.get(listening.host, listening.host))}:{port}"
     if not _wait_ready(f"{url}/readyz", timeout):
         print(f"{url} was not ready within {timeout:g} s; see above", file=sys.stderr)
         raise SystemExit(1)

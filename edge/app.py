@@ -14,18 +14,44 @@ from edge.http.api import api_router, operations_router
 from edge.http.auth import Authentication, auth_router
 from edge.http.pages import SecurityHeaders, add_pages
 from edge.http.users import UsersFile
-from edge.process import configure_logging
+from edge.process import (
+    PROGRAM,
+    configure_logging,
+    descriptor_room,
+    warn_of_too_few_descriptors,
+)
 from edge.websocket.asgi import serve_websocket
 from edge.websocket.front_door import STATE
 from edge.worker import Worker
-from relay.shared.settings import load
+from relay.shared.settings import SettingsError, load, refuse
 
 
 def create_app(settings: EdgeSettings | None = None) -> ASGIApp:
-    """Return the application. Without `settings`, as in a worker process, from the environment."""
+    """Return the application, with the settings of the environment unless `settings` are given.
+
+    For any ASGI server: `uvicorn --factory edge.app:create_app`. A wrong setting in the environment
+    ends the process with one line and exit code 2.
+    """
     if settings is None:
-        settings = load(EdgeSettings)
-        configure_logging(settings)
+        try:
+            settings = load(EdgeSettings)
+            configure_logging(settings)
+            settings.secret()
+            room = descriptor_room(settings.max_connections)
+        except SettingsError as error:
+            refuse(PROGRAM, error)
+        warn_of_too_few_descriptors(room, settings.max_connections)
+    return _build_app(settings)
+
+
+def create_worker_app() -> ASGIApp:
+    """Return the application of a worker of `event-edge`, which has checked the settings."""
+    settings = load(EdgeSettings)
+    configure_logging(settings)
+    return _build_app(settings)
+
+
+def _build_app(settings: EdgeSettings) -> ASGIApp:
     tokens = Tokens(settings.secret())
 
     @contextlib.asynccontextmanager

@@ -16,13 +16,20 @@ from edge.config import EdgeSettings
 from edge.core.identity.access import DEFAULT_ROLE, ROLES
 from edge.core.identity.tokens import Tokens, is_encodable
 from edge.http.users import UsersError, UsersFile
-from edge.process import configure_logging
+from edge.listener import listening
+from edge.process import (
+    PROGRAM,
+    configure_logging,
+    descriptor_room,
+    warn_of_too_few_descriptors,
+)
 from edge.websocket.front_door import FrontDoor
+from relay.shared.addresses import parse_listen_address
 from relay.shared.settings import SettingsError, load, refuse
 
-PROGRAM = "event-edge"
-BACKLOG = 4096
 GRACEFUL_SHUTDOWN_S = 3
+
+logger = logging.getLogger(__name__)
 
 
 @click.group(invoke_without_command=True)
@@ -45,11 +52,20 @@ def run() -> None:
     configure_logging(settings)
     try:
         settings.secret()
+        room = descriptor_room(settings.max_connections)
+        with listening(settings, room.backlog) as listener:
+            url = parse_listen_address(settings.host).url(settings.port)
+            # Only now: a refusal is one line.
+            warn_of_too_few_descriptors(room, settings.max_connections)
+            logger.info("serving %s with %d worker(s)", url, settings.workers)
+            _serve(_server_config(settings, room.backlog), listener)
     except SettingsError as error:
         refuse(PROGRAM, error)
-    listener = _listen(settings)
-    config = uvicorn.Config(
-        "edge.app:create_app",
+
+
+def _server_config(settings: EdgeSettings, backlog: int) -> uvicorn.Config:
+    return uvicorn.Config(
+        "edge.app:create_worker_app",
         factory=True,
         workers=settings.workers,
         http=FrontDoor,
@@ -57,22 +73,18 @@ def run() -> None:
         ws="websockets-sansio",
         ws_max_size=settings.max_message_bytes,
         ws_per_message_deflate=False,
-        backlog=BACKLOG,
+        backlog=backlog,
         timeout_graceful_shutdown=GRACEFUL_SHUTDOWN_S,
         access_log=False,
         log_config=None,
         server_header=False,
     )
-    logging.getLogger(__name__).info(
-        "serving http://%s:%d with %d worker(s)", settings.host, settings.port, settings.workers
-    )
-    if settings.workers > 1:
-        Multiprocess(config, sockets=[listener]).run()
-    else:
-        _serve(config, listener)
 
 
 def _serve(config: uvicorn.Config, listener: socket.socket) -> None:
+    if config.workers > 1:
+        Multiprocess(config, sockets=[listener]).run()
+        return
     server = uvicorn.Server(config)
     # uvicorn raises the signal that stopped it once more; this handler makes that a clean exit.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
@@ -80,23 +92,6 @@ def _serve(config: uvicorn.Config, listener: socket.socket) -> None:
         server.run(sockets=[listener])
     if not server.started:
         sys.exit(3)
-
-
-def _listen(settings: EdgeSettings) -> socket.socket:
-    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    listener = socket.socket(family)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((settings.host, settings.port))
-    except socket.gaierror as error:
-        refuse(PROGRAM, f"EDGE_HOST: {settings.host!r} is not an address here: {error.strerror}")
-    except OSError as error:
-        refuse(
-            PROGRAM,
-            f"EDGE_PORT: cannot listen on {settings.host}:{settings.port}: {error.strerror}",
-        )
-    listener.set_inheritable(True)
-    return listener
 
 
 @main.command()

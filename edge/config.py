@@ -11,7 +11,14 @@ from pydantic import AfterValidator, Field, SecretStr
 from edge.core.hub.subscription_quota import QuotaLimits
 from edge.core.identity.tokens import MIN_SECRET_BYTES
 from edge.core.session import SessionLimits
-from relay.shared.settings import CommaSeparated, Endpoint, Settings, SettingsError, settings_config
+from relay.shared.addresses import parse_listen_address
+from relay.shared.settings import (
+    CommaSeparated,
+    PeerEndpoint,
+    Settings,
+    SettingsError,
+    settings_config,
+)
 from relay.wire.errors import InvalidTopic
 from relay.wire.topics import parse_pattern
 
@@ -27,6 +34,11 @@ def _check_prefixes(prefixes: tuple[str, ...]) -> tuple[str, ...]:
         except InvalidTopic as error:
             raise ValueError(f"must be topic prefixes such as event:,task: ({error})") from None
     return prefixes
+
+
+def _check_host(host: str) -> str:
+    parse_listen_address(host)
+    return host
 
 
 def _check_origins(origins: tuple[str, ...]) -> tuple[str, ...]:
@@ -47,11 +59,12 @@ class EdgeSettings(Settings):
 
     model_config = settings_config("EDGE_")
 
-    host: str = "127.0.0.1"
+    host: Annotated[str, AfterValidator(_check_host)] = "127.0.0.1"
+    """Where to listen: an address, a name, or `unix:PATH`."""
     port: int = Field(default=8000, ge=1, le=65535)
     workers: int = Field(default=1, ge=1, le=256)
-    relay_egress: Endpoint = "tcp://127.0.0.1:5556"
-    relay_control: Endpoint = "tcp://127.0.0.1:5557"
+    relay_egress: PeerEndpoint = "tcp://127.0.0.1:5556"
+    relay_control: PeerEndpoint = "tcp://127.0.0.1:5557"
     relay_timeout_s: float = Field(default=3.0, ge=0.2, le=60)
     """Silence after which the relay counts as lost."""
     topic_prefixes: Annotated[CommaSeparated, AfterValidator(_check_prefixes)] = ("",)

@@ -7,15 +7,46 @@ import os
 import signal
 
 from edge.config import EdgeSettings
+from edge.core.descriptor_room import DescriptorRoom
+from relay.shared.descriptors import raise_limit
 from relay.shared.logs import configure
+from relay.shared.settings import SettingsError
+
+PROGRAM = "event-edge"
 
 logger = logging.getLogger(__name__)
 
 
 def configure_logging(settings: EdgeSettings) -> None:
     """Log to standard error, and uvicorn's warnings only: its handshake lines contain tokens."""
-    configure("event-edge", settings.log_level)
+    configure(PROGRAM, settings.log_level)
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
+
+
+def descriptor_room(max_connections: int) -> DescriptorRoom:
+    """Raise the limit of descriptors for `max_connections` clients of each worker.
+
+    Raises `SettingsError` if the limit cannot be raised so far that there is room for any.
+    """
+    room = DescriptorRoom(raise_limit(DescriptorRoom.needed(max_connections)))
+    if not room.is_enough_to_start:
+        raise SettingsError(
+            f"EDGE_MAX_CONNECTIONS: this process may open {room.limit} file descriptors only,"
+            " too few for any client; raise the limit (LimitNOFILE, ulimit -n)"
+        )
+    return room
+
+
+def warn_of_too_few_descriptors(room: DescriptorRoom, max_connections: int) -> None:
+    """Log how many clients a worker takes if they are fewer than `max_connections`."""
+    if room.max_connections < max_connections:
+        logger.warning(
+            "EDGE_MAX_CONNECTIONS is %d, but %d file descriptors allow %d connections only;"
+            " raise the limit (LimitNOFILE, ulimit -n)",
+            max_connections,
+            room.limit,
+            room.max_connections,
+        )
 
 
 def tame_garbage_collection() -> None:

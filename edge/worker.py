@@ -10,6 +10,7 @@ from functools import partial
 
 from edge.catch_up_runner import CatchUpRunner
 from edge.config import EdgeSettings
+from edge.core.descriptor_room import DescriptorRoom
 from edge.core.hub.connections import ConnectionManager
 from edge.core.hub.subscription_quota import SubscriptionQuota
 from edge.core.identity.tokens import Tokens
@@ -29,6 +30,7 @@ from edge.upstream.replayer import JournalReplay
 from edge.upstream.subscriber import RelaySubscriber
 from edge.websocket.broadcast import write_to_all
 from edge.websocket.endpoint import ClientEndpoint
+from relay.shared.descriptors import raise_limit
 from relay.shared.logs import LimitedLog
 
 HOUSEKEEPING_S = 1.0
@@ -62,7 +64,8 @@ class Worker:
         snapshots = Snapshots(manager, streams, self.tasks, live)
         services = SessionServices(manager, streams, snapshots, tokens, settings.session_limits)
         catch_up = CatchUpRunner(self._replay, stats)
-        self.endpoint = ClientEndpoint(settings, services, catch_up, stats, loop)
+        room = DescriptorRoom(raise_limit(DescriptorRoom.needed(settings.max_connections)))
+        self.endpoint = ClientEndpoint(settings, services, catch_up, stats, room, loop)
         self._throttle = FlushThrottle(loop, manager.flush)
         self.relay_state = RelayState(settings.relay_timeout_s)
         self._subscriber = RelaySubscriber(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pydantic import Field
 
-from relay.shared.settings import Endpoint, JournaledKinds, Settings, settings_config
+from relay.shared.settings import JournaledKinds, PeerEndpoint, Settings, settings_config
 from relay.wire.topics import EVENT, TASK
 
 
@@ -19,8 +19,8 @@ class EmitterSettings(Settings):
 
     model_config = settings_config("EMITTER_")
 
-    relay_ingress: Endpoint = "tcp://127.0.0.1:5555"
-    relay_control: Endpoint = "tcp://127.0.0.1:5557"
+    relay_ingress: PeerEndpoint = "tcp://127.0.0.1:5555"
+    relay_control: PeerEndpoint = "tcp://127.0.0.1:5557"
     name: str = Field(default_factory=_default_name, min_length=1, max_length=255)
     """The `source` of every event, and the emitter's identity at the relay: it should be the same
     after a restart, and no two live processes may share it."""

@@ -15,7 +15,7 @@ from emitters.core.identity import EmitterIdentity
 from emitters.errors import RelayUnavailable
 from emitters.link_loop import LinkLoop
 from emitters.mailbox import Mailbox
-from relay.shared.transport import Socket, open_socket
+from relay.shared.transport import Socket, connect, open_socket
 from relay.wire.control import RetainedReply, RetainedRequest
 from relay.wire.envelope import Envelope, unpack_envelope
 from relay.wire.topics import decode_topic
@@ -123,9 +123,9 @@ class LinkThread(threading.Thread):
         data = open_socket(context, zmq.XPUB)
         # At the high-water mark the event stays with us instead of being dropped by libzmq.
         data.setsockopt(zmq.XPUB_NODROP, 1)
-        data.connect(self._settings.relay_ingress)
+        connect(data, self._settings.relay_ingress)
         control = open_socket(context, zmq.DEALER)
-        control.connect(self._settings.relay_control)
+        connect(control, self._settings.relay_control)
         return data, control
 
     def _update_connected(self) -> None:

@@ -8,7 +8,7 @@ import zmq
 
 from relay.shared.logs import LimitedLog
 from relay.shared.sync import SyncHandshake
-from relay.shared.transport import Socket, open_socket, receive_frames
+from relay.shared.transport import Socket, connect, open_socket, receive_frames
 from relay.wire.control import HEARTBEAT_TOPIC
 from relay.wire.envelope import Envelope, unpack_envelope
 from relay.wire.errors import WireError
@@ -48,7 +48,7 @@ class RelayReader:
         self._socket.setsockopt(zmq.RCVHWM, QUEUE_EVENTS)
         # Connected first: on connecting, libzmq sends the subscriptions that are there already in
         # the order of their bytes, and `!sync:` would come before the prefix.
-        self._socket.connect(endpoint)
+        connect(self._socket, endpoint)
         self._socket.subscribe(prefix.encode())
         self._socket.subscribe(HEARTBEAT_TOPIC)
         self._handshake = SyncHandshake(self._socket)

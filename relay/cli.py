@@ -2,22 +2,29 @@
 
 import json
 import signal
+import socket
 import time
+from dataclasses import replace
 
 import click
+import psutil
 import zmq
 
 from relay.config import RelaySettings
 from relay.journal.cli import journal
 from relay.journal.file import JournalRefused
 from relay.server import Relay
+from relay.shared.addresses import ZmqAddress, loopback, parse_zmq_address
+from relay.shared.descriptors import raise_limit
 from relay.shared.logs import configure
 from relay.shared.settings import SettingsError, load, refuse
-from relay.shared.transport import open_socket
+from relay.shared.transport import connect, open_socket
 from relay.sockets import AddressInUse
 from relay.wire.control import StatsReply, StatsRequest, pack_message, unpack_reply
 
 PROGRAM = "event-relay"
+WANTED_DESCRIPTORS = 65_536
+"""Two for each emitter and each worker of an edge; the relay knows 20,000 emitters."""
 
 
 @click.group(invoke_without_command=True)
@@ -38,6 +45,7 @@ def run() -> None:
     """Run the relay until SIGTERM or SIGINT."""
     settings = _settings()
     configure(PROGRAM, settings.log_level)
+    raise_limit(WANTED_DESCRIPTORS)
     try:
         relay = Relay(settings)
     except (AddressInUse, JournalRefused) as error:
@@ -55,23 +63,32 @@ main.add_command(journal)
 @click.option("--timeout", default=5.0, show_default=True, help="Seconds to wait for the relay.")
 def stats(timeout: float) -> None:
     """Print the counters of the relay at RELAY_CONTROL as JSON."""
-    settings = _settings()
+    endpoint = str(_reachable(parse_zmq_address(_settings().control)))
     context = zmq.Context()
     try:
         control = open_socket(context, zmq.DEALER)
-        control.connect(settings.control)
+        connect(control, endpoint)
         deadline = time.monotonic() + timeout
         # A socket of ours can be written to only once it is connected.
         if not control.poll(int(timeout * 1000), zmq.POLLOUT):
-            raise click.ClickException(f"no relay at {settings.control}")
+            raise click.ClickException(f"no relay at {endpoint}")
         control.send(pack_message(StatsRequest(id=1)))
         if not control.poll(max(0, int((deadline - time.monotonic()) * 1000))):
-            raise click.ClickException(f"the relay at {settings.control} does not answer")
+            raise click.ClickException(f"the relay at {endpoint} does not answer")
         reply = unpack_reply(control.recv_multipart()[-1], StatsRequest)
     finally:
         context.destroy(linger=0)
     if isinstance(reply, StatsReply):
         click.echo(json.dumps(reply.stats, indent=2))
+
+
+def _reachable(address: ZmqAddress) -> ZmqAddress:
+    """Return where this machine reaches the relay that listens at `address`."""
+    of_interface = psutil.net_if_addrs().get(address.host, ())
+    for found in of_interface:
+        if found.family == socket.AF_INET:
+            return replace(address, host=found.address)
+    return loopback(address)
 
 
 def _settings() -> RelaySettings:

@@ -5,7 +5,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from relay.shared.settings import Endpoint, JournaledKinds, Settings, settings_config
+from relay.shared.settings import JournaledKinds, ListenEndpoint, Settings, settings_config
 from relay.wire.topics import EVENT, TASK
 
 
@@ -14,11 +14,11 @@ class RelaySettings(Settings):
 
     model_config = settings_config("RELAY_")
 
-    ingress: Endpoint = "tcp://127.0.0.1:5555"
+    ingress: ListenEndpoint = "tcp://127.0.0.1:5555"
     """Emitters connect here."""
-    egress: Endpoint = "tcp://127.0.0.1:5556"
+    egress: ListenEndpoint = "tcp://127.0.0.1:5556"
     """Edges subscribe here."""
-    control: Endpoint = "tcp://127.0.0.1:5557"
+    control: ListenEndpoint = "tcp://127.0.0.1:5557"
     """Emitters, edges and tools send requests here."""
     data_dir: Path = Field(default_factory=lambda: Path.home() / ".event-relay")
     """The directory of the journal."""

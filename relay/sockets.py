@@ -6,8 +6,9 @@ from pathlib import Path
 import zmq
 
 from relay.config import RelaySettings
+from relay.shared.addresses import parse_zmq_address
 from relay.shared.file_lock import PathInUse, lock_beside
-from relay.shared.transport import Socket, open_socket
+from relay.shared.transport import Socket, bind, open_socket
 
 UNLIMITED = 0
 
@@ -67,10 +68,11 @@ class RelaySockets:
         return socket
 
     def _bind(self, socket: Socket, endpoint: str, setting: str) -> None:
-        if endpoint.startswith("ipc://"):
-            self._lock(Path(endpoint.removeprefix("ipc://")), endpoint, setting)
+        address = parse_zmq_address(endpoint)
+        if address.is_file:
+            self._lock(Path(address.path), endpoint, setting)
         try:
-            socket.bind(endpoint)
+            bind(socket, endpoint)
         except zmq.ZMQError as error:
             if error.errno == zmq.EADDRINUSE:
                 raise AddressInUse(f"{setting}: {endpoint} is already in use") from None

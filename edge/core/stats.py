@@ -53,6 +53,8 @@ class EdgeStats:
         """Messages from clients."""
         self.connections_accepted = 0
         self.handshakes_refused = 0
+        self.short_of_descriptors = 0
+        """Connections that were refused because the process had too few descriptors left."""
         self.closed: Counter[int] = Counter()
         """By the close code that this edge sent."""
         self.sign_ins: Counter[str] = Counter()

@@ -48,6 +48,7 @@ class EdgeCollector(Collector):
             ("relay_up", "1 while events arrive from the relay", self._relay.is_alive),
             ("relay_journaling", "1 while the relay writes its journal", self._relay.is_journaling),
             ("connections", "Open WebSocket connections", len(clients)),
+            ("max_connections", "Connections that this worker takes", clients.max_connections),
             ("users", "Users with a connection", len(manager.users)),
             ("subscriptions", "Subscriptions of all connections", manager.quota.count),
             ("subscription_bytes", "Bytes of their topics", manager.quota.size_bytes),
@@ -95,6 +96,11 @@ class EdgeCollector(Collector):
             ("messages_received", "Messages from clients", stats.messages_received),
             ("connections_accepted", "Handshakes completed", stats.connections_accepted),
             ("handshakes_refused", "Handshakes answered with an error", stats.handshakes_refused),
+            (
+                "short_of_descriptors",
+                "Connections refused because descriptors were short",
+                stats.short_of_descriptors,
+            ),
         ):
             family = CounterMetricFamily(f"edge_{name}", help_text, labels=["worker"])
             family.add_metric([self._worker], value)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 
 import zmq
 
-from relay.shared.transport import Socket, receive_frames
+from relay.shared.transport import Socket, connect, receive_frames
 
 
 class RelaySocket:
@@ -23,7 +23,7 @@ class RelaySocket:
         self._socket = socket
         self._readers: list[Callable[[], None]] = []
         self._is_reading_soon = False
-        socket.connect(endpoint)
+        connect(socket, endpoint)
         loop.add_reader(socket.fileno(), self._read)
 
     def add_reader(self, callback: Callable[[], None]) -> None:

@@ -7,6 +7,7 @@ from functools import partial
 
 from edge.catch_up_runner import CatchUpRunner
 from edge.config import EdgeSettings
+from edge.core.descriptor_room import DescriptorRoom
 from edge.core.identity.access import Identity
 from edge.core.identity.credentials import find_credentials
 from edge.core.identity.tokens import InvalidToken
@@ -24,6 +25,7 @@ from edge.scheduling.end_of_turn import EndOfTurnWrites
 from edge.scheduling.periodic_visits import PeriodicVisits
 from edge.scheduling.time_slices import TimeSlicedQueue
 from edge.websocket.client import Client, ClientServices
+from edge.websocket.descriptor_guard import DescriptorGuard
 
 CLOSE_TIMEOUT_S = 5.0
 """Seconds for a client to answer a close frame; then the connection is cut."""
@@ -56,10 +58,14 @@ class ClientEndpoint:
         services: SessionServices,
         catch_up: CatchUpRunner,
         stats: EdgeStats,
+        room: DescriptorRoom,
         loop: asyncio.AbstractEventLoop,
     ) -> None:
         """Look after clients on `loop`, which is running, until `close`."""
         self.settings = settings
+        self.guard = DescriptorGuard(room, stats, loop)
+        self.max_connections = self.guard.max_connections(settings.max_connections)
+        """Clients at a time; fewer than the setting says if there are too few descriptors."""
         self.requests = TimeSlicedQueue(loop)
         """Handshakes and messages of clients."""
         self.arriving = Deadlines[Callable[[], None]](
@@ -117,6 +123,7 @@ class ClientEndpoint:
         self._catch_up.close()
         self._tick_timer.cancel()
         self.arriving.close()
+        self.guard.close()
         self._authenticating.close()
         self.client_services.closing.close()
 
@@ -271,7 +278,7 @@ class ClientEndpoint:
     def _refusal(self) -> Close | None:
         if not self._relay_is_alive:
             return CloseCode.TRY_AGAIN_LATER.close()
-        if len(self._sessions) >= self.settings.max_connections:
+        if len(self._sessions) >= self.max_connections:
             return CloseCode.TOO_MANY_CONNECTIONS.close()
         return None
 

@@ -13,7 +13,7 @@ import httptools
 from uvicorn.config import Config
 from uvicorn.server import ServerState
 
-from edge.core.websocket.close_codes import CloseCode
+from edge.core.websocket.close_codes import Close, CloseCode
 from edge.core.websocket.frames import close_frame
 from edge.core.websocket.handshake import (
     BadHandshake,
@@ -23,6 +23,7 @@ from edge.core.websocket.handshake import (
     response,
 )
 from edge.websocket.client import Client, half_close
+from edge.websocket.descriptor_guard import OperationsOnly
 from edge.websocket.endpoint import ClientEndpoint, HandshakeRefused
 from edge.websocket.http_connection import HttpConnection
 from edge.websocket.request_head import RequestHead
@@ -65,11 +66,14 @@ class FrontDoor(asyncio.Protocol):
         """Whether reading waits for the WebSocket to be opened."""
         self._is_over = False
         """Whether the last words are written."""
+        self._is_served = True
+        """Whether there is a descriptor for more than a refusal."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin to wait for the first request."""
         self._transport = cast(asyncio.Transport, transport)
         self._connections.add(self)
+        self._is_served = self._endpoint.guard.is_served(self._transport)
         self._endpoint.arriving.add(self.abort_if_silent)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -141,8 +145,12 @@ class FrontDoor(asyncio.Protocol):
         self._request = request
         self._received = rest
         self._is_opening = True
-        if (wait_s := self._endpoint.overload_s()) is not None:
-            self._turn_away(wait_s)
+        if not self._is_served:
+            self._turn_away(CloseCode.TOO_MANY_CONNECTIONS.close())
+        elif (wait_s := self._endpoint.overload_s()) is not None:
+            # The wait tells when to come back.
+            reason = f"overloaded, retry in {math.ceil(wait_s)} s"
+            self._turn_away(CloseCode.TRY_AGAIN_LATER.close(reason))
         else:
             self._is_paused = not self._endpoint.requests.run(self._open_or_abort)
             if self._is_paused:
@@ -179,14 +187,13 @@ class FrontDoor(asyncio.Protocol):
         if self._received:
             client.data_received(self._received)
 
-    def _turn_away(self, wait_s: float) -> None:
-        """Open the WebSocket only to tell when to come back: browsers hide HTTP errors."""
+    def _turn_away(self, close: Close) -> None:
+        """Open the WebSocket only to close it with a code: browsers hide HTTP errors."""
         try:
             opening = accept(self._request.headers, compress=False)
         except BadHandshake as bad:
             self._refuse(bad.response)
             return
-        close = CloseCode.TRY_AGAIN_LATER.close(f"overloaded, retry in {math.ceil(wait_s)} s")
         self._endpoint.turned_away(close)
         self._end_with(opening + close_frame(close))
 
@@ -207,6 +214,8 @@ class FrontDoor(asyncio.Protocol):
         protocol = HttpConnection(
             self._config, self._server_state, self._app_state, self._loop, self.open
         )
+        if not self._is_served:
+            protocol.app = OperationsOnly(protocol.app)
         protocol.connection_made(self._transport)
         self._transport.set_protocol(protocol)
         protocol.data_received(received)

@@ -15,7 +15,14 @@ import click
 
 from emitters.commands.session import PROGRAM, BadInput, Unreachable, say
 from emitters.relay_reader import RelayedEvent, RelayReader
-from relay.shared.settings import Endpoint, Settings, SettingsError, load, refuse, settings_config
+from relay.shared.settings import (
+    PeerEndpoint,
+    Settings,
+    SettingsError,
+    load,
+    refuse,
+    settings_config,
+)
 
 SILENT_AFTER_S = 5.0
 """The relay sends a heartbeat every second; without any message for this long it is gone."""
@@ -26,7 +33,7 @@ class TailSettings(Settings):
 
     model_config = settings_config("EMITTER_")
 
-    relay_egress: Endpoint = "tcp://127.0.0.1:5556"
+    relay_egress: PeerEndpoint = "tcp://127.0.0.1:5556"
 
 
 @click.command(short_help="Watch events as they happen.")

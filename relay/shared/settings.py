@@ -10,6 +10,7 @@ from typing import Annotated, Any, NoReturn, TypeVar, get_args
 from pydantic import AfterValidator, BeforeValidator, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from relay.shared.addresses import parse_peer_address, parse_zmq_address
 from relay.wire.topics import TASK
 
 S = TypeVar("S", bound="Settings")
@@ -60,14 +61,13 @@ def _is_secret(settings: type[Settings], name: str) -> bool:
     return field is not None and SecretStr in (field.annotation, *get_args(field.annotation))
 
 
-def _check_endpoint(value: str) -> str:
-    transport, separator, address = value.partition("://")
-    if not separator or transport not in ("tcp", "ipc") or not address:
-        raise ValueError("must be tcp://HOST:PORT or ipc://PATH")
-    if transport == "tcp":
-        host, colon, port = address.rpartition(":")
-        if not (colon and host and port.isascii() and port.isdigit() and 0 < int(port) < 65536):
-            raise ValueError("must be tcp://HOST:PORT with a port from 1 to 65535")
+def _check_listening(value: str) -> str:
+    parse_zmq_address(value)
+    return value
+
+
+def _check_peer(value: str) -> str:
+    parse_peer_address(value)
     return value
 
 
@@ -77,8 +77,11 @@ def _split(value: object) -> object:
     return value
 
 
-Endpoint = Annotated[str, AfterValidator(_check_endpoint)]
-"""A ZeroMQ address: `tcp://HOST:PORT` or `ipc://PATH`."""
+ListenEndpoint = Annotated[str, AfterValidator(_check_listening)]
+"""The ZeroMQ address of a socket that listens: `tcp://HOST:PORT` or `ipc://PATH`."""
+
+PeerEndpoint = Annotated[str, AfterValidator(_check_peer)]
+"""A ZeroMQ address to connect to."""
 
 CommaSeparated = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
 """Several values in one variable, separated by commas."""

@@ -4,9 +4,12 @@ Options must be set before `bind` or `connect`. `docs/decisions/0003-zeromq-opti
 reason for each value.
 """
 
+from socket import AF_INET, AF_INET6, SOCK_STREAM, getaddrinfo
+
 import zmq
 from zmq import backend
 
+from relay.shared.addresses import ZmqAddress, parse_peer_address, parse_zmq_address
 from relay.wire.envelope import MAX_ENVELOPE_BYTES
 from relay.wire.header import StampedFrames
 
@@ -48,6 +51,44 @@ def open_socket(context: "zmq.Context[Socket]", kind: int) -> Socket:
     socket.setsockopt(zmq.RECONNECT_IVL, RECONNECT_INTERVAL_MS)
     socket.setsockopt(zmq.MAXMSGSIZE, MAX_FRAME_BYTES)
     return socket
+
+
+def connect(socket: Socket, endpoint: str) -> None:
+    """Connect `socket` to `endpoint`, whether anybody listens there or not.
+
+    The name of a host is looked up once to choose between IPv4 and IPv6; an answer may take as long
+    as the name server does.
+    """
+    address = parse_peer_address(endpoint)
+    socket.setsockopt(zmq.IPV6, _needs_ipv6(address))
+    socket.connect(str(address))
+
+
+def bind(socket: Socket, endpoint: str) -> None:
+    """Have `socket` listen at `endpoint`. Raises `zmq.ZMQError`.
+
+    `tcp://*:PORT` listens on every interface, with IPv4 and IPv6.
+    """
+    address = parse_zmq_address(endpoint)
+    socket.setsockopt(zmq.IPV6, address.host == "*" or _needs_ipv6(address))
+    socket.bind(str(address))
+
+
+def _needs_ipv6(address: ZmqAddress) -> bool:
+    """Return whether the host has an IPv6 address only.
+
+    With libzmq's option for IPv6, a name stands for its IPv6 address and no other is tried, even
+    where the relay listens with IPv4 only.
+    """
+    if not address.is_name:
+        return address.is_ipv6
+    try:
+        found = getaddrinfo(address.host, address.port, type=SOCK_STREAM)
+    except OSError:
+        # libzmq looks it up again with each attempt to connect.
+        return False
+    families = {family for family, *_ in found}
+    return AF_INET6 in families and AF_INET not in families
 
 
 _LAST = int(zmq.NOBLOCK)

@@ -5,6 +5,7 @@ import time
 from typing import Any, cast
 
 from edge.config import EdgeSettings
+from edge.core.descriptor_room import DescriptorRoom
 from edge.core.identity.tokens import Tokens
 from edge.core.session import SessionServices, Visitor
 from edge.core.stats import EdgeStats
@@ -15,6 +16,8 @@ from edge.scheduling.time_slices import SLICE_S
 from edge.websocket.endpoint import ClientEndpoint
 from tests.edge.recorders import RecordingConnection
 from tests.edge.world import World
+
+ROOM = DescriptorRoom(1024)
 
 
 class NoCatchUp:
@@ -71,7 +74,7 @@ def spend_the_slice() -> None:
 
 def endpoint_on(loop: asyncio.AbstractEventLoop, stats: EdgeStats) -> ClientEndpoint:
     services: Any = None
-    return ClientEndpoint(EdgeSettings(), services, cast(Any, NoCatchUp()), stats, loop)
+    return ClientEndpoint(EdgeSettings(), services, cast(Any, NoCatchUp()), stats, ROOM, loop)
 
 
 def test_a_client_with_a_request_in_the_queue_is_not_read() -> None:
@@ -131,7 +134,7 @@ def test_clients_are_closed_when_the_relay_is_lost_and_refused_until_it_is_found
             edge.manager, edge.streams, edge.snapshots, Tokens("s" * 32), settings.session_limits
         )
         endpoint = ClientEndpoint(
-            settings, services, cast(Any, NoCatchUp()), edge.stats, asyncio.get_running_loop()
+            settings, services, cast(Any, NoCatchUp()), edge.stats, ROOM, asyncio.get_running_loop()
         )
 
         def arrive() -> PresentClient:

@@ -34,7 +34,9 @@ def test_a_connection_without_a_complete_request_is_cut_off(said: bytes) -> None
     """The deadline itself takes 10 s, so the test calls what it would."""
 
     config: Any = None
-    endpoint, state = SimpleNamespace(arriving=set()), SimpleNamespace(connections=set())
+    guard = SimpleNamespace(is_served=lambda _: True)
+    endpoint = SimpleNamespace(arriving=set(), guard=guard)
+    state = SimpleNamespace(connections=set())
     door = FrontDoor(config, cast(Any, state), {"client_endpoint": endpoint})
     transport: Any = SilentTransport()
     transport.protocol = door

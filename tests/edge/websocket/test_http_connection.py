@@ -31,6 +31,7 @@ class Endpoint:
         self.requests = TimeSlicedQueue(server.loop)
         self.client_services = server.services
         self.arriving: set[Callable[[], None]] = set()
+        self.guard = SimpleNamespace(is_served=lambda _: True)
         self.wait_s: float | None = None
         self.opened: list[Client] = []
         self.stats = EdgeStats()

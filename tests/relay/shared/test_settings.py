@@ -25,23 +25,16 @@ ENDPOINTS: list[tuple[type[Settings], str]] = [
 ]
 WRONG_ENDPOINTS = [
     "5555",
-    "127.0.0.1:5555",
-    "udp://127.0.0.1:5555",
-    "tcp://",
-    "tcp://127.0.0.1",
-    "tcp://127.0.0.1:",
-    "tcp://:5555",
     "tcp://127.0.0.1:0",
-    "tcp://127.0.0.1:65536",
-    "tcp://127.0.0.1:-1",
-    "tcp://127.0.0.1:http",
-    "tcp://127.0.0.1:٥٥٥٥",
-    "tcp://127.0.0.1:5555/",
-    "ipc://",
-    "TCP://127.0.0.1:5555",
+    "tcp://a b:5555",
+    "tcp://::1:5555",
+    f"ipc://{'p' * 108}",
 ]
+"""`test_addresses` has the whole table."""
+PEERS = [(settings, name) for settings, name in ENDPOINTS if settings is not RelaySettings]
 WRONG: list[tuple[type[Settings], str, str]] = [
     *((settings, name, value) for settings, name in ENDPOINTS for value in WRONG_ENDPOINTS),
+    *((settings, name, "tcp://*:5555") for settings, name in PEERS),
     (RelaySettings, "RELAY_JOURNALED_KINDS", "event"),
     (RelaySettings, "RELAY_JOURNALED_KINDS", ","),
     (RelaySettings, "RELAY_JOURNALED_KINDS", "task,Event"),
@@ -139,9 +132,7 @@ def test_the_defaults_that_people_rely_on() -> None:
     assert emitter.name
 
 
-@pytest.mark.parametrize(
-    "endpoint", ["tcp://127.0.0.1:1", "tcp://*:65535", "tcp://[::1]:5555", "ipc:///tmp/r.sock"]
-)
+@pytest.mark.parametrize("endpoint", ["tcp://127.0.0.1:1", "tcp://[::1]:5555", "ipc:///tmp/r.sock"])
 @pytest.mark.parametrize(("settings", "name"), ENDPOINTS)
 def test_tcp_and_ipc_endpoints_are_taken(
     settings: type[Settings], name: str, endpoint: str, set_environment: SetEnvironment

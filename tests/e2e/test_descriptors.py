@@ -1,0 +1,112 @@
+"""Too few file descriptors: refusals that are seen, and health and metrics that go on."""
+
+import socket
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
+
+import pytest
+from websockets.exceptions import ConnectionClosed
+
+from edge.core.descriptor_room import DescriptorRoom
+from tests.support.cluster import Cluster, Edge, free_ports
+from tests.support.limits import limited
+from tests.support.processes import python
+from tests.support.waiting import wait_for
+
+LIMIT = 300
+ROOM = DescriptorRoom(LIMIT)
+
+
+def start_limited(cluster: Cluster, limit: str, **env: str) -> Edge:
+    """Start an edge under `ulimit limit`."""
+    [port] = free_ports(1)
+    command = limited(limit, python("-m", "edge"))
+    process = cluster.start("edge", command, EDGE_PORT=str(port), **env)
+    edge = Edge(process, port, int(env.get("EDGE_WORKERS", "1")))
+    edge.wait_ready()
+    return edge
+
+
+@pytest.fixture
+def idle() -> Iterator[ExitStack]:
+    """Connections that send nothing, closed after the test."""
+    with ExitStack() as stack:
+        yield stack
+
+
+def connect_idle(edge: Edge, count: int, idle: ExitStack) -> None:
+    for _ in range(count):
+        idle.enter_context(closing(socket.create_connection(("127.0.0.1", edge.port), 10)))
+
+
+def close_code(cluster: Cluster, edge: Edge) -> int | None:
+    """Return the code with which a new client is closed at once, 0 for one that is served."""
+    client = cluster.connect(edge, "alice")
+    try:
+        client.send({"action": "subscribe", "topic": "event:a"})
+        client.receive()
+    except ConnectionClosed as closed:
+        return None if closed.rcvd is None else closed.rcvd.code
+    return 0
+
+
+def test_the_soft_limit_is_raised_for_the_clients_that_are_configured(cluster: Cluster) -> None:
+    cluster.start_relay()
+    edge = start_limited(cluster, "-Sn 256", EDGE_MAX_CONNECTIONS="260")
+    clients = [cluster.connect(edge, "alice") for _ in range(260)]
+    clients[-1].subscribe("event:a")
+    assert close_code(cluster, edge) == 4009
+    assert edge.metrics()["edge_short_of_descriptors"] == {"": 0}
+    assert edge.metrics()["edge_max_connections"] == {"": 260}
+    assert "file descriptors" not in edge.process.output()
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_hard_limit_that_is_too_low_is_said_at_start(cluster: Cluster, workers: str) -> None:
+    cluster.start_relay()
+    edge = start_limited(cluster, f"-n {LIMIT}", EDGE_WORKERS=workers)
+    said = f"{LIMIT} file descriptors allow {ROOM.max_connections} connections only"
+    assert edge.process.output().count(said) == 1, "once, and not in each worker"
+    assert edge.metrics()["edge_max_connections"] == {"": ROOM.max_connections}
+
+
+def test_clients_beyond_the_descriptors_are_closed_with_4009(cluster: Cluster) -> None:
+    cluster.start_relay()
+    edge = start_limited(cluster, f"-n {LIMIT}")
+    for _ in range(ROOM.max_connections):
+        assert close_code(cluster, edge) == 0
+    assert close_code(cluster, edge) == 4009
+    assert edge.status("/metrics") == 200
+
+
+def test_health_and_metrics_are_served_when_connections_have_taken_the_descriptors(
+    cluster: Cluster, idle: ExitStack
+) -> None:
+    """Silent connections count as well. A flood of them is cut, counted and logged once."""
+    cluster.start_relay()
+    edge = start_limited(cluster, f"-n {LIMIT}")
+    # As fast as they are cut: the backlog is shorter than the flood.
+    connect_idle(edge, LIMIT, idle)
+    wait_for(lambda: edge.status("/metrics") == 200, "the metrics are served")
+    assert edge.status("/healthz") == 200
+    assert edge.status("/readyz") == 200
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        urllib.request.urlopen(f"{edge.url}/", timeout=10)
+    assert refused.value.code == 503
+    assert refused.value.headers["Retry-After"]
+    assert close_code(cluster, edge) == 4009
+    assert edge.metrics()["edge_short_of_descriptors"][""] > 0
+    said = f"a connection was refused: this process may open {LIMIT} file descriptors"
+    assert edge.process.output().count(said) == 1
+    assert "Traceback" not in edge.process.output()
+
+
+def test_an_edge_without_room_for_clients_does_not_start(cluster: Cluster) -> None:
+    command = limited("-n 100", python("-m", "edge"))
+    process = cluster.start("edge", command, EDGE_PORT=str(free_ports(1)[0]))
+    process.wait_ended()
+    assert process.returncode == 2
+    [line] = process.output().splitlines()
+    assert line.startswith("event-edge: EDGE_MAX_CONNECTIONS: this process may open 100 file desc")
