@@ -102,12 +102,18 @@ class DemoManager:
     def _do(self, step: Step) -> None:
         try:
             self._carry_out(step)
-        except ServerError as error:
+        # Any error: a damaged file or a full disk must not end the manager.
+        except Exception as error:
             if not self._stopping.is_set():
-                logger.warning("%s", error)
-                self._schedule.start_again(step.server_name, time.monotonic())
+                logger.warning("%s", error, exc_info=not isinstance(error, ServerError))
+                self._try_again(step)
         if step.do in (Do.START, Do.STOP, Do.RESTART):
             self._emit(self._operations.emit_statuses)
+
+    def _try_again(self, step: Step) -> None:
+        server = self._servers.get(step.server_name)
+        if server is not None and not server.is_running:
+            self._schedule.start_again(step.server_name, time.monotonic())
 
     def _carry_out(self, step: Step) -> None:
         name, operations = step.server_name, self._operations
@@ -154,11 +160,17 @@ class DemoManager:
             except RelayUnavailable as error:
                 logger.info("earlier tasks cannot be read yet: %s", error)
 
+    def _stop_server(self, name: str) -> None:
+        try:
+            self._operations.stop_server(name)
+        except (ServerError, OSError) as error:
+            logger.warning("%s was not stopped: %s", name, error)
+
     def _end(self) -> None:
         self._monitor.stop()
         running = [name for name, server in self._servers.items() if server.is_running]
         with ThreadPoolExecutor(max(1, len(running))) as pool:
-            list(pool.map(self._operations.stop_server, running))
+            list(pool.map(self._stop_server, running))
         self._tasks.shutdown(timeout=TASKS_END_WITHIN_S if self._stopping.is_set() else 0)
         self._emit(self._operations.emit_statuses)
         unsent = self._emitter.close(EVENTS_GO_OUT_WITHIN_S)

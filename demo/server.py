@@ -141,7 +141,9 @@ def main(folder: Path) -> None:
 
 def _work(world: World, ending: threading.Event) -> None:
     while not ending.wait(TICK_S):
-        world.tick(time.monotonic())
+        # The disk may have room again at the next tick.
+        with contextlib.suppress(OSError, MemoryError):
+            world.tick(time.monotonic())
 
 
 if __name__ == "__main__":

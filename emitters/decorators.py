@@ -13,6 +13,7 @@ from emitters.core.carry import carry
 from emitters.core.failure import failure_of
 from emitters.core.ports import Emits
 from emitters.core.readable import STOPS, carry_text, type_name
+from emitters.fault_log import log_fault
 from emitters.returned import (
     is_async_function,
     is_awaitable,
@@ -192,13 +193,7 @@ class _Announcer:
         if self._failing:
             return
         self._failing = True
-        text = carry_text(error)
-        try:
-            logger.warning("the events of %s are lost: %s", self._name, text, exc_info=error)
-        except STOPS:
-            raise
-        except BaseException:  # noqa: BLE001 - the exception's own attributes may raise anything
-            logger.warning("the events of %s are lost: %s", self._name, text)
+        log_fault(logger, error, "the events of %s are lost: %s", self._name, carry_text(error))
 
 
 class _AnnouncedCall:

@@ -13,8 +13,10 @@ from emitters.config import EmitterSettings
 from emitters.control_client import ControlClient
 from emitters.core.identity import EmitterIdentity
 from emitters.errors import RelayUnavailable
+from emitters.fault_log import log_fault
 from emitters.link_loop import LinkLoop
 from emitters.mailbox import Mailbox
+from emitters.returned import is_async_function, refuse_function
 from relay.shared.transport import Socket, connect, open_socket
 from relay.wire.control import RetainedReply, RetainedRequest
 from relay.wire.envelope import Envelope, unpack_envelope
@@ -48,6 +50,9 @@ class LinkThread(threading.Thread):
 
     def on_watch_change(self, callback: Callable[[], None]) -> None:
         """Call `callback` from this thread after subscriptions changed."""
+        refuse_function(callback, "on_watch_change")
+        if is_async_function(callback):
+            raise TypeError("on_watch_change takes a plain function: nobody would await its result")
         if len(self._watch_callbacks) >= MAX_WATCH_CALLBACKS:
             raise RuntimeError(f"on_watch_change takes at most {MAX_WATCH_CALLBACKS} callbacks")
         self._watch_callbacks.append(callback)
@@ -108,7 +113,7 @@ class LinkThread(threading.Thread):
             if self._mailbox.is_open:
                 # A live value is never acknowledged; give libzmq the time to write it.
                 linger_s = min(LINGER_S, max(0.0, self._close_at - time.monotonic()))
-        except Exception:
+        except BaseException:
             # Without this thread nothing would ever be sent: `emit` must say so, not fill up.
             logger.exception("the emitter %s has failed and takes no events", self._identity.name)
             self._mailbox.refuse("this emitter has failed; the log says why")
@@ -139,6 +144,7 @@ class LinkThread(threading.Thread):
         for callback in self._watch_callbacks:
             try:
                 callback()
-            except Exception:
-                # A fault in the program's callback must not end the emitter.
-                logger.exception("a callback of on_watch_change failed")
+            except BaseException as error:  # noqa: BLE001
+                # A fault in the program's callback must not end the emitter: `SystemExit` neither,
+                # which in this thread can only be the callback's.
+                log_fault(logger, error, "a callback of on_watch_change failed")

@@ -1,5 +1,6 @@
 """CPU and memory of a process and its descendants, between one reading and the next."""
 
+import contextlib
 import time
 from datetime import timedelta
 from typing import NamedTuple
@@ -28,31 +29,43 @@ class ProcessTree:
 
     def __init__(self, pid: int) -> None:
         self.pid = pid
-        try:
-            self._root: psutil.Process | None = psutil.Process(pid)
-        except psutil.NoSuchProcess:
-            self._root = None
+        self._root: psutil.Process | None = None
+        self._is_gone = False
+        # Looked for at once, before the id can be given to another process.
+        with contextlib.suppress(psutil.Error, OSError):
+            self._find()
 
     def read(self) -> Reading | None:
         """Return the use of the tree, None when the process is gone.
 
-        Raises `psutil.AccessDenied` when this user may not read it.
+        Raises `psutil.AccessDenied` when this user may not read it, and `OSError` when nothing can
+        be read now, for example without a free file descriptor.
         """
-        if self._root is None or not self._root.is_running():
+        root = self._root or self._find()
+        if root is None or not root.is_running():
             return None
         try:
             # It has ended, and its parent has not read its exit code yet.
-            if self._root.status() == psutil.STATUS_ZOMBIE:
+            if root.status() == psutil.STATUS_ZOMBIE:
                 return None
-            cpu_s, memory_bytes = _usage(self._root)
-            for child in self._root.children(recursive=True):
+            cpu_s, memory_bytes = _usage(root)
+            for child in root.children(recursive=True):
                 more_cpu_s, more_bytes = _usage_of_child(child)
                 cpu_s += more_cpu_s
                 memory_bytes += more_bytes
-            uptime_s = time.time() - self._root.create_time()
+            uptime_s = time.time() - root.create_time()
         except psutil.NoSuchProcess:
             return None
         return Reading(time.monotonic(), cpu_s, memory_bytes, uptime_s)
+
+    def _find(self) -> psutil.Process | None:
+        """Return the process, None if there was none when it was looked for first."""
+        if not self._is_gone:
+            try:
+                self._root = psutil.Process(self.pid)
+            except psutil.NoSuchProcess:
+                self._is_gone = True
+        return self._root
 
 
 def process_info(pid: int, earlier: Reading, later: Reading) -> dict[str, object]:
@@ -78,5 +91,5 @@ def _usage_of_child(process: psutil.Process) -> tuple[float, int]:
     # Children come and go, and may belong to other users; they must not cost the whole reading.
     try:
         return _usage(process)
-    except (psutil.NoSuchProcess, psutil.AccessDenied):
+    except (psutil.Error, OSError):
         return 0.0, 0

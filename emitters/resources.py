@@ -7,15 +7,15 @@ It owns one thread. The use of a process is read in `emitters.process_tree`.
 """
 
 import logging
+import math
+import os
 import threading
 import time
 from typing import Self
 
-import psutil
-
 from emitters.core.ports import EmitsWatched
+from emitters.core.readable import carry_text, type_name
 from emitters.core.unsent_values import MAX_LIVE_TOPICS
-from emitters.errors import EmitterError
 from emitters.process_tree import ProcessTree, Reading, process_info
 from relay.shared.logs import LimitedLog
 from relay.wire.topics import parse_topic
@@ -27,6 +27,8 @@ MAX_SERVERS = MAX_LIVE_TOPICS
 """As many live topics as an emitter holds values of."""
 
 STOP_TIMEOUT_S = 5.0
+MAX_INTERVAL_S = 86400.0
+MAX_PID = 2**31 - 1
 
 logger = logging.getLogger(__name__)
 
@@ -36,12 +38,18 @@ class ResourceMonitor:
 
     The data is `{"process_info": {"pid", "cpu_percent", "memory_mb", "uptime"}}` for the process
     with all its descendants, or `{"process_info": None}` when the process is gone. While nobody
-    watches, nothing is read and the thread sleeps.
+    watches, nothing is read and the thread sleeps. A reading that fails, for whatever reason, is
+    logged, and tried again after `interval_s`.
     """
 
     def __init__(self, emitter: EmitsWatched, interval_s: float = 1.0) -> None:
-        if interval_s <= 0:
-            raise ValueError(f"interval_s must be positive, not {interval_s}")
+        if not isinstance(interval_s, int | float):
+            raise TypeError(f"interval_s must be a number, not {type_name(interval_s)}")
+        if not 0 < interval_s <= MAX_INTERVAL_S:
+            raise ValueError(
+                f"interval_s must be positive and at most {MAX_INTERVAL_S:g}, not {interval_s}"
+            )
+        self._pid = os.getpid()
         self._emitter = emitter
         self._interval_s = interval_s
         self._lock = threading.Lock()
@@ -57,11 +65,15 @@ class ResourceMonitor:
     def watch(self, server_name: str, pid: int) -> None:
         """Emit the use of process `pid` as that of `server_name`, in place of an earlier process.
 
-        Raises `InvalidTopic` for a name that no topic can have, and `ValueError` for more than
-        10,000 servers.
+        Raises `InvalidTopic` for a name that no topic can have; `TypeError` and `ValueError` for an
+        argument that is no name or no process id, and for more than 10,000 servers; `RuntimeError`
+        in a forked process, which has no thread that would measure.
         """
+        if not isinstance(server_name, str):
+            raise TypeError(f"server_name must be text, not {type_name(server_name)}")
         parse_topic(_topic(server_name))
-        server = _Server(server_name, ProcessTree(pid))
+        self._refuse_in_child()
+        server = _Server(server_name, ProcessTree(_checked_pid(pid)))
         with self._lock:
             if len(self._servers) >= MAX_SERVERS and server_name not in self._servers:
                 raise ValueError(f"at most {MAX_SERVERS} servers are monitored")
@@ -70,11 +82,14 @@ class ResourceMonitor:
 
     def forget(self, server_name: str) -> None:
         """Emit no more values of `server_name`."""
+        self._refuse_in_child()
         with self._lock:
             self._servers.pop(server_name, None)
 
     def stop(self) -> None:
         """End the thread; nothing is emitted afterwards."""
+        if os.getpid() != self._pid:
+            return
         self._stopping = True
         self._wake.set()
         if threading.current_thread() is not self._thread:
@@ -86,30 +101,37 @@ class ResourceMonitor:
     def __exit__(self, *_: object) -> None:
         self.stop()
 
+    def _refuse_in_child(self) -> None:
+        if os.getpid() != self._pid:
+            raise RuntimeError("a forked process needs a resource monitor of its own")
+
     def _run(self) -> None:
         while not self._stopping:
             # Cleared before the visits: a change during them must not be missed.
             self._wake.clear()
             with self._lock:
                 servers = list(self._servers.values())
-            due_at = [self._visit(server, time.monotonic()) for server in servers]
-            next_at = min((at for at in due_at if at is not None), default=None)
-            self._wake.wait(None if next_at is None else max(0.0, next_at - time.monotonic()))
+            next_at = min(
+                (self._visit(each, time.monotonic()) for each in servers), default=math.inf
+            )
+            wait_s = max(0.0, next_at - time.monotonic())
+            self._wake.wait(None if math.isinf(wait_s) else wait_s)
 
-    def _visit(self, server: "_Server", now: float) -> float | None:
-        """Sample `server` if it is due; return its next time, None if nobody watches."""
-        if self._stopping or not self._emitter.is_watched(server.topic):
-            server.rest()
-            return None
+    def _visit(self, server: "_Server", now: float) -> float:
+        """Sample `server` if it is due; return its next time, infinity if nobody watches."""
         try:
-            if server.due_at is None:
+            if self._stopping or not self._emitter.is_watched(server.topic):
+                server.rest()
+                return math.inf
+            if not server.is_prepared and not now < server.due_at < math.inf:
                 server.due_at = now + server.prepare()
             if server.due_at <= now:
                 self._publish(server)
                 server.due_at = max(server.due_at + self._interval_s, now)
-        except psutil.Error as error:
-            self._log.warning("measure", "%s cannot be measured: %s", server.topic, error)
-            server.due_at = now + self._interval_s
+        except BaseException as error:  # noqa: BLE001 - one error must not end the thread
+            text = carry_text(error)
+            self._log.warning("measure", "%s cannot be measured: %s", server.topic, text)
+            server.rest(until=now + self._interval_s)
         return server.due_at
 
     def _publish(self, server: "_Server") -> None:
@@ -119,8 +141,9 @@ class ResourceMonitor:
                 return  # Forgotten or replaced while it was measured.
             try:
                 self._emitter.emit(server.topic, {"process_info": info})
-            except EmitterError as error:
-                self._log.warning("emit", "a value of %s is lost: %s", server.topic, error)
+            except BaseException as error:  # noqa: BLE001 - the next value may be taken again
+                text = carry_text(error)
+                self._log.warning("emit", "a value of %s is lost: %s", server.topic, text)
 
 
 class _Server:
@@ -129,19 +152,22 @@ class _Server:
     def __init__(self, name: str, tree: ProcessTree) -> None:
         self.name = name
         self.topic = _topic(name)
-        self.due_at: float | None = None
-        """Monotonic seconds of the next sample; None while nobody watches."""
+        self.due_at = math.inf
+        """Monotonic seconds of the next sample; infinite while nobody watches."""
         self._tree = tree
         self._earlier: Reading | None = None
+        self.is_prepared = False
+        """Whether there is a reading to measure from, or the process is known to be gone."""
 
-    def rest(self) -> None:
-        """Forget the last reading: nobody watches, and the next watcher needs a fresh one."""
-        self.due_at = None
-        self._earlier = None
+    def rest(self, until: float = math.inf) -> None:
+        """Forget the last reading, which would be too old `until` the next sample."""
+        self.due_at = until
+        self.is_prepared = False
 
     def prepare(self) -> float:
         """Take the reading to measure from; return the seconds until the first sample."""
         self._earlier = self._tree.read()
+        self.is_prepared = True
         return 0.0 if self._earlier is None else FIRST_SAMPLE_AFTER_S
 
     def sample(self) -> dict[str, object] | None:
@@ -155,3 +181,12 @@ class _Server:
 
 def _topic(server_name: str) -> str:
     return f"resource-monitor:{server_name}"
+
+
+def _checked_pid(pid: object) -> int:
+    # Not `psutil`'s own meaning of None, which is the calling process.
+    if not isinstance(pid, int) or isinstance(pid, bool):
+        raise TypeError(f"pid must be an int, not {type_name(pid)}")
+    if not 0 < pid <= MAX_PID:
+        raise ValueError(f"pid must be from 1 to {MAX_PID}, not {pid}")
+    return pid

@@ -10,6 +10,7 @@ from typing import Any
 from emitters.core.failure import MAX_MESSAGE_BYTES, TaskFailed, failure_of
 from emitters.core.readable import carry_text, type_name
 from emitters.core.task_state import TaskState, clamped
+from emitters.fault_log import log_fault
 from emitters.returned import settle
 
 Report = Callable[["TaskCall", float | None, str | None], None]
@@ -84,18 +85,11 @@ class TaskCall:
     def _failed(self, error: BaseException) -> TaskState:
         try:
             if not isinstance(error, TaskFailed):
-                _log(self.state.id, error)
+                log_fault(logger, error, "task %s failed", self.state.id)
             failure = failure_of(error)
             return self.state.failed(failure.message, failure.result)
         except BaseException:  # noqa: BLE001 - reading the exception raised `SystemExit`
             return self.state.failed(f"({type_name(error)} without a readable text)")
-
-
-def _log(task_id: str, error: BaseException) -> None:
-    try:
-        logger.warning("task %s failed", task_id, exc_info=error)
-    except BaseException:  # noqa: BLE001 - the exception's own attributes may raise anything
-        logger.warning("task %s failed: %s, which cannot be shown", task_id, type_name(error))
 
 
 _current_task: contextvars.ContextVar[TaskCall | None] = contextvars.ContextVar(

@@ -169,6 +169,20 @@ def test_a_killed_manager_leaves_no_server_and_its_next_process_closes_its_tasks
     assert end["username"] == task["username"]
 
 
+def test_a_damaged_file_fails_its_operation_and_not_the_manager(manager: Manager) -> None:
+    for name in SERVERS:
+        (manager._cluster.directory / "data" / name).mkdir(parents=True, exist_ok=True)
+        (manager._cluster.directory / "data" / name / "allowlist.json").write_text("[")
+    failed = manager.wait_event("event:after_allowlist_change")
+    assert failed["data"]["result"]["status"] == "error"
+
+    def goes_on() -> bool:
+        later = manager.events("event:after_command_send")
+        return any(each["offset"] > failed["offset"] for each in later)
+
+    wait_for(goes_on, "the manager goes on", 20)
+
+
 def test_it_stops_quickly_without_a_relay_too(cluster: Cluster) -> None:
     options = ["--servers", "survival", "--user", "alice"]
     data_dir = str(cluster.directory / "data")

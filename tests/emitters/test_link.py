@@ -12,6 +12,7 @@ from relay.wire.control import ErrorReply, RetainedReply, RetainedRequest
 from relay.wire.envelope import Envelope, pack_envelope, unpack_envelope
 from relay.wire.header import Stamp, pack_stamp
 from relay.wire.notices import Resend
+from tests.emitters.core.test_failure import OddText
 from tests.support.raw_relay import RawRelay
 from tests.support.waiting import wait_for
 
@@ -102,6 +103,35 @@ def test_after_a_stall_without_progress_one_event_is_sent_at_a_time(
     assert relay.read_sequences(1) == [1]
     relay.acknowledge(again, 1)
     assert relay.read_sequences(2) == [2, 3], "with progress, all of them again"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [ZeroDivisionError(), SystemExit(1), KeyboardInterrupt(), OddText(lambda: None), MemoryError()],
+    ids=lambda error: type(error).__name__,
+)
+def test_a_callback_that_raises_does_not_end_the_emitter(
+    relay: RawRelay, emitter: Emitter, error: BaseException
+) -> None:
+    def fail() -> None:
+        raise error
+
+    changed = threading.Event()
+    emitter.on_watch_change(fail)
+    emitter.on_watch_change(changed.set)
+    relay.admit()
+    assert changed.wait(TIMEOUT_S), "the next callback is called too"
+    emitter.emit("event:a", {})
+    assert relay.read_sequences(1) == [1]
+
+
+def test_a_callback_that_nobody_would_await_is_refused(emitter: Emitter) -> None:
+    async def callback() -> None: ...
+
+    with pytest.raises(TypeError, match="on_watch_change takes a plain function"):
+        emitter.on_watch_change(callback)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="on_watch_change takes a function, not the NoneType"):
+        emitter.on_watch_change(None)  # type: ignore[arg-type]
 
 
 def fail() -> None:

@@ -1,6 +1,8 @@
 """A server is measured while somebody looks, and only then."""
 
+import errno
 import os
+import resource
 import subprocess
 import sys
 import threading
@@ -14,6 +16,7 @@ from emitters import resources as resources_module
 from emitters.process_tree import ProcessTree, Reading, process_info
 from emitters.resources import ResourceMonitor
 from relay.wire.errors import InvalidTopic
+from tests.emitters.core.test_failure import OddText
 from tests.emitters.recording import RecordingEmitter
 from tests.support.waiting import wait_for
 
@@ -171,11 +174,148 @@ def test_a_full_outbox_does_not_end_it(emitter: RecordingEmitter, monitor: Resou
     emitter.wait(lambda: infos(emitter), "values are told again")
 
 
-def test_wrong_arguments(emitter: RecordingEmitter, monitor: ResourceMonitor) -> None:
+@pytest.mark.parametrize(
+    "error",
+    [
+        PermissionError("no"),
+        FileNotFoundError("/proc"),
+        ProcessLookupError("gone"),
+        OSError(errno.EMFILE, "Too many open files"),
+        ValueError("not a number"),
+        IndexError("short line"),
+        psutil.AccessDenied(1),
+        MemoryError(),
+        SystemExit(1),
+        OddText(lambda: None),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+@pytest.mark.parametrize("method", ["is_running", "status", "children", "create_time"])
+def test_an_odd_error_is_logged_at_a_limited_rate_and_sampling_goes_on(
+    emitter: RecordingEmitter,
+    monitor: ResourceMonitor,
+    error: BaseException,
+    method: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    failures = threading.Semaphore(0)
+
+    def fails(*_: object, **__: object) -> Any:
+        failures.release()
+        raise error
+
+    with monkeypatch.context() as broken:
+        broken.setattr(psutil.Process, method, fails)
+        monitor.watch("survival", os.getpid())
+        emitter.watch(TOPIC)
+        for _ in range(5):
+            assert failures.acquire(timeout=10)
+    emitter.wait(lambda: len(infos(emitter)) >= 2, "values are told again")
+    assert None not in infos(emitter), "the process was never gone"
+    lines = [each for each in caplog.records if "cannot be measured" in each.message]
+    assert len(lines) == 1
+
+
+def test_without_a_free_descriptor_sampling_waits(
+    emitter: RecordingEmitter, monitor: ResourceMonitor, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The server is made known, and measured first, while nothing can be opened."""
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, limits[1]))
+    try:
+        monitor.watch("survival", os.getpid())
+        emitter.watch(TOPIC)
+        wait_for(lambda: "Too many open files" in caplog.text, "the error is logged")
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    emitter.wait(lambda: len(infos(emitter)) >= 2, "values are told")
+    assert None not in infos(emitter)
+
+
+@pytest.mark.parametrize("error", [RuntimeError("no"), SystemExit(1)])
+def test_an_emitter_that_raises_does_not_end_it(
+    emitter: RecordingEmitter,
+    monitor: ResourceMonitor,
+    error: BaseException,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    failures = threading.Semaphore(0)
+
+    def fails(*_: object) -> Any:
+        failures.release()
+        raise error
+
+    for method in ("is_watched", "emit"):
+        with monkeypatch.context() as broken:
+            broken.setattr(emitter, method, fails)
+            monitor.watch("survival", os.getpid())
+            emitter.watch(TOPIC)
+            for _ in range(2):
+                assert failures.acquire(timeout=10)
+    emitter.wait(lambda: infos(emitter), "values are told")
+
+
+@pytest.mark.parametrize(
+    ("pid", "error", "text"),
+    [
+        (None, TypeError, "pid must be an int, not NoneType"),
+        ("1", TypeError, "pid must be an int, not str"),
+        (1.0, TypeError, "pid must be an int, not float"),
+        (True, TypeError, "pid must be an int, not bool"),
+        (0, ValueError, "pid must be from 1"),
+        (-1, ValueError, "pid must be from 1"),
+        (2**31, ValueError, "pid must be from 1"),
+        (2**70, ValueError, "pid must be from 1"),
+    ],
+)
+def test_a_wrong_process_id_is_refused(
+    monitor: ResourceMonitor, pid: Any, error: type[Exception], text: str
+) -> None:
+    with pytest.raises(error, match=text):
+        monitor.watch("survival", pid)
+
+
+@pytest.mark.parametrize(
+    ("interval_s", "error"),
+    [
+        (0, ValueError),
+        (-1, ValueError),
+        (float("nan"), ValueError),
+        (float("inf"), ValueError),
+        (1e300, ValueError),
+        ("1", TypeError),
+        (None, TypeError),
+    ],
+)
+def test_a_wrong_interval_is_refused(
+    emitter: RecordingEmitter, interval_s: Any, error: type[Exception]
+) -> None:
+    with pytest.raises(error, match="interval_s must be"):
+        ResourceMonitor(emitter, interval_s)
+
+
+def test_a_wrong_name_is_refused(monitor: ResourceMonitor) -> None:
     with pytest.raises(InvalidTopic):
         monitor.watch("", 1)
-    with pytest.raises(ValueError, match="interval_s must be positive"):
-        ResourceMonitor(emitter, 0)
+    with pytest.raises(TypeError, match="server_name must be text, not NoneType"):
+        monitor.watch(None, 1)  # type: ignore[arg-type]
+
+
+@pytest.mark.process
+def test_a_forked_process_is_refused(monitor: ResourceMonitor) -> None:
+    """Its thread stayed in the parent: nothing would ever be measured."""
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            monitor.watch("survival", 1)
+        except RuntimeError:
+            monitor.stop()
+            code = 0
+        finally:
+            os._exit(code)
+    assert os.waitpid(child, 0) == (child, 0)
 
 
 def test_the_number_of_servers_is_bounded(
