@@ -12,6 +12,7 @@ from edge.config import EdgeSettings
 from edge.core.identity.tokens import Tokens
 from edge.http.api import api_router, operations_router
 from edge.http.auth import Authentication, auth_router
+from edge.http.forwarded import ForwardedRequests
 from edge.http.pages import SecurityHeaders, add_pages
 from edge.http.users import UsersFile
 from edge.process import (
@@ -67,11 +68,11 @@ def _build_app(settings: EdgeSettings) -> ASGIApp:
         redoc_url=None,
         lifespan=lifespan,
     )
-    authentication = Authentication(tokens)
+    authentication = Authentication(tokens, settings.credential_rules)
     users = UsersFile(settings.users_path)
     app.include_router(auth_router(tokens, users, authentication, settings.token_ttl_s))
     app.include_router(api_router(authentication))
     app.include_router(operations_router())
     add_pages(app)
     app.websocket("/ws")(serve_websocket)
-    return SecurityHeaders(app)
+    return ForwardedRequests(SecurityHeaders(app), settings.credential_rules.proxies)

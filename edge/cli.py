@@ -78,6 +78,8 @@ def _server_config(settings: EdgeSettings, backlog: int) -> uvicorn.Config:
         access_log=False,
         log_config=None,
         server_header=False,
+        # `ForwardedRequests` reads them, by EDGE_TRUSTED_PROXIES.
+        proxy_headers=False,
     )
 
 

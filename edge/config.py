@@ -9,6 +9,8 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, SecretStr
 
 from edge.core.hub.subscription_quota import QuotaLimits
+from edge.core.identity.credentials import COOKIE_NAME, CredentialRules
+from edge.core.identity.proxies import TrustedProxies
 from edge.core.identity.tokens import MIN_SECRET_BYTES
 from edge.core.session import SessionLimits
 from relay.shared.addresses import parse_listen_address
@@ -48,6 +50,14 @@ def _check_origins(origins: tuple[str, ...]) -> tuple[str, ...]:
     return origins
 
 
+def _check_proxies(proxies: tuple[str, ...]) -> tuple[str, ...]:
+    try:
+        TrustedProxies.parse(proxies)
+    except ValueError:
+        raise ValueError("must be addresses or networks such as 10.0.0.0/8, or *") from None
+    return proxies
+
+
 def _check_secret(secret: SecretStr | None) -> SecretStr | None:
     if secret is not None and len(secret.get_secret_value().encode()) < MIN_SECRET_BYTES:
         raise ValueError(f"must have at least {MIN_SECRET_BYTES} bytes")
@@ -76,6 +86,11 @@ class EdgeSettings(Settings):
     token_ttl_s: int = Field(default=8 * 3600, ge=60)
     allowed_origins: Annotated[CommaSeparated, AfterValidator(_check_origins)] = ()
     """Origins, beside the edge's own, whose pages may use the cookie on `/ws`."""
+    trusted_proxies: Annotated[CommaSeparated, AfterValidator(_check_proxies)] = (
+        "127.0.0.1",
+        "::1",
+    )
+    """Addresses and networks of proxies whose forwarded headers count."""
     authentication_timeout_s: float = Field(default=5.0, ge=0.1, le=60)
     max_message_bytes: int = Field(default=64 * 1024, ge=1024)
     max_connections: int = Field(default=20_000, ge=1)
@@ -106,6 +121,13 @@ class EdgeSettings(Settings):
     def users_path(self) -> Path:
         """The path of the users file."""
         return self.users_file or self.data_dir / "users.json"
+
+    @property
+    def credential_rules(self) -> CredentialRules:
+        """Where to look for the tokens in requests."""
+        return CredentialRules(
+            (COOKIE_NAME,), self.allowed_origins, TrustedProxies.parse(self.trusted_proxies)
+        )
 
     @property
     def session_limits(self) -> SessionLimits:

@@ -7,7 +7,7 @@ client may receive.
 """
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 
 import orjson
 
@@ -46,8 +46,8 @@ class Visitor(NamedTuple):
 
     identity: Identity | None
     """None if the client authenticates with its first message."""
-    cookie: str | None
-    """The token in the cookie, if the handshake's origin is allowed."""
+    cookies: tuple[str, ...]
+    """The tokens in cookies, if the handshake's origin is allowed."""
     tasks_since: TaskPosition | None
     """The last task update that the client has."""
 
@@ -69,7 +69,7 @@ class Session:
     __slots__ = (
         "_bucket",
         "_connection",
-        "_cookie",
+        "_cookies",
         "_identity",
         "_limits",
         "_manager",
@@ -105,7 +105,7 @@ class Session:
         self._tasks_since = visitor.tasks_since
         self._tokens = services.tokens
         self._limits = limits
-        self._cookie = visitor.cookie
+        self._cookies = visitor.cookies
         self._bucket = TokenBucket(limits.messages_per_s, limits.message_burst, now)
         self._identity: Identity | None = None
 
@@ -201,12 +201,11 @@ class Session:
         self, message: dict[str, Any], request_id: object, now: float
     ) -> Close | None:
         token = message.get("token")
-        if token == "":
-            token = self._cookie
-        if not token:
+        tokens = self._cookies if token == "" else (token,)
+        if not any(tokens):
             return close_codes.MISSING_TOKEN
         try:
-            identity = self._tokens.verify(token if isinstance(token, str) else "", now)
+            identity = self._tokens.first_valid(filter(_is_text, tokens), now)
         except InvalidToken:
             return close_codes.INVALID_TOKEN
         previous = self._identity
@@ -228,6 +227,10 @@ class Session:
         count, size_bytes = self._subscriptions.waiting
         # A subscribe may wait as two entries, itself and the end of the gathering.
         return count > 2 * self._limits.message_burst or size_bytes > MAX_WAITING_BYTES
+
+
+def _is_text(value: object) -> TypeGuard[str]:
+    return isinstance(value, str)
 
 
 def _is_request_id(value: object) -> bool:

@@ -13,8 +13,9 @@ from fastapi.security import OAuth2PasswordRequestForm
 from pydantic import BaseModel
 
 from edge.core.identity.access import Identity
-from edge.core.identity.credentials import COOKIE_NAME, bearer_token
-from edge.core.identity.tokens import InvalidToken, Tokens
+from edge.core.identity.credentials import COOKIE_NAME, CredentialRules
+from edge.core.identity.request_head import RequestHead
+from edge.core.identity.tokens import InvalidToken, Tokens, TokenTooLong
 from edge.core.identity.wrong_passwords import Attempt, WrongPasswords, address_of
 from edge.http.hashing import ClientGone, HashingQueue, HashingRefused
 from edge.http.users import MAX_NAME_CHARS, User, UsersError, UsersFile
@@ -44,21 +45,27 @@ class WhoAmI(BaseModel):
 
 
 class Authentication:
-    """Authenticates a request by its bearer token or cookie; a FastAPI dependency."""
+    """Authenticates a request by any valid token in it; a FastAPI dependency."""
 
-    def __init__(self, tokens: Tokens) -> None:
+    def __init__(self, tokens: Tokens, rules: CredentialRules) -> None:
         self._tokens = tokens
+        self._rules = rules
 
     def __call__(self, request: Request) -> Identity:
-        """Return the identity in the bearer token or the cookie, or answer 401."""
-        authorization = request.headers.get("authorization")
-        token = request.cookies.get(COOKIE_NAME, "")
-        if authorization is not None:
-            token = bearer_token(authorization)
+        """Return the identity in the first valid token of the request, or answer 401."""
+        head = RequestHead.of(request.scope["headers"], request.scope["query_string"])
+        credentials = self._rules.of_request(head)
         try:
-            return self._tokens.verify(token, time.time())
-        except InvalidToken:
-            raise HTTPException(401, "Not authenticated", {"WWW-Authenticate": "Bearer"}) from None
+            return self._tokens.first_valid(
+                (*credentials.explicit, *credentials.cookies), time.time()
+            )
+        except InvalidToken as error:
+            detail = (
+                f"Invalid token: {error}"
+                if isinstance(error, TokenTooLong)
+                else "Not authenticated"
+            )
+            raise HTTPException(401, detail, {"WWW-Authenticate": "Bearer"}) from None
 
 
 class PasswordSignIn:

@@ -12,11 +12,14 @@ from typing import Any
 from starlette.responses import JSONResponse
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from edge.core.identity.credentials import chosen_subprotocol
+from edge.core.identity.request_head import RequestHead
 from edge.core.websocket.close_codes import CloseCode
 from edge.core.websocket.frames import Opcode, split_frames
 from edge.core.websocket.reader import Message
 from edge.websocket.client import Client, ClientServices
-from edge.websocket.endpoint import ClientEndpoint, HandshakeRefused
+from edge.websocket.endpoint import ClientEndpoint
+from edge.websocket.identification import HandshakeRefused
 
 SERVER_ERRORS = (WebSocketDisconnect, RuntimeError, OSError)
 """The errors of servers when the application sends or receives after the connection is lost."""
@@ -150,14 +153,17 @@ class AsgiTransport(asyncio.Transport):
 async def serve_websocket(websocket: WebSocket) -> None:
     """Serve one client until its connection ends."""
     endpoint: ClientEndpoint = websocket.state.worker.endpoint
+    head = RequestHead.of(websocket.scope["headers"], websocket.scope["query_string"])
     try:
-        visitor = endpoint.identify(websocket.headers, websocket.query_params, websocket.cookies)
+        visitor = endpoint.identify(
+            head, None if websocket.client is None else websocket.client.host
+        )
     except HandshakeRefused as refused:
         endpoint.handshake_refused()
         await _refuse(websocket, refused)
         return
     wait_s = endpoint.overload_s()
-    await websocket.accept()
+    await websocket.accept(chosen_subprotocol(head))
     if wait_s is not None:
         close = CloseCode.TRY_AGAIN_LATER.close(f"overloaded, retry in {math.ceil(wait_s)} s")
         endpoint.turned_away(close)

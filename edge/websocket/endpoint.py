@@ -2,16 +2,12 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 
 from edge.catch_up_runner import CatchUpRunner
 from edge.config import EdgeSettings
 from edge.core.descriptor_room import DescriptorRoom
-from edge.core.identity.access import Identity
-from edge.core.identity.credentials import find_credentials
-from edge.core.identity.tokens import InvalidToken
-from edge.core.protocol.requests import InvalidRequest, parse_task_position
 from edge.core.session import Session, SessionServices, Visitor
 from edge.core.stats import EdgeStats
 from edge.core.websocket import close_codes
@@ -26,6 +22,7 @@ from edge.scheduling.periodic_visits import PeriodicVisits
 from edge.scheduling.time_slices import TimeSlicedQueue
 from edge.websocket.client import Client, ClientServices
 from edge.websocket.descriptor_guard import DescriptorGuard
+from edge.websocket.identification import Identification
 
 CLOSE_TIMEOUT_S = 5.0
 """Seconds for a client to answer a close frame; then the connection is cut."""
@@ -37,16 +34,6 @@ KEEPALIVE_INTERVAL_S = 20.0
 TICK_S = 0.25
 LATE_TICK_S = 5.0
 """Seconds between two ticks after which this process, and not its clients, stood still."""
-
-
-class HandshakeRefused(Exception):  # noqa: N818
-    """The handshake must be answered with an HTTP error."""
-
-    def __init__(self, status: int, detail: str, headers: dict[str, str] | None = None) -> None:
-        super().__init__(detail)
-        self.status = status
-        self.detail = detail
-        self.headers = headers
 
 
 class ClientEndpoint:
@@ -64,8 +51,6 @@ class ClientEndpoint:
         """Look after clients on `loop`, which is running, until `close`."""
         self.settings = settings
         self.guard = DescriptorGuard(room, stats, loop)
-        self.max_connections = self.guard.max_connections(settings.max_connections)
-        """Clients at a time; fewer than the setting says if there are too few descriptors."""
         self.requests = TimeSlicedQueue(loop)
         """Handshakes and messages of clients."""
         self.arriving = Deadlines[Callable[[], None]](
@@ -79,6 +64,7 @@ class ClientEndpoint:
             Deadlines[Client](loop, CLOSE_TIMEOUT_S, Client.abort),
             settings.max_message_bytes,
         )
+        self.identify = Identification(settings.credential_rules, services.tokens)
         self._services = services
         self._catch_up = catch_up
         self._stats = stats
@@ -96,6 +82,11 @@ class ClientEndpoint:
     def __len__(self) -> int:
         """The number of clients."""
         return len(self._sessions)
+
+    @property
+    def max_connections(self) -> int:
+        """Clients at a time; fewer than the setting says if there are too few descriptors."""
+        return self.guard.max_connections(self.settings.max_connections)
 
     @property
     def catching_up(self) -> int:
@@ -160,26 +151,6 @@ class ClientEndpoint:
     def handshake_refused(self) -> None:
         """Count a handshake that was answered with an HTTP error."""
         self._stats.handshakes_refused += 1
-
-    def identify(
-        self, headers: Mapping[str, str], query: Mapping[str, str], cookies: Mapping[str, str]
-    ) -> Visitor:
-        """Return the claims of a handshake; the names in `headers` are in lower case.
-
-        Raises `HandshakeRefused`.
-        """
-        credentials = find_credentials(headers, query, cookies, self.settings.allowed_origins)
-        identity: Identity | None = None
-        if credentials.explicit is not None:
-            identity = self._verify(credentials.explicit)
-            if identity is None:
-                raise HandshakeRefused(401, "Invalid token", {"WWW-Authenticate": "Bearer"})
-        elif credentials.cookie is not None:
-            identity = self._verify(credentials.cookie)
-        try:
-            return Visitor(identity, credentials.cookie, parse_task_position(query))
-        except InvalidRequest as error:
-            raise HandshakeRefused(400, str(error)) from None
 
     def open(self, client: Client, visitor: Visitor) -> None:
         """Serve a client whose handshake is done."""
@@ -281,9 +252,3 @@ class ClientEndpoint:
         if len(self._sessions) >= self.max_connections:
             return CloseCode.TOO_MANY_CONNECTIONS.close()
         return None
-
-    def _verify(self, token: str) -> Identity | None:
-        try:
-            return self._services.tokens.verify(token, time.time())
-        except InvalidToken:
-            return None

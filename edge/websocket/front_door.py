@@ -13,6 +13,8 @@ import httptools
 from uvicorn.config import Config
 from uvicorn.server import ServerState
 
+from edge.core.identity.credentials import chosen_subprotocol
+from edge.core.identity.request_head import RequestHead
 from edge.core.websocket.close_codes import Close, CloseCode
 from edge.core.websocket.frames import close_frame
 from edge.core.websocket.handshake import (
@@ -24,15 +26,16 @@ from edge.core.websocket.handshake import (
 )
 from edge.websocket.client import Client, half_close
 from edge.websocket.descriptor_guard import OperationsOnly
-from edge.websocket.endpoint import ClientEndpoint, HandshakeRefused
+from edge.websocket.endpoint import ClientEndpoint
 from edge.websocket.http_connection import HttpConnection
-from edge.websocket.request_head import RequestHead
+from edge.websocket.identification import HandshakeRefused
 
 STATE = "client_endpoint"
 """The name of the endpoint in the application's lifespan state."""
 REQUEST_LINE = b"GET /ws"
-MAX_HEAD_BYTES = 16 * 1024
-"""Bytes of request line and headers of a WebSocket request; a larger head is answered with 431."""
+MAX_HEAD_BYTES = 32 * 1024
+"""Bytes of request line and headers, with room for the longest token; a larger head is answered
+with 431."""
 
 
 class FrontDoor(asyncio.Protocol):
@@ -169,8 +172,8 @@ class FrontDoor(asyncio.Protocol):
             return
         compresses = endpoint.settings.compression and offers_deflate(request.headers)
         try:
-            opening = accept(request.headers, compress=compresses)
-            visitor = endpoint.identify(request.headers, request.query, request.cookies)
+            opening = accept(request.headers, chosen_subprotocol(request), compress=compresses)
+            visitor = endpoint.identify(request, _peer(transport))
         except BadHandshake as bad:
             self._refuse(bad.response)
             return
@@ -190,7 +193,7 @@ class FrontDoor(asyncio.Protocol):
     def _turn_away(self, close: Close) -> None:
         """Open the WebSocket only to close it with a code: browsers hide HTTP errors."""
         try:
-            opening = accept(self._request.headers, compress=False)
+            opening = accept(self._request.headers, chosen_subprotocol(self._request))
         except BadHandshake as bad:
             self._refuse(bad.response)
             return
@@ -219,3 +222,9 @@ class FrontDoor(asyncio.Protocol):
         protocol.connection_made(self._transport)
         self._transport.set_protocol(protocol)
         protocol.data_received(received)
+
+
+def _peer(transport: asyncio.Transport) -> str | None:
+    """Return the address of the other end; None on a Unix socket."""
+    name = transport.get_extra_info("peername")
+    return str(name[0]) if isinstance(name, tuple) and name else None

@@ -15,8 +15,8 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
+from edge.core.identity.request_head import RequestHead
 from edge.core.websocket.handshake import is_upgrade
-from edge.websocket.request_head import RequestHead
 
 PATH = "/ws"
 MAX_EARLY_BYTES = 64 * 1024

@@ -103,7 +103,6 @@ def test_headers_may_come_more_than_once_and_in_any_case(cluster: Cluster, raw: 
     [
         ([f"Sec-WebSocket-Key: {KEY}"], 400),
         (["Sec-WebSocket-Version: 13"], 426),
-        (["Authorization: Bearer x"], 401),
     ],
 )
 def test_a_header_that_may_come_once_is_not_valid_twice(
@@ -148,7 +147,7 @@ def test_a_wrong_position_is_refused_with_400(cluster: Cluster, raw: RawSockets)
 
 def test_headers_that_are_too_large_are_refused_with_431(edge: Edge, raw: RawSockets) -> None:
     client = raw.connect()
-    client.send(b"GET /ws HTTP/1.1\r\nHost: edge\r\nCookie: " + b"x" * 20_000)
+    client.send(b"GET /ws HTTP/1.1\r\nHost: edge\r\nCookie: " + b"x" * 40_000)
     assert client.response()[0] == 431
     assert client.is_ended()
     assert edge.status("/healthz") == 200

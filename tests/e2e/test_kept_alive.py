@@ -1,7 +1,6 @@
 """Requests for `/ws` that are not the first bytes of their connection: one way for all of them."""
 
 import json
-import shutil
 import struct
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -10,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from emitters import Emitter
-from tests.support.cluster import Cluster, Edge, free_ports
+from tests.support.cluster import Cluster, Edge
+from tests.support.nginx import start_nginx
 from tests.support.raw_http import RawSocket, RawSockets, assert_served, request, subscribe
 from tests.support.waiting import wait_for
 from tests.support.websocket_frames import CLOSE, PING, PONG, TEXT, client_frame
@@ -176,41 +176,10 @@ def test_a_shutdown_is_told_with_1001(cluster: Cluster, stack: ExitStack) -> Non
     assert [close_code(client) for client in clients] == [1001] * len(WAYS)
 
 
-NGINX = """
-daemon off; pid {directory}/pid; error_log {directory}/error.log;
-events {{ worker_connections 64; }}
-http {{
-  access_log off;
-  client_body_temp_path {directory}/body; proxy_temp_path {directory}/proxy;
-  fastcgi_temp_path {directory}/f; uwsgi_temp_path {directory}/u; scgi_temp_path {directory}/s;
-  map $http_upgrade $connection_upgrade {{ default upgrade; '' ''; }}
-  upstream edge {{ server 127.0.0.1:{edge_port}; keepalive 4; }}
-  server {{
-    listen 127.0.0.1:{port};
-    location / {{
-      proxy_pass http://edge; proxy_http_version 1.1;
-      proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection $connection_upgrade;
-      proxy_set_header Host $http_host;
-    }}
-  }}
-}}
-"""
-
-
 def test_a_proxy_that_keeps_connections_open(
     cluster: Cluster, edge: Edge, stack: ExitStack, tmp_path: Path
 ) -> None:
-    nginx = shutil.which("nginx", path="/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin")
-    if nginx is None:
-        pytest.skip("nginx is not installed")
-    (port,) = free_ports(1)
-    configuration = tmp_path / "nginx.conf"
-    configuration.write_text(
-        NGINX.format(directory=tmp_path, edge_port=edge.port, port=port), encoding="utf-8"
-    )
-    proxy = cluster.start("nginx", [nginx, "-p", str(tmp_path), "-c", str(configuration)])
-    front = Edge(proxy, port, 1)
-    wait_for(lambda: front.status("/healthz") == 200, "nginx answers")
+    front = start_nginx(cluster, edge, tmp_path, "proxy_set_header Host $http_host;")
     for _ in range(3):
         assert front.status("/healthz") == 200
         client = RawSockets(front, stack).connect()

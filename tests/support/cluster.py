@@ -99,6 +99,8 @@ class Cluster:
         """Start the same application under plain uvicorn, with uvicorn's own WebSockets."""
         port = free_ports(1)[0]
         command = python("-m", "uvicorn", "--factory", "edge.app:create_app", "--port", str(port))
+        # The application reads the headers of proxies itself.
+        command.append("--no-proxy-headers")
         process = self.start("plain-edge", [*command, "--ws", "websockets-sansio"])
         edge = Edge(process, port, 1)
         edge.wait_ready()

@@ -41,8 +41,13 @@ def is_upgrade(method: bytes, headers: Mapping[str, str]) -> bool:
     )
 
 
-def accept(headers: Mapping[str, str], *, compress: bool) -> bytes:
-    """Return the response that opens the WebSocket. Raises `BadHandshake`."""
+def accept(
+    headers: Mapping[str, str], subprotocol: str | None = None, *, compress: bool = False
+) -> bytes:
+    """Return the response that opens the WebSocket. Raises `BadHandshake`.
+
+    `subprotocol` is the chosen one of those that the client offers (RFC 6455, section 4.2.2).
+    """
     if headers.get("sec-websocket-version") != "13":
         raise BadHandshake(
             response(
@@ -60,10 +65,11 @@ def accept(headers: Mapping[str, str], *, compress: bool) -> bytes:
     if not is_key:
         raise BadHandshake(response(400, "Sec-WebSocket-Key must be 16 bytes in base64"))
     digest = base64.b64encode(hashlib.sha1(key.encode() + _GUID).digest()).decode()
+    protocol = "" if subprotocol is None else f"Sec-WebSocket-Protocol: {subprotocol}\r\n"
     extension = f"Sec-WebSocket-Extensions: {_ACCEPTED_DEFLATE}\r\n" if compress else ""
     return (
         "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-        f"Sec-WebSocket-Accept: {digest}\r\n{extension}\r\n"
+        f"Sec-WebSocket-Accept: {digest}\r\n{protocol}{extension}\r\n"
     ).encode()
 
 

@@ -79,7 +79,8 @@ class Table:
 
     def open(self, connection: RecordingConnection, cookie: str | None = None) -> Session:
         """Return another client of the same edge."""
-        visitor = Visitor(identity=None, cookie=cookie, tasks_since=None)
+        cookies = () if cookie is None else (cookie,)
+        visitor = Visitor(identity=None, cookies=cookies, tasks_since=None)
         return Session(connection, self.services, self.catch_ups.append, visitor, NOW)
 
     def show_task(self, task: int, username: str = "alice") -> None:

@@ -73,8 +73,11 @@ def spend_the_slice() -> None:
 
 
 def endpoint_on(loop: asyncio.AbstractEventLoop, stats: EdgeStats) -> ClientEndpoint:
-    services: Any = None
-    return ClientEndpoint(EdgeSettings(), services, cast(Any, NoCatchUp()), stats, ROOM, loop)
+    edge, settings = World().edge, EdgeSettings()
+    services = SessionServices(
+        edge.manager, edge.streams, edge.snapshots, Tokens("s" * 32), settings.session_limits
+    )
+    return ClientEndpoint(settings, services, cast(Any, NoCatchUp()), stats, ROOM, loop)
 
 
 def test_a_client_with_a_request_in_the_queue_is_not_read() -> None:
@@ -139,7 +142,7 @@ def test_clients_are_closed_when_the_relay_is_lost_and_refused_until_it_is_found
 
         def arrive() -> PresentClient:
             client = PresentClient()
-            endpoint.open(cast(Any, client), Visitor(client.identity, None, None))
+            endpoint.open(cast(Any, client), Visitor(client.identity, (), None))
             return client
 
         before = arrive()

@@ -68,6 +68,8 @@ WRONG: list[tuple[type[Settings], str, str]] = [
     (EdgeSettings, "EDGE_TOPIC_PREFIXES", "event:" + "n" * 250),
     (EdgeSettings, "EDGE_JWT_SECRET", "x" * 31),
     (EdgeSettings, "EDGE_TOKEN_TTL_S", "59"),
+    (EdgeSettings, "EDGE_TRUSTED_PROXIES", "localhost"),
+    (EdgeSettings, "EDGE_TRUSTED_PROXIES", "10.0.0.1/8"),
     (EdgeSettings, "EDGE_ALLOWED_ORIGINS", "example.org"),
     (EdgeSettings, "EDGE_ALLOWED_ORIGINS", "https://example.org/"),
     (EdgeSettings, "EDGE_ALLOWED_ORIGINS", "https://a.org,*"),

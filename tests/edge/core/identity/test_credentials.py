@@ -1,71 +1,169 @@
-"""Which credential a handshake carries: header before query before cookie."""
+"""The tokens in a request, in the order in which they count: header, query, subprotocol, cookie."""
+
+from itertools import product
 
 import pytest
 from hypothesis import given
 
-from edge.core.identity.credentials import COOKIE_NAME, Credentials, find_credentials
+from edge.core.identity.credentials import (
+    COOKIE_NAME,
+    MAX_TOKENS,
+    SUBPROTOCOL,
+    CredentialRules,
+    Credentials,
+    chosen_subprotocol,
+)
+from edge.core.identity.proxies import TrustedProxies
+from edge.core.identity.request_head import RequestHead
 from tests.relay.wire.strategies import any_text
 
 HOST = "edge.example.org:8000"
 OWN = f"https://{HOST}"
-COOKIES = {COOKIE_NAME: "cookie-token"}
+PROXY = "10.0.0.1"
+STRANGER = "192.0.2.1"
+
+HEADERS = {
+    None: [],
+    "": [],
+    "Basic dTpw": [],
+    "Bearer": [],
+    "Bearer ": [],
+    "bearer h": ["h"],
+    "BEARER   h ": ["h"],
+    "Basic dTpw, Bearer h": ["h"],
+    "Bearer h, Bearer i": ["h", "i"],
+}
+QUERIES = {"": [], "token=": [], "token=q": ["q"], "a=b&token=q&token=r": ["q", "r"], "Token=q": []}
+SUBPROTOCOLS = {None: [], "mqtt": [], "event-relay, event-relay.bearer.s": ["s"]}
+COOKIES = {
+    None: [],
+    f"{COOKIE_NAME}=": [],
+    f"a=b; {COOKIE_NAME}=c": ["c"],
+    f"{COOKIE_NAME}=c; {COOKIE_NAME}=d": ["c", "d"],
+}
 
 
-def find(
-    authorization: str | None = None,
-    token: str | None = None,
-    origin: str | None = None,
-    host: str | None = HOST,
-    allowed: tuple[str, ...] = (),
-) -> Credentials:
-    headers = {"authorization": authorization, "origin": origin, "host": host}
-    return find_credentials(
-        {name: value for name, value in headers.items() if value is not None},
-        {} if token is None else {"token": token},
-        COOKIES,
-        allowed,
-    )
+def rules(*allowed: str) -> CredentialRules:
+    return CredentialRules((COOKIE_NAME,), allowed, TrustedProxies.parse((PROXY,)))
+
+
+def head(query: str = "", **headers: str | None) -> RequestHead:
+    pairs = [
+        (name.replace("_", "-").encode(), value.encode("utf-8", "surrogatepass"))
+        for name, value in headers.items()
+        if value is not None
+    ]
+    return RequestHead.of(pairs, query.encode())
 
 
 @pytest.mark.parametrize(
-    ("authorization", "token", "explicit"),
-    [
-        ("Bearer a", None, "a"),
-        ("bearer a", None, "a"),
-        ("BEARER   a ", None, "a"),
-        ("Bearer a", "b", "a"),
-        ("Bearer", None, ""),
-        ("Bearer ", "b", ""),
-        ("Basic dTpw", None, ""),
-        ("Basic dTpw", "b", ""),
-        ("", "b", ""),
-        (None, "b", "b"),
-        (None, "", None),
-        (None, None, None),
-    ],
+    ("authorization", "query", "subprotocol", "cookie"),
+    list(product(HEADERS, QUERIES, SUBPROTOCOLS, COOKIES)),
 )
-@pytest.mark.parametrize(("origin", "cookie"), [(OWN, "cookie-token"), (None, None)])
-def test_the_header_wins_over_the_query_whatever_the_cookie(
-    authorization: str | None,
-    token: str | None,
-    explicit: str | None,
-    origin: str | None,
-    cookie: str | None,
+def test_all_tokens_of_a_request_are_found_in_their_order(
+    authorization: str | None, query: str, subprotocol: str | None, cookie: str | None
 ) -> None:
-    assert find(authorization, token, origin) == Credentials(explicit, cookie)
+    request = head(
+        query,
+        authorization=authorization,
+        sec_websocket_protocol=subprotocol,
+        cookie=cookie,
+        origin=OWN,
+        host=HOST,
+    )
+    explicit = (*HEADERS[authorization], *QUERIES[query], *SUBPROTOCOLS[subprotocol])
+    found = Credentials(explicit, tuple(COOKIES[cookie]))
+    assert rules().of_request(request) == found
+    assert rules().of_handshake(request, STRANGER) == found
+
+
+def test_the_edges_own_cookie_counts_before_that_of_all_front_ends() -> None:
+    own = CredentialRules(("own", COOKIE_NAME), (), TrustedProxies(()))
+    request = head(cookie=f"{COOKIE_NAME}=b; other=x; own=a")
+    assert own.of_request(request).cookies == ("a", "b")
+
+
+def test_so_many_tokens_are_looked_at_and_no_more() -> None:
+    many = range(1000)
+    request = head(
+        "&".join(f"token={number}" for number in many),
+        cookie=";".join(f"{COOKIE_NAME}={number}" for number in many),
+        authorization=",".join(f"Bearer {number}" for number in many),
+        sec_websocket_protocol=",".join(f"event-relay.bearer.{number}" for number in many),
+    )
+    found = rules().of_request(request)
+    assert (len(found.explicit), len(found.cookies)) == (3 * MAX_TOKENS, MAX_TOKENS)
 
 
 @pytest.mark.parametrize(
-    ("origin", "allowed"),
+    ("offered", "chosen"),
     [
-        (OWN, ()),
-        (f"http://{HOST}", ()),
-        ("https://app.example.org", ("https://app.example.org",)),
-        ("https://app.example.org", ("https://a.org", "https://app.example.org")),
+        (None, None),
+        ("", None),
+        ("mqtt", None),
+        ("event-relay.bearer.x", None),
+        ("event-relay", SUBPROTOCOL),
+        ("event-relay.bearer.x, event-relay", SUBPROTOCOL),
+        ("Event-Relay", None),
     ],
 )
-def test_the_cookie_counts_on_own_and_allowed_pages(origin: str, allowed: tuple[str, ...]) -> None:
-    assert find(origin=origin, allowed=allowed).cookie == "cookie-token"
+def test_the_chosen_subprotocol_is_never_the_token(offered: str | None, chosen: str | None) -> None:
+    assert chosen_subprotocol(head(sec_websocket_protocol=offered)) == chosen
+
+
+# The origin of the page that uses the cookie.
+
+
+def cookie_of(
+    origin: str | None,
+    host: str | None = HOST,
+    *allowed: str,
+    peer: str | None = STRANGER,
+    **forwarded: str,
+) -> str | None:
+    """Return the cookie that counts; else None, and check that the refused origin is told."""
+    request = head(cookie=f"{COOKIE_NAME}=c", origin=origin, host=host, **forwarded)
+    found = rules(*allowed).of_handshake(request, peer)
+    assert found.refused_origin == (None if found.cookies else origin)
+    return found.cookies[0] if found.cookies else None
+
+
+@pytest.mark.parametrize(
+    ("origin", "host", "allowed"),
+    [
+        (OWN, HOST, ()),
+        (f"http://{HOST}", HOST, ()),
+        (OWN, HOST.upper(), ()),
+        ("https://edge.example.org", "edge.example.org", ()),
+        ("https://edge.example.org", "edge.example.org:443", ()),
+        ("http://edge.example.org", "edge.example.org:80", ()),
+        ("http://[::1]:8000", "[::1]:8000", ()),
+        ("https://app.example.org", HOST, ("https://app.example.org",)),
+        ("https://app.example.org", HOST, ("https://a.org", "https://app.example.org")),
+    ],
+)
+def test_the_cookie_counts_on_own_and_allowed_pages(
+    origin: str, host: str, allowed: tuple[str, ...]
+) -> None:
+    assert cookie_of(origin, host, *allowed) == "c"
+
+
+@pytest.mark.parametrize(
+    "forwarded",
+    [
+        {"x_forwarded_host": HOST},
+        {"x_forwarded_host": f"inner, {HOST}"},
+        {"x_forwarded_host": "edge.example.org", "x_forwarded_port": "8000"},
+        {"x_forwarded_port": "8000"},
+        {"forwarded": f'for=192.0.2.1;host="{HOST}"'},
+    ],
+)
+def test_a_trusted_proxy_tells_the_host_that_it_has_changed(forwarded: dict[str, str]) -> None:
+    changed = "edge.example.org"
+    assert cookie_of(OWN, changed, peer=PROXY, **forwarded) == "c"
+    assert cookie_of(OWN, changed, peer=None, **forwarded) == "c"
+    assert cookie_of(OWN, changed, peer=STRANGER, **forwarded) is None
+    assert cookie_of("https://evil.org", changed, peer=PROXY, **forwarded) is None
 
 
 @pytest.mark.parametrize(
@@ -88,21 +186,22 @@ def test_the_cookie_counts_on_own_and_allowed_pages(origin: str, allowed: tuple[
     ],
 )
 def test_the_cookie_is_worth_nothing_on_another_page(origin: str | None) -> None:
-    assert find(origin=origin, allowed=("https://app.example.org",)).cookie is None
+    assert cookie_of(origin, HOST, "https://app.example.org") is None
 
 
 @pytest.mark.parametrize(("origin", "host"), [("null", None), ("null", ""), ("https://", "")])
 def test_without_a_host_no_origin_is_our_own(origin: str, host: str | None) -> None:
-    assert find(origin=origin, host=host).cookie is None
+    assert cookie_of(origin, host) is None
 
 
-def test_without_a_cookie_there_is_none() -> None:
-    headers = {"origin": OWN, "host": HOST}
-    assert find_credentials(headers, {}, {}, ()) == Credentials(None, None)
+def test_without_a_cookie_no_origin_is_refused() -> None:
+    request = head(origin="https://evil.org", host=HOST)
+    assert rules().of_handshake(request, STRANGER) == Credentials((), ())
 
 
 @given(any_text, any_text, any_text)
 def test_any_handshake_has_credentials_or_not(authorization: str, origin: str, host: str) -> None:
-    found = find(authorization, None, origin, host)
-    assert isinstance(found.explicit, str)
-    assert found.cookie in (None, "cookie-token")
+    request = head(authorization=authorization, origin=origin, host=host, cookie=f"{COOKIE_NAME}=c")
+    found = rules().of_handshake(request, STRANGER)
+    assert all(isinstance(token, str) for token in found.explicit)
+    assert found.cookies in ((), ("c",))

@@ -34,6 +34,10 @@ def test_the_answer_is_the_one_of_the_rfc() -> None:
     )
 
 
+def test_the_chosen_subprotocol_is_in_the_answer() -> None:
+    assert b"\r\nSec-WebSocket-Protocol: event-relay\r\n" in accept(REQUEST, "event-relay")
+
+
 @pytest.mark.parametrize("compress", [False, True])
 def test_an_independent_client_is_content(compress: bool) -> None:
     client = ClientProtocol(

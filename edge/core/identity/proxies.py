@@ -1,0 +1,112 @@
+"""Requests that come through a proxy: the client, the scheme and the hosts that it tells of.
+
+A proxy tells of them in `X-Forwarded-For`, `-Proto`, `-Host` and `-Port`, or in `Forwarded`
+(RFC 7239). Anybody can send such headers, so they count only from a trusted peer.
+"""
+
+import ipaddress
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from edge.core.identity.request_head import RequestHead
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+ANYBODY = "*"
+MAX_HOPS = 32
+"""Entries of a forwarded header that are read."""
+_PAIR = re.compile(r'([A-Za-z]+)=(?:"((?:[^"\\]|\\.)*)"|([^\s;,"]*))')
+_HOST_AND_PORT = re.compile(r"(\[[^\]]*\]|[^:]*)(?::\d*)?\Z")
+
+
+class ForwardedRequest(NamedTuple):
+    """The request as the client has sent it to the proxy; None for what the proxy does not tell."""
+
+    client: str | None
+    """The address of the client."""
+    scheme: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class TrustedProxies:
+    """The peers whose forwarded headers count."""
+
+    networks: tuple[Network, ...]
+    trusts_anybody: bool = False
+
+    @classmethod
+    def parse(cls, texts: tuple[str, ...]) -> "TrustedProxies":
+        """Return the proxies at these addresses and networks; `*` stands for all. Raises
+        `ValueError`."""
+        networks = tuple(ipaddress.ip_network(text) for text in texts if text != ANYBODY)
+        return cls(networks, trusts_anybody=ANYBODY in texts)
+
+    def trusts(self, peer: str | None) -> bool:
+        """Return whether the headers from `peer` count; None is the peer on a Unix socket.
+
+        Only local processes with access to its directory can connect to such a socket.
+        """
+        if peer is None or self.trusts_anybody:
+            return True
+        try:
+            address = ipaddress.ip_address(peer.partition("%")[0])
+        except ValueError:
+            return False
+        if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
+            address = address.ipv4_mapped
+        return any(address in network for network in self.networks)
+
+    def read(self, head: RequestHead, peer: str | None) -> ForwardedRequest:
+        """Return what the proxies tell of the client; nothing if `peer` is not trusted.
+
+        Each proxy adds the address of its own peer behind the others. The client is therefore the
+        last address that is not a trusted proxy; the addresses before it may be invented.
+        """
+        if not self.trusts(peer):
+            return ForwardedRequest(None, None)
+        told = [_address(value) for value in _told(head, "x-forwarded-for", "for")]
+        client = None
+        for client in reversed(told[-MAX_HOPS:]):
+            if client is None or not self.trusts(client):
+                break
+        schemes = [value.lower() for value in _told(head, "x-forwarded-proto", "proto")]
+        scheme = schemes[-1] if schemes and schemes[-1] in ("http", "https") else None
+        return ForwardedRequest(client, scheme)
+
+    def hosts(self, head: RequestHead, peer: str | None) -> Iterator[str]:
+        """Yield the hosts, with their ports, by which the client may have named this edge."""
+        own = head.headers.get("host", "")
+        yield own
+        if not self.trusts(peer):
+            return
+        forwarded = list(_told(head, "x-forwarded-host", "host"))[:MAX_HOPS]
+        yield from forwarded
+        for port in list(head.values("x-forwarded-port"))[:MAX_HOPS]:
+            for host in (own, *forwarded):
+                if host and (match := _HOST_AND_PORT.match(host)):
+                    yield f"{match[1]}:{port}"
+
+
+def _told(head: RequestHead, name: str, key: str) -> Iterator[str]:
+    """Yield the values of the header `name`; without it, those of `key` in `Forwarded`."""
+    if name in head.headers:
+        yield from head.values(name)
+        return
+    for found, quoted, token in _PAIR.findall(head.headers.get("forwarded", "")):
+        if found.lower() == key and (value := quoted or token):
+            yield value
+
+
+def _address(text: str) -> str | None:
+    """Return the address in an entry, which may have a port; None if it hides the client."""
+    host = text.strip('"')
+    if host.startswith("["):
+        host = host[1:].partition("]")[0]
+    elif host.count(":") == 1:
+        host = host.partition(":")[0]
+    try:
+        return str(ipaddress.ip_address(host))
+    except ValueError:
+        return None

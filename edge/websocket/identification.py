@@ -1,0 +1,70 @@
+"""`Identification`: who opens a WebSocket, by the credentials in the handshake (section 7)."""
+
+import logging
+import time
+
+from edge.core.identity.access import Identity
+from edge.core.identity.credentials import CredentialRules
+from edge.core.identity.request_head import RequestHead
+from edge.core.identity.tokens import InvalidToken, Tokens, TokenTooLong
+from edge.core.protocol.requests import InvalidRequest, parse_task_position
+from edge.core.session import Visitor
+from relay.shared.logs import LimitedLog
+
+logger = logging.getLogger(__name__)
+
+
+class HandshakeRefused(Exception):  # noqa: N818
+    """The handshake must be answered with an HTTP error."""
+
+    def __init__(self, status: int, detail: str, headers: dict[str, str] | None = None) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.detail = detail
+        self.headers = headers
+
+
+class Identification:
+    """Reads handshakes, on every road to `/ws`."""
+
+    def __init__(self, rules: CredentialRules, tokens: Tokens) -> None:
+        self._rules = rules
+        self._tokens = tokens
+        self._log = LimitedLog(logger)
+
+    def __call__(self, head: RequestHead, peer: str | None) -> Visitor:
+        """Return the claims of a handshake; `peer` is the address of its sender.
+
+        Raises `HandshakeRefused`.
+        """
+        credentials = self._rules.of_handshake(head, peer)
+        if credentials.refused_origin is not None:
+            self._warn_of_origin(credentials.refused_origin, head)
+        identity: Identity | None = None
+        try:
+            identity = self._tokens.first_valid(
+                (*credentials.explicit, *credentials.cookies), time.time()
+            )
+        except InvalidToken as error:
+            # With an invalid cookie the client may still authenticate with its first message.
+            if credentials.explicit:
+                detail = (
+                    f"Invalid token: {error}"
+                    if isinstance(error, TokenTooLong)
+                    else "Invalid token"
+                )
+                raise HandshakeRefused(401, detail, {"WWW-Authenticate": "Bearer"}) from None
+        try:
+            return Visitor(identity, credentials.cookies, parse_task_position(dict(head.query)))
+        except InvalidRequest as error:
+            raise HandshakeRefused(400, str(error)) from None
+
+    def _warn_of_origin(self, origin: str, head: RequestHead) -> None:
+        self._log.warning(
+            "origin",
+            "a page of Origin %.100r may not use its cookie: the Host is %.100r. Let the proxy pass"
+            " Host with its port, or send X-Forwarded-Host and be listed in EDGE_TRUSTED_PROXIES,"
+            " or add the origin to EDGE_ALLOWED_ORIGINS",
+            origin,
+            head.headers.get("host", ""),
+        )
