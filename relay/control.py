@@ -73,6 +73,7 @@ class ControlService:
             journaling=self._state.intake.journaling,
             previous=origin.previous,
             began=None if origin.previous is None else dict(origin.began),
+            damaged=sum(map(len, journal.damaged.values())) or None,
         )
 
     def answer(self, peer: bytes, frame: bytes) -> Reply:
@@ -205,6 +206,7 @@ class ControlService:
                     "tip": stream.last_offset,
                     "stored_bytes": stream.stored_bytes,
                     "retention": stream.retired,
+                    "damaged": len(state.journal.damaged[name]),
                 }
                 for name, stream in state.journal.streams.items()
             },

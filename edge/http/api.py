@@ -6,6 +6,7 @@ from fastapi import APIRouter, Depends, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from edge.core.identity.access import Identity
+from edge.core.streams.relay_state import RelayState
 from edge.http.auth import Authentication
 from edge.http.topics import TOPICS
 from edge.worker import Worker
@@ -55,10 +56,10 @@ def operations_router() -> APIRouter:
         """200 while events arrive from the relay, else 503.
 
         A relay that cannot write its journal forwards live values, and takes no journaled event.
+        A relay that cannot read a part of it replays the rest.
         """
         if worker.relay_state.is_alive:
-            trouble = {} if worker.relay_state.is_journaling else {"journal": "unavailable"}
-            return {"status": "ready", **trouble}
+            return {"status": "ready", **_trouble(worker.relay_state)}
         response.status_code = 503
         return {"status": "the relay's heartbeat is missing"}
 
@@ -68,3 +69,9 @@ def operations_router() -> APIRouter:
         return Response(generate_latest(worker.registry), media_type=CONTENT_TYPE_LATEST)
 
     return router
+
+
+def _trouble(relay: RelayState) -> dict[str, str]:
+    if not relay.is_journaling:
+        return {"journal": "unavailable"}
+    return {"journal": "damaged"} if relay.is_journal_damaged else {}

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from edge.core.catch_up.connection_catch_up import JournalRange
 from edge.core.stats import EdgeStats
+from edge.core.streams.inbound import DAMAGED
 from edge.core.streams.record import Record, read_items
 from edge.core.streams.streams import Streams
 from edge.upstream.requests import RelayRequests
@@ -47,8 +48,10 @@ class JournalReplay:
             return ()
         records = read_items(missing.stream, reply.items, self._stats.unreadable, self._log.warning)
         self._stats.replayed[missing.stream] += len(records)
-        if damaged := sum(not record.topic.text for record in records):
-            self._stats.unreadable[InvalidTopic.reason] += damaged
+        for record in records:
+            if not record.topic.text:
+                reason = DAMAGED if record.is_lost else InvalidTopic.reason
+                self._stats.unreadable[reason] += 1
         stream.history.raise_journal_first(reply.low)
         stream.history.install(records)
         if not records and reply.low <= missing.after + 1:

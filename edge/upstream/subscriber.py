@@ -103,6 +103,7 @@ class RelaySubscriber:
             self._log.warning("heartbeat", "the relay's heartbeat is not understood: %s", error)
             return
         self._state.is_journaling = heartbeat.journaling
+        self._state.is_journal_damaged = bool(heartbeat.damaged)
         is_answer = self._connection.handshake.is_answer(topic)
         is_rolled_back = self._inbound.is_rolled_back(epoch, heartbeat)
         if is_rolled_back:

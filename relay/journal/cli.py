@@ -13,7 +13,7 @@ import click
 
 from relay.config import RelaySettings
 from relay.journal.file import FILE_NAME, JournalRefused, copy_journal, restore_journal
-from relay.journal.reader import JournaledEvent, JournalReader, reading_journal
+from relay.journal.reader import LOST_FRAMES, JournaledEvent, JournalReader, reading_journal
 from relay.journal.verify import problems
 from relay.shared.settings import SettingsError, load, refuse
 from relay.wire.envelope import unpack_envelope
@@ -61,7 +61,10 @@ def tail(stream: str, last: int, follow: bool) -> None:
         while True:
             # Polling: SQLite has no notification between processes.
             for event in reader.events(stream, position):
-                click.echo(json.dumps(as_message(event, stream), ensure_ascii=False))
+                if event.frames == LOST_FRAMES:
+                    click.echo(f"{stream} {event.offset} cannot be read", err=True)
+                else:
+                    click.echo(json.dumps(as_message(event, stream), ensure_ascii=False))
                 position = event.offset
             if not follow:
                 return

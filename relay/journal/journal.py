@@ -47,6 +47,8 @@ SILENT_EMITTER_S = 30 * 86400
 """Cursors that have not moved for longer are forgotten."""
 MAX_EMITTERS = 10_000
 """Cursors beyond it are forgotten, the oldest first."""
+MAX_NOTED_DAMAGE = 100_000
+"""Offsets of a stream that are counted as damaged; further ones are only logged."""
 NEVER_MS = 2**63 - 1
 
 logger = logging.getLogger(__name__)
@@ -104,6 +106,8 @@ class Journal:
             self._is_epoch_new = found.is_new
             self.rollbacks = int(found.is_rolled_back)
             """How often an epoch began because acknowledged events were missing."""
+            self.damaged: dict[str, set[int]] = {stream: set() for stream in streams}
+            """Offsets that could not be read since this process started."""
             self._start_offsets = self.last_offsets
             self._unnoted = {
                 **_meta_of(found.origin),
@@ -201,7 +205,7 @@ class Journal:
         if offset > state.last_offset:
             return True
         try:
-            event = next(self._reader.events(stream, offset - 1), None)
+            event = next(self._reader.some_events(stream, offset - 1, 1, 1, offset), None)
         except (sqlite3.DatabaseError, DamagedContent):
             return False
         if checksum is None or event is None or event.offset != offset:
@@ -221,14 +225,24 @@ class Journal:
     def read(self, stream: str, after: int, max_events: int, max_bytes: int) -> list[StampedFrames]:
         """Return the events of `stream` with offsets above `after`, as they were published.
 
+        The items of events that cannot be read have an empty topic and an empty envelope.
+
         At most `max_events` of at most `max_bytes` together, but at least one if there is any.
         Raises `JournalUnavailable`.
         """
         page: list[StampedFrames] = []
         page_bytes = 0
+        # What retention has removed is not lost.
+        state = self._streams[stream]
+        after = max(after, state.first_offset - 1)
         try:
-            for offset, relayed_at, (topic, _, envelope) in self._reader.events(stream, after):
-                stamp = pack_stamp(Stamp(self.epoch, offset, relayed_at))
+            for event in self._reader.some_events(
+                stream, after, max_events, max_bytes, state.last_offset
+            ):
+                topic, _, envelope = event.frames
+                if not topic:
+                    self._note_damage(stream, event.offset)
+                stamp = pack_stamp(Stamp(self.epoch, event.offset, event.relayed_at))
                 page_bytes += len(topic) + len(stamp) + len(envelope)
                 # An event above `max_bytes` still has to come, or replay would stop before it.
                 if page and page_bytes > max_bytes:
@@ -280,6 +294,12 @@ class Journal:
         return StreamState(
             found.first_offset, found.last_offset, found.stored_bytes, oldest_at, retired=0
         )
+
+    def _note_damage(self, stream: str, offset: int) -> None:
+        damaged = self.damaged[stream]
+        if offset not in damaged and len(damaged) < MAX_NOTED_DAMAGE:
+            damaged.add(offset)
+        self._log.error("damage", "%s: %s %d cannot be read", self._path, stream, offset)
 
     def _write_cursors(self, cursors: Iterable[Cursor]) -> None:
         heard_at = int(time.time())

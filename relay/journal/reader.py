@@ -1,9 +1,9 @@
 """The queries of a journal, on a connection that may also be the relay's own."""
 
+import contextlib
 import json
 import sqlite3
-from collections.abc import Iterator, KeysView
-from contextlib import closing, contextmanager
+from collections.abc import Iterable, Iterator, KeysView
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,6 +18,7 @@ from relay.journal.format import (
     unpack_events,
     unpack_unsigned,
 )
+from relay.shared.sqlite_file import is_damage
 from relay.wire.header import ReceivedFrames, StampedFrames
 
 
@@ -51,6 +52,13 @@ class StoredTask(NamedTuple):
     is_finished: bool
 
 
+class LostRange(NamedTuple):
+    """Consecutive offsets of one stream whose rows are missing or cannot be read."""
+
+    first_offset: int
+    last_offset: int
+
+
 class EventRow(NamedTuple):
     """The events of one stream that one batch brought."""
 
@@ -67,6 +75,13 @@ class JournaledEvent(NamedTuple):
     offset: int
     relayed_at: int
     frames: ReceivedFrames
+    """All empty if the event cannot be read."""
+
+
+PART_EVENTS = 4096
+PART_BYTES = 1024 * 1024
+"""Events read in one transaction, rounded up to a row."""
+LOST_FRAMES: ReceivedFrames = (b"", b"", b"")
 
 
 class JournalReader:
@@ -159,23 +174,144 @@ class JournalReader:
         ):
             yield StoredTask(topic, (topic.encode(), stamp, envelope), bool(finished))
 
-    def rows(self, stream: str, after: int = 0) -> Iterator[EventRow]:
-        """Yield the rows of `stream` with an offset above `after`."""
-        for first, last, relayed_at, events in self._db.execute(
-            f"SELECT first, last, relayed_at, events FROM {self._tables[stream]}"
-            " WHERE last > ? ORDER BY last",
-            # A peer may ask for any offset of 64 bits, which SQLite would refuse.
-            (min(after, MAX_OFFSET),),
-        ):
-            yield EventRow(first, last, relayed_at, list(unpack_events(events)))
+    def rows(self, stream: str, after: int = 0) -> Iterator[EventRow | LostRange]:
+        """Yield the rows of `stream` with an offset above `after`, and the ranges between them."""
+        # In parts: an open read transaction would keep the `-wal` file growing for as long as the
+        # caller takes.
+        while part := self.part(stream, after):
+            yield from part
+            after = part[-1].last_offset
+
+    def part(
+        self,
+        stream: str,
+        after: int,
+        max_events: int = PART_EVENTS,
+        max_bytes: int = PART_BYTES,
+        end: int | None = None,
+    ) -> list[EventRow | LostRange]:
+        """Return the next rows of `stream` with an offset above `after`, and the ranges between.
+
+        A row that is damaged, or on a damaged page, belongs to such a range, which ends before the
+        next row that can be read. The rows hold `max_events` or `max_bytes` at least, if there are
+        so many; empty at the end of the stream. `end` is its last offset, if that is known.
+        """
+        # A peer may ask for any offset of 64 bits, which SQLite would refuse.
+        after = min(after, MAX_OFFSET)
+        part: list[EventRow | LostRange] = []
+        with contextlib.nullcontext() if self._db.in_transaction else self.snapshot():
+            end = self._last_offset(stream) if end is None else end
+            # Retention removes the oldest rows, so that a stream may begin at any offset.
+            expected = max(after + 1, self._first_offset(stream))
+            for row, size in self._whole_rows(stream, after, end):
+                if row.first_offset > expected:
+                    part.append(LostRange(expected, row.first_offset - 1))
+                part.append(row)
+                expected = row.last_offset + 1
+                max_events -= row.last_offset - max(row.first_offset - 1, after)
+                max_bytes -= size
+                if max_events <= 0 or max_bytes <= 0:
+                    return part
+            if expected <= end:
+                part.append(LostRange(expected, end))
+        return part
 
     def events(self, stream: str, after: int) -> Iterator[JournaledEvent]:
         """Yield the events of `stream` with an offset above `after`."""
-        for row in self.rows(stream, after):
-            for offset, frames in enumerate(row.events, row.first_offset):
-                # `after` may lie in the middle of a row.
-                if offset > after:
-                    yield JournaledEvent(offset, row.relayed_at, frames)
+        return _events_of(self.rows(stream, after), after)
+
+    def some_events(
+        self, stream: str, after: int, max_events: int, max_bytes: int, end: int
+    ) -> Iterator[JournaledEvent]:
+        """Yield the events of a `part`; more than `max_events` or `max_bytes` if rows have more."""
+        return _events_of(self.part(stream, after, max_events, max_bytes, end), after)
+
+    def _whole_rows(self, stream: str, after: int, end: int) -> Iterator[tuple[EventRow, int]]:
+        """Yield the rows above `after` that can be read, in order, and the size of their events."""
+        position: int | None = after
+        while position is not None:
+            try:
+                for last, first, relayed_at, packed, checksum in self._db.execute(
+                    f"SELECT last, first, relayed_at, events, {self._checksum}"
+                    f" FROM {self._tables[stream]} WHERE last > ? ORDER BY last",
+                    (position,),
+                ):
+                    row = _whole_row(last, first, relayed_at, packed, checksum)
+                    if row is not None:
+                        yield row, len(packed)
+                    position = last
+                return
+            except sqlite3.DatabaseError as error:
+                if not is_damage(error):
+                    raise
+                position = self._skip_damage(stream, position, end)
+
+    def _skip_damage(self, stream: str, position: int, end: int) -> int | None:
+        """Return the offset after which rows can be read again, None if there is none up to `end`.
+
+        The query for the rows after `position` has met a damaged page.
+        """
+        key = self._key_after(stream, position)
+        if key is not None:
+            # Only the events of this row lie on the damaged page.
+            return key
+        distance = 1
+        while position + distance <= end and self._key_after(stream, position + distance) is None:
+            distance *= 2
+        low, high = position + distance // 2, position + distance
+        if high > end:
+            return None
+        while high - low > 1:
+            middle = (low + high) // 2
+            if self._key_after(stream, middle) is None:
+                low = middle
+            else:
+                high = middle
+        return high
+
+    def _key_after(self, stream: str, position: int) -> int | None:
+        """Return the key of the first row above `position`, None if it cannot be read."""
+        try:
+            found = self._db.execute(
+                f"SELECT last FROM {self._tables[stream]} WHERE last > ? ORDER BY last LIMIT 1",
+                (min(position, MAX_OFFSET),),
+            ).fetchone()
+        except sqlite3.DatabaseError as error:
+            if not is_damage(error):
+                raise
+            return None
+        return None if found is None else int(found[0])
+
+    def _first_offset(self, stream: str) -> int:
+        try:
+            found = self._db.execute(
+                f"SELECT first FROM {self._tables[stream]} ORDER BY last LIMIT 1"
+            ).fetchone()
+        except sqlite3.DatabaseError as error:
+            if not is_damage(error):
+                raise
+            return 1
+        return found[0] if found else 1
+
+    def _last_offset(self, stream: str) -> int:
+        try:
+            (last,) = self._db.execute(f"SELECT max(last) FROM {self._tables[stream]}").fetchone()
+        except sqlite3.DatabaseError as error:
+            if not is_damage(error):
+                raise
+            return self._last_before_damage(stream)
+        return last or 0
+
+    def _last_before_damage(self, stream: str) -> int:
+        """Return an offset near the end of the stream, whose newest rows cannot be read."""
+        low, high = 0, MAX_OFFSET
+        while high - low > 1:
+            middle = (low + high) // 2
+            if self._key_after(stream, middle) is None:
+                high = middle
+            else:
+                low = middle
+        return high if low else 0
 
     def page_problems(self) -> Iterator[str]:
         """Yield the inconsistencies that SQLite finds in the file."""
@@ -183,7 +319,7 @@ class JournalReader:
             if line != "ok":
                 yield line
 
-    @contextmanager
+    @contextlib.contextmanager
     def snapshot(self) -> Iterator[None]:
         """Make all reads in the body see the same moment, while a relay goes on writing."""
         self._db.execute("BEGIN")
@@ -206,7 +342,32 @@ def _checksum(last: int, first: int, relayed_at: int, events: bytes, checksum: i
     return row_checksum(last, first, relayed_at, events) if checksum is None else checksum
 
 
-@contextmanager
+def _events_of(rows: Iterable[EventRow | LostRange], after: int) -> Iterator[JournaledEvent]:
+    for row in rows:
+        # `after` may lie in the middle of a row.
+        if isinstance(row, LostRange):
+            for offset in range(max(row.first_offset, after + 1), row.last_offset + 1):
+                yield JournaledEvent(offset, 0, LOST_FRAMES)
+            continue
+        for offset, frames in enumerate(row.events, row.first_offset):
+            if offset > after:
+                yield JournaledEvent(offset, row.relayed_at, frames)
+
+
+def _whole_row(
+    last: int, first: int, relayed_at: int, packed: bytes, checksum: int | None
+) -> EventRow | None:
+    """Return the row with these columns, None if they are not what a relay has written."""
+    if checksum is not None and row_checksum(last, first, relayed_at, packed) != checksum:
+        return None
+    try:
+        events = list(unpack_events(packed))
+    except DamagedContent:
+        return None
+    return EventRow(first, last, relayed_at, events) if last - first + 1 == len(events) else None
+
+
+@contextlib.contextmanager
 def reading_journal(path: Path) -> Iterator[JournalReader]:
     """Open the journal at `path` for reading, also while a relay writes it.
 
@@ -215,7 +376,7 @@ def reading_journal(path: Path) -> Iterator[JournalReader]:
     # Before `open_journal_file`, whose message would name the error of SQLite.
     if not path.exists():
         raise JournalRefused(f"there is no journal at {path}")
-    with closing(open_journal_file(path, read_only=True)) as db:
+    with contextlib.closing(open_journal_file(path, read_only=True)) as db:
         try:
             yield JournalReader(db)
         except (sqlite3.DatabaseError, DamagedContent) as error:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from relay.journal.reader import JournalReader
+from relay.journal.reader import JournalReader, LostRange
 from relay.wire.envelope import unpack_envelope
 from relay.wire.errors import WireError
 from relay.wire.header import Header, ReceivedFrames, unpack_header
@@ -45,17 +45,17 @@ def problems(journal: JournalReader) -> Iterator[str]:
 def _stream_problems(
     journal: JournalReader, stream: str, numbers: _NumbersByEpoch
 ) -> Iterator[str]:
-    expected: int | None = None
+    last_offset = 0
     latest: dict[tuple[bytes, int], int] = {}
     for row in journal.rows(stream):
-        first, last = row.first_offset, row.last_offset
-        # Retention removes the oldest rows, so that a stream may begin at any offset.
-        if expected is not None and first != expected:
-            yield f"stream {stream}: offset {expected} is followed by {first}"
-        expected = last + 1
-        if len(row.events) != last - first + 1:
-            yield f"stream {stream}: {first} to {last} has {len(row.events)} events"
-        for offset, frames in enumerate(row.events, first):
+        if isinstance(row, LostRange):
+            place = f"{row.first_offset} to {row.last_offset}"
+            yield f"stream {stream}: {place} cannot be read: missing or damaged"
+            continue
+        if row.first_offset <= last_offset:
+            yield f"stream {stream}: offset {last_offset} is followed by {row.first_offset}"
+        last_offset = row.last_offset
+        for offset, frames in enumerate(row.events, row.first_offset):
             where = f"stream {stream}: offset {offset}"
             try:
                 header = _check(frames, stream)

@@ -85,6 +85,14 @@ def refusal(error: Exception) -> FileRefused:
     return DamagedFile(f"is damaged: {error}")
 
 
+def is_damage(error: sqlite3.DatabaseError) -> bool:
+    """Whether the file itself is at fault, and not its circumstances."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in (
+        sqlite3.SQLITE_CORRUPT,
+        sqlite3.SQLITE_NOTADB,
+    )
+
+
 class transaction:  # noqa: N801 - used like `contextlib.closing`
     """Commit the statements of the body together; if it raises, undo them and raise the same.
 

@@ -219,6 +219,8 @@ class Heartbeat(_Message):
     """The epoch that the present one continues, None if there was none before."""
     began: dict[str, Unsigned] | None = None
     """With `previous`: stream to the last offset that both epochs share."""
+    damaged: Unsigned | None = None
+    """How many events of the journal could not be read since the relay started, None if all."""
 
 
 _HEARTBEAT = TypeAdapter(Heartbeat)

@@ -298,7 +298,7 @@ class TestReplay:
 
     def test_an_unreadable_journal_is_an_error(self, parts: RelayParts) -> None:
         parts.journal.append(batch(1))
-        parts.journal._db.execute("UPDATE stream_1 SET events = x'c1'")
+        parts.journal._db.execute("ALTER TABLE stream_1 RENAME TO elsewhere")
         reply = parts.ask(ReplayRequest(id=8, stream="event", after=0))
         assert isinstance(reply, ErrorReply)
         assert (reply.id, reply.code) == (8, "journal_unavailable")
@@ -378,8 +378,8 @@ def test_stats_tell_of_counters_streams_and_emitters(tmp_path: Path) -> None:
         assert (shown["received"], shown["lost_by_rollback"]) == (5, 2)
         assert shown["control_requests"] == {"hello": 1, "stats": 1}
         assert shown["streams"] == {
-            "event": {"low": 4, "tip": 6, "stored_bytes": stored, "retention": 3},
-            "task": {"low": 1, "tip": 0, "stored_bytes": 0, "retention": 0},
+            "event": {"low": 4, "tip": 6, "stored_bytes": stored, "retention": 3, "damaged": 0},
+            "task": {"low": 1, "tip": 0, "stored_bytes": 0, "retention": 0, "damaged": 0},
         }
         [emitter] = shown["emitters"]
         assert (emitter["name"], emitter["epoch"], emitter["sequence"]) == ("manager-1", 5, 8)

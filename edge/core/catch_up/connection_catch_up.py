@@ -15,7 +15,7 @@ from edge.core.hub.audience import Connection
 from edge.core.hub.connections import ConnectionManager
 from edge.core.identity.access import may_receive
 from edge.core.protocol import messages
-from edge.core.streams.record import Record
+from edge.core.streams.record import Record, lost_run
 from edge.core.streams.streams import Stream, Streams
 
 STEP_BYTES = 64 * 1024
@@ -243,7 +243,11 @@ class ConnectionCatchUp:
         name, history = stream.kind, stream.history
         while (position := self._positions[name]) < history.head and not allowance.is_spent:
             records = _records_after(stream, position, replayed)
-            if records is not None:
+            if records is not None and (count := lost_run(records)):
+                self._positions[name] = self._gaps[name] = records[count - 1].offset
+                gap = messages.gap(name, position + 1, self._gaps[name], "damaged")
+                self._manager.send_to_client(self._connection, gap)
+            elif records is not None:
                 self._positions[name] = self._send(records, allowance)
             elif history.is_gone(position):
                 last = min(history.first_after(position) - 1, history.head)
@@ -255,9 +259,14 @@ class ConnectionCatchUp:
         return None
 
     def _send(self, records: Sequence[Record], allowance: _Allowance) -> int:
-        """Send those of `records` that are for this client; return the last offset dealt with."""
+        """Send those of `records` that are for this client; return the last offset dealt with.
+
+        It ends before a record that is lost.
+        """
         offset = records[0].offset - 1
         for record in islice(records, allowance.records):
+            if record.is_lost:
+                break
             if self._selection.wants(record):
                 frame = record.read(self._streams.unreadable)
                 # Asked for each event: the client's identity may be another one by now.

@@ -1,7 +1,7 @@
 """The JSON messages that the edge sends unasked, as WebSocket text frames (protocol section 7)."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import orjson
 
@@ -36,11 +36,13 @@ def position(epoch: int, offsets: Mapping[str, int]) -> bytes:
     return frame({"type": "position", "epoch": epoch, "position": offsets})
 
 
-def gap(stream: str, first: int, last: int) -> bytes:
+GapReason = Literal["retention", "damaged"]
+"""Retention has removed the events, or the relay cannot read them."""
+
+
+def gap(stream: str, first: int, last: int, reason: GapReason = "retention") -> bytes:
     """Return the message that the events from `first` to `last` of `stream` are lost."""
-    return frame(
-        {"type": "gap", "stream": stream, "from": first, "to": last, "reason": "retention"}
-    )
+    return frame({"type": "gap", "stream": stream, "from": first, "to": last, "reason": reason})
 
 
 def retained(event_frame: bytes) -> bytes:

@@ -5,13 +5,13 @@ gathered in the `ConnectionManager`; the shell flushes them after each batch of 
 """
 
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from edge.core.hub.connections import ConnectionManager
 from edge.core.protocol import messages
 from edge.core.stats import EdgeStats
 from edge.core.streams.last_values import LastValue, LastValues
-from edge.core.streams.record import Record, Warn, read_items
+from edge.core.streams.record import Record, Warn, lost_run, read_items
 from edge.core.streams.streams import EdgePlace, Stream, Streams
 from edge.core.streams.task_board import TaskBoard
 from relay.wire.control import Heartbeat, ReplayReply
@@ -23,6 +23,10 @@ from relay.wire.topics import TASK, Pattern, Topic, decode_topic
 UNKNOWN_KIND = "unknown"
 """Counts events whose topic cannot be read."""
 ALL_TASKS = Pattern(f"{TASK}:", exact=False)
+
+
+DAMAGED: Literal["damaged"] = "damaged"
+"""The reason under which events are counted that the relay cannot read."""
 
 
 class Repair(NamedTuple):
@@ -131,9 +135,9 @@ class Inbound:
         replayed = stream.take_replay(records, reply.low, reply.tip)
         self._may_be_behind = True
         if replayed.gap is not None:
-            self._send_gap(stream, *replayed.gap)
-        for record in replayed.records:
-            self._forward(record)
+            self._stats.retention[name] += replayed.gap[1] - replayed.gap[0] + 1
+            self._send_gap(stream, *replayed.gap, "retention")
+        self._forward_replayed(stream, replayed.records)
 
     def take_retained(self, items: Iterable[tuple[bytes, bytes, bytes]]) -> None:
         """Take events that the relay retained, unless a newer one has arrived meanwhile."""
@@ -171,17 +175,24 @@ class Inbound:
             self._seen_given_up = given_up
             self._live.keep_only(self._manager.is_wanted)
 
-    def _send_gap(self, stream: Stream, first: int, last: int) -> None:
+    def _forward_replayed(self, stream: Stream, records: Sequence[Record]) -> None:
+        """Forward `records`, which are contiguous; those that are lost are a gap."""
+        while records:
+            count = lost_run(records)
+            if count:
+                self._stats.malformed[DAMAGED] += count
+                self._send_gap(stream, records[0].offset, records[count - 1].offset, DAMAGED)
+            while count < len(records) and not records[count].is_lost:
+                self._forward(records[count])
+                count += 1
+            records = records[count:]
+
+    def _send_gap(self, stream: Stream, first: int, last: int, reason: messages.GapReason) -> None:
         """Tell every connection that follows `stream` which events are lost."""
-        self._stats.retention[stream.kind] += last - first + 1
         self._warn(
-            "gap",
-            "the relay no longer has %s %d to %d",
-            stream.kind,
-            first,
-            last,
+            "gap", "the relay does not have %s %d to %d: %s", stream.kind, first, last, reason
         )
-        frame = messages.gap(stream.kind, first, last)
+        frame = messages.gap(stream.kind, first, last, reason)
         for connection in self._manager:
             if self._manager.follows(connection, stream.kind):
                 self._manager.send_to_client(connection, frame)

@@ -4,7 +4,8 @@ Also the reading of a replay's items into records.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from itertools import takewhile
 
 from edge.core.protocol import messages
 from relay.wire.envelope import Envelope, unpack_envelope
@@ -23,6 +24,9 @@ class Record:
     """A journaled event: decoded, encoded as JSON and framed once, for the first receiver."""
 
     __slots__ = ("_addressed_to", "_frame", "offset", "payload", "relayed_at", "topic")
+
+    is_lost = False
+    """Whether the relay could not read the event: clients are told of a gap."""
 
     def __init__(self, topic: Topic, offset: int, relayed_at: int, payload: bytes) -> None:
         self.topic = topic
@@ -73,6 +77,23 @@ class Record:
         return self._frame or b""
 
 
+class LostRecord(Record):
+    """A placeholder for an event that the relay's journal has, but cannot read."""
+
+    __slots__ = ()
+
+    is_lost = True
+
+    def __init__(self, stream: str, offset: int) -> None:
+        super().__init__(Topic("", stream), offset, 0, b"")
+        self._frame = b""
+
+
+def lost_run(records: Sequence[Record]) -> int:
+    """Return how many of `records`, from the first on, are lost."""
+    return sum(1 for _ in takewhile(lambda record: record.is_lost, records))
+
+
 def unreadable_record(stream: str, offset: int) -> Record:
     """Return a placeholder for an event with an unreadable topic, so that offsets have no hole."""
     record = Record(Topic("", stream), offset, 0, b"")
@@ -88,10 +109,10 @@ def read_items(
 ) -> list[Record]:
     """Return the records of a replay's items: topic, stamp, envelope.
 
-    An item with an unreadable topic becomes a placeholder. At an unreadable stamp, which hides the
-    offset, the replay ends: the rest is requested again.
+    An item with an empty topic is lost. One with an unreadable topic becomes a placeholder. At an
+    unreadable stamp, which hides the offset, the replay ends: the rest is requested again.
     """
-    records = []
+    records: list[Record] = []
     for topic_frame, stamp_frame, payload in items:
         try:
             stamp = unpack_stamp(stamp_frame)
@@ -99,6 +120,9 @@ def read_items(
             unreadable[error.reason] += 1
             warn("stamp", "a replay ends early: %s", error)
             break
+        if not topic_frame:
+            records.append(LostRecord(stream, stamp.offset))
+            continue
         try:
             record = Record(decode_topic(topic_frame), stamp.offset, stamp.relayed_at, payload)
         except WireError as error:

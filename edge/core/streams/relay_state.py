@@ -65,6 +65,8 @@ class RelayState:
         """The relay counts as lost after `timeout_s` of silence."""
         self.is_journaling = True
         """Whether the relay could write its journal when it was heard last."""
+        self.is_journal_damaged = False
+        """Whether the relay has met events in its journal that it cannot read."""
         self._timeout_s = timeout_s
         self._phase = RelayPhase.SEARCHING
         self._epoch = 0

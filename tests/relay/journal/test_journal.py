@@ -115,22 +115,46 @@ class TestAppendAndRead:
                 found += [unpack_stamp(stamp).offset for _, stamp, _ in page]
             assert found == list(range(1, last + 1))
 
-    def test_a_row_that_is_damaged_is_unavailable_and_no_crash(
+    @pytest.mark.parametrize("checksum", ["checksum", "NULL"])
+    @pytest.mark.parametrize(
+        "damage",
+        [b"", b"\xc1", b"\x01", b"\x93\xc4\x00", b"\x91\xc4\x00", b"\x93\x01\x02\x03"],
+    )
+    def test_a_damaged_row_is_named_and_the_events_behind_it_come(
+        self, journal: Journal, path: Path, damage: bytes, checksum: str
+    ) -> None:
+        """Also in a row that an older version wrote without a checksum."""
+        for first in (1, 4, 7):
+            journal.append(batch(first, 3))
+        with closing(sqlite3.connect(path)) as other, other:
+            other.execute(
+                f"UPDATE stream_1 SET events = ?, checksum = {checksum} WHERE last = 6", (damage,)
+            )
+        page = journal.read("event", 1, 10, UNLIMITED_BYTES)
+        assert [unpack_stamp(stamp).offset for _, stamp, _ in page] == list(range(2, 10))
+        lost = [unpack_stamp(stamp).offset for topic, stamp, envelope in page if not topic]
+        assert lost == [4, 5, 6]
+        assert journal.damaged == {"event": {4, 5, 6}, "task": set()}
+        assert not any(envelope for topic, _, envelope in page if not topic)
+        assert offsets(journal, 4, 2) == [5, 6]
+
+    def test_rows_that_are_gone_are_lost_and_retired_ones_are_not(
         self, journal: Journal, path: Path
     ) -> None:
-        journal.append(batch(1))
-        for damage in (
-            b"",
-            b"\xc1",
-            b"\x01",
-            b"\x93\xc4\x00",
-            b"\x91\xc4\x00",
-            b"\x93\x01\x02\x03",
-        ):
-            with closing(sqlite3.connect(path)) as other, other:
-                other.execute("UPDATE stream_1 SET events = ?", (damage,))
-            with pytest.raises(JournalUnavailable, match="cannot be read"):
-                journal.read("event", 0, 10, UNLIMITED_BYTES)
+        for first in range(1, 10, 3):
+            journal.append(batch(first, 3, relayed_at=NOW_MS + first))
+        journal.retire(Limits(0, UNLIMITED_BYTES), NOW_MS + 3)
+        with closing(sqlite3.connect(path)) as other, other:
+            other.execute("DELETE FROM stream_1 WHERE last = 9")
+        page = journal.read("event", 0, 10, UNLIMITED_BYTES)
+        assert [(unpack_stamp(stamp).offset, topic) for topic, stamp, _ in page] == [
+            (4, b"event:x"),
+            (5, b"event:x"),
+            (6, b"event:x"),
+            (7, b""),
+            (8, b""),
+            (9, b""),
+        ]
 
 
 @contextmanager

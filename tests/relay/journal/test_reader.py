@@ -9,7 +9,7 @@ import pytest
 from relay.core.emitters import Cursor
 from relay.journal.file import JournalRefused
 from relay.journal.journal import Journal
-from relay.journal.reader import reading_journal
+from relay.journal.reader import LOST_FRAMES, reading_journal
 from tests.relay.journal.journals import (
     EMITTER_ID,
     NOW_MS,
@@ -97,10 +97,52 @@ class TestRefusal:
     def test_damage_that_is_met_later(self, journal: Journal, path: Path) -> None:
         journal.append(batch(1))
         with closing(sqlite3.connect(path)) as db, db:
-            db.execute("UPDATE stream_1 SET events = x'c1'")
-        with pytest.raises(JournalRefused, match="is damaged"), reading_journal(path) as reader:
-            list(reader.events("event", 0))
-        with closing(sqlite3.connect(path)) as db, db:
             db.execute("UPDATE meta SET value = 'soon' WHERE key = 'epoch'")
         with pytest.raises(JournalRefused, match="'soon'"), reading_journal(path) as reader:
             reader.epoch()
+
+
+class TestDamagedPages:
+    """Everything beside a damaged page is read, and the rest is named."""
+
+    ROWS = 120
+
+    @pytest.fixture
+    def large(self, path: Path) -> Path:
+        """A journal of many pages: two events of about 3,000 bytes in each row."""
+        with closing(open_journal(path)) as journal:
+            for row in range(self.ROWS):
+                journal.append(batch(2 * row + 1, 2, padding=3000))
+        return path
+
+    def read(self, path: Path) -> list[int]:
+        """Return the offsets that are lost; all others are as they were written."""
+        with reading_journal(path) as reader:
+            found = list(reader.some_events("event", 0, 2**30, 2**30, 2 * self.ROWS))
+        assert [each.offset for each in found] == list(range(1, 2 * self.ROWS + 1))
+        for each in found:
+            assert each.frames in (LOST_FRAMES, event(each.offset, padding=3000))
+        return [each.offset for each in found if each.frames == LOST_FRAMES]
+
+    def test_bytes_inside_a_row(self, large: Path) -> None:
+        content = bytearray(large.read_bytes())
+        place = content.index(b"id-101") - 1500
+        content[place : place + 200] = b"\x5a" * 200
+        large.write_bytes(content)
+        first, last = self.read(large)
+        assert last == first + 1, "one row"
+        assert problems_of(large) == [
+            f"stream event: {first} to {last} cannot be read: missing or damaged"
+        ]
+
+    def test_any_page(self, large: Path) -> None:
+        """One leaf holds many rows; one page further down holds a part of one row's events."""
+        whole = large.read_bytes()
+        costs = []
+        for page in range(8, len(whole) // 4096):
+            content = bytearray(whole)
+            content[page * 4096 : (page + 1) * 4096] = b"\x5a" * 4096
+            large.write_bytes(content)
+            costs.append(len(self.read(large)))
+        assert sorted(costs)[len(costs) // 2] == 2, "most pages hold a part of one row"
+        assert max(costs) < 2 * self.ROWS, "and none hides the whole stream"

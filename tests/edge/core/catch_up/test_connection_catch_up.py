@@ -12,6 +12,7 @@ from edge.core.catch_up.coverage import CoverageList
 from edge.core.catch_up.selection import PendingSubscription, Selection
 from edge.core.hub.connections import ConnectionManager
 from edge.core.protocol.requests import Subscribe
+from edge.core.streams.record import LostRecord
 from edge.core.streams.streams import Streams
 from relay.wire.topics import parse_pattern
 from tests.edge.journal import record
@@ -80,6 +81,26 @@ def test_a_step_looks_at_few_records_though_none_is_for_the_client(table: Table)
     catch_up = table.catch_up()
     table.connection.identity = RecordingConnection("bob").identity
     assert catch_up.step().deliveries <= STEP_RECORDS
+
+
+def test_lost_events_are_named_and_those_behind_them_come(table: Table) -> None:
+    table.emit(0, 0)
+    stream = table.streams.get("event")
+    assert stream is not None
+    for offset in (3, 4, 6):
+        while stream.history.head < offset - 1:
+            table.emit(0)
+        stream.history.append(LostRecord("event", offset))
+    catch_up = table.catch_up()
+    while not catch_up.state.is_final:
+        catch_up.step()
+    told = [
+        each.get("offset") or (each["from"], each["to"], each["reason"])
+        for each in table.connection.take()
+    ]
+    assert told == [1, 2, (3, 4, "damaged"), 5, (6, 6, "damaged")]
+    [pending] = table.selection._pending
+    assert not catch_up.has_recovered(pending)
 
 
 def test_the_last_step_ends_the_catch_up_in_its_own_turn(table: Table) -> None:

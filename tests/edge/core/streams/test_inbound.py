@@ -245,6 +245,27 @@ def test_what_the_relay_no_longer_has_is_told_to_those_it_concerns(
     assert edge.stats.retention == {"event": 10}
 
 
+def test_events_that_the_relay_cannot_read_are_a_gap_and_hold_nothing_up(edge: EdgeCore) -> None:
+    alice, bob = connect(edge, "event:*"), connect(edge, username="bob")
+    edge.inbound.take_heartbeat(heartbeat(16))
+    lost = [(b"", frames("event:x", offset)[1], b"") for offset in (12, 13, 15)]
+    items = [
+        frames("event:x", 11),
+        *lost[:2],
+        frames("event:x", 14),
+        lost[2],
+        frames("event:x", 16),
+    ]
+    take_replay(edge, "event", *items)
+    told = [
+        each.get("offset") or (each["from"], each["to"], each["reason"]) for each in alice.take()
+    ]
+    assert told == [11, (12, 13, "damaged"), 14, (15, 15, "damaged"), 16]
+    assert bob.take() == []
+    assert edge.stats.malformed == {"damaged": 3}
+    assert edge.streams.offsets["event"] == 16
+
+
 def test_a_gap_in_the_tasks_concerns_every_user(edge: EdgeCore) -> None:
     alice = connect(edge)
     edge.inbound.take_heartbeat(heartbeat(10, task=25))
