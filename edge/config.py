@@ -1,6 +1,5 @@
 """The settings of the edge: the `EDGE_*` variables."""
 
-import os
 import re
 import secrets
 from pathlib import Path
@@ -13,7 +12,9 @@ from edge.core.identity.credentials import COOKIE_NAME, CredentialRules
 from edge.core.identity.proxies import TrustedProxies
 from edge.core.identity.tokens import MIN_SECRET_BYTES
 from edge.core.session import SessionLimits
+from edge.private_files import write_private
 from relay.shared.addresses import parse_listen_address
+from relay.shared.file_lock import lock_beside
 from relay.shared.settings import (
     CommaSeparated,
     PeerEndpoint,
@@ -158,20 +159,31 @@ class EdgeSettings(Settings):
             return self.jwt_secret.get_secret_value()
         path = self.data_dir / "jwt-secret"
         try:
-            self.data_dir.mkdir(parents=True, exist_ok=True)
-            try:
-                # O_EXCL: of several workers that start together, exactly one makes the secret.
-                descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            except FileExistsError:
-                secret = path.read_text().strip()
-            else:
-                secret = secrets.token_urlsafe(MIN_SECRET_BYTES)
-                with os.fdopen(descriptor, "w") as file:
-                    file.write(secret)
+            secret = _read_secret(path) or _make_secret(path)
         except (OSError, UnicodeDecodeError) as error:
             raise SettingsError(f"EDGE_DATA_DIR: cannot keep a secret in {path}: {error}") from None
         if len(secret.encode()) < MIN_SECRET_BYTES:
             raise SettingsError(
-                f"EDGE_DATA_DIR: {path} must hold at least {MIN_SECRET_BYTES} bytes"
+                f"EDGE_DATA_DIR: {path} must hold at least {MIN_SECRET_BYTES} bytes; remove it to"
+                " have a new one made, which ends all sessions"
             )
         return secret
+
+
+def _read_secret(path: Path) -> str:
+    """Return the secret; "" if there is none, or an empty file that a full disk has left."""
+    try:
+        return path.read_text().strip()
+    except FileNotFoundError:
+        return ""
+
+
+def _make_secret(path: Path) -> str:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Of several processes that start together, exactly one makes the secret.
+    with lock_beside(path, wait=True):
+        secret = _read_secret(path)
+        if not secret:
+            secret = secrets.token_urlsafe(MIN_SECRET_BYTES)
+            write_private(path, secret.encode())
+    return secret

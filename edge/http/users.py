@@ -1,7 +1,6 @@
-"""`UsersFile`: names, roles and argon2 hashes as JSON, replaced as a whole on every change."""
+"""`UsersFile`: names, roles and argon2 hashes as JSON, written as a whole on every change."""
 
 import json
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from edge.core.identity.access import DEFAULT_ROLE, ROLES
 from edge.core.identity.tokens import is_encodable
+from edge.private_files import read_whole, write_private
 from relay.shared.file_lock import lock_beside
 
 MAX_NAME_CHARS = 255
@@ -47,7 +47,11 @@ class UsersFile:
     def list(self) -> dict[str, User]:
         """Return the users by name. Raises `UsersError` when the file cannot be read."""
         try:
-            return _Users.model_validate_json(self._path.read_bytes()).users
+            try:
+                return _users(self._path.read_bytes())
+            except ValidationError:
+                # A writer may be in the middle of a file that it cannot replace.
+                return _users(read_whole(self._path))
         except FileNotFoundError:
             return {}
         except OSError as error:
@@ -106,12 +110,11 @@ class UsersFile:
 
     def _store(self, users: dict[str, User]) -> None:
         text = json.dumps(_Users(users=users).model_dump(), indent=2)
-        temporary = Path(f"{self._path}.new")
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "w") as file:
-            file.write(text + "\n")
-        # Readers take no lock: they find the old file or the new one, never a part of either.
-        os.replace(temporary, self._path)
+        write_private(self._path, text.encode() + b"\n")
+
+
+def _users(content: bytes) -> dict[str, User]:
+    return _Users.model_validate_json(content).users
 
 
 def _is_password(password: str) -> bool:
