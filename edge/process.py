@@ -7,12 +7,17 @@ import os
 import signal
 
 from edge.config import EdgeSettings
-from edge.core.descriptor_room import DescriptorRoom
+from relay.shared.descriptor_room import OWN, DescriptorRoom
 from relay.shared.descriptors import raise_limit
 from relay.shared.logs import configure
+from relay.shared.process_room import require_room
 from relay.shared.settings import SettingsError
 
 PROGRAM = "event-edge"
+LONGEST_BACKLOG = 4096
+"""Connections that the kernel holds for a worker, if there are descriptors for them."""
+NEEDED_THREADS = 8
+"""Two of libzmq, those that check passwords and read files."""
 
 logger = logging.getLogger(__name__)
 
@@ -26,15 +31,23 @@ def configure_logging(settings: EdgeSettings) -> None:
 def descriptor_room(max_connections: int) -> DescriptorRoom:
     """Raise the limit of descriptors for `max_connections` clients of each worker.
 
-    Raises `SettingsError` if the limit cannot be raised so far that there is room for any.
+    Raises `SettingsError` if it cannot be raised so far that there is room for any, or if the
+    process may not start threads.
     """
-    room = DescriptorRoom(raise_limit(DescriptorRoom.needed(max_connections)))
+    room = raised_room(max_connections)
     if not room.is_enough_to_start:
         raise SettingsError(
             f"EDGE_MAX_CONNECTIONS: this process may open {room.limit} file descriptors only,"
             " too few for any client; raise the limit (LimitNOFILE, ulimit -n)"
         )
+    require_room(OWN, NEEDED_THREADS)
     return room
+
+
+def raised_room(max_connections: int) -> DescriptorRoom:
+    """Raise the limit of descriptors as far as possible, and return what it allows."""
+    limit = raise_limit(DescriptorRoom.needed(max_connections, LONGEST_BACKLOG))
+    return DescriptorRoom(limit, LONGEST_BACKLOG)
 
 
 def warn_of_too_few_descriptors(room: DescriptorRoom, max_connections: int) -> None:

@@ -10,7 +10,6 @@ from functools import partial
 
 from edge.catch_up_runner import CatchUpRunner
 from edge.config import EdgeSettings
-from edge.core.descriptor_room import DescriptorRoom
 from edge.core.hub.connections import ConnectionManager
 from edge.core.hub.subscription_quota import SubscriptionQuota
 from edge.core.identity.tokens import Tokens
@@ -23,14 +22,13 @@ from edge.core.streams.snapshots import Snapshots
 from edge.core.streams.streams import Streams
 from edge.core.streams.task_board import TaskBoard
 from edge.http.metrics import EdgeCollector, edge_registry
-from edge.process import stop_if_orphaned, tame_garbage_collection
+from edge.process import raised_room, stop_if_orphaned, tame_garbage_collection
 from edge.scheduling.throttle import FlushThrottle
 from edge.upstream.connection import connect
 from edge.upstream.replayer import JournalReplay
 from edge.upstream.subscriber import RelaySubscriber
 from edge.websocket.broadcast import write_to_all
 from edge.websocket.endpoint import ClientEndpoint
-from relay.shared.descriptors import raise_limit
 from relay.shared.logs import LimitedLog
 
 HOUSEKEEPING_S = 1.0
@@ -64,7 +62,7 @@ class Worker:
         snapshots = Snapshots(manager, streams, self.tasks, live)
         services = SessionServices(manager, streams, snapshots, tokens, settings.session_limits)
         catch_up = CatchUpRunner(self._replay, stats)
-        room = DescriptorRoom(raise_limit(DescriptorRoom.needed(settings.max_connections)))
+        room = raised_room(settings.max_connections)
         self.endpoint = ClientEndpoint(settings, services, catch_up, stats, room, loop)
         self._throttle = FlushThrottle(loop, manager.flush)
         self.relay_state = RelayState(settings.relay_timeout_s)

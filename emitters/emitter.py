@@ -21,6 +21,7 @@ from emitters.errors import EmitterClosed
 from emitters.exit_hook import ExitHook
 from emitters.link import LinkThread
 from emitters.mailbox import CLOSED, Mailbox
+from relay.shared.process_room import require_room
 from relay.shared.settings import load
 from relay.wire.envelope import Envelope, default_type, pack_envelope
 from relay.wire.topics import parse_topic
@@ -28,6 +29,9 @@ from relay.wire.topics import parse_topic
 DEFAULT_MAX_EVENTS = 100_000
 DEFAULT_MAX_BYTES = 64 * 1024 * 1024
 CLOSE_TIMEOUT_S = 5.0
+NEEDED_DESCRIPTORS = 24
+NEEDED_THREADS = 3
+"""The emitter's own and two of libzmq."""
 
 logger = logging.getLogger(__name__)
 
@@ -69,8 +73,9 @@ class Emitter:
     `kill -9` the next emitter on that file sends them. Without a name, an emitter has that of its
     spool. See `emitters.spool` for the cost of a power cut.
 
-    Raises `relay.shared.settings.SettingsError` for a setting that cannot be used; `SpoolInUse` or
-    `SpoolRefused` if that is the spool.
+    Raises `relay.shared.settings.SettingsError` for a setting that cannot be used, or if the
+    process may not open 24 more file descriptors or start 3 more threads; `SpoolInUse` or
+    `SpoolRefused` if the setting is the spool.
     """
 
     def __init__(
@@ -90,6 +95,7 @@ class Emitter:
             relay_control=control,
             spool=None if spool is None else os.fspath(spool),
         )
+        require_room(NEEDED_DESCRIPTORS, NEEDED_THREADS)
         self._id_start = secrets.token_hex(8)
         self._id_numbers = itertools.count()
         suffix = f"/{self._id_start}" if shared_name else ""

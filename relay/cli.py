@@ -15,16 +15,16 @@ from relay.journal.cli import journal
 from relay.journal.file import JournalRefused
 from relay.server import Relay
 from relay.shared.addresses import ZmqAddress, loopback, parse_zmq_address
-from relay.shared.descriptors import raise_limit
 from relay.shared.logs import configure
+from relay.shared.process_room import require_room
 from relay.shared.settings import SettingsError, load, refuse
 from relay.shared.transport import connect, open_socket
 from relay.sockets import AddressInUse
 from relay.wire.control import StatsReply, StatsRequest, pack_message, unpack_reply
 
 PROGRAM = "event-relay"
-WANTED_DESCRIPTORS = 65_536
-"""Two for each emitter and each worker of an edge; the relay knows 20,000 emitters."""
+NEEDED_DESCRIPTORS = 80
+NEEDED_THREADS = 4
 
 
 @click.group(invoke_without_command=True)
@@ -45,10 +45,10 @@ def run() -> None:
     """Run the relay until SIGTERM or SIGINT."""
     settings = _settings()
     configure(PROGRAM, settings.log_level)
-    raise_limit(WANTED_DESCRIPTORS)
     try:
+        require_room(NEEDED_DESCRIPTORS, NEEDED_THREADS)
         relay = Relay(settings)
-    except (AddressInUse, JournalRefused) as error:
+    except (SettingsError, AddressInUse, JournalRefused) as error:
         refuse(PROGRAM, error)
     # After construction: until then a signal may end the process, which has relayed nothing.
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -73,6 +73,8 @@ class Relay:
         poller = zmq.Poller()
         for source in (sockets.ingress, sockets.egress, sockets.control, self._stop_reader):
             poller.register(source, zmq.POLLIN)
+        for reports in sockets.newcomers.reports:
+            poller.register(reports, zmq.POLLIN)
         for prefix in self._router.always:
             sockets.ingress.send(b"\x01" + prefix)
         logger.info(
@@ -93,7 +95,8 @@ class Relay:
                 if now >= forget_due_at:
                     self._sequencer.forget_silent_emitters(_now_ms(), self._notifier.acknowledge)
                     forget_due_at = now + FORGET_INTERVAL_S
-                self._serve(poller, max(1, int((heartbeat_due_at - now) * 1000)))
+                wait_s = min(heartbeat_due_at - now, sockets.newcomers.wait_s())
+                self._serve(poller, max(1, int(wait_s * 1000)))
         logger.info("stopped")
 
     def stop(self) -> None:
@@ -120,6 +123,9 @@ class Relay:
             self._relay_batch()
         for emitter in self._state.emitters.take_missing_events():
             self._notifier.request_resend(emitter)
+        if self._sockets.newcomers.are_to_be_looked_at(ready):
+            now = time.monotonic()
+            self._state.counters.connections_refused += self._sockets.newcomers.look(now)
 
     def _route_subscriptions(self) -> None:
         for _ in range(MAX_SUBSCRIPTIONS_AT_ONCE):

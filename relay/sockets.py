@@ -6,11 +6,18 @@ from pathlib import Path
 import zmq
 
 from relay.config import RelaySettings
+from relay.newcomers import Newcomers
 from relay.shared.addresses import parse_zmq_address
+from relay.shared.descriptor_room import DescriptorRoom
+from relay.shared.descriptors import raise_limit
 from relay.shared.file_lock import PathInUse, lock_beside
 from relay.shared.transport import Socket, bind, open_socket
 
 UNLIMITED = 0
+MAX_CONNECTIONS = 65_536
+"""Two for each emitter and each worker of an edge; the relay knows 20,000 emitters."""
+LONGEST_BACKLOG = 100
+"""Connections that the kernel holds for each socket; libzmq's default."""
 
 
 class AddressInUse(Exception):  # noqa: N818 - clear without a suffix
@@ -34,6 +41,7 @@ class RelaySockets:
             self.ingress = self._open_ingress()
             self.egress = self._open_egress(settings.egress_hwm)
             self.control = self._open_control()
+            self.newcomers = Newcomers(self._context, _raised_room())
             self._bind(self.ingress, settings.ingress, "RELAY_INGRESS")
             self._bind(self.egress, settings.egress, "RELAY_EGRESS")
             self._bind(self.control, settings.control, "RELAY_CONTROL")
@@ -72,6 +80,7 @@ class RelaySockets:
         if address.is_file:
             self._lock(Path(address.path), endpoint, setting)
         try:
+            self.newcomers.watch(socket)
             bind(socket, endpoint)
         except zmq.ZMQError as error:
             if error.errno == zmq.EADDRINUSE:
@@ -86,3 +95,9 @@ class RelaySockets:
             raise AddressInUse(f"{setting}: {endpoint} is already in use") from None
         except OSError as error:
             raise AddressInUse(f"{setting}: cannot listen on {endpoint}: {error}") from None
+
+
+def _raised_room() -> DescriptorRoom:
+    """Raise the limit of descriptors as far as possible, and return what it allows."""
+    limit = raise_limit(DescriptorRoom.needed(MAX_CONNECTIONS, LONGEST_BACKLOG))
+    return DescriptorRoom(limit, LONGEST_BACKLOG)

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from edge.core.descriptor_room import DescriptorRoom
 from edge.core.stats import EdgeStats
 from edge.scheduling.deadlines import Deadlines
+from relay.shared.descriptor_room import DescriptorRoom
 from relay.shared.logs import LimitedLog
 
 REFUSAL_TIMEOUT_S = 2.0

@@ -7,7 +7,6 @@ from functools import partial
 
 from edge.catch_up_runner import CatchUpRunner
 from edge.config import EdgeSettings
-from edge.core.descriptor_room import DescriptorRoom
 from edge.core.session import Session, SessionServices, Visitor
 from edge.core.stats import EdgeStats
 from edge.core.websocket import close_codes
@@ -23,6 +22,7 @@ from edge.scheduling.time_slices import TimeSlicedQueue
 from edge.websocket.client import Client, ClientServices
 from edge.websocket.descriptor_guard import DescriptorGuard
 from edge.websocket.identification import Identification
+from relay.shared.descriptor_room import DescriptorRoom
 
 CLOSE_TIMEOUT_S = 5.0
 """Seconds for a client to answer a close frame; then the connection is cut."""

@@ -29,6 +29,8 @@ class RelayCounters:
         holds them; events counted as `best_effort_drop` are lost."""
         self.control_requests: Counter[str] = Counter()
         """Requests by operation; `refused` for requests that could not be read."""
+        self.connections_refused = 0
+        """Connections for which only a reserved descriptor was left."""
 
     def count_relayed(self, kind: str, events: int) -> None:
         """Add `events` published events of `kind`."""
@@ -44,4 +46,5 @@ class RelayCounters:
             "malformed": dict(self.malformed),
             "refused": dict(self.refused),
             "control_requests": dict(self.control_requests),
+            "connections_refused": self.connections_refused,
         }

@@ -7,7 +7,6 @@ neither says so: libuv closes it, and libzmq tries again without a pause.
 
 import contextlib
 import os
-import resource
 
 
 def raise_limit(wanted: int) -> int:
@@ -16,6 +15,9 @@ def raise_limit(wanted: int) -> int:
     A limit that is higher already stays. `wanted` need not be more than the process will use:
     programs that it starts inherit the limit, and some close as many descriptors as they may have.
     """
+    # Imported here: emitters also run where there are no such limits.
+    import resource
+
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY:
         return wanted
@@ -32,7 +34,7 @@ def are_left(count: int) -> bool:
     """Return whether this process can open `count` more descriptors. It takes 1 µs for each."""
     taken: list[int] = []
     try:
-        taken += os.pipe()
+        taken.append(os.open(os.devnull, os.O_RDONLY))
         for _ in range(count - len(taken)):
             taken.append(os.dup(taken[0]))
     except OSError:

@@ -1,22 +1,28 @@
 """Too few file descriptors: refusals that are seen, and health and metrics that go on."""
 
+import json
+import os
 import socket
+import subprocess
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 
 import pytest
+import zmq
 from websockets.exceptions import ConnectionClosed
 
-from edge.core.descriptor_room import DescriptorRoom
+from edge.process import LONGEST_BACKLOG
+from relay.shared.descriptor_room import DescriptorRoom
+from relay.shared.transport import Socket, connect, open_socket
 from tests.support.cluster import Cluster, Edge, free_ports
 from tests.support.limits import limited
-from tests.support.processes import python
+from tests.support.processes import ROOT, ManagedProcess, python, run_cli
 from tests.support.waiting import wait_for
 
 LIMIT = 300
-ROOM = DescriptorRoom(LIMIT)
+ROOM = DescriptorRoom(LIMIT, LONGEST_BACKLOG)
 
 
 def start_limited(cluster: Cluster, limit: str, **env: str) -> Edge:
@@ -110,3 +116,86 @@ def test_an_edge_without_room_for_clients_does_not_start(cluster: Cluster) -> No
     assert process.returncode == 2
     [line] = process.output().splitlines()
     assert line.startswith("event-edge: EDGE_MAX_CONNECTIONS: this process may open 100 file desc")
+
+
+class TestRelay:
+    """The relay cuts connections before its last descriptors are taken."""
+
+    LIMIT = 128
+
+    @pytest.fixture
+    def relay(self, cluster: Cluster) -> ManagedProcess:
+        relay = cluster.start("relay", limited(f"-n {self.LIMIT}", python("-m", "relay")))
+        relay.wait_for_output("relaying")
+        return relay
+
+    def test_it_refuses_connections_and_keeps_those_it_has(
+        self, cluster: Cluster, relay: ManagedProcess, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        emitter = cluster.emitter()
+        context: zmq.Context[Socket] = zmq.Context()
+        try:
+            many = [open_socket(context, zmq.PUB) for _ in range(self.LIMIT)]
+            for each in many:
+                connect(each, cluster.ingress)
+            said = f"connections are refused: this process may open {self.LIMIT} file descriptors"
+            relay.wait_for_output(said)
+            emitter.emit("event:a", {})
+            assert emitter.wait_acknowledged(20)
+            assert "has lost the relay" not in caplog.text
+            wait_for(lambda: refused_by_relay(cluster) > 0, "refusals are counted, and shown")
+        finally:
+            context.destroy(linger=0)
+        # With the others gone there is room again.
+        cluster.emitter("another").emit("event:a", {})
+
+    def test_it_does_not_start_without_room(self, cluster: Cluster) -> None:
+        relay = cluster.start("relay", limited("-n 40", python("-m", "relay")))
+        relay.wait_ended()
+        assert relay.returncode == 2
+        [line] = relay.output().splitlines()
+        assert line.startswith("event-relay: this process may not open 80 more file descriptors")
+
+
+def refused_by_relay(cluster: Cluster) -> int:
+    """Return the relay's counter, 0 if the relay did not answer."""
+    counters = run_cli("relay", "stats", env=cluster.env)
+    return int(json.loads(counters.stdout)["connections_refused"]) if counters.stdout else 0
+
+
+def test_an_emitter_outlives_a_time_without_descriptors(cluster: Cluster) -> None:
+    """The relay is started anew while the emitter's process has no descriptor to connect."""
+    code = """
+import os, resource
+from emitters import Emitter
+from relay.shared.descriptors import are_left
+emitter = Emitter()
+assert emitter.wait_connected(20)
+resource.setrlimit(resource.RLIMIT_NOFILE, (200, 200))
+held = []
+while are_left(1):
+    held.append(os.dup(0))
+print("full", flush=True)
+while emitter.wait_connected(0):
+    emitter.emit("event:a", {})
+input()
+for descriptor in held:
+    os.close(descriptor)
+assert emitter.wait_acknowledged(20)
+print(emitter.close(5))
+"""
+    first = cluster.start_relay()
+    with subprocess.Popen(
+        python("-c", code),
+        cwd=ROOT,
+        env=dict(os.environ) | cluster.env,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as program:
+        assert program.stdout is not None
+        assert program.stdout.readline() == "full\n"
+        first.kill()
+        cluster.start_relay()
+        output, _ = program.communicate("\n", timeout=60)
+    assert (program.returncode, output) == (0, "0\n")

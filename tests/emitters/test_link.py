@@ -4,10 +4,12 @@ import hashlib
 import threading
 
 import pytest
+import zmq
 
 from emitters import Emitter, EmitterClosed, RelayUnavailable
 from emitters import link as link_module
 from emitters.sender import SEND_BATCH
+from relay.shared.settings import SettingsError
 from relay.wire.control import ErrorReply, RetainedReply, RetainedRequest
 from relay.wire.envelope import Envelope, pack_envelope, unpack_envelope
 from relay.wire.header import Stamp, pack_stamp
@@ -257,11 +259,20 @@ def test_closing_waits_for_acknowledgements_and_for_the_last_report(
     assert (last["accepted"], last["acknowledged"], last["conflated"]) == (1, 1, 1)
 
 
-def test_an_endpoint_that_cannot_be_opened_refuses_events(
-    relay: RawRelay, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_an_address_that_cannot_be_used_is_refused(relay: RawRelay) -> None:
     too_long = "ipc:///" + "x" * 200
-    emitter = Emitter(name="manager-1", ingress=too_long, control=relay.control)
+    with pytest.raises(SettingsError, match=r"^EMITTER_RELAY_INGRESS: .* at most 107 bytes"):
+        Emitter(name="manager-1", ingress=too_long, control=relay.control)
+
+
+def test_an_emitter_whose_thread_fails_refuses_events(
+    relay: RawRelay, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise zmq.ZMQError(zmq.EINVAL)
+
+    monkeypatch.setattr("emitters.link.connect", fail)
+    emitter = Emitter(name="manager-1", ingress=relay.ingress, control=relay.control)
     wait_for(lambda: "has failed and takes no events" in caplog.text, "the failure is logged")
     with pytest.raises(EmitterClosed, match="this emitter has failed"):
         emitter.emit("event:a", {})

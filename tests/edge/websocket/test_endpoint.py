@@ -5,7 +5,6 @@ import time
 from typing import Any, cast
 
 from edge.config import EdgeSettings
-from edge.core.descriptor_room import DescriptorRoom
 from edge.core.identity.tokens import Tokens
 from edge.core.session import SessionServices, Visitor
 from edge.core.stats import EdgeStats
@@ -14,10 +13,11 @@ from edge.core.websocket.frames import Opcode
 from edge.core.websocket.reader import Message
 from edge.scheduling.time_slices import SLICE_S
 from edge.websocket.endpoint import ClientEndpoint
+from relay.shared.descriptor_room import DescriptorRoom
 from tests.edge.recorders import RecordingConnection
 from tests.edge.world import World
 
-ROOM = DescriptorRoom(1024)
+ROOM = DescriptorRoom(1024, 4096)
 
 
 class NoCatchUp:

@@ -12,6 +12,7 @@ def test_counters_begin_at_zero() -> None:
         "malformed": {},
         "refused": {},
         "control_requests": {},
+        "connections_refused": 0,
     }
 
 
@@ -22,12 +23,14 @@ def test_counters_are_shown_as_json_can_carry_them() -> None:
     counters.malformed["invalid_topic"] += 1
     counters.refused["duplicate"] += 1
     counters.control_requests["hello"] += 1
+    counters.connections_refused += 1
     assert json.loads(json.dumps(counters.as_dict())) == {
         "received": 4,
         "relayed": {"event": 2},
         "malformed": {"invalid_topic": 1},
         "refused": {"duplicate": 1},
         "control_requests": {"hello": 1},
+        "connections_refused": 1,
     }
 
 
