@@ -9,7 +9,7 @@ import signal
 from edge.config import EdgeSettings
 from relay.shared.descriptor_room import OWN, DescriptorRoom
 from relay.shared.descriptors import raise_limit
-from relay.shared.logs import configure
+from relay.shared.logs import LimitedRecords, configure
 from relay.shared.process_room import require_room
 from relay.shared.settings import SettingsError
 
@@ -23,9 +23,24 @@ logger = logging.getLogger(__name__)
 
 
 def configure_logging(settings: EdgeSettings) -> None:
-    """Log to standard error, and uvicorn's warnings only: its handshake lines contain tokens."""
+    """Log to standard error, and of the server warnings only: handshake lines contain tokens."""
     configure(PROGRAM, settings.log_level)
-    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    # The commands `uvicorn` and `granian` have set a level for each of these.
+    for name in ("uvicorn", "uvicorn.error", "uvicorn.access", "_granian"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    # Strangers cause these lines: requests that are not HTTP, text that is not UTF-8, and, under
+    # hypercorn, connections that end while it writes.
+    logging.getLogger("uvicorn.error").addFilter(_without_blame)
+    for name in ("uvicorn.error", "asyncio"):
+        logging.getLogger(name).addFilter(LimitedRecords())
+
+
+def _without_blame(record: logging.LogRecord) -> bool:
+    """Take the traceback from a record about bad UTF-8: it is the client's fault, not ours."""
+    if record.exc_info and isinstance(record.exc_info[1], UnicodeDecodeError):
+        record.exc_info = record.exc_text = None
+        record.levelno, record.levelname = logging.WARNING, "WARNING"
+    return True
 
 
 def descriptor_room(max_connections: int) -> DescriptorRoom:

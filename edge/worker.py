@@ -28,7 +28,8 @@ from edge.upstream.connection import connect
 from edge.upstream.replayer import JournalReplay
 from edge.upstream.subscriber import RelaySubscriber
 from edge.websocket.broadcast import write_to_all
-from edge.websocket.endpoint import ClientEndpoint
+from edge.websocket.endpoint import CLOSE_TIMEOUT_S, ClientEndpoint
+from edge.websocket.socket_cutter import SocketCutter
 from relay.shared.logs import LimitedLog
 
 HOUSEKEEPING_S = 1.0
@@ -64,6 +65,7 @@ class Worker:
         catch_up = CatchUpRunner(self._replay, stats)
         room = raised_room(settings.max_connections)
         self.endpoint = ClientEndpoint(settings, services, catch_up, stats, room, loop)
+        self.cutter = SocketCutter(loop, CLOSE_TIMEOUT_S)
         self._throttle = FlushThrottle(loop, manager.flush)
         self.relay_state = RelayState(settings.relay_timeout_s)
         self._subscriber = RelaySubscriber(
@@ -88,6 +90,7 @@ class Worker:
                 await housekeeping
             self._throttle.close()
             self.endpoint.close()
+            self.cutter.close()
             self._subscriber.close()
 
     def _end_batch(self) -> None:

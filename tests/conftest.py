@@ -26,6 +26,7 @@ GROUPS = {
     "tests/e2e/test_front_door.py": "front door",
     "tests/e2e/test_kept_alive.py": "kept alive",
     "tests/e2e/test_make_run.py": "make run",
+    "tests/e2e/test_other_servers.py": "other servers",
     "tests/e2e/test_protocol.py": "protocol",
 }
 """Files whose tests run one after another in one worker: they would disturb each other, or they

@@ -5,6 +5,7 @@ On our own server `FrontDoor` opens WebSockets, and nothing here is used.
 
 import asyncio
 import contextlib
+import logging
 import math
 from collections import deque
 from typing import Any
@@ -18,24 +19,37 @@ from edge.core.websocket.close_codes import CloseCode
 from edge.core.websocket.frames import Opcode, split_frames
 from edge.core.websocket.reader import Message
 from edge.websocket.client import Client, ClientServices
-from edge.websocket.endpoint import ClientEndpoint
+from edge.websocket.endpoint import CLOSE_TIMEOUT_S
 from edge.websocket.identification import HandshakeRefused
+from edge.websocket.socket_cutter import SocketCutter, ends_of
+from edge.worker import Worker
+from relay.shared.logs import LimitedLog
 
 SERVER_ERRORS = (WebSocketDisconnect, RuntimeError, OSError)
 """The errors of servers when the application sends or receives after the connection is lost."""
+LAST_WORDS_S = 1.0
+"""Seconds for a server to take the close frame when it ends the application."""
+HOUR_S = 3600.0
+
+logger = logging.getLogger(__name__)
+_reminder = LimitedLog(logger, HOUR_S)
 
 
 class AsgiTransport(asyncio.Transport):
     """Splits the frames written to it into ASGI messages, which one task sends.
 
     It is full from the first write until the server has taken every message. Pings and pongs are
-    left to the server, which ends dead connections by itself.
+    the server's own affair (docs/operations.md, "Other ASGI servers").
     """
 
-    def __init__(self, websocket: WebSocket, services: ClientServices) -> None:
+    def __init__(
+        self, websocket: WebSocket, services: ClientServices, cutter: SocketCutter
+    ) -> None:
         """`websocket` is accepted already."""
         super().__init__()
         self._websocket = websocket
+        self._cutter = cutter
+        self._ends = ends_of(websocket.scope)
         self._frames: deque[tuple[Opcode, int, bytes]] = deque()
         """Opcode, size in bytes and payload of frames that the server has not taken."""
         self._buffered_bytes = 0
@@ -49,19 +63,35 @@ class AsgiTransport(asyncio.Transport):
 
     async def run(self) -> None:
         """Move messages both ways until the connection ends, then tell the client."""
-        tasks = [
-            asyncio.create_task(self._receive_all()),
-            asyncio.create_task(self._is_aborted.wait()),
-        ]
+        receiving = asyncio.create_task(self._receive_all())
         sending = asyncio.create_task(self._send_all())
+        aborted = asyncio.create_task(self._is_aborted.wait())
         try:
-            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait([receiving, aborted], return_when=asyncio.FIRST_COMPLETED)
+            await self._let_go(receiving)
+        except asyncio.CancelledError:
+            # The server stops.
+            self.client.close(CloseCode.GOING_AWAY.close())
+            await asyncio.wait([sending], timeout=LAST_WORDS_S)
+            raise
         finally:
             self._is_closing = True
-            for task in (*tasks, sending):
+            for task in (receiving, sending, aborted):
                 task.cancel()
-            await asyncio.gather(*tasks, sending, return_exceptions=True)
+            await asyncio.gather(receiving, sending, aborted, return_exceptions=True)
             self.client.connection_lost(None)
+
+    async def _let_go(self, receiving: asyncio.Task[None]) -> None:
+        """Make sure that the connection ends, also under a server that would hold it for ever."""
+        if self._ends is None:
+            return
+        if receiving.done():
+            # uvicorn reports the end as soon as it has sent a close frame.
+            self._cutter.cut_late(self._ends)
+        else:
+            self._cutter.cut(self._ends)
+            # Received to the end: hypercorn holds a connection whose messages nobody takes.
+            await asyncio.wait([receiving], timeout=CLOSE_TIMEOUT_S)
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         """Queue the frames in `data`."""
@@ -72,6 +102,9 @@ class AsgiTransport(asyncio.Transport):
             elif opcode is not Opcode.PONG:
                 self._frames.append((opcode, size, payload))
                 self._buffered_bytes += size
+            if opcode is Opcode.CLOSE:
+                # From now on messages are received to be dropped, up to the end.
+                self._may_read.set()
         if self._frames:
             self._has_frames.set()
             self.client.pause_writing()
@@ -91,8 +124,9 @@ class AsgiTransport(asyncio.Transport):
         """Belong to the `Client` that was made with this transport, and to no other."""
 
     def pause_reading(self) -> None:
-        """Take no message from the server until `resume_reading`."""
-        self._may_read.clear()
+        """Take no message from the server until `resume_reading`, or a close."""
+        if not self.client.closed:
+            self._may_read.clear()
 
     def resume_reading(self) -> None:
         """Take messages again."""
@@ -111,8 +145,9 @@ class AsgiTransport(asyncio.Transport):
         self.abort()
 
     def abort(self) -> None:
-        """End the connection: the application returns, and the server cuts it."""
+        """Cut the connection."""
         self._is_closing = True
+        self._may_read.set()
         self._is_aborted.set()
 
     async def _send_all(self) -> None:
@@ -142,6 +177,8 @@ class AsgiTransport(asyncio.Transport):
                 if message["type"] != "websocket.receive":
                     return
                 text = message.get("text")
+                if client.closed:
+                    continue
                 if text is None:
                     client.take(Message(Opcode.BINARY, b""))
                 elif len(payload := text.encode()) > self._max_message_bytes:
@@ -152,7 +189,13 @@ class AsgiTransport(asyncio.Transport):
 
 async def serve_websocket(websocket: WebSocket) -> None:
     """Serve one client until its connection ends."""
-    endpoint: ClientEndpoint = websocket.state.worker.endpoint
+    _reminder.warning(
+        "server",
+        "the ASGI server opens WebSockets itself, with fewer protections than event-edge:"
+        " see docs/operations.md",
+    )
+    worker: Worker = websocket.state.worker
+    endpoint = worker.endpoint
     head = RequestHead.of(websocket.scope["headers"], websocket.scope["query_string"])
     try:
         visitor = endpoint.identify(
@@ -169,7 +212,7 @@ async def serve_websocket(websocket: WebSocket) -> None:
         endpoint.turned_away(close)
         await websocket.close(close.code, close.reason)
         return
-    transport = AsgiTransport(websocket, endpoint.client_services)
+    transport = AsgiTransport(websocket, endpoint.client_services, worker.cutter)
     endpoint.open(transport.client, visitor)
     await transport.run()
 

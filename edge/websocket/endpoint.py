@@ -208,9 +208,9 @@ class ClientEndpoint:
             try:
                 text = message.payload.decode()
             except UnicodeDecodeError:
-                close = CloseCode.INVALID_TEXT.close()
-            else:
-                close = session.act_on(text, time.time())
+                client.fail(CloseCode.INVALID_TEXT.close())
+                return
+            close = session.act_on(text, time.time())
         if close is not None:
             client.close(close)
 

@@ -16,6 +16,31 @@ def configure(program: str, level: str = "INFO") -> None:
     )
 
 
+class LimitedRecords(logging.Filter):
+    """Lets one record of each line of code pass in an interval; its successor counts the omitted.
+
+    For the loggers of libraries, whose lines strangers can cause.
+    """
+
+    def __init__(self, interval_s: float = INTERVAL_S) -> None:
+        super().__init__()
+        self._interval_s = interval_s
+        self._omitted: dict[tuple[str, int], int] = {}
+        self._next_at: dict[tuple[str, int], float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Return whether to log `record`."""
+        cause = record.pathname, record.lineno
+        now = monotonic()
+        if now < self._next_at.get(cause, 0.0):
+            self._omitted[cause] = self._omitted.get(cause, 0) + 1
+            return False
+        self._next_at[cause] = now + self._interval_s
+        if omitted := self._omitted.pop(cause, 0):
+            record.msg = f"{record.msg} (and {omitted} more of this kind)"
+        return True
+
+
 class LimitedLog:
     """Logs at most one line for each cause and interval; the next one tells how many were omitted.
 

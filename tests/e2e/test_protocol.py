@@ -15,12 +15,12 @@ from tests.support.clients import Client
 from tests.support.cluster import Cluster, Edge
 
 
-@pytest.fixture(scope="module", params=["front door", "plain uvicorn"])
+@pytest.fixture(scope="module", params=["front door", "uvicorn", "hypercorn", "granian"])
 def shared_edge(request: pytest.FixtureRequest, shared_cluster: Cluster) -> Edge:
-    """An edge on its own server, and one on a server that knows only ASGI."""
-    if request.param == "plain uvicorn":
-        return shared_cluster.start_plain_edge()
-    return shared_cluster.start_edge()
+    """An edge on its own server, and on servers that know only ASGI."""
+    if request.param == "front door":
+        return shared_cluster.start_edge()
+    return shared_cluster.start_plain_edge(request.param)
 
 
 def ws_url(edge: Edge, query: str = "") -> str:

@@ -12,6 +12,7 @@ from edge.core.websocket.frames import Opcode
 from edge.core.websocket.reader import FrameReader, read_close
 from edge.websocket.asgi import AsgiTransport
 from edge.websocket.client import Client, ClientServices
+from edge.websocket.socket_cutter import SocketCutter
 from tests.support.websocket_frames import CLOSE, PONG, TEXT
 
 
@@ -78,7 +79,9 @@ async def accept_asgi(
     server = AsgiServer(loop, sock)
     websocket = WebSocket({"type": "websocket"}, server.receive, server.send)
     await websocket.accept()
-    transport = AsgiTransport(websocket, services)
+    cutter = SocketCutter(loop, patience_s=0.1)
+    stack.callback(cutter.close)
+    transport = AsgiTransport(websocket, services, cutter)
 
     async def serve() -> None:
         with sock:

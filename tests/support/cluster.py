@@ -42,6 +42,19 @@ def free_ports(count: int) -> list[int]:
     return ports
 
 
+def asgi_options(server: str, port: int) -> list[str]:
+    """Return the options with which an ASGI server serves the edge on `port`."""
+    match server:
+        case "uvicorn":
+            # The application reads the headers of proxies itself.
+            return ["--factory", "edge.app:create_app", "--port", str(port), "--no-proxy-headers"]
+        case "hypercorn":
+            return ["edge.app:create_app()", "--bind", f"127.0.0.1:{port}"]
+        case "granian":
+            return ["--interface", "asgi", "--factory", "edge.app:create_app", "--port", str(port)]
+    raise ValueError(f"no such server: {server}")
+
+
 class Cluster:
     """Starts relays, edges, emitters and clients on demand, and ends them all."""
 
@@ -95,13 +108,11 @@ class Cluster:
             wait_for(lambda: edge.status("/healthz") == 200, "the edge answers")
         return edge
 
-    def start_plain_edge(self) -> "Edge":
-        """Start the same application under plain uvicorn, with uvicorn's own WebSockets."""
+    def start_plain_edge(self, server: str = "uvicorn", *options: str, **env: str) -> "Edge":
+        """Start the same application under another ASGI server, with that server's WebSockets."""
         port = free_ports(1)[0]
-        command = python("-m", "uvicorn", "--factory", "edge.app:create_app", "--port", str(port))
-        # The application reads the headers of proxies itself.
-        command.append("--no-proxy-headers")
-        process = self.start("plain-edge", [*command, "--ws", "websockets-sansio"])
+        command = python("-m", server, *asgi_options(server, port), *options)
+        process = self.start(f"{server}-{port}", command, **env)
         edge = Edge(process, port, 1)
         edge.wait_ready()
         return edge

@@ -1,5 +1,6 @@
 """TCP connections to an edge whose bytes are the test's own."""
 
+import contextlib
 import json
 import socket
 from contextlib import ExitStack
@@ -9,7 +10,9 @@ from tests.support.websocket_frames import TEXT, client_frame, split_frames
 
 KEY = "dGhlIHNhbXBsZSBub25jZQ=="
 ACCEPT = b"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
-TIMEOUT_S = 10.0
+TIMEOUT_S = 15.0
+STALLED_S = 0.5
+"""Seconds without a byte taken after which a peer counts as not reading."""
 
 
 class RawSocket:
@@ -22,6 +25,20 @@ class RawSocket:
     def send(self, data: bytes) -> None:
         """Send bytes."""
         self._socket.sendall(data)
+
+    @property
+    def port(self) -> int:
+        """The port at this end."""
+        port: int = self._socket.getsockname()[1]
+        return port
+
+    def send_while_taken(self, data: bytes, max_bytes: int) -> None:
+        """Send `data` again and again, until the peer takes nothing for a while, or has hung up."""
+        self._socket.settimeout(STALLED_S)
+        with contextlib.suppress(OSError):
+            while max_bytes > 0:
+                max_bytes -= self._socket.send(data)
+        self._socket.settimeout(TIMEOUT_S)
 
     def response(self) -> tuple[int, dict[str, str], bytes]:
         """Read an HTTP response: status, headers in lower case, body."""
@@ -75,6 +92,11 @@ class RawSockets:
         sock = self._stack.enter_context(socket.create_connection(address, TIMEOUT_S))
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return RawSocket(sock)
+
+    def connect_and_leave(self, data: bytes) -> None:
+        """Send `data` on a new connection, and go before an answer can come."""
+        with socket.create_connection(("127.0.0.1", self._edge.port), TIMEOUT_S) as sock:
+            sock.sendall(data)
 
 
 def request(path: str, *more: str, **headers: str) -> bytes:

@@ -1,8 +1,14 @@
 """`AsgiTransport` alone, and the application on a server that is not ours."""
 
-import pytest
+import asyncio
+from types import SimpleNamespace
+from typing import Any
 
-from edge.core.websocket.close_codes import CloseCode
+import pytest
+from starlette.websockets import WebSocket
+
+from edge.core.websocket.close_codes import Close, CloseCode
+from edge.websocket.asgi import serve_websocket
 from tests.edge.websocket.stage import FILLING, close_payload, play_on
 from tests.edge.wire import MAX_MESSAGE_BYTES, Server, text, turn
 from tests.support.cluster import Cluster, Edge
@@ -138,6 +144,42 @@ def test_a_client_that_is_paused_is_not_read() -> None:
         await server.until(lambda: len(server.received_messages) == 3)
 
     play_on("asyncio", scenario, road="asgi")
+
+
+class OverloadedEndpoint:
+    """Knows every visitor, and has no time for any."""
+
+    def __init__(self) -> None:
+        self.closes: list[int] = []
+
+    def identify(self, *credentials: Any) -> None:
+        """Let anybody in."""
+
+    def overload_s(self) -> float:
+        """The wait of the oldest request."""
+        return 7.5
+
+    def turned_away(self, close: Close) -> None:
+        """Remember."""
+        self.closes.append(close.code)
+
+
+def test_an_overloaded_edge_turns_clients_away_with_4013() -> None:
+    endpoint = OverloadedEndpoint()
+    worker = SimpleNamespace(endpoint=endpoint, cutter=None)
+    sent: list[Any] = []
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "websocket.connect"}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    scope = {"type": "websocket", "headers": [], "query_string": b"", "state": {"worker": worker}}
+    asyncio.run(serve_websocket(WebSocket(scope, receive, send)))
+    assert [message["type"] for message in sent] == ["websocket.accept", "websocket.close"]
+    assert (sent[1]["code"], sent[1]["reason"]) == (4013, "overloaded, retry in 8 s")
+    assert endpoint.closes == [4013]
 
 
 def test_a_wrong_first_message_is_closed_with_the_reason(

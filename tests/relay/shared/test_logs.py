@@ -5,7 +5,7 @@ import logging
 import pytest
 
 import relay.shared.logs
-from relay.shared.logs import LimitedLog, configure
+from relay.shared.logs import LimitedLog, LimitedRecords, configure
 
 
 class HandClock:
@@ -87,3 +87,29 @@ def test_configure_logs_one_line_with_level_and_program(
         root.setLevel(level)
     assert len(lines) == 1
     assert lines[0].endswith(" WARNING event-relay hello")
+
+
+def test_a_line_of_a_library_is_logged_once_an_interval(
+    clock: HandClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    library = logging.getLogger("library")
+    limit = LimitedRecords(interval_s=10)
+    library.addFilter(limit)
+
+    def complain(who: str) -> None:
+        library.warning("bad request of %s", who)
+
+    try:
+        for who in ("a", "b", "c"):
+            complain(who)
+        library.warning("something else")
+        clock.now += 10
+        complain("d")
+        complain("e")
+    finally:
+        library.removeFilter(limit)
+    assert caplog.messages == [
+        "bad request of a",
+        "something else",
+        "bad request of d (and 2 more of this kind)",
+    ]
