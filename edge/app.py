@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import logging
+import os
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -25,6 +27,9 @@ from edge.websocket.asgi import serve_websocket
 from edge.websocket.front_door import STATE
 from edge.worker import Worker
 from relay.shared.settings import SettingsError, load, refuse
+from relay.shared.unknown_variables import unknown_variables
+
+logger = logging.getLogger(__name__)
 
 
 def create_app(settings: EdgeSettings | None = None) -> ASGIApp:
@@ -42,6 +47,8 @@ def create_app(settings: EdgeSettings | None = None) -> ASGIApp:
         except SettingsError as error:
             refuse(PROGRAM, error)
         warn_of_too_few_descriptors(room, settings.max_connections)
+        for line in unknown_variables(EdgeSettings, os.environ):
+            logger.warning("%s", line)
     return _build_app(settings)
 
 

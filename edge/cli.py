@@ -25,7 +25,8 @@ from edge.process import (
 )
 from edge.websocket.front_door import FrontDoor
 from relay.shared.addresses import parse_listen_address
-from relay.shared.settings import SettingsError, load, refuse
+from relay.shared.settings import SettingsError, refuse
+from relay.shared.unknown_variables import load_for
 
 GRACEFUL_SHUTDOWN_S = 3
 
@@ -168,10 +169,7 @@ def _users() -> UsersFile:
 
 
 def _settings() -> EdgeSettings:
-    try:
-        return load(EdgeSettings)
-    except SettingsError as error:
-        refuse(PROGRAM, error)
+    return load_for(PROGRAM, EdgeSettings)
 
 
 def _fail(error: UsersError) -> NoReturn:

@@ -2,12 +2,27 @@
 
 import os
 import socket
+import threading
+from collections.abc import Callable
 from pathlib import Path
 
 from pydantic import Field
 
 from relay.shared.settings import JournaledKinds, PeerEndpoint, Settings, settings_config
+from relay.shared.unknown_variables import unknown_variables
 from relay.wire.topics import EVENT, TASK
+
+OTHER_VARIABLES = ("EMITTER_RELAY_EGRESS",)
+"""The variables of `event-emit tail`."""
+_are_reported = threading.Event()
+
+
+def report_unknown_variables(report: Callable[[str], None]) -> None:
+    """Call `report` with a line for each unknown `EMITTER_*` variable, once in a process."""
+    if not _are_reported.is_set():
+        _are_reported.set()
+        for line in unknown_variables(EmitterSettings, os.environ, OTHER_VARIABLES):
+            report(line)
 
 
 def _default_name() -> str:

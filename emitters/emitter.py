@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Self, TypedDict, Unpack
 
-from emitters.config import EmitterSettings
+from emitters.config import EmitterSettings, report_unknown_variables
 from emitters.core.dialogue import Dialogue
 from emitters.core.identity import EmitterIdentity
 from emitters.core.outbox import Outbox
@@ -95,6 +95,7 @@ class Emitter:
             relay_control=control,
             spool=None if spool is None else os.fspath(spool),
         )
+        report_unknown_variables(logger.warning)
         require_room(NEEDED_DESCRIPTORS, NEEDED_THREADS)
         self._id_start = secrets.token_hex(8)
         self._id_numbers = itertools.count()

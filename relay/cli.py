@@ -17,8 +17,9 @@ from relay.server import Relay
 from relay.shared.addresses import ZmqAddress, loopback, parse_zmq_address
 from relay.shared.logs import configure
 from relay.shared.process_room import require_room
-from relay.shared.settings import SettingsError, load, refuse
+from relay.shared.settings import SettingsError, refuse
 from relay.shared.transport import connect, open_socket
+from relay.shared.unknown_variables import load_for
 from relay.sockets import AddressInUse
 from relay.wire.control import StatsReply, StatsRequest, pack_message, unpack_reply
 
@@ -92,7 +93,4 @@ def _reachable(address: ZmqAddress) -> ZmqAddress:
 
 
 def _settings() -> RelaySettings:
-    try:
-        return load(RelaySettings)
-    except SettingsError as error:
-        refuse(PROGRAM, error)
+    return load_for(PROGRAM, RelaySettings)

@@ -14,6 +14,7 @@ from typing import Any
 import click
 
 from emitters.commands.session import PROGRAM, BadInput, Unreachable, say
+from emitters.config import report_unknown_variables
 from emitters.relay_reader import RelayedEvent, RelayReader
 from relay.shared.settings import (
     PeerEndpoint,
@@ -70,6 +71,7 @@ def tail(prefix: str, pretty: bool, count: int | None, egress: str | None, timeo
         settings = load(TailSettings, relay_egress=egress)
     except SettingsError as error:
         refuse(PROGRAM, error)
+    report_unknown_variables(say)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     wanted = prefix.removesuffix("*")
     if not _is_utf8(wanted):

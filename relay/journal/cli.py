@@ -15,7 +15,8 @@ from relay.config import RelaySettings
 from relay.journal.file import FILE_NAME, JournalRefused, copy_journal, restore_journal
 from relay.journal.reader import LOST_FRAMES, JournaledEvent, JournalReader, reading_journal
 from relay.journal.verify import problems
-from relay.shared.settings import SettingsError, load, refuse
+from relay.shared.settings import refuse
+from relay.shared.unknown_variables import load_for
 from relay.wire.envelope import unpack_envelope
 from relay.wire.errors import WireError
 from relay.wire.header import unpack_header
@@ -131,10 +132,7 @@ def as_message(event: JournaledEvent, stream: str) -> dict[str, Any]:
 
 
 def _path() -> Path:
-    try:
-        return load(RelaySettings).data_dir / FILE_NAME
-    except SettingsError as error:
-        refuse(PROGRAM, error)
+    return load_for(PROGRAM, RelaySettings).data_dir / FILE_NAME
 
 
 @contextmanager

@@ -96,3 +96,44 @@ def test_tokens_and_users_are_managed_from_the_shell(cluster: Cluster) -> None:
 def test_statistics_of_a_missing_relay_are_one_line(cluster: Cluster) -> None:
     ended = run_cli("relay", "stats", "--timeout", "0.2", env=cluster.env)
     assert (ended.returncode, ended.stderr) == (1, f"Error: no relay at {cluster.control}\n")
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_an_edge_names_an_unknown_variable_once(cluster: Cluster, workers: str) -> None:
+    cluster.start_relay()
+    edge = cluster.start_edge(EDGE_MAX_CONECTIONS="5", EDGE_WORKERS=workers)
+    assert edge.process.output().count("EDGE_MAX_CONECTIONS") == 1
+    assert "did you mean EDGE_MAX_CONNECTIONS?" in edge.process.output()
+
+
+def test_an_edge_on_another_server_names_an_unknown_variable(cluster: Cluster) -> None:
+    cluster.env["EDGE_MAX_CONECTIONS"] = "5"
+    cluster.start_relay()
+    edge = cluster.start_plain_edge()
+    assert edge.process.output().count("EDGE_MAX_CONECTIONS is not a setting") == 1
+
+
+@pytest.mark.parametrize(
+    ("command", "variable"),
+    [
+        (("relay", "stats"), "RELAY_CONTORL"),
+        (("relay", "journal", "list"), "RELAY_DATADIR"),
+        (("edge", "user", "list"), "EDGE_USER_FILE"),
+        (("edge", "token", "alice"), "EDGE_JWT_SECRETS"),
+        (("emitters", "event:a", "{}"), "EMITTER_NAMES"),
+        (("emitters", "task", "--user", "alice", "--", "true"), "EMITTER_SPOOLS"),
+        (("emitters", "tail", "--timeout", "0"), "EMITTER_RELAY_EGRES"),
+    ],
+)
+def test_every_command_names_an_unknown_variable_once(
+    cluster: Cluster, command: tuple[str, ...], variable: str
+) -> None:
+    cluster.start_relay()
+    ended = run_cli(*command, env=cluster.env | {variable: "x"})
+    assert ended.stderr.count(f"{variable} is not a setting and has no effect") == 1
+    assert variable not in ended.stdout
+
+
+def test_the_relay_names_an_unknown_variable_and_starts(cluster: Cluster) -> None:
+    relay = cluster.start_relay(RELAY_INGRES="x")
+    assert relay.output().count("did you mean RELAY_INGRESS?") == 1
