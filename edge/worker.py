@@ -10,6 +10,7 @@ from functools import partial
 
 from edge.catch_up_runner import CatchUpRunner
 from edge.config import EdgeSettings
+from edge.core.control.readiness import Readiness
 from edge.core.hub.connections import ConnectionManager
 from edge.core.hub.subscription_quota import SubscriptionQuota
 from edge.core.identity.tokens import Tokens
@@ -64,17 +65,16 @@ class Worker:
         services = SessionServices(manager, streams, snapshots, tokens, settings.session_limits)
         catch_up = CatchUpRunner(self._replay, stats)
         room = raised_room(settings.max_connections)
-        self.endpoint = ClientEndpoint(settings, services, catch_up, stats, room, loop)
         self.cutter = SocketCutter(loop, CLOSE_TIMEOUT_S)
-        self._throttle = FlushThrottle(loop, manager.flush)
         self.relay_state = RelayState(settings.relay_timeout_s)
+        self.readiness = Readiness(self.relay_state, relay.requests.health)
+        self.endpoint = ClientEndpoint(settings, services, catch_up, stats, room, self.readiness)
+        self._throttle = FlushThrottle(loop, manager.flush)
         self._subscriber = RelaySubscriber(
             relay, self.relay_state, self._inbound, self.endpoint, self._end_batch
         )
         self.registry = edge_registry(
-            EdgeCollector(
-                stats, manager, streams, self.endpoint, self.relay_state, str(os.getpid())
-            )
+            EdgeCollector(stats, manager, streams, self.endpoint, self.readiness, str(os.getpid()))
         )
 
     @contextlib.asynccontextmanager

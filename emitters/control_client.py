@@ -4,7 +4,6 @@ Any thread asks. The link thread alone sends, receives and resolves the futures.
 """
 
 import logging
-import math
 import threading
 import time
 from collections.abc import Callable
@@ -40,7 +39,7 @@ class ControlClient:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         """Guards the table. Futures are resolved without it: their callbacks take it."""
-        self._table = RequestTable[Future[Reply]](MAX_REQUESTS + RESERVED_REQUESTS, math.inf)
+        self._table = RequestTable[Future[Reply]](MAX_REQUESTS + RESERVED_REQUESTS)
         self._is_closed = False
         self._log = LimitedLog(logger)
 
@@ -110,7 +109,7 @@ class ControlClient:
             answered = self._table.take_reply(frame)
         if answered is None:
             return
-        _, future, reply = answered
+        future, reply = answered.waiter, answered.reply
         # False if its thread has cancelled it meanwhile; setting a result would raise then.
         if not future.set_running_or_notify_cancel():
             return

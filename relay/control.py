@@ -154,7 +154,8 @@ class ControlService:
             text = f"{request.stream!r} is not a stream of this relay"
             return ErrorReply(id=request.id, code="unknown_stream", message=text)
         try:
-            page = journal.read(request.stream, request.after, request.limit, MAX_PAGE_BYTES)
+            max_bytes = request.max_bytes or MAX_PAGE_BYTES
+            page = journal.read(request.stream, request.after, request.limit, max_bytes)
         except JournalUnavailable as error:
             self._log.error("replay", "%s", error)
             return ErrorReply(id=request.id, code="journal_unavailable", message=str(error))
@@ -172,7 +173,8 @@ class ControlService:
             frames = retained.get(request.prefix)
             return RetainedReply(id=request.id, items=() if frames is None else (frames,))
         after = request.after or b""
-        page, has_more = retained.page(request.prefix, after, MAX_PAGE_BYTES)
+        max_bytes = request.max_bytes or MAX_PAGE_BYTES
+        page, has_more = retained.page(request.prefix, after, max_bytes)
         return RetainedReply(id=request.id, items=page, next=page[-1][0] if has_more else None)
 
     def _account(self, request: AccountRequest) -> Reply:

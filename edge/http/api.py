@@ -53,15 +53,16 @@ def operations_router() -> APIRouter:
 
     @router.get("/readyz")
     async def ready(response: Response, worker: WorkerOf) -> dict[str, str]:
-        """200 while events arrive from the relay, else 503.
+        """200 while a client that comes now would get its events, else 503 with the reason.
 
         A relay that cannot write its journal forwards live values, and takes no journaled event.
         A relay that cannot read a part of it replays the rest.
         """
-        if worker.relay_state.is_alive:
-            return {"status": "ready", **_trouble(worker.relay_state)}
+        trouble = worker.readiness.trouble
+        if trouble is None:
+            return {"status": "ready", **_journal_trouble(worker.relay_state)}
         response.status_code = 503
-        return {"status": "the relay's heartbeat is missing"}
+        return {"status": trouble}
 
     @router.get("/metrics")
     async def metrics(worker: WorkerOf) -> Response:
@@ -71,7 +72,7 @@ def operations_router() -> APIRouter:
     return router
 
 
-def _trouble(relay: RelayState) -> dict[str, str]:
+def _journal_trouble(relay: RelayState) -> dict[str, str]:
     if not relay.is_journaling:
         return {"journal": "unavailable"}
     return {"journal": "damaged"} if relay.is_journal_damaged else {}

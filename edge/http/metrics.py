@@ -6,9 +6,9 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from edge.core.control.readiness import Readiness
 from edge.core.hub.connections import ConnectionManager
 from edge.core.stats import EdgeStats
-from edge.core.streams.relay_state import RelayState
 from edge.core.streams.streams import Streams
 from edge.websocket.endpoint import ClientEndpoint
 
@@ -25,14 +25,14 @@ class EdgeCollector(Collector):
         manager: ConnectionManager,
         streams: Streams,
         clients: ClientEndpoint,
-        relay: RelayState,
+        readiness: Readiness,
         worker: str,
     ) -> None:
         self._stats = stats
         self._manager = manager
         self._streams = streams
         self._clients = clients
-        self._relay = relay
+        self._readiness = readiness
         self._worker = worker
 
     def collect(self) -> Iterable[Metric]:
@@ -42,11 +42,12 @@ class EdgeCollector(Collector):
         yield from self._counters()
 
     def _gauges(self) -> Iterable[Metric]:
-        manager, clients = self._manager, self._clients
+        manager, clients, relay = self._manager, self._clients, self._readiness.relay
         held = sum(stream.follower.held_count for stream in self._streams)
         for name, help_text, value in (
-            ("relay_up", "1 while events arrive from the relay", self._relay.is_alive),
-            ("relay_journaling", "1 while the relay writes its journal", self._relay.is_journaling),
+            ("ready", "1 while a resume would succeed", self._readiness.trouble is None),
+            ("relay_up", "1 while events arrive from the relay", relay.is_alive),
+            ("relay_journaling", "1 while the relay writes its journal", relay.is_journaling),
             ("connections", "Open WebSocket connections", len(clients)),
             ("max_connections", "Connections that this worker takes", clients.max_connections),
             ("users", "Users with a connection", len(manager.users)),

@@ -50,7 +50,5 @@ def connect(settings: EdgeSettings, loop: asyncio.AbstractEventLoop) -> RelayCon
         loop, RelaySocket(loop, control, settings.relay_control), f"edge-{os.getpid()}"
     )
     events = RelaySocket(loop, subscriber, settings.relay_egress)
-    subscriptions = WorkerSubscriptions(
-        events, requests.request_last_values, settings.topic_prefixes
-    )
+    subscriptions = WorkerSubscriptions(events, requests, settings.topic_prefixes)
     return RelayConnection(context, events, SyncHandshake(subscriber), requests, subscriptions)

@@ -78,6 +78,12 @@ class RelaySocket:
             self._is_reading_soon = True
             self._loop.call_soon(self._read)
 
+    def reconnect(self) -> None:
+        """Replace the connection by a new one; what was sent and not answered is lost."""
+        self._socket.disconnect(self.endpoint)
+        self._socket.connect(self.endpoint)
+        self.read_soon()
+
     def close(self) -> None:
         """Read no more, and disconnect."""
         if not self._socket.closed:

@@ -28,7 +28,7 @@ class RelayWatcher(Protocol):
         """Events arrive from now on."""
 
     def relay_lost(self) -> None:
-        """The relay has been silent for too long."""
+        """The relay has been silent for too long, or does not replay what was missed."""
 
 
 class RelaySubscriber:
@@ -50,6 +50,8 @@ class RelaySubscriber:
         self._on_batch = on_batch
         self._loop = asyncio.get_running_loop()
         self._log = LimitedLog(logger)
+        self._is_stuck = False
+        """Whether events are held behind a hole that the relay does not close."""
         connection.events.add_reader(self._read_events)
         connection.requests.socket.add_reader(self._read_replies)
         self._ticking = self._loop.call_soon(self._tick)
@@ -61,18 +63,27 @@ class RelaySubscriber:
 
     def _tick(self) -> None:
         self._ticking = self._loop.call_later(TICK_S, self._tick)
-        # Before the silence is judged: an answer may wait in the socket.
+        # Before the silence is judged: an answer may wait in the sockets.
         self._read_events()
+        self._read_replies()
         tick = self._state.tick(self._loop.time())
         if tick.is_lost:
             logger.warning("lost the relay at %s", self._connection.events.endpoint)
             self._watcher.relay_lost()
         if tick.is_handshake_due:
             self._begin_handshake()
-        if self._state.is_alive:
-            self._connection.requests.check_unanswered()
-        else:
-            self._connection.requests.send_unsent()
+        self._connection.requests.tick(self._inbound)
+        self._look_for_a_standstill()
+
+    def _look_for_a_standstill(self) -> None:
+        """Send clients away when a stream does not go on: they would wait without knowing it."""
+        requests = self._connection.requests
+        was_stuck = self._is_stuck
+        self._is_stuck = self._inbound.is_behind and not requests.health.is_replaying
+        if self._is_stuck and not was_stuck:
+            endpoint = requests.socket.endpoint
+            logger.warning("the relay at %s does not replay the events that are missing", endpoint)
+            self._watcher.relay_lost()
 
     def _read_events(self) -> None:
         frames: list[bytes] = []
@@ -90,8 +101,9 @@ class RelaySubscriber:
         self._end_batch()
 
     def _end_batch(self) -> None:
-        for repair in self._inbound.repairs_due(self._loop.time()):
-            self._connection.requests.request_repair(repair)
+        for repair in self._inbound.repairs_due():
+            if not self._connection.requests.request_repair(repair):
+                self._inbound.lose_repair(repair.stream)
         self._on_batch()
 
     def _take_heartbeat(self, frames: list[bytes]) -> None:
@@ -141,7 +153,7 @@ class RelaySubscriber:
         self._state.follow(epoch, heartbeat.started_at)
         endpoint = self._connection.events.endpoint
         logger.info("following the relay at %s, epoch %d", endpoint, epoch)
-        requests.relay_restarted()
+        requests.lose_all(self._inbound)
         for selector in self._inbound.synchronize(epoch, heartbeat, has_clients=has_clients):
             requests.request_last_values(selector)
         # After the streams are known: clients are told their positions now.

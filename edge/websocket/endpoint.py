@@ -7,6 +7,7 @@ from functools import partial
 
 from edge.catch_up_runner import CatchUpRunner
 from edge.config import EdgeSettings
+from edge.core.control.readiness import Readiness
 from edge.core.session import Session, SessionServices, Visitor
 from edge.core.stats import EdgeStats
 from edge.core.websocket import close_codes
@@ -46,9 +47,10 @@ class ClientEndpoint:
         catch_up: CatchUpRunner,
         stats: EdgeStats,
         room: DescriptorRoom,
-        loop: asyncio.AbstractEventLoop,
+        readiness: Readiness,
     ) -> None:
-        """Look after clients on `loop`, which is running, until `close`."""
+        """Look after clients on the running event loop, until `close`."""
+        loop = asyncio.get_running_loop()
         self.settings = settings
         self.guard = DescriptorGuard(room, stats, loop)
         self.requests = TimeSlicedQueue(loop)
@@ -75,7 +77,7 @@ class ClientEndpoint:
         )
         self._positions = PeriodicVisits(settings.position_interval_s, self._tell_position)
         self._keepalive = PeriodicVisits(KEEPALIVE_INTERVAL_S, self._check_alive)
-        self._relay_is_alive = False
+        self._readiness = readiness
         self._ticked_at = loop.time()
         self._tick_timer = loop.call_later(TICK_S, self._tick)
 
@@ -119,14 +121,12 @@ class ClientEndpoint:
         self.client_services.closing.close()
 
     def relay_found(self) -> None:
-        """Events arrive: accept clients, and tell those that stayed where the streams are."""
-        self._relay_is_alive = True
+        """Events arrive: tell clients that stayed where the streams are."""
         for client in tuple(self._sessions):
             self._tell_position(client)
 
     def relay_lost(self) -> None:
         """Close all clients with 4013: a connection without events would look alive."""
-        self._relay_is_alive = False
         for client in tuple(self._sessions):
             client.close(CloseCode.TRY_AGAIN_LATER.close())
 
@@ -247,7 +247,7 @@ class ClientEndpoint:
         return True
 
     def _refusal(self) -> Close | None:
-        if not self._relay_is_alive:
+        if self._readiness.trouble is not None:
             return CloseCode.TRY_AGAIN_LATER.close()
         if len(self._sessions) >= self.max_connections:
             return CloseCode.TOO_MANY_CONNECTIONS.close()

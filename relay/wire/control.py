@@ -35,6 +35,7 @@ MAX_REPLAY_EVENTS = 4096
 
 Unsigned = Annotated[int, Field(ge=0, le=2**64 - 1)]
 Offset = Annotated[int, Field(ge=0, le=2**63 - 1)]
+PageBytes = Annotated[int, Field(ge=1, le=MAX_PAGE_BYTES)]
 EmitterId = Annotated[bytes, Field(min_length=EMITTER_ID_BYTES, max_length=EMITTER_ID_BYTES)]
 
 
@@ -75,7 +76,8 @@ class RetainedRequest(_Message):
     """Asks for retained events: the last values of live topics and the latest states of tasks.
 
     `prefix` limits the reply to topics that start with it, or with `exact` to that topic alone.
-    `after` limits it to topics that sort after it.
+    `after` limits it to topics that sort after it, and `max_bytes` to so many bytes of events, but
+    at least one event.
     """
 
     op: Literal["retained"] = "retained"
@@ -83,16 +85,21 @@ class RetainedRequest(_Message):
     prefix: Annotated[str, Field(max_length=255)]
     exact: bool | None = None
     after: Annotated[bytes | None, Field(max_length=255)] = None
+    max_bytes: PageBytes | None = None
 
 
 class ReplayRequest(_Message):
-    """Asks for the events of `stream` with offsets above `after`, at most `limit`."""
+    """Asks for the events of `stream` with offsets above `after`, at most `limit`.
+
+    `max_bytes` bounds the bytes of the events, but the reply has at least one event.
+    """
 
     op: Literal["replay"] = "replay"
     id: Unsigned
     stream: Annotated[str, Field(max_length=255)]
     after: Unsigned
     limit: Annotated[int, Field(ge=1, le=MAX_REPLAY_EVENTS)] = MAX_REPLAY_EVENTS
+    max_bytes: PageBytes | None = None
 
 
 class AccountRequest(_Message):

@@ -184,15 +184,17 @@ def test_a_client_that_is_being_caught_up_hears_that_the_edge_is_there(cluster: 
     assert numbers(client.received) == list(range(4, 11))
 
 
-def test_a_client_that_was_ahead_of_this_edge_is_told_after_a_while(
+def test_a_client_that_was_ahead_of_this_edge_is_sent_away_and_gets_nothing_twice(
     cluster: Cluster, edge: Edge
 ) -> None:
     emitter = cluster.emitter()
     emit(emitter, range(1, 11))
     epoch = arrived(cluster, edge, 10)
     client = cluster.connect(edge, "alice")
-    reply = resume(client, "event:*", {"event": 99}, epoch)
-    assert (reply["recovered"], reply["position"]) == (False, {"event": 10})
+    client.send({"action": "subscribe", "topic": "event:*", "since": {"event": 99}, "epoch": epoch})
+    emit(emitter, range(11, 21))
+    assert client.wait_closed() == (4013, "this edge is behind your position")
+    assert [each for each in client.received if "position" not in each.get("type", "")] == []
 
 
 def test_what_the_journal_no_longer_has_is_named(cluster: Cluster) -> None:

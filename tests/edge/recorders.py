@@ -54,7 +54,7 @@ class RecordingObserver:
         self.selectors: set[Pattern] = set()
         self.changes: list[tuple[str, Pattern]] = []
 
-    def wanted(self, selector: Pattern) -> None:
+    def wanted(self, selector: Pattern, username: str) -> None:
         """Must not be wanted already."""
         assert selector not in self.selectors, f"{selector} wanted twice"
         self.selectors.add(selector)

@@ -23,8 +23,8 @@ MAX_GATHERED_FRAMES = 1024 * 1024
 class SelectorObserver(Protocol):
     """Learns when the first client has a selector, and when the last one has given it up."""
 
-    def wanted(self, selector: Pattern) -> None:
-        """The first client has subscribed to `selector`."""
+    def wanted(self, selector: Pattern, username: str) -> None:
+        """The first client has subscribed to `selector`: one of the user `username`."""
 
     def unwanted(self, selector: Pattern) -> None:
         """No client is subscribed to `selector` any more."""
@@ -289,13 +289,13 @@ class ConnectionManager:
             return
         new = self._audiences.get(selectors)
         if new is None and old is not None and len(old) == 1 and selectors:
-            self._change(old, selectors)
+            self._change(old, selectors, connection.identity.username)
             return
         # The new audience is entered before the old one is left, so that a selector which both
         # have never counts as given up in between.
         if new is None and selectors:
             new = self._audiences[selectors] = Audience(selectors)
-            self._index(new, selectors)
+            self._index(new, selectors, connection.identity.username)
         member.audience = new
         if new is not None:
             new.add(connection)
@@ -305,16 +305,16 @@ class ConnectionManager:
                 del self._audiences[old.selectors]
                 self._remove_from_index(old, old.selectors)
 
-    def _change(self, audience: Audience, selectors: frozenset[Pattern]) -> None:
+    def _change(self, audience: Audience, selectors: frozenset[Pattern], username: str) -> None:
         """Change the selectors of an audience whose only member has changed its subscriptions."""
         before = audience.selectors
         del self._audiences[before]
         self._audiences[selectors] = audience
         audience.selectors = selectors
-        self._index(audience, selectors - before)
+        self._index(audience, selectors - before, username)
         self._remove_from_index(audience, before - selectors)
 
-    def _index(self, audience: Audience, selectors: frozenset[Pattern]) -> None:
+    def _index(self, audience: Audience, selectors: frozenset[Pattern], username: str) -> None:
         for selector in selectors:
             audiences = self._find(selector)
             if audiences is not None:
@@ -324,7 +324,7 @@ class ConnectionManager:
                 self._by_topic[selector.prefix] = {audience}
             else:
                 self._by_prefix.set(selector.prefix, {audience})
-            self._observer.wanted(selector)
+            self._observer.wanted(selector, username)
 
     def _remove_from_index(self, audience: Audience, selectors: frozenset[Pattern]) -> None:
         for selector in selectors:

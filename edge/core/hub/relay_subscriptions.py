@@ -5,7 +5,7 @@ for each selector of at least one client. ZeroMQ matches prefixes only, so each 
 a hint that tells emitters whether it means one topic or a prefix (protocol section 4).
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Protocol
 
 from relay.wire.control import EXACT_PREFIX, WITHIN_PREFIX
@@ -22,18 +22,28 @@ class PrefixSocket(Protocol):
         """Undo one `subscribe` of the same prefix."""
 
 
+class LastValueSource(Protocol):
+    """Requests retained values of the relay."""
+
+    def request_last_values(self, selector: Pattern, username: str) -> None:
+        """Request the values that `selector` matches, in the turn of the user `username`."""
+
+    def forget_last_values(self, selector: Pattern) -> None:
+        """Nobody waits for the values of `selector` any more."""
+
+
 class WorkerSubscriptions:
     """Follows the streams and the clients' selectors; a `SelectorObserver`."""
 
     def __init__(
         self,
         socket: PrefixSocket,
-        request_last_values: Callable[[Pattern], None],
+        last_values: LastValueSource,
         served_prefixes: tuple[str, ...],
     ) -> None:
-        """`request_last_values` asks the relay for the last value of each live topic selected."""
+        """`last_values` asks the relay for the last value of each live topic selected."""
         self._socket = socket
-        self._request_last_values = request_last_values
+        self._last_values = last_values
         self._served_prefixes = served_prefixes
         self._streams: frozenset[bytes] = frozenset()
         self.follow_streams((EVENT, TASK))
@@ -49,19 +59,20 @@ class WorkerSubscriptions:
         self._streams = wanted
         return is_unchanged
 
-    def wanted(self, selector: Pattern) -> None:
+    def wanted(self, selector: Pattern, username: str) -> None:
         """Subscribe for the first client with `selector`, and ask for the last values."""
         for prefix in selector_prefixes(selector, self._served_prefixes):
             self._socket.subscribe(prefix)
         kind, colon, _ = selector.prefix.partition(":")
         # Within one stream there is nothing to ask for: events are replayed, not retained.
         if not (colon and f"{kind}:".encode() in self._streams):
-            self._request_last_values(selector)
+            self._last_values.request_last_values(selector, username)
 
     def unwanted(self, selector: Pattern) -> None:
         """Unsubscribe after the last client with `selector` has left."""
         for prefix in selector_prefixes(selector, self._served_prefixes):
             self._socket.unsubscribe(prefix)
+        self._last_values.forget_last_values(selector)
 
 
 def selector_prefixes(selector: Pattern, served_prefixes: tuple[str, ...]) -> tuple[bytes, ...]:

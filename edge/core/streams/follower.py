@@ -14,8 +14,6 @@ from edge.core.streams.record import Record
 MAX_HELD_RECORDS = 10_000
 MAX_HELD_BYTES = 16 * 1024 * 1024
 """Beyond either limit an event is dropped and counted as out of order; it comes back by replay."""
-RETRY_S = 1.0
-"""An unanswered replay request is repeated after this time."""
 
 
 class Replayed(NamedTuple):
@@ -31,10 +29,10 @@ class StreamFollower:
     """Releases every offset exactly once and in order, or names the gap."""
 
     __slots__ = (
-        "_asked_at",
         "_dropped",
         "_held",
         "_held_bytes",
+        "_is_asked",
         "_last_offset",
         "_stream",
         "next_offset",
@@ -50,7 +48,8 @@ class StreamFollower:
         self._held: list[Record] = []
         """A contiguous run of records after a hole."""
         self._held_bytes = 0
-        self._asked_at: float | None = None
+        self._is_asked = False
+        """Whether a replay was requested that is neither taken nor lost."""
 
     @property
     def position(self) -> int:
@@ -82,25 +81,29 @@ class StreamFollower:
         """
         self._last_offset = max(self._last_offset, last)
 
-    def replay_request(self, now: float) -> int | None:
-        """Return the offset after which to request a replay, None if no request is due.
+    @property
+    def is_asked(self) -> bool:
+        """Whether a replay is under way: one at a time."""
+        return self._is_asked
 
-        One request at a time; an unanswered one is due again after `RETRY_S`. `now` in seconds.
-        """
-        if not self.is_behind:
+    def replay_request(self) -> int | None:
+        """Return the offset after which to request a replay, None if no request is due."""
+        if self._is_asked or not self.is_behind:
             return None
-        if self._asked_at is not None and now - self._asked_at < RETRY_S:
-            return None
-        self._asked_at = now
+        self._is_asked = True
         return self.position
 
     def forget_request(self) -> None:
-        """Forget the request that was made: a restarted relay will not answer it."""
-        self._asked_at = None
+        """The request that was made will not be answered: it is due again."""
+        self._is_asked = False
 
     def take_replay(self, records: Iterable[Record], first: int, last: int) -> Replayed:
-        """Take a replay: `records` of a journal that holds the offsets `first` to `last`."""
-        self._asked_at = None
+        """Take a replay: `records` of a journal that holds the offsets `first` to `last`.
+
+        If it does not bring the stream on, `is_asked` stays true: the same request is to be sent
+        again, after a while.
+        """
+        before, has_moved = self.next_offset, False
         self._last_offset = max(self._last_offset, last)
         forward: list[Record] = []
         gap = self._skip_to(first)
@@ -112,8 +115,11 @@ class StreamFollower:
                 self._release(forward)
             elif record.offset < self.next_offset:
                 self._dropped.repeated[self._stream] += 1
+                has_moved = True
             else:
                 self._dropped.out_of_order[self._stream] += 1
+        has_moved |= self.next_offset != before
+        self._is_asked = self.is_behind and not has_moved
         return Replayed(forward, gap)
 
     def _take_unexpected(self, record: Record) -> Sequence[Record]:

@@ -125,11 +125,14 @@ class Inbound:
             for each in released:
                 self._forward(each)
 
-    def take_replay(self, name: str, reply: ReplayReply) -> None:
-        """Forward the events of the stream `name` that this edge had missed."""
+    def take_replay(self, name: str, reply: ReplayReply) -> bool:
+        """Forward the events of the stream `name` that this edge had missed.
+
+        Returns False if that did not bring the stream on: then the same request is to be repeated.
+        """
         stream = self._streams.get(name)
         if stream is None or reply.epoch != self._streams.epoch:
-            return
+            return False
         records = read_items(name, reply.items, self._stats.unreadable, self._warn)
         self._stats.events_received[name] += len(records)
         replayed = stream.take_replay(records, reply.low, reply.tip)
@@ -138,6 +141,14 @@ class Inbound:
             self._stats.retention[name] += replayed.gap[1] - replayed.gap[0] + 1
             self._send_gap(stream, *replayed.gap, "retention")
         self._forward_replayed(stream, replayed.records)
+        return not stream.follower.is_asked
+
+    def lose_repair(self, name: str) -> None:
+        """The replay that was requested of the stream `name` will not come."""
+        stream = self._streams.get(name)
+        if stream is not None:
+            stream.follower.forget_request()
+            self._may_be_behind = True
 
     def take_retained(self, items: Iterable[tuple[bytes, bytes, bytes]]) -> None:
         """Take events that the relay retained, unless a newer one has arrived meanwhile."""
@@ -157,15 +168,20 @@ class Inbound:
                 if self._live.keep_retained(topic.text, value):
                     self._send_live(topic, value)
 
-    def repairs_due(self, now: float) -> Sequence[Repair]:
-        """Return the replays to request now, in seconds: new ones, and unanswered ones again."""
+    @property
+    def is_behind(self) -> bool:
+        """Whether a stream misses events, so that clients get nothing more of it."""
+        return self._may_be_behind and any(stream.follower.is_behind for stream in self._streams)
+
+    def repairs_due(self) -> Sequence[Repair]:
+        """Return the replays to request now, one at a time of each stream."""
         if not self._may_be_behind:
             return ()
         self._may_be_behind = any(stream.follower.is_behind for stream in self._streams)
         return [
             Repair(stream.kind, after)
             for stream in self._streams
-            if (after := stream.follower.replay_request(now)) is not None
+            if (after := stream.follower.replay_request()) is not None
         ]
 
     def forget_unwatched(self) -> None:

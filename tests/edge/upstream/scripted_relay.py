@@ -13,6 +13,7 @@ from relay.wire.control import (
     HEARTBEAT_TOPIC,
     SYNC_PREFIX,
     Heartbeat,
+    HelloReply,
     HelloRequest,
     Reply,
     Request,
@@ -26,6 +27,13 @@ DEADLINE_S = 10.0
 TICK_S = 0.002
 
 
+def hello_reply(identifier: int) -> HelloReply:
+    """The answer to an edge's hello."""
+    return HelloReply(
+        id=identifier, epoch=EPOCH, journaled_kinds=("event", "task"), tips={}, heartbeat_s=1.0
+    )
+
+
 class ScriptedRelay:
     """Binds the egress and the control socket."""
 
@@ -35,19 +43,27 @@ class ScriptedRelay:
         self._control = self._context.socket(zmq.ROUTER)
         self.egress = self._bind(self._egress)
         self.control = self._bind(self._control)
-        self._peer = b""
+        self.peer = b""
+        """The peer whose request was read last."""
+        self._answers_hellos = False
         self.subscriptions: list[bytes] = []
         """Present ones, in the order of their arrival."""
         self._answered: set[bytes] = set()
         """Handshakes, by their nonce."""
 
+    def answer_hellos(self) -> None:
+        """From now on, answer the hellos that are read."""
+        self._answers_hellos = True
+
     async def request(self) -> Request:
         """Return the next request that is no hello."""
         while True:
-            self._peer, frame = await self._control.recv_multipart()
+            self.peer, frame = await self._control.recv_multipart()
             request = unpack_request(frame)
-            if request.op != "hello":
+            if not isinstance(request, HelloRequest):
                 return request
+            if self._answers_hellos:
+                await self.reply(hello_reply(request.id))
 
     async def hello(self) -> HelloRequest:
         """Return the next hello."""
@@ -62,7 +78,7 @@ class ScriptedRelay:
 
     async def reply_raw(self, frame: bytes) -> None:
         """Send that peer anything."""
-        await self._control.send_multipart([self._peer, frame])
+        await self._control.send_multipart([self.peer, frame])
 
     async def subscribed(self, prefix: bytes) -> bytes:
         """Wait for a subscription that starts with `prefix` and is not answered; return it."""

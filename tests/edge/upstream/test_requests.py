@@ -6,15 +6,22 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from edge.core.control import control_health
 from edge.core.streams.inbound import Repair
 from edge.upstream import requests as module
 from edge.upstream.requests import RelayRequests
 from relay.shared.request_table import TooManyRequests
-from relay.wire.control import ErrorReply, ReplayRequest, RetainedReply, RetainedRequest
+from relay.wire.control import (
+    ErrorReply,
+    ReplayRequest,
+    Request,
+    RetainedReply,
+    RetainedRequest,
+)
 from relay.wire.topics import parse_pattern
 from tests.edge.core.streams.test_inbound import connect
 from tests.edge.relay_words import EPOCH, frames, heartbeat, replay
-from tests.edge.upstream.scripted_relay import ScriptedRelay, connected, until
+from tests.edge.upstream.scripted_relay import TICK_S, ScriptedRelay, connected, until
 from tests.edge.world import EdgeCore
 
 LIVE = parse_pattern("live:*")
@@ -28,7 +35,18 @@ async def asking() -> AsyncIterator[tuple[ScriptedRelay, RelayRequests, EdgeCore
     async with connected() as (relay, connection):
         requests = connection.requests
         requests.socket.add_reader(lambda: requests.read_replies(core.inbound))
-        yield relay, requests, core
+        ticking = asyncio.create_task(tick(requests, core))
+        try:
+            yield relay, requests, core
+        finally:
+            ticking.cancel()
+
+
+async def tick(requests: RelayRequests, core: EdgeCore) -> None:
+    """Do what is due, more often than the subscriber does."""
+    while True:
+        requests.tick(core.inbound)
+        await asyncio.sleep(TICK_S)
 
 
 def test_a_repair_reaches_its_stream() -> None:
@@ -81,7 +99,6 @@ def test_a_fetch_is_repeated_after_an_error_until_it_is_answered(
             await relay.reply(
                 ErrorReply(id=first.id, code="journal_unavailable", message="a full disk")
             )
-            requests.check_unanswered()
             second = await relay.request()
             assert second == first
             await relay.reply(replay(frames("event:a", 4)).model_copy(update={"id": second.id}))
@@ -93,18 +110,164 @@ def test_a_fetch_is_repeated_after_an_error_until_it_is_answered(
 
 def test_a_restarted_relay_is_sent_what_somebody_waits_for_and_nothing_else() -> None:
     async def scenario() -> None:
-        async with asking() as (relay, requests, _):
+        async with asking() as (relay, requests, core):
             fetching = asyncio.create_task(requests.replay("event", 3, 5))
-            requests.request_repair(Repair("event", 10))
+            core.inbound.take_heartbeat(heartbeat(12))
+            [repair] = core.inbound.repairs_due()
+            requests.request_repair(repair)
             requests.request_last_values(LIVE)
             before = [await relay.request() for _ in range(3)]
-            requests.relay_restarted()
+            requests.lose_all(core.inbound)
             again = [await relay.request() for _ in range(2)]
-            repair = next(
-                each for each in before if isinstance(each, ReplayRequest) and each.after == 10
+            fetch, page = (
+                next(each for each in before if isinstance(each, kind) and each.after != 10)
+                for kind in (ReplayRequest, RetainedRequest)
             )
-            assert again == [request for request in before if request != repair]
+            assert again[0] == fetch
+            assert without_id(again[1]) == without_id(page)
+            assert core.inbound.repairs_due() == [repair], "from where the stream is by then"
             fetching.cancel()
+
+    asyncio.run(scenario())
+
+
+def without_id(request: Request) -> dict[str, object]:
+    """The request, whatever its number and the size of its answer."""
+    return request.model_dump(exclude={"id", "max_bytes"})
+
+
+def test_an_answer_to_a_later_request_shows_that_an_earlier_one_was_lost() -> None:
+    """And nothing else does: an answer may be long on its way."""
+
+    async def scenario() -> None:
+        async with asking() as (relay, requests, core):
+            fetching = asyncio.create_task(requests.replay("event", 3, 5))
+            lost = await relay.request()
+            core.inbound.take_heartbeat(heartbeat(12))
+            [repair] = core.inbound.repairs_due()
+            requests.request_repair(repair)
+            later = await relay.request()
+            items = [frames("event:a", 11), frames("event:a", 12)]
+            await relay.reply(replay(*items, tip=12).model_copy(update={"id": later.id}))
+            assert await relay.request() == lost
+            await relay.reply(replay(frames("event:a", 4)).model_copy(update={"id": lost.id}))
+            assert len((await fetching).items) == 1
+            assert core.streams.offsets["event"] == 12
+
+    asyncio.run(scenario())
+
+
+def test_a_repair_that_was_lost_is_due_again() -> None:
+    async def scenario() -> None:
+        async with asking() as (relay, requests, core):
+            core.inbound.take_heartbeat(heartbeat(12))
+            [repair] = core.inbound.repairs_due()
+            requests.request_repair(repair)
+            await relay.request()
+            fetching = asyncio.create_task(requests.replay("event", 3, 5))
+            later = await relay.request()
+            assert not core.inbound.repairs_due()
+            await relay.reply(replay(frames("event:a", 4)).model_copy(update={"id": later.id}))
+            await fetching
+            assert core.inbound.repairs_due() == [repair]
+
+    asyncio.run(scenario())
+
+
+def test_a_repair_that_brings_nothing_is_repeated_after_a_while(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "RETRY_S", 0.0)
+
+    async def scenario() -> None:
+        async with asking() as (relay, requests, core):
+            core.inbound.take_heartbeat(heartbeat(12))
+            [repair] = core.inbound.repairs_due()
+            requests.request_repair(repair)
+            first = await relay.request()
+            await relay.reply(replay(tip=12).model_copy(update={"id": first.id}))
+            assert await relay.request() == first
+            assert not core.inbound.repairs_due()
+
+    asyncio.run(scenario())
+
+
+def test_a_replay_waits_for_no_more_than_one_page_of_retained_values() -> None:
+    """However many are wanted: one user must not keep everybody from resuming."""
+
+    async def scenario() -> None:
+        async with asking() as (relay, requests, _):
+            selectors = [parse_pattern(f"live:{number}*") for number in range(2_000)]
+            for selector in selectors:
+                requests.request_last_values(selector, "alice")
+            fetching = asyncio.create_task(requests.replay("event", 3, 5))
+            first_two = [await relay.request() for _ in range(2)]
+            [fetch] = [each for each in first_two if isinstance(each, ReplayRequest)]
+            for selector in selectors[1:]:
+                requests.forget_last_values(selector)
+            for request in first_two:
+                if request is fetch:
+                    reply = replay(frames("event:a", 4)).model_copy(update={"id": request.id})
+                    await relay.reply(reply)
+                else:
+                    await relay.reply(RetainedReply(id=request.id, items=(), next=b"live:0a"))
+            following = await relay.request()
+            assert isinstance(following, RetainedRequest)
+            assert (following.prefix, following.after) == ("live:0", b"live:0a")
+            requests.forget_last_values(selectors[0])
+            await relay.reply(RetainedReply(id=following.id, items=(), next=b"live:0b"))
+            await fetching
+            await until(lambda: len(requests) == 0)
+
+    asyncio.run(scenario())
+
+
+def test_a_page_that_was_lost_is_requested_again() -> None:
+    async def scenario() -> None:
+        async with asking() as (relay, requests, _):
+            requests.request_last_values(LIVE, "alice")
+            page = await relay.request()
+            fetching = asyncio.create_task(requests.replay("event", 3, 5))
+            later = await relay.request()
+            await relay.reply(replay(frames("event:a", 4)).model_copy(update={"id": later.id}))
+            assert without_id(await relay.request()) == without_id(page)
+            await fetching
+
+    asyncio.run(scenario())
+
+
+def test_fetches_fail_when_the_relay_answers_but_replays_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(control_health, "REPLAY_TIMEOUT_S", 0.05)
+
+    async def scenario() -> None:
+        async with asking() as (relay, requests, _):
+            relay.answer_hellos()
+            reading = asyncio.create_task(relay.request())
+            with pytest.raises(TimeoutError, match="does not replay"):
+                await requests.replay("event", 3, 5)
+            assert not requests.health.is_replaying
+            await reading
+
+    asyncio.run(scenario())
+
+
+def test_a_connection_that_leads_nowhere_is_replaced_and_the_request_sent_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(control_health, "RECONNECT_AFTER_S", 0.05)
+
+    async def scenario() -> None:
+        async with asking() as (relay, requests, _):
+            fetching = asyncio.create_task(requests.replay("event", 3, 5))
+            first = await relay.request()
+            before = relay.peer
+            assert await relay.request() == first
+            assert relay.peer != before
+            await relay.reply(replay(frames("event:a", 4)).model_copy(update={"id": first.id}))
+            assert len((await fetching).items) == 1
+            await until(lambda: requests.health.is_answering)
 
     asyncio.run(scenario())
 
@@ -127,12 +290,20 @@ def test_unanswered_requests_are_bounded_and_the_newest_is_refused(
     monkeypatch.setattr(module, "MAX_REQUESTS", 10)
 
     async def scenario() -> None:
-        async with asking() as (_, requests, _core):
-            for number in range(25):
-                requests.request_last_values(parse_pattern(f"live:{number}"))
-            assert len(requests) == 10
+        async with asking() as (relay, requests, core):
+            fetches = [asyncio.create_task(requests.replay("event", 3, 5)) for _ in range(10)]
+            await relay.request()
+            requests.request_last_values(LIVE)
             with pytest.raises(TooManyRequests):
                 await requests.replay("event", 3, 5)
+            core.inbound.take_heartbeat(heartbeat(12))
+            [repair] = core.inbound.repairs_due()
+            assert not requests.request_repair(repair)
+            for fetch in fetches:
+                fetch.cancel()
+            while not isinstance(request := await relay.request(), RetainedRequest):
+                pass
+            assert request.prefix == "live:", "it waited for room"
 
     asyncio.run(scenario())
 
@@ -147,7 +318,10 @@ def test_a_relay_that_is_away_is_greeted_once_when_it_comes(
         async with asking() as (_, requests, _core):
             for _ in range(100):
                 requests.say_hello()
-            assert len(requests) == 1
+            fetching = asyncio.create_task(requests.replay("event", 3, 5))
+            await asyncio.sleep(0)
+            assert len(requests) == 1, "there is room"
+            fetching.cancel()
 
     asyncio.run(scenario())
 

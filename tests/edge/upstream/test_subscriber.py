@@ -4,6 +4,9 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import pytest
+
+from edge.core.control import control_health
 from edge.core.streams.relay_state import RelayPhase, RelayState
 from edge.upstream.connection import RelayConnection
 from edge.upstream.subscriber import RelaySubscriber
@@ -35,6 +38,7 @@ class Following:
 
     def __init__(self, relay: ScriptedRelay, connection: RelayConnection, timeout_s: float) -> None:
         self.relay = relay
+        self.connection = connection
         self.core = EdgeCore()
         self.watcher = RecordingWatcher()
         self.state = RelayState(timeout_s)
@@ -132,7 +136,7 @@ def test_a_restarted_relay_is_synchronized_with_and_clients_stay() -> None:
             await until(lambda: edge.state.is_alive)
             assert edge.watcher.news == ["found", "found"]
             assert edge.core.streams.offsets["event"] == 10, "the place in the stream is kept"
-            assert edge.core.inbound.repairs_due(1e9), "and the events in between are missing"
+            assert edge.core.inbound.is_behind, "and the events in between are missing"
 
     asyncio.run(scenario())
 
@@ -205,5 +209,67 @@ def test_a_relay_that_lost_events_is_followed_under_its_next_epoch() -> None:
             await edge.relay.answer_handshake(heartbeat(10), EPOCH + 1)
             await until(lambda: edge.state.is_alive)
             assert edge.core.streams.epoch == EPOCH + 1, "it had not read the hello before"
+
+    asyncio.run(scenario())
+
+
+def test_clients_do_not_wait_for_ever_behind_a_hole_that_the_relay_does_not_close(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It sends heartbeats and answers hellos; only its replays do not come."""
+    monkeypatch.setattr(control_health, "REPLAY_TIMEOUT_S", 0.3)
+
+    async def scenario() -> None:
+        async with following() as edge:
+            edge.relay.answer_hellos()
+            await edge.follow()
+            await edge.relay.send(*frames("event:a", 12))
+            while not isinstance(request := await edge.relay.request(), ReplayRequest):
+                pass
+            reading = asyncio.create_task(edge.relay.request())
+            await until(lambda: edge.watcher.news == ["found", "lost"])
+            assert edge.state.is_alive
+            assert edge.core.inbound.is_behind
+            reading.cancel()
+            reply = replay(frames("event:a", 11), tip=12)
+            await edge.relay.reply(reply.model_copy(update={"id": request.id}))
+            await until(lambda: not edge.core.inbound.is_behind)
+            assert edge.watcher.news == ["found", "lost"], "and they are sent away once"
+
+    asyncio.run(scenario())
+
+
+def test_an_unanswered_request_is_repeated_when_a_later_one_is_answered() -> None:
+    """The probe of the control connection is such a later one."""
+
+    async def scenario() -> None:
+        async with following() as edge:
+            edge.relay.answer_hellos()
+            await edge.follow()
+            await edge.relay.send(*frames("event:a", 12))
+            repairs: list[ReplayRequest] = []
+            while len(repairs) < 2:
+                request = await edge.relay.request()
+                if isinstance(request, ReplayRequest):
+                    repairs.append(request)
+            first, second = repairs
+            assert (second.stream, second.after) == (first.stream, first.after) == ("event", 10)
+
+    asyncio.run(scenario())
+
+
+def test_a_found_relay_is_sent_again_what_its_predecessor_was_asked() -> None:
+    async def scenario() -> None:
+        async with following() as edge:
+            await edge.follow()
+            fetching = asyncio.create_task(edge.connection.requests.replay("event", 3, 5))
+            while not isinstance(first := await edge.relay.request(), ReplayRequest):
+                pass
+            await edge.relay.beat(restarted(heartbeat(10)))
+            await edge.relay.answer_handshake(restarted(heartbeat(10)))
+            while not isinstance(second := await edge.relay.request(), ReplayRequest):
+                pass
+            assert first == second
+            fetching.cancel()
 
     asyncio.run(scenario())

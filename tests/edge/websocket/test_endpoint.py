@@ -5,9 +5,12 @@ import time
 from typing import Any, cast
 
 from edge.config import EdgeSettings
+from edge.core.control.control_health import ControlHealth
+from edge.core.control.readiness import Readiness
 from edge.core.identity.tokens import Tokens
 from edge.core.session import SessionServices, Visitor
 from edge.core.stats import EdgeStats
+from edge.core.streams.relay_state import RelayState
 from edge.core.websocket.close_codes import Close
 from edge.core.websocket.frames import Opcode
 from edge.core.websocket.reader import Message
@@ -72,12 +75,13 @@ def spend_the_slice() -> None:
         pass
 
 
-def endpoint_on(loop: asyncio.AbstractEventLoop, stats: EdgeStats) -> ClientEndpoint:
+def new_endpoint(stats: EdgeStats) -> ClientEndpoint:
     edge, settings = World().edge, EdgeSettings()
     services = SessionServices(
         edge.manager, edge.streams, edge.snapshots, Tokens("s" * 32), settings.session_limits
     )
-    return ClientEndpoint(settings, services, cast(Any, NoCatchUp()), stats, ROOM, loop)
+    readiness = Readiness(RelayState(3.0), ControlHealth())
+    return ClientEndpoint(settings, services, cast(Any, NoCatchUp()), stats, ROOM, readiness)
 
 
 def test_a_client_with_a_request_in_the_queue_is_not_read() -> None:
@@ -85,7 +89,7 @@ def test_a_client_with_a_request_in_the_queue_is_not_read() -> None:
 
     async def scenario() -> None:
         stats = EdgeStats()
-        endpoint = endpoint_on(asyncio.get_running_loop(), stats)
+        endpoint = new_endpoint(stats)
         client: Any = ReadClient()
         message = Message(Opcode.TEXT, b"x" * 2**20)
         endpoint.message_received(client, message)
@@ -103,7 +107,7 @@ def test_a_client_with_a_request_in_the_queue_is_not_read() -> None:
 
 def test_overload_is_told_by_the_wait_of_the_oldest_request() -> None:
     async def scenario() -> None:
-        endpoint = endpoint_on(asyncio.get_running_loop(), EdgeStats())
+        endpoint = new_endpoint(EdgeStats())
         endpoint.settings = endpoint.settings.model_copy(update={"admission_wait_s": 0.0})
         assert endpoint.overload_s() is None
         endpoint.requests.run(spend_the_slice)
@@ -118,7 +122,7 @@ def test_overload_is_told_by_the_wait_of_the_oldest_request() -> None:
 
 def test_nothing_is_scheduled_after_close() -> None:
     async def scenario() -> None:
-        endpoint = endpoint_on(asyncio.get_running_loop(), EdgeStats())
+        endpoint = new_endpoint(EdgeStats())
         endpoint.arriving.add(lambda: None)
         endpoint.close()
         assert len(endpoint.arriving) == 0
@@ -127,7 +131,7 @@ def test_nothing_is_scheduled_after_close() -> None:
     asyncio.run(scenario())
 
 
-def test_clients_are_closed_when_the_relay_is_lost_and_refused_until_it_is_found() -> None:
+def test_clients_are_closed_with_the_relay_and_refused_until_a_resume_would_succeed() -> None:
     """A connection without events would look alive."""
 
     async def scenario() -> None:
@@ -136,8 +140,14 @@ def test_clients_are_closed_when_the_relay_is_lost_and_refused_until_it_is_found
         services = SessionServices(
             edge.manager, edge.streams, edge.snapshots, Tokens("s" * 32), settings.session_limits
         )
+        relay, control = RelayState(3.0), ControlHealth()
         endpoint = ClientEndpoint(
-            settings, services, cast(Any, NoCatchUp()), edge.stats, ROOM, asyncio.get_running_loop()
+            settings,
+            services,
+            cast(Any, NoCatchUp()),
+            edge.stats,
+            ROOM,
+            Readiness(relay, control),
         )
 
         def arrive() -> PresentClient:
@@ -145,14 +155,20 @@ def test_clients_are_closed_when_the_relay_is_lost_and_refused_until_it_is_found
             endpoint.open(cast(Any, client), Visitor(client.identity, (), None))
             return client
 
-        before = arrive()
-        assert [close.code for close in before.closes] == [4013]
+        assert [close.code for close in arrive().closes] == [4013], "no relay was found"
+        relay.follow(7, 1)
         endpoint.relay_found()
+        assert [close.code for close in arrive().closes] == [4013], "it answers no request"
+        control.hear(1.0)
         present = [arrive() for _ in range(3)]
         assert not any(client.closed for client in present)
         endpoint.relay_lost()
         assert [close.code for client in present for close in client.closes] == [4013] * 3
+        now = 100.0
+        while not relay.tick(now).is_lost:
+            now += 0.25
         assert [close.code for close in arrive().closes] == [4013]
+        relay.follow(7, 1)
         endpoint.relay_found()
         assert not arrive().closed
         endpoint.close()

@@ -302,6 +302,10 @@ class ResumeModel(RuleBasedStateMachine):
             for each in client.waiting & client.unanswered.keys()
         )
         client.repeats += 1
+        # What is withdrawn before it was sent is not recovered.
+        client.may_have_missed.update(
+            number for number, each in client.unanswered.items() if each.pattern == pattern
+        )
         acts_at_once = bool(client.catch_ups) or not client.subscriptions.is_catching_up
         self.ask(client, Unsubscribe(pattern, self.new_id()))
         if acts_at_once and not is_waiting:

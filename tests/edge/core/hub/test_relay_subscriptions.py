@@ -11,7 +11,7 @@ from edge.core.hub.relay_subscriptions import (
     selector_prefixes,
     stream_prefixes,
 )
-from relay.wire.topics import parse_pattern
+from relay.wire.topics import Pattern, parse_pattern
 from tests.relay.wire.strategies import topics
 
 prefix_sets = st.lists(
@@ -102,9 +102,17 @@ class Subscribed:
     def __init__(self, served: tuple[str, ...] = ("",)) -> None:
         self.socket = RecordingSocket()
         self.asked: list[str] = []
-        self.subscriptions = WorkerSubscriptions(
-            self.socket, lambda selector: self.asked.append(str(selector)), served
-        )
+        self.forgotten: list[str] = []
+        self.subscriptions = WorkerSubscriptions(self.socket, self, served)
+
+    def request_last_values(self, selector: Pattern, username: str) -> None:
+        """Remember."""
+        assert username == "alice"
+        self.asked.append(str(selector))
+
+    def forget_last_values(self, selector: Pattern) -> None:
+        """Remember."""
+        self.forgotten.append(str(selector))
 
     @property
     def prefixes(self) -> set[bytes]:
@@ -127,7 +135,7 @@ def test_streams_are_subscribed_to_as_the_relay_names_them() -> None:
 def test_the_first_client_of_a_live_topic_makes_the_edge_ask_for_its_last_value() -> None:
     edge = Subscribed()
     for text in ("live:a", "event:a", "event:*", "*", "e*", "events:a"):
-        edge.subscriptions.wanted(parse_pattern(text))
+        edge.subscriptions.wanted(parse_pattern(text), "alice")
     assert edge.asked == ["live:a", "*", "e*", "events:a"], "a stream has no last values"
 
 
@@ -135,15 +143,16 @@ def test_a_selector_that_ends_leaves_those_with_the_same_prefix() -> None:
     edge = Subscribed()
     before = edge.prefixes
     exact, prefix = parse_pattern("live:a"), parse_pattern("live:a*")
-    edge.subscriptions.wanted(exact)
-    edge.subscriptions.wanted(prefix)
+    edge.subscriptions.wanted(exact, "alice")
+    edge.subscriptions.wanted(prefix, "alice")
     edge.subscriptions.unwanted(exact)
     assert edge.prefixes == before | {b"live:a", b"!within:live:a"}
+    assert edge.forgotten == ["live:a"], "nobody waits for its last value any more"
     edge.subscriptions.unwanted(prefix)
     assert edge.prefixes == before
 
 
 def test_an_edge_does_not_subscribe_to_topics_that_it_does_not_serve() -> None:
     edge = Subscribed(("event:",))
-    edge.subscriptions.wanted(parse_pattern("live:a"))
+    edge.subscriptions.wanted(parse_pattern("live:a"), "alice")
     assert edge.prefixes == {b"event:"}

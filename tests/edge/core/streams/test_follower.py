@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from edge.core.stats import Dropped
 from edge.core.streams import follower as module
-from edge.core.streams.follower import MAX_HELD_RECORDS, RETRY_S, StreamFollower
+from edge.core.streams.follower import MAX_HELD_RECORDS, StreamFollower
 from edge.core.streams.record import Record
 from tests.edge.journal import Journal, record
 
@@ -31,7 +31,7 @@ def test_what_is_expected_is_forwarded_at_once(follower: StreamFollower) -> None
     assert offsets(follower.take_live(record(11))) == [11]
     assert offsets(follower.take_live(record(12))) == [12]
     assert follower.position == 12
-    assert follower.replay_request(0.0) is None
+    assert follower.replay_request() is None
 
 
 def test_what_was_there_already_is_counted(follower: StreamFollower, dropped: Dropped) -> None:
@@ -43,7 +43,7 @@ def test_what_was_there_already_is_counted(follower: StreamFollower, dropped: Dr
 def test_behind_a_hole_events_are_held_until_it_is_closed(follower: StreamFollower) -> None:
     for offset in (13, 14):
         assert offsets(follower.take_live(record(offset))) == []
-    assert follower.replay_request(0.0) == 10
+    assert follower.replay_request() == 10
     replayed = follower.take_replay([record(11), record(12)], 1, 14)
     assert (offsets(replayed.records), replayed.gap) == ([11, 12, 13, 14], None)
     assert not follower.is_behind
@@ -59,7 +59,7 @@ def test_a_second_hole_is_left_to_the_next_replay(
     replayed = follower.take_replay([record(11), record(12)], 1, 13)
     assert offsets(replayed.records) == [11, 12, 13]
     assert follower.is_behind
-    assert follower.replay_request(0.0) == 13
+    assert follower.replay_request() == 13
 
 
 def test_the_last_missing_event_may_come_by_itself(follower: StreamFollower) -> None:
@@ -71,20 +71,36 @@ def test_the_last_missing_event_may_come_by_itself(follower: StreamFollower) -> 
 def test_a_lost_tail_is_known_from_the_tip(follower: StreamFollower) -> None:
     follower.take_last_offset(12)
     assert follower.is_behind
-    assert follower.replay_request(5.0) == 10
+    assert follower.replay_request() == 10
     follower.take_last_offset(10)
     assert follower.is_behind, "an older heartbeat takes nothing back"
 
 
-def test_one_request_at_a_time_and_again_when_it_is_not_answered(
-    follower: StreamFollower,
-) -> None:
+def test_one_request_at_a_time_and_again_only_when_it_is_lost(follower: StreamFollower) -> None:
     follower.take_last_offset(12)
-    assert follower.replay_request(5.0) == 10
-    assert follower.replay_request(5.0 + RETRY_S / 2) is None
-    assert follower.replay_request(5.0 + RETRY_S) == 10
+    assert follower.replay_request() == 10
+    assert follower.replay_request() is None
     follower.forget_request()
-    assert follower.replay_request(5.0 + RETRY_S) == 10
+    assert follower.replay_request() == 10
+
+
+def test_a_replay_that_brings_nothing_is_not_asked_for_at_once(follower: StreamFollower) -> None:
+    """A relay that lacks what it should have must not be asked in a loop."""
+    follower.take_last_offset(12)
+    assert follower.replay_request() == 10
+    follower.take_replay([], 1, 12)
+    assert follower.is_asked
+    assert follower.replay_request() is None
+    follower.take_replay([record(11)], 1, 12)
+    assert follower.replay_request() == 11
+
+
+def test_a_replay_of_what_has_come_by_itself_is_asked_for_anew(follower: StreamFollower) -> None:
+    follower.take_last_offset(13)
+    assert follower.replay_request() == 10
+    follower.take_live(record(11))
+    follower.take_replay([record(11)], 1, 13)
+    assert follower.replay_request() == 11
 
 
 def test_what_the_journal_no_longer_has_is_a_gap(follower: StreamFollower) -> None:
@@ -100,7 +116,7 @@ def test_a_gap_ends_where_held_events_begin(follower: StreamFollower) -> None:
     follower.take_live(record(15))
     replayed = follower.take_replay([], 20, 19)
     assert (offsets(replayed.records), replayed.gap) == ([15], (11, 14))
-    assert follower.replay_request(0.0) == 15
+    assert follower.replay_request() == 15
 
 
 def test_what_is_held_is_bounded_by_count(follower: StreamFollower, dropped: Dropped) -> None:
@@ -141,7 +157,6 @@ class Model:
         self.forwarded: list[int] = []
         self.gaps: list[tuple[int, int]] = []
         self.received = 0
-        self.now = 0.0
         self.asked: int | None = None
 
     def live(self, taken: Record) -> None:
@@ -153,8 +168,7 @@ class Model:
             self.live(self.journal.append())
 
     def ask(self) -> None:
-        self.now += 0.4
-        after = self.follower.replay_request(self.now)
+        after = self.follower.replay_request()
         if after is not None:
             assert after == self.follower.position
             self.asked = after
@@ -195,7 +209,6 @@ class Model:
         for _ in range(200):
             if not self.follower.is_behind:
                 return
-            self.now += RETRY_S
             self.ask()
             self.answer(7)
         raise AssertionError("the follower does not come to an end")

@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 
 from edge.core.identity.access import selectors
 from edge.core.protocol import messages
-from edge.core.streams.follower import RETRY_S
 from edge.core.streams.inbound import ALL_TASKS, Repair
 from edge.core.websocket.frames import frame_payload
 from relay.wire.header import Stamp, pack_stamp
@@ -200,33 +199,50 @@ def test_what_follows_a_hole_waits_until_the_relay_has_replayed_it(edge: EdgeCor
     alice = connect(edge, "event:*")
     edge.arrive(frames("event:a", 13))
     assert alice.take() == []
-    assert edge.inbound.repairs_due(0.0) == [Repair("event", 10)]
+    assert edge.inbound.repairs_due() == [Repair("event", 10)]
     take_replay(edge, "event", frames("event:a", 11), frames("event:b", 12), tip=13)
     assert [message["offset"] for message in alice.take()] == [11, 12, 13]
     edge.arrive(frames("event:a", 12))
     assert alice.take() == []
     assert edge.stats.dropped.repeated == {"event": 1}
-    assert not edge.inbound.repairs_due(9.0), "there is no need to ask again"
+    assert not edge.inbound.repairs_due(), "there is no need to ask again"
 
 
 def test_a_heartbeat_that_is_ahead_makes_the_edge_ask(edge: EdgeCore) -> None:
     edge.inbound.take_heartbeat(heartbeat(10))
-    assert not edge.inbound.repairs_due(0.0)
+    assert not edge.inbound.repairs_due()
     edge.inbound.take_heartbeat(heartbeat(12))
-    assert edge.inbound.repairs_due(0.0) == [Repair("event", 10)]
+    assert edge.inbound.repairs_due() == [Repair("event", 10)]
 
 
-def test_a_repair_that_is_not_answered_is_due_again(edge: EdgeCore) -> None:
+def test_a_repair_is_due_again_when_it_is_lost_and_not_before(edge: EdgeCore) -> None:
     edge.inbound.take_heartbeat(heartbeat(13))
-    due_at = [now for now in (0.0, RETRY_S / 2, RETRY_S) if edge.inbound.repairs_due(now)]
-    assert due_at == [0.0, RETRY_S]
+    assert edge.inbound.repairs_due() == [Repair("event", 10)]
+    edge.inbound.take_heartbeat(heartbeat(14))
+    assert not edge.inbound.repairs_due()
+    assert edge.inbound.is_behind
+    edge.inbound.lose_repair("event")
+    edge.inbound.lose_repair("unknown")
+    assert edge.inbound.repairs_due() == [Repair("event", 10)]
+
+
+def test_a_repair_that_brings_nothing_is_to_be_repeated(edge: EdgeCore) -> None:
+    edge.inbound.take_heartbeat(heartbeat(12))
+    assert edge.inbound.repairs_due() == [Repair("event", 10)]
+    assert not edge.inbound.take_replay("event", replay(tip=12))
+    assert not edge.inbound.take_replay("event", replay(epoch=EPOCH + 1, tip=12))
+    assert not edge.inbound.repairs_due()
+    items = [frames("event:a", 11), frames("event:a", 12)]
+    assert edge.inbound.take_replay("event", replay(*items, tip=12))
+    assert not edge.inbound.repairs_due()
+    assert not edge.inbound.is_behind
 
 
 def test_a_long_hole_is_asked_for_piece_by_piece(edge: EdgeCore) -> None:
     edge.inbound.take_heartbeat(heartbeat(13))
-    assert edge.inbound.repairs_due(0.0) == [Repair("event", 10)]
+    assert edge.inbound.repairs_due() == [Repair("event", 10)]
     take_replay(edge, "event", frames("event:a", 11), frames("event:a", 12), tip=13)
-    assert edge.inbound.repairs_due(0.0) == [Repair("event", 12)]
+    assert edge.inbound.repairs_due() == [Repair("event", 12)]
 
 
 def test_what_the_relay_no_longer_has_is_told_to_those_it_concerns(
@@ -293,7 +309,7 @@ def test_events_of_another_epoch_wait_for_the_heartbeat_that_tells_of_it(edge: E
 
 def test_a_restarted_relay_is_asked_for_what_was_missed(edge: EdgeCore) -> None:
     edge.inbound.synchronize(EPOCH, heartbeat(12))
-    assert edge.inbound.repairs_due(0.0) == [Repair("event", 10)]
+    assert edge.inbound.repairs_due() == [Repair("event", 10)]
     assert edge.streams.offsets["event"] == 10
 
 

@@ -59,10 +59,10 @@ def test_a_relay_that_was_restarted_is_asked_at_once_for_what_is_missing(
     """It knows nothing of the request that its predecessor was sent."""
     event = stream_of(streams, "event").follower
     streams.synchronize(7, {"event": 1050, "task": 77}, LOW)
-    assert event.replay_request(5.0) == 1042
-    assert event.replay_request(5.0) is None
+    assert event.replay_request() == 1042
+    assert event.replay_request() is None
     streams.synchronize(7, {"event": 1050, "task": 77}, LOW)
-    assert event.replay_request(5.0) == 1042
+    assert event.replay_request() == 1042
 
 
 def test_in_another_epoch_everything_begins_anew(streams: Streams) -> None:
