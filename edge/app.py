@@ -13,9 +13,10 @@ from starlette.types import ASGIApp
 from edge.config import EdgeSettings
 from edge.core.identity.tokens import Tokens
 from edge.http.api import api_router, operations_router
-from edge.http.auth import Authentication, auth_router
+from edge.http.auth import Authentication, SessionCookie, auth_router
 from edge.http.forwarded import ForwardedRequests
 from edge.http.pages import SecurityHeaders, add_pages
+from edge.http.passwords import PasswordSignIn
 from edge.http.users import UsersFile
 from edge.process import (
     PROGRAM,
@@ -76,8 +77,9 @@ def _build_app(settings: EdgeSettings) -> ASGIApp:
         lifespan=lifespan,
     )
     authentication = Authentication(tokens, settings.credential_rules)
-    users = UsersFile(settings.users_path)
-    app.include_router(auth_router(tokens, users, authentication, settings.token_ttl_s))
+    passwords = PasswordSignIn(tokens, UsersFile(settings.users_path), settings.token_ttl_s)
+    cookie = SessionCookie(settings.own_cookie, authentication)
+    app.include_router(auth_router(passwords, authentication, cookie))
     app.include_router(api_router(authentication))
     app.include_router(operations_router())
     add_pages(app)

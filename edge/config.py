@@ -25,6 +25,8 @@ from relay.shared.settings import (
 from relay.wire.errors import InvalidTopic
 from relay.wire.topics import parse_pattern
 
+_TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}\Z")
+"""A token of HTTP (RFC 9110, section 5.6.2), as names of cookies are."""
 _ORIGIN = re.compile(r"https?://[^/\s]+\Z")
 
 
@@ -49,6 +51,12 @@ def _check_origins(origins: tuple[str, ...]) -> tuple[str, ...]:
         if not _ORIGIN.match(origin):
             raise ValueError("must be origins such as https://example.org, separated by commas")
     return origins
+
+
+def _check_cookie_name(name: str | None) -> str | None:
+    if name is not None and not _TOKEN.match(name):
+        raise ValueError("must be 1 to 100 letters, digits and any of !#$%&'*+-.^_`|~")
+    return name
 
 
 def _check_proxies(proxies: tuple[str, ...]) -> tuple[str, ...]:
@@ -85,6 +93,8 @@ class EdgeSettings(Settings):
     jwt_secret: Annotated[SecretStr | None, AfterValidator(_check_secret)] = None
     users_file: Path | None = None
     token_ttl_s: int = Field(default=8 * 3600, ge=60)
+    cookie_name: Annotated[str | None, AfterValidator(_check_cookie_name)] = None
+    """The cookie that signing in sets; by default `access_token_cookie_` and the port."""
     allowed_origins: Annotated[CommaSeparated, AfterValidator(_check_origins)] = ()
     """Origins, beside the edge's own, whose pages may use the cookie on `/ws`."""
     trusted_proxies: Annotated[CommaSeparated, AfterValidator(_check_proxies)] = (
@@ -124,11 +134,19 @@ class EdgeSettings(Settings):
         return self.users_file or self.data_dir / "users.json"
 
     @property
+    def own_cookie(self) -> str:
+        """The name of the cookie that signing in sets.
+
+        Browsers keep cookies by host, not by port, so edges on one host need different names.
+        """
+        return self.cookie_name or f"{COOKIE_NAME}_{self.port}"
+
+    @property
     def credential_rules(self) -> CredentialRules:
         """Where to look for the tokens in requests."""
-        return CredentialRules(
-            (COOKIE_NAME,), self.allowed_origins, TrustedProxies.parse(self.trusted_proxies)
-        )
+        names = tuple(dict.fromkeys((self.own_cookie, COOKIE_NAME)))
+        proxies = TrustedProxies.parse(self.trusted_proxies)
+        return CredentialRules(names, self.allowed_origins, proxies)
 
     @property
     def session_limits(self) -> SessionLimits:

@@ -13,6 +13,7 @@ from edge.core.identity.access import DEFAULT_ROLE, ROLES
 from edge.core.identity.tokens import is_encodable
 from edge.private_files import read_whole, write_private
 from relay.shared.file_lock import lock_beside
+from relay.wire.usernames import normal_username
 
 MAX_NAME_CHARS = 255
 MAX_PASSWORD_CHARS = 1024
@@ -65,7 +66,7 @@ class UsersFile:
 
         Raises `UsersError` when the file cannot be read.
         """
-        user = self.list().get(name) if _is_password(password) else None
+        user = self.list().get(normal_username(name)) if _is_password(password) else None
         try:
             right = self._hasher.verify(
                 user.password_hash if user else self._nobody, password if user else ""
@@ -79,6 +80,7 @@ class UsersFile:
 
         Raises `UsersError` for a name, password or role that cannot be used.
         """
+        name = normal_username(name)
         if not 1 <= len(name) <= MAX_NAME_CHARS or not name.isprintable() or name != name.strip():
             raise UsersError(f"a user name has 1 to {MAX_NAME_CHARS} printable characters")
         if not _is_password(password):
@@ -93,7 +95,7 @@ class UsersFile:
     def remove(self, name: str) -> None:
         """Remove a user. Raises `UsersError` when there is none of that name."""
         with self._changing() as users:
-            if users.pop(name, None) is None:
+            if users.pop(normal_username(name), None) is None:
                 raise UsersError(f"there is no user {name!r}")
 
     @contextmanager
@@ -114,7 +116,11 @@ class UsersFile:
 
 
 def _users(content: bytes) -> dict[str, User]:
-    return _Users.model_validate_json(content).users
+    """Return the users by their normal names; the user whose name is stored so wins over others."""
+    stored = _Users.model_validate_json(content).users
+    return {normal_username(name): user for name, user in stored.items()} | {
+        name: user for name, user in stored.items() if name == normal_username(name)
+    }
 
 
 def _is_password(password: str) -> bool:

@@ -12,6 +12,7 @@ import msgpack
 
 from relay.wire.errors import InvalidEnvelope, TooDeep, TooLarge
 from relay.wire.topics import RESOURCE_MONITOR, TASK
+from relay.wire.usernames import normal_username
 
 MAX_ENVELOPE_BYTES = 1024 * 1024
 MAX_DEPTH = 32
@@ -26,7 +27,10 @@ _PLAIN = frozenset({str, int, bool, type(None)})
 
 
 class Envelope(NamedTuple):
-    """The content of one event. With `username`, only this user's connections receive it."""
+    """The content of one event. With `username`, only this user's connections receive it.
+
+    Of an envelope that was read, the name is normal (`usernames.normal_username`).
+    """
 
     type: str
     data: dict[str, Any]
@@ -104,10 +108,11 @@ def complete_envelope(payload: bytes, kind: str, *, now_ms: int, new_id: str) ->
 
 
 def _from_fields(fields: dict[str, Any]) -> Envelope:
+    username = fields.get("username")
     return Envelope(
         fields["type"],
         fields["data"],
-        fields.get("username"),
+        username if username is None else normal_username(username),
         fields["source"],
         fields["emitted_at"],
         fields["id"],

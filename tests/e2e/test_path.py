@@ -158,6 +158,22 @@ def test_an_addressed_event_reaches_its_user_alone(
         assert len(notes) == (1 if name == username else 0)
 
 
+def test_an_addressed_event_reaches_its_user_in_any_spelling_of_the_name(
+    cluster: Cluster, edge: Edge
+) -> None:
+    composed, decomposed = "Zo\u00eb", "Zoe\u0308"
+    clients = [cluster.connect(edge, name) for name in (composed, decomposed)]
+    for client in clients:
+        client.subscribe("event:*")
+    emitter = cluster.emitter()
+    for number, name in enumerate((composed, decomposed)):
+        emitter.emit("event:note", {"number": number}, username=name)
+    for client in clients:
+        came = client.drain_until(lambda: emitter.emit("event:marker", {}))
+        notes = [message for message in came if message["topic"] == "event:note"]
+        assert [note["data"]["number"] for note in notes] == [0, 1]
+
+
 def test_plain_asgi_server_serves_the_same_protocol(cluster: Cluster) -> None:
     """Where the server is not ours, messages go through ASGI's own send."""
     cluster.start_relay()

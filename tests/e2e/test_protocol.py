@@ -226,6 +226,7 @@ class TestSignIn:
         with opener.open(f"{edge.url}/auth/token", form, timeout=10) as response:
             reply = json.load(response)
         [cookie] = jar
+        assert cookie.name == f"access_token_cookie_{edge.port}"
         assert cookie.has_nonstandard_attr("HttpOnly")
         assert cookie.get_nonstandard_attr("SameSite") == "strict"
         return reply, f"{cookie.name}={cookie.value}"

@@ -1,10 +1,14 @@
 """Signing in with a password at a running edge, also while others guess."""
 
+import email.message
+import http.cookiejar
+import io
 import json
 import socket
 import urllib.error
 import urllib.parse
 import urllib.request
+import urllib.response
 from collections.abc import Iterator
 from contextlib import ExitStack
 
@@ -112,3 +116,77 @@ def test_abandoned_guesses_keep_nobody_from_signing_in(edge: Edge) -> None:
         "every guess is counted",
     )
     assert "Traceback" not in edge.process.output()
+
+
+class Browser:
+    """The cookies of one browser, which do not know of ports."""
+
+    def __init__(self) -> None:
+        self.jar = http.cookiejar.CookieJar()
+        self._opener = urllib.request.build_opener(urllib.request.HTTPCookieProcessor(self.jar))
+
+    def post(self, edge: Edge, path: str, body: bytes = b"") -> None:
+        self._opener.open(f"{edge.url}{path}", body, timeout=20).close()
+
+    def user(self, edge: Edge) -> str | None:
+        """The user who is signed in at `edge`."""
+        try:
+            with self._opener.open(f"{edge.url}/auth/me", timeout=20) as response:
+                return str(json.load(response)["username"])
+        except urllib.error.HTTPError as error:
+            if error.code != 401:
+                raise
+            return None
+
+    def keep(self, name: str, value: str) -> None:
+        """Keep a cookie that a page has set."""
+        page = urllib.request.Request("http://127.0.0.1/")
+        answer = email.message.Message()
+        answer["Set-Cookie"] = f"{name}={value}; Path=/"
+        response = urllib.response.addinfourl(io.BytesIO(), answer, "http://127.0.0.1/")
+        self.jar.extract_cookies(response, page)  # type: ignore[arg-type]
+
+    @property
+    def cookies(self) -> set[str]:
+        return {cookie.name for cookie in self.jar}
+
+
+def test_two_edges_on_one_host_do_not_sign_each_other_out(cluster: Cluster, edge: Edge) -> None:
+    browser, other = Browser(), cluster.start_edge()
+    for each in (edge, other):
+        browser.post(each, "/auth/token", form("alice", PASSWORD))
+    assert browser.cookies == {f"access_token_cookie_{each.port}" for each in (edge, other)}
+    browser.post(other, "/auth/logout")
+    assert (browser.user(edge), browser.user(other)) == ("alice", None)
+
+
+def test_the_cookie_of_another_front_end_works_unchanged(cluster: Cluster, edge: Edge) -> None:
+    """It has the name `access_token_cookie`, and that front end may sign out here."""
+    browser, stranger = Browser(), cluster.start_edge(EDGE_JWT_SECRET="x" * 32)
+    browser.keep("access_token_cookie", cluster.token("alice"))
+    assert browser.user(edge) == "alice"
+    browser.post(stranger, "/auth/logout")
+    assert browser.user(edge) == "alice", "the cookie of an edge with another secret stays"
+    browser.post(edge, "/auth/logout")
+    assert browser.cookies == set()
+
+
+def test_edges_behind_one_address_share_a_cookie_if_told_its_name(cluster: Cluster) -> None:
+    edges = [cluster.start_edge(EDGE_COOKIE_NAME="session") for _ in range(2)]
+    browser = Browser()
+    browser.post(edges[0], "/auth/token", form("alice", PASSWORD))
+    assert browser.cookies == {"session"}
+    assert [browser.user(each) for each in edges] == ["alice", "alice"]
+    browser.post(edges[1], "/auth/logout")
+    assert [browser.user(each) for each in edges] == [None, None]
+
+
+def test_a_name_signs_in_in_any_spelling(cluster: Cluster, edge: Edge) -> None:
+    composed, decomposed = "Zo\u00eb", "Zoe\u0308"
+    added = run_cli("edge", "user", "add", decomposed, "--password-stdin", env=cluster.env,
+                    stdin=f"{PASSWORD}\n")  # fmt: skip
+    assert added.returncode == 0
+    for name in (composed, decomposed):
+        browser = Browser()
+        browser.post(edge, "/auth/token", form(name, PASSWORD))
+        assert browser.user(edge) == composed

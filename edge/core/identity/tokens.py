@@ -10,6 +10,7 @@ import jwt
 import orjson
 
 from edge.core.identity.access import DEFAULT_ROLE, Identity
+from relay.wire.usernames import normal_username
 
 ALGORITHM = "HS256"
 MIN_SECRET_BYTES = 32
@@ -46,7 +47,7 @@ class Tokens:
     def issue(self, username: str, role: str, expires_at: int) -> str:
         """Return a token for `username` that is valid until `expires_at` (Unix seconds)."""
         # As UTF-8: escaped, a name of emoji would be three times as long.
-        claims = orjson.dumps({"sub": username, "role": role, "exp": expires_at})
+        claims = orjson.dumps({"sub": normal_username(username), "role": role, "exp": expires_at})
         return jwt.api_jws.encode(claims, self._secret, ALGORITHM)
 
     def first_valid(self, tokens: Iterable[str], now: float) -> Identity:
@@ -115,7 +116,7 @@ def _identity(claims: dict[str, Any]) -> Identity:
     expires_at = _seconds(claims, "exp")
     if expires_at > MAX_EXPIRY:
         raise InvalidToken("exp must be Unix time in seconds")
-    return Identity(username, role, int(expires_at))
+    return Identity(normal_username(username), role, int(expires_at))
 
 
 def _seconds(claims: dict[str, Any], name: str) -> float:

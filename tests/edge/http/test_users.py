@@ -98,6 +98,28 @@ def test_a_name_that_cannot_be_used_is_refused(users: UsersFile, path: Path, nam
     assert not path.exists()
 
 
+def test_two_spellings_of_one_name_are_one_user(users: UsersFile, path: Path) -> None:
+    composed, decomposed = "Zo\u00eb", "Zoe\u0308"
+    assert users.add(decomposed, "old") is True
+    assert users.add(composed, "password") is False
+    assert users.verify(decomposed, "password") is not None
+    assert list(users.list()) == [composed]
+    users.remove(decomposed)
+    assert users.list() == {}
+
+
+def test_a_name_that_an_older_version_has_stored_signs_in(users: UsersFile, path: Path) -> None:
+    composed, decomposed = "Zo\u00eb", "Zoe\u0308"
+    users.add(composed, "password")
+    stored = json.loads(path.read_text())["users"][composed]
+    path.write_text(json.dumps({"users": {decomposed: stored}}))
+    assert users.verify(composed, "password") is not None
+    path.write_text(
+        json.dumps({"users": {composed: stored, decomposed: stored | {"role": "admin"}}})
+    )
+    assert users.list()[composed].role == "user", "the one whose name is stored in normal form"
+
+
 @pytest.mark.parametrize("password", ["", "p" * (MAX_PASSWORD_CHARS + 1)])
 def test_a_password_has_1_to_1024_characters(users: UsersFile, password: str) -> None:
     with pytest.raises(UsersError, match="a password has 1 to 1024 characters"):

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from edge.core.identity.access import Identity
 from edge.core.identity.tokens import LEEWAY_S, MAX_TOKEN_CHARS, InvalidToken, Tokens, TokenTooLong
+from relay.wire.usernames import normal_username
 from tests.relay.wire.strategies import any_text, json_values
 
 SECRET = "s" * 32
@@ -43,7 +44,14 @@ def test_what_is_issued_is_verified(role: str) -> None:
 @given(st.text(st.characters(codec="utf-8"), min_size=1, max_size=255), st.integers(1, 2**53))
 def test_any_username_is_issued_and_verified(username: str, expires_at: int) -> None:
     issued = TOKENS.issue(username, "user", expires_at)
-    assert TOKENS.verify(issued, 0) == Identity(username, "user", expires_at)
+    assert TOKENS.verify(issued, 0) == Identity(normal_username(username), "user", expires_at)
+
+
+def test_two_spellings_of_one_name_are_one_user() -> None:
+    composed, decomposed = "Zo\u00eb", "Zoe\u0308"
+    assert TOKENS.issue(decomposed, "user", LATER) == TOKENS.issue(composed, "user", LATER)
+    elsewhere = signed({"sub": decomposed, "exp": LATER})
+    assert TOKENS.verify(elsewhere, NOW).username == composed
 
 
 def test_the_role_defaults_to_user() -> None:
@@ -243,7 +251,7 @@ def test_any_signed_claims_are_an_identity_or_refused(claims: dict[str, Any]) ->
         identity = TOKENS.verify(genuine, NOW)
     except InvalidToken:
         return
-    assert identity.username == claims["sub"]
+    assert identity.username == normal_username(claims["sub"])
     assert identity.expires_at > NOW - 1
 
 

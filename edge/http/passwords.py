@@ -1,0 +1,121 @@
+"""`PasswordSignIn`: from a user name and a password to a token, at a bounded cost."""
+
+import asyncio
+import logging
+import math
+import time
+from collections import Counter
+from functools import partial
+
+from fastapi import HTTPException, Request
+from pydantic import BaseModel
+
+from edge.core.identity.tokens import Tokens
+from edge.core.identity.wrong_passwords import Attempt, WrongPasswords, address_of
+from edge.http.hashing import ClientGone, HashingQueue, HashingRefused
+from edge.http.users import MAX_NAME_CHARS, User, UsersError, UsersFile
+from relay.shared.logs import LimitedLog
+from relay.wire.usernames import normal_username
+
+RETRY_S = 1
+"""Seconds after which a sign-in that found no room should come again."""
+logger = logging.getLogger(__name__)
+
+
+class TokenReply(BaseModel):
+    """The reply of an OAuth2 token endpoint (RFC 6749, section 5.1)."""
+
+    access_token: str
+    token_type: str = "bearer"
+    expires_in: int
+    """Seconds."""
+
+
+class PasswordSignIn:
+    """Checks passwords and issues tokens."""
+
+    def __init__(self, tokens: Tokens, users: UsersFile, token_ttl_s: int) -> None:
+        self._tokens = tokens
+        self._users = users
+        self._token_ttl_s = token_ttl_s
+        self._queue = HashingQueue()
+        self._wrong = WrongPasswords()
+        self._log = LimitedLog(logger)
+
+    async def token(self, username: str, password: str, request: Request) -> TokenReply:
+        """Return a token for the user, or answer 401, 429 or 503.
+
+        Counts the outcome in the `sign_ins` of the worker.
+        """
+        username = normal_username(username)
+        attempt = Attempt(username[:MAX_NAME_CHARS], address_of(_host(request)))
+        outcomes: Counter[str] = request.state.worker.stats.sign_ins
+        wait_s = self._wrong.wait_s(attempt, time.monotonic())
+        if wait_s > 0:
+            outcomes["delayed"] += 1
+            self._warn("delayed after wrong passwords", attempt)
+            raise _try_later(429, "Too many wrong passwords", wait_s)
+        self._wrong.begin(attempt, time.monotonic())
+        try:
+            user = await self._verify(attempt, username, password, request)
+        except ClientGone:
+            outcomes["abandoned"] += 1
+            # Nobody reads it.
+            raise HTTPException(503, "The client has left") from None
+        except HashingRefused as refused:
+            outcomes["overloaded"] += 1
+            self._warn("refused, because too many others wait", attempt)
+            status = 429 if refused.is_own_fault else 503
+            raise _try_later(status, "Too many sign-ins at a time", RETRY_S) from None
+        except UsersError as error:
+            self._log.error("users", "nobody can sign in: %s", error)
+            raise HTTPException(503, "The users file cannot be read") from None
+        if user is None:
+            outcomes["wrong"] += 1
+            self._warn("refused: wrong user name or password", attempt)
+            raise HTTPException(
+                401, "Incorrect username or password", {"WWW-Authenticate": "Bearer"}
+            )
+        outcomes["succeeded"] += 1
+        token = self._tokens.issue(username, user.role, int(time.time()) + self._token_ttl_s)
+        return TokenReply(access_token=token, expires_in=self._token_ttl_s)
+
+    async def _verify(
+        self, attempt: Attempt, username: str, password: str, request: Request
+    ) -> User | None:
+        """Check the password in its turn, and note whether it was right."""
+        was_checked = False
+        try:
+            async with self._queue.turn(attempt.address, partial(_wait_gone, request)):
+                # In a thread, because argon2 takes long and releases the GIL.
+                user = await asyncio.to_thread(self._users.verify, username, password)
+                was_checked = True
+        finally:
+            if not was_checked:
+                self._wrong.withdrawn(attempt)
+        if user is not None:
+            self._wrong.succeeded(attempt)
+        return user
+
+    def _warn(self, outcome: str, attempt: Attempt) -> None:
+        # The name is the client's text: `%r` leaves no line break and no control character in it.
+        self._log.warning(
+            outcome, "sign-in as %.80r from %s %s", attempt.username, attempt.address, outcome
+        )
+
+
+async def _wait_gone(request: Request) -> None:
+    """Return when the client has left."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+def _host(request: Request) -> str | None:
+    return None if request.client is None else request.client.host
+
+
+def _try_later(status: int, detail: str, wait_s: float) -> HTTPException:
+    seconds = math.ceil(wait_s)
+    return HTTPException(
+        status, f"{detail}. Try again in {seconds} s.", {"Retry-After": str(seconds)}
+    )
