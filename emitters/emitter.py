@@ -120,11 +120,14 @@ class Emitter:
         *,
         type: str | None = None,
         username: str | None = None,
+        while_connected: bool = False,
     ) -> str:
         """Take one event and return its id.
 
         `data` may hold what JSON can carry. `type` defaults to the one of the topic's kind.
-        With `username` only that user's connections get it; topics of kind `task` need it.
+        With `username` only that user's connections get it; topics of kind `task` need it. With
+        `while_connected` the relay ends the task as an error if this emitter goes away for longer
+        than `RELAY_TASK_GRACE_S`, and this is the newest state of the task, `in_progress`.
 
         Raises `InvalidTopic`, `InvalidEnvelope` (whose `field` says where), `OutboxFull`,
         `SpoolUnavailable`, or `EmitterClosed`, also in a forked child process and when another
@@ -140,6 +143,7 @@ class Emitter:
             source=self.name,
             emitted_at=time.time_ns() // 1_000_000,
             id=event_id,
+            while_connected=while_connected,
         )
         event = Outgoing(parsed, pack_envelope(envelope, parsed.kind))
         # Another thread of the parent may have held the lock at the fork: the child never takes it.

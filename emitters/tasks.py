@@ -266,7 +266,14 @@ class TaskManager:
             self._finished.keep(final.id, final)
 
     def _send(self, state: TaskState) -> None:
-        self._emitter.emit(state.topic, state.data(), type="task_update", username=state.username)
+        # A task that has not ended dies with its process: then the relay ends it.
+        self._emitter.emit(
+            state.topic,
+            state.data(),
+            type="task_update",
+            username=state.username,
+            while_connected=not state.is_finished,
+        )
 
     def _send_final(self, state: TaskState) -> None:
         """Send the final `state`; while the outbox is full, try again for a minute."""

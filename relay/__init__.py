@@ -26,6 +26,8 @@ Where each decision is made:
 - acknowledgements, and their time: `Sequencer.commit` and `KnownEmitters.commit`; their form and
   delivery: `notifier`. Admission of an emitter under a name: `KnownEmitters.admit`.
 - replies to requests: `control.ControlService`. Routes of subscriptions: `core.subscriptions`.
+- the end of tasks whose emitters are gone: `core.orphans`; `task_watch` looks for them at each
+  heartbeat, and puts their final updates into the intake.
 - values for late subscribers: `core.retained`. Removal of old events: `core.retention`.
 - the file: `journal`. Counters: `core.counters`. State shared by all of these: `state.SharedState`.
 
@@ -39,6 +41,7 @@ Bounds, each with its policy when full:
 - reply: about 1 MiB and 4096 events; the peer asks for the next page
 - live values, unfinished tasks, finished tasks: 10,000, 10,000 and 1,000, 32 MiB for each group;
   the one with the oldest update is forgotten, a task with the next commit also in the journal
+- look for orphaned tasks: 512 emitters and 256 tasks; the others have their turn at the next one
 - journal: age and bytes of each stream; the oldest rows are removed, up to 64 with each commit
 - emitters: 10,000 cursors, of which the longest silent is forgotten; 20,000 known emitters, of
   which one without a cursor is dropped and says hello again; one resend request for each

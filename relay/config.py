@@ -30,6 +30,8 @@ class RelaySettings(Settings):
     """For each stream. Above it, the oldest events are removed."""
     journaled_kinds: JournaledKinds = (EVENT, TASK)
     """The kinds of topics that are streams; all others are live."""
+    task_grace_s: float = Field(default=30.0, ge=0, le=7 * 86400)
+    """Seconds for which an emitter may be away before the relay ends its unfinished tasks."""
     heartbeat_s: float = Field(default=1.0, ge=0.05, le=60)
     """Seconds between heartbeats."""
     egress_hwm: int = Field(default=100_000, ge=1, le=2**31 - 1)

@@ -92,7 +92,7 @@ class ControlService:
     def _answer(self, peer: bytes, request: Request) -> Reply:
         match request:
             case AccountRequest():
-                return self._account(request)
+                return self._account(peer, request)
             case HelloRequest():
                 return self._hello(peer, request)
             case ReplayRequest():
@@ -122,6 +122,9 @@ class ControlService:
             except Refusal as refusal:
                 self._log.warning("hello", "refused an emitter: %s", refusal)
                 return ErrorReply(id=request.id, code=refusal.code, message=str(refusal))
+            emitter = self._state.emitters.get(request.emitter_id)
+            assert emitter is not None, "it was admitted"
+            emitter.inherited = request.inherited or 0
             lost = self._state.emitters.lost_by_rollback - lost_before
             if lost and request.epoch in (None, self._state.journal.epoch):
                 reason = f"{lost} events that {request.name!r} knows as acknowledged are missing"
@@ -177,7 +180,7 @@ class ControlService:
         page, has_more = retained.page(request.prefix, after, max_bytes)
         return RetainedReply(id=request.id, items=page, next=page[-1][0] if has_more else None)
 
-    def _account(self, request: AccountRequest) -> Reply:
+    def _account(self, peer: bytes, request: AccountRequest) -> Reply:
         counters = request.counters
         if len(counters) > MAX_REPORTED_COUNTERS:
             text = f"counters: at most {MAX_REPORTED_COUNTERS} are accepted"
@@ -189,6 +192,8 @@ class ControlService:
         # The account of an earlier process may arrive after its successor was admitted.
         if emitter is not None and emitter.epoch == request.emitter_epoch:
             emitter.reported = counters
+            # Its control connection may have been replaced since its hello.
+            emitter.peer = peer
         return AccountReply(id=request.id)
 
     def _stats(self) -> dict[str, Any]:

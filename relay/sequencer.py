@@ -10,13 +10,14 @@ from typing import NamedTuple
 
 from relay.core.emitters import KnownEmitter, Reach
 from relay.core.intake import TakenEvent
+from relay.core.orphans import TaskOwner
 from relay.core.retention import Limits
 from relay.journal.batch import JournalBatch, Run
 from relay.journal.journal import JournalUnavailable
 from relay.journal.reader import StoredTask
 from relay.shared.logs import LimitedLog
 from relay.state import SharedState
-from relay.wire.header import Stamp, StampedFrames, pack_stamp, pack_stamps
+from relay.wire.header import Stamp, StampedFrames, pack_stamp, pack_stamps, unpack_header
 from relay.wire.topics import TASK
 
 logger = logging.getLogger(__name__)
@@ -43,6 +44,8 @@ class Sequencer:
         so that there are never more than `RetainedValues` holds."""
         for task in state.journal.tasks():
             self._remember(task)
+            if not task.is_finished:
+                state.owners.keep_unknown(task.topic)
         self._probe()
 
     def stamp_live(self, now_ms: int) -> list[StampedFrames]:
@@ -81,6 +84,7 @@ class Sequencer:
         for stream, run in runs.items():
             self._state.counters.count_relayed(stream, len(run))
         self._remember_all(tasks)
+        self._note_owners(runs.get(TASK, ()))
         # A little with each batch: removing much at once would keep events waiting.
         self._retire(now_ms)
         return Committed(events, emitters.commit())
@@ -149,6 +153,18 @@ class Sequencer:
         self._forgotten_tasks += self._state.retained.keep_task(
             topic, frames, is_finished=is_finished
         )
+
+    def _note_owners(self, run: Sequence[TakenEvent]) -> None:
+        owners = self._state.owners
+        for event in run:
+            topic, header_frame = event.topic.text, event.frames[1]
+            if event.finishes_task or not header_frame:
+                owners.forget(topic)
+            else:
+                emitter_id, epoch, sequence = unpack_header(header_frame)
+                owners.keep(topic, TaskOwner(emitter_id, epoch), sequence)
+        for topic in self._forgotten_tasks:
+            owners.forget(topic)
 
     def _probe(self) -> bool:
         try:

@@ -21,6 +21,7 @@ from relay.shared.logs import LimitedLog
 from relay.shared.transport import receive_frames, send_frames
 from relay.sockets import RelaySockets
 from relay.state import SharedState
+from relay.task_watch import TaskWatch
 from relay.wire.control import HEARTBEAT_TOPIC, pack_message
 from relay.wire.errors import InvalidFrame, WireError
 from relay.wire.header import Stamp, StampedFrames, pack_stamp
@@ -52,11 +53,12 @@ class Relay:
             # A signal handler writes to it and must never block.
             self._stop_writer.setblocking(False)
             self._is_stopping = False
-            self._state = SharedState.of(journal)
+            self._state = SharedState.of(journal, settings.task_grace_s)
             self._router = SubscriptionRouter(settings.journaled_kinds)
             limits = Limits(int(settings.retention_s * 1000), settings.retention_bytes)
             self._sequencer = Sequencer(self._state, limits)
             self._notifier = Notifier(self._sockets.control)
+            self._task_watch = TaskWatch(self._state, self._notifier.acknowledge)
             self._control = ControlService(
                 self._state,
                 settings.heartbeat_s,
@@ -90,6 +92,8 @@ class Relay:
                 now = time.monotonic()
                 if now >= heartbeat_due_at:
                     self._sequencer.maintain(_now_ms())
+                    if self._task_watch.end_orphans(now, _now_ms()):
+                        self._relay_batch()
                     self._publish_heartbeat(HEARTBEAT_TOPIC)
                     heartbeat_due_at = now + settings.heartbeat_s
                 if now >= forget_due_at:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from relay.core.counters import RelayCounters
 from relay.core.emitters import KnownEmitters
 from relay.core.intake import Intake
+from relay.core.orphans import TaskOwners
 from relay.core.retained import RetainedValues
 from relay.journal.journal import Journal
 
@@ -20,16 +21,18 @@ class SharedState:
     emitters: KnownEmitters
     intake: Intake
     counters: RelayCounters
+    owners: TaskOwners
     retained: RetainedValues = field(default_factory=RetainedValues)
 
     @classmethod
-    def of(cls, journal: Journal) -> "SharedState":
+    def of(cls, journal: Journal, task_grace_s: float) -> "SharedState":
         """Return the state of a relay that starts with `journal`."""
         emitters = KnownEmitters(journal.cursors())
         counters = RelayCounters()
-        intake = Intake(tuple(journal.streams), emitters, counters, _new_event_id)
-        return cls(journal, emitters, intake, counters)
+        intake = Intake(tuple(journal.streams), emitters, counters, new_event_id)
+        return cls(journal, emitters, intake, counters, TaskOwners(task_grace_s))
 
 
-def _new_event_id() -> str:
+def new_event_id() -> str:
+    """Return the id of an event that its publisher gave none, or that is the relay's own."""
     return secrets.token_hex(EVENT_ID_BYTES)

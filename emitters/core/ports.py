@@ -27,6 +27,18 @@ class Emits(Protocol):
 class EmitsTasks(Emits, Protocol):
     """Takes events and knows the task states that the relay remembers."""
 
+    def emit(
+        self,
+        topic: str,
+        data: Mapping[str, Any],
+        *,
+        type: str | None = None,
+        username: str | None = None,
+        while_connected: bool = False,
+    ) -> str:
+        """Take one event and return its id, as `Emitter.emit` does."""
+        ...
+
     @property
     def name(self) -> str:
         """The `source` of its events."""

@@ -56,6 +56,9 @@ class KnownEmitter:
         """Its identity on the control socket, None while it is not connected."""
         self.resend_requested_after = -1
         """The `sequence` at which a resend was requested last."""
+        self.inherited = 0
+        """The last sequence number of its epoch that an earlier process has used: the process that
+        is connected goes on with a spool. 0 without one."""
         self.is_journaled = is_journaled
         """Whether the journal has its cursor."""
         self.taken = 0

@@ -32,7 +32,7 @@ from relay.journal.format import (
     stream_tables,
 )
 from relay.journal.origin import boot_id, find_origin, new_epoch
-from relay.journal.reader import JournalReader, StoredTask
+from relay.journal.reader import JournaledEvent, JournalReader, StoredTask
 from relay.journal.tail_note import TailNote, TailNoteFile
 from relay.shared.logs import LimitedLog
 from relay.shared.sqlite_file import transaction
@@ -204,11 +204,8 @@ class Journal:
             return False
         if offset > state.last_offset:
             return True
-        try:
-            event = next(self._reader.some_events(stream, offset - 1, 1, 1, offset), None)
-        except (sqlite3.DatabaseError, DamagedContent):
-            return False
-        if checksum is None or event is None or event.offset != offset:
+        event = self.event_at(stream, offset)
+        if checksum is None or event is None:
             return False
         topic, _, envelope = event.frames
         return event_checksum(event.relayed_at, topic, envelope) != checksum
@@ -253,6 +250,14 @@ class Journal:
         except (sqlite3.DatabaseError, DamagedContent) as error:
             raise JournalUnavailable(f"{self._path} cannot be read: {error}") from None
         return page
+
+    def event_at(self, stream: str, offset: int) -> JournaledEvent | None:
+        """Return the event at `offset` as it was received, None if it cannot be read."""
+        try:
+            event = next(self._reader.some_events(stream, offset - 1, 1, 1, offset), None)
+        except (sqlite3.DatabaseError, DamagedContent):
+            return None
+        return event if event is not None and event.offset == offset else None
 
     def retire(self, limits: Limits, now_ms: int) -> None:
         """Remove the oldest rows that exceed `limits`, at most `MAX_RETIRED_ROWS` of each stream.

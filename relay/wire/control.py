@@ -66,6 +66,9 @@ class HelloRequest(_Message):
     emitter_id: EmitterId | None = None
     emitter_epoch: Unsigned | None = None
     acknowledged: Unsigned | None = None
+    inherited: Unsigned | None = None
+    """The last sequence number that was in the spool when this process opened it: the events up to
+    it are of earlier processes, whose unfinished tasks nobody else will end."""
     epoch: Unsigned | None = None
     """Of an edge: the epoch that it follows. Of an emitter: that of the last acknowledgement."""
     heads: dict[Annotated[str, Field(max_length=255)], Head] | None = None

@@ -39,6 +39,8 @@ class Envelope(NamedTuple):
     emitted_at: int
     """Unix time in milliseconds."""
     id: str
+    while_connected: bool = False
+    """Of a task's state: it holds only while its emitter is connected to the relay."""
 
 
 def is_finished_task(envelope: Envelope) -> bool:
@@ -66,6 +68,8 @@ def pack_envelope(envelope: Envelope, kind: str) -> bytes:
     }
     if envelope.username is not None:
         fields["username"] = envelope.username
+    if envelope.while_connected:
+        fields["while_connected"] = True
     if not _is_plainly_right(fields, kind):
         _check_fields(fields, kind)
     try:
@@ -116,6 +120,7 @@ def _from_fields(fields: dict[str, Any]) -> Envelope:
         fields["source"],
         fields["emitted_at"],
         fields["id"],
+        fields.get("while_connected") is True,
     )
 
 

@@ -18,6 +18,7 @@ class Emitted:
     data: dict[str, Any]
     type: str | None
     username: str | None
+    while_connected: bool = False
 
 
 @dataclass
@@ -47,6 +48,7 @@ class RecordingEmitter:
         *,
         type: str | None = None,
         username: str | None = None,
+        while_connected: bool = False,
     ) -> str:
         """Remember the event, or raise as `Emitter.emit` does."""
         parse_topic(topic)
@@ -56,7 +58,7 @@ class RecordingEmitter:
                 self.refused += 1
                 self._changed.notify_all()
                 raise OutboxFull("full")
-            self.emitted.append(Emitted(topic, dict(data), type, username))
+            self.emitted.append(Emitted(topic, dict(data), type, username, while_connected))
             self._changed.notify_all()
             return str(len(self.emitted))
 

@@ -52,7 +52,7 @@ class RelayParts:
 
     def __init__(self, journal: Journal) -> None:
         self.journal = journal
-        state = SharedState.of(journal)
+        state = SharedState.of(journal, 30.0)
         self.retained = state.retained
         self.emitters = state.emitters
         self.counters = state.counters
@@ -320,6 +320,15 @@ def test_retained_events_are_given_by_prefix(parts: RelayParts) -> None:
     assert parts.ask(exact) == RetainedReply(id=5, items=(items["task:1"],))
 
 
+@pytest.mark.parametrize("inherited", [None, 7])
+def test_hello_tells_which_events_are_of_an_earlier_process(
+    parts: RelayParts, inherited: int | None
+) -> None:
+    parts.ask(hello().model_copy(update={"inherited": inherited}))
+    [emitter] = parts.emitters
+    assert emitter.inherited == (inherited or 0)
+
+
 class TestAccount:
     """The counters that emitters report."""
 
@@ -349,6 +358,13 @@ class TestAccount:
         parts.ask(hello())
         assert parts.ask(self.account(**changes)) == AccountReply(id=6)
         assert self.reported(parts) == {}
+
+    def test_it_tells_where_the_emitter_is_now(self, parts: RelayParts) -> None:
+        """Its control connection may be another one than that of its hello."""
+        parts.ask(hello())
+        parts.ask(self.account(), b"another")
+        [emitter] = parts.emitters
+        assert emitter.peer == b"another"
 
     def test_it_is_bounded(self, parts: RelayParts) -> None:
         parts.ask(hello())

@@ -30,7 +30,7 @@ class RelayParts:
     def __init__(self, directory: Path, limits: Limits = UNLIMITED) -> None:
         self.path = directory / "journal.db"
         self.journal = Journal(self.path, STREAMS, power_safe=False)
-        state = SharedState.of(self.journal)
+        state = SharedState.of(self.journal, 30.0)
         self.emitters = state.emitters
         self.counters = state.counters
         self.retained = state.retained

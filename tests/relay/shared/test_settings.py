@@ -42,6 +42,7 @@ WRONG: list[tuple[type[Settings], str, str]] = [
     (RelaySettings, "RELAY_JOURNALED_KINDS", "task," + "k" * 65),
     (RelaySettings, "RELAY_DURABILITY", "nonsense"),
     (RelaySettings, "RELAY_DURABILITY", "Power"),
+    *((RelaySettings, "RELAY_TASK_GRACE_S", value) for value in ("-1", "nan", "inf", "1e9", "x")),
     (RelaySettings, "RELAY_RETENTION_S", "0"),
     (RelaySettings, "RELAY_RETENTION_S", "-1"),
     (RelaySettings, "RELAY_RETENTION_S", "nan"),

@@ -1,0 +1,83 @@
+"""`TaskWatch`: ends the tasks of emitters that are gone, with updates of the relay's own."""
+
+import logging
+
+from relay.core.emitters import Reach
+from relay.core.orphans import TaskOwner, is_orphan, orphaned_state
+from relay.shared.logs import LimitedLog
+from relay.state import SharedState, new_event_id
+from relay.wire.envelope import pack_envelope, unpack_envelope
+from relay.wire.errors import WireError
+from relay.wire.header import unpack_header, unpack_stamp
+from relay.wire.topics import TASK
+
+MAX_LOOK_UPS_AT_ONCE = 64
+"""Owners that are read from the journal in one turn, after a start."""
+
+logger = logging.getLogger(__name__)
+
+
+class TaskWatch:
+    """Finds orphaned tasks by `core.orphans`, and puts their final updates into the intake.
+
+    From there they are numbered, journaled and published like the update of a plain publisher. A
+    task is finished with its commit, and not before: so its final update is published once, also
+    across a crash.
+    """
+
+    def __init__(self, state: SharedState, reach: Reach) -> None:
+        self._state = state
+        self._reach = reach
+        self._log = LimitedLog(logger)
+
+    def end_orphans(self, now: float, now_ms: int) -> bool:
+        """Take final updates of orphaned tasks; return whether there are any to be committed.
+
+        `now` is in monotonic seconds, `now_ms` Unix time in milliseconds.
+        """
+        if not self._state.intake.journaling:
+            return False
+        for topic in self._state.owners.take_unknown(MAX_LOOK_UPS_AT_ONCE):
+            self._look_up(topic)
+        ended = [
+            self._end(topic, now_ms) for topic in self._state.owners.orphaned(now, self._presence)
+        ]
+        return any(ended)
+
+    def _presence(self, owner: TaskOwner) -> int | None:
+        emitter = self._state.emitters.get(owner.emitter_id)
+        if emitter is None or emitter.epoch != owner.epoch or not self._reach(emitter):
+            return None
+        return emitter.inherited
+
+    def _look_up(self, topic: str) -> None:
+        """Find the owner of a task's state in the journal, where its header is."""
+        frames = self._state.retained.get(topic)
+        if frames is None:
+            return
+        event = self._state.journal.event_at(TASK, unpack_stamp(frames[1]).offset)
+        # Another event has the offset if the journal was rolled back since.
+        if event is None or (event.frames[0], event.frames[2]) != (frames[0], frames[2]):
+            return
+        header_frame = event.frames[1]
+        if header_frame:
+            header = unpack_header(header_frame)
+            owner = TaskOwner(header.emitter_id, header.epoch)
+            self._state.owners.keep(topic, owner, header.sequence)
+
+    def _end(self, topic: str, now_ms: int) -> bool:
+        frames = self._state.retained.get(topic)
+        try:
+            state = None if frames is None else unpack_envelope(frames[2], TASK)
+            if state is None or not is_orphan(state):
+                self._state.owners.forget(topic)
+                return False
+            final = orphaned_state(state, now_ms, new_event_id())
+            self._state.intake.take([topic.encode(), pack_envelope(final, TASK)], now_ms)
+        except WireError as error:
+            # Its state is damaged, or was taken by a relay with other limits.
+            self._state.owners.forget(topic)
+            self._log.warning("orphan", "%s cannot be ended: %s", topic, error)
+            return False
+        self._log.warning("ended", "%s of %s ends: its emitter is gone", topic, state.source)
+        return True
