@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from functools import partial
 
 from edge.catch_up_runner import CatchUpRunner
@@ -186,16 +186,26 @@ class ClientEndpoint:
     def message_received(self, client: Client, message: Message) -> None:
         """Act on a message in its turn, and read nothing more from the client until then."""
         self._stats.messages_received += 1
-        if not self.requests.run(partial(self._act, client, message)):
+        party = self._party(client)
+        if not self.requests.run(partial(self._act, client, message), party):
             # Without the pause, one client could fill the queue with a stream of messages.
             client.pause_reading()
-            self.requests.run(client.resume_reading)
+            self.requests.run(client.resume_reading, party)
 
     def connection_lost(self, client: Client) -> None:
         """Forget a client."""
         self._catch_up.cancel(client)
         self._sessions.pop(client, None)
         self._services.manager.disconnect(client)
+
+    def _party(self, client: Client) -> Hashable:
+        """Return who takes turns with others in the queue of requests: a user, if known.
+
+        The same for all that waits of one client: while it has work in the queue it is not read.
+        """
+        session = self._sessions.get(client)
+        identity = None if session is None else session.identity
+        return client if identity is None else identity.username
 
     def _act(self, client: Client, message: Message) -> None:
         session = self._sessions.get(client)
@@ -216,7 +226,7 @@ class ClientEndpoint:
 
     def _authentication_is_due(self, client: Client) -> None:
         # Behind the messages that the client has sent and that still wait for their turn.
-        self.requests.run(partial(self._check_authenticated, client))
+        self.requests.run(partial(self._check_authenticated, client), self._party(client))
 
     def _check_authenticated(self, client: Client) -> None:
         session = self._sessions.get(client)

@@ -140,7 +140,9 @@ class ConnectionCatchUp:
 
     def has_recovered(self, pending: PendingSubscription) -> bool:
         """Whether `pending` was sent every event that it asked for."""
-        if self.state is not CatchUpState.COMPLETE or self._searches or not pending.recovered:
+        if self.state is not CatchUpState.COMPLETE or self._searches:
+            return False
+        if pending.is_withdrawn or not pending.recovered:
             return False
         return all(self._gaps.get(stream, 0) <= since for stream, since in pending.since.items())
 

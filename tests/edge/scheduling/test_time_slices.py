@@ -184,3 +184,31 @@ def test_the_wait_is_that_of_the_oldest_work(loop: TurnByTurn) -> None:
         loop.turn()
     assert waited_s == pytest.approx(500 * 0.002, rel=0.05)
     assert queue.wait_s == 0, "nothing waits"
+
+
+def test_parties_take_turns_and_each_keeps_its_order(loop: TurnByTurn) -> None:
+    queue, done = on(loop), list[str]()
+    queue.run(work(loop, done, "first", SLICE_S))
+    for number in range(100):
+        queue.run(work(loop, done, f"mallory {number}", SLICE_S), "mallory")
+    for number in range(3):
+        queue.run(work(loop, done, f"alice {number}", SLICE_S), "alice")
+    queue.run(work(loop, done, "a handshake", SLICE_S))
+    loop.rest()
+    others = [name for name in done if not name.startswith("mallory")]
+    assert others == ["first", "alice 0", "a handshake", "alice 1", "alice 2"]
+    assert done.index("alice 2") <= 8, "each waits for one piece of every other one at a time"
+    mallory = [int(name.split()[1]) for name in done if name.startswith("mallory")]
+    assert mallory == list(range(100))
+    assert len(queue) == 0
+
+
+def test_a_party_that_has_sent_much_makes_the_wait_of_others_no_longer(loop: TurnByTurn) -> None:
+    """Or new clients would be refused because of it."""
+    queue, done = on(loop), list[int]()
+    queue.run(work(loop, done, 0, SLICE_S))
+    for number in range(500):
+        queue.run(work(loop, done, number, SLICE_S), "mallory")
+    while len(queue):
+        assert queue.wait_s <= 2 * SLICE_S
+        loop.turn()

@@ -390,3 +390,17 @@ def test_unsubscribing_acts_at_once_though_its_answer_waits(world: World, alice:
     alice.settle()
     assert 1521 not in alice.seen["event"]
     assert [reply["id"] for reply in alice.replies] == [1, 2, 3]
+
+
+def test_what_was_withdrawn_before_it_was_sent_is_not_recovered(
+    world: World, alice: Viewer
+) -> None:
+    """Also if the same pattern was resumed once more, from further on."""
+    everything = parse_pattern("event:*")
+    alice.subscriptions.take(Subscribe(everything, since={"event": 5}, epoch=EPOCH))
+    alice.subscriptions.take(Unsubscribe(everything))
+    alice.subscriptions.take(Subscribe(everything, since={"event": 15}, epoch=EPOCH))
+    alice.subscriptions.end_gathering()
+    alice.settle()
+    assert alice.seen["event"] == list(range(16, 21))
+    assert alice.recovered == [False, True]
