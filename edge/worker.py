@@ -102,7 +102,7 @@ class Worker:
         while True:
             await asyncio.sleep(HOUSEKEEPING_S)
             try:
-                self.endpoint.housekeep(time.time())
+                self.endpoint.housekeep(time.monotonic())
                 self._inbound.forget_unwatched()
             except Exception:
                 # One fault of ours must not end housekeeping for good.

@@ -6,6 +6,7 @@ understood. `Subscriptions` performs the requests, and `identity.access` decides
 client may receive.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeGuard
 
@@ -70,6 +71,7 @@ class Session:
         "_bucket",
         "_connection",
         "_cookies",
+        "_expires_at",
         "_identity",
         "_limits",
         "_manager",
@@ -88,7 +90,7 @@ class Session:
         visitor: Visitor,
         now: float,
     ) -> None:
-        """`catch_up` runs this connection's catch-ups; `now` is Unix time in seconds."""
+        """`catch_up` runs this connection's catch-ups; `now` is monotonic, in seconds."""
         limits = services.limits
         self._connection = connection
         self._manager = services.manager
@@ -108,6 +110,8 @@ class Session:
         self._cookies = visitor.cookies
         self._bucket = TokenBucket(limits.messages_per_s, limits.message_burst, now)
         self._identity: Identity | None = None
+        self._expires_at = math.inf
+        """When the token expires, by the monotonic clock: a jump of the other ends no session."""
 
     @property
     def identity(self) -> Identity | None:
@@ -130,28 +134,36 @@ class Session:
         frame = messages.position(self._streams.epoch, position)
         self._manager.send_to_client(self._connection, frame)
 
-    def admit(self, identity: Identity) -> Close | None:
-        """The client is `identity`: let that user's task updates reach it."""
+    def admit(self, identity: Identity, now: float, unix_now: float) -> Close | None:
+        """The client is `identity`: let that user's task updates reach it.
+
+        `now` is monotonic, `unix_now` Unix time, both in seconds.
+        """
         others = len(self._manager.connections_of(identity.username))
         if others >= self._limits.max_connections_per_user:
             return CloseCode.TOO_MANY_CONNECTIONS.close()
-        self._identity = identity
-        self._connection.identity = identity
+        self._become(identity, now, unix_now)
         self._subscriptions.open(self._tasks_since)
         return None
 
     def is_expired(self, now: float) -> bool:
-        """Whether the token that the client presented last is no longer valid."""
-        return self._identity is not None and self._identity.expires_at <= now
+        """Whether the token that the client presented last is no longer valid.
+
+        `now` is monotonic, in seconds.
+        """
+        return self._expires_at <= now
 
     def count_message(self, now: float) -> Close | None:
-        """Count a message or a ping that has arrived. `now` is Unix time in seconds."""
+        """Count a message or a ping that has arrived. `now` is monotonic, in seconds."""
         if not self._bucket.take(now) or self._has_too_much_waiting:
             return CloseCode.TOO_MANY_MESSAGES.close()
         return None
 
-    def act_on(self, text: str, now: float) -> Close | None:
-        """Act on one message that was counted. `now` is Unix time in seconds."""
+    def act_on(self, text: str, now: float, unix_now: float) -> Close | None:
+        """Act on one message that was counted.
+
+        `now` is monotonic, `unix_now` Unix time, both in seconds.
+        """
         try:
             message = orjson.loads(text)
         except orjson.JSONDecodeError:
@@ -162,7 +174,7 @@ class Session:
         if not _is_request_id(request_id):
             return self._refuse(replies.bad_request("An id is text or a number."))
         if message.get("action") == "authenticate":
-            return self._authenticate(message, request_id, now)
+            return self._authenticate(message, now, unix_now)
         if self._identity is None:
             return close_codes.MISSING_AUTHENTICATION
         close = self._act(message, request_id)
@@ -197,30 +209,30 @@ class Session:
         self._subscriptions.answer(reply)
         return None
 
-    def _authenticate(
-        self, message: dict[str, Any], request_id: object, now: float
-    ) -> Close | None:
+    def _authenticate(self, message: dict[str, Any], now: float, unix_now: float) -> Close | None:
         token = message.get("token")
         tokens = self._cookies if token == "" else (token,)
         if not any(tokens):
             return close_codes.MISSING_TOKEN
         try:
-            identity = self._tokens.first_valid(filter(_is_text, tokens), now)
+            identity = self._tokens.first_valid(filter(_is_text, tokens), unix_now)
         except InvalidToken:
             return close_codes.INVALID_TOKEN
         previous = self._identity
         if previous is not None and previous.username != identity.username:
             # The connection's tasks and addressed events belong to the first user.
             return close_codes.INVALID_TOKEN
-        self._subscriptions.answer(
-            replies.authenticated(identity.username, identity.expires_at, request_id)
-        )
+        self._subscriptions.answer(replies.authenticated(identity, unix_now, message.get("id")))
         if previous is None:
-            return self.admit(identity)
-        self._identity = identity
-        self._connection.identity = identity
+            return self.admit(identity, now, unix_now)
+        self._become(identity, now, unix_now)
         self._subscriptions.renew()
         return None
+
+    def _become(self, identity: Identity, now: float, unix_now: float) -> None:
+        self._identity = identity
+        self._expires_at = now + identity.expires_at - unix_now
+        self._connection.identity = identity
 
     @property
     def _has_too_much_waiting(self) -> bool:

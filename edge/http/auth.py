@@ -21,6 +21,8 @@ class WhoAmI(BaseModel):
     role: str
     expires_at: int
     """Unix time in seconds."""
+    expires_in: int
+    """Seconds."""
 
 
 class Authentication:
@@ -113,7 +115,10 @@ def auth_router(
     async def who_am_i(identity: Annotated[Identity, Depends(authentication)]) -> WhoAmI:
         """Return the signed-in user."""
         return WhoAmI(
-            username=identity.username, role=identity.role, expires_at=identity.expires_at
+            username=identity.username,
+            role=identity.role,
+            expires_at=identity.expires_at,
+            expires_in=int(identity.expires_at - time.time()),
         )
 
     return router

@@ -155,8 +155,8 @@ export function retryDelayMs(
  * return at once. Null if the reason requests none. */
 export function toldDelayMs(reason: string, random?: () => number): number | null;
 
-/** The delay in milliseconds before renewing a token that expires at `expiresAt` (Unix seconds). */
-export function renewDelayMs(expiresAt: number, nowMs: number): number;
+/** The delay in milliseconds before renewing a token that stays valid for `remainingMs`. */
+export function renewDelayMs(remainingMs: number): number;
 
 /** Whether a pattern (a topic, or a prefix that ends in `*`) matches a topic. */
 export function topicMatches(pattern: string, topic: string): boolean;

@@ -24,9 +24,12 @@ const DEFAULT_MAX_DELAY_MS = 3_000;
 // If an edge closes many clients at once, they must not all return at once.
 const SPREAD_MS = 1_000;
 const ATTEMPT_TIMEOUT_MS = 10_000;
-// The edge sends `position` every 20 s; if two of them are missing, the connection is dead.
-const SILENCE_LIMIT_MS = 45_000;
+// A resume may be silent for so long, while the edge reads events that are not for this client.
+const CATCH_UP_TIMEOUT_MS = 45_000;
+// The edge sends `position` every 20 s. After this silence the client asks whether it is there.
+const SILENCE_LIMIT_MS = 30_000;
 const SILENCE_CHECK_MS = 5_000;
+const PROBE_TOPIC = "event:is-anybody-there";
 const RENEW_AHEAD_MS = 30_000;
 const RENEW_AT_LEAST_MS = 5_000;
 const LONGEST_TIMEOUT_MS = 2 ** 31 - 1;
@@ -69,10 +72,19 @@ export function toldDelayMs(reason, random = Math.random) {
 }
 
 /** @type {typeof import("./relay-client.d.ts").renewDelayMs} */
-export function renewDelayMs(expiresAt, nowMs) {
-  const remainingMs = expiresAt * 1000 - nowMs;
+export function renewDelayMs(remainingMs) {
   const aheadMs = Math.min(RENEW_AHEAD_MS, remainingMs / 5);
   return Math.min(LONGEST_TIMEOUT_MS, Math.max(RENEW_AT_LEAST_MS, remainingMs - aheadMs));
+}
+
+/**
+ * The time for which a token stays valid. By the clock of this machine only if the edge is too old
+ * to tell a duration. Null if the reply tells neither.
+ * @param {Record<string, unknown>} reply
+ */
+function remainingTimeMs({ expires_in, expires_at }) {
+  if (typeof expires_in === "number") return expires_in * 1000;
+  return typeof expires_at === "number" ? expires_at * 1000 - Date.now() : null;
 }
 
 /** @type {typeof import("./relay-client.d.ts").topicMatches} */
@@ -363,7 +375,8 @@ class Client {
   #isAuthenticated = false;
   /** Whether the edge has named its epoch on this connection. */
   #isEpochKnown = false;
-  #lastMessageAt = 0;
+  /** By the monotonic clock: the clock of the day may be set at any time. */
+  #heardAt = 0;
 
   #nextRequestId = 1;
   /** @type {Map<number, {request: Request, subscription?: Subscription}>} */
@@ -377,6 +390,9 @@ class Client {
   #renewTimer;
   /** @type {ReturnType<typeof setInterval> | undefined} */
   #silenceTimer;
+  /** Set while the client waits for any message after it has asked whether the edge is there.
+   * @type {ReturnType<typeof setTimeout> | undefined} */
+  #probeTimer;
 
   /** @param {ConnectOptions} options */
   constructor(options) {
@@ -475,7 +491,7 @@ class Client {
     };
     socket.onmessage = (event) => this.#receive(event.data);
     socket.onclose = (event) => this.#connectionLost(event.code, event.reason);
-    this.#lastMessageAt = Date.now();
+    this.#heardAt = performance.now();
     this.#silenceTimer = setInterval(() => this.#checkSilence(), SILENCE_CHECK_MS);
   }
 
@@ -488,7 +504,7 @@ class Client {
     clearTimeout(this.#attemptTimer);
     this.#attemptTimer = setTimeout(
       () => this.#connectionLost(ABNORMAL_CLOSURE, "No answer"),
-      mayCatchUp ? SILENCE_LIMIT_MS : ATTEMPT_TIMEOUT_MS,
+      mayCatchUp ? CATCH_UP_TIMEOUT_MS : ATTEMPT_TIMEOUT_MS,
     );
   }
 
@@ -521,7 +537,8 @@ class Client {
   /** @param {Record<string, unknown>} reply */
   #authenticationReplied(reply) {
     this.#username = String(reply.username ?? "");
-    if (typeof reply.expires_at === "number") this.#scheduleRenewal(reply.expires_at);
+    const remainingMs = remainingTimeMs(reply);
+    if (remainingMs !== null) this.#scheduleRenewal(remainingMs);
     this.#isAuthenticated = true;
     this.#subscriptions.retryRefused();
   }
@@ -604,6 +621,7 @@ class Client {
     clearTimeout(this.#attemptTimer);
     clearTimeout(this.#renewTimer);
     clearInterval(this.#silenceTimer);
+    this.#endProbe();
     this.#isAuthenticated = false;
     this.#isEpochKnown = false;
     this.#unanswered.clear();
@@ -627,8 +645,9 @@ class Client {
 
   /** @param {unknown} text */
   #receive(text) {
-    this.#lastMessageAt = Date.now();
+    this.#heardAt = performance.now();
     if (this.#state.name !== "live") this.#startMessageTimeout();
+    else if (this.#probeTimer !== undefined) this.#endProbe();
     let message;
     try {
       message = JSON.parse(String(text));
@@ -715,12 +734,11 @@ class Client {
 
   // ---- Time: tokens that expire, connections that fall silent, pages that wake up ----
 
-  /** @param {number} expiresAt */
-  #scheduleRenewal(expiresAt) {
+  /** @param {number} remainingMs */
+  #scheduleRenewal(remainingMs) {
     clearTimeout(this.#renewTimer);
     if (!this.#getToken) return;
-    const delayMs = renewDelayMs(expiresAt, Date.now());
-    this.#renewTimer = setTimeout(() => void this.#renew(), delayMs);
+    this.#renewTimer = setTimeout(() => void this.#renew(), renewDelayMs(remainingMs));
   }
 
   async #renew() {
@@ -729,16 +747,33 @@ class Client {
   }
 
   #checkSilence() {
-    if (this.#socket && Date.now() - this.#lastMessageAt > SILENCE_LIMIT_MS) {
-      this.#connectionLost(ABNORMAL_CLOSURE, "The server fell silent");
-    }
+    if (performance.now() - this.#heardAt >= SILENCE_LIMIT_MS) this.#probe();
+  }
+
+  /**
+   * Asks whether the edge is there. Silence alone is no proof of a dead connection: the page may
+   * have been frozen, with the messages of that time still to be delivered.
+   */
+  #probe() {
+    if (this.#state.name !== "live" || this.#probeTimer !== undefined) return;
+    this.#request({ action: "unsubscribe", topic: PROBE_TOPIC });
+    this.#probeTimer = setTimeout(
+      () => this.#connectionLost(ABNORMAL_CLOSURE, "The server fell silent"),
+      ATTEMPT_TIMEOUT_MS,
+    );
+  }
+
+  #endProbe() {
+    clearTimeout(this.#probeTimer);
+    this.#probeTimer = undefined;
   }
 
   #listenForWakeups() {
     const signal = this.#stopWakeups.signal;
     const wakeUp = () => {
       if (this.#state.name === "waiting") void this.#open();
-      else this.#checkSilence();
+      // Both clocks may have stood still while the machine slept.
+      else this.#probe();
     };
     globalThis.addEventListener?.("online", wakeUp, { signal });
     globalThis.document?.addEventListener(

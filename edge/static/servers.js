@@ -4,6 +4,7 @@
 // only while it is in view and the tab is visible.
 
 import { LineChart } from "./chart.js";
+import { steadyNow } from "./clock.js";
 import { find, instantiate, oncePerFrame, setHidden, setText } from "./dom.js";
 import { counted, decimal } from "./format.js";
 import { parseReading, ReadingWindow } from "./readings.js";
@@ -42,7 +43,7 @@ export class Servers {
   start(client) {
     this.#client = client;
     client.onState((state) => {
-      if (state.name === "live") this.#liveSince = Date.now();
+      if (state.name === "live") this.#liveSince = steadyNow();
     });
     client.subscribe("event:*", (message) => this.#apply(message));
   }
@@ -58,7 +59,7 @@ export class Servers {
 
   /** @param {RelayMessage} message */
   #apply(message) {
-    const named = this.#list.apply(message, Date.now());
+    const named = this.#list.apply(message, steadyNow());
     for (const { name } of named) {
       if (!this.#cards.has(name)) this.#addCard(name);
     }
@@ -96,7 +97,7 @@ export class Servers {
   }
 
   #render() {
-    const now = Date.now();
+    const now = steadyNow();
     for (const [name, card] of this.#cards) {
       const server = this.#list.get(name);
       if (server) card.render(server, this.#liveSince, now);
@@ -140,7 +141,7 @@ class ServerCard {
   /** @param {RelayClient} client */
   watch(client) {
     if (this.#unsubscribe) return;
-    this.#watchedSince = Date.now();
+    this.#watchedSince = steadyNow();
     this.#unsubscribe = client.subscribe(resourceTopic(this.#name), (message) =>
       this.#read(message),
     );
@@ -164,7 +165,7 @@ class ServerCard {
     // The relay sends the last value again to every new subscription.
     const { emitted_at } = message;
     if (emitted_at !== undefined && emitted_at === this.#latest?.moment.emittedAt) return;
-    const now = Date.now();
+    const now = steadyNow();
     const reading = parseReading(message.data);
     this.#latest = { reading, moment: momentOf(message, now) };
     this.#window.add(reading, now / 1000);

@@ -3,7 +3,7 @@
 
 /**
  * @typedef {import("./relay-client.js").TaskMessage} TaskMessage
- * @typedef {{username: string, role: string, expires_at: number}} Session
+ * @typedef {{username: string, role: string, expires_at: number, expires_in: number}} Session
  */
 
 /** The edge refused the request; `message` has its reason. */

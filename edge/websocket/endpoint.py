@@ -131,7 +131,7 @@ class ClientEndpoint:
             client.close(CloseCode.TRY_AGAIN_LATER.close())
 
     def housekeep(self, now: float) -> None:
-        """Close clients with expired tokens. `now` is Unix time. Called about once a second."""
+        """Close clients with expired tokens. `now` is monotonic. Called about once a second."""
         for client, session in tuple(self._sessions.items()):
             if session.is_expired(now):
                 client.close(CloseCode.TOKEN_EXPIRED.close())
@@ -160,7 +160,7 @@ class ClientEndpoint:
             client.close(refusal)
             return
         session = Session(
-            client, self._services, partial(self._catch_up.start, client), visitor, time.time()
+            client, self._services, partial(self._catch_up.start, client), visitor, time.monotonic()
         )
         self._sessions[client] = session
         now = self._loop.time()
@@ -168,8 +168,10 @@ class ClientEndpoint:
         self._keepalive.add(client, now)
         if visitor.identity is None:
             self._authenticating.add(client)
-        elif (refusal := session.admit(visitor.identity)) is not None:
-            client.close(refusal)
+        else:
+            refusal = session.admit(visitor.identity, time.monotonic(), time.time())
+            if refusal is not None:
+                client.close(refusal)
 
     # As `Host`.
 
@@ -178,7 +180,7 @@ class ClientEndpoint:
         session = self._sessions.get(client)
         if session is None:
             return True
-        close = session.count_message(time.time())
+        close = session.count_message(time.monotonic())
         if close is not None:
             client.close(close)
         return close is None
@@ -220,7 +222,7 @@ class ClientEndpoint:
             except UnicodeDecodeError:
                 client.fail(CloseCode.INVALID_TEXT.close())
                 return
-            close = session.act_on(text, time.time())
+            close = session.act_on(text, time.monotonic(), time.time())
         if close is not None:
             client.close(close)
 

@@ -5,6 +5,7 @@ import assert from "node:assert/strict";
 import { afterEach, beforeEach, mock, test } from "node:test";
 
 import { connect, topicMatches } from "../../edge/static/relay-client.js";
+import { mockClocks } from "./support/clocks.js";
 import { ModelEdge } from "./support/model-edge.js";
 import { settled } from "./support/scripted-relay.js";
 
@@ -14,8 +15,11 @@ const TOPICS = ["event:a", "event:b", "event:ab"];
 const PATTERNS = [...TOPICS, "event:a*", "event:*", "*"];
 const MAX_DELAY_MS = 3000;
 
-beforeEach(() => mock.timers.enable({ apis: ["setTimeout", "setInterval", "Date"], now: 0 }));
-afterEach(() => mock.timers.reset());
+beforeEach(() => void mockClocks(0));
+afterEach(() => {
+  mock.timers.reset();
+  mock.restoreAll();
+});
 
 /** Returns a source of numbers from 0 to 1, the same for the same seed. @param {number} seed */
 function numbers(seed) {

@@ -56,19 +56,17 @@ test("the delays of many clients are spread over the whole range", () => {
 });
 
 test("a token is renewed 30 s before it expires, a short one after four fifths of its time", () => {
-  const nowMs = 1_000_000;
-  const now = nowMs / 1000;
-  assert.equal(renewDelayMs(now + 3600, nowMs), 3_570_000);
-  assert.equal(renewDelayMs(now + 60, nowMs), 48_000);
+  assert.equal(renewDelayMs(3_600_000), 3_570_000);
+  assert.equal(renewDelayMs(60_000), 48_000);
 });
 
 test("an expired token does not make the client renew in a tight loop", () => {
-  assert.equal(renewDelayMs(1000, 1_000_000), 5000);
-  assert.equal(renewDelayMs(10, 1_000_000), 5000);
+  assert.equal(renewDelayMs(0), 5000);
+  assert.equal(renewDelayMs(-1_000_000), 5000);
 });
 
 test("the renewal of a token of a year has a delay that timers can hold", () => {
-  assert.equal(renewDelayMs(40_000_000, 0), 2 ** 31 - 1);
+  assert.equal(renewDelayMs(40_000_000_000), 2 ** 31 - 1);
 });
 
 test("a topic matches exactly, a prefix matches the start", () => {

@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import { afterEach, beforeEach, mock, test } from "node:test";
 
 import { connect } from "../../edge/static/relay-client.js";
+import { mockClocks } from "./support/clocks.js";
 import { event, ScriptedRelay, settled } from "./support/scripted-relay.js";
 
 /**
@@ -16,7 +17,7 @@ const EPOCH = 7;
 const NEXT_EPOCH = 8;
 const MAX_DELAY_MS = 3000;
 const ATTEMPT_TIMEOUT_MS = 10_000;
-const SILENCE_LIMIT_MS = 45_000;
+const CATCH_UP_TIMEOUT_MS = 45_000;
 
 /** @type {ScriptedRelay} */
 let relay;
@@ -24,7 +25,7 @@ let relay;
 let client;
 
 beforeEach(async () => {
-  mock.timers.enable({ apis: ["setTimeout", "setInterval", "Date"], now: 1_790_000_000_000 });
+  mockClocks(1_790_000_000_000);
   relay = new ScriptedRelay();
   client = connect({ url: "ws://relay/ws", WebSocket: relay.WebSocket });
   await settled();
@@ -194,12 +195,12 @@ test("a catch-up may take long, but a silent one is given up", async () => {
   const { heard } = subscribed("event:*", { event: 40 });
   await comeBack();
   for (let offset = 41; offset < 45; offset += 1) {
-    mock.timers.tick(SILENCE_LIMIT_MS - 1);
+    mock.timers.tick(CATCH_UP_TIMEOUT_MS - 1);
     say(offset, offset);
   }
   assert.deepEqual(heard, [41, 42, 43, 44], "the connection was not given up in between");
   assert.equal(client.state.name, "connecting");
-  mock.timers.tick(SILENCE_LIMIT_MS);
+  mock.timers.tick(CATCH_UP_TIMEOUT_MS);
   assert.equal(client.state.name, "waiting");
 });
 

@@ -8,6 +8,7 @@ about subscriptions.
 from collections.abc import Mapping
 from typing import Any, Literal
 
+from edge.core.identity.access import Identity
 from edge.core.protocol.messages import frame
 from relay.wire.topics import Pattern
 
@@ -22,14 +23,15 @@ ErrorCode = Literal[
 ]
 
 
-def authenticated(username: str, expires_at: int, request_id: object) -> bytes:
-    """The token is valid until `expires_at`, Unix time in seconds."""
+def authenticated(identity: Identity, unix_now: float, request_id: object) -> bytes:
+    """The token is valid. The reply tells until when, also as a duration: clocks differ."""
     return success(
         "authenticate",
         "Authenticated successfully",
         request_id,
-        username=username,
-        expires_at=expires_at,
+        username=identity.username,
+        expires_at=identity.expires_at,
+        expires_in=int(identity.expires_at - unix_now),
     )
 
 

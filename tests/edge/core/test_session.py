@@ -116,7 +116,7 @@ class Table:
 
 def receive(session: Session, text: str, now: float) -> Close | None:
     """Count a message, then act on it."""
-    return session.count_message(now) or session.act_on(text, now)
+    return session.count_message(now) or session.act_on(text, now, now)
 
 
 def token(
@@ -135,7 +135,7 @@ def subscribe_since(topic: str, offset: int) -> dict[str, Any]:
 
 def admitted(role: str = "user", **options: Any) -> Table:
     table = Table(**options)
-    assert table.session.admit(Identity("alice", role, EXPIRES_AT)) is None
+    assert table.session.admit(Identity("alice", role, EXPIRES_AT), NOW, NOW) is None
     assert table.connection.take() == [TASKS_FROM_HERE]
     return table
 
@@ -192,6 +192,7 @@ def test_a_valid_token_is_welcomed_with_username_and_expiry() -> None:
             "action": "authenticate",
             "username": "alice",
             "expires_at": EXPIRES_AT,
+            "expires_in": EXPIRES_AT - int(NOW),
             "id": "x",
         },
         TASKS_FROM_HERE,
@@ -225,7 +226,7 @@ def test_unfinished_tasks_are_shown_on_admission() -> None:
     table.show_task(2)
     table.show_task(3, "bob")
     shown = [{"task": 1, "retained": True}, {"task": 2, "retained": True}]
-    assert table.session.admit(Identity("alice", "user", EXPIRES_AT)) is None
+    assert table.session.admit(Identity("alice", "user", EXPIRES_AT), NOW, NOW) is None
     assert table.connection.take() == [*shown, TASKS_FROM_HERE]
 
 
@@ -240,11 +241,11 @@ def test_the_welcome_comes_before_unfinished_tasks() -> None:
 def test_a_user_has_a_limited_number_of_connections() -> None:
     table = Table(max_connections_per_user=2)
     alice = Identity("alice", "user", EXPIRES_AT)
-    admissions = [table.open(RecordingConnection()).admit(alice) for _ in range(3)]
+    admissions = [table.open(RecordingConnection()).admit(alice, NOW, NOW) for _ in range(3)]
     assert admissions == [None, None, TOO_MANY_CONNECTIONS]
     assert len(table.manager) == 2
     bob = Identity("bob", "user", EXPIRES_AT)
-    assert table.open(RecordingConnection("bob")).admit(bob) is None
+    assert table.open(RecordingConnection("bob")).admit(bob, NOW, NOW) is None
     assert receive(table.session, authenticate(token()), NOW) == TOO_MANY_CONNECTIONS
 
 
@@ -491,6 +492,23 @@ def test_the_same_user_renews_the_token_and_keeps_the_subscriptions() -> None:
     assert table.topics() == ["event:a"]
     assert not table.session.is_expired(EXPIRES_AT + 59)
     assert len(table.manager) == 1
+
+
+@pytest.mark.parametrize("jump_s", [-(10**6), 0, 40 * 86_400])
+def test_a_clock_that_is_set_neither_ends_nor_extends_a_session(jump_s: int) -> None:
+    """Neither the first token's time nor that of a renewal, which is read before the jump."""
+    steady, unix = 1_000.0, NOW
+    table = Table()
+    first = Identity("alice", "user", int(unix) + 60)
+    assert table.session.admit(first, steady, unix) is None
+    # The steady clock goes on; the other is set, and nothing asks it.
+    assert not table.session.is_expired(steady + 59)
+    assert table.session.is_expired(steady + 60)
+    unix += jump_s
+    renewal = authenticate(token(expires_at=int(unix) + 90))
+    assert table.session.act_on(renewal, steady + 59, unix) is None
+    assert not table.session.is_expired(steady + 59 + 89)
+    assert table.session.is_expired(steady + 59 + 90)
 
 
 def test_renewal_does_not_count_as_another_connection() -> None:

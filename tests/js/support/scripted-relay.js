@@ -31,9 +31,9 @@ export class ScriptedRelay {
   }
 
   /** Opens the newest socket and answers every request until the client is live. */
-  admit(username = "alice", expiresAt = 2_000_000_000) {
+  admit(username = "alice", expiresInS = 100_000_000) {
     this.socket.open();
-    this.answer({ username, expires_at: expiresAt });
+    this.answer({ username, ...expiry(expiresInS) });
     this.answerAll();
   }
 
@@ -101,6 +101,11 @@ export class ScriptedSocket {
     this.readyState = 3;
     this.onclose?.({ code, reason });
   }
+}
+
+/** The expiry in a reply of an edge whose clock is right. @param {number} seconds */
+export function expiry(seconds) {
+  return { expires_at: 1_790_000_000 + seconds, expires_in: seconds };
 }
 
 /** Lets pending promises continue. */
