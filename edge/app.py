@@ -17,6 +17,7 @@ from edge.http.auth import Authentication, SessionCookie, auth_router
 from edge.http.forwarded import ForwardedRequests
 from edge.http.pages import SecurityHeaders, add_pages
 from edge.http.passwords import PasswordSignIn
+from edge.http.requests import HeadRequests, QuietEnd
 from edge.http.users import UsersFile
 from edge.process import (
     PROGRAM,
@@ -26,6 +27,7 @@ from edge.process import (
 )
 from edge.websocket.asgi import serve_websocket
 from edge.websocket.front_door import STATE
+from edge.websocket.request_bounds import MAX_BODY_BYTES
 from edge.worker import Worker
 from relay.shared.settings import SettingsError, load, refuse
 from relay.shared.unknown_variables import unknown_variables
@@ -75,6 +77,8 @@ def _build_app(settings: EdgeSettings) -> ASGIApp:
         docs_url=None,
         redoc_url=None,
         lifespan=lifespan,
+        # Our own server refuses earlier; this one is for all others.
+        max_body_size=MAX_BODY_BYTES,
     )
     authentication = Authentication(tokens, settings.credential_rules)
     passwords = PasswordSignIn(tokens, UsersFile(settings.users_path), settings.token_ttl_s)
@@ -84,4 +88,5 @@ def _build_app(settings: EdgeSettings) -> ASGIApp:
     app.include_router(operations_router())
     add_pages(app)
     app.websocket("/ws")(serve_websocket)
-    return ForwardedRequests(SecurityHeaders(app), settings.credential_rules.proxies)
+    served = HeadRequests(SecurityHeaders(app))
+    return QuietEnd(ForwardedRequests(served, settings.credential_rules.proxies))

@@ -28,9 +28,9 @@ from relay.shared.descriptor_room import DescriptorRoom
 CLOSE_TIMEOUT_S = 5.0
 """Seconds for a client to answer a close frame; then the connection is cut."""
 ARRIVAL_TIMEOUT_S = 10.0
-"""Seconds for a new connection to send its first request; then it is cut."""
+"""Seconds for a new connection to send its first request; later requests have up to twice that."""
 MAX_ARRIVING = 50_000
-"""Connections of the last `ARRIVAL_TIMEOUT_S`; with more, the oldest are cut if they are silent."""
+"""Connections of the last `ARRIVAL_TIMEOUT_S` and those of HTTP; with more, the oldest are due."""
 KEEPALIVE_INTERVAL_S = 20.0
 TICK_S = 0.25
 LATE_TICK_S = 5.0
@@ -56,7 +56,7 @@ class ClientEndpoint:
         self.requests = TimeSlicedQueue(loop)
         """Handshakes and messages of clients."""
         self.arriving = Deadlines[Callable[[], None]](
-            loop, ARRIVAL_TIMEOUT_S, lambda abort_if_silent: abort_if_silent(), MAX_ARRIVING
+            loop, ARRIVAL_TIMEOUT_S, lambda give_up_if_late: give_up_if_late(), MAX_ARRIVING
         )
         self._budget = Budget(settings.max_queued_total_bytes)
         self.client_services = ClientServices(

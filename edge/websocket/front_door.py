@@ -29,13 +29,11 @@ from edge.websocket.descriptor_guard import OperationsOnly
 from edge.websocket.endpoint import ClientEndpoint
 from edge.websocket.http_connection import HttpConnection
 from edge.websocket.identification import HandshakeRefused
+from edge.websocket.request_bounds import MAX_HEAD_BYTES
 
 STATE = "client_endpoint"
 """The name of the endpoint in the application's lifespan state."""
 REQUEST_LINE = b"GET /ws"
-MAX_HEAD_BYTES = 32 * 1024
-"""Bytes of request line and headers, with room for the longest token; a larger head is answered
-with 431."""
 
 
 class FrontDoor(asyncio.Protocol):
@@ -77,7 +75,7 @@ class FrontDoor(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)
         self._connections.add(self)
         self._is_served = self._endpoint.guard.is_served(self._transport)
-        self._endpoint.arriving.add(self.abort_if_silent)
+        self._endpoint.arriving.add(self.give_up_if_late)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Leave the server's connections."""
@@ -87,15 +85,14 @@ class FrontDoor(asyncio.Protocol):
         """Close the connection. Called by uvicorn when the server stops."""
         self._transport.close()
 
-    def abort_if_silent(self) -> None:
-        """The deadline has passed: cut a connection without a complete request, or refused."""
-        protocol = self._transport.get_protocol()
-        if protocol is self:
-            is_silent = self._is_over or not self._is_opening
-        else:
-            is_silent = isinstance(protocol, HttpConnection) and protocol.cycle is None
-        if is_silent:
+    def give_up_if_late(self) -> None:
+        """The deadline has passed: give up a request that is not whole, or cut a refused one."""
+        if self._transport.get_protocol() is not self:
+            return
+        if self._is_over or not self._received:
             self._transport.abort()
+        elif not self._is_opening:
+            self._refuse(response(408, "The request did not arrive in time"))
 
     def data_received(self, data: bytes) -> None:
         """Gather the first request; hand every request but one for `/ws` to uvicorn at once."""
@@ -208,14 +205,19 @@ class FrontDoor(asyncio.Protocol):
         self._is_over = True
         self._transport.write(last_words)
         half_close(self._transport)
-        self._endpoint.arriving.add(self.abort_if_silent)
+        self._endpoint.arriving.add(self.give_up_if_late)
 
     def _hand_over(self) -> None:
         """Let uvicorn's HTTP have the connection from its first byte."""
         self._connections.discard(self)
         received, self._received = self._received, b""
         protocol = HttpConnection(
-            self._config, self._server_state, self._app_state, self._loop, self.open
+            self._config,
+            self._server_state,
+            self._app_state,
+            self._loop,
+            self.open,
+            self._endpoint.arriving,
         )
         if not self._is_served:
             protocol.app = OperationsOnly(protocol.app)

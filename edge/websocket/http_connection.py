@@ -16,7 +16,10 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from edge.core.identity.request_head import RequestHead
-from edge.core.websocket.handshake import is_upgrade
+from edge.core.websocket.handshake import is_upgrade, response
+from edge.scheduling.deadlines import Deadlines
+from edge.websocket.client import half_close
+from edge.websocket.request_bounds import MAX_BODY_BYTES, MAX_HEAD_BYTES, RequestBounds
 
 PATH = "/ws"
 MAX_EARLY_BYTES = 64 * 1024
@@ -24,11 +27,16 @@ MAX_EARLY_BYTES = 64 * 1024
 cut."""
 
 
+_HEAD_TOO_LARGE = response(431, "The request's headers are too large")
+_BODY_TOO_LARGE = response(413, "The request's body is too large")
+
+
 class HttpConnection(HttpToolsProtocol):
     """A connection that began with an ordinary request.
 
-    It overrides four methods of uvicorn's protocol: the test for an upgrade, the handling of one,
-    and the two calls that tell when no earlier response is left to send.
+    It overrides methods of uvicorn's protocol: the test for an upgrade, the handling of one, the
+    two calls that tell when no earlier response is left to send, and those by which a request
+    arrives, to give up one that is too large (431, 413) or never whole (408).
     """
 
     def __init__(
@@ -38,33 +46,125 @@ class HttpConnection(HttpToolsProtocol):
         app_state: dict[str, Any],
         _loop: asyncio.AbstractEventLoop | None,
         open_websocket: Callable[[asyncio.Transport, RequestHead, bytes], None],
+        deadlines: Deadlines[Callable[[], None]],
     ) -> None:
-        """`open_websocket` gets the transport, the request, and the bytes behind it."""
+        """`open_websocket` gets the transport, the request, and the bytes behind it. `deadlines`
+        bound the time for a request: it is given up at the second one that finds it unfinished."""
         super().__init__(config, server_state, app_state, _loop)
         self._open_websocket = open_websocket
+        self._deadlines = deadlines
         self._data = b""
         """The bytes that are being parsed."""
         self._is_upgrading = False
         """Whether a request for `/ws` was read, behind which nothing is HTTP."""
         self._early = b""
         """The bytes behind that request."""
+        self._bounds = RequestBounds()
+        self._is_over = False
+        """Whether the last words are written, and nothing more is read."""
+
+    @property
+    def is_receiving(self) -> bool:
+        """Whether a part of a request has arrived, and the rest may come."""
+        return self._bounds.is_unfinished and not self._is_over
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Begin to wait for the first request."""
+        super().connection_made(transport)
+        self._deadlines.add(self.give_up_if_late)
 
     def data_received(self, data: bytes) -> None:
         """Parse requests, up to one for `/ws`."""
+        if self._is_over:
+            return
         if self._is_upgrading:
             self._early += data
             if len(self._early) > MAX_EARLY_BYTES:
                 self.transport.abort()
             return
         self._data = data
+        self._bounds.begin(len(data))
         super().data_received(data)
         self._data = b""
+        if not self._is_over and self._bounds.head_bytes > MAX_HEAD_BYTES:
+            self._give_up(_HEAD_TOO_LARGE)
+
+    def on_message_begin(self) -> None:
+        """A request begins. Called by httptools, as those below."""
+        if not self._is_over:
+            self._bounds.is_unfinished = True
+            super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        """Refuse a head that is too large, and a body that is announced as too large."""
+        if self._is_over:
+            return
+        self._bounds.head_is_complete()
+        sizes = [int(value) for name, value in self.headers if name == b"content-length"]
+        if len(self.url) + sum(len(n) + len(v) for n, v in self.headers) > MAX_HEAD_BYTES:
+            self._give_up(_HEAD_TOO_LARGE)
+        elif any(size > MAX_BODY_BYTES for size in sizes):
+            self._give_up(_BODY_TOO_LARGE)
+        else:
+            super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """Refuse a body that becomes too large."""
+        if self._is_over:
+            return
+        self._bounds.body_bytes += len(body)
+        if self._bounds.body_bytes > MAX_BODY_BYTES:
+            self._give_up(_BODY_TOO_LARGE)
+        else:
+            super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """The request is whole."""
+        if not self._is_over:
+            self._bounds.is_complete()
+            super().on_message_complete()
+
+    def give_up_if_late(self) -> None:
+        """A deadline has passed: give up a request that does not become whole."""
+        if self.transport.is_closing() or self.transport.get_protocol() is not self:
+            return
+        if self._is_over:
+            self.transport.abort()
+        elif self._bounds.is_late():
+            self._give_up(response(408, "The request did not arrive in time"))
+        else:
+            self._deadlines.add(self.give_up_if_late)
+
+    def shutdown(self) -> None:
+        """Let a response end, but wait for no request. Called by uvicorn when the server stops."""
+        if self.is_receiving and self._may_answer:
+            self._give_up(response(503, "The edge is shutting down"))
+            self.transport.close()
+        else:
+            super().shutdown()
+
+    def _give_up(self, answer: bytes) -> None:
+        """Answer, unless an earlier response is not complete, and read nothing more."""
+        cycle, may_answer = self.cycle, self._may_answer
+        self._is_over = True
+        if cycle is not None and not cycle.response_complete:
+            # As uvicorn does when the connection is lost: the application learns of it.
+            cycle.disconnected = True
+            cycle.message_event.set()
+        if not may_answer:
+            self.transport.abort()
+            return
+        self.transport.write(answer)
+        half_close(self.transport)
+        self._deadlines.add(self.give_up_if_late)
 
     def handle_websocket_upgrade(self) -> None:
         """Open a WebSocket at `/ws`; uvicorn and the application refuse other paths.
 
         Called by uvicorn while it handles `HttpParserUpgrade`.
         """
+        if self._is_over:
+            return
         if not _is_path(self.url):
             super().handle_websocket_upgrade()
             return
@@ -88,6 +188,13 @@ class HttpConnection(HttpToolsProtocol):
     def _should_upgrade(self) -> bool:
         """Return whether the request is for a WebSocket, by the same rule as the front door."""
         return is_upgrade(self.parser.get_method(), self._head().headers)
+
+    @property
+    def _may_answer(self) -> bool:
+        """Whether the next response is that to the unfinished request, and has not begun."""
+        if self._is_idle():
+            return True
+        return self.cycle.more_body and not self.cycle.response_started and not self.pipeline
 
     def _is_idle(self) -> bool:
         return self.cycle is None or self.cycle.response_complete

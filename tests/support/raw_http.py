@@ -40,11 +40,16 @@ class RawSocket:
                 max_bytes -= self._socket.send(data)
         self._socket.settimeout(TIMEOUT_S)
 
-    def response(self) -> tuple[int, dict[str, str], bytes]:
-        """Read an HTTP response: status, headers in lower case, body."""
+    def head(self) -> bytes:
+        """Read the head of an HTTP response."""
         while b"\r\n\r\n" not in self._buffer:
             assert self._read(), f"the edge ended after {self._buffer!r}"
         head, _, self._buffer = self._buffer.partition(b"\r\n\r\n")
+        return head
+
+    def response(self) -> tuple[int, dict[str, str], bytes]:
+        """Read an HTTP response: status, headers in lower case, body."""
+        head = self.head()
         first, *lines = head.decode().split("\r\n")
         headers = {name.lower(): value for name, value in (line.split(": ", 1) for line in lines)}
         size = int(headers.get("content-length", 0))

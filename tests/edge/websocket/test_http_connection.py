@@ -15,12 +15,33 @@ from edge.scheduling.time_slices import TimeSlicedQueue
 from edge.websocket.client import Client
 from edge.websocket.front_door import STATE, FrontDoor
 from edge.websocket.http_connection import MAX_EARLY_BYTES, HttpConnection
+from edge.websocket.request_bounds import MAX_BODY_BYTES, MAX_HEAD_BYTES
 from tests.edge.websocket.stage import LOOPS
 from tests.edge.wire import Server, serving, text, turn
 from tests.support.raw_http import request
 from tests.support.websocket_frames import PING, client_frame
 
 LARGE = b"x" * 20_000_000
+
+
+class Arriving:
+    """The deadlines of a stage, which pass when the test says so."""
+
+    def __init__(self) -> None:
+        self._items: list[Callable[[], None]] = []
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def add(self, item: Callable[[], None]) -> None:
+        """Make due at the next `pass_by`."""
+        self._items.append(item)
+
+    def pass_by(self) -> None:
+        """All are due."""
+        items, self._items = self._items, []
+        for item in items:
+            item()
 
 
 class Endpoint:
@@ -30,7 +51,7 @@ class Endpoint:
         self.settings = SimpleNamespace(compression=False)
         self.requests = TimeSlicedQueue(server.loop)
         self.client_services = server.services
-        self.arriving: set[Callable[[], None]] = set()
+        self.arriving = Arriving()
         self.guard = SimpleNamespace(is_served=lambda _: True)
         self.wait_s: float | None = None
         self.opened: list[Client] = []
@@ -67,8 +88,18 @@ class Stage:
         self.connections: set[Any] = self.state.connections
         self._config = Config(self._app, ws="websockets-sansio", interface="asgi3", log_config=None)
 
+    async def arrived(self) -> None:
+        """Wait until a part of a request has come."""
+        while not any(getattr(each, "is_receiving", False) for each in self.connections):
+            await turn()
+
     async def _app(self, scope: Any, receive: Any, send: Any) -> None:
         """Answer /slow when the test says so, /large with a page that fills every buffer."""
+        message = await receive()
+        while message["type"] == "http.request" and message["more_body"]:
+            message = await receive()
+        if message["type"] == "http.disconnect":
+            return
         if scope["path"] == "/slow":
             await self.may_answer.wait()
         body = LARGE if scope["path"] == "/large" else scope["path"].encode()
@@ -167,7 +198,7 @@ def test_under_overload_the_websocket_is_closed_with_4013(on_stage: Callable[...
             frame = await reader.read()
             assert frame[2:] == (4013).to_bytes(2) + b"overloaded, retry in 7 s"
             assert stage.endpoint.stats.closed == {4013: 1}
-            assert len(stage.endpoint.arriving) == 1, "cut if it does not hang up"
+            assert len(stage.endpoint.arriving) > 0, "cut if it does not hang up"
 
     on_stage(scenario)
 
@@ -192,25 +223,147 @@ def test_a_client_that_sends_without_end_before_its_handshake_is_cut(
     on_stage(scenario)
 
 
-def test_a_connection_that_begins_a_page_and_stays_silent_is_cut(
-    on_stage: Callable[..., None],
+POST = b"POST /page HTTP/1.1\r\nHost: edge\r\n"
+CHUNK = b"4000\r\n%b\r\n" % (b"x" * 2**14)
+UNFINISHED = [
+    b"GET /page HTTP/1.1\r\n",
+    b"GET /page HTTP/1.1\r\nHost: edge\r\nX: ",
+    b"\r\n",
+    POST + b"Content-Length: 10\r\n\r\n123",
+    POST + b"Transfer-Encoding: chunked\r\n\r\n1\r\n",
+    get("/slow") + POST + b"Content-Length: 10\r\n\r\n123",
+]
+
+
+async def given_up(stage: Stage, reader: asyncio.StreamReader) -> bytes:
+    """The last words of the server; the connection ends."""
+    try:
+        last_words = await reader.read()
+    except ConnectionResetError:
+        last_words = b""
+    stage.endpoint.arriving.pass_by()
+    while stage.connections or stage.state.tasks:
+        await turn()
+    return last_words
+
+
+@pytest.mark.parametrize("sent", UNFINISHED)
+@pytest.mark.parametrize("is_first", [True, False])
+def test_a_request_that_never_becomes_whole_is_given_up(
+    on_stage: Callable[..., None], sent: bytes, is_first: bool
+) -> None:
+    """The first within one deadline, a later one within two; whether or not bytes still come."""
+
+    async def scenario(stage: Stage) -> None:
+        async with stage.connection() as (reader, writer):
+            if not is_first:
+                writer.write(get("/page"))
+                assert (await response(reader))[1] == b"/page"
+                stage.endpoint.arriving.pass_by()
+            writer.write(sent)
+            await stage.arrived()
+            is_behind_another = sent.startswith(b"GET /slow")
+            if not is_first or is_behind_another:
+                stage.endpoint.arriving.pass_by()
+                assert not [each for each in stage.connections if each.transport.is_closing()]
+            stage.endpoint.arriving.pass_by()
+            stage.may_answer.set()
+            last_words = await given_up(stage, reader)
+            if not is_behind_another:
+                assert last_words.startswith(b"HTTP/1.1 408 Request Timeout\r\n")
+
+    on_stage(scenario)
+
+
+def test_whole_requests_may_come_for_ever(on_stage: Callable[..., None]) -> None:
+    async def scenario(stage: Stage) -> None:
+        async with stage.connection() as (reader, writer):
+            for _ in range(5):
+                writer.write(POST + b"Content-Length: 3\r\n\r\n123" + get("/next"))
+                assert (await response(reader))[1] == b"/page"
+                assert (await response(reader))[1] == b"/next"
+                stage.endpoint.arriving.pass_by()
+            writer.write(get("/slow"))
+            while not stage.state.tasks:
+                await turn()
+            for _ in range(3):
+                stage.endpoint.arriving.pass_by()
+            stage.may_answer.set()
+            assert (await response(reader))[1] == b"/slow", "the server is slow, not the client"
+
+    on_stage(scenario)
+
+
+@pytest.mark.parametrize("is_first", [True, False])
+@pytest.mark.parametrize(
+    ("sent", "status"),
+    [
+        ([POST + b"Content-Length: %d\r\n\r\n" % (MAX_BODY_BYTES + 1)], 413),
+        ([POST + b"Transfer-Encoding: chunked\r\n\r\n"] + [CHUNK] * 5, 413),
+        ([b"GET /page HTTP/1.1\r\nX: "] + [b"x" * 5000] * 7, 431),
+        ([b"GET /page HTTP/1.1\r\n"] + [b"X: %b\r\n" % (b"x" * 5000)] * 7, 431),
+        ([b"GET /page HTTP/1.1\r\nX: %b\r\n\r\n" % (b"x" * MAX_HEAD_BYTES)], 431),
+        ([b"GET /%b HTTP/1.1\r\n\r\n" % (b"x" * MAX_HEAD_BYTES)], 431),
+        ([b"GET /page"] + [b"x" * 5000] * 7, 431),
+        ([b"\r\n" * 2**14] * 3, 431),
+    ],
+)
+def test_a_request_that_is_too_large_is_refused(
+    on_stage: Callable[..., None], sent: list[bytes], status: int, is_first: bool
 ) -> None:
     async def scenario(stage: Stage) -> None:
         async with stage.connection() as (reader, writer):
-            writer.write(b"GET /page HTTP/1.1\r\n")
-            while not any(isinstance(each, HttpConnection) for each in stage.connections):
+            if not is_first:
+                writer.write(get("/page"))
+                assert (await response(reader))[1] == b"/page"
+            for part in sent:
+                writer.write(part)
+            last_words = await given_up(stage, reader)
+            assert last_words.startswith(b"HTTP/1.1 %d " % status)
+            assert last_words.count(b"HTTP/1.1") == 1
+
+    on_stage(scenario)
+
+
+def test_a_body_of_the_largest_size_is_taken(on_stage: Callable[..., None]) -> None:
+    async def scenario(stage: Stage) -> None:
+        async with stage.connection() as (reader, writer):
+            writer.write(POST + b"Content-Length: %d\r\n\r\n" % MAX_BODY_BYTES)
+            writer.write(b"x" * MAX_BODY_BYTES + get("/next"))
+            assert (await response(reader))[1] == b"/page"
+            assert (await response(reader))[1] == b"/next"
+
+    on_stage(scenario)
+
+
+@pytest.mark.parametrize("sent", UNFINISHED[:-1])
+def test_a_shutdown_waits_for_no_request(on_stage: Callable[..., None], sent: bytes) -> None:
+    async def scenario(stage: Stage) -> None:
+        async with stage.connection() as (reader, writer):
+            writer.write(sent)
+            await stage.arrived()
+            for connection in tuple(stage.connections):
+                connection.shutdown()
+            assert (await reader.read()).startswith(b"HTTP/1.1 503 ")
+            while stage.connections or stage.state.tasks:
                 await turn()
-            [abort_if_silent] = stage.endpoint.arriving
-            abort_if_silent()
+
+    on_stage(scenario)
+
+
+def test_a_shutdown_waits_for_a_response(on_stage: Callable[..., None]) -> None:
+    """Also when a part of the next request has come."""
+
+    async def scenario(stage: Stage) -> None:
+        async with stage.connection() as (reader, writer):
+            writer.write(get("/slow") + b"GET /ne")
+            while not stage.state.tasks:
+                await turn()
+            for connection in tuple(stage.connections):
+                connection.shutdown()
+            stage.may_answer.set()
+            assert (await response(reader))[1] == b"/slow"
             with contextlib.suppress(ConnectionResetError):
                 assert await reader.read() == b""
-
-        async with stage.connection() as (reader, writer):
-            writer.write(get("/page"))
-            assert (await response(reader))[1] == b"/page"
-            for abort_if_silent in stage.endpoint.arriving:
-                abort_if_silent()
-            writer.write(get("/again"))
-            assert (await response(reader))[1] == b"/again"
 
     on_stage(scenario)

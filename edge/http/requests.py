@@ -1,0 +1,45 @@
+"""Matters of every HTTP request before a route sees it: HEAD, and the end of the server."""
+
+import asyncio
+import logging
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+logger = logging.getLogger(__name__)
+
+
+class HeadRequests:
+    """Answers HEAD as GET without the body (RFC 9110, section 9.3.2), on every route."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """See ASGI."""
+        if scope["type"] != "http" or scope["method"] != "HEAD":
+            await self._app(scope, receive, send)
+            return
+
+        async def send_without_body(message: Message) -> None:
+            if message["type"] == "http.response.body":
+                message = {**message, "body": b""}
+            await send(message)
+
+        await self._app({**scope, "method": "GET"}, receive, send_without_body)
+
+
+class QuietEnd:
+    """Ends a request that the stopping server cancels without a traceback."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """See ASGI."""
+        try:
+            await self._app(scope, receive, send)
+        except asyncio.CancelledError:
+            # The task of a request is cancelled for no other reason, and ends here.
+            if scope["type"] != "http":
+                raise
+            logger.info("a request was not finished when the edge stopped")
