@@ -20,7 +20,7 @@ from emitters.core.outgoing import Outgoing
 from emitters.errors import EmitterClosed
 from emitters.exit_hook import ExitHook
 from emitters.link import LinkThread
-from emitters.mailbox import CLOSED, Mailbox
+from emitters.mailbox import CLOSED, Mailbox, OutboxBounds
 from relay.shared.process_room import require_room
 from relay.shared.settings import load
 from relay.wire.envelope import Envelope, default_type, pack_envelope
@@ -102,16 +102,27 @@ class Emitter:
         suffix = f"/{self._id_start}" if shared_name else ""
         all_limits = _Limits(**limits)
         self._block_timeout_s = all_limits.block_timeout_s
-        identity, outbox = _open_outbox(settings, suffix, all_limits)
-        self.name = identity.name
+        self._pid = os.getpid()
         self.spool = settings.spool
         """The file of the spool, None without one."""
-        self._pid = os.getpid()
-        self._mailbox = Mailbox(outbox, Dialogue(identity.name, identity.epoch, outbox))
-        self._link = LinkThread(settings, identity, self._mailbox)
-        self._link.start()
-        # Last: a constructor that raises leaves nothing to close at the end of the process.
         self._exit_hook = ExitHook(self._close_at_exit)
+        outbox: Outbox | None = None
+        link: LinkThread | None = None
+        try:
+            identity, outbox = _open_outbox(settings, suffix)
+            self.name = identity.name
+            dialogue = Dialogue(identity.name, identity.epoch, outbox)
+            bounds = OutboxBounds(all_limits.max_events, all_limits.max_bytes)
+            self._mailbox = Mailbox(outbox, dialogue, bounds)
+            self._link = link = LinkThread(settings, identity, self._mailbox)
+            link.start()
+            self._exit_hook.register()
+        except BaseException:
+            # Nobody can close it later: it is not to keep the spool, nor the end of the process.
+            self._exit_hook.cancel()
+            if outbox is not None and (link is None or link.abandon()):
+                outbox.close()
+            raise
 
     def emit(
         self,
@@ -131,8 +142,8 @@ class Emitter:
 
         Raises `InvalidTopic`, `InvalidEnvelope` (whose `field` says where), `OutboxFull`,
         `SpoolUnavailable`, or `EmitterClosed`, also in a forked child process and when another
-        process has taken the name over; and `RuntimeError` in a signal handler that interrupts
-        another `emit`. Then the event was not taken.
+        process has taken the name over. Then the event was not taken. A signal handler may emit;
+        if it raises while it interrupts this call, the event was taken or not, never half.
         """
         parsed = parse_topic(topic)
         event_id = f"{self._id_start}{next(self._id_numbers):08x}"
@@ -146,7 +157,7 @@ class Emitter:
             while_connected=while_connected,
         )
         event = Outgoing(parsed, pack_envelope(envelope, parsed.kind))
-        # Another thread of the parent may have held the lock at the fork: the child never takes it.
+        # A forked child has no link thread.
         if os.getpid() != self._pid:
             raise EmitterClosed("a forked process needs an emitter of its own")
         self._mailbox.add(event, self._block_timeout_s)
@@ -166,7 +177,7 @@ class Emitter:
 
     def wait_connected(self, timeout: float) -> bool:
         """Wait up to `timeout` seconds until events reach the relay; return whether they do."""
-        return self._link.connected.wait(timeout)
+        return self._mailbox.wait_open(timeout)
 
     def wait_acknowledged(self, timeout: float) -> bool:
         """Wait up to `timeout` seconds until the relay has all that was emitted before this call.
@@ -197,10 +208,8 @@ class Emitter:
             return 0
         self._mailbox.refuse(CLOSED)
         self._link.close(timeout)
-        # A thread that has not ended in time may still acknowledge events in the spool.
-        if not self._link.is_alive():
+        if self._mailbox.has_ended:
             self._exit_hook.cancel()
-            self._mailbox.close_store()
         return self._mailbox.unacknowledged()
 
     def __enter__(self) -> Self:
@@ -222,9 +231,7 @@ class Emitter:
             logger.error("%s ends with %d events that the relay may not have", self.name, left)
 
 
-def _open_outbox(
-    settings: EmitterSettings, suffix: str, limits: _Limits
-) -> tuple[EmitterIdentity, Outbox]:
+def _open_outbox(settings: EmitterSettings, suffix: str) -> tuple[EmitterIdentity, Outbox]:
     """Return the outbox and whose it is; with a spool, both go on where it stopped.
 
     `suffix` makes the identity this emitter's alone, except with a spool: that is to be found again
@@ -232,7 +239,7 @@ def _open_outbox(
     """
     kinds = settings.journaled_kinds
     if settings.spool is None:
-        outbox = Outbox(limits.max_events, limits.max_bytes, journaled_kinds=kinds)
+        outbox = Outbox(journaled_kinds=kinds)
         return EmitterIdentity.of(settings.name, time.time_ns(), suffix), outbox
     # Imported here, because it needs file locks that not every platform has.
     from emitters.spool import Spool
@@ -240,8 +247,6 @@ def _open_outbox(
     wanted = settings.name if "name" in settings.model_fields_set else None
     spool = Spool(settings.spool, wanted, default_name=settings.name)
     outbox = Outbox(
-        limits.max_events,
-        limits.max_bytes,
         journaled_kinds=kinds,
         acknowledged=spool.acknowledged,
         kept=spool.kept,

@@ -7,14 +7,18 @@ from multiprocessing import util
 
 
 class ExitHook:
-    """Calls `callback` when the interpreter exits, unless it was cancelled before."""
+    """Calls `callback` when the interpreter exits, from `register` until `cancel`."""
 
     def __init__(self, callback: Callable[[], None]) -> None:
         self._callback = callback
-        atexit.register(callback)
+        self._finalizer: util.Finalize | None = None
+
+    def register(self) -> None:
+        """Begin."""
+        atexit.register(self._callback)
         # A child that `multiprocessing` has forked ends without `atexit`.
-        is_child = multiprocessing.parent_process() is not None
-        self._finalizer = util.Finalize(None, callback, exitpriority=0) if is_child else None
+        if multiprocessing.parent_process() is not None:
+            self._finalizer = util.Finalize(None, self._callback, exitpriority=0)
 
     def cancel(self) -> None:
         """Do not call `callback` any more."""

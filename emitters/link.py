@@ -5,7 +5,6 @@ import math
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import TimeoutError as FutureTimeoutError
 
 import zmq
 
@@ -15,7 +14,7 @@ from emitters.core.identity import EmitterIdentity
 from emitters.errors import RelayUnavailable
 from emitters.fault_log import log_fault
 from emitters.link_loop import LinkLoop
-from emitters.mailbox import Mailbox
+from emitters.mailbox import CLOSED, Mailbox
 from emitters.returned import is_async_function, refuse_function
 from relay.shared.transport import Socket, connect, open_socket
 from relay.wire.control import RetainedReply, RetainedRequest
@@ -25,6 +24,8 @@ from relay.wire.topics import decode_topic
 MAX_WATCH_CALLBACKS = 1000
 LINGER_S = 1.0
 """How long live values may take from libzmq to the kernel when the emitter is closed."""
+JOIN_TIMEOUT_S = 1.0
+"""How long a thread that has done its work may take to be gone."""
 
 logger = logging.getLogger(__name__)
 
@@ -40,7 +41,8 @@ class LinkThread(threading.Thread):
         self._settings = settings
         self._identity = identity
         self._mailbox = mailbox
-        self.connected = threading.Event()
+        self._role: dict[None, str] = {}
+        """Under the key None, what came first: "running" or "abandoned"."""
         self._client = ControlClient()
         self._watch_callbacks: list[Callable[[], None]] = []
         self._close_at = math.inf
@@ -78,21 +80,29 @@ class LinkThread(threading.Thread):
         """
         if math.isinf(self._close_at):
             self._close_at = time.monotonic() + timeout
-            self._mailbox.wake_up.send()
             timeout += LINGER_S + 1.0
-        self.join(timeout)
+        # Also by a second call: the first may have been interrupted before it.
+        self._mailbox.wake_up.send()
+        if threading.current_thread() is self:
+            return
+        if self._mailbox.waiters.wait(lambda: self._mailbox.has_ended, timeout):
+            self.join(JOIN_TIMEOUT_S)
+
+    def abandon(self) -> bool:
+        """End the thread whether or not it has begun; return whether it will never run."""
+        self._close_at = 0.0
+        is_abandoned = self._role.setdefault(None, "abandoned") == "abandoned"
+        self._mailbox.wake_up.send()
+        return is_abandoned
 
     def _ask_retained(self, prefix: str, after: bytes | None, timeout: float) -> RetainedReply:
-        future = self._client.ask(lambda key: RetainedRequest(id=key, prefix=prefix, after=after))
+        pending = self._client.ask(lambda key: RetainedRequest(id=key, prefix=prefix, after=after))
         self._mailbox.wake_up.send()
-        try:
-            reply = future.result(max(0.0, timeout))
-        except FutureTimeoutError:
-            # Or the unanswered request would count against the bound for ever.
-            future.cancel()
+        reply = pending.result(timeout)
+        if reply is None:
             raise RelayUnavailable(
                 f"no answer from the relay at {self._settings.relay_control} in time"
-            ) from None
+            )
         assert isinstance(reply, RetainedReply)
         return reply
 
@@ -100,15 +110,17 @@ class LinkThread(threading.Thread):
 
     def run(self) -> None:
         """Own the sockets until `close`."""
+        if self._role.setdefault(None, "running") != "running":
+            return
+        self._mailbox.begin()
         context: zmq.Context[Socket] = zmq.Context()
         linger_s = 0.0
+        reason = CLOSED
         try:
             data, control = self._open_sockets(context)
             loop = LinkLoop(data, control, self._mailbox, self._client, self._identity)
             while not loop.is_done(self._close_at):
-                has_subscriptions = loop.turn(self._close_at)
-                self._update_connected()
-                if has_subscriptions:
+                if loop.turn(self._close_at):
                     self._call_watch_callbacks()
             if self._mailbox.is_open:
                 # A live value is never acknowledged; give libzmq the time to write it.
@@ -116,12 +128,13 @@ class LinkThread(threading.Thread):
         except BaseException:
             # Without this thread nothing would ever be sent: `emit` must say so, not fill up.
             logger.exception("the emitter %s has failed and takes no events", self._identity.name)
-            self._mailbox.refuse("this emitter has failed; the log says why")
+            reason = "this emitter has failed; the log says why"
+            self._mailbox.refuse(reason)
         finally:
-            self.connected.clear()
-            # First fail the futures: threads in `retained` must not wait for a closed socket.
+            # First answer the threads in `retained`: they must not wait for a closed socket.
             self._client.close()
             context.destroy(linger=int(linger_s * 1000))
+            self._mailbox.finish(reason)
             self._mailbox.wake_up.close()
 
     def _open_sockets(self, context: "zmq.Context[Socket]") -> tuple[Socket, Socket]:
@@ -132,13 +145,6 @@ class LinkThread(threading.Thread):
         control = open_socket(context, zmq.DEALER)
         connect(control, self._settings.relay_control)
         return data, control
-
-    def _update_connected(self) -> None:
-        if self._mailbox.is_open is not self.connected.is_set():
-            if self._mailbox.is_open:
-                self.connected.set()
-            else:
-                self.connected.clear()
 
     def _call_watch_callbacks(self) -> None:
         for callback in self._watch_callbacks:

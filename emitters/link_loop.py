@@ -63,6 +63,7 @@ class LinkLoop:
         if self._mailbox.wake_up.fileno() in ready:
             # Before the mailbox is read: a call that comes later must wake the next turn.
             self._mailbox.wake_up.drain()
+        self._mailbox.on_awake()
         has_subscriptions = self._data in ready and self._read_subscriptions()
         if self._control in ready:
             self._read_control()

@@ -1,13 +1,17 @@
 """The requests that the link thread makes by itself: hello, and the report of the counters."""
 
 import logging
-from concurrent.futures import Future
 
-from emitters.control_client import MAX_REQUESTS, RESERVED_REQUESTS, ControlClient
+from emitters.control_client import (
+    MAX_REQUESTS,
+    RESERVED_REQUESTS,
+    ControlClient,
+    PendingReply,
+)
 from emitters.core.identity import EmitterIdentity
 from emitters.errors import RelayRefused, SpoolUnavailable
 from emitters.mailbox import Mailbox
-from relay.wire.control import AccountRequest, HelloReply, HelloRequest, Reply
+from relay.wire.control import AccountRequest, HelloReply, HelloRequest
 
 logger = logging.getLogger(__name__)
 
@@ -20,20 +24,20 @@ class LinkRequests:
         self._client = client
         self._mailbox = mailbox
         self._identity = identity
-        self._hello: Future[Reply] | None = None
+        self._hello: PendingReply | None = None
         """The latest hello that is not answered."""
-        self._report: Future[Reply] | None = None
+        self._report: PendingReply | None = None
         """The latest report."""
         self._is_last_report_made = False
 
     @property
     def has_reported_all(self) -> bool:
         """Whether the relay has the last report, if it was due."""
-        return self._is_last_report_made and (self._report is None or self._report.done())
+        return self._is_last_report_made and (self._report is None or self._report.is_done)
 
     def say_hello(self, now: float) -> None:
         """Take the reply to a hello, and send hello when it is due."""
-        if self._hello is not None and self._hello.done():
+        if self._hello is not None and self._hello.is_done:
             hello, self._hello = self._hello, None
             self._take_reply(hello, now)
         acknowledged = self._mailbox.take_hello(now)
@@ -74,7 +78,7 @@ class LinkRequests:
                 max_requests=MAX_REQUESTS + RESERVED_REQUESTS,
             )
 
-    def _take_reply(self, hello: Future[Reply], now: float) -> None:
+    def _take_reply(self, hello: PendingReply, now: float) -> None:
         try:
             reply = hello.result()
             assert isinstance(reply, HelloReply)

@@ -1,109 +1,143 @@
-"""`Mailbox`: the state that emitting threads share with the link thread, and its only lock.
+"""`Mailbox`: the state of an emitter, between emitting threads and the link thread.
 
-One lock guards outbox and dialogue together, because every step of the dialogue changes both: a
-reply moves events back, an acknowledgement opens the window. Nobody else takes the lock or touches
-the outbox.
+No lock guards it, because an exception of a signal handler may leave a lock taken:
 
-- The lock is re-entrant, because a signal handler may emit while its thread holds the lock; a plain
-  lock would wait for itself. `Outbox.add` refuses the case that would do harm.
-- While it is held, no other lock of ours is taken and nothing is waited for but the spool's file.
-  So callers may hold any lock of theirs: this one is always the last.
-- The wake-up is sent after the lock is released, or the link thread would wake up to wait for it.
+- The link thread alone touches outbox and dialogue. Python runs signal handlers in the main thread
+  only, so nothing interrupts it.
+- Emitting threads hand events over (`emitters.handover`), read what the link thread has published
+  as one object, and wait for its news (`emitters.waiters`).
+- With a spool, `add` waits until the link thread has written the event to the file. Events of
+  several threads then share a transaction.
 """
 
 import threading
+import time
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from emitters.core.dialogue import Dialogue
 from emitters.core.outbox import Outbox
 from emitters.core.outgoing import Outgoing
-from emitters.errors import EmitterClosed
+from emitters.errors import OutboxFull, SpoolUnavailable
+from emitters.handover import Freed, Handover, Node
+from emitters.waiters import Receipt, Waiters
 from emitters.wakeup import WakeUp
 from relay.wire.control import HelloReply
 from relay.wire.notices import Notice
 
 CLOSED = "this emitter was closed"
+NAP_S = 0.02
+"""While nothing can be sent, new events do not wake the link thread up more often than this."""
+LIVE_ROOM_TIMEOUT_S = 1.0
+"""How long a live value waits for the link thread to take earlier ones."""
+FOLLOWER_S = 0.0001
+MAX_FOLLOWERS = 64
+"""How long, and how often, the link thread waits for a thread's next event before it sends."""
+
+
+class OutboxBounds(NamedTuple):
+    """The most unacknowledged events."""
+
+    max_events: int
+    max_bytes: int
+
+
+class _Published(NamedTuple):
+    """What other threads may know of the outbox; replaced as a whole."""
+
+    freed_events: int
+    taken_live: int
+    acknowledged: int
+    live: int
+    live_sent: int
+    conflated: int
 
 
 class Mailbox:
-    """Emitting threads call the first half of the methods, the link thread the second."""
+    """Any thread calls the first half of the methods, the link thread the second."""
 
-    def __init__(self, outbox: Outbox, dialogue: Dialogue) -> None:
+    def __init__(self, outbox: Outbox, dialogue: Dialogue, bounds: OutboxBounds) -> None:
         self._outbox = outbox
         self._dialogue = dialogue
-        self._lock = threading.RLock()
-        # Taken directly, for entering a condition costs `add` 0.2 µs more.
-        self._changed = threading.Condition(self._lock)
-        """Notified when the outbox may have more room and when events were acknowledged."""
-        self._refusal: str | None = None
-        """The reason why no event is taken any more."""
-        self._link_sleeps = False
-        """Whether the link thread has to be woken up for new events."""
+        self._bounds = bounds
+        self._handover = Handover(bounds.max_events, bounds.max_bytes, Freed(0, 0))
+        self.waiters = Waiters()
+        """Notified when the outbox may have more room, when events were acknowledged, when the
+        connection is open or not any more, and at the end."""
         self.wake_up = WakeUp()
+        self.has_ended = False
+        """Whether the link thread has come to its end, and has closed the spool."""
+        self._link_thread = 0
+        self._follows = threading.Lock()
+        """Released by the bell while the link thread waits for the next event of a thread."""
+        self._follows.acquire()
+        self._has_taken = False
+        """Whether new events came since the link thread slept last."""
+        self._was_open = False
+        self._published = self._publish()
 
-    # Emitting threads.
+    # Any thread.
 
     def add(self, event: Outgoing, wait_s: float | None) -> None:
         """Take `event`; with `wait_s`, wait up to that many seconds for room.
 
         Raises `EmitterClosed`, `OutboxFull` or `SpoolUnavailable`; then it is not taken.
         """
-        with self._lock:
-            if wait_s is not None and not self._outbox.has_room_for(event):
-                self._changed.wait_for(
-                    lambda: self._refusal is not None or self._outbox.has_room_for(event), wait_s
-                )
-            # Only now: the emitter may have been closed while this thread waited.
-            if self._refusal is not None:
-                raise EmitterClosed(self._refusal)
-            self._outbox.add(event)
-            must_wake = self._link_sleeps and self._outbox.has_work
-            if must_wake:
-                # One call is enough: the next `emit` need not pay for another.
-                self._link_sleeps = False
-        if must_wake:
-            self.wake_up.send()
+        is_journaled = self._outbox.is_journaled(event.topic)
+        if not is_journaled:
+            if not self._handover.put(event, None, is_journaled=False):
+                self._wait_to_put_live(event)
+            return
+        receipt = Receipt() if self._outbox.has_store else None
+        if not self._handover.put(event, receipt, is_journaled=True) and not (
+            wait_s is not None and self._wait_to_put(event, receipt, wait_s)
+        ):
+            self._refuse(event)
+        if receipt is not None:
+            if threading.get_ident() == self._link_thread:
+                self.take_new()
+            receipt.wait()
 
     def wait_acknowledged(self, timeout: float) -> bool:
         """Wait up to `timeout` seconds until all events taken before this call are acknowledged."""
-        with self._lock:
-            outbox = self._outbox
-            last, renumberings = outbox.last, outbox.renumberings
+        target = self._handover.last().events
 
-            def is_acknowledged() -> bool:
-                nonlocal last, renumberings
-                if outbox.renumberings != renumberings:
-                    # The number waited for may be another event's now; wait for all there are.
-                    last, renumberings = outbox.last, outbox.renumberings
-                return outbox.acknowledged >= last
+        def is_acknowledged() -> bool:
+            # The events leave the outbox in the order in which they were handed over.
+            return self._published.freed_events >= target
 
-            self._changed.wait_for(lambda: self._refusal is not None or is_acknowledged(), timeout)
-            return is_acknowledged()
+        self.waiters.wait(lambda: self._is_refusing or is_acknowledged(), timeout)
+        return is_acknowledged()
+
+    def wait_open(self, timeout: float) -> bool:
+        """Wait up to `timeout` seconds until events may be sent; return whether they may."""
+        return self.waiters.wait(lambda: self.is_open and not self.has_ended, timeout)
 
     def is_watched(self, topic: str) -> bool:
-        """Whether somebody is subscribed to the live topic `topic`. Takes no lock."""
+        """Whether somebody is subscribed to the live topic `topic`."""
         return self._dialogue.subscriptions.is_watched(topic)
 
     def counters(self) -> dict[str, int]:
         """Return the counters, by the names of protocol section 9."""
-        with self._lock:
-            return self._outbox.counters()
+        published, last = self._published, self._handover.last()
+        return {
+            "accepted": published.acknowledged + last.events - published.freed_events,
+            "acknowledged": published.acknowledged,
+            "outbox_full": last.refused,
+            "live": published.live + last.live - published.taken_live,
+            "live_sent": published.live_sent,
+            "conflated": published.conflated,
+        }
 
     def unacknowledged(self) -> int:
         """Return the number of unacknowledged events."""
-        with self._lock:
-            return len(self._outbox)
+        published = self._published
+        return self._handover.last().events - published.freed_events
 
     def refuse(self, reason: str) -> None:
         """Take no event any more. The first reason is the one that `add` names."""
-        with self._lock:
-            self._refusal = self._refusal or reason
-            self._changed.notify_all()
-
-    def close_store(self) -> None:
-        """Close the spool, if there is one. For when the link thread has ended."""
-        with self._lock:
-            self._outbox.close()
+        self._handover.end(reason)
+        self.waiters.notify()
 
     # The link thread.
 
@@ -122,92 +156,230 @@ class Mailbox:
         """Whether a newer process has the name. The link thread alone changes it."""
         return self._dialogue.is_fenced
 
-    def prepare_to_sleep(self, now: float, may_send: bool) -> float:
-        """Return when the link thread has to act again; until then `add` wakes it up if need be.
+    def begin(self) -> None:
+        """Be the mailbox of this thread."""
+        self._link_thread = threading.get_ident()
 
-        That is `now` when events can be sent. Without `may_send` the socket takes none at present.
+    def finish(self, reason: str) -> None:
+        """Take the last events, close the spool, and end every wait."""
+        self._handover.end(reason)
+        try:
+            self.take_new()
+            self._outbox.close()
+        finally:
+            self._published = self._publish()
+            self.has_ended = True
+            self.waiters.notify()
+
+    def take_new(self) -> None:
+        """Move the events that were handed over to the outbox, and answer their threads."""
+        nodes = list(self._handover.take())
+        if not nodes:
+            return
+        self._has_taken = True
+        outbox = self._outbox
+        outbox.refused = nodes[-1].refused
+        self._add([node for node in nodes if node.event is not None])
+        self._publish_changes()
+
+    def prepare_to_sleep(self, now: float, may_send: bool) -> float:
+        """Return when the link thread has to act again; until then `add` wakes it up.
+
+        That is `now` when there is work. Without `may_send` the socket takes none at present.
         """
-        with self._lock:
-            if self._dialogue.is_open:
-                if may_send and self._outbox.has_work:
-                    return now
-                # In the same critical section as the look: an event added next must find it set.
-                self._link_sleeps = True
-            return self._dialogue.due_at(now)
+        has_taken, self._has_taken = self._has_taken, False
+        is_open, has_work = self._dialogue.is_open, self._outbox.has_work
+        if is_open and may_send and has_work:
+            return now
+        due_at = self._dialogue.due_at(now)
+        if (
+            has_taken
+            and not self._outbox.has_store
+            and not (is_open and self._outbox.has_room_to_send)
+        ):
+            # More of what cannot be sent now need not be taken at once.
+            return min(due_at, now + NAP_S)
+        self._handover.arm(self.wake_up.ring)
+        # Looked at afterwards: a thread that has handed over before has not rung.
+        if self._handover.has_new:
+            return now
+        return due_at
+
+    def on_awake(self) -> None:
+        """Note that the link thread does not sleep any more, and take what is new."""
+        self._handover.disarm()
+        self.take_new()
+        if self._outbox.has_store:
+            self._take_followers()
 
     def on_subscriptions(self, frames: Sequence[bytes]) -> None:
         """Take the frames that the data socket received."""
-        with self._lock:
-            for frame in frames:
-                self._dialogue.on_subscription(frame)
-            # Values that nobody watched may be wanted now.
-            self._outbox.live.interest_changed()
+        for frame in frames:
+            self._dialogue.on_subscription(frame)
+        # Values that nobody watched may be wanted now.
+        self._outbox.live.interest_changed()
+        self._publish_changes()
 
     def on_notices(self, notices: Sequence[Notice], now: float) -> None:
         """Take acknowledgements and requests to send again."""
-        with self._lock:
-            for notice in notices:
-                self._dialogue.on_notice(notice, now)
-            self._changed.notify_all()
+        for notice in notices:
+            self._dialogue.on_notice(notice, now)
+        self._publish_changes()
 
     def take_hello(self, now: float) -> int | None:
         """Return the `acknowledged` of a hello that is due, which counts as sent, or None."""
-        with self._lock:
-            if not self._dialogue.hello_is_due(now):
-                return None
-            self._dialogue.on_hello_sent(now)
-            return self._outbox.acknowledged
+        if not self._dialogue.hello_is_due(now):
+            return None
+        self._dialogue.on_hello_sent(now)
+        return self._outbox.acknowledged
 
     def on_hello_accepted(self, reply: HelloReply, now: float) -> None:
         """Go on where the relay is, by its reply to the latest hello.
 
         Raises `SpoolUnavailable`; see `Dialogue.on_hello_accepted`.
         """
-        with self._lock:
+        try:
             self._dialogue.on_hello_accepted(reply, now)
-            self._changed.notify_all()
+        finally:
+            self._publish_changes()
 
     def on_hello_refused(self, code: str, text: str) -> None:
         """Wait, or stop for good: the relay refused the latest hello."""
-        with self._lock:
-            self._dialogue.on_hello_refused(code, text)
+        self._dialogue.on_hello_refused(code, text)
+        self._publish_changes()
 
     def take_live(self, max_values: int) -> list[Outgoing]:
         """Remove and return values to send, as far as somebody watches them."""
-        with self._lock:
-            self._link_sleeps = False
-            live = self._outbox.live
-            return live.take(self.is_watched, max_values) if live.has_unexamined else []
+        live = self._outbox.live
+        return live.take(self.is_watched, max_values) if live.has_unexamined else []
 
     def put_live_back(self, values: list[Outgoing]) -> None:
         """Undo `take_live` for values that the socket did not take."""
-        with self._lock:
-            self._outbox.live.put_back(values)
+        self._outbox.live.put_back(values)
 
     def take_events(self, max_events: int, now: float) -> tuple[int, list[Outgoing]]:
         """Move events in flight; return the first one's sequence number and the events."""
-        with self._lock:
-            if not self._outbox.in_flight:
-                self._dialogue.on_events_sent(now)
-            return self._outbox.take_unsent(max_events)
+        if not self._outbox.in_flight:
+            self._dialogue.on_events_sent(now)
+        return self._outbox.take_unsent(max_events)
 
     def put_events_back(self, count: int) -> None:
         """Undo `take_events` for the last `count` events, which the socket did not take."""
-        with self._lock:
-            self._outbox.put_back(count)
+        self._outbox.put_back(count)
 
     def take_report(self, now: float) -> dict[str, int] | None:
         """Return the counters to report to the relay, which count as reported, or None."""
-        with self._lock:
-            return self._dialogue.report_to_send(now)
+        # They change with every value sent; no other thread waits for that.
+        self._published = self._publish()
+        return self._dialogue.report_to_send(now)
 
     def take_last_report(self, now: float) -> dict[str, int] | None:
         """Give up the live values that wait; return the counters unless they were reported."""
-        with self._lock:
-            self._outbox.live.give_up()
-            return self._dialogue.report_to_send(now, at_once=True)
+        self._outbox.live.give_up()
+        self._published = self._publish()
+        return self._dialogue.report_to_send(now, at_once=True)
 
     def is_drained(self) -> bool:
         """Whether everything is acknowledged and every live value was looked at."""
-        with self._lock:
-            return not (len(self._outbox) or self._outbox.live.has_unexamined)
+        return not (self._handover.has_new or len(self._outbox) or self._outbox.live.has_unexamined)
+
+    @property
+    def _is_refusing(self) -> bool:
+        return self._handover.last().end is not None
+
+    def _wait_to_put(self, event: Outgoing, receipt: Receipt | None, wait_s: float) -> bool:
+        """Wait for room and put `event` there; return False if there was none in time."""
+        give_up_at = time.monotonic() + wait_s
+        while self.waiters.wait(
+            lambda: self._handover.has_room_for(event, is_journaled=True),
+            give_up_at - time.monotonic(),
+        ):
+            # Another thread may have been faster.
+            if self._handover.put(event, receipt, is_journaled=True):
+                return True
+        return False
+
+    def _wait_to_put_live(self, event: Outgoing) -> None:
+        """Wait until the link thread has taken earlier values, as soon as it runs."""
+        give_up_at = time.monotonic() + LIVE_ROOM_TIMEOUT_S
+        while True:
+            if threading.get_ident() == self._link_thread:
+                self.take_new()
+            self.wake_up.send()
+            if not self.waiters.wait(
+                lambda: self._handover.has_room_for(event, is_journaled=False),
+                give_up_at - time.monotonic(),
+            ):
+                self._handover.count_refused()
+                raise OutboxFull("the emitter's thread is busy and takes no live values")
+            if self._handover.put(event, None, is_journaled=False):
+                return
+
+    def _refuse(self, event: Outgoing) -> None:
+        self._handover.count_refused()
+        last, freed = self._handover.last(), self._handover.freed
+        raise OutboxFull(
+            f"{last.events - freed.events} events ({last.event_bytes - freed.event_bytes} bytes)"
+            f" wait for the relay; the limits are {self._bounds.max_events} events and"
+            f" {self._bounds.max_bytes} bytes"
+        )
+
+    def _add(self, nodes: Sequence[Node]) -> None:
+        """Give the events of `nodes` to the outbox, and answer the threads that wait for that."""
+        events = [node.event for node in nodes if node.event is not None]
+        try:
+            self._outbox.add(events)
+        except SpoolUnavailable as error:
+            if len(nodes) == 1:
+                self._not_kept(nodes[0], error)
+                return
+            # One that is too large must not cost the others.
+            for node in nodes:
+                self._add([node])
+            return
+        for node in nodes:
+            if node.receipt is not None:
+                node.receipt.give()
+
+    def _not_kept(self, node: Node, error: SpoolUnavailable) -> None:
+        assert node.event is not None
+        if node.receipt is not None:
+            node.receipt.give(error)
+        else:
+            # When it was emitted, its kind was not known to be journaled.
+            self._outbox.live.put(node.event)
+
+    def _take_followers(self) -> None:
+        """Take what threads hand over as soon as their event is kept.
+
+        With a whole turn of the link thread between two of its events, `emit` would take twice as
+        long.
+        """
+        for _ in range(MAX_FOLLOWERS):
+            if not self._has_taken:
+                return
+            self._has_taken = False
+            self._handover.arm(self._follows.release)
+            if not self._handover.has_new:
+                self._follows.acquire(timeout=FOLLOWER_S)
+            self._handover.disarm()
+            # Taken back if the bell has rung without being waited for.
+            self._follows.acquire(blocking=False)
+            self.take_new()
+
+    def _publish(self) -> _Published:
+        outbox, taken = self._outbox, self._handover.taken
+        # What was handed over and is not in the outbox any more takes no room.
+        freed = Freed(taken.events - len(outbox), taken.event_bytes - outbox.bytes)
+        self._handover.freed = freed
+        live = outbox.live
+        return _Published(
+            freed.events, taken.live, outbox.acknowledged, live.put_count, live.sent, live.conflated
+        )
+
+    def _publish_changes(self) -> None:
+        before, self._published = self._published, self._publish()
+        is_open = self._dialogue.is_open
+        if is_open is not self._was_open or self._published != before:
+            self._was_open = is_open
+            self.waiters.notify()

@@ -13,7 +13,7 @@ import os
 import sqlite3
 import time
 import weakref
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -38,6 +38,8 @@ _SCHEMA = (
     f"PRAGMA application_id = {APPLICATION_ID}",
     f"PRAGMA user_version = {SCHEMA_VERSION}",
 )
+
+_INSERT = "INSERT INTO events VALUES (?, ?, ?)"
 
 logger = logging.getLogger(__name__)
 
@@ -85,13 +87,19 @@ class Spool:
             undo.pop_all()
         _OPEN.add(self)
 
-    def append(self, sequence: int, event: Outgoing) -> None:
-        """Commit `event`, or raise `SpoolUnavailable`; then it is not in the spool."""
+    def append(self, first: int, events: Sequence[Outgoing]) -> None:
+        """Commit `events`, numbered from `first`, or raise `SpoolUnavailable` and keep none."""
+        rows = [
+            (sequence, event.topic.text, event.envelope)
+            for sequence, event in enumerate(events, first)
+        ]
         try:
-            # REPLACE: an `add` that an exception from outside has interrupted leaves its number.
-            self._database.execute(
-                "REPLACE INTO events VALUES (?, ?, ?)", (sequence, event.topic.text, event.envelope)
-            )
+            if len(rows) == 1:
+                # Commits by itself, which takes half the time of a transaction.
+                self._database.execute(_INSERT, rows[0])
+            else:
+                with transaction(self._database):
+                    self._database.executemany(_INSERT, rows)
         except sqlite3.Error as error:
             raise self._unavailable(error) from None
 
@@ -123,7 +131,7 @@ class Spool:
         try:
             with transaction(self._database):
                 self._database.execute("DELETE FROM events")
-                self._database.executemany("INSERT INTO events VALUES (?, ?, ?)", rows)
+                self._database.executemany(_INSERT, rows)
                 self._database.execute(
                     "UPDATE spool SET acknowledged = ?, sent = ?", (acknowledged, acknowledged)
                 )

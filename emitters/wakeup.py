@@ -2,6 +2,8 @@
 
 import contextlib
 import socket
+from collections.abc import Callable
+from functools import partial
 
 DRAIN_BYTES = 4096
 
@@ -16,6 +18,9 @@ class WakeUp:
         self._reader, self._writer = socket.socketpair()
         self._reader.setblocking(False)
         self._writer.setblocking(False)
+        self.ring: Callable[[], object] = partial(self._writer.send, b"\0")
+        """Wakes the thread up and runs no Python code. Raises `OSError` when the buffer is full,
+        which wakes it up as well, and after `close`."""
 
     def fileno(self) -> int:
         """Return the file descriptor that becomes readable."""
@@ -23,9 +28,8 @@ class WakeUp:
 
     def send(self) -> None:
         """Wake the thread up. Does nothing after `close`."""
-        # A full buffer wakes it up as well.
-        with contextlib.suppress(BlockingIOError, OSError):
-            self._writer.send(b"\0")
+        with contextlib.suppress(OSError):
+            self.ring()
 
     def drain(self) -> None:
         """Take the calls that have arrived."""

@@ -3,7 +3,8 @@
 Theory of operation, with the shell around it.
 
 An `Emitter` turns each call of `emit` into an `Outgoing` (topic and packed envelope) and puts it
-into its `Mailbox` (`emitters.mailbox`). The mailbox holds two objects behind one lock:
+into its `Mailbox` (`emitters.mailbox`). The mailbox holds two objects, which the link thread alone
+touches; `emit` only hands the event over (`emitters.handover`):
 
 - the `Outbox`. Events of journaled kinds are numbered at once, and move from unsent to in flight
   to acknowledged; only an acknowledgement removes them. Live values wait in `UnsentValues`, the
@@ -13,7 +14,9 @@ into its `Mailbox` (`emitters.mailbox`). The mailbox holds two objects behind on
   OPEN and PROBING events are sent. A lost connection leads back to DISCONNECTED, and the next
   reply to hello says from which number to go on.
 
-Threads. Any thread may call `emit`; it never waits for the network. One more thread, the
+Threads. Any thread may call `emit`; it never waits for the network, and holds no lock that an
+exception of a signal handler could leave taken. With a spool it waits until the link thread has
+written the event to the file. One more thread, the
 `LinkThread` (`emitters.link`), owns the sockets and runs the `LinkLoop`: wait for a message, a
 wake-up or a deadline; give the dialogue the received subscriptions, notices and replies; send hello
 when it is due (`emitters.link_requests`); send one batch of live values and one of events
@@ -35,7 +38,7 @@ Bounds, each with what happens at it:
 
 Ends. `close` refuses further events, waits for acknowledgements, sends a last report, and ends
 the thread; then the spool is closed. An exit hook does the same with 5 s. A forked child has no
-link thread, and the lock may be held by a thread that it does not have either: it refuses to emit
-before it takes the lock, `close` does nothing, and the spool's lock file is given up to the parent.
-A signal handler may emit, but not while it interrupts another `emit` of its thread.
+link thread: it refuses to emit, `close` does nothing, and the spool's lock file is given up to the
+parent. A signal handler may emit, whatever it interrupts, and may raise: the interrupted call has
+happened or has not.
 """

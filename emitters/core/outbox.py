@@ -6,13 +6,12 @@ held (`emitters.core.unsent_values`).
 """
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import islice
 from typing import Protocol
 
 from emitters.core.outgoing import Outgoing
 from emitters.core.unsent_values import UnsentValues
-from emitters.errors import OutboxFull
 from relay.wire.topics import EVENT, TASK, Topic
 
 DEFAULT_JOURNALED_KINDS = frozenset({EVENT, TASK})
@@ -34,8 +33,8 @@ class Store(Protocol):
         """The last sequence number that an earlier process may have sent."""
         ...
 
-    def append(self, sequence: int, event: Outgoing) -> None:
-        """Keep `event` under its number, or raise `SpoolUnavailable`; then it is not kept."""
+    def append(self, first: int, events: Sequence[Outgoing]) -> None:
+        """Keep `events`, numbered from `first`, or raise `SpoolUnavailable`; then none is kept."""
         ...
 
     def relay_was_met(self) -> None:
@@ -56,17 +55,14 @@ class Store(Protocol):
 
 
 class Outbox:
-    """Bounded by `max_events` and by `max_bytes`, the sum of the envelopes that it holds.
+    """The relay has the sequence numbers up to `acknowledged`; those up to `last` are given out.
 
-    Journaled events beyond these bounds are refused with `OutboxFull`. Live values have bounds and
-    a policy of their own. The relay has the sequence numbers up to `acknowledged`; those up to
-    `last` are given out.
+    `emitters.handover` bounds the number and the bytes of the events that come here. One thread
+    uses an outbox.
     """
 
     def __init__(
         self,
-        max_events: int,
-        max_bytes: int,
         *,
         journaled_kinds: Iterable[str] = DEFAULT_JOURNALED_KINDS,
         acknowledged: int = 0,
@@ -74,14 +70,12 @@ class Outbox:
         store: Store | None = None,
     ) -> None:
         """Begin with the events `kept` by the store, which follow `acknowledged`."""
-        self._max_events = max_events
-        self._max_bytes = max_bytes
         self._store = store
         self._journaled_kinds = frozenset(journaled_kinds)
-        self._is_adding = False
         self._unsent: deque[Outgoing] = deque(kept)
         self._in_flight: deque[Outgoing] = deque()
-        self._bytes = sum(len(event.envelope) for event in self._unsent)
+        self.bytes = sum(len(event.envelope) for event in self._unsent)
+        """The sum of the envelopes of unacknowledged events."""
         self._in_flight_bytes = 0
         self.acknowledged = acknowledged
         self._forgotten = acknowledged
@@ -91,9 +85,7 @@ class Outbox:
         """The most events in flight; the dialogue narrows it while it probes."""
         self.live = UnsentValues()
         self.refused = 0
-        """How often `add` raised `OutboxFull`."""
-        self.renumberings = 0
-        """How often unacknowledged events were given other numbers."""
+        """Events that were refused before they came here; set by the owner."""
 
     def __len__(self) -> int:
         """The number of unacknowledged events."""
@@ -114,6 +106,16 @@ class Outbox:
         """Whether `take_unsent` would return an event, or live values have to be looked at."""
         return self.live.has_unexamined or (bool(self._unsent) and self._fits_window())
 
+    @property
+    def has_store(self) -> bool:
+        """Whether events outlive the process."""
+        return self._store is not None
+
+    @property
+    def has_room_to_send(self) -> bool:
+        """Whether another event could be in flight as well."""
+        return not self._unsent or self._fits_window()
+
     def counters(self) -> dict[str, int]:
         """Return the emitter's counters, by the names of protocol section 9."""
         return {
@@ -129,31 +131,23 @@ class Outbox:
         """Whether events on `topic` are numbered and must all arrive."""
         return topic.kind in self._journaled_kinds
 
-    def has_room_for(self, event: Outgoing) -> bool:
-        """Whether `add` would take `event` now."""
-        return event.topic.kind not in self._journaled_kinds or (
-            len(self) < self._max_events and self._bytes + len(event.envelope) <= self._max_bytes
-        )
+    def add(self, events: Sequence[Outgoing]) -> None:
+        """Number the events of journaled kinds and keep the live values.
 
-    def add(self, event: Outgoing) -> None:
-        """Take `event`, or raise `OutboxFull` or `SpoolUnavailable`.
-
-        An exception from outside, such as `KeyboardInterrupt`, leaves it taken or not taken, never
-        half. Raises `RuntimeError` in a signal handler that interrupts another `add`.
+        Raises `SpoolUnavailable`; then nothing is taken.
         """
-        if self._is_adding:
-            # The lock cannot keep a signal handler out: it runs in the thread that holds it.
-            raise RuntimeError("emit was called by a signal handler in the midst of another emit")
-        try:
-            self._is_adding = True
-            if event.topic.kind not in self._journaled_kinds:
-                self.live.put(event)
-            elif self.has_room_for(event):
-                self._number(event)
-            else:
-                self._refuse()
-        finally:
-            self._is_adding = False
+        kinds = self._journaled_kinds
+        numbered = [event for event in events if event.topic.kind in kinds]
+        # Committed before they count: `emit` may only return for an event that outlives the
+        # process.
+        if self._store is not None and numbered:
+            self._store.append(self.last + 1, numbered)
+        self.bytes += sum(len(event.envelope) for event in numbered)
+        self._unsent.extend(numbered)
+        if len(numbered) < len(events):
+            for event in events:
+                if event.topic.kind not in kinds:
+                    self.live.put(event)
 
     def take_unsent(self, max_events: int) -> tuple[int, list[Outgoing]]:
         """Move up to `max_events` events in flight, as far as the window allows.
@@ -199,12 +193,9 @@ class Outbox:
             else:
                 # Sent before a rewind or by an earlier process, and about to be sent again.
                 event = self._unsent.popleft()
-            self._bytes -= len(event.envelope)
+            self.bytes -= len(event.envelope)
         if sequence > self.acknowledged:
             self.acknowledged = sequence
-            if not len(self):
-                # An interrupted `add` may have counted bytes of an event that was not taken.
-                self._bytes = 0
             self._forget()
         return True
 
@@ -246,7 +237,7 @@ class Outbox:
         self._journaled_kinds = kinds
         for event in self.live.of_kinds(kinds):
             # In this order, so that an event that the spool refuses stays where it is.
-            self._number(event)
+            self.add([event])
             self.live.withdraw(event)
         remaining = [event for event in self._unsent if event.topic.kind in kinds]
         if len(remaining) == len(self._unsent):
@@ -271,21 +262,6 @@ class Outbox:
             self._in_flight_bytes + len(self._unsent[0].envelope) <= WINDOW_BYTES
         )
 
-    def _number(self, event: Outgoing) -> None:
-        # Committed before it counts: `emit` may only return for an event that outlives the process.
-        if self._store is not None:
-            self._store.append(self.last + 1, event)
-        self._bytes += len(event.envelope)
-        # Last, and in one step: an exception from outside leaves it taken or not.
-        self._unsent.append(event)
-
-    def _refuse(self) -> None:
-        self.refused += 1
-        raise OutboxFull(
-            f"{len(self)} events ({self._bytes} bytes) wait for the relay;"
-            f" the limits are {self._max_events} events and {self._max_bytes} bytes"
-        )
-
     def _unsend(self) -> None:
         self._unsent.extendleft(reversed(self._in_flight))
         self._in_flight.clear()
@@ -296,9 +272,8 @@ class Outbox:
         if self._store is not None:
             self._store.rewrite(acknowledged, events)
         self._unsent = deque(events)
-        self._bytes = sum(len(event.envelope) for event in events)
+        self.bytes = sum(len(event.envelope) for event in events)
         self.acknowledged = self._forgotten = acknowledged
-        self.renumberings += 1
 
     def _forget(self) -> None:
         acknowledged = self.acknowledged

@@ -12,10 +12,11 @@ from emitters.core.dialogue import Dialogue
 from emitters.core.outbox import Outbox
 from emitters.core.outgoing import Outgoing
 from emitters.errors import EmitterClosed, OutboxFull
-from emitters.mailbox import CLOSED, Mailbox
+from emitters.mailbox import CLOSED, NAP_S, Mailbox, OutboxBounds
 from relay.wire.control import HelloReply
 from relay.wire.notices import Acknowledged
 from relay.wire.topics import parse_topic
+from tests.support.interrupts import interrupt_each_line
 from tests.support.waiting import wait_for
 
 EPOCH = 5
@@ -26,10 +27,11 @@ def event(number: int = 1, topic: str = "event:a") -> Outgoing:
     return Outgoing(parse_topic(topic), b"%d" % number)
 
 
-def closed_mailbox(max_events: int = 100) -> Mailbox:
+def closed_mailbox(max_events: int = 100, max_bytes: int = 10**9) -> Mailbox:
     """A mailbox whose relay is not there yet."""
-    outbox = Outbox(max_events, 10**9)
-    return Mailbox(outbox, Dialogue("manager-1", EPOCH, outbox))
+    outbox = Outbox()
+    bounds = OutboxBounds(max_events, max_bytes)
+    return Mailbox(outbox, Dialogue("manager-1", EPOCH, outbox), bounds)
 
 
 def open_mailbox(max_events: int = 100) -> Mailbox:
@@ -61,29 +63,50 @@ def running(target: object, *args: object) -> Iterator[threading.Thread]:
     assert not thread.is_alive()
 
 
-def test_the_link_is_woken_once_when_it_sleeps_and_can_send() -> None:
+def sleep(mailbox: Mailbox, now: float, *, may_send: bool = True) -> float:
+    """Take what is new and go to sleep, as a turn of the link thread does."""
+    mailbox.on_awake()
+    return mailbox.prepare_to_sleep(now, may_send)
+
+
+def test_the_link_is_woken_once_when_it_sleeps() -> None:
     mailbox = open_mailbox()
     mailbox.add(event(), None)
     assert not is_woken(mailbox), "it is awake"
-    assert mailbox.prepare_to_sleep(7.0, may_send=True) == 7.0, "there is an event to send"
+    assert sleep(mailbox, 7.0) == 7.0, "there is an event to send"
     assert mailbox.take_events(10, 7.0) == (1, [event()])
     assert mailbox.take_report(7.0) is not None
-    assert mailbox.prepare_to_sleep(7.0, may_send=True) > 7.0
+    assert sleep(mailbox, 7.0) > 7.0
     mailbox.add(event(2), None)
     mailbox.add(event(3), None)
     assert [is_woken(mailbox), is_woken(mailbox)] == [True, False]
 
 
-def test_the_link_is_not_woken_for_events_that_may_not_be_sent() -> None:
-    mailbox = closed_mailbox()
-    mailbox.prepare_to_sleep(0.0, may_send=True)
+def test_an_event_that_comes_while_the_link_goes_to_sleep_is_not_slept_over() -> None:
+    mailbox = open_mailbox()
+    sleep(mailbox, 7.0)
+    mailbox.on_awake()
     mailbox.add(event(), None)
-    assert not is_woken(mailbox)
+    assert mailbox.prepare_to_sleep(7.0, may_send=True) == 7.0
+
+
+def test_the_link_naps_while_events_come_that_may_not_be_sent() -> None:
+    mailbox = closed_mailbox()
+    assert mailbox.take_hello(0.0) is not None
+    assert sleep(mailbox, 0.1) > 0.5
+    mailbox.add(event(), None)
+    assert is_woken(mailbox)
+    assert sleep(mailbox, 0.1) == 0.1 + NAP_S
+    mailbox.add(event(), None)
+    assert not is_woken(mailbox), "it comes by itself"
+    assert sleep(mailbox, 0.2) == 0.2 + NAP_S
+    assert sleep(mailbox, 0.3) > 0.5, "nothing came"
 
 
 def test_a_full_socket_is_left_alone_until_its_time() -> None:
     mailbox = open_mailbox()
     mailbox.add(event(), None)
+    mailbox.on_awake()
     assert mailbox.take_report(7.0) is not None
     assert mailbox.prepare_to_sleep(7.0, may_send=False) > 7.0
     assert mailbox.prepare_to_sleep(7.0, may_send=True) == 7.0
@@ -92,11 +115,13 @@ def test_a_full_socket_is_left_alone_until_its_time() -> None:
 def test_add_waits_for_room_until_an_acknowledgement_makes_some() -> None:
     mailbox = open_mailbox(max_events=1)
     mailbox.add(event(1), None)
+    mailbox.take_new()
     mailbox.take_events(10, 0.0)
     with pytest.raises(OutboxFull):
         mailbox.add(event(2), None)
     with running(mailbox.add, event(2), TIMEOUT_S):
         mailbox.on_notices([Acknowledged(EPOCH, 1)], 0.0)
+    mailbox.take_new()
     assert mailbox.take_events(10, 0.0) == (2, [event(2)])
     with pytest.raises(OutboxFull):
         mailbox.add(event(3), 0.01)
@@ -131,8 +156,9 @@ def test_waiting_is_for_the_events_before_it_and_not_for_later_ones() -> None:
     assert not mailbox.wait_acknowledged(0)
     results: list[bool] = []
     with running(lambda: results.append(mailbox.wait_acknowledged(TIMEOUT_S))):
-        wait_for(lambda: len(mailbox._changed._waiters) == 1, "the thread waits")  # type: ignore[attr-defined]
+        wait_for(lambda: len(mailbox.waiters._locks) == 1, "the thread waits")
         mailbox.add(event(2), None)
+        mailbox.take_new()
         mailbox.take_events(10, 0.0)
         mailbox.on_notices([Acknowledged(EPOCH, 1)], 0.0)
     assert results == [True]
@@ -143,6 +169,7 @@ def test_live_values_go_out_to_watchers_and_come_back_from_a_full_socket() -> No
     mailbox = open_mailbox()
     mailbox.add(event(1, "live:a"), None)
     mailbox.add(event(2, "live:b"), None)
+    mailbox.take_new()
     assert mailbox.take_live(10) == []
     mailbox.on_subscriptions([b"\x01live:a"])
     assert mailbox.is_watched("live:a")
@@ -150,6 +177,7 @@ def test_live_values_go_out_to_watchers_and_come_back_from_a_full_socket() -> No
     assert taken == [event(1, "live:a")]
     mailbox.put_live_back(taken)
     assert mailbox.take_live(10) == taken
+    mailbox.take_report(0.0)
     counters = mailbox.counters()
     assert (counters["live"], counters["live_sent"], counters["conflated"]) == (2, 1, 0)
 
@@ -157,6 +185,8 @@ def test_live_values_go_out_to_watchers_and_come_back_from_a_full_socket() -> No
 def test_the_last_report_counts_the_values_that_nobody_got() -> None:
     mailbox = open_mailbox()
     mailbox.add(event(1, "live:a"), None)
+    assert not mailbox.is_drained()
+    mailbox.take_new()
     mailbox.take_live(10)
     assert mailbox.is_drained(), "a value that nobody watches is not waited for"
     report = mailbox.take_last_report(0.0)
@@ -168,8 +198,7 @@ def test_the_last_report_counts_the_values_that_nobody_got() -> None:
 def test_events_of_1_mib_from_many_threads_stay_within_the_bound() -> None:
     """Whatever the threads do, the outbox refuses what passes its bytes, and counts it."""
     mib = 1024 * 1024
-    outbox = Outbox(10_000, 8 * mib)
-    mailbox = Mailbox(outbox, Dialogue("manager-1", EPOCH, outbox))
+    mailbox = closed_mailbox(10_000, 8 * mib)
     large = Outgoing(parse_topic("event:a"), bytes(mib))
     refused: list[OutboxFull] = []
 
@@ -189,26 +218,48 @@ def test_events_of_1_mib_from_many_threads_stay_within_the_bound() -> None:
     assert mailbox.counters()["outbox_full"] == 8
 
 
+@pytest.mark.parametrize("topic", ["event:a", "live:a"])
+def test_an_interrupted_add_leaves_no_event_without_its_wake_up_call(topic: str) -> None:
+    """At whichever line: the link thread sleeps, and nothing else would wake it up."""
+    mailbox = open_mailbox()
+    sleep(mailbox, 0.0)
+    places: list[str] = []
+
+    def check(place: str) -> None:
+        is_taken = mailbox._handover.has_new
+        assert is_woken(mailbox) or not is_taken, place
+        places.append(place)
+        sleep(mailbox, 0.0)
+        mailbox.take_events(10, 0.0)
+        mailbox.take_live(10)
+        mailbox.on_notices([Acknowledged(EPOCH, mailbox.counters()["accepted"])], 0.0)
+        sleep(mailbox, 0.0)
+
+    assert interrupt_each_line(lambda: mailbox.add(event(1, topic), None), check) > 10
+    assert any("handover.py" in place for place in places)
+    assert mailbox.unacknowledged() == (topic == "event:a")
+
+
 def test_a_signal_handler_may_emit_whatever_it_interrupts() -> None:
-    """It runs in the thread that may hold the lock, which would wait for itself otherwise."""
     mailbox = open_mailbox(max_events=10**6)
-    handled: list[str] = []
+    handled = added = 0
 
     def emit_too(*_: object) -> None:
-        try:
-            mailbox.add(event(0, "event:signal"), None)
-            handled.append("taken")
-        except RuntimeError:
-            handled.append("refused")
+        nonlocal handled
+        mailbox.add(event(0, "event:signal"), None)
+        handled += 1
 
     before = signal.signal(signal.SIGALRM, emit_too)
     signal.setitimer(signal.ITIMER_REAL, 0.001, 0.001)
-    added = 0
     try:
-        while len(handled) < 50:
+        while handled < 50:
             added += 1
             mailbox.add(event(added), None)
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
-    assert mailbox.unacknowledged() == added + handled.count("taken")
+    mailbox.take_new()
+    _, events = mailbox.take_events(10**6, 0.0)
+    own = [int(each.envelope) for each in events if each.topic.text == "event:a"]
+    assert own == list(range(1, len(own) + 1))
+    assert mailbox.unacknowledged() == added + handled

@@ -58,6 +58,7 @@ def test_a_full_socket_gets_the_rest_later_and_nothing_is_lost_or_doubled(wire: 
     sender = EventSender(wire.data, mailbox, IDENTITY)
     for number in range(1, 61):
         mailbox.add(event(number), None)
+    mailbox.take_new()
     sender.send_batch()
     assert sender.blocked_until > 0
     received: list[tuple[int, bytes]] = []
@@ -74,9 +75,12 @@ def test_live_values_that_a_full_socket_does_not_take_are_the_newest_later(wire:
     sender = EventSender(wire.data, mailbox, IDENTITY)
     for number in range(60):
         mailbox.add(event(1, f"live:{number:02}"), None)
+    mailbox.take_new()
     sender.send_batch()
     for number in range(60):
         mailbox.add(event(2, f"live:{number:02}"), None)
+    mailbox.take_new()
+    mailbox.take_report(0.0)
     counters = mailbox.counters()
     assert counters["live_sent"] + counters["conflated"] + 60 == counters["live"] == 120
     sent_before = counters["live_sent"]
@@ -91,6 +95,7 @@ def test_a_batch_leaves_the_rest_to_the_next_turn(tmp_path: Path) -> None:
         sender = EventSender(open_socket(context, zmq.XPUB), mailbox, IDENTITY)
         for number in range(SEND_BATCH + 1):
             mailbox.add(event(number), None)
+        mailbox.take_new()
         sender.send_batch()
         assert mailbox.take_events(10, 0.0)[0] == SEND_BATCH + 1
     finally:
@@ -101,5 +106,6 @@ def test_nothing_is_sent_before_the_dialogue_is_open(wire: Wire) -> None:
     mailbox = open_mailbox()
     mailbox.on_subscriptions([b"\x00event:", b"\x00task:"])
     mailbox.add(event(), None)
+    mailbox.take_new()
     EventSender(wire.data, mailbox, IDENTITY).send_batch()
     assert mailbox.take_events(10, 0.0) == (1, [event()])

@@ -1,6 +1,6 @@
 """A store that remembers in memory what the outbox gave it."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Self
 
 from emitters.core.outgoing import Outgoing
@@ -39,11 +39,12 @@ class RecordingStore:
         """The events that an emitter that starts now finds."""
         return [self.events[sequence] for sequence in sorted(self.events)]
 
-    def append(self, sequence: int, event: Outgoing) -> None:
-        """Keep `event`."""
+    def append(self, first: int, events: Sequence[Outgoing]) -> None:
+        """Keep `events`."""
         self._refuse_when_full()
-        assert self.acknowledged < sequence <= self.acknowledged + len(self.events) + 1
-        self.events[sequence] = event
+        for sequence, event in enumerate(events, first):
+            assert sequence == self.acknowledged + len(self.events) + 1
+            self.events[sequence] = event
 
     def forget(self, sequence: int) -> None:
         """Drop what is acknowledged."""

@@ -66,8 +66,6 @@ class DeliveryMachine(RuleBasedStateMachine):
     def start_the_emitter(self, meets_relay: bool) -> None:
         """The first one, or the next after `kill -9`."""
         self.outbox = Outbox(
-            MAX_EVENTS,
-            10_000,
             acknowledged=self.store.acknowledged,
             kept=self.store.kept,
             store=self.store.open(),
@@ -91,8 +89,8 @@ class DeliveryMachine(RuleBasedStateMachine):
     def emit(self, count: int, sent: int) -> None:
         for _ in range(count):
             event = outgoing(len(self.taken) + 1)
-            if self.outbox.has_room_for(event):
-                self.outbox.add(event)
+            if len(self.outbox) < MAX_EVENTS:
+                self.outbox.add([event])
                 self.taken.append(event)
         if sent:
             self.send(sent)

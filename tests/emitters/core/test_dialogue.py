@@ -14,9 +14,9 @@ class Talk:
     """A dialogue that the relay has accepted, about `count` events."""
 
     def __init__(self, count: int = 0) -> None:
-        self.outbox = Outbox(100, 10_000)
+        self.outbox = Outbox()
         for number in range(1, count + 1):
-            self.outbox.add(outgoing(number))
+            self.outbox.add([outgoing(number)])
         self.dialogue = Dialogue("manager-1", EPOCH, self.outbox)
         self.say_hello(0.0)
         self.dialogue.on_hello_accepted(accepting(0), 0.0)
@@ -34,7 +34,7 @@ class Talk:
 
 
 def test_it_is_open_with_the_hello_accepted_and_every_stream_subscribed() -> None:
-    dialogue = Dialogue("manager-1", EPOCH, Outbox(1, 1))
+    dialogue = Dialogue("manager-1", EPOCH, Outbox())
 
     def state() -> tuple[bool, bool]:
         return dialogue.is_accepted, dialogue.is_open
@@ -55,7 +55,7 @@ def test_it_is_open_with_the_hello_accepted_and_every_stream_subscribed() -> Non
 
 def test_a_relay_that_journals_less_than_it_said_is_asked_again() -> None:
     """The reply was an older relay's; the one that is there subscribes to less."""
-    dialogue = Dialogue("manager-1", EPOCH, Outbox(1, 1))
+    dialogue = Dialogue("manager-1", EPOCH, Outbox())
     dialogue.on_hello_sent(0.0)
     dialogue.on_hello_accepted(accepting(0, ("event", "task", "audit")), 0.0)
     subscribe(dialogue, *KINDS)
@@ -69,7 +69,7 @@ def test_a_relay_that_journals_less_than_it_said_is_asked_again() -> None:
 
 
 def test_a_hello_that_is_not_answered_is_said_again() -> None:
-    dialogue = Dialogue("manager-1", EPOCH, Outbox(1, 1))
+    dialogue = Dialogue("manager-1", EPOCH, Outbox())
     assert dialogue.hello_is_due(0.0)
     dialogue.on_hello_sent(10.0)
     assert not dialogue.hello_is_due(10.9)
@@ -148,7 +148,7 @@ def test_a_resend_notice_that_was_overtaken_changes_nothing() -> None:
 
 
 def test_a_name_in_use_is_asked_for_again_and_told_once(caplog: pytest.LogCaptureFixture) -> None:
-    dialogue = Dialogue("manager-1", EPOCH, Outbox(1, 1))
+    dialogue = Dialogue("manager-1", EPOCH, Outbox())
     for second in range(3):
         assert dialogue.hello_is_due(second)
         dialogue.on_hello_sent(second)
@@ -174,9 +174,9 @@ def test_the_account_is_told_once_a_second_when_it_has_changed() -> None:
     assert first is not None
     assert (first["accepted"], first["acknowledged"]) == (2, 0)
     assert talk.dialogue.report_to_send(5.0) is None, "nothing has changed"
-    talk.outbox.add(outgoing(3))
+    talk.outbox.add([outgoing(3)])
     assert talk.dialogue.report_to_send(5.0) is not None
-    talk.outbox.add(outgoing(4))
+    talk.outbox.add([outgoing(4)])
     assert talk.dialogue.report_to_send(5.5) is None, "too soon"
     assert talk.dialogue.due_at(5.5) == 6.0
     last = talk.dialogue.report_to_send(5.5, at_once=True)
@@ -211,8 +211,8 @@ def test_a_relay_that_lost_acknowledged_events_is_sent_what_is_left(
 def test_a_relay_that_has_more_than_the_spool_is_not_sent_those_numbers_again(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    outbox = Outbox(100, 10_000)
-    outbox.add(outgoing(1))
+    outbox = Outbox()
+    outbox.add([outgoing(1)])
     dialogue = Dialogue("manager-1", EPOCH, outbox)
     dialogue.on_hello_sent(0.0)
     dialogue.on_hello_accepted(accepting(7), 0.0)

@@ -15,7 +15,7 @@ class StateMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.outbox = Outbox(1000, 10_000)
+        self.outbox = Outbox()
         self.dialogue = Dialogue("manager-1", EPOCH, self.outbox)
         self.now = 0.0
         self.subscribed: set[str] = set()
@@ -70,7 +70,7 @@ class StateMachine(RuleBasedStateMachine):
     @rule(count=st.integers(1, 5))
     def events_are_sent(self, count: int) -> None:
         for _ in range(count):
-            self.outbox.add(outgoing(1))
+            self.outbox.add([outgoing(1)])
         if self.dialogue.is_open:
             if not self.outbox.in_flight:
                 self.dialogue.on_events_sent(self.now)

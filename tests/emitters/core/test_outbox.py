@@ -1,15 +1,13 @@
 """The outbox holds every journaled event, numbered and in order, until it is acknowledged."""
 
-from collections.abc import Callable
-
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from emitters.core.outbox import FORGET_BATCH, WINDOW_BYTES, WINDOW_EVENTS, Outbox
 from emitters.core.outgoing import Outgoing
-from emitters.errors import OutboxFull, SpoolUnavailable
+from emitters.errors import SpoolUnavailable
 from relay.wire.topics import parse_topic
 from tests.emitters.core.stores import RecordingStore
 
@@ -23,9 +21,9 @@ def outgoing(topic: str, envelope: bytes = b"x") -> Outgoing:
 
 def filled(count: int, store: RecordingStore | None = None) -> Outbox:
     """An outbox with `count` events, whose envelopes are their numbers."""
-    outbox = Outbox(count, 100 * count, store=store)
+    outbox = Outbox(store=store)
     for number in range(1, count + 1):
-        outbox.add(outgoing("event:a", b"%d" % number))
+        outbox.add([outgoing("event:a", b"%d" % number)])
     return outbox
 
 
@@ -43,34 +41,29 @@ class OutboxMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.store = RecordingStore()
-        self.outbox = Outbox(MAX_EVENTS, MAX_BYTES, store=self.store)
+        self.outbox = Outbox(store=self.store)
         self.events: list[Outgoing] = []
-        self.sent = self.highest_sent = self.acknowledged = self.refused = 0
+        self.sent = self.highest_sent = self.acknowledged = 0
         self.may_have_sent = 0
         """The last number that an emitter that starts now must take for sent."""
 
     @rule(topic=st.sampled_from(["event:a", "task:1"]), size=st.integers(0, MAX_BYTES // 3))
     def add(self, topic: str, size: int) -> None:
         event = outgoing(topic, b"x" * size)
-        held = self.events[self.acknowledged :]
-        fits = (
-            len(held) < MAX_EVENTS and sum(len(item.envelope) for item in held) + size <= MAX_BYTES
-        )
-        assert self.outbox.has_room_for(event) == fits
-        if fits:
-            self.outbox.add(event)
-            self.events.append(event)
-            return
-        with pytest.raises(OutboxFull):
-            self.outbox.add(event)
-        self.refused += 1
+        self.outbox.add([event])
+        self.events.append(event)
 
-    @precondition(lambda self: self.outbox.has_room_for(outgoing("event:a")))
+    @rule(count=st.integers(0, MAX_EVENTS))
+    def add_some(self, count: int) -> None:
+        events = [outgoing("event:a", b"%d" % number) for number in range(count)]
+        self.outbox.add(events)
+        self.events += events
+
     @rule()
     def add_when_the_store_is_full(self) -> None:
         self.store.full = True
         with pytest.raises(SpoolUnavailable):
-            self.outbox.add(outgoing("event:a"))
+            self.outbox.add([outgoing("event:a")])
         self.store.full = False
 
     @rule(limit=st.integers(1, MAX_EVENTS), taken_back=st.integers(0, MAX_EVENTS))
@@ -109,10 +102,7 @@ class OutboxMachine(RuleBasedStateMachine):
         self.acknowledged = self.sent = self.store.acknowledged
         self.may_have_sent = min(self.may_have_sent, len(self.events))
         self.highest_sent = max(self.acknowledged, self.may_have_sent)
-        self.refused = 0
         self.outbox = Outbox(
-            MAX_EVENTS,
-            MAX_BYTES,
             acknowledged=self.store.acknowledged,
             kept=self.store.kept,
             store=self.store.open(),
@@ -125,7 +115,8 @@ class OutboxMachine(RuleBasedStateMachine):
         counters = self.outbox.counters()
         assert counters["accepted"] == len(self.events)
         assert counters["acknowledged"] == self.acknowledged
-        assert counters["outbox_full"] == self.refused
+        held = self.events[self.acknowledged :]
+        assert self.outbox.bytes == sum(len(event.envelope) for event in held)
 
     @invariant()
     def the_store_has_what_is_unacknowledged(self) -> None:
@@ -139,37 +130,28 @@ TestOutboxAgainstModel = OutboxMachine.TestCase
 TestOutboxAgainstModel.settings = settings(max_examples=100, deadline=None)
 
 
-def test_a_full_outbox_says_what_waits_and_what_the_limits_are() -> None:
-    outbox = Outbox(1, 100)
-    outbox.add(outgoing("event:a", b"12345"))
-    with pytest.raises(OutboxFull, match=r"^1 events \(5 bytes\) wait .* 1 events and 100 bytes$"):
-        outbox.add(outgoing("event:b"))
-
-
-def test_the_limits_are_exact_and_count_what_is_in_flight() -> None:
-    outbox = Outbox(10, 5)
-    outbox.add(outgoing("event:a", b"12345"))
-    outbox.take_unsent(1)
-    assert not outbox.has_room_for(outgoing("event:a", b"1"))
-    assert outbox.has_room_for(outgoing("event:a", b""))
-    outbox.acknowledge(1)
-    assert outbox.has_room_for(outgoing("event:a", b"12345"))
-    assert not outbox.has_room_for(outgoing("event:a", b"123456"))
-
-
-def test_a_full_outbox_still_takes_live_values() -> None:
-    outbox = Outbox(1, 1)
-    outbox.add(outgoing("event:a"))
-    outbox.add(outgoing("live:a", b"larger"))
-    assert outbox.live.take(lambda _: True, 100) == [outgoing("live:a", b"larger")]
+def test_live_values_take_no_number() -> None:
+    outbox = Outbox()
+    outbox.add([outgoing("live:a", b"1"), outgoing("event:a"), outgoing("live:a", b"2")])
+    assert outbox.take_unsent(5) == (1, [outgoing("event:a")])
+    assert outbox.live.take(lambda _: True, 100) == [outgoing("live:a", b"2")]
     assert outbox.counters() == {
         "accepted": 1,
         "acknowledged": 0,
         "outbox_full": 0,
-        "live": 1,
+        "live": 2,
         "live_sent": 1,
-        "conflated": 0,
+        "conflated": 1,
     }
+
+
+def test_a_store_without_room_takes_all_of_it_or_nothing() -> None:
+    store = RecordingStore()
+    store.full = True
+    outbox = Outbox(store=store)
+    with pytest.raises(SpoolUnavailable):
+        outbox.add([outgoing("live:a"), outgoing("event:a")])
+    assert (len(outbox), len(outbox.live), outbox.bytes) == (0, 0, 0)
 
 
 def test_the_window_bounds_how_many_events_are_in_flight() -> None:
@@ -182,10 +164,10 @@ def test_the_window_bounds_how_many_events_are_in_flight() -> None:
 
 def test_the_window_bounds_how_many_bytes_are_in_flight() -> None:
     """Exactly: an event of 1 MiB that would pass the limit waits, however few came before it."""
-    outbox = Outbox(100, 100 * MIB)
-    outbox.add(outgoing("event:a", b"x"))
+    outbox = Outbox()
+    outbox.add([outgoing("event:a", b"x")])
     for _ in range(20):
-        outbox.add(outgoing("event:a", bytes(MIB)))
+        outbox.add([outgoing("event:a", bytes(MIB))])
     assert WINDOW_BYTES == 16 * MIB
     assert (len(outbox.take_unsent(100)[1]), outbox.has_work) == (16, False)
     outbox.acknowledge(1)
@@ -201,15 +183,6 @@ def test_a_window_of_one_event_has_work_only_when_it_is_empty() -> None:
     assert (numbers(outbox.take_unsent(5)), outbox.has_work) == ([], False)
     outbox.acknowledge(2)
     assert (numbers(outbox.take_unsent(5)), outbox.has_work) == ([3], False)
-
-
-def test_a_full_outbox_refuses_events_of_1_mib_by_their_bytes() -> None:
-    outbox = Outbox(100, 10 * MIB)
-    for _ in range(10):
-        outbox.add(outgoing("event:a", bytes(MIB)))
-    with pytest.raises(OutboxFull):
-        outbox.add(outgoing("event:a", b"x"))
-    assert (len(outbox), outbox.refused) == (10, 1)
 
 
 def test_what_was_sent_before_a_rewind_may_still_be_acknowledged() -> None:
@@ -233,7 +206,7 @@ def test_acknowledged_events_leave_the_store_in_batches() -> None:
 
 
 def test_events_and_tasks_are_journaled_until_the_relay_says_otherwise() -> None:
-    outbox = Outbox(10, 100)
+    outbox = Outbox()
     assert outbox.is_journaled(parse_topic("event:a"))
     assert outbox.is_journaled(parse_topic("task:a"))
     assert not outbox.is_journaled(parse_topic("audit:a"))
@@ -241,10 +214,10 @@ def test_events_and_tasks_are_journaled_until_the_relay_says_otherwise() -> None
 
 def test_live_values_of_a_kind_that_is_journaled_are_numbered() -> None:
     store = RecordingStore()
-    outbox = Outbox(1, 1, store=store)
-    outbox.add(outgoing("event:a"))
-    outbox.add(outgoing("audit:x", b"larger"))
-    outbox.add(outgoing("live:x"))
+    outbox = Outbox(store=store)
+    outbox.add([outgoing("event:a")])
+    outbox.add([outgoing("audit:x", b"larger")])
+    outbox.add([outgoing("live:x")])
     outbox.set_journaled_kinds(frozenset({"event", "task", "audit"}))
     assert outbox.take_unsent(5) == (1, [outgoing("event:a"), outgoing("audit:x", b"larger")])
     assert store.kept == [outgoing("event:a"), outgoing("audit:x", b"larger")]
@@ -256,10 +229,10 @@ def test_live_values_of_a_kind_that_is_journaled_are_numbered() -> None:
 def test_events_of_a_kind_that_is_not_journaled_become_live_values() -> None:
     """The relay has no subscription for them: their numbers would be missing for ever."""
     store = RecordingStore()
-    outbox = Outbox(10, 100, acknowledged=7, store=store)
+    outbox = Outbox(acknowledged=7, store=store)
     store.acknowledged = 7
     for topic in ("event:a", "task:1", "event:b", "event:a", "task:2"):
-        outbox.add(outgoing(topic, topic.encode()))
+        outbox.add([outgoing(topic, topic.encode())])
     outbox.set_journaled_kinds(frozenset({"task"}))
     first, events = outbox.take_unsent(5)
     assert (first, [event.topic.text for event in events]) == (8, ["task:1", "task:2"])
@@ -271,7 +244,7 @@ def test_events_of_a_kind_that_is_not_journaled_become_live_values() -> None:
     assert outbox.counters()["accepted"] == 9
     assert outbox.counters()["live"] == 3
     assert outbox.acknowledge(9)
-    assert outbox.has_room_for(outgoing("task:3", b"x" * 100)), "no bytes were forgotten"
+    assert outbox.bytes == 0, "no bytes were forgotten"
 
 
 def test_naming_the_same_kinds_again_changes_nothing() -> None:
@@ -286,11 +259,11 @@ def test_a_store_that_lost_its_end_goes_on_after_what_the_relay_has() -> None:
     kept = [outgoing("event:a", b"%d" % number) for number in (1, 2, 3)]
     store.rewrite(0, kept)
     store.relay_was_met()
-    outbox = Outbox(100, 100, kept=kept, store=store.open())
-    outbox.add(outgoing("event:a", b"10"))
+    outbox = Outbox(kept=kept, store=store.open())
+    outbox.add([outgoing("event:a", b"10")])
     # Another one, before the relay was met: its predecessor has sent nothing either.
-    outbox = Outbox(100, 100, kept=store.kept, store=store.open())
-    outbox.add(outgoing("event:a", b"11"))
+    outbox = Outbox(kept=store.kept, store=store.open())
+    outbox.add([outgoing("event:a", b"11")])
     assert not outbox.rewind(9)
     assert outbox.skip_to(9) == 2
     assert numbers(outbox.take_unsent(5)) == [10, 11]
@@ -301,8 +274,8 @@ def test_a_store_that_lost_its_end_goes_on_after_what_the_relay_has() -> None:
 
 def test_nothing_is_numbered_anew_when_the_store_cannot_be_written() -> None:
     store = RecordingStore()
-    outbox = Outbox(100, 100, store=store)
-    outbox.add(outgoing("event:a", b"1"))
+    outbox = Outbox(store=store)
+    outbox.add([outgoing("event:a", b"1")])
     store.full = True
     with pytest.raises(SpoolUnavailable):
         outbox.skip_to(9)
@@ -310,49 +283,6 @@ def test_nothing_is_numbered_anew_when_the_store_cannot_be_written() -> None:
         outbox.set_journaled_kinds(frozenset({"task"}))
     assert numbers(outbox.take_unsent(5)) == [1]
     assert store.kept == [outgoing("event:a", b"1")]
-
-
-class DisturbedStore(RecordingStore):
-    """Does something in the midst of an `append`, once."""
-
-    def __init__(self, disturb: Callable[[], None]) -> None:
-        super().__init__()
-        self._disturb: Callable[[], None] | None = disturb
-
-    def append(self, sequence: int, event: Outgoing) -> None:
-        """Keep `event`, and be disturbed."""
-        super().append(sequence, event)
-        disturb, self._disturb = self._disturb, None
-        if disturb is not None:
-            disturb()
-
-
-def interrupt() -> None:
-    raise KeyboardInterrupt
-
-
-def test_an_exception_from_outside_leaves_an_event_taken_or_not() -> None:
-    store = DisturbedStore(interrupt)
-    outbox = Outbox(100, 100, store=store)
-    with pytest.raises(KeyboardInterrupt):
-        outbox.add(outgoing("event:a", b"0"))
-    assert (len(outbox), outbox.last) == (0, 0)
-    for number in (1, 2):
-        outbox.add(outgoing("event:a", b"%d" % number))
-    assert numbers(outbox.take_unsent(5)) == [1, 2]
-    assert [int(event.envelope) for event in store.kept] == [1, 2]
-
-
-def test_a_signal_handler_does_not_take_the_number_that_is_being_given_out() -> None:
-    def emit_too() -> None:
-        with pytest.raises(RuntimeError, match="signal handler"):
-            outbox.add(outgoing("event:a", b"9"))
-
-    store = DisturbedStore(emit_too)
-    outbox = Outbox(100, 100, store=store)
-    for number in (1, 2):
-        outbox.add(outgoing("event:a", b"%d" % number))
-    assert numbers(outbox.take_unsent(5)) == [1, 2]
 
 
 def test_closing_tells_the_store_the_last_acknowledgement_once() -> None:
@@ -372,8 +302,8 @@ def test_what_a_process_added_that_never_met_the_relay_was_sent_by_nobody() -> N
     store.rewrite(0, [outgoing("event:a", b"%d" % number) for number in (1, 2, 3)])
     store.relay_was_met()
     for new in (b"7", b"8", b"9", b"10"):
-        outbox = Outbox(100, 100, kept=store.kept, store=store.open())
-        outbox.add(outgoing("event:a", new))
+        outbox = Outbox(kept=store.kept, store=store.open())
+        outbox.add([outgoing("event:a", new)])
     assert not outbox.rewind(6)
     assert outbox.skip_to(6) == 4
     assert numbers(outbox.take_unsent(5)) == [7, 8, 9, 10]

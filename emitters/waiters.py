@@ -1,0 +1,75 @@
+"""`Waiters`: threads that wait for news of the link thread. No lock of ours is ever held.
+
+An exception of a signal handler can interrupt Python code anywhere, also between the moment at
+which `with lock:` has taken the lock and its body, in `threading.Condition` and `threading.Event`
+as well. A lock that it leaves taken would stop the link thread. So each wait makes a lock of its
+own that only the link thread releases, and an interrupted wait leaves nothing behind that matters.
+"""
+
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+
+
+class Waiters:
+    """Any thread waits, one thread notifies."""
+
+    def __init__(self) -> None:
+        self._locks: set[threading.Lock] = set()
+
+    def wait(self, is_met: Callable[[], bool], timeout_s: float) -> bool:
+        """Wait up to `timeout_s` seconds until `is_met`, which is asked after each `notify`.
+
+        Returns whether it is met.
+        """
+        give_up_at = time.monotonic() + timeout_s
+        while True:
+            lock = threading.Lock()
+            lock.acquire()
+            try:
+                # Before the look: what happens after it must end the wait.
+                self._locks.add(lock)
+                left_s = give_up_at - time.monotonic()
+                if is_met():
+                    return True
+                if left_s <= 0:
+                    return False
+                lock.acquire(timeout=min(left_s, threading.TIMEOUT_MAX))
+            finally:
+                self._locks.discard(lock)
+
+    def notify(self) -> None:
+        """Have every waiting thread look again."""
+        for lock in list(self._locks):
+            self._locks.discard(lock)
+            # Another thread may be notifying too.
+            with suppress(RuntimeError):
+                lock.release()
+
+
+class Receipt:
+    """The answer of the link thread to one waiting thread, given once."""
+
+    __slots__ = ("_lock", "error", "is_given")
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._lock.acquire()
+        self.error: Exception | None = None
+        self.is_given = False
+
+    def give(self, error: Exception | None = None) -> None:
+        """Answer; only the first answer counts."""
+        if not self.is_given:
+            self.error = error
+            self.is_given = True
+            self._lock.release()
+
+    def wait(self) -> None:
+        """Wait for the answer, and raise its error if it has one."""
+        # By several threads or twice, it is enough that the first has got the lock.
+        while not self.is_given:
+            self._lock.acquire()
+        if self.error is not None:
+            raise self.error
