@@ -94,6 +94,7 @@ class TaskManager:
         """Set by `shutdown`: final updates that a full outbox refuses are not tried again."""
         # Registered after the emitter's own hook, so that it runs before the emitter is closed.
         self._exit_hook = ExitHook(partial(_end_at_exit, weakref.ref(self)))
+        self._exit_hook.register()
 
     def run_task(
         self, function: Callable[P, Any], username: str, /, *args: P.args, **kwargs: P.kwargs
