@@ -106,23 +106,29 @@ class Emitter:
         self.spool = settings.spool
         """The file of the spool, None without one."""
         self._exit_hook = ExitHook(self._close_at_exit)
+        self.name, self._mailbox, self._link = self._start(settings, suffix, all_limits)
+
+    def _start(
+        self, settings: EmitterSettings, suffix: str, limits: _Limits
+    ) -> tuple[str, Mailbox, LinkThread]:
+        """Open the spool and start the link thread; a call that raises leaves neither behind."""
         outbox: Outbox | None = None
         link: LinkThread | None = None
         try:
             identity, outbox = _open_outbox(settings, suffix)
-            self.name = identity.name
             dialogue = Dialogue(identity.name, identity.epoch, outbox)
-            bounds = OutboxBounds(all_limits.max_events, all_limits.max_bytes)
-            self._mailbox = Mailbox(outbox, dialogue, bounds)
-            self._link = link = LinkThread(settings, identity, self._mailbox)
+            bounds = OutboxBounds(limits.max_events, limits.max_bytes)
+            mailbox = Mailbox(outbox, dialogue, bounds)
+            link = LinkThread(settings, identity, mailbox)
             link.start()
             self._exit_hook.register()
         except BaseException:
-            # Nobody can close it later: it is not to keep the spool, nor the end of the process.
+            # Nobody could close them, and the end of the process would wait for them.
             self._exit_hook.cancel()
             if outbox is not None and (link is None or link.abandon()):
                 outbox.close()
             raise
+        return identity.name, mailbox, link
 
     def emit(
         self,
