@@ -43,7 +43,7 @@ class OutboxBounds(NamedTuple):
 
 
 class _Published(NamedTuple):
-    """What other threads may know of the outbox; replaced as a whole."""
+    """The state of the outbox for other threads; replaced as a whole."""
 
     freed_events: int
     taken_live: int
