@@ -1,6 +1,20 @@
-"""`python -m edge`."""
+"""`python -m edge`, and the program `event-edge`."""
 
-from edge.cli import main
+import sys
+
+from relay.shared import program
+
+
+def main() -> None:
+    """Run the edge, or one of its commands."""
+    serves = len(sys.argv) == 1
+    program.begin(serves=serves)
+    from edge.cli import main as edge
+
+    if not serves:
+        program.begin_command()
+    edge(prog_name="event-edge")
+
 
 if __name__ == "__main__":
-    main(prog_name="event-edge")
+    main()

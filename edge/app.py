@@ -23,7 +23,9 @@ from edge.process import (
     PROGRAM,
     configure_logging,
     descriptor_room,
+    prepare_worker_process,
     warn_of_too_few_descriptors,
+    warn_of_too_little_memory,
 )
 from edge.websocket.asgi import serve_websocket
 from edge.websocket.front_door import STATE
@@ -50,6 +52,7 @@ def create_app(settings: EdgeSettings | None = None) -> ASGIApp:
         except SettingsError as error:
             refuse(PROGRAM, error)
         warn_of_too_few_descriptors(room, settings.max_connections)
+        warn_of_too_little_memory(settings)
         for line in unknown_variables(EdgeSettings, os.environ):
             logger.warning("%s", line)
     return _build_app(settings)
@@ -57,6 +60,7 @@ def create_app(settings: EdgeSettings | None = None) -> ASGIApp:
 
 def create_worker_app() -> ASGIApp:
     """Return the application of a worker of `event-edge`, which has checked the settings."""
+    prepare_worker_process()
     settings = load(EdgeSettings)
     configure_logging(settings)
     return _build_app(settings)

@@ -1,16 +1,12 @@
 """`event-edge`: run the edge, make tokens, manage users."""
 
-import contextlib
 import logging
-import signal
-import socket
 import sys
 import time
 from typing import NoReturn
 
 import click
 import uvicorn
-from uvicorn.supervisors import Multiprocess
 
 from edge.config import EdgeSettings
 from edge.core.identity.access import DEFAULT_ROLE, ROLES
@@ -22,7 +18,9 @@ from edge.process import (
     configure_logging,
     descriptor_room,
     warn_of_too_few_descriptors,
+    warn_of_too_little_memory,
 )
+from edge.server import serve
 from edge.websocket.front_door import FrontDoor
 from relay.shared.addresses import parse_listen_address
 from relay.shared.settings import SettingsError, refuse
@@ -58,8 +56,9 @@ def run() -> None:
             url = parse_listen_address(settings.host).url(settings.port)
             # Only now: a refusal is one line.
             warn_of_too_few_descriptors(room, settings.max_connections)
+            warn_of_too_little_memory(settings)
             logger.info("serving %s with %d worker(s)", url, settings.workers)
-            _serve(_server_config(settings, room.backlog), listener)
+            serve(_server_config(settings, room.backlog), listener)
     except SettingsError as error:
         refuse(PROGRAM, error)
 
@@ -82,19 +81,6 @@ def _server_config(settings: EdgeSettings, backlog: int) -> uvicorn.Config:
         # `ForwardedRequests` reads them, by EDGE_TRUSTED_PROXIES.
         proxy_headers=False,
     )
-
-
-def _serve(config: uvicorn.Config, listener: socket.socket) -> None:
-    if config.workers > 1:
-        Multiprocess(config, sockets=[listener]).run()
-        return
-    server = uvicorn.Server(config)
-    # uvicorn raises the signal that stopped it once more; this handler makes that a clean exit.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    with contextlib.suppress(KeyboardInterrupt):
-        server.run(sockets=[listener])
-    if not server.started:
-        sys.exit(3)
 
 
 @main.command()

@@ -1,9 +1,11 @@
 """Matters of a whole edge process: logging, garbage collection, and the end of an orphan."""
 
+import faulthandler
 import gc
 import logging
 import multiprocessing
 import os
+import resource
 import signal
 
 from edge.config import EdgeSettings
@@ -18,6 +20,8 @@ LONGEST_BACKLOG = 4096
 """Connections that the kernel holds for a worker, if there are descriptors for them."""
 NEEDED_THREADS = 8
 """Two of libzmq, those that check passwords and read files."""
+NEEDED_BYTES = 640 * 1024 * 1024
+"""Address space beside the bounds of settings: mostly stacks and heaps of threads."""
 
 logger = logging.getLogger(__name__)
 
@@ -43,11 +47,18 @@ def _without_blame(record: logging.LogRecord) -> bool:
     return True
 
 
+def prepare_worker_process() -> None:
+    """Leave Ctrl-C to the process that started this one, and say where a crash happens."""
+    if multiprocessing.parent_process() is not None:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        faulthandler.enable()
+
+
 def descriptor_room(max_connections: int) -> DescriptorRoom:
     """Raise the limit of descriptors for `max_connections` clients of each worker.
 
     Raises `SettingsError` if it cannot be raised so far that there is room for any, or if the
-    process may not start threads.
+    process may not start threads or use the memory that it needs.
     """
     room = raised_room(max_connections)
     if not room.is_enough_to_start:
@@ -55,7 +66,7 @@ def descriptor_room(max_connections: int) -> DescriptorRoom:
             f"EDGE_MAX_CONNECTIONS: this process may open {room.limit} file descriptors only,"
             " too few for any client; raise the limit (LimitNOFILE, ulimit -n)"
         )
-    require_room(OWN, NEEDED_THREADS)
+    require_room(OWN, NEEDED_THREADS, NEEDED_BYTES)
     return room
 
 
@@ -74,6 +85,22 @@ def warn_of_too_few_descriptors(room: DescriptorRoom, max_connections: int) -> N
             max_connections,
             room.limit,
             room.max_connections,
+        )
+
+
+def warn_of_too_little_memory(settings: EdgeSettings) -> None:
+    """Log that the bounds of `settings` exceed the address space that this process may use.
+
+    Without memory, native libraries crash.
+    """
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    bounds = settings.history_bytes + settings.max_queued_total_bytes
+    if limit != resource.RLIM_INFINITY and bounds + NEEDED_BYTES > limit:
+        logger.warning(
+            "EDGE_HISTORY_BYTES and EDGE_MAX_QUEUED_TOTAL_BYTES allow %d MiB, and this process may"
+            " use %d MiB of address space in all (LimitAS, ulimit -v): it may crash",
+            bounds // 2**20,
+            limit // 2**20,
         )
 
 

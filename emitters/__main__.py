@@ -1,6 +1,16 @@
-"""`python -m emitters`."""
+"""`python -m emitters`, and the program `event-emit`."""
 
-from emitters.cli import main
+from relay.shared import program
+
+
+def main() -> None:
+    """Run a command."""
+    program.begin(serves=False)
+    from emitters.cli import main as emit
+
+    program.begin_command()
+    emit(prog_name="event-emit")
+
 
 if __name__ == "__main__":
-    main(prog_name="event-emit")
+    main()

@@ -32,6 +32,8 @@ CLOSE_TIMEOUT_S = 5.0
 NEEDED_DESCRIPTORS = 24
 NEEDED_THREADS = 3
 """The emitter's own and two of libzmq."""
+NEEDED_BYTES = 48 * 1024 * 1024
+"""Address space: stacks of threads, buffers of libzmq."""
 
 logger = logging.getLogger(__name__)
 
@@ -96,7 +98,7 @@ class Emitter:
             spool=None if spool is None else os.fspath(spool),
         )
         report_unknown_variables(logger.warning)
-        require_room(NEEDED_DESCRIPTORS, NEEDED_THREADS)
+        require_room(NEEDED_DESCRIPTORS, NEEDED_THREADS, NEEDED_BYTES)
         self._id_start = secrets.token_hex(8)
         self._id_numbers = itertools.count()
         suffix = f"/{self._id_start}" if shared_name else ""

@@ -14,6 +14,7 @@ from relay.config import RelaySettings
 from relay.journal.cli import journal
 from relay.journal.file import JournalRefused
 from relay.server import Relay
+from relay.shared import program
 from relay.shared.addresses import ZmqAddress, loopback, parse_zmq_address
 from relay.shared.logs import configure
 from relay.shared.process_room import require_room
@@ -26,6 +27,8 @@ from relay.wire.control import StatsReply, StatsRequest, pack_message, unpack_re
 PROGRAM = "event-relay"
 NEEDED_DESCRIPTORS = 80
 NEEDED_THREADS = 4
+NEEDED_BYTES = 128 * 1024 * 1024
+"""Address space: stacks of threads, retained values, a batch."""
 
 
 @click.group(invoke_without_command=True)
@@ -47,7 +50,7 @@ def run() -> None:
     settings = _settings()
     configure(PROGRAM, settings.log_level)
     try:
-        require_room(NEEDED_DESCRIPTORS, NEEDED_THREADS)
+        require_room(NEEDED_DESCRIPTORS, NEEDED_THREADS, NEEDED_BYTES)
         relay = Relay(settings)
     except (SettingsError, AddressInUse, JournalRefused) as error:
         refuse(PROGRAM, error)
@@ -55,6 +58,7 @@ def run() -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: relay.stop())
     relay.run()
+    program.end()
 
 
 main.add_command(journal)

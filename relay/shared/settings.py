@@ -3,6 +3,7 @@
 A settings class is frozen, reads the environment once, and is built in a program's `__main__`.
 """
 
+import contextlib
 import re
 import sys
 from typing import Annotated, Any, NoReturn, TypeVar, get_args
@@ -52,7 +53,9 @@ def load(settings: type[S], **overrides: Any) -> S:
 
 def refuse(program: str, problem: object) -> NoReturn:
     """End `program` with one line on standard error and exit code 2."""
-    print(f"{program}: {problem}", file=sys.stderr)
+    # The exit code matters even if nobody reads the line.
+    with contextlib.suppress(OSError):
+        print(f"{program}: {problem}", file=sys.stderr, flush=True)
     raise SystemExit(EXIT_WRONG_SETTING)
 
 

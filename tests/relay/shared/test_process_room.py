@@ -21,7 +21,12 @@ resource.setrlimit(resource.RLIMIT_NPROC, (1, 1))
 if os.getuid() == 0:
     os.setuid(65534)  # the limit does not hold for root
 """
-REQUIRE = "require_room(10, 3)"
+NO_MEMORY = """
+import resource
+used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used + 2**20, used + 2**20))
+"""
+REQUIRE = "require_room(10, 3, 2**24)"
 OPEN_EMITTER = "Emitter(ingress='tcp://127.0.0.1:1', control='tcp://127.0.0.1:1').close(0)"
 
 
@@ -59,4 +64,12 @@ def test_without_threads_it_is_refused(action: str) -> None:
     code, output = outcome(NO_THREADS, action)
     assert code == 0, output
     assert "may not start" in output
+    assert len(output.splitlines()) == 1
+
+
+@pytest.mark.parametrize("action", [REQUIRE, OPEN_EMITTER])
+def test_without_memory_it_is_refused(action: str) -> None:
+    code, output = outcome(NO_MEMORY, action)
+    assert code == 0, output
+    assert "may not reserve" in output
     assert len(output.splitlines()) == 1

@@ -1,0 +1,71 @@
+"""The first and the last moments of a program: signals, standard streams, crashes.
+
+Nothing here imports a library: while those are imported, signals are handled already.
+"""
+
+import contextlib
+import faulthandler
+import os
+import signal
+import sys
+from types import FrameType
+
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+_SIGNALLED = 128
+"""Shells add it to the number of the signal that ended a command."""
+
+
+def begin(*, serves: bool) -> None:
+    """Call first in a program: from now on a signal ends it without a traceback.
+
+    The exit code is 0 for a program that serves, which has nothing to lose before it has set its
+    own handlers; for a command it is 128 and the number of the signal.
+    """
+    _open_missing_streams()
+    # Non-ASCII text on a terminal or into a file of another encoding is no reason to fail.
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(AttributeError):
+            stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    # Native libraries may crash, for instance when no memory is left: say where.
+    with contextlib.suppress(OSError, ValueError):
+        faulthandler.enable()
+
+    def end(number: int, _frame: FrameType | None) -> None:
+        # No exception: it could be raised at any line of an import.
+        os._exit(0 if serves else _SIGNALLED + number)
+
+    for number in STOP_SIGNALS:
+        # A signal that is ignored from the start stays ignored, as with `nohup`.
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, end)
+
+
+def begin_command() -> None:
+    """Call when a command has its libraries: Ctrl-C raises `KeyboardInterrupt` again."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def end() -> None:
+    """Call last in a program that serves: further signals change nothing any more."""
+    for number in STOP_SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+
+
+def _open_missing_streams() -> None:
+    """Open the null device for each closed standard stream.
+
+    Otherwise the next file or socket gets the stream's number, and logs are written into it.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            # The lowest free number is this one: the lower ones are open.
+            os.open(os.devnull, os.O_RDWR)
+            os.set_inheritable(number, True)
+        if getattr(sys, name) is None:
+            mode = "r" if number == 0 else "w"
+            stream = open(number, mode, encoding="utf-8", closefd=False)  # noqa: SIM115
+            setattr(sys, name, stream)
