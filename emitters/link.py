@@ -51,7 +51,7 @@ class LinkThread(threading.Thread):
     # Called from any thread.
 
     def on_watch_change(self, callback: Callable[[], None]) -> None:
-        """Call `callback` from this thread after subscriptions changed."""
+        """Call `callback` from this thread when other topics may be watched."""
         refuse_function(callback, "on_watch_change")
         if is_async_function(callback):
             raise TypeError("on_watch_change takes a plain function: nobody would await its result")

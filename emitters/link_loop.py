@@ -18,6 +18,7 @@ from emitters.link_requests import LinkRequests
 from emitters.mailbox import Mailbox
 from emitters.sender import EventSender
 from relay.shared.transport import Socket
+from relay.wire.notices import DemandNotice
 
 READ_BATCH = 1000
 """The most subscriptions read at a time."""
@@ -58,22 +59,25 @@ class LinkLoop:
         return not self._mailbox.is_accepted or self._requests.has_reported_all
 
     def turn(self, close_at: float) -> bool:
-        """Wait until there is something to do, and do it; return whether subscriptions changed."""
+        """Wait until there is something to do, and do it.
+
+        Returns whether other topics may be watched now.
+        """
         ready = dict(self._poller.poll(self._wait_ms(close_at)))
         if self._mailbox.wake_up.fileno() in ready:
             # Before the mailbox is read: a call that comes later must wake the next turn.
             self._mailbox.wake_up.drain()
         self._mailbox.on_awake()
-        has_subscriptions = self._data in ready and self._read_subscriptions()
-        if self._control in ready:
-            self._read_control()
+        has_changed = self._data in ready and self._read_subscriptions()
+        demand = self._read_control() if self._control in ready else []
         # Subscriptions and notices first: they decide whether and from where to send.
         self._requests.say_hello(time.monotonic())
+        has_changed |= self._requests.follow_demand(demand, time.monotonic())
         self._sender.send_batch()
         is_last = close_at < math.inf and self._mailbox.is_drained()
         self._requests.report(time.monotonic(), is_last=is_last)
         self._send_requests()
-        return has_subscriptions
+        return has_changed
 
     def _wait_ms(self, close_at: float) -> int:
         now = time.monotonic()
@@ -95,10 +99,13 @@ class LinkLoop:
             self._mailbox.on_subscriptions(frames)
         return bool(frames)
 
-    def _read_control(self) -> None:
-        notices = self._client.receive(self._control)
+    def _read_control(self) -> list[DemandNotice]:
+        """Take replies and notices; return those of the demand."""
+        received = self._client.receive(self._control)
+        notices = [each for each in received if not isinstance(each, DemandNotice)]
         if notices:
             self._mailbox.on_notices(notices, time.monotonic())
+        return [each for each in received if isinstance(each, DemandNotice)]
 
     def _send_requests(self) -> None:
         all_sent = self._client.send(self._control)

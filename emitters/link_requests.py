@@ -1,6 +1,7 @@
 """The requests that the link thread makes by itself: hello, and the report of the counters."""
 
 import logging
+from collections.abc import Sequence
 
 from emitters.control_client import (
     MAX_REQUESTS,
@@ -9,16 +10,24 @@ from emitters.control_client import (
     PendingReply,
 )
 from emitters.core.identity import EmitterIdentity
-from emitters.errors import RelayRefused, SpoolUnavailable
+from emitters.core.watched_topics import WatchedTopics
+from emitters.errors import EmitterClosed, RelayRefused, RelayUnavailable, SpoolUnavailable
 from emitters.mailbox import Mailbox
-from relay.wire.control import AccountRequest, HelloReply, HelloRequest
+from relay.wire.control import (
+    AccountRequest,
+    HelloReply,
+    HelloRequest,
+    WatchedReply,
+    WatchedRequest,
+)
+from relay.wire.notices import DemandNotice
 
 logger = logging.getLogger(__name__)
 
 
 class LinkRequests:
-    """Carries out the dialogue's decisions on the control socket. At most one hello and one report
-    are unanswered: an older one is cancelled, and its reply ignored."""
+    """Carries out the dialogue's decisions on the control socket. At most one hello, one
+    report and one question are unanswered: an older one is cancelled, and its reply ignored."""
 
     def __init__(self, client: ControlClient, mailbox: Mailbox, identity: EmitterIdentity) -> None:
         self._client = client
@@ -29,6 +38,8 @@ class LinkRequests:
         self._report: PendingReply | None = None
         """The latest report."""
         self._is_last_report_made = False
+        self._question: PendingReply | None = None
+        """The latest request for the demand that is not answered."""
 
     @property
     def has_reported_all(self) -> bool:
@@ -57,6 +68,29 @@ class LinkRequests:
                 ),
                 max_requests=MAX_REQUESTS + RESERVED_REQUESTS,
             )
+
+    def follow_demand(self, notices: Sequence[DemandNotice], now: float) -> bool:
+        """Take notices of the demand and the reply to a question, and ask when that is due.
+
+        Returns whether other topics may be watched now.
+        """
+        watched = self._mailbox.watched
+        changes = [watched.take_notice(notice, now) for notice in notices]
+        if self._question is not None and self._question.is_done:
+            answered, self._question = self._question, None
+            changes.append(_take_watched(answered, watched, now))
+        question = watched.question(now) if self._mailbox.is_accepted else None
+        if question is not None:
+            if self._question is not None:
+                self._question.cancel()
+            epoch, after, cursor = question.epoch, question.after, question.cursor
+            self._question = self._client.ask(
+                lambda key: WatchedRequest(id=key, epoch=epoch, after=after, cursor=cursor),
+                max_requests=MAX_REQUESTS + RESERVED_REQUESTS,
+            )
+        if any(changes):
+            self._mailbox.on_demand_changed()
+        return any(changes)
 
     def report(self, now: float, *, is_last: bool) -> None:
         """Report the counters when it is due; the last report also counts the unsent live values
@@ -91,3 +125,15 @@ class LinkRequests:
         except SpoolUnavailable as error:
             # The disk may have room again at the next hello.
             logger.warning("%s", error)
+
+
+def _take_watched(answered: PendingReply, watched: WatchedTopics, now: float) -> bool:
+    """Take the reply to a question; return whether other topics may be watched now."""
+    try:
+        reply = answered.result()
+    except (RelayRefused, RelayUnavailable, EmitterClosed) as error:
+        logger.warning("the relay does not tell which topics are watched: %s", error)
+        watched.take_failure()
+        return False
+    assert isinstance(reply, WatchedReply)
+    return watched.take_reply(reply, now)

@@ -18,6 +18,7 @@ from typing import NamedTuple
 from emitters.core.dialogue import Dialogue
 from emitters.core.outbox import Outbox
 from emitters.core.outgoing import Outgoing
+from emitters.core.watched_topics import WatchedTopics
 from emitters.errors import OutboxFull, SpoolUnavailable
 from emitters.handover import Freed, Handover, Node
 from emitters.waiters import Receipt, Waiters
@@ -61,6 +62,7 @@ class Mailbox:
         self._dialogue = dialogue
         self._bounds = bounds
         self._handover = Handover(bounds.max_events, bounds.max_bytes, Freed(0, 0))
+        self.watched = WatchedTopics()
         self.waiters = Waiters()
         """Notified when the outbox may have more room, when events were acknowledged, when the
         connection is open or not any more, and at the end."""
@@ -114,8 +116,12 @@ class Mailbox:
         return self.waiters.wait(lambda: self.is_open and not self.has_ended, timeout)
 
     def is_watched(self, topic: str) -> bool:
-        """Whether somebody is subscribed to the live topic `topic`."""
-        return self._dialogue.subscriptions.is_watched(topic)
+        """Whether somebody watches the live topic `topic`."""
+        was_needed = self.watched.is_needed
+        is_watched = self._dialogue.subscriptions.is_watched(topic, self.watched.names)
+        if self.watched.is_needed and not was_needed:
+            self.wake_up.send()
+        return is_watched
 
     def counters(self) -> dict[str, int]:
         """Return the counters, by the names of protocol section 9."""
@@ -192,6 +198,9 @@ class Mailbox:
         if is_open and may_send and has_work:
             return now
         due_at = self._dialogue.due_at(now)
+        watched_due_at = self.watched.due_at(now) if self._dialogue.is_accepted else None
+        if watched_due_at is not None:
+            due_at = min(due_at, watched_due_at)
         if (
             has_taken
             and not self._outbox.has_store
@@ -216,6 +225,8 @@ class Mailbox:
         """Take the frames that the data socket received."""
         for frame in frames:
             self._dialogue.on_subscription(frame)
+        if not self._dialogue.is_accepted:
+            self.watched.relay_lost()
         # Values that nobody watched may be wanted now.
         self._outbox.live.interest_changed()
         self._publish_changes()
@@ -225,6 +236,10 @@ class Mailbox:
         for notice in notices:
             self._dialogue.on_notice(notice, now)
         self._publish_changes()
+
+    def on_demand_changed(self) -> None:
+        """Other topics are watched, as far as the demand says it."""
+        self._outbox.live.interest_changed()
 
     def take_hello(self, now: float) -> int | None:
         """Return the `acknowledged` of a hello that is due, which counts as sent, or None."""

@@ -25,7 +25,8 @@ Where each decision is made:
 
 - acknowledgements, and their time: `Sequencer.commit` and `KnownEmitters.commit`; their form and
   delivery: `notifier`. Admission of an emitter under a name: `KnownEmitters.admit`.
-- replies to requests: `control.ControlService`. Routes of subscriptions: `core.subscriptions`.
+- replies to requests: `control.ControlService`. Routes of subscriptions, and those of the relay at
+  the emitters: `core.subscription_router`. Watched topics: `core.demand`, told by `demand_service`.
 - the end of tasks whose emitters are gone: `core.orphans`; `task_watch` looks for them at each
   heartbeat, and puts their final updates into the intake.
 - values for late subscribers: `core.retained`. Removal of old events: `core.retention`.
@@ -39,6 +40,8 @@ Bounds, each with its policy when full:
 - batch: 256 messages or 4 MiB, refused ones included; the rest waits in ZeroMQ
 - turn: 1000 subscriptions and 16 requests; the rest waits in ZeroMQ
 - reply: about 1 MiB and 4096 events; the peer asks for the next page
+- subscriptions: 20,000 prefixes; at the emitters about 1000 (`shared.covering_prefixes`)
+- watched topics: 1,048,576; an edge beyond that is refused and subscribes without hints
 - live values, unfinished tasks, finished tasks: 10,000, 10,000 and 1,000, 32 MiB for each group;
   the one with the oldest update is forgotten, a task with the next commit also in the journal
 - look for orphaned tasks: 512 emitters and 256 tasks; the others have their turn at the next one

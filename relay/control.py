@@ -1,10 +1,12 @@
 """Answers the requests of the control socket (protocol section 4)."""
 
 import logging
+import time
 from collections.abc import Callable, Mapping
 from typing import Any, assert_never
 
 from relay.core.emitters import Cursor, Reach, Refusal
+from relay.demand_service import DemandService
 from relay.journal.journal import JournalUnavailable
 from relay.shared.logs import LimitedLog
 from relay.state import SharedState
@@ -13,6 +15,7 @@ from relay.wire.control import (
     PROTOCOL_VERSION,
     AccountReply,
     AccountRequest,
+    DemandRequest,
     ErrorReply,
     Head,
     Heartbeat,
@@ -26,6 +29,7 @@ from relay.wire.control import (
     RetainedRequest,
     StatsReply,
     StatsRequest,
+    WatchedRequest,
     unpack_request,
 )
 from relay.wire.errors import WireError
@@ -54,12 +58,14 @@ class ControlService:
         started_at: int,
         uptime_s: Callable[[], float],
         reach: Reach,
+        demand: DemandService,
     ) -> None:
         self._state = state
         self._heartbeat_s = heartbeat_s
         self._started_at = started_at
         self._uptime_s = uptime_s
         self._reach = reach
+        self._demand = demand
         self._log = LimitedLog(logger)
 
     def heartbeat(self) -> Heartbeat:
@@ -93,6 +99,8 @@ class ControlService:
         match request:
             case AccountRequest():
                 return self._account(peer, request)
+            case DemandRequest():
+                return self._demand.report(request, time.monotonic())
             case HelloRequest():
                 return self._hello(peer, request)
             case ReplayRequest():
@@ -101,6 +109,8 @@ class ControlService:
                 return self._retained(request)
             case StatsRequest():
                 return StatsReply(id=request.id, stats=self._stats())
+            case WatchedRequest():
+                return self._demand.answer(peer, request)
             case _:
                 assert_never(request)
 
@@ -207,6 +217,7 @@ class ControlService:
             **state.counters.as_dict(),
             "rollbacks": state.journal.rollbacks,
             "lost_by_rollback": min(state.emitters.lost_by_rollback, MAX_SHOWN_NUMBER),
+            "watched_topics": len(state.demand),
             "streams": {
                 name: {
                     "low": stream.first_offset,

@@ -28,14 +28,20 @@ class Notifier:
     def _send(self, emitter: KnownEmitter, notice: Notice) -> bool:
         if emitter.peer is None:
             return False
+        is_connected = self.tell(emitter.peer, pack_notice(notice))
+        if not is_connected:
+            emitter.peer = None
+        return is_connected
+
+    def tell(self, peer: bytes, frame: bytes) -> bool:
+        """Send `peer` a notice; return whether it is connected."""
         try:
-            self._control.send_multipart((emitter.peer, pack_notice(notice)), zmq.NOBLOCK)
+            self._control.send_multipart((peer, frame), zmq.NOBLOCK)
         except zmq.Again:
-            # Its queue is full. Dropping is safe: acknowledgements are cumulative, and an emitter
-            # that makes no progress says hello again.
+            # Its queue is full. Dropping is safe: acknowledgements are cumulative, an emitter that
+            # makes no progress says hello again, and the next notice shows what it lacks.
             pass
         except zmq.ZMQError:
             # EHOSTUNREACH, by ROUTER_MANDATORY: the connection is gone.
-            emitter.peer = None
             return False
         return True

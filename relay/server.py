@@ -12,7 +12,12 @@ from relay.config import RelaySettings
 from relay.control import ControlService
 from relay.core.intake import MAX_BATCH_BYTES, MAX_BATCH_MESSAGES
 from relay.core.retention import Limits
-from relay.core.subscription_router import SubscriptionRoute, SubscriptionRouter
+from relay.core.subscription_router import (
+    LiveSubscriptions,
+    SubscriptionRoute,
+    SubscriptionRouter,
+)
+from relay.demand_service import DemandService
 from relay.journal.file import FILE_NAME
 from relay.journal.journal import Journal
 from relay.notifier import Notifier
@@ -55,16 +60,19 @@ class Relay:
             self._is_stopping = False
             self._state = SharedState.of(journal, settings.task_grace_s)
             self._router = SubscriptionRouter(settings.journaled_kinds)
+            self._live = LiveSubscriptions()
             limits = Limits(int(settings.retention_s * 1000), settings.retention_bytes)
             self._sequencer = Sequencer(self._state, limits)
             self._notifier = Notifier(self._sockets.control)
             self._task_watch = TaskWatch(self._state, self._notifier.acknowledge)
+            self._demand = DemandService(self._state.demand, self._notifier.tell, started)
             self._control = ControlService(
                 self._state,
                 settings.heartbeat_s,
                 _now_ms(),
                 lambda: time.monotonic() - started,
                 self._notifier.acknowledge,
+                self._demand,
             )
             self._log = LimitedLog(logger)
             self._closing = undo.pop_all()
@@ -99,8 +107,10 @@ class Relay:
                 if now >= forget_due_at:
                     self._sequencer.forget_silent_emitters(_now_ms(), self._notifier.acknowledge)
                     forget_due_at = now + FORGET_INTERVAL_S
-                wait_s = min(heartbeat_due_at - now, sockets.newcomers.wait_s())
+                due_at = min(heartbeat_due_at, self._demand.due_at())
+                wait_s = min(due_at - now, sockets.newcomers.wait_s())
                 self._serve(poller, max(1, int(wait_s * 1000)))
+                self._demand.tick(time.monotonic())
         logger.info("stopped")
 
     def stop(self) -> None:
@@ -136,19 +146,25 @@ class Relay:
             try:
                 frame = self._sockets.egress.recv(zmq.NOBLOCK)
             except zmq.Again:
-                return
-            is_made, prefix = frame[:1] == b"\x01", frame[1:]
-            if frame[:1] not in (b"\x00", b"\x01"):
+                break
+            if frame[:1] in (b"\x00", b"\x01"):
+                self._route(frame[1:], is_made=frame[:1] == b"\x01")
+            else:
                 self._state.counters.received += 1
                 self._count_malformed(InvalidFrame("a subscriber sent no subscription"))
-                continue
-            match self._router.route(prefix):
-                case SubscriptionRoute.FORWARD:
-                    self._sockets.ingress.send(frame)
-                case SubscriptionRoute.ANSWER if is_made:
-                    self._publish_heartbeat(prefix)
-                case _:
-                    pass
+        # All together: a subscription and its hint are told apart in between.
+        for is_made, prefix in self._live.take_changes():
+            self._sockets.ingress.send((b"\x01" if is_made else b"\x00") + prefix)
+
+    def _route(self, prefix: bytes, *, is_made: bool) -> None:
+        match self._router.route(prefix):
+            case SubscriptionRoute.FORWARD:
+                if not self._live.take(prefix, is_made=is_made):
+                    self._log.error("subscriptions", "too many live subscriptions: one is ignored")
+            case SubscriptionRoute.ANSWER if is_made:
+                self._publish_heartbeat(prefix)
+            case _:
+                pass
 
     def _answer_requests(self) -> None:
         control = self._sockets.control

@@ -18,6 +18,8 @@ MAX_CONNECTIONS = 65_536
 """Two for each emitter and each worker of an edge; the relay knows 20,000 emitters."""
 LONGEST_BACKLOG = 100
 """Connections that the kernel holds for each socket; libzmq's default."""
+MAX_SUBSCRIPTION_BYTES = 1024
+"""libzmq closes the connection of a subscriber that sends more."""
 
 
 class AddressInUse(Exception):  # noqa: N818 - clear without a suffix
@@ -55,8 +57,8 @@ class RelaySockets:
         socket = open_socket(self._context, zmq.XSUB)
         # Without it, a later frame of an event that starts with 0 or 1 reads as a subscription.
         socket.setsockopt(zmq.ONLY_FIRST_SUBSCRIBE, 1)
-        # ZeroMQ drops subscriptions above the high-water mark in silence. They are bounded by the
-        # number of topics that edges watch.
+        # ZeroMQ drops subscriptions above the high-water mark in silence. They are bounded by
+        # `relay.shared.covering_prefixes`.
         socket.setsockopt(zmq.SNDHWM, UNLIMITED)
         return socket
 
@@ -64,7 +66,11 @@ class RelaySockets:
         socket = open_socket(self._context, zmq.XPUB)
         # Above it, the newest messages of a slow edge are dropped. The edge notices the gap.
         socket.setsockopt(zmq.SNDHWM, max_queued)
-        socket.setsockopt(zmq.RCVHWM, UNLIMITED)
+        # Every subscription of every subscriber is read, so that they can be counted.
+        socket.setsockopt(zmq.XPUB_VERBOSER, 1)
+        # Only subscriptions come from there. libzmq removes a prefix by recursion, one call a byte:
+        # a long one would end the process.
+        socket.setsockopt(zmq.MAXMSGSIZE, MAX_SUBSCRIPTION_BYTES)
         return socket
 
     def _open_control(self) -> Socket:

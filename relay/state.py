@@ -4,6 +4,7 @@ import secrets
 from dataclasses import dataclass, field
 
 from relay.core.counters import RelayCounters
+from relay.core.demand import Demand
 from relay.core.emitters import KnownEmitters
 from relay.core.intake import Intake
 from relay.core.orphans import TaskOwners
@@ -23,6 +24,7 @@ class SharedState:
     counters: RelayCounters
     owners: TaskOwners
     retained: RetainedValues = field(default_factory=RetainedValues)
+    demand: Demand = field(default_factory=lambda: Demand(secrets.randbits(63)))
 
     @classmethod
     def of(cls, journal: Journal, task_grace_s: float) -> "SharedState":

@@ -9,7 +9,13 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("relay", "edge", "emitters", "demo")
-PURE_SHARED = ("relay.shared.newest", "relay.shared.prefix_index", "relay.shared.request_table")
+PURE_SHARED = (
+    "relay.shared.covering_prefixes",
+    "relay.shared.digest_set",
+    "relay.shared.newest",
+    "relay.shared.prefix_index",
+    "relay.shared.request_table",
+)
 """Containers without I/O: the shelf of `relay.shared` that the cores may use."""
 WORDS = ("relay.wire", *PURE_SHARED)
 EDGE_CORE = {

@@ -17,8 +17,9 @@ the batch, `scheduling/throttle.py` flushes: one system call for each client.
 
 **A subscribe.** `session.py` has it parsed (`protocol/requests.py`) and refuses a wrong topic with
 a text from `protocol/replies.py`. `catch_up/subscriptions.py` asks the access rules
-(`identity/access.py`) and subscribes in the manager. The first client of a selector makes
-`hub/relay_subscriptions.py` subscribe at the relay and request the last values. The reply carries
+(`identity/access.py`) and the quota (`hub/subscription_quota.py`), and subscribes in the manager.
+The first client of a selector makes `hub/relay_subscriptions.py` cover it with a subscription at
+the relay, report the topic (`hub/demand_log.py`), and request the last values. The reply carries
 the position (`streams/streams.py`).
 
 **A resume.** The order of resumed events, and where they join the live ones, is decided in
@@ -30,6 +31,9 @@ journal through `edge/catch_up_runner.py` and `upstream/replayer.py`.
 counters and maps only.
 
 **Bounds.** Each limit is a constant or a setting beside the code that enforces it:
+subscriptions: settings, refused beyond (`hub/subscription_quota.py`); at the relay about 1,000
+prefixes (`relay.shared.covering_prefixes`); reported topics: 262,144, then none is reported and the
+subscriptions are plain (`hub/demand_log.py`);
 one reading of the relay: 512 messages or 4 MiB, then a flush (`upstream/subscriber.py`);
 gathered frames: 4 MiB, or 2^20 entries, then a flush at once (`hub/connections.py`);
 held records: 10,000 or 16 MiB a stream, then dropped and replayed (`streams/follower.py`);

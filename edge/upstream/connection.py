@@ -1,4 +1,4 @@
-"""`RelayConnection`: both sockets to the relay, and the objects that speak on them."""
+"""`RelayConnection`: the sockets to the relay, and the objects that speak on them."""
 
 import asyncio
 import os
@@ -8,6 +8,7 @@ import zmq
 
 from edge.config import EdgeSettings
 from edge.core.hub.relay_subscriptions import WorkerSubscriptions
+from edge.upstream.demand_sender import DemandSender
 from edge.upstream.requests import RelayRequests
 from edge.upstream.socket import RelaySocket
 from relay.shared.sync import SyncHandshake
@@ -21,18 +22,20 @@ decision 3."""
 
 @dataclass(frozen=True, slots=True)
 class RelayConnection:
-    """Events come in over `events`; `requests` and `subscriptions` go out."""
+    """Events come in over `events`; `requests`, `demand` and `subscriptions` go out."""
 
     context: "zmq.Context[Socket]"
     events: RelaySocket
     handshake: SyncHandshake
     requests: RelayRequests
+    demand: DemandSender
     subscriptions: WorkerSubscriptions
 
     def close(self) -> None:
-        """Close both sockets and end their ZeroMQ context; queued messages are dropped."""
+        """Close the sockets and end their ZeroMQ context; queued messages are dropped."""
         self.events.close()
         self.requests.socket.close()
+        self.demand.close()
         self.context.destroy(linger=0)
 
 
@@ -50,5 +53,9 @@ def connect(settings: EdgeSettings, loop: asyncio.AbstractEventLoop) -> RelayCon
         loop, RelaySocket(loop, control, settings.relay_control), f"edge-{os.getpid()}"
     )
     events = RelaySocket(loop, subscriber, settings.relay_egress)
-    subscriptions = WorkerSubscriptions(events, requests, settings.topic_prefixes)
-    return RelayConnection(context, events, SyncHandshake(subscriber), requests, subscriptions)
+    reports = open_socket(context, zmq.DEALER)
+    demand = DemandSender(loop, RelaySocket(loop, reports, settings.relay_control))
+    subscriptions = WorkerSubscriptions(events, demand, requests, settings.topic_prefixes)
+    return RelayConnection(
+        context, events, SyncHandshake(subscriber), requests, demand, subscriptions
+    )

@@ -73,6 +73,8 @@ class RelaySubscriber:
         if tick.is_handshake_due:
             self._begin_handshake()
         self._connection.requests.tick(self._inbound)
+        self._connection.demand.send()
+        self._connection.subscriptions.refresh()
         self._look_for_a_standstill()
 
     def _look_for_a_standstill(self) -> None:
@@ -154,6 +156,7 @@ class RelaySubscriber:
         endpoint = self._connection.events.endpoint
         logger.info("following the relay at %s, epoch %d", endpoint, epoch)
         requests.lose_all(self._inbound)
+        self._connection.demand.relay_restarted()
         for selector in self._inbound.synchronize(epoch, heartbeat, has_clients=has_clients):
             requests.request_last_values(selector)
         # After the streams are known: clients are told their positions now.

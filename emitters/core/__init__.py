@@ -8,8 +8,9 @@ touches; `emit` only hands the event over (`emitters.handover`):
 
 - the `Outbox`. Events of journaled kinds are numbered at once, and move from unsent to in flight
   to acknowledged; only an acknowledgement removes them. Live values wait in `UnsentValues`, the
-  newest of each topic, until somebody watches the topic. With a spool every numbered event is in
-  the file before `emit` returns.
+  newest of each topic, until somebody watches the topic: the relay's subscriptions
+  (`ReceivedSubscriptions`) and its demand (`WatchedTopics`) say so. With a spool every numbered
+  event is in the file before `emit` returns.
 - the `Dialogue`, a state machine: DISCONNECTED, GREETING, ACCEPTED, OPEN, PROBING, FENCED. Only in
   OPEN and PROBING events are sent. A lost connection leads back to DISCONNECTED, and the next
   reply to hello says from which number to go on.
@@ -33,7 +34,8 @@ Bounds, each with what happens at it:
 - unacknowledged events: `max_events` and `max_bytes`; `emit` raises `OutboxFull`, or waits first
 - live values: 10,000 topics, 32 MiB; the value that was put first is given up (`conflated`)
 - events in flight: 8,192 and 16 MiB, in PROBING one; the others wait unsent
-- subscriptions: 100,000; further ones are ignored. Requests: 1,000; `RelayUnavailable`
+- subscriptions: 10,000; further ones are ignored. Requests: 1,000; `RelayUnavailable`
+- watched topics: those of the relay, about 10 bytes each (`watched_topics`)
 - tasks: 1,000 that wait; `TasksRefused`. States of finished tasks: 200, 16 MiB; the oldest goes
 
 Ends. `close` refuses further events, waits for acknowledgements, sends a last report, and ends

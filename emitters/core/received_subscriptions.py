@@ -4,15 +4,17 @@ The relay subscribes to every journaled kind, and passes the edges' live subscri
 """
 
 import logging
+from collections.abc import Callable
 
 from relay.shared.prefix_index import PrefixIndex
-from relay.wire.control import EXACT_PREFIX, WITHIN_PREFIX
+from relay.wire.demand import FILTERED_PREFIX
 from relay.wire.topics import MAX_TOPIC_BYTES
 
-MAX_SUBSCRIPTIONS = 100_000
+MAX_SUBSCRIPTIONS = 10_000
+"""More than the relay makes (`relay.shared.covering_prefixes`)."""
 RESERVED_FOR_KINDS = 1000
 """Room for `{kind}:` beyond the maximum: without those subscriptions nothing could be sent."""
-MAX_PREFIX_BYTES = len(WITHIN_PREFIX) + MAX_TOPIC_BYTES
+MAX_PREFIX_BYTES = len(FILTERED_PREFIX) + MAX_TOPIC_BYTES
 """A longer prefix matches no topic."""
 
 _SUBSCRIBE, _UNSUBSCRIBE = b"\x01", b"\x00"
@@ -49,21 +51,20 @@ class ReceivedSubscriptions:
         """Whether the relay is subscribed to all events of every kind in `kinds`."""
         return all(f"{kind}:".encode() in self._prefixes for kind in kinds)
 
-    def is_watched(self, topic: str) -> bool:
-        """Whether somebody is subscribed to `topic` itself.
+    def is_watched(self, topic: str, is_named: Callable[[str], bool]) -> bool:
+        """Whether somebody watches `topic`; `is_named` tells whether the demand names it.
 
-        To ZeroMQ a subscription to `resource-monitor:a` matches `resource-monitor:ab` too. It
-        counts for `resource-monitor:ab` only if no edge said that it means `resource-monitor:a`
-        exactly (protocol section 4).
+        A plain subscription means every topic that starts so. One with a hint only opens the path
+        for the topics that the demand names (protocol section 4). Without any subscription a value
+        would not leave the socket, whatever the demand names.
         """
-        encoded = topic.encode()
         prefixes = self._prefixes
-        return any(
-            prefix == encoded
-            or EXACT_PREFIX + prefix not in prefixes
-            or WITHIN_PREFIX + prefix in prefixes
-            for prefix, _ in prefixes.matching(encoded)
-        )
+        is_filtered = False
+        for prefix, _ in prefixes.matching(topic.encode()):
+            if FILTERED_PREFIX + prefix not in prefixes:
+                return True
+            is_filtered = True
+        return is_filtered and is_named(topic)
 
 
 def _limit(prefix: bytes) -> int:

@@ -1,20 +1,26 @@
 """Routes the subscriptions of edges: on to the emitters, back as an answer, or nowhere.
 
-The relay itself is always subscribed to the journaled kinds. It subscribes to a live topic only
+The relay itself is always subscribed to the journaled kinds. It subscribes to live topics only
 while an edge does, so that an emitter knows which topics are watched.
 """
 
 from enum import Enum, auto
 
-from relay.wire.control import EXACT_PREFIX, SYNC_PREFIX, WITHIN_PREFIX
+from relay.shared.covering_prefixes import Routes
+from relay.wire.control import SYNC_PREFIX
+from relay.wire.demand import FILTERED_PREFIX
 from relay.wire.topics import MAX_TOPIC_BYTES
+
+MAX_KNOWN_PREFIXES = 20_000
+"""Distinct live prefixes of all subscribers together, hints included. A further one is not passed
+on to emitters."""
 
 
 class SubscriptionRoute(Enum):
     """Where a subscription, or the end of one, goes."""
 
     FORWARD = auto()
-    """On to the emitters."""
+    """On to the emitters, within the cover of all live subscriptions."""
     ANSWER = auto()
     """Back to the subscriber: it is a sync nonce."""
     KEEP = auto()
@@ -34,7 +40,7 @@ class SubscriptionRouter:
 
     def route(self, prefix: bytes) -> SubscriptionRoute:
         """Return the route of a subscription to `prefix`."""
-        subject = prefix.removeprefix(EXACT_PREFIX).removeprefix(WITHIN_PREFIX)
+        subject = prefix.removeprefix(FILTERED_PREFIX)
         # No topic is longer, so that a longer prefix matches nothing. Emitters keep subscriptions
         # for as long as the edge does: without a limit, one subscriber could fill their memory.
         if len(subject) > MAX_TOPIC_BYTES:
@@ -44,3 +50,59 @@ class SubscriptionRouter:
         if subject.startswith((b"!", *self._journaled_prefixes)):
             return SubscriptionRoute.KEEP
         return SubscriptionRoute.FORWARD
+
+
+class LiveSubscriptions:
+    """The live subscriptions of all subscribers, and those of the relay at the emitters.
+
+    A prefix is filtered if every subscriber that has it has its hint as well. All together are
+    covered by a bounded number of subscriptions (`Routes`), whatever the subscribers do.
+    """
+
+    def __init__(self) -> None:
+        self._counts: dict[bytes, int] = {}
+        """Prefix or hint to the number of its subscribers."""
+        self._routed: dict[bytes, bool] = {}
+        """Prefix to whether it was added to the routes as filtered."""
+        self._changed: set[bytes] = set()
+        """Prefixes whose state may be another one than in `_routed`."""
+        self._routes = Routes()
+
+    def __len__(self) -> int:
+        return len(self._counts)
+
+    def take(self, prefix: bytes, *, is_made: bool) -> bool:
+        """Note that one subscriber has subscribed to `prefix`, a forwarded one, or has ended it.
+
+        Returns False for a further prefix that is not passed on, because there are too many.
+        """
+        count = self._counts.get(prefix, 0)
+        if is_made:
+            if not count and len(self._counts) >= MAX_KNOWN_PREFIXES:
+                return False
+            self._counts[prefix] = count + 1
+        elif count > 1:
+            self._counts[prefix] = count - 1
+        else:
+            self._counts.pop(prefix, None)
+        self._changed.add(prefix.removeprefix(FILTERED_PREFIX))
+        return True
+
+    def take_changes(self) -> list[tuple[bool, bytes]]:
+        """Return the subscriptions of the relay to make (True) and to end since the last call."""
+        for prefix in self._changed:
+            count = self._counts.get(prefix, 0)
+            is_filtered = count <= self._counts.get(FILTERED_PREFIX + prefix, 0) if count else None
+            was_filtered = self._routed.get(prefix)
+            if is_filtered is was_filtered:
+                continue
+            # The new state first: in between, the topics stay covered.
+            if is_filtered is None:
+                del self._routed[prefix]
+            else:
+                self._routed[prefix] = is_filtered
+                self._routes.add(prefix, exact=is_filtered)
+            if was_filtered is not None:
+                self._routes.remove(prefix, exact=was_filtered)
+        self._changed.clear()
+        return self._routes.take_changes()

@@ -8,8 +8,9 @@ relay's own topics start with `!`, which no kind may contain.
 from typing import Annotated, Any, Literal
 
 import msgpack
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
+from relay.wire.demand import DIGEST_BYTES, MAX_CHANGES
 from relay.wire.errors import InvalidFrame
 from relay.wire.header import EMITTER_ID_BYTES, StampedFrames
 
@@ -25,10 +26,6 @@ HEARTBEAT_TOPIC = b"!heartbeat"
 SYNC_PREFIX = b"!sync:"
 """A subscriber subscribes to `!sync:` and a nonce last. When the relay publishes that topic, every
 earlier subscription is in place. The body is a heartbeat."""
-EXACT_PREFIX = b"!exact:"
-WITHIN_PREFIX = b"!within:"
-"""ZeroMQ knows only prefixes, so that an edge adds a hint to each live subscription: `!exact:` and
-a topic, or `!within:` and a prefix. By the hints, emitters know which topics are watched."""
 
 MAX_REPLAY_EVENTS = 4096
 """The most events that one reply to `replay` holds."""
@@ -36,6 +33,18 @@ MAX_REPLAY_EVENTS = 4096
 Unsigned = Annotated[int, Field(ge=0, le=2**64 - 1)]
 Offset = Annotated[int, Field(ge=0, le=2**63 - 1)]
 PageBytes = Annotated[int, Field(ge=1, le=MAX_PAGE_BYTES)]
+
+
+def _check_digests(packed: bytes) -> bytes:
+    if len(packed) % DIGEST_BYTES:
+        raise ValueError(f"digests have {DIGEST_BYTES} bytes each")
+    return packed
+
+
+Digests = Annotated[
+    bytes, Field(max_length=DIGEST_BYTES * MAX_CHANGES), AfterValidator(_check_digests)
+]
+DigestPage = Annotated[bytes, Field(max_length=MAX_PAGE_BYTES), AfterValidator(_check_digests)]
 EmitterId = Annotated[bytes, Field(min_length=EMITTER_ID_BYTES, max_length=EMITTER_ID_BYTES)]
 
 
@@ -125,7 +134,46 @@ class StatsRequest(_Message):
     id: Unsigned
 
 
-Request = AccountRequest | HelloRequest | ReplayRequest | RetainedRequest | StatsRequest
+class DemandRequest(_Message):
+    """Reports which live topics the clients of one worker of an edge watch, as digests.
+
+    The report changes the worker's demand from its version `after` to `version`; `after` 0 begins
+    anew, with no topic watched. A report without a change renews the lease of the earlier ones.
+    """
+
+    op: Literal["demand"] = "demand"
+    id: Unsigned
+    edge: Annotated[bytes, Field(min_length=16, max_length=16)]
+    """A random number of the worker, the same on every connection."""
+    after: Unsigned
+    version: Unsigned
+    watch: Digests = b""
+    unwatch: Digests = b""
+
+
+class WatchedRequest(_Message):
+    """Asks which live topics are watched: the changes after `after`, or all of them in pages.
+
+    `epoch` and `after` are those of the last reply or notice, 0 before the first. `cursor` is the
+    `next` of the page before.
+    """
+
+    op: Literal["watched"] = "watched"
+    id: Unsigned
+    epoch: Unsigned
+    after: Unsigned
+    cursor: Unsigned | None = None
+
+
+Request = (
+    AccountRequest
+    | DemandRequest
+    | HelloRequest
+    | ReplayRequest
+    | RetainedRequest
+    | StatsRequest
+    | WatchedRequest
+)
 _REQUEST: TypeAdapter[Request] = TypeAdapter(Annotated[Request, Field(discriminator="op")])
 
 
@@ -188,6 +236,35 @@ class StatsReply(_Message):
     stats: dict[str, Any]
 
 
+class DemandReply(_Message):
+    """The version that the relay knows of the worker's demand.
+
+    If it is not the version of the request, the relay lacks reports, and the edge begins anew.
+    """
+
+    id: Unsigned
+    status: Literal["success"] = "success"
+    version: Unsigned
+
+
+class WatchedReply(_Message):
+    """The watched topics: changes after the version `after`, or a page of all of them.
+
+    A page is told from changes by `snapshot`. The first one says from which version on changes
+    must be requested after the last one, which has no `next`.
+    """
+
+    id: Unsigned
+    status: Literal["success"] = "success"
+    epoch: Unsigned
+    after: Unsigned
+    version: Unsigned
+    snapshot: bool
+    watch: DigestPage
+    unwatch: DigestPage = b""
+    next: Unsigned | None = None
+
+
 class ErrorReply(_Message):
     """The request was refused; `id` is 0 when it could not be read."""
 
@@ -204,13 +281,24 @@ class ErrorReply(_Message):
     message: str
 
 
-Reply = AccountReply | HelloReply | ReplayReply | RetainedReply | StatsReply | ErrorReply
+Reply = (
+    AccountReply
+    | DemandReply
+    | HelloReply
+    | ReplayReply
+    | RetainedReply
+    | StatsReply
+    | WatchedReply
+    | ErrorReply
+)
 _REPLIES: dict[type[Request], TypeAdapter[Any]] = {
     AccountRequest: TypeAdapter(AccountReply | ErrorReply),
+    DemandRequest: TypeAdapter(DemandReply | ErrorReply),
     HelloRequest: TypeAdapter(HelloReply | ErrorReply),
     ReplayRequest: TypeAdapter(ReplayReply | ErrorReply),
     RetainedRequest: TypeAdapter(RetainedReply | ErrorReply),
     StatsRequest: TypeAdapter(StatsReply | ErrorReply),
+    WatchedRequest: TypeAdapter(WatchedReply | ErrorReply),
 }
 
 

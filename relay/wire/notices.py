@@ -9,6 +9,7 @@ from typing import NamedTuple
 import msgpack
 
 from relay.wire.control import unpack_map
+from relay.wire.demand import DIGEST_BYTES
 from relay.wire.errors import InvalidFrame
 
 
@@ -28,6 +29,23 @@ class Resend(NamedTuple):
 
 Notice = Acknowledged | Resend
 
+
+class DemandNotice(NamedTuple):
+    """The watched live topics changed from the version `after` to `version` of the relay's demand.
+
+    `watch` and `unwatch` are digests (`relay.wire.demand`). An emitter with another version than
+    `after` asks with `watched`; if both are equal, the notice only names the version.
+    """
+
+    epoch: int
+    """Of the demand, not of the emitter."""
+    after: int
+    version: int
+    watch: bytes
+    unwatch: bytes
+
+
+DEMAND_OP = "demand"
 _OPS: dict[str, type[Notice]] = {"acknowledged": Acknowledged, "resend": Resend}
 _NAMES = {kind: op for op, kind in _OPS.items()}
 
@@ -40,16 +58,37 @@ def pack_notice(notice: Notice) -> bytes:
     return packed
 
 
-def unpack_notice(frame: bytes) -> Notice | None:
+def pack_demand_notice(notice: DemandNotice) -> bytes:
+    """Return the msgpack bytes of `notice`, the same for every emitter."""
+    packed: bytes = msgpack.packb({"op": DEMAND_OP, **notice._asdict()})
+    return packed
+
+
+def unpack_notice(frame: bytes) -> Notice | DemandNotice | None:
     """Return the notice in `frame`, or None if it is a reply. Raises `InvalidFrame`."""
     fields = unpack_map(frame)
     if "id" in fields:
         return None
     op = fields.get("op")
+    if op == DEMAND_OP:
+        return DemandNotice(
+            _unsigned(fields, "epoch"),
+            _unsigned(fields, "after"),
+            _unsigned(fields, "version"),
+            _digests(fields, "watch"),
+            _digests(fields, "unwatch"),
+        )
     kind = _OPS.get(op) if isinstance(op, str) else None
     if kind is None:
         raise InvalidFrame("a message without an id is a notice, and has a known op")
     return kind(_unsigned(fields, "epoch"), _unsigned(fields, "sequence"))
+
+
+def _digests(fields: dict[object, object], name: str) -> bytes:
+    value = fields.get(name)
+    if not isinstance(value, bytes) or len(value) % DIGEST_BYTES:
+        raise InvalidFrame(f"{name}: must be digests of {DIGEST_BYTES} bytes each")
+    return value
 
 
 def _unsigned(fields: dict[object, object], name: str) -> int:

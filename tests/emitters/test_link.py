@@ -10,15 +10,23 @@ from emitters import Emitter, EmitterClosed, RelayUnavailable
 from emitters import link as link_module
 from emitters.sender import SEND_BATCH
 from relay.shared.settings import SettingsError
-from relay.wire.control import ErrorReply, RetainedReply, RetainedRequest
+from relay.wire.control import (
+    ErrorReply,
+    RetainedReply,
+    RetainedRequest,
+    WatchedReply,
+    WatchedRequest,
+)
+from relay.wire.demand import pack_digests, topic_digest
 from relay.wire.envelope import Envelope, pack_envelope, unpack_envelope
 from relay.wire.header import Stamp, pack_stamp
-from relay.wire.notices import Resend
+from relay.wire.notices import DemandNotice, Resend, pack_demand_notice
 from tests.emitters.core.test_failure import OddText
 from tests.support.raw_relay import RawRelay
 from tests.support.waiting import wait_for
 
 TIMEOUT_S = 10.0
+LIVE_A = pack_digests([topic_digest("live:a")])
 
 
 def test_hello_says_who_the_emitter_is_and_events_wait_for_the_reply(
@@ -150,13 +158,50 @@ def test_live_values_go_to_watchers_only_and_callbacks_are_called(
     emitter.emit("live:a", {"n": 1})
     emitter.emit("live:a", {"n": 2})
     assert not emitter.is_watched("live:a")
-    relay.subscribe("!exact:live:a", "live:a")
+    relay.subscribe("!filtered:live:a", "live:a")
+    question = relay.read_request()
+    assert question == WatchedRequest(id=question.id, epoch=0, after=0)
+    assert not relay.has_event(), "a value waits until the demand names its topic"
+    relay.send(
+        WatchedReply(id=question.id, epoch=7, after=0, version=1, snapshot=True, watch=LIVE_A)
+    )
     topic, header, envelope = relay.read_event()
     assert (topic, header.sequence) == ("live:a", 0)
     assert unpack_envelope(envelope, "live").data == {"n": 2}
     assert changed.wait(TIMEOUT_S), "a callback that fails does not stop the next"
     wait_for(lambda: emitter.is_watched("live:a"), "the topic is watched")
     assert not emitter.is_watched("live:ab")
+    relay.notify_raw(pack_demand_notice(DemandNotice(7, 1, 2, b"", LIVE_A)))
+    wait_for(lambda: not emitter.is_watched("live:a"), "the demand changes")
+
+
+def test_a_demand_that_the_relay_refuses_to_tell_is_asked_for_again(
+    relay: RawRelay, emitter: Emitter
+) -> None:
+    relay.admit()
+    relay.subscribe("!filtered:live:", "live:")
+    emitter.emit("live:a", {})
+    for _ in range(2):
+        question = relay.read_request()
+        assert isinstance(question, WatchedRequest)
+        relay.send(ErrorReply(id=question.id, code="bad_request", message="not now"))
+    relay.subscribe("live:a")
+    assert relay.read_event()[0] == "live:a", "a plain subscription needs no demand"
+
+
+def test_an_emitter_without_live_topics_never_asks_for_the_demand(
+    relay: RawRelay, emitter: Emitter
+) -> None:
+    relay.admit()
+    relay.subscribe("!filtered:live:", "live:")
+    emitter.emit("event:a", {})
+    assert relay.read_sequences(1) == [1]
+    asking = threading.Thread(target=emitter.retained, args=("live:",))
+    asking.start()
+    request = relay.read_request()
+    assert isinstance(request, RetainedRequest), "the first request after hello"
+    relay.send(RetainedReply(id=request.id, items=()))
+    asking.join()
 
 
 def test_callbacks_are_bounded(emitter: Emitter, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from relay.control import MAX_COUNTER_NAME_CHARS, MAX_REPORTED_COUNTERS, ControlService
 from relay.core.emitters import Cursor, KnownEmitter, SequenceVerdict
 from relay.core.retention import Limits
+from relay.demand_service import DemandService
 from relay.journal.batch import JournalBatch, Run
 from relay.journal.journal import Journal
 from relay.state import SharedState
@@ -58,7 +59,8 @@ class RelayParts:
         self.counters = state.counters
         self.intake = state.intake
         self.connected: set[bytes] = set()
-        self.service = ControlService(state, 0.5, STARTED_AT, lambda: UPTIME_S, self._reach)
+        demand = DemandService(state.demand, lambda peer, frame: True, 0.0)
+        self.service = ControlService(state, 0.5, STARTED_AT, lambda: UPTIME_S, self._reach, demand)
 
     def ask(self, request: Request, peer: bytes = PEER) -> Reply:
         return self.service.answer(peer, pack_message(request))

@@ -146,4 +146,8 @@ class RawRelay:
 
     def notify(self, notice: Notice) -> None:
         """Send a notice to the emitter that asked last."""
-        self._requests.send_multipart([self._emitter, pack_notice(notice)])
+        self.notify_raw(pack_notice(notice))
+
+    def notify_raw(self, frame: bytes) -> None:
+        """Send that emitter any frame."""
+        self._requests.send_multipart([self._emitter, frame])

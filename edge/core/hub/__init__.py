@@ -7,7 +7,8 @@ its members receive the same bytes. A frame for one connection leaves at once, a
 gathered for it: so each connection receives everything in the order of arrival.
 
 The manager reports the first and the last client of each selector to `WorkerSubscriptions`
-(`relay_subscriptions.py`), which subscribes at the relay.
+(`relay_subscriptions.py`), which subscribes at the relay, and reports watched topics through
+`DemandLog` (`demand_log.py`). `SubscriptionQuota` (`subscription_quota.py`) counts and bounds them.
 
 Bounds: gathered frames, 4 MiB or 2^20 entries over all audiences; beyond that they are flushed at
 once, without waiting for the flush throttle. Frames that wait for a slow client are not here but in

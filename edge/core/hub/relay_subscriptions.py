@@ -1,14 +1,14 @@
 """`WorkerSubscriptions`: the subscriptions of a worker at the relay, for all its clients together.
 
-It keeps the ZeroMQ subscriptions of the worker: one for each stream that the edge serves, and one
-for each selector of at least one client. ZeroMQ matches prefixes only, so each selector comes with
-a hint that tells emitters whether it means one topic or a prefix (protocol section 4).
+It subscribes to each stream that the edge serves. Of live topics it subscribes to a bounded number
+of prefixes that cover the selectors of all clients, and reports the watched topics in the demand
+(protocol section 4). The worker filters the rest: it forwards what a client has selected.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Protocol
 
-from relay.wire.control import EXACT_PREFIX, WITHIN_PREFIX
+from relay.shared.covering_prefixes import Routes
 from relay.wire.topics import EVENT, TASK, Pattern
 
 
@@ -20,6 +20,20 @@ class PrefixSocket(Protocol):
 
     def unsubscribe(self, prefix: bytes) -> None:
         """Undo one `subscribe` of the same prefix."""
+
+
+class DemandReporter(Protocol):
+    """Tells the relay which live topics are watched."""
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the relay is told every watched topic."""
+
+    def watch(self, topic: str) -> None:
+        """Report that `topic` is watched."""
+
+    def unwatch(self, topic: str) -> None:
+        """Report that `topic` is not watched any more."""
 
 
 class LastValueSource(Protocol):
@@ -38,58 +52,94 @@ class WorkerSubscriptions:
     def __init__(
         self,
         socket: PrefixSocket,
+        demand: DemandReporter,
         last_values: LastValueSource,
         served_prefixes: tuple[str, ...],
     ) -> None:
         """`last_values` asks the relay for the last value of each live topic selected."""
         self._socket = socket
+        self._demand = demand
         self._last_values = last_values
         self._served_prefixes = served_prefixes
+        self._selectors: set[Pattern] = set()
+        self._routes = Routes()
         self._streams: frozenset[bytes] = frozenset()
         self.follow_streams((EVENT, TASK))
 
     def follow_streams(self, journaled_kinds: Iterable[str]) -> bool:
         """Subscribe to the streams of `journaled_kinds`; return whether that changed nothing."""
         wanted = stream_prefixes(journaled_kinds, self._served_prefixes)
+        if wanted == self._streams:
+            return True
         for prefix in wanted - self._streams:
             self._socket.subscribe(prefix)
-        for prefix in self._streams - wanted:
+        for selector in self._selectors:
+            self._remove(selector)
+        before, self._streams = self._streams, wanted
+        for selector in self._selectors:
+            self._add(selector)
+        self._apply()
+        for prefix in before - wanted:
             self._socket.unsubscribe(prefix)
-        is_unchanged = wanted == self._streams
-        self._streams = wanted
-        return is_unchanged
+        return False
 
     def wanted(self, selector: Pattern, username: str) -> None:
         """Subscribe for the first client with `selector`, and ask for the last values."""
-        for prefix in selector_prefixes(selector, self._served_prefixes):
-            self._socket.subscribe(prefix)
-        kind, colon, _ = selector.prefix.partition(":")
+        self._selectors.add(selector)
+        self._add(selector)
+        self._apply()
         # Within one stream there is nothing to ask for: events are replayed, not retained.
-        if not (colon and f"{kind}:".encode() in self._streams):
+        if not self._is_within_stream(selector):
             self._last_values.request_last_values(selector, username)
 
     def unwanted(self, selector: Pattern) -> None:
         """Unsubscribe after the last client with `selector` has left."""
-        for prefix in selector_prefixes(selector, self._served_prefixes):
-            self._socket.unsubscribe(prefix)
-        self._last_values.forget_last_values(selector)
+        self._selectors.discard(selector)
+        self._remove(selector)
+        self._apply()
+        if not self._is_within_stream(selector):
+            self._last_values.forget_last_values(selector)
+
+    def refresh(self) -> None:
+        """Make the hints that the demand requires now. Called several times a second."""
+        self._apply()
+
+    def _add(self, selector: Pattern) -> None:
+        for each in self._live_parts(selector):
+            self._routes.add(each.prefix.encode(), exact=each.exact)
+            if each.exact:
+                self._demand.watch(each.prefix)
+
+    def _remove(self, selector: Pattern) -> None:
+        for each in self._live_parts(selector):
+            self._routes.remove(each.prefix.encode(), exact=each.exact)
+            if each.exact:
+                self._demand.unwatch(each.prefix)
+
+    def _apply(self) -> None:
+        self._routes.is_filtered = self._demand.is_complete
+        for is_made, prefix in self._routes.take_changes():
+            if is_made:
+                self._socket.subscribe(prefix)
+            else:
+                self._socket.unsubscribe(prefix)
+
+    def _live_parts(self, selector: Pattern) -> Iterator[Pattern]:
+        if not self._is_within_stream(selector):
+            yield from served_parts(selector, self._served_prefixes)
+
+    def _is_within_stream(self, selector: Pattern) -> bool:
+        kind, colon, _ = selector.prefix.partition(":")
+        return bool(colon) and f"{kind}:".encode() in self._streams
 
 
-def selector_prefixes(selector: Pattern, served_prefixes: tuple[str, ...]) -> tuple[bytes, ...]:
-    """Return the ZeroMQ subscriptions for `selector`, limited to the topics this edge serves.
-
-    Each comes with its hint, `!exact:` or `!within:`.
-    """
-    prefixes: list[bytes] = []
+def served_parts(selector: Pattern, served_prefixes: tuple[str, ...]) -> Iterator[Pattern]:
+    """Yield the patterns that stand for `selector` among the topics this edge serves."""
     for served in served_prefixes:
         if selector.prefix.startswith(served):
-            prefix, exact = selector.prefix, selector.exact
+            yield selector
         elif served.startswith(selector.prefix) and not selector.exact:
-            prefix, exact = served, False
-        else:
-            continue
-        prefixes += [(EXACT_PREFIX if exact else WITHIN_PREFIX) + prefix.encode(), prefix.encode()]
-    return tuple(prefixes)
+            yield Pattern(served, exact=False)
 
 
 def stream_prefixes(

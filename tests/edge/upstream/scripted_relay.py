@@ -12,6 +12,8 @@ from edge.upstream.connection import RelayConnection, connect
 from relay.wire.control import (
     HEARTBEAT_TOPIC,
     SYNC_PREFIX,
+    DemandReply,
+    DemandRequest,
     Heartbeat,
     HelloReply,
     HelloRequest,
@@ -56,14 +58,28 @@ class ScriptedRelay:
         self._answers_hellos = True
 
     async def request(self) -> Request:
-        """Return the next request that is no hello."""
+        """Return the next request that is neither a hello nor a report of the demand."""
         while True:
-            self.peer, frame = await self._control.recv_multipart()
+            peer, frame = await self._control.recv_multipart()
             request = unpack_request(frame)
+            if isinstance(request, DemandRequest):
+                reply = DemandReply(id=request.id, version=request.version)
+                await self._control.send_multipart([peer, pack_message(reply)])
+                continue
+            self.peer = peer
             if not isinstance(request, HelloRequest):
                 return request
             if self._answers_hellos:
                 await self.reply(hello_reply(request.id))
+
+    async def report(self) -> DemandRequest:
+        """Return the next report of the demand; `reply` answers it."""
+        while True:
+            peer, frame = await self._control.recv_multipart()
+            request = unpack_request(frame)
+            if isinstance(request, DemandRequest):
+                self.peer = peer
+                return request
 
     async def hello(self) -> HelloRequest:
         """Return the next hello."""
@@ -141,6 +157,7 @@ async def _send_unsent(connection: RelayConnection) -> None:
     """Do what the subscriber's tick does: the socket takes nothing before it is connected."""
     while True:
         connection.requests.send_unsent()
+        connection.demand.send()
         await asyncio.sleep(TICK_S)
 
 

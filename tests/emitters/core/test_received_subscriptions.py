@@ -1,8 +1,6 @@
-"""ZeroMQ subscriptions and the hints beside them show whether a live topic is watched."""
+"""ZeroMQ subscriptions, their hints and the demand show whether a live topic is watched."""
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from emitters.core.received_subscriptions import (
     MAX_PREFIX_BYTES,
@@ -10,10 +8,11 @@ from emitters.core.received_subscriptions import (
     RESERVED_FOR_KINDS,
     ReceivedSubscriptions,
 )
-from relay.wire.topics import Pattern, parse_pattern
+from relay.wire.demand import FILTERED_PREFIX
 
 TOPIC = "resource-monitor:a"
 ENCODED = TOPIC.encode()
+HINT = FILTERED_PREFIX
 
 
 def subscribed(*prefixes: bytes) -> ReceivedSubscriptions:
@@ -24,51 +23,42 @@ def subscribed(*prefixes: bytes) -> ReceivedSubscriptions:
 
 
 @pytest.mark.parametrize(
-    ("prefixes", "watched"),
+    ("prefixes", "named", "watched"),
     [
-        ([], False),
-        ([b"resource-monitor:b"], False),
-        ([b"!exact:" + ENCODED], False),
-        ([ENCODED, b"!exact:" + ENCODED], True),
-        ([b"resource-monitor:", b"!within:resource-monitor:"], True),
-        ([b"", b"!within:"], True),
-        ([b"resource-monitor:", b"!exact:resource-monitor:"], False),
-        ([b"", b"!exact:"], False),
-        ([b"resource-monitor:"], True),
-        ([b""], True),
-        ([b"r", b"!exact:r", b"!within:r"], True),
-        ([ENCODED + b"b", b"!exact:" + ENCODED + b"b"], False),
+        ([], True, False),
+        ([b"resource-monitor:b"], True, False),
+        ([HINT + ENCODED], True, False),
+        ([ENCODED], False, True),
+        ([b"resource-monitor:"], False, True),
+        ([b""], False, True),
+        ([ENCODED, HINT + ENCODED], True, True),
+        ([ENCODED, HINT + ENCODED], False, False),
+        ([b"resource-monitor:", HINT + b"resource-monitor:"], True, True),
+        ([b"resource-monitor:", HINT + b"resource-monitor:"], False, False),
+        ([b"resource-monitor:", HINT + b"resource-monitor:", ENCODED], False, True),
+        ([b"", HINT], False, False),
+        ([b"", HINT, b"resource-monitor:"], False, True),
+        ([ENCODED + b"b", HINT + ENCODED + b"b"], True, False),
     ],
 )
-def test_subscriptions_say_whether_a_topic_is_watched(prefixes: list[bytes], watched: bool) -> None:
-    assert subscribed(*prefixes).is_watched(TOPIC) is watched
-
-
-def test_an_exact_subscription_to_a_shorter_name_is_not_for_the_longer() -> None:
-    subscriptions = subscribed(ENCODED, b"!exact:" + ENCODED)
-    assert subscriptions.is_watched(TOPIC)
-    assert not subscriptions.is_watched(TOPIC + "b")
-
-
-def subscriptions_of(pattern: Pattern) -> tuple[bytes, bytes]:
-    prefix = pattern.prefix.encode()
-    return prefix, (b"!exact:" if pattern.exact else b"!within:") + prefix
-
-
-@given(
-    st.lists(st.text("ab", max_size=3).map("live:{}".format), min_size=1, max_size=4),
-    st.lists(st.booleans(), min_size=4, max_size=4),
-    st.text("ab", min_size=1, max_size=4).map("live:{}".format),
-)
-def test_a_topic_is_watched_exactly_if_a_selector_of_an_edge_matches(
-    names: list[str], exact: list[bool], topic: str
+def test_subscriptions_and_demand_say_together_whether_a_topic_is_watched(
+    prefixes: list[bytes], named: bool, watched: bool
 ) -> None:
-    patterns = [
-        parse_pattern(name if is_exact and name != "live:" else f"{name}*")
-        for name, is_exact in zip(names, exact, strict=False)
-    ]
-    subscriptions = subscribed(*(item for p in patterns for item in subscriptions_of(p)))
-    assert subscriptions.is_watched(topic) == any(p.matches(topic) for p in patterns)
+    assert subscribed(*prefixes).is_watched(TOPIC, lambda _: named) is watched
+
+
+def test_the_demand_is_asked_only_if_it_decides() -> None:
+    asked: list[str] = []
+
+    def is_named(topic: str) -> bool:
+        asked.append(topic)
+        return True
+
+    assert not subscribed(b"event:", b"task:").is_watched(TOPIC, is_named)
+    assert subscribed(ENCODED).is_watched(TOPIC, is_named)
+    assert asked == []
+    assert subscribed(ENCODED, HINT + ENCODED).is_watched(TOPIC, is_named)
+    assert asked == [TOPIC]
 
 
 def test_a_relay_cannot_fill_the_memory_with_subscriptions(

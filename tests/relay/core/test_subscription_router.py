@@ -1,10 +1,18 @@
-"""The routes of subscriptions, by their prefix."""
+"""The routes of subscriptions, by their prefix, and the relay's own at the emitters."""
+
+from collections import Counter
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.core.subscription_router import SubscriptionRoute, SubscriptionRouter
+from relay.core import subscription_router
+from relay.core.subscription_router import (
+    LiveSubscriptions,
+    SubscriptionRoute,
+    SubscriptionRouter,
+)
+from relay.shared.covering_prefixes import MAX_PREFIXES
 from relay.wire.topics import MAX_TOPIC_BYTES
 from tests.relay.wire.strategies import topics
 
@@ -16,24 +24,22 @@ ROUTER = SubscriptionRouter(("event", "task"))
     [
         (b"resource-monitor:survival", SubscriptionRoute.FORWARD),
         (b"resource-monitor:", SubscriptionRoute.FORWARD),
-        (b"!exact:resource-monitor:survival", SubscriptionRoute.FORWARD),
-        (b"!within:resource-monitor:", SubscriptionRoute.FORWARD),
-        (b"!within:", SubscriptionRoute.FORWARD),
+        (b"!filtered:resource-monitor:survival", SubscriptionRoute.FORWARD),
+        (b"!filtered:", SubscriptionRoute.FORWARD),
         (b"", SubscriptionRoute.FORWARD),
         (b"e", SubscriptionRoute.FORWARD),
         (b"events:x", SubscriptionRoute.FORWARD),
         (b"event:", SubscriptionRoute.KEEP),
         (b"event:after_backup", SubscriptionRoute.KEEP),
         (b"task:", SubscriptionRoute.KEEP),
-        (b"!exact:event:after_backup", SubscriptionRoute.KEEP),
-        (b"!within:event:", SubscriptionRoute.KEEP),
+        (b"!filtered:event:after_backup", SubscriptionRoute.KEEP),
         (b"!heartbeat", SubscriptionRoute.KEEP),
         (b"!", SubscriptionRoute.KEEP),
         (b"!sync:5f3a", SubscriptionRoute.ANSWER),
         (b"x" * MAX_TOPIC_BYTES, SubscriptionRoute.FORWARD),
-        (b"!within:" + b"x" * MAX_TOPIC_BYTES, SubscriptionRoute.FORWARD),
+        (b"!filtered:" + b"x" * MAX_TOPIC_BYTES, SubscriptionRoute.FORWARD),
         (b"x" * (MAX_TOPIC_BYTES + 1), SubscriptionRoute.KEEP),
-        (b"!exact:" + b"x" * (MAX_TOPIC_BYTES + 1), SubscriptionRoute.KEEP),
+        (b"!filtered:" + b"x" * (MAX_TOPIC_BYTES + 1), SubscriptionRoute.KEEP),
         (b"!sync:" + b"x" * MAX_TOPIC_BYTES, SubscriptionRoute.KEEP),
     ],
 )
@@ -53,6 +59,99 @@ def test_any_bytes_have_a_route(prefix: bytes) -> None:
 @given(topics)
 def test_a_hint_takes_the_route_of_its_subscription(topic: str) -> None:
     alone = ROUTER.route(topic.encode())
-    assert ROUTER.route(b"!exact:" + topic.encode()) is alone
-    assert ROUTER.route(b"!within:" + topic.encode()) is alone
+    assert ROUTER.route(b"!filtered:" + topic.encode()) is alone
     assert (alone is SubscriptionRoute.KEEP) == topic.startswith(("event:", "task:"))
+
+
+HINT = b"!filtered:"
+
+
+class Subscribers:
+    """Subscribers of a relay, and its subscriptions at the emitters."""
+
+    def __init__(self) -> None:
+        self.live = LiveSubscriptions()
+        self.made: set[bytes] = set()
+
+    def change(self, *prefixes: bytes, is_made: bool = True) -> None:
+        for prefix in prefixes:
+            self.live.take(prefix, is_made=is_made)
+        for is_now_made, prefix in self.live.take_changes():
+            assert (prefix in self.made) is not is_now_made
+            (self.made.add if is_now_made else self.made.remove)(prefix)
+
+
+def test_a_filtered_subscription_is_passed_on_with_its_hint() -> None:
+    subscribers = Subscribers()
+    subscribers.change(HINT + b"live:a", b"live:a")
+    assert subscribers.made == {HINT + b"live:a", b"live:a"}
+    subscribers.change(b"live:a", HINT + b"live:a", is_made=False)
+    assert subscribers.made == set()
+
+
+def test_a_plain_subscriber_of_a_filtered_prefix_means_every_topic() -> None:
+    subscribers = Subscribers()
+    subscribers.change(HINT + b"live:", b"live:")
+    subscribers.change(b"live:")
+    assert subscribers.made == {b"live:"}
+    subscribers.change(b"live:", is_made=False)
+    assert subscribers.made == {HINT + b"live:", b"live:"}
+
+
+def test_an_edge_that_is_killed_leaves_the_subscriptions_of_another_one() -> None:
+    subscribers = Subscribers()
+    for _ in range(2):
+        subscribers.change(HINT + b"live:a", b"live:a")
+    # libzmq ends them in the order of their bytes.
+    subscribers.change(HINT + b"live:a", b"live:a", is_made=False)
+    assert subscribers.made == {HINT + b"live:a", b"live:a"}
+
+
+def test_many_subscribers_make_few_subscriptions_at_the_emitters() -> None:
+    subscribers = Subscribers()
+    topics = [b"live:%d" % number for number in range(MAX_PREFIXES + 1)]
+    for topic in topics:
+        subscribers.change(HINT + topic, topic)
+    assert subscribers.made == {HINT + b"live:", b"live:"}
+    subscribers.change(*topics[:-1], is_made=False)
+    assert topics[-1] in subscribers.made
+
+
+def test_the_known_prefixes_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(subscription_router, "MAX_KNOWN_PREFIXES", 2)
+    live = LiveSubscriptions()
+    assert [live.take(prefix, is_made=True) for prefix in (b"a:1", b"a:2", b"a:3", b"a:2")] == [
+        True,
+        True,
+        False,
+        True,
+    ]
+    assert len(live) == 2
+    live.take(b"a:3", is_made=False)
+    live.take(b"a:1", is_made=False)
+    assert live.take(b"a:3", is_made=True)
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.integers(0, 2),
+            st.sampled_from([b"", b"live:", b"live:a", b"live:ab", b"x:1"]),
+            st.booleans(),
+        )
+    )
+)
+def test_a_prefix_is_plain_at_the_emitters_exactly_if_a_subscriber_has_no_hint(
+    steps: list[tuple[int, bytes, bool]],
+) -> None:
+    subscribers = Subscribers()
+    held: Counter[tuple[bytes, bool]] = Counter()
+    for _, prefix, is_filtered in steps:
+        pair = (HINT + prefix, prefix) if is_filtered else (prefix,)
+        is_made = not held[prefix, is_filtered]
+        subscribers.change(*(pair if is_made else reversed(pair)), is_made=is_made)
+        held[prefix, is_filtered] = int(is_made)
+        present = {each for (each, _), count in held.items() if count}
+        plain = {each for (each, hinted), count in held.items() if count and not hinted}
+        assert {each for each in subscribers.made if not each.startswith(HINT)} == present
+        assert {each for each in present if HINT + each not in subscribers.made} == plain

@@ -12,6 +12,8 @@ from relay.wire.control import (
     MAX_REPLAY_EVENTS,
     AccountReply,
     AccountRequest,
+    DemandReply,
+    DemandRequest,
     ErrorReply,
     Heartbeat,
     HelloReply,
@@ -24,12 +26,15 @@ from relay.wire.control import (
     RetainedRequest,
     StatsReply,
     StatsRequest,
+    WatchedReply,
+    WatchedRequest,
     pack_message,
     reply_id,
     unpack_heartbeat,
     unpack_reply,
     unpack_request,
 )
+from relay.wire.demand import pack_digests
 from relay.wire.errors import InvalidFrame, WireError
 from tests.relay.wire.strategies import frames_like, payloads, utf8_text
 from tests.relay.wire.vectors import case_name, vectors
@@ -37,24 +42,31 @@ from tests.relay.wire.vectors import case_name, vectors
 VECTORS = vectors("control")
 REQUESTS: dict[str, type[Request]] = {
     "account": AccountRequest,
+    "demand": DemandRequest,
     "hello": HelloRequest,
     "replay": ReplayRequest,
     "retained": RetainedRequest,
     "stats": StatsRequest,
+    "watched": WatchedRequest,
 }
 REPLIES: dict[str, type[Reply]] = {
     "account": AccountReply,
+    "demand": DemandReply,
     "hello": HelloReply,
     "replay": ReplayReply,
     "retained": RetainedReply,
     "stats": StatsReply,
+    "watched": WatchedReply,
 }
 near_messages = frames_like(
     *(msgpack.unpackb(bytes.fromhex(case["hex"])) for case in VECTORS["requests"]),
     *(msgpack.unpackb(bytes.fromhex(case["hex"])) for case in VECTORS["replies"]),
     *(msgpack.unpackb(bytes.fromhex(case["hex"])) for case in VECTORS["heartbeats"]),
 )
+BINARY = ("emitter_id", "edge", "watch", "unwatch")
+"""Fields that the vectors hold in hexadecimal."""
 unsigned = st.integers(0, 2**64 - 1)
+digests = st.lists(unsigned, max_size=3).map(pack_digests)
 short_text = st.text(st.characters(codec="utf-8"), max_size=255)
 emitter_ids = st.binary(min_size=16, max_size=16)
 items = st.lists(st.tuples(st.binary(), st.binary(), st.binary()), max_size=3).map(tuple)
@@ -69,15 +81,16 @@ def as_tuples(value: Any) -> Any:
 
 
 def request_of(fields: dict[str, Any]) -> Request:
-    given_id = fields.get("emitter_id")
-    changed = {} if given_id is None else {"emitter_id": bytes.fromhex(given_id)}
+    changed = {name: bytes.fromhex(fields[name]) for name in BINARY if name in fields}
     return REQUESTS[fields["op"]](**(as_tuples(fields) | changed))
 
 
 def reply_of(to: str, fields: dict[str, Any]) -> Reply:
     if fields["status"] == "error":
         return ErrorReply(**fields)
-    changed: dict[str, Any] = {}
+    changed: dict[str, Any] = {
+        name: bytes.fromhex(fields[name]) for name in ("watch", "unwatch") if name in fields
+    }
     if "items" in fields:
         changed["items"] = tuple(tuple(map(bytes.fromhex, item)) for item in fields["items"])
     if "journaled_kinds" in fields:
@@ -188,6 +201,18 @@ def test_any_bytes_are_a_heartbeat_or_a_wire_error(frame: bytes) -> None:
     )
     | st.builds(RetainedRequest, id=unsigned, prefix=short_text)
     | st.builds(StatsRequest, id=unsigned)
+    | st.builds(
+        DemandRequest,
+        id=unsigned,
+        edge=emitter_ids,
+        after=unsigned,
+        version=unsigned,
+        watch=digests,
+        unwatch=digests,
+    )
+    | st.builds(
+        WatchedRequest, id=unsigned, epoch=unsigned, after=unsigned, cursor=st.none() | unsigned
+    )
 )
 def test_a_request_survives_the_wire(request: Request) -> None:
     assert unpack_request(pack_message(request)) == request
@@ -214,6 +239,21 @@ def test_a_request_survives_the_wire(request: Request) -> None:
         ),
     )
     | st.tuples(st.just(AccountRequest), st.builds(AccountReply, id=unsigned))
+    | st.tuples(st.just(DemandRequest), st.builds(DemandReply, id=unsigned, version=unsigned))
+    | st.tuples(
+        st.just(WatchedRequest),
+        st.builds(
+            WatchedReply,
+            id=unsigned,
+            epoch=unsigned,
+            after=unsigned,
+            version=unsigned,
+            snapshot=st.booleans(),
+            watch=digests,
+            unwatch=digests,
+            next=st.none() | unsigned,
+        ),
+    )
     | st.tuples(
         st.just(StatsRequest), st.builds(StatsReply, id=unsigned, stats=payloads.map(as_tuples))
     )
@@ -272,6 +312,11 @@ def test_a_request_has_at_most_1_mib() -> None:
         ({"op": "retained", "id": 1, "prefix": 5}, "prefix"),
         ({"op": "replay", "id": 1, "stream": "event", "after": 0, "limit": 4097}, "limit"),
         ({"op": "replay", "id": 1, "stream": "event"}, "after"),
+        ({"op": "demand", "id": 1, "edge": b"short", "after": 0, "version": 1}, "edge"),
+        (
+            {"op": "demand", "id": 1, "edge": b"x" * 16, "after": 0, "version": 1, "watch": b"1"},
+            "watch",
+        ),
         (
             {
                 "op": "account",

@@ -7,8 +7,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from relay.wire.demand import pack_digests
 from relay.wire.errors import InvalidFrame
-from relay.wire.notices import Acknowledged, Notice, Resend, pack_notice, unpack_notice
+from relay.wire.notices import (
+    Acknowledged,
+    DemandNotice,
+    Notice,
+    Resend,
+    pack_demand_notice,
+    pack_notice,
+    unpack_notice,
+)
 from tests.relay.wire.strategies import frames_like
 from tests.relay.wire.vectors import case_name, vectors
 
@@ -42,8 +51,31 @@ def test_a_notice_survives_the_wire(notice: Notice) -> None:
     assert (type(read), read) == (type(notice), notice)
 
 
+digests = st.lists(unsigned, max_size=3).map(pack_digests)
+
+
+@given(st.builds(DemandNotice, unsigned, unsigned, unsigned, digests, digests))
+def test_a_notice_of_the_demand_survives_the_wire(notice: DemandNotice) -> None:
+    assert unpack_notice(pack_demand_notice(notice)) == notice
+
+
+@pytest.mark.parametrize("case", VECTORS["demand"], ids=case_name)
+def test_vector_is_this_notice_of_the_demand(case: dict[str, Any]) -> None:
+    fields = case["fields"]
+    notice = DemandNotice(
+        fields["epoch"],
+        fields["after"],
+        fields["version"],
+        bytes.fromhex(fields["watch"]),
+        bytes.fromhex(fields["unwatch"]),
+    )
+    assert unpack_notice(bytes.fromhex(case["hex"])) == notice
+    assert pack_demand_notice(notice).hex() == case["hex"]
+
+
 @given(
     frames_like(
+        *(msgpack.unpackb(bytes.fromhex(case["hex"])) for case in VECTORS["demand"]),
         *(msgpack.unpackb(bytes.fromhex(case["hex"])) for case in VECTORS["notices"]),
         *(msgpack.unpackb(bytes.fromhex(case["hex"])) for case in VECTORS["replies"]),
     )
@@ -55,5 +87,7 @@ def test_any_bytes_are_a_notice_a_reply_or_an_invalid_frame(frame: bytes) -> Non
         return
     if notice is None:
         assert "id" in msgpack.unpackb(frame)
+    elif isinstance(notice, DemandNotice):
+        assert unpack_notice(pack_demand_notice(notice)) == notice
     else:
         assert unpack_notice(pack_notice(notice)) == notice

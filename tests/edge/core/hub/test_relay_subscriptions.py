@@ -8,9 +8,10 @@ from hypothesis import strategies as st
 
 from edge.core.hub.relay_subscriptions import (
     WorkerSubscriptions,
-    selector_prefixes,
+    served_parts,
     stream_prefixes,
 )
+from relay.shared.covering_prefixes import MAX_PREFIXES
 from relay.wire.topics import Pattern, parse_pattern
 from tests.relay.wire.strategies import topics
 
@@ -25,20 +26,19 @@ prefix_sets = st.lists(
 @pytest.mark.parametrize(
     ("pattern", "served", "expected"),
     [
-        ("live:a", ("",), [b"!exact:live:a", b"live:a"]),
-        ("live:a*", ("",), [b"!within:live:a", b"live:a"]),
-        ("*", ("",), [b"!within:", b""]),
+        ("live:a", ("",), ["live:a"]),
+        ("live:a*", ("",), ["live:a*"]),
+        ("*", ("",), ["*"]),
         ("live:a", ("event:",), []),
-        ("live:*", ("live:a",), [b"!within:live:a", b"live:a"]),
+        ("live:*", ("live:a",), ["live:a*"]),
         ("live:a", ("live:ab",), []),
-        ("*", ("live:", "event:"), [b"!within:live:", b"live:", b"!within:event:", b"event:"]),
-        ("live:ü", ("",), ["!exact:live:ü".encode(), "live:ü".encode()]),
+        ("*", ("live:", "event:"), ["live:*", "event:*"]),
     ],
 )
-def test_the_subscriptions_for_a_selector(
-    pattern: str, served: tuple[str, ...], expected: list[bytes]
+def test_the_served_parts_of_a_selector(
+    pattern: str, served: tuple[str, ...], expected: list[str]
 ) -> None:
-    assert list(selector_prefixes(parse_pattern(pattern), served)) == expected
+    assert list(map(str, served_parts(parse_pattern(pattern), served))) == expected
 
 
 @given(topics, st.integers(0, 20), st.booleans(), prefix_sets)
@@ -46,9 +46,8 @@ def test_a_selected_topic_is_subscribed_exactly_if_it_is_served(
     topic: str, length: int, exact: bool, served: tuple[str, ...]
 ) -> None:
     pattern = parse_pattern(topic if exact else f"{topic[:length]}*")
-    wanted = selector_prefixes(pattern, served)
-    is_served = topic.startswith(served)
-    assert any(topic.encode().startswith(item) for item in wanted) == is_served
+    parts = served_parts(pattern, served)
+    assert any(part.matches(topic) for part in parts) == topic.startswith(served)
 
 
 @pytest.mark.parametrize(
@@ -96,23 +95,40 @@ class RecordingSocket:
         self.prefixes[prefix] -= 1
 
 
+class RecordingDemand:
+    """Holds the topics that the relay is told."""
+
+    def __init__(self) -> None:
+        self.is_complete = True
+        self.topics: set[str] = set()
+
+    def watch(self, topic: str) -> None:
+        """Note."""
+        self.topics.add(topic)
+
+    def unwatch(self, topic: str) -> None:
+        """Forget."""
+        self.topics.discard(topic)
+
+
 class Subscribed:
     """An edge's subscriptions and requests."""
 
     def __init__(self, served: tuple[str, ...] = ("",)) -> None:
         self.socket = RecordingSocket()
+        self.demand = RecordingDemand()
         self.asked: list[str] = []
-        self.forgotten: list[str] = []
-        self.subscriptions = WorkerSubscriptions(self.socket, self, served)
+        """The selectors whose last values are requested."""
+        self.subscriptions = WorkerSubscriptions(self.socket, self.demand, self, served)
 
     def request_last_values(self, selector: Pattern, username: str) -> None:
-        """Remember."""
+        """Note."""
         assert username == "alice"
         self.asked.append(str(selector))
 
     def forget_last_values(self, selector: Pattern) -> None:
-        """Remember."""
-        self.forgotten.append(str(selector))
+        """Forget."""
+        self.asked.remove(str(selector))
 
     @property
     def prefixes(self) -> set[bytes]:
@@ -139,20 +155,75 @@ def test_the_first_client_of_a_live_topic_makes_the_edge_ask_for_its_last_value(
     assert edge.asked == ["live:a", "*", "e*", "events:a"], "a stream has no last values"
 
 
-def test_a_selector_that_ends_leaves_those_with_the_same_prefix() -> None:
+def test_a_request_for_last_values_ends_with_the_last_client() -> None:
+    edge = Subscribed()
+    for text in ("live:a", "event:a", "*"):
+        edge.subscriptions.wanted(parse_pattern(text), "alice")
+    for text in ("event:a", "live:a"):
+        edge.subscriptions.unwanted(parse_pattern(text))
+    assert edge.asked == ["*"]
+
+
+def test_a_topic_is_subscribed_to_with_its_hint_and_a_prefix_plainly() -> None:
     edge = Subscribed()
     before = edge.prefixes
-    exact, prefix = parse_pattern("live:a"), parse_pattern("live:a*")
+    exact, prefix = parse_pattern("live:ü"), parse_pattern("live:a*")
     edge.subscriptions.wanted(exact, "alice")
     edge.subscriptions.wanted(prefix, "alice")
+    assert edge.prefixes - before == {"!filtered:live:ü".encode(), "live:ü".encode(), b"live:a"}
+    assert edge.demand.topics == {"live:ü"}
     edge.subscriptions.unwanted(exact)
-    assert edge.prefixes == before | {b"live:a", b"!within:live:a"}
-    assert edge.forgotten == ["live:a"], "nobody waits for its last value any more"
+    assert edge.prefixes - before == {b"live:a"}
+    assert edge.demand.topics == set()
     edge.subscriptions.unwanted(prefix)
     assert edge.prefixes == before
+
+
+def test_many_topics_take_few_subscriptions() -> None:
+    edge = Subscribed()
+    before = edge.prefixes
+    selectors = [parse_pattern(f"live:{number}") for number in range(10 * MAX_PREFIXES)]
+    for selector in selectors:
+        edge.subscriptions.wanted(selector, "alice")
+    assert edge.prefixes - before == {b"!filtered:live:", b"live:"}
+    assert len(edge.demand.topics) == 10 * MAX_PREFIXES
+    for selector in selectors:
+        edge.subscriptions.unwanted(selector)
+    assert edge.prefixes == before
+    assert not edge.demand.topics
+
+
+def test_selectors_within_a_stream_need_neither_subscription_nor_demand() -> None:
+    edge = Subscribed()
+    before = edge.prefixes
+    for text in ("event:a", "event:*", "task:1"):
+        edge.subscriptions.wanted(parse_pattern(text), "alice")
+    assert (edge.prefixes, edge.demand.topics) == (before, set())
+
+
+def test_a_kind_that_turns_out_to_be_live_or_a_stream_is_subscribed_to_as_such() -> None:
+    edge = Subscribed()
+    edge.subscriptions.wanted(parse_pattern("task:1"), "alice")
+    edge.subscriptions.wanted(parse_pattern("audit:a"), "alice")
+    assert edge.demand.topics == {"audit:a"}
+    edge.subscriptions.follow_streams(["event", "audit"])
+    assert edge.prefixes == {b"event:", b"audit:", b"!filtered:task:1", b"task:1"}
+    assert edge.demand.topics == {"task:1"}
+
+
+def test_without_a_demand_topics_are_subscribed_to_plainly() -> None:
+    edge = Subscribed()
+    edge.subscriptions.wanted(parse_pattern("live:a"), "alice")
+    edge.demand.is_complete = False
+    edge.subscriptions.refresh()
+    assert edge.prefixes == {b"event:", b"task:", b"live:a"}
+    edge.demand.is_complete = True
+    edge.subscriptions.refresh()
+    assert b"!filtered:live:a" in edge.prefixes
 
 
 def test_an_edge_does_not_subscribe_to_topics_that_it_does_not_serve() -> None:
     edge = Subscribed(("event:",))
     edge.subscriptions.wanted(parse_pattern("live:a"), "alice")
     assert edge.prefixes == {b"event:"}
+    assert edge.demand.topics == set()
