@@ -9,28 +9,33 @@ subscriptions, then requests, then one batch of events. A batch (`server.Relay._
    other events are live values. `core.emitters.KnownEmitters.advance` takes the next sequence
    number of an admitted emitter, and refuses duplicates and events after a gap.
 2. `sequencer.Sequencer.stamp_live` stamps live values with offset 0. They are published at once.
-3. `sequencer.Sequencer.commit` gives every other event the next offset of its stream and appends
-   events, emitters' cursors and task states to the journal in one transaction.
-4. The events are published; then each emitter's newest number is acknowledged (`notifier`), and
-   resends are requested where a gap was found.
+3. `sequencer.Sequencer.hand_over` gives every other event the next offset of its stream and hands
+   the batch to `journal.writer.JournalWriter`. Its thread appends events, emitters' cursors and
+   task states to the journal: all batches that wait, in one transaction.
+4. The thread wakes the loop. `Sequencer.collect` takes the outcomes in order; the events are
+   published, then each emitter's newest number is acknowledged (`notifier`). Resends are requested
+   where a gap was found.
 
-So an event is in the journal before an edge sees it or its emitter forgets it. If the relay dies
-between 3 and 4, edges replay the event, and its emitter, which says hello, learns from the cursor
-not to send it again. If the commit fails, `KnownEmitters.roll_back` takes the numbers back, no
-event of a stream is published or acknowledged, and `Intake.journaling` is False: events of streams
-are refused, and emitters keep theirs, until a heartbeat finds that the journal can be written
-again.
+So an event is in the journal before an edge sees it or its emitter forgets it, and while the disk
+is slow, heartbeats, live values, subscriptions and requests go on. The loop reads the journal by
+`journal.replayer.PublishedJournal`, which shows what is published. If the relay dies between 3 and
+4, edges replay the event, and its emitter, which says hello, learns from the cursor not to send it
+again. If the commit fails, `KnownEmitters.roll_back` takes the numbers back of all batches that
+were handed over, no event of a stream is published or acknowledged, and `Intake.journaling` is
+False: events of streams are refused, and emitters keep theirs, until a heartbeat finds that the
+journal can be written again.
 
 Where each decision is made:
 
-- acknowledgements, and their time: `Sequencer.commit` and `KnownEmitters.commit`; their form and
+- acknowledgements, and their time: `Sequencer.collect` and `KnownEmitters.commit`; their form and
   delivery: `notifier`. Admission of an emitter under a name: `KnownEmitters.admit`.
 - replies to requests: `control.ControlService`. Routes of subscriptions, and those of the relay at
   the emitters: `core.subscription_router`. Watched topics: `core.demand`, told by `demand_service`.
 - the end of tasks whose emitters are gone: `core.orphans`; `task_watch` looks for them at each
   heartbeat, and puts their final updates into the intake.
 - values for late subscribers: `core.retained`. Removal of old events: `core.retention`.
-- the file: `journal`. Counters: `core.counters`. State shared by all of these: `state.SharedState`.
+- when a new epoch begins: `core.epochs`. The file: `journal`.
+- counters: `core.counters`. State shared by all of these: `state.SharedState`.
 
 `core` has no sockets, files or clocks; `wire` holds the formats that every side speaks; `shared`
 holds helpers of all programs. Edges and emitters import `wire` and `shared` only.
@@ -38,6 +43,7 @@ holds helpers of all programs. Edges and emitters import `wire` and `shared` onl
 Bounds, each with its policy when full:
 
 - batch: 256 messages or 4 MiB, refused ones included; the rest waits in ZeroMQ
+- batches that wait for the disk: 256, or 64 MiB; then no event is read, live values included
 - turn: 1000 subscriptions and 16 requests; the rest waits in ZeroMQ
 - reply: about 1 MiB and 4096 events; the peer asks for the next page
 - subscriptions: 20,000 prefixes; at the emitters about 1000 (`shared.covering_prefixes`)

@@ -1,20 +1,21 @@
-"""Numbers the events of a batch, commits them to the journal, and keeps the journal bounded.
+"""Numbers the events of a batch, has them journaled, and releases them to be published.
 
 Nothing is published or acknowledged before its commit. While the journal cannot be written, no
 event of a stream is taken, so that emitters keep theirs; every heartbeat tries to write again.
 """
 
 import logging
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple, Protocol
 
-from relay.core.emitters import KnownEmitter, Reach
+from relay.core.emitters import Cursor, KnownEmitter, Progress, Reach
 from relay.core.intake import TakenEvent
 from relay.core.orphans import TaskOwner
-from relay.core.retention import Limits
 from relay.journal.batch import JournalBatch, Run
 from relay.journal.journal import JournalUnavailable
 from relay.journal.reader import StoredTask
+from relay.journal.writer import WriteOutcome
 from relay.shared.logs import LimitedLog
 from relay.state import SharedState
 from relay.wire.header import Stamp, StampedFrames, pack_stamp, pack_stamps, unpack_header
@@ -23,8 +24,14 @@ from relay.wire.topics import TASK
 logger = logging.getLogger(__name__)
 
 
+MAX_FLIGHTS = 256
+MAX_FLIGHT_BYTES = 64 * 1024 * 1024
+"""Batches that wait for the journal, and the bytes of their envelopes. With more, the relay reads
+no event: publishers wait in ZeroMQ."""
+
+
 class Committed(NamedTuple):
-    """The outcome of a commit."""
+    """Batches that were journaled."""
 
     events: Sequence[StampedFrames]
     """To be published, in this order."""
@@ -32,25 +39,66 @@ class Committed(NamedTuple):
     """To be acknowledged, after the events are published."""
 
 
-class Sequencer:
-    """Turns the gathered batch into stamped events."""
+class BatchWriter(Protocol):
+    """Writes the journal in the order of the calls, by a thread of its own perhaps."""
 
-    def __init__(self, state: SharedState, limits: Limits) -> None:
+    def append(self, batch: JournalBatch) -> None:
+        """Commit `batch`."""
+
+    def maintain(self) -> None:
+        """Remove old events; after an error, find out whether the journal can be written again."""
+
+    def forget_silent_emitters(self) -> None:
+        """Remove the cursors of emitters that are gone for good."""
+
+    def outcomes(self) -> Sequence[WriteOutcome]:
+        """Return the outcomes since the last call, in the order of the work."""
+
+
+class _Flight(NamedTuple):
+    """A batch that was handed over to be journaled."""
+
+    runs: Mapping[str, Sequence[TakenEvent]]
+    events: Sequence[StampedFrames]
+    tasks: Mapping[str, StoredTask]
+    forgotten_tasks: Sequence[str]
+    progress: Sequence[Progress]
+    size: int
+    """Bytes of the envelopes."""
+
+
+class Sequencer:
+    """Turns gathered batches into stamped events, while others wait for the disk."""
+
+    def __init__(self, state: SharedState, writer: BatchWriter) -> None:
         self._state = state
-        self._limits = limits
+        self._writer = writer
         self._log = LimitedLog(logger)
+        self._flights: deque[_Flight] = deque()
+        """Batches without an outcome, oldest first."""
+        self._flight_bytes = 0
+        self._last_offsets = state.journal.last_offsets
+        """Stream to the offset of the last event that was handed over."""
         self._forgotten_tasks: list[str] = []
         """Tasks to be removed from the journal with the next commit. Each was remembered before,
         so that there are never more than `RetainedValues` holds."""
-        for task in state.journal.tasks():
+
+    def remember_tasks(self, tasks: Iterable[StoredTask]) -> None:
+        """Remember the states of tasks in the journal, oldest update first."""
+        for task in tasks:
             self._remember(task)
             if not task.is_finished:
-                state.owners.keep_unknown(task.topic)
-        self._probe()
+                self._state.owners.keep_unknown(task.topic)
+
+    @property
+    def has_room(self) -> bool:
+        """Whether further events may be gathered."""
+        is_waiting = len(self._flights) >= MAX_FLIGHTS or self._flight_bytes >= MAX_FLIGHT_BYTES
+        return not (is_waiting and self._state.intake.is_full)
 
     def stamp_live(self, now_ms: int) -> list[StampedFrames]:
         """Return the gathered live values to be published. They wait for no commit."""
-        live = self._state.intake.live
+        live = self._state.intake.take_live()
         if not live:
             return []
         stamp = pack_stamp(Stamp(self._state.journal.epoch, 0, now_ms))
@@ -62,48 +110,85 @@ class Sequencer:
             events.append(frames)
         return events
 
-    def commit(self, now_ms: int) -> Committed:
-        """Journal the gathered events; the outcome is empty if the journal cannot be written."""
-        emitters, intake = self._state.emitters, self._state.intake
-        runs = intake.runs
-        cursors = emitters.cursors()
-        if not runs and not cursors:
+    def hand_over(self, now_ms: int) -> Sequence[KnownEmitter]:
+        """Hand the gathered events over to be journaled; return emitters to be acknowledged now.
+
+        While batches wait for a slow disk, events are gathered up to a full batch.
+        """
+        intake, emitters = self._state.intake, self._state.emitters
+        if self._flights and not intake.is_full:
+            return ()
+        if not self.has_room:
+            return ()
+        size = intake.run_bytes
+        progress = emitters.take_progress()
+        runs = intake.take_runs()
+        if not runs and not any(each.has_moved for each in progress):
             # Only duplicates came: their emitters have missed an acknowledgement.
-            return Committed((), emitters.commit())
+            return emitters.commit(progress)
         events, tasks = self._stamp(runs, now_ms)
-        batch = JournalBatch(
-            self._runs_to_store(runs, now_ms), cursors, tasks.values(), self._forgotten_tasks
+        flight = _Flight(runs, events, tasks, self._take_forgotten_tasks(), progress, size)
+        self._writer.append(
+            JournalBatch(
+                self._runs_to_store(runs, now_ms),
+                [
+                    Cursor(each.emitter.emitter_id, each.emitter.name, each.epoch, each.sequence)
+                    for each in progress
+                    if each.has_moved
+                ],
+                tasks.values(),
+                flight.forgotten_tasks,
+            )
         )
-        try:
-            self._state.journal.append(batch)
-        except JournalUnavailable as error:
-            self._stop_journaling(error)
-            emitters.roll_back()
-            intake.count_lost_batch()
-            return Committed((), ())
         for stream, run in runs.items():
-            self._state.counters.count_relayed(stream, len(run))
-        self._remember_all(tasks)
-        self._note_owners(runs.get(TASK, ()))
-        # A little with each batch: removing much at once would keep events waiting.
-        self._retire(now_ms)
-        return Committed(events, emitters.commit())
+            self._last_offsets[stream] += len(run)
+            self._state.counters.waiting += len(run)
+        self._flights.append(flight)
+        self._flight_bytes += size
+        return ()
 
-    def maintain(self, now_ms: int) -> None:
-        """Remove old events, and try to write again after a failure. Called each heartbeat."""
-        self._retire(now_ms)
-        if not self._state.intake.journaling and self._probe():
-            self._state.intake.journaling = True
-            logger.warning("the journal can be written again")
+    def collect(self, reach: Reach) -> Committed:
+        """Take the outcomes: return the events that were journaled.
 
-    def forget_silent_emitters(self, now_ms: int, reach: Reach) -> None:
-        """Drop the emitters that are gone for good. Called every few minutes."""
-        try:
-            silent = self._state.journal.forget_silent_emitters(now_ms // 1000)
-        except JournalUnavailable as error:
-            self._stop_journaling(error)
-        else:
-            self._state.emitters.forget(silent, reach)
+        `reach` finds out whether an emitter is connected, of which the journal knows nothing.
+        """
+        events: list[StampedFrames] = []
+        emitters: dict[KnownEmitter, None] = {}
+        for outcome in self._writer.outcomes():
+            self._state.journal.update(outcome.state)
+            for _ in range(outcome.committed):
+                flight = self._flights.popleft()
+                self._flight_bytes -= flight.size
+                events += flight.events
+                for stream, run in flight.runs.items():
+                    self._state.counters.waiting -= len(run)
+                    self._state.counters.count_relayed(stream, len(run))
+                self._remember_all(flight.tasks)
+                self._note_owners(flight.runs.get(TASK, ()))
+                emitters |= dict.fromkeys(self._state.emitters.commit(flight.progress))
+            if outcome.error is not None:
+                self._give_up(outcome.error)
+            if outcome.is_writable and not self._state.intake.journaling:
+                self._state.intake.journaling = True
+                logger.warning("the journal can be written again")
+            if outcome.forgotten is not None:
+                self._state.emitters.forget(outcome.forgotten, reach)
+        return Committed(events, list(emitters))
+
+    def _give_up(self, error: JournalUnavailable) -> None:
+        """The journal cannot be written: nothing that waits for it counts as taken."""
+        intake = self._state.intake
+        intake.journaling = False
+        self._log.error("journal", "no event of a stream is taken: %s", error)
+        self._state.emitters.roll_back(each for flight in self._flights for each in flight.progress)
+        for flight in self._flights:
+            self._state.counters.waiting = 0
+            intake.count_lost(flight.runs)
+            self._forgotten_tasks += flight.forgotten_tasks
+        intake.count_lost(intake.take_runs())
+        self._flights.clear()
+        self._flight_bytes = 0
+        self._last_offsets = self._state.journal.last_offsets
 
     def _stamp(
         self, runs: Mapping[str, Sequence[TakenEvent]], now_ms: int
@@ -113,7 +198,7 @@ class Sequencer:
         events: list[StampedFrames] = []
         tasks: dict[str, StoredTask] = {}
         for stream, run in runs.items():
-            first = journal.streams[stream].last_offset + 1
+            first = self._last_offsets[stream] + 1
             stamps = pack_stamps(journal.epoch, range(first, first + len(run)), now_ms)
             stamped = [
                 (event.frames[0], stamp, event.frames[2])
@@ -131,14 +216,22 @@ class Sequencer:
     def _runs_to_store(
         self, runs: Mapping[str, Sequence[TakenEvent]], now_ms: int
     ) -> dict[str, Run]:
-        streams = self._state.journal.streams
         return {
-            stream: Run(streams[stream].last_offset + 1, now_ms, [event.frames for event in run])
+            stream: Run(self._last_offsets[stream] + 1, now_ms, [event.frames for event in run])
             for stream, run in runs.items()
         }
 
+    def _take_forgotten_tasks(self) -> list[str]:
+        """Return the topics to be removed with the next batch."""
+        if not self._forgotten_tasks:
+            return []
+        # A batch on its way may bring a forgotten task back.
+        waiting = {topic for flight in self._flights for topic in flight.tasks}
+        taken = [topic for topic in self._forgotten_tasks if topic not in waiting]
+        self._forgotten_tasks = [topic for topic in self._forgotten_tasks if topic in waiting]
+        return taken
+
     def _remember_all(self, tasks: Mapping[str, StoredTask]) -> None:
-        self._forgotten_tasks.clear()
         for task in tasks.values():
             self._remember(task)
         # A task may be forgotten for another one of this batch and remembered again by its own.
@@ -165,21 +258,3 @@ class Sequencer:
                 owners.keep(topic, TaskOwner(emitter_id, epoch), sequence)
         for topic in self._forgotten_tasks:
             owners.forget(topic)
-
-    def _probe(self) -> bool:
-        try:
-            self._state.journal.probe()
-        except JournalUnavailable as error:
-            self._stop_journaling(error)
-            return False
-        return True
-
-    def _retire(self, now_ms: int) -> None:
-        try:
-            self._state.journal.retire(self._limits, now_ms)
-        except JournalUnavailable as error:
-            self._stop_journaling(error)
-
-    def _stop_journaling(self, error: JournalUnavailable) -> None:
-        self._state.intake.journaling = False
-        self._log.error("journal", "no event of a stream is taken: %s", error)

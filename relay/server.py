@@ -20,6 +20,8 @@ from relay.core.subscription_router import (
 from relay.demand_service import DemandService
 from relay.journal.file import FILE_NAME
 from relay.journal.journal import Journal
+from relay.journal.replayer import PublishedJournal
+from relay.journal.writer import JournalWriter
 from relay.notifier import Notifier
 from relay.sequencer import Sequencer
 from relay.shared.logs import LimitedLog
@@ -51,6 +53,10 @@ class Relay:
         self._settings = settings
         with ExitStack() as undo:
             journal = undo.enter_context(closing(_open_journal(settings)))
+            limits = Limits(int(settings.retention_s * 1000), settings.retention_bytes)
+            self._writer = undo.enter_context(closing(JournalWriter(journal, limits, _now_ms)))
+            published = PublishedJournal(journal.path, journal.state, self._writer.begin_epoch)
+            undo.enter_context(closing(published))
             self._sockets = undo.enter_context(closing(RelaySockets(settings)))
             self._stop_reader, self._stop_writer = socket.socketpair()
             undo.enter_context(self._stop_reader)
@@ -58,11 +64,12 @@ class Relay:
             # A signal handler writes to it and must never block.
             self._stop_writer.setblocking(False)
             self._is_stopping = False
-            self._state = SharedState.of(journal, settings.task_grace_s)
+            self._state = SharedState.of(published, journal.cursors(), settings.task_grace_s)
             self._router = SubscriptionRouter(settings.journaled_kinds)
             self._live = LiveSubscriptions()
-            limits = Limits(int(settings.retention_s * 1000), settings.retention_bytes)
-            self._sequencer = Sequencer(self._state, limits)
+            self._sequencer = Sequencer(self._state, self._writer)
+            self._sequencer.remember_tasks(journal.tasks())
+            self._writer.maintain()
             self._notifier = Notifier(self._sockets.control)
             self._task_watch = TaskWatch(self._state, self._notifier.acknowledge)
             self._demand = DemandService(self._state.demand, self._notifier.tell, started)
@@ -81,10 +88,12 @@ class Relay:
         """Relay until `stop`, then close everything."""
         sockets, settings = self._sockets, self._settings
         poller = zmq.Poller()
-        for source in (sockets.ingress, sockets.egress, sockets.control, self._stop_reader):
+        for source in (sockets.ingress, sockets.egress, sockets.control):
             poller.register(source, zmq.POLLIN)
         for reports in sockets.newcomers.reports:
             poller.register(reports, zmq.POLLIN)
+        for wake in (self._stop_reader, self._writer.readable):
+            poller.register(wake, zmq.POLLIN)
         for prefix in self._router.always:
             sockets.ingress.send(b"\x01" + prefix)
         logger.info(
@@ -99,13 +108,13 @@ class Relay:
             while not self._is_stopping:
                 now = time.monotonic()
                 if now >= heartbeat_due_at:
-                    self._sequencer.maintain(_now_ms())
+                    self._writer.maintain()
                     if self._task_watch.end_orphans(now, _now_ms()):
-                        self._relay_batch()
+                        self._hand_over(_now_ms())
                     self._publish_heartbeat(HEARTBEAT_TOPIC)
                     heartbeat_due_at = now + settings.heartbeat_s
                 if now >= forget_due_at:
-                    self._sequencer.forget_silent_emitters(_now_ms(), self._notifier.acknowledge)
+                    self._writer.forget_silent_emitters()
                     forget_due_at = now + FORGET_INTERVAL_S
                 due_at = min(heartbeat_due_at, self._demand.due_at())
                 wait_s = min(due_at - now, sockets.newcomers.wait_s())
@@ -123,6 +132,8 @@ class Relay:
 
     def _serve(self, poller: zmq.Poller, timeout_ms: int) -> None:
         """Wait for a socket, then take a bounded amount of work from each that is readable."""
+        # A slow disk: events wait in ZeroMQ for as long as there is no room for them here.
+        poller.modify(self._sockets.ingress, zmq.POLLIN if self._sequencer.has_room else 0)
         ready = dict(poller.poll(timeout_ms))
         # Events last: subscribers and peers wait for at most one batch, however many events come.
         if self._sockets.egress in ready:
@@ -133,6 +144,8 @@ class Relay:
             if self._state.journal.epoch != epoch:
                 # At once: until edges know of the epoch, they take its events for repeated ones.
                 self._publish_heartbeat(HEARTBEAT_TOPIC)
+        if self._writer.readable.fileno() in ready:
+            self._release_committed()
         if self._sockets.ingress in ready:
             self._relay_batch()
         for emitter in self._state.emitters.take_missing_events():
@@ -189,15 +202,24 @@ class Relay:
         self._gather(now_ms)
         # Live values do not wait for the disk.
         self._publish(self._sequencer.stamp_live(now_ms))
-        committed = self._sequencer.commit(now_ms)
-        self._state.intake.clear()
+        self._hand_over(now_ms)
+
+    def _release_committed(self) -> None:
+        """Publish and acknowledge the events that were journaled; journal those that waited."""
+        committed = self._sequencer.collect(self._notifier.acknowledge)
         self._publish(committed.events)
         for emitter in committed.emitters:
             self._notifier.acknowledge(emitter)
+        self._hand_over(_now_ms())
+
+    def _hand_over(self, now_ms: int) -> None:
+        for emitter in self._sequencer.hand_over(now_ms):
+            self._notifier.acknowledge(emitter)
 
     def _gather(self, now_ms: int) -> None:
-        """Fill the intake with the messages that have arrived, up to a full batch."""
+        """Take the messages that have arrived, up to a full batch or turn."""
         ingress, intake = self._sockets.ingress, self._state.intake
+        turn_bytes = 0
         for _ in range(MAX_BATCH_MESSAGES):
             try:
                 frames = receive_frames(ingress)
@@ -211,7 +233,10 @@ class Relay:
                 # A fault of ours; one message must not end the relay for everybody.
                 self._state.counters.malformed["internal_error"] += 1
                 logger.exception("a message could not be relayed")
-            if intake.batch_bytes >= MAX_BATCH_BYTES:
+            # Also those of refused messages and live values: a flood of them would keep the other
+            # sockets waiting just as well.
+            turn_bytes += len(frames[-1])
+            if intake.is_full or turn_bytes >= MAX_BATCH_BYTES:
                 return
 
     def _publish(self, events: Iterable[StampedFrames]) -> None:

@@ -1,15 +1,16 @@
 """The state of a relay, which sequencer, control service and loop share."""
 
 import secrets
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from relay.core.counters import RelayCounters
 from relay.core.demand import Demand
-from relay.core.emitters import KnownEmitters
+from relay.core.emitters import Cursor, KnownEmitters
 from relay.core.intake import Intake
 from relay.core.orphans import TaskOwners
 from relay.core.retained import RetainedValues
-from relay.journal.journal import Journal
+from relay.journal.replayer import PublishedJournal
 
 EVENT_ID_BYTES = 12
 
@@ -18,7 +19,7 @@ EVENT_ID_BYTES = 12
 class SharedState:
     """The journal, the memory beside it, and the batch that is being gathered."""
 
-    journal: Journal
+    journal: PublishedJournal
     emitters: KnownEmitters
     intake: Intake
     counters: RelayCounters
@@ -27,9 +28,11 @@ class SharedState:
     demand: Demand = field(default_factory=lambda: Demand(secrets.randbits(63)))
 
     @classmethod
-    def of(cls, journal: Journal, task_grace_s: float) -> "SharedState":
-        """Return the state of a relay that starts with `journal`."""
-        emitters = KnownEmitters(journal.cursors())
+    def of(
+        cls, journal: PublishedJournal, cursors: Iterable[Cursor], task_grace_s: float
+    ) -> "SharedState":
+        """Return the state of a relay that starts with `journal` and the emitters' `cursors`."""
+        emitters = KnownEmitters(cursors)
         counters = RelayCounters()
         intake = Intake(tuple(journal.streams), emitters, counters, new_event_id)
         return cls(journal, emitters, intake, counters, TaskOwners(task_grace_s))

@@ -29,6 +29,8 @@ class TaskWatch:
         self._state = state
         self._reach = reach
         self._log = LimitedLog(logger)
+        self._on_their_way: set[str] = set()
+        """Tasks whose final updates may wait for the disk."""
 
     def end_orphans(self, now: float, now_ms: int) -> bool:
         """Take final updates of orphaned tasks; return whether there are any to be committed.
@@ -36,11 +38,16 @@ class TaskWatch:
         `now` is in monotonic seconds, `now_ms` Unix time in milliseconds.
         """
         if not self._state.intake.journaling:
+            self._on_their_way.clear()
             return False
         for topic in self._state.owners.take_unknown(MAX_LOOK_UPS_AT_ONCE):
             self._look_up(topic)
+        if not self._state.counters.waiting:
+            self._on_their_way.clear()
         ended = [
-            self._end(topic, now_ms) for topic in self._state.owners.orphaned(now, self._presence)
+            self._end(topic, now_ms)
+            for topic in self._state.owners.orphaned(now, self._presence)
+            if topic not in self._on_their_way
         ]
         return any(ended)
 
@@ -79,5 +86,6 @@ class TaskWatch:
             self._state.owners.forget(topic)
             self._log.warning("orphan", "%s cannot be ended: %s", topic, error)
             return False
+        self._on_their_way.add(topic)
         self._log.warning("ended", "%s of %s ends: its emitter is gone", topic, state.source)
         return True

@@ -13,7 +13,7 @@ OTHER_KINDS = "other"
 class RelayCounters:
     """Counts since the relay started.
 
-    Outside of a batch, received = relayed + malformed + refused, each summed over its names.
+    received = relayed + malformed + refused + waiting, each summed over its names.
     """
 
     def __init__(self) -> None:
@@ -27,6 +27,8 @@ class RelayCounters:
         """Refused events by reason. Events counted as `duplicate`, `out_of_sequence`,
         `not_admitted` or `journal_unavailable` are in the journal already, or their emitter still
         holds them; events counted as `best_effort_drop` are lost."""
+        self.waiting = 0
+        """Events that wait for the journal."""
         self.control_requests: Counter[str] = Counter()
         """Requests by operation; `refused` for requests that could not be read."""
         self.connections_refused = 0
@@ -45,6 +47,7 @@ class RelayCounters:
             "relayed": dict(self.relayed),
             "malformed": dict(self.malformed),
             "refused": dict(self.refused),
+            "waiting": self.waiting,
             "control_requests": dict(self.control_requests),
             "connections_refused": self.connections_refused,
         }

@@ -52,6 +52,8 @@ class KnownEmitter:
         self.emitter_id, self.name, self.epoch, self.sequence = cursor
         self.committed = cursor.sequence
         """The last sequence number in the journal; `sequence` is the last one taken."""
+        self.handed_over = cursor.sequence
+        """The last sequence number that was handed over to be journaled."""
         self.peer: bytes | None = None
         """Its identity on the control socket, None while it is not connected."""
         self.resend_requested_after = -1
@@ -68,10 +70,18 @@ class KnownEmitter:
         self.reported: dict[str, int] = {}
         """The counters in its last `account` request."""
 
+    @property
+    def may_be_forgotten(self) -> bool:
+        """Whether the journal has no event of it, and gets none with a batch on its way.
+
+        Otherwise a duplicate would be taken as a new event.
+        """
+        return not self.is_journaled and self.sequence == self.committed
+
     def start_at(self, epoch: int, sequence: int) -> None:
         """Continue after `sequence` of `epoch`."""
         self.epoch = epoch
-        self.sequence = self.committed = sequence
+        self.sequence = self.handed_over = self.committed = sequence
         self.resend_requested_after = -1
 
     def as_dict(self) -> dict[str, Any]:
@@ -84,6 +94,16 @@ class KnownEmitter:
             **{verdict.name.lower(): count for verdict, count in self.refused.items()},
             "reported": self.reported,
         }
+
+
+class Progress(NamedTuple):
+    """How far one batch takes an emitter's events."""
+
+    emitter: KnownEmitter
+    epoch: int
+    sequence: int
+    has_moved: bool
+    """False if only events came that had come before."""
 
 
 Reach = Callable[[KnownEmitter], bool]
@@ -101,7 +121,7 @@ class KnownEmitters:
             cursor.emitter_id: KnownEmitter(cursor, is_journaled=True) for cursor in cursors
         }
         self._touched: set[KnownEmitter] = set()
-        """Emitters of events that were taken, or came again, since the last commit."""
+        """Emitters of events that were taken, or came again, since the last batch."""
         self._missing_events: dict[KnownEmitter, None] = {}
         """Emitters that have to be asked for a resend, in order."""
         self.lost_by_rollback = 0
@@ -170,28 +190,40 @@ class KnownEmitters:
         emitter.refused[verdict] += 1
         return verdict
 
-    def cursors(self) -> list[Cursor]:
-        """Return the cursors that move with the next commit."""
-        return [
-            Cursor(each.emitter_id, each.name, each.epoch, each.sequence)
+    def take_progress(self) -> list[Progress]:
+        """Return how far the emitters have come, for the batch that now goes to the journal."""
+        progress = [
+            Progress(each, each.epoch, each.sequence, each.sequence != each.handed_over)
             for each in self._touched
-            if each.sequence != each.committed
         ]
-
-    def commit(self) -> list[KnownEmitter]:
-        """Note that the journal has the taken events; return the emitters to be acknowledged."""
-        touched = list(self._touched)
-        for emitter in touched:
-            emitter.is_journaled = emitter.is_journaled or emitter.sequence != emitter.committed
-            emitter.committed = emitter.sequence
+        for each in self._touched:
+            each.handed_over = each.sequence
         self._touched.clear()
-        return touched
+        return progress
 
-    def roll_back(self) -> None:
-        """Undo the taken events, which are not in the journal: their emitters send them again."""
-        for emitter in self._touched:
+    def commit(self, progress: Iterable[Progress]) -> list[KnownEmitter]:
+        """Note that the journal has a batch; return the emitters to be acknowledged.
+
+        Batches are committed in the order in which they were taken.
+        """
+        acknowledged = []
+        for emitter, epoch, sequence, has_moved in progress:
+            # Its successor may have been admitted while the disk was written.
+            if emitter.epoch == epoch:
+                emitter.is_journaled = emitter.is_journaled or has_moved
+                if has_moved:
+                    emitter.committed = sequence
+                acknowledged.append(emitter)
+        return acknowledged
+
+    def roll_back(self, progress: Iterable[Progress]) -> None:
+        """Undo the taken events of all batches without a commit, and those taken since.
+
+        They are not in the journal: their emitters send them again.
+        """
+        for emitter in {*(each.emitter for each in progress), *self._touched}:
             emitter.taken -= emitter.sequence - emitter.committed
-            emitter.sequence = emitter.committed
+            emitter.sequence = emitter.handed_over = emitter.committed
             emitter.resend_requested_after = -1
         self._touched.clear()
 
@@ -210,14 +242,13 @@ class KnownEmitters:
             if emitter_id in self._known:
                 self._known[emitter_id].is_journaled = False
         for emitter in list(self):
-            if not emitter.is_journaled and not reach(emitter):
+            if emitter.may_be_forgotten and not reach(emitter):
                 del self._known[emitter.emitter_id]
 
     def _make_room(self) -> None:
         if len(self._known) < MAX_KNOWN_EMITTERS:
             return
-        # An emitter with a cursor stays: without it, a duplicate would be taken as a new event.
         # The journal bounds the number of cursors.
-        oldest = next((each for each in self if not each.is_journaled), None)
+        oldest = next((each for each in self if each.may_be_forgotten), None)
         if oldest is not None:
             del self._known[oldest.emitter_id]

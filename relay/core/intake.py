@@ -1,10 +1,10 @@
 """Gathers one batch of messages from the ingress: events by stream, and live values.
 
-Between two commits, an `Intake` checks each message and keeps the events that pass. The sequencer
-then publishes and commits the batch, or counts it as lost.
+An `Intake` checks each message and keeps the events that pass. The sequencer then takes live values
+to be published, and the events of streams to be journaled as a batch, or counts them as lost.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from relay.core.counters import RelayCounters
@@ -22,8 +22,8 @@ from relay.wire.topics import TASK, Topic, decode_topic
 
 MAX_BATCH_MESSAGES = 256
 MAX_BATCH_BYTES = 4 * 1024 * 1024
-"""A batch is committed at the message that reaches either limit. Then the other sockets are
-served, while further messages wait in ZeroMQ."""
+"""A batch is complete at the message that reaches either limit. So is a turn of the loop: then the
+other sockets are served, while further messages wait in ZeroMQ."""
 
 
 class TakenEvent(NamedTuple):
@@ -53,15 +53,14 @@ class Intake:
         self.runs: dict[str, list[TakenEvent]] = {}
         """Stream to its events that wait for the commit."""
         self.live: list[TakenEvent] = []
-        self.batch_bytes = 0
-        """Envelopes received since the last `clear`, also those of refused messages: a flood of
-        them would keep the other sockets waiting just as well."""
+        self.run_events = 0
+        self.run_bytes = 0
+        """The number of events in `runs`, and the bytes of their envelopes."""
 
     def take(self, frames: list[bytes], now_ms: int) -> None:
         """Take the message `frames`, or raise the `WireError` that is wrong with it."""
         counters = self._counters
         counters.received += 1
-        self.batch_bytes += len(frames[-1])
         try:
             topic = decode_topic(frames[0])
         except InvalidTopic:
@@ -96,19 +95,31 @@ class Intake:
             counters.refused["best_effort_drop"] += 1
         else:
             self.runs.setdefault(kind, []).append(event)
+            self.run_events += 1
+            self.run_bytes += len(payload)
 
-    def clear(self) -> None:
-        """Start the next batch."""
-        self.runs = {}
-        self.live = []
-        self.batch_bytes = 0
+    @property
+    def is_full(self) -> bool:
+        """Whether the events of streams are a whole batch."""
+        return self.run_events >= MAX_BATCH_MESSAGES or self.run_bytes >= MAX_BATCH_BYTES
 
-    def count_lost_batch(self) -> None:
-        """Count the events of streams as refused: the journal could not be written.
+    def take_live(self) -> list[TakenEvent]:
+        """Return the gathered live values, in the order of arrival."""
+        live, self.live = self.live, []
+        return live
+
+    def take_runs(self) -> dict[str, list[TakenEvent]]:
+        """Return the gathered events of streams, and start the next batch."""
+        runs, self.runs = self.runs, {}
+        self.run_events = self.run_bytes = 0
+        return runs
+
+    def count_lost(self, runs: Mapping[str, Sequence[TakenEvent]]) -> None:
+        """Count the events of `runs` as refused: the journal could not be written.
 
         Emitters send their tracked events again; untracked events are lost.
         """
-        for run in self.runs.values():
+        for run in runs.values():
             for event in run:
                 is_tracked = event.frames[1] != b""
                 reason = "journal_unavailable" if is_tracked else "best_effort_drop"

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from relay.core.emitters import Cursor
 from relay.core.epochs import Origin, Tail
 from relay.core.retention import Limits, StoredRow, rows_to_retire
-from relay.journal.batch import JournalBatch
+from relay.journal.batch import JournalBatch, Run
 from relay.journal.file import (
     JournalRefused,
     lock_journal,
@@ -32,11 +32,10 @@ from relay.journal.format import (
     stream_tables,
 )
 from relay.journal.origin import boot_id, find_origin, new_epoch
-from relay.journal.reader import JournaledEvent, JournalReader, StoredTask
+from relay.journal.reader import JournalReader, StoredTask
 from relay.journal.tail_note import TailNote, TailNoteFile
 from relay.shared.logs import LimitedLog
 from relay.shared.sqlite_file import transaction
-from relay.wire.header import Stamp, StampedFrames, event_checksum, pack_stamp
 
 PROBE_BYTES = 128 * 1024
 """Free space without which the journal does not count as writable again. A smaller probe could
@@ -47,8 +46,6 @@ SILENT_EMITTER_S = 30 * 86400
 """Cursors that have not moved for longer are forgotten."""
 MAX_EMITTERS = 10_000
 """Cursors beyond it are forgotten, the oldest first."""
-MAX_NOTED_DAMAGE = 100_000
-"""Offsets of a stream that are counted as damaged; further ones are only logged."""
 NEVER_MS = 2**63 - 1
 
 logger = logging.getLogger(__name__)
@@ -70,6 +67,15 @@ class StreamState(NamedTuple):
     """When the first event was relayed, Unix time in milliseconds; `NEVER_MS` when empty."""
     retired: int
     """Events that retention has removed since this process started."""
+
+
+class JournalState(NamedTuple):
+    """The journal after a commit."""
+
+    origin: Origin
+    rollbacks: int
+    """How often an epoch began because acknowledged events were missing."""
+    streams: Mapping[str, StreamState]
 
 
 class Journal:
@@ -104,10 +110,7 @@ class Journal:
             self._log = LimitedLog(logger)
             self._origin = found.origin
             self._is_epoch_new = found.is_new
-            self.rollbacks = int(found.is_rolled_back)
-            """How often an epoch began because acknowledged events were missing."""
-            self.damaged: dict[str, set[int]] = {stream: set() for stream in streams}
-            """Offsets that could not be read since this process started."""
+            self._rollbacks = int(found.is_rolled_back)
             self._start_offsets = self.last_offsets
             self._unnoted = {
                 **_meta_of(found.origin),
@@ -127,9 +130,14 @@ class Journal:
         return self._origin.epoch
 
     @property
-    def origin(self) -> Origin:
-        """The epoch, and the place where it began."""
-        return self._origin
+    def path(self) -> Path:
+        """The file, with all symbolic links resolved."""
+        return self._path
+
+    @property
+    def state(self) -> JournalState:
+        """The state after the last commit, which further commits do not change."""
+        return JournalState(self._origin, self._rollbacks, dict(self._streams))
 
     @property
     def streams(self) -> Mapping[str, StreamState]:
@@ -149,19 +157,16 @@ class Journal:
         """Yield the latest state of each task, oldest update first."""
         return self._reader.tasks()
 
-    def append(self, batch: JournalBatch) -> None:
-        """Commit `batch`, or raise `JournalUnavailable` and change nothing."""
-        rows = {}
-        for stream, run in batch.runs.items():
-            numbers = (run.last_offset, run.first_offset, run.relayed_at)
-            packed = pack_events(run.events)
-            rows[stream] = (*numbers, packed, row_checksum(*numbers, packed))
+    def append(self, *batches: JournalBatch) -> None:
+        """Commit `batches` in one transaction, or raise `JournalUnavailable` and change nothing."""
+        rows = [(stream, _pack_row(run)) for batch in batches for stream, run in batch.runs.items()]
         with self._transaction():
-            for stream, row in rows.items():
+            for stream, row in rows:
                 self._db.execute(f"INSERT INTO {self._tables[stream]} VALUES (?, ?, ?, ?, ?)", row)
-            self._write_cursors(batch.cursors)
-            self._write_tasks(batch.tasks, batch.forgotten_tasks)
-        for stream, (last, _, relayed_at, packed, checksum) in rows.items():
+            for batch in batches:
+                self._write_cursors(batch.cursors)
+                self._write_tasks(batch.tasks, batch.forgotten_tasks)
+        for stream, (last, _, relayed_at, packed, checksum) in rows:
             state = self._streams[stream]
             self._tails[stream] = Tail(last, checksum)
             self._streams[stream] = state._replace(
@@ -182,7 +187,7 @@ class Journal:
             return
         self._origin = Origin(new_epoch([self.epoch]), self.epoch, self._start_offsets)
         self._is_epoch_new = True
-        self.rollbacks += 1
+        self._rollbacks += 1
         self._unnoted |= _meta_of(self._origin)
         logger.error(
             "the journal was rolled back: %s; offsets may name two events, so epoch %d begins",
@@ -193,23 +198,6 @@ class Journal:
             self.probe()
         self._write_note()
 
-    def contradicts(self, stream: str, offset: int, checksum: int | None) -> bool:
-        """Whether the journal cannot have published an event that a peer has received.
-
-        The peer has the event at `offset` of `stream`, with `checksum` if it still holds the event
-        itself. An event that retention has removed, or that cannot be read, contradicts nothing.
-        """
-        state = self._streams.get(stream)
-        if state is None or offset < state.first_offset:
-            return False
-        if offset > state.last_offset:
-            return True
-        event = self.event_at(stream, offset)
-        if checksum is None or event is None:
-            return False
-        topic, _, envelope = event.frames
-        return event_checksum(event.relayed_at, topic, envelope) != checksum
-
     def probe(self) -> None:
         """Write `PROBE_BYTES` and remove them, or raise `JournalUnavailable`."""
         with self._transaction():
@@ -219,53 +207,14 @@ class Journal:
         with self._transaction():
             self._db.execute("DELETE FROM meta WHERE key = 'probe'")
 
-    def read(self, stream: str, after: int, max_events: int, max_bytes: int) -> list[StampedFrames]:
-        """Return the events of `stream` with offsets above `after`, as they were published.
-
-        The items of events that cannot be read have an empty topic and an empty envelope.
-
-        At most `max_events` of at most `max_bytes` together, but at least one if there is any.
-        Raises `JournalUnavailable`.
-        """
-        page: list[StampedFrames] = []
-        page_bytes = 0
-        # What retention has removed is not lost.
-        state = self._streams[stream]
-        after = max(after, state.first_offset - 1)
-        try:
-            for event in self._reader.some_events(
-                stream, after, max_events, max_bytes, state.last_offset
-            ):
-                topic, _, envelope = event.frames
-                if not topic:
-                    self._note_damage(stream, event.offset)
-                stamp = pack_stamp(Stamp(self.epoch, event.offset, event.relayed_at))
-                page_bytes += len(topic) + len(stamp) + len(envelope)
-                # An event above `max_bytes` still has to come, or replay would stop before it.
-                if page and page_bytes > max_bytes:
-                    break
-                page.append((topic, stamp, envelope))
-                if len(page) == max_events:
-                    break
-        except (sqlite3.DatabaseError, DamagedContent) as error:
-            raise JournalUnavailable(f"{self._path} cannot be read: {error}") from None
-        return page
-
-    def event_at(self, stream: str, offset: int) -> JournaledEvent | None:
-        """Return the event at `offset` as it was received, None if it cannot be read."""
-        try:
-            event = next(self._reader.some_events(stream, offset - 1, 1, 1, offset), None)
-        except (sqlite3.DatabaseError, DamagedContent):
-            return None
-        return event if event is not None and event.offset == offset else None
-
-    def retire(self, limits: Limits, now_ms: int) -> None:
+    def retire(self, limits: Limits, now_ms: int) -> bool:
         """Remove the oldest rows that exceed `limits`, at most `MAX_RETIRED_ROWS` of each stream.
 
-        The newest row of a stream always stays. Raises `JournalUnavailable`.
+        The newest row of a stream always stays. Returns whether any were removed. Raises
+        `JournalUnavailable`.
         """
-        for stream in self._streams:
-            self._retire(stream, limits, now_ms)
+        retired = [self._retire(stream, limits, now_ms) for stream in self._streams]
+        return any(retired)
 
     def forget_silent_emitters(self, now_s: int) -> list[bytes]:
         """Remove the cursors beyond `SILENT_EMITTER_S` and `MAX_EMITTERS`; return their ids.
@@ -300,12 +249,6 @@ class Journal:
             found.first_offset, found.last_offset, found.stored_bytes, oldest_at, retired=0
         )
 
-    def _note_damage(self, stream: str, offset: int) -> None:
-        damaged = self.damaged[stream]
-        if offset not in damaged and len(damaged) < MAX_NOTED_DAMAGE:
-            damaged.add(offset)
-        self._log.error("damage", "%s: %s %d cannot be read", self._path, stream, offset)
-
     def _write_cursors(self, cursors: Iterable[Cursor]) -> None:
         heard_at = int(time.time())
         self._db.executemany(
@@ -327,10 +270,10 @@ class Journal:
                 (topic, stamp, envelope, is_finished),
             )
 
-    def _retire(self, stream: str, limits: Limits, now_ms: int) -> None:
+    def _retire(self, stream: str, limits: Limits, now_ms: int) -> bool:
         state = self._streams[stream]
         if state.stored_bytes <= limits.max_bytes and state.oldest_at >= now_ms - limits.max_age_ms:
-            return
+            return False
         table = self._tables[stream]
         with self._transaction():
             found = self._db.execute(
@@ -341,7 +284,7 @@ class Journal:
             rows = [StoredRow(*row) for row in found]
             count = rows_to_retire(rows, state.stored_bytes, limits, now_ms)
             if not count:
-                return
+                return False
             last_retired = rows[count - 1].last_offset
             self._db.execute(f"DELETE FROM {table} WHERE last <= ?", (last_retired,))
         self._streams[stream] = state._replace(
@@ -350,6 +293,7 @@ class Journal:
             oldest_at=rows[count].relayed_at,
             retired=state.retired + last_retired + 1 - state.first_offset,
         )
+        return True
 
     def _write_note(self) -> None:
         try:
@@ -377,6 +321,12 @@ class Journal:
             with contextlib.suppress(sqlite3.DatabaseError):
                 self._db.execute("PRAGMA wal_checkpoint")
                 self._unnoted = {}
+
+
+def _pack_row(run: Run) -> tuple[int, int, int, bytes, int]:
+    numbers = (run.last_offset, run.first_offset, run.relayed_at)
+    packed = pack_events(run.events)
+    return *numbers, packed, row_checksum(*numbers, packed)
 
 
 def _meta_of(origin: Origin) -> dict[str, str]:

@@ -196,10 +196,10 @@ class TestRefusedFiles:
     def test_a_newer_journal(self, cluster: Cluster, path: Path) -> None:
         def work() -> None:
             open_journal(path).append(batch(1))
-            sqlite3.connect(path).execute("PRAGMA user_version = 2")
+            sqlite3.connect(path).execute("PRAGMA user_version = 3")
 
         in_killed_process(work)
-        assert "has version 2, and this program knows version 1: use a newer" in self.refused(
+        assert "has version 3, and this program knows version 2: use a newer" in self.refused(
             cluster, path
         )
 

@@ -17,6 +17,7 @@ from relay.core.retention import Limits
 from relay.demand_service import DemandService
 from relay.journal.batch import JournalBatch, Run
 from relay.journal.journal import Journal
+from relay.journal.replayer import PublishedJournal
 from relay.state import SharedState
 from relay.wire import control
 from relay.wire.control import (
@@ -39,7 +40,14 @@ from relay.wire.control import (
     unpack_reply,
 )
 from relay.wire.header import Header, event_checksum, unpack_stamp
-from tests.relay.journal.journals import EMITTER_ID, NOW_MS, batch, event, open_journal
+from tests.relay.journal.journals import (
+    EMITTER_ID,
+    NOW_MS,
+    batch,
+    begin_epoch,
+    event,
+    open_journal,
+)
 from tests.relay.wire.strategies import frames_like
 from tests.relay.wire.vectors import case_name, vectors
 
@@ -52,8 +60,9 @@ class RelayParts:
     """A control service with its state. The peers in `connected` are reached."""
 
     def __init__(self, journal: Journal) -> None:
-        self.journal = journal
-        state = SharedState.of(journal, 30.0)
+        self._writable = journal
+        self.journal = PublishedJournal(journal.path, journal.state, begin_epoch(journal))
+        state = SharedState.of(self.journal, journal.cursors(), 30.0)
         self.retained = state.retained
         self.emitters = state.emitters
         self.counters = state.counters
@@ -64,6 +73,16 @@ class RelayParts:
 
     def ask(self, request: Request, peer: bytes = PEER) -> Reply:
         return self.service.answer(peer, pack_message(request))
+
+    def append(self, batch: JournalBatch) -> None:
+        """Events are journaled and published."""
+        self._writable.append(batch)
+        self.journal.update(self._writable.state)
+
+    def retire_all(self) -> None:
+        """Retention removes all rows but the newest."""
+        self._writable.retire(Limits(0, 0), NOW_MS + 10**9)
+        self.journal.update(self._writable.state)
 
     def stats(self) -> dict[str, Any]:
         reply = self.ask(StatsRequest(id=9))
@@ -147,7 +166,7 @@ class TestRollback:
         assert self.edge_says(parts, self.epoch - 1, 10, None) == self.epoch
 
     def test_an_event_that_retention_removed_proves_nothing(self, parts: RelayParts) -> None:
-        parts.journal.retire(Limits(0, 0), NOW_MS + 10**9)
+        parts.retire_all()
         assert self.edge_says(parts, self.epoch, 4, 1) == self.epoch
 
     @pytest.mark.parametrize("is_known", [True, False])
@@ -174,14 +193,14 @@ class TestRollback:
 
     def test_it_begins_where_the_process_began(self, parts: RelayParts) -> None:
         """Offsets that this process has given out may be among those that were given out twice."""
-        parts.journal.append(batch(10, 3))
+        parts.append(batch(10, 3))
         self.edge_says(parts, self.epoch, 13, None)
         assert parts.service.heartbeat().began == {"event": 9, "task": 0}
 
     def test_the_next_process_keeps_the_epoch(self, parts: RelayParts, tmp_path: Path) -> None:
         epoch = self.edge_says(parts, self.epoch, 10, None)
         began = parts.service.heartbeat().began
-        parts.journal.close()
+        parts._writable.close()
         with parts_in(tmp_path) as again:
             beat = again.service.heartbeat()
             assert (again.journal.epoch, beat.previous, beat.began) == (epoch, self.epoch, began)
@@ -269,7 +288,7 @@ class TestReplay:
 
     def test_low_tells_how_far_retention_has_come(self, tmp_path: Path) -> None:
         with parts_in(tmp_path, events=6) as parts:
-            parts.journal.retire(Limits(0, 0), NOW_MS + 10**9)
+            parts.retire_all()
             reply = parts.ask(ReplayRequest(id=8, stream="event", after=0))
             assert isinstance(reply, ReplayReply)
             assert [unpack_stamp(stamp).offset for _, stamp, _ in reply.items] == [4, 5, 6]
@@ -278,14 +297,14 @@ class TestReplay:
     @pytest.mark.parametrize("size", [300_000, 2**20 - 500])
     def test_a_reply_has_about_1_mib(self, parts: RelayParts, size: int) -> None:
         run = Run(1, NOW_MS, [event(number, padding=size) for number in range(1, 6)])
-        parts.journal.append(JournalBatch({"event": run}))
+        parts.append(JournalBatch({"event": run}))
         reply = parts.ask(ReplayRequest(id=8, stream="event", after=0))
         assert isinstance(reply, ReplayReply)
         assert len(reply.items) == MAX_PAGE_BYTES // size
 
     @pytest.mark.parametrize("after", [2**63 - 1, 2**63, 2**64 - 1])
     def test_nothing_follows_the_greatest_offset(self, parts: RelayParts, after: int) -> None:
-        parts.journal.append(batch(1))
+        parts.append(batch(1))
         assert parts.ask(ReplayRequest(id=8, stream="event", after=after)) == ReplayReply(
             id=8, epoch=parts.journal.epoch, items=(), low=1, tip=1
         )
@@ -299,8 +318,8 @@ class TestReplay:
         )
 
     def test_an_unreadable_journal_is_an_error(self, parts: RelayParts) -> None:
-        parts.journal.append(batch(1))
-        parts.journal._db.execute("ALTER TABLE stream_1 RENAME TO elsewhere")
+        parts.append(batch(1))
+        parts._writable._db.execute("ALTER TABLE stream_1 RENAME TO elsewhere")
         reply = parts.ask(ReplayRequest(id=8, stream="event", after=0))
         assert isinstance(reply, ErrorReply)
         assert (reply.id, reply.code) == (8, "journal_unavailable")
@@ -386,7 +405,7 @@ def test_stats_tell_of_counters_streams_and_emitters(tmp_path: Path) -> None:
         parts.counters.received = 5
         parts.intake.journaling = False
         parts.ask(hello(acknowledged=8))
-        parts.journal.retire(Limits(0, 0), NOW_MS + 10**9)
+        parts.retire_all()
         reply = parts.ask(control.StatsRequest(id=5))
         assert isinstance(reply, StatsReply)
         shown = reply.stats
@@ -406,7 +425,7 @@ def test_stats_tell_of_counters_streams_and_emitters(tmp_path: Path) -> None:
 
 def test_the_heartbeat_tells_where_the_streams_are(tmp_path: Path) -> None:
     with parts_in(tmp_path, events=6) as parts:
-        parts.journal.retire(Limits(0, 0), NOW_MS + 10**9)
+        parts.retire_all()
         expected = Heartbeat(
             tips={"event": 6, "task": 0},
             low={"event": 4, "task": 1},
@@ -465,4 +484,4 @@ def test_hello_of_many_names_is_kept_apart(parts: RelayParts) -> None:
     assert {each.emitter_id for each in parts.emitters} == {
         bytes([number]) * 16 for number in range(3)
     }
-    assert Cursor(EMITTER_ID, "manager-1", 5, 0) not in parts.journal.cursors()
+    assert Cursor(EMITTER_ID, "manager-1", 5, 0) not in parts._writable.cursors()

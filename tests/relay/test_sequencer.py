@@ -11,17 +11,14 @@ import pytest
 from relay.core import retained
 from relay.core.emitters import Cursor
 from relay.core.retention import Limits
-from relay.journal.journal import SILENT_EMITTER_S, Journal
-from relay.sequencer import Sequencer
+from relay.journal.journal import SILENT_EMITTER_S
 from relay.shared import sqlite_file
-from relay.state import SharedState
 from relay.wire.envelope import Envelope, pack_envelope
 from relay.wire.header import Header, Stamp, StampedFrames, pack_header, unpack_stamp
+from tests.relay.sequencing import UNLIMITED, Sequencing
 
 ID = b"e" * 16
-STREAMS = ("event", "task")
 NOW_MS = 1_790_000_000_000
-UNLIMITED = Limits(2**60, 2**60)
 
 
 class RelayParts:
@@ -29,13 +26,16 @@ class RelayParts:
 
     def __init__(self, directory: Path, limits: Limits = UNLIMITED) -> None:
         self.path = directory / "journal.db"
-        self.journal = Journal(self.path, STREAMS, power_safe=False)
-        state = SharedState.of(self.journal, 30.0)
+        self.parts = Sequencing(self.path, limits)
+        self.journal = self.parts.journal
+        self.writer = self.parts.writer
+        self.published = self.parts.published
+        self.sequencer = self.parts.sequencer
+        state = self.parts.state
         self.emitters = state.emitters
         self.counters = state.counters
         self.retained = state.retained
         self.intake = state.intake
-        self.sequencer = Sequencer(state, limits)
         self._sent = 0
 
     def admit(self) -> None:
@@ -53,18 +53,33 @@ class RelayParts:
 
     def commit(self, now_ms: int = NOW_MS) -> tuple[list[tuple[bytes, Stamp]], list[int]]:
         """Commit; return the published topics and stamps, and the acknowledged numbers."""
-        published, acknowledged = self.sequencer.commit(now_ms)
-        self.intake.clear()
+        self.parts.now_ms = now_ms
+        events, emitters = self.parts.commit()
         return (
-            [(topic, unpack_stamp(stamp)) for topic, stamp, _envelope in published],
-            [emitter.committed for emitter in acknowledged],
+            [(topic, unpack_stamp(stamp)) for topic, stamp, _envelope in events],
+            [emitter.committed for emitter in emitters],
         )
+
+    def maintain(self, now_ms: int = NOW_MS) -> None:
+        """The time for a heartbeat has come."""
+        self.parts.now_ms = now_ms
+        self.writer.maintain()
+        self.parts.settle()
+
+    def forget_silent_emitters(self, now_ms: int) -> None:
+        """Once in a while."""
+        self.parts.now_ms = now_ms
+        self.writer.forget_silent_emitters()
+        self.parts.settle()
 
     def is_journaling(self) -> bool:
         return self.intake.journaling
 
     def read(self, stream: str) -> list[StampedFrames]:
-        return self.journal.read(stream, 0, 4096, 2**30)
+        return self.published.read(stream, 0, 4096, 2**30)
+
+    def close(self) -> None:
+        self.parts.close()
 
 
 @pytest.fixture(autouse=True)
@@ -80,7 +95,7 @@ def parts(tmp_path: Path) -> Iterator[RelayParts]:
     try:
         yield parts
     finally:
-        parts.journal.close()
+        parts.close()
 
 
 @pytest.fixture
@@ -105,7 +120,7 @@ def test_published_and_acknowledged_events_are_in_the_journal(parts: RelayParts)
     assert [topic for topic, _, _ in parts.read("event")] == [b"event:a", b"event:b"]
     assert [topic for topic, _, _ in parts.read("task")] == [b"task:1"]
     assert parts.journal.cursors() == [Cursor(ID, "m", 5, 3)]
-    assert parts.journal.last_offsets == {"event": 2, "task": 1}
+    assert parts.published.last_offsets == {"event": 2, "task": 1}
     assert parts.counters.relayed == {"event": 2, "task": 1}
 
 
@@ -132,7 +147,9 @@ def test_live_values_are_stamped_and_remembered_without_the_journal(
 def test_the_journal_gives_back_the_very_frames(parts: RelayParts) -> None:
     parts.send("event:a")
     parts.send("task:1", status="in_progress")
-    committed = parts.sequencer.commit(NOW_MS)
+    parts.sequencer.hand_over(NOW_MS)
+    assert parts.read("event") + parts.read("task") == [], "not before it is published"
+    committed = parts.parts.settle()
     assert parts.read("event") + parts.read("task") == committed.events
 
 
@@ -160,18 +177,18 @@ def test_without_a_journal_nothing_is_published_or_acknowledged(
     parts.intake.take([b"event:plain", b"\x80"], NOW_MS)
     assert parts.commit() == ([], [])
     assert not parts.is_journaling()
-    assert parts.journal.last_offsets == {"event": 0, "task": 0}
-    assert parts.journal.streams["event"].last_offset == 0
+    assert parts.published.last_offsets == {"event": 0, "task": 0}
+    assert parts.published.streams["event"].last_offset == 0
     assert parts.counters.refused == {"journal_unavailable": 1, "best_effort_drop": 1}
     assert not parts.counters.relayed
     [line] = caplog.messages
     assert line.startswith("no event of a stream is taken: ")
     assert str(parts.path) in line
-    parts.sequencer.maintain(NOW_MS)
+    parts.maintain(NOW_MS)
     assert not parts.is_journaling(), "it still cannot be written"
     with caplog.at_level(logging.WARNING):
         blocked.execute("ROLLBACK")
-        parts.sequencer.maintain(NOW_MS)
+        parts.maintain(NOW_MS)
     assert parts.is_journaling()
     assert caplog.messages[-1] == "the journal can be written again"
     parts.admit()
@@ -184,32 +201,32 @@ def test_without_a_journal_nothing_is_published_or_acknowledged(
 def test_a_journal_that_cannot_be_written_is_found_out_by_whatever_writes(
     parts: RelayParts, blocked: sqlite3.Connection
 ) -> None:
-    parts.sequencer.forget_silent_emitters(NOW_MS, lambda _: True)
+    parts.forget_silent_emitters(NOW_MS)
     assert blocked.in_transaction
     assert not parts.is_journaling()
 
 
 def test_maintenance_retires_old_events(tmp_path: Path) -> None:
     parts = RelayParts(tmp_path, Limits(max_age_ms=1000, max_bytes=2**30))
-    with closing(parts.journal):
+    with closing(parts):
         parts.admit()
         for n in range(3):
             parts.send("event:a")
             parts.commit(NOW_MS + n)
-        assert parts.journal.streams["event"].first_offset == 1
-        parts.sequencer.maintain(NOW_MS + 1001)
-        assert parts.journal.streams["event"].first_offset == 2
+        assert parts.published.streams["event"].first_offset == 1
+        parts.maintain(NOW_MS + 1001)
+        assert parts.published.streams["event"].first_offset == 2
         assert [unpack_stamp(stamp).offset for _, stamp, _ in parts.read("event")] == [2, 3]
 
 
 def test_a_commit_retires_the_oldest_events_above_the_limit(tmp_path: Path) -> None:
     parts = RelayParts(tmp_path, Limits(max_age_ms=2**60, max_bytes=10_000))
-    with closing(parts.journal):
+    with closing(parts):
         parts.admit()
         for _ in range(8):
             parts.send("event:a", padding=3000)
             parts.commit()
-        state = parts.journal.streams["event"]
+        state = parts.published.streams["event"]
         assert (state.first_offset, state.last_offset, state.retired) == (6, 8, 5)
         assert state.stored_bytes <= 10_000
 
@@ -224,7 +241,7 @@ class TestTasks:
         ]
 
     def restarted(self, parts: RelayParts) -> RelayParts:
-        parts.journal.close()
+        parts.close()
         return RelayParts(parts.path.parent)
 
     def test_the_latest_state_of_a_batch_is_kept(self, parts: RelayParts) -> None:
@@ -236,7 +253,7 @@ class TestTasks:
         expected = [(b"task:2", 4), (b"task:1", 3)]
         assert self.states(parts) == expected
         again = self.restarted(parts)
-        with closing(again.journal):
+        with closing(again):
             assert self.states(again) == expected
 
     def test_a_state_that_was_not_journaled_is_not_remembered(
@@ -259,7 +276,7 @@ class TestTasks:
         assert [topic for topic, _ in self.states(small)] == [b"task:2", b"task:3"]
         small.send("event:a")
         small.commit()
-        with closing(small.journal):
+        with closing(small):
             assert [task.topic for task in small.journal.tasks()] == ["task:2", "task:3"]
 
     def test_one_that_is_forgotten_for_another_of_its_own_batch_stays(
@@ -277,7 +294,7 @@ class TestTasks:
         small.send("event:a")
         small.commit()
         kept = [topic for topic, _ in self.states(small)]
-        with closing(small.journal):
+        with closing(small):
             assert [task.topic.encode() for task in small.journal.tasks()] == kept
         assert kept == [b"task:3", b"task:1"]
 
@@ -287,9 +304,9 @@ def test_emitters_that_are_gone_for_good_are_forgotten(parts: RelayParts) -> Non
     parts.commit()
     parts.emitters.admit(Cursor(b"f" * 16, "hello only", 5, 0), b"peer-2", lambda _: False)
     heard_ms = int(parts.path.stat().st_mtime) * 1000
-    parts.sequencer.forget_silent_emitters(heard_ms, lambda _: False)
+    parts.forget_silent_emitters(heard_ms)
     assert [emitter.emitter_id for emitter in parts.emitters] == [ID]
     much_later = heard_ms + (SILENT_EMITTER_S + 60) * 1000
-    parts.sequencer.forget_silent_emitters(much_later, lambda _: False)
+    parts.forget_silent_emitters(much_later)
     assert list(parts.emitters) == []
     assert parts.journal.cursors() == []

@@ -8,13 +8,10 @@ import pytest
 
 from relay.core.emitters import Cursor, KnownEmitter
 from relay.core.orphans import ORPHANED_MESSAGE
-from relay.core.retention import Limits
-from relay.journal.journal import Journal
-from relay.sequencer import Sequencer
-from relay.state import SharedState
 from relay.task_watch import TaskWatch
 from relay.wire.envelope import Envelope, pack_envelope, unpack_envelope
 from relay.wire.header import Header, pack_header, unpack_stamp
+from tests.relay.sequencing import Sequencing
 
 ID = b"e" * 16
 NOW_MS = 1_790_000_000_000
@@ -25,9 +22,8 @@ class Parts:
     """A task watch over a real journal; `here` are the ids of connected emitters."""
 
     def __init__(self, path: Path) -> None:
-        self.journal = Journal(path, ("event", "task"), power_safe=False)
-        self.state = SharedState.of(self.journal, GRACE_S)
-        self.sequencer = Sequencer(self.state, Limits(2**60, 2**60))
+        self.parts = Sequencing(path, task_grace_s=GRACE_S)
+        self.state = self.parts.state
         self.here: set[bytes] = set()
         self.watch = TaskWatch(self.state, self._reach)
 
@@ -51,8 +47,7 @@ class Parts:
 
     def commit(self) -> list[tuple[str, str]]:
         """Commit what was taken; return topics and statuses of the published updates."""
-        events = self.sequencer.commit(NOW_MS).events
-        self.state.intake.clear()
+        events = self.parts.commit().events
         return [
             (topic.decode(), unpack_envelope(payload, "task").data["status"])
             for topic, _, payload in events
@@ -70,7 +65,7 @@ class Parts:
 def parts(tmp_path: Path) -> Iterator[Parts]:
     parts = Parts(tmp_path / "journal.db")
     parts.hello()
-    with closing(parts.journal):
+    with closing(parts.parts):
         yield parts
 
 
@@ -87,7 +82,7 @@ def test_an_orphaned_task_ends_once(parts: Parts) -> None:
     assert unpack_stamp(frames[1]).offset == 2, "numbered after the emitter's own update"
     final = unpack_envelope(frames[2], "task")
     assert (final.data["message"], final.username, final.source) == (ORPHANED_MESSAGE, "alice", "m")
-    assert parts.journal.read("task", 1, 10, 2**20) == [frames]
+    assert parts.parts.published.read("task", 1, 10, 2**20) == [frames]
     assert parts.state.counters.relayed["task"] == parts.state.counters.received == 2
 
 
@@ -141,16 +136,16 @@ def test_after_a_restart_of_the_relay_the_owners_are_known(
     tmp_path: Path, comes_back: bool
 ) -> None:
     path = tmp_path / "journal.db"
-    with closing((before := Parts(path)).journal):
+    with closing((before := Parts(path)).parts):
         before.hello()
         before.send("task:other", 1, "success")
         before.send("task:1", 2)
-    with closing((after := Parts(path)).journal):
+    with closing((after := Parts(path)).parts):
         assert after.look(0.0) == []
         if comes_back:
             after.hello(sequence=2)
         assert after.look(30.0) == ([] if comes_back else [("task:1", "error")])
-    with closing((last := Parts(path)).journal):
+    with closing((last := Parts(path)).parts):
         assert last.look(0.0) == []
         assert last.look(30.0) == ([("task:1", "error")] if comes_back else []), "once"
 
@@ -176,3 +171,15 @@ def test_a_task_whose_place_has_another_event_is_nobodys(parts: Parts, tmp_path:
     parts.state.owners.keep_unknown("task:1")
     parts.here.clear()
     assert parts.look(0.0) == parts.look(100.0) == []
+
+
+def test_an_end_that_waits_for_the_disk_is_not_repeated(parts: Parts) -> None:
+    parts.hello()
+    parts.send("task:1", 1)
+    parts.here.clear()
+    assert not parts.watch.end_orphans(0.0, NOW_MS)
+    assert parts.watch.end_orphans(GRACE_S, NOW_MS)
+    parts.parts.sequencer.hand_over(NOW_MS)
+    assert not parts.watch.end_orphans(GRACE_S + 1, NOW_MS)
+    assert [topic for topic, _, _ in parts.parts.settle().events] == [b"task:1"]
+    assert parts.look(GRACE_S + 2) == []

@@ -11,6 +11,7 @@ def test_counters_begin_at_zero() -> None:
         "relayed": {},
         "malformed": {},
         "refused": {},
+        "waiting": 0,
         "control_requests": {},
         "connections_refused": 0,
     }
@@ -29,6 +30,7 @@ def test_counters_are_shown_as_json_can_carry_them() -> None:
         "relayed": {"event": 2},
         "malformed": {"invalid_topic": 1},
         "refused": {"duplicate": 1},
+        "waiting": 0,
         "control_requests": {"hello": 1},
         "connections_refused": 1,
     }

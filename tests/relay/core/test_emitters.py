@@ -11,6 +11,7 @@ from relay.core.emitters import (
     Cursor,
     KnownEmitter,
     KnownEmitters,
+    Progress,
     Refusal,
     SequenceVerdict,
 )
@@ -182,28 +183,66 @@ class TestCommit:
         emitters.admit(cursor(9, emitter_id=b"f" * 16), b"peer-2", gone)
         for number in (1, 2):
             emitters.advance(header(number))
-        assert emitters.cursors() == [cursor(5, 2)]
-        assert [emitter.committed for emitter in emitters.commit()] == [2]
-        assert emitters.cursors() == []
-        assert emitters.commit() == []
+        [progress] = emitters.take_progress()
+        assert progress == (emitters.get(ID), 5, 2, True)
+        assert [emitter.committed for emitter in emitters.commit([progress])] == [2]
+        assert emitters.take_progress() == []
+
+    def test_batches_on_their_way_move_on_one_after_the_other(self) -> None:
+        emitters = admitted()
+        batches = []
+        for number in (1, 2, 3):
+            emitters.advance(header(number))
+            batches.append(emitters.take_progress())
+        emitters.advance(header(2))
+        batches.append(emitters.take_progress())
+        assert [(each.sequence, each.has_moved) for [each] in batches] == [
+            (1, True),
+            (2, True),
+            (3, True),
+            (3, False),
+        ]
+        reached = []
+        for batch in batches:
+            [emitter] = emitters.commit(batch)
+            reached.append(emitter.committed)
+        assert reached == [1, 2, 3, 3]
+
+    def test_a_batch_of_a_process_that_was_replaced_concerns_nobody(self) -> None:
+        emitters = admitted()
+        emitters.advance(header(1))
+        progress = emitters.take_progress()
+        emitters.admit(cursor(6), b"peer-2", gone)
+        assert emitters.commit(progress) == []
+        assert only(emitters).committed == 0
+
+    def test_an_emitter_whose_first_events_are_on_their_way_is_not_forgotten(self) -> None:
+        """Or a duplicate of them would be journaled as a new event."""
+        emitters = admitted()
+        emitters.advance(header(1))
+        progress = emitters.take_progress()
+        emitters.forget([], gone)
+        emitters.commit(progress)
+        assert emitters.advance(header(1)) is SequenceVerdict.DUPLICATE
 
     def test_a_duplicate_is_acknowledged_again_and_moves_nothing(self) -> None:
         """Its emitter has missed the acknowledgement."""
         emitters = KnownEmitters([cursor(5, 41)])
         emitters.admit(cursor(5, 40), b"peer", gone)
         emitters.advance(header(41))
-        assert emitters.cursors() == []
-        assert [emitter.committed for emitter in emitters.commit()] == [41]
+        [progress] = emitters.take_progress()
+        assert not progress.has_moved
+        assert [emitter.committed for emitter in emitters.commit([progress])] == [41]
 
     def test_rolled_back_events_are_taken_again(self) -> None:
         emitters = admitted()
         emitters.advance(header(1))
-        emitters.commit()
-        for number in (2, 3):
-            emitters.advance(header(number))
-        emitters.roll_back()
-        assert emitters.cursors() == []
-        assert emitters.commit() == []
+        emitters.commit(emitters.take_progress())
+        emitters.advance(header(2))
+        progress = emitters.take_progress()
+        emitters.advance(header(3))
+        emitters.roll_back(progress)
+        assert emitters.take_progress() == []
         assert (only(emitters).committed, only(emitters).as_dict()["taken"]) == (1, 1)
         assert emitters.advance(header(4)) is SequenceVerdict.OUT_OF_SEQUENCE
         assert len(emitters.take_missing_events()) == 1
@@ -220,7 +259,7 @@ class TestCommit:
         emitters.advance(header(2))
         assert len(emitters.take_missing_events()) == 1
         emitters.advance(header(1))
-        emitters.roll_back()
+        emitters.roll_back([])
         emitters.advance(header(2))
         assert len(emitters.take_missing_events()) == 1
 
@@ -231,7 +270,7 @@ class TestForget:
     def journaled(self) -> KnownEmitters:
         emitters = admitted()
         emitters.advance(header(1))
-        emitters.commit()
+        emitters.commit(emitters.take_progress())
         return emitters
 
     def test_a_forgotten_emitter_has_to_say_hello(self) -> None:
@@ -283,6 +322,8 @@ class EmittersModel(RuleBasedStateMachine):
         self.cursors: dict[bytes, Cursor] = {}
         self.batch: list[Header] = []
         self.emitters = KnownEmitters(())
+        self.flights: list[tuple[list[Header], list[Progress]]] = []
+        """Batches that wait for the disk."""
         self.live: dict[bytes, int] = {}
         """The epoch of the newest process, by emitter id."""
         self.acknowledged: dict[bytes, int] = {}
@@ -300,7 +341,6 @@ class EmittersModel(RuleBasedStateMachine):
     @rule(emitter_id=ids)
     def say_hello(self, emitter_id: bytes) -> None:
         epoch = self.live[emitter_id]
-        self.end_batch(succeeds=True)
         acknowledged = self.acknowledged[emitter_id]
         sequence = self.emitters.admit(Cursor(emitter_id, "m", epoch, acknowledged), b"peer", gone)
         assert sequence == len(self.journal.get((emitter_id, epoch), []))
@@ -330,24 +370,40 @@ class EmittersModel(RuleBasedStateMachine):
             if self.emitters.advance(sent) is SequenceVerdict.TAKE:
                 self.batch.append(sent)
 
-    @rule(succeeds=st.booleans())
-    def end_batch(self, succeeds: bool) -> None:
-        if not succeeds:
-            self.emitters.roll_back()
-        else:
-            for moved in self.emitters.cursors():
-                self.cursors[moved.emitter_id] = moved
-            for each in self.batch:
-                self.journal.setdefault((each.emitter_id, each.epoch), []).append(each.sequence)
-            for emitter in self.emitters.commit():
-                if emitter.epoch == self.live[emitter.emitter_id]:
-                    self.acknowledged[emitter.emitter_id] = emitter.committed
-        self.batch.clear()
+    @rule()
+    def hand_over(self) -> None:
+        """The batch goes to the journal, where it waits for the disk."""
+        self.flights.append((self.batch, self.emitters.take_progress()))
+        self.batch = []
+
+    @rule()
+    def commit(self) -> None:
+        """The oldest batch that waits is journaled."""
+        if not self.flights:
+            return
+        batch, progress = self.flights.pop(0)
+        for each in batch:
+            self.journal.setdefault((each.emitter_id, each.epoch), []).append(each.sequence)
+        for emitter, epoch, sequence, has_moved in progress:
+            if has_moved:
+                cursor = Cursor(emitter.emitter_id, emitter.name, epoch, sequence)
+                self.cursors[emitter.emitter_id] = cursor
+        for emitter in self.emitters.commit(progress):
+            if emitter.epoch == self.live[emitter.emitter_id]:
+                self.acknowledged[emitter.emitter_id] = emitter.committed
+
+    @rule()
+    def fail(self) -> None:
+        """The journal cannot be written."""
+        self.emitters.roll_back(each for _, progress in self.flights for each in progress)
+        self.flights = []
+        self.batch = []
 
     @rule()
     def restart_relay(self) -> None:
         """Events that are not committed are gone, as after `kill -9`."""
-        self.batch.clear()
+        self.flights = []
+        self.batch = []
         self.emitters = KnownEmitters(self.cursors.values())
 
     @invariant()

@@ -10,7 +10,7 @@ from hypothesis.strategies import DataObject
 
 from relay.core.counters import RelayCounters
 from relay.core.emitters import Cursor, KnownEmitters
-from relay.core.intake import MAX_BATCH_BYTES, Intake
+from relay.core.intake import MAX_BATCH_MESSAGES, Intake
 from relay.wire.envelope import Envelope, pack_envelope, unpack_envelope
 from relay.wire.errors import WireError
 from relay.wire.header import Header, pack_header
@@ -53,15 +53,15 @@ class Entrance:
     def end_batch(self, *, succeeds: bool = True) -> None:
         """Commit the batch, or lose it, as the sequencer does."""
         intake = self.intake
-        self.counters.relayed.update(taken.topic.kind for taken in intake.live)
+        self.counters.relayed.update(taken.topic.kind for taken in intake.take_live())
+        progress, runs = self.emitters.take_progress(), intake.take_runs()
         if succeeds:
-            for stream, run in intake.runs.items():
+            for stream, run in runs.items():
                 self.counters.relayed[stream] += len(run)
-            self.emitters.commit()
+            self.emitters.commit(progress)
         else:
-            self.emitters.roll_back()
-            intake.count_lost_batch()
-        intake.clear()
+            self.emitters.roll_back(progress)
+            intake.count_lost(runs)
 
     def runs(self) -> dict[str, list[str]]:
         """The topics of the gathered events, by stream."""
@@ -81,7 +81,8 @@ def test_events_are_gathered_by_stream_in_the_order_they_came() -> None:
     )
     assert entrance.runs() == {"event": ["event:a", "event:b"], "task": ["task:1", "task:1"]}
     assert entrance.intake.live == []
-    assert entrance.intake.batch_bytes == 2 * len(payload()) + 2 * len(payload("task"))
+    assert entrance.intake.run_events == 4
+    assert entrance.intake.run_bytes == 2 * len(payload()) + 2 * len(payload("task"))
 
 
 def test_an_event_is_kept_as_it_came() -> None:
@@ -162,29 +163,22 @@ def test_a_malformed_event_uses_up_its_number() -> None:
     topic, header, _ = tracked("event:x", 1)
     entrance.take([topic, header, b"\xc1"], tracked("event:y", 2))
     assert entrance.runs() == {"event": ["event:y"]}
-    assert [moved.sequence for moved in entrance.emitters.cursors()] == [2]
+    assert [moved.sequence for moved in entrance.emitters.take_progress()] == [2]
     assert entrance.counters.malformed == {"invalid_envelope": 1}
 
 
-def test_every_message_counts_in_the_bytes_of_a_batch() -> None:
-    """Live values and refused messages as well: all of them take memory or time."""
+@pytest.mark.parametrize(("padding", "count"), [(0, MAX_BATCH_MESSAGES), (2**20 - 150, 5)])
+def test_a_batch_is_full_in_count_or_in_bytes(padding: int, count: int) -> None:
     entrance = Entrance()
-    size = 2**20
-    large = payload(padding=size)
-    messages = [
-        [b"event:x", pack_header(Header(ID, 5, 1)), large],
-        [b"event:x", pack_header(Header(ID, 5, 1)), large],
-        [b"resource-monitor:a", pack_header(Header(ID, 5, 0)), large],
-        [b"event:x", b"x" * size],
-    ]
-    for count, frames in enumerate(messages, 1):
-        assert entrance.intake.batch_bytes < MAX_BATCH_BYTES
-        entrance.take(frames)
-        assert entrance.intake.batch_bytes >= count * (size - 1000)
-    assert entrance.counters.refused == {"duplicate": 1}
-    assert entrance.counters.malformed == {"invalid_envelope": 1}
+    found = []
+    for number in range(1, count + 1):
+        found.append(entrance.intake.is_full)
+        header = pack_header(Header(ID, 5, number))
+        entrance.take([b"event:x", header, payload(padding=padding)])
+    assert not any(found)
+    assert entrance.intake.is_full
     entrance.end_batch()
-    assert entrance.intake.batch_bytes == 0
+    assert not entrance.intake.is_full
 
 
 @pytest.mark.parametrize(
@@ -212,7 +206,7 @@ class TestWithoutAJournal:
         entrance = Entrance()
         entrance.intake.journaling = False
         entrance.take(tracked("event:x", 1), tracked("task:1", 2))
-        assert (entrance.intake.runs, entrance.emitters.cursors()) == ({}, [])
+        assert (entrance.intake.runs, entrance.emitters.take_progress()) == ({}, [])
         assert entrance.counters.refused == {"journal_unavailable": 2}
         entrance.intake.journaling = True
         entrance.take(tracked("event:x", 1))

@@ -1,16 +1,18 @@
 """Small journals for tests: events to write, and a process that ends uncleanly."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from relay.core.emitters import Cursor
 from relay.journal.batch import JournalBatch, Run
-from relay.journal.journal import Journal
+from relay.journal.journal import Journal, JournalState
 from relay.journal.reader import StoredTask, reading_journal
+from relay.journal.replayer import PublishedJournal
 from relay.journal.verify import problems
 from relay.wire.envelope import Envelope, pack_envelope
-from relay.wire.header import Header, ReceivedFrames, pack_header, unpack_stamp
+from relay.wire.header import Header, ReceivedFrames, StampedFrames, pack_header, unpack_stamp
 
 STREAMS = ("event", "task")
 EMITTER_ID = b"e" * 16
@@ -47,9 +49,34 @@ def batch(
     return JournalBatch({"event": run}, [cursor], tasks)
 
 
+@contextmanager
+def published(journal: Journal) -> Iterator[PublishedJournal]:
+    """The journal as peers see it, at this moment."""
+    with closing(PublishedJournal(journal.path, journal.state, begin_epoch(journal))) as found:
+        yield found
+
+
+def begin_epoch(journal: Journal) -> Callable[[str], JournalState]:
+    """Begin an epoch as a `JournalWriter` does, without its thread."""
+
+    def begin(reason: str) -> JournalState:
+        journal.begin_epoch(reason)
+        return journal.state
+
+    return begin
+
+
+def read(
+    journal: Journal, stream: str, after: int, max_events: int, max_bytes: int
+) -> list[StampedFrames]:
+    """A page of replayed events."""
+    with published(journal) as found:
+        return found.read(stream, after, max_events, max_bytes)
+
+
 def offsets(journal: Journal, after: int = 0, limit: int = 4096) -> list[int]:
     """The offsets above `after`, as a page of replayed events has them."""
-    page = journal.read("event", after, limit, UNLIMITED_BYTES)
+    page = read(journal, "event", after, limit, UNLIMITED_BYTES)
     return [unpack_stamp(stamp).offset for _, stamp, _ in page]
 
 

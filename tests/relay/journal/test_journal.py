@@ -32,6 +32,8 @@ from tests.relay.journal.journals import (
     event,
     offsets,
     open_journal,
+    published,
+    read,
 )
 
 
@@ -42,13 +44,13 @@ class TestAppendAndRead:
         for stream in ("event", "task"):
             state = journal.streams[stream]
             assert state == StreamState(1, 0, 0, NEVER_MS, retired=0)
-            assert journal.read(stream, 0, 10, 100) == []
+            assert read(journal, stream, 0, 10, 100) == []
         assert (journal.cursors(), list(journal.tasks())) == ([], [])
 
     def test_appended_events_are_read_with_their_stamps(self, journal: Journal) -> None:
         journal.append(batch(1, 2))
         journal.append(batch(3, relayed_at=NOW_MS + 9))
-        assert journal.read("event", 0, 10, UNLIMITED_BYTES) == [
+        assert read(journal, "event", 0, 10, UNLIMITED_BYTES) == [
             (
                 event(number)[0],
                 pack_stamp(Stamp(journal.epoch, number, relayed_at)),
@@ -57,13 +59,13 @@ class TestAppendAndRead:
             for number, relayed_at in ((1, NOW_MS), (2, NOW_MS), (3, NOW_MS + 9))
         ]
         assert journal.streams["event"][:2] == (1, 3)
-        assert journal.read("task", 0, 10, UNLIMITED_BYTES) == []
+        assert read(journal, "task", 0, 10, UNLIMITED_BYTES) == []
 
     def test_streams_have_offsets_of_their_own(self, journal: Journal) -> None:
         task = event(2, topic="task:1")
         runs = {"event": Run(1, NOW_MS, [event(1)]), "task": Run(1, NOW_MS, [task])}
         journal.append(JournalBatch(runs))
-        [(topic, stamp, _)] = journal.read("task", 0, 10, UNLIMITED_BYTES)
+        [(topic, stamp, _)] = read(journal, "task", 0, 10, UNLIMITED_BYTES)
         assert (topic, unpack_stamp(stamp).offset) == (b"task:1", 1)
         assert offsets(journal) == [1]
 
@@ -89,11 +91,11 @@ class TestAppendAndRead:
 
     def test_a_page_has_about_so_many_bytes_and_one_event_at_least(self, journal: Journal) -> None:
         journal.append(batch(1, 10, padding=1000))
-        [one, *_] = journal.read("event", 0, 10, UNLIMITED_BYTES)
+        [one, *_] = read(journal, "event", 0, 10, UNLIMITED_BYTES)
         size = sum(map(len, one))
 
         def count(max_bytes: int) -> int:
-            return len(journal.read("event", 0, 10, max_bytes))
+            return len(read(journal, "event", 0, 10, max_bytes))
 
         assert (count(1), count(size), count(size * 3 - 1), count(size * 3 + 5)) == (1, 1, 2, 3)
 
@@ -110,7 +112,7 @@ class TestAppendAndRead:
                 journal.append(batch(last + 1, count))
                 last += count
             found: list[int] = []
-            while page := journal.read("event", len(found), limit, max_bytes):
+            while page := read(journal, "event", len(found), limit, max_bytes):
                 assert len(page) <= limit
                 found += [unpack_stamp(stamp).offset for _, stamp, _ in page]
             assert found == list(range(1, last + 1))
@@ -130,11 +132,12 @@ class TestAppendAndRead:
             other.execute(
                 f"UPDATE stream_1 SET events = ?, checksum = {checksum} WHERE last = 6", (damage,)
             )
-        page = journal.read("event", 1, 10, UNLIMITED_BYTES)
+        with published(journal) as found:
+            page = found.read("event", 1, 10, UNLIMITED_BYTES)
+            assert found.damaged == {"event": {4, 5, 6}, "task": set()}
         assert [unpack_stamp(stamp).offset for _, stamp, _ in page] == list(range(2, 10))
         lost = [unpack_stamp(stamp).offset for topic, stamp, envelope in page if not topic]
         assert lost == [4, 5, 6]
-        assert journal.damaged == {"event": {4, 5, 6}, "task": set()}
         assert not any(envelope for topic, _, envelope in page if not topic)
         assert offsets(journal, 4, 2) == [5, 6]
 
@@ -146,7 +149,7 @@ class TestAppendAndRead:
         journal.retire(Limits(0, UNLIMITED_BYTES), NOW_MS + 3)
         with closing(sqlite3.connect(path)) as other, other:
             other.execute("DELETE FROM stream_1 WHERE last = 9")
-        page = journal.read("event", 0, 10, UNLIMITED_BYTES)
+        page = read(journal, "event", 0, 10, UNLIMITED_BYTES)
         assert [(unpack_stamp(stamp).offset, topic) for topic, stamp, _ in page] == [
             (4, b"event:x"),
             (5, b"event:x"),

@@ -19,6 +19,7 @@ from tests.relay.journal.journals import (
     in_killed_process,
     offsets,
     open_journal,
+    read,
 )
 from tests.support.processes import ManagedProcess
 from tests.support.waiting import wait_for
@@ -169,5 +170,5 @@ class TestEpoch:
         in_killed_process(lambda: open_journal(path).append(batch(1)))
         boot_id.write_text("second\n")
         with closing(open_journal(path)) as journal:
-            [(_, stamp, _)] = journal.read("event", 0, 1, 1)
+            [(_, stamp, _)] = read(journal, "event", 0, 1, 1)
             assert unpack_stamp(stamp) == Stamp(journal.epoch, 1, NOW_MS)

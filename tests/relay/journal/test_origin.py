@@ -39,7 +39,7 @@ def fill(path: Path, last: int, *, is_killed: bool = True) -> None:
 
 def origin_of(path: Path) -> Origin:
     with closing(open_journal(path)) as journal:
-        return journal.origin
+        return journal.state.origin
 
 
 def keep_older(path: Path) -> Callable[[], None]:
