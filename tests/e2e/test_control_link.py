@@ -69,6 +69,34 @@ def test_six_thousand_missed_events_come_over_a_slow_connection(
     assert proxy.passed_bytes - before < 2 * size, "nothing came twice"
 
 
+def test_a_hole_in_a_live_stream_is_closed_over_a_slow_connection(
+    cluster: Cluster, proxy: TcpProxy
+) -> None:
+    """The events that the edge holds back meanwhile come behind it."""
+    cluster.start_relay()
+    emitter = cluster.emitter()
+    with TcpProxy(int(cluster.egress.rpartition(":")[2])) as egress:
+        edge = cluster.start_edge(
+            EDGE_RELAY_CONTROL=proxy.endpoint, EDGE_RELAY_EGRESS=egress.endpoint
+        )
+        client = cluster.connect(edge, "alice")
+        client.subscribe("event:*")
+        proxy.bytes_per_s, before = SLOW_BYTES_PER_S, proxy.passed_bytes
+        egress.is_refusing = True
+        egress.cut()
+        for number in range(1, 1_501):
+            emitter.emit("event:a", {"n": number, "ballast": "x" * 700})
+        flush(emitter)
+        egress.is_refusing = False
+        emitted = range(1_501, 1_511)
+        client.receive_until(lambda each: each.get("offset") == 1, "the first missed event")
+        emit(emitter, emitted)
+        client.receive_until(lambda each: each.get("offset") == emitted[-1], "the last", 60)
+    assert numbers(client.received) == list(range(1, 1_511))
+    size = sum(len(json.dumps(each)) for each in client.received)
+    assert proxy.passed_bytes - before < 1.5 * size, "nothing came twice"
+
+
 def test_what_a_connection_took_with_it_is_requested_again(
     cluster: Cluster, proxy: TcpProxy
 ) -> None:

@@ -19,6 +19,8 @@ class TcpProxy:
         """The speed of answers, of all connections together; None for as fast as possible."""
         self.is_black_hole = False
         """Whether bytes are read and go nowhere; connections are accepted and stay open."""
+        self.is_refusing = False
+        """Whether new connections are ended at once."""
         self.passed_bytes = 0
         """Bytes of answers that were passed on."""
         self.accepted = 0
@@ -66,6 +68,9 @@ class TcpProxy:
         self._loop.close()
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self.is_refusing:
+            writer.transport.abort()
+            return
         task = asyncio.current_task()
         assert task is not None
         self._connections.add(task)
