@@ -15,7 +15,7 @@ from edge.core.catch_up.connection_catch_up import CatchUpState, JournalRange, S
 from edge.core.stats import EdgeStats
 from edge.core.streams.history import PAGE_OFFSETS
 from edge.core.streams.record import Record
-from edge.core.websocket.close_codes import Close, CloseCode
+from edge.core.websocket.close_codes import Close, CloseCode, try_again
 
 STEPS_PER_TURN = 4
 MAX_READS = 8
@@ -23,7 +23,9 @@ MAX_READS = 8
 READ_TIMEOUT_S = 30.0
 WAIT_FOR_STREAMS_S = 5.0
 """How long a client that comes from an edge further on waits for this edge's streams."""
-EDGE_LAGS = CloseCode.TRY_AGAIN_LATER.close("this edge is behind your position")
+RETRY_S = 1.0
+EDGE_LAGS = try_again("this edge is behind your position", RETRY_S)
+NOTHING_REPLAYED = try_again("the relay does not replay events", RETRY_S)
 
 logger = logging.getLogger(__name__)
 
@@ -176,10 +178,10 @@ class CatchUpRunner:
             await self._step_to_the_end(client, catching_up)
         except TimeoutError:
             logger.warning("the relay did not replay what a client had missed")
-            client.close(CloseCode.TRY_AGAIN_LATER.close())
+            client.close(NOTHING_REPLAYED)
         except Exception:
             logger.exception("a client could not be caught up")
-            client.close(CloseCode.TRY_AGAIN_LATER.close())
+            client.close(try_again(CloseCode.TRY_AGAIN_LATER.meaning, RETRY_S))
 
     async def _step_to_the_end(self, client: CatchUpClient, catching_up: Steps) -> None:
         missing: JournalRange | None = None

@@ -127,8 +127,10 @@ class ClientEndpoint:
 
     def relay_lost(self) -> None:
         """Close all clients with 4013: a connection without events would look alive."""
-        for client in tuple(self._sessions):
-            client.close(CloseCode.TRY_AGAIN_LATER.close())
+        clients = tuple(self._sessions)
+        close = self._readiness.send_away(len(clients))
+        for client in clients:
+            client.close(close)
 
     def housekeep(self, now: float) -> None:
         """Close clients with expired tokens. `now` is monotonic. Called about once a second."""
@@ -259,8 +261,6 @@ class ClientEndpoint:
         return True
 
     def _refusal(self) -> Close | None:
-        if self._readiness.trouble is not None:
-            return CloseCode.TRY_AGAIN_LATER.close()
         if len(self._sessions) >= self.max_connections:
             return CloseCode.TOO_MANY_CONNECTIONS.close()
-        return None
+        return self._readiness.refusal

@@ -193,7 +193,7 @@ def test_a_client_that_was_ahead_of_this_edge_is_sent_away_and_gets_nothing_twic
     client = cluster.connect(edge, "alice")
     client.send({"action": "subscribe", "topic": "event:*", "since": {"event": 99}, "epoch": epoch})
     emit(emitter, range(11, 21))
-    assert client.wait_closed() == (4013, "this edge is behind your position")
+    assert client.wait_closed() == (4013, "this edge is behind your position, retry in 1 s")
     assert [each for each in client.received if "position" not in each.get("type", "")] == []
 
 

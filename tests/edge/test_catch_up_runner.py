@@ -236,7 +236,7 @@ def test_a_client_that_stays_ahead_is_sent_to_another_edge(monkeypatch: pytest.M
         client = WaitingClient()
         catch_up.start(client, ScriptedSteps(IS_AHEAD))
         await client.was_closed.wait()
-        assert client.closes == [Close(4013, "this edge is behind your position")]
+        assert client.closes == [Close(4013, "this edge is behind your position, retry in 1 s")]
 
     play(scenario)
 

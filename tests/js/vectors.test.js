@@ -14,7 +14,7 @@ const ACTION_FOR_ADVICE = {
   "get a new token first": "authenticate",
   "get a new token, reconnect, resume": "renew",
   "reconnect, resume": "reconnect",
-  "reconnect after a random delay": "spread",
+  "reconnect after the delay in the reason": "spread",
   "reconnect after a random delay, resume": "spread",
   "reconnect later": "later",
 };

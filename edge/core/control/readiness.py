@@ -2,6 +2,12 @@
 
 from edge.core.control.control_health import ControlHealth
 from edge.core.streams.relay_state import RelayState
+from edge.core.websocket.close_codes import Close, CloseCode, try_again
+
+RETURNING_PER_S = 1_000
+"""Clients that are sent away together are told to come back spread out like this, within
+`MAX_RETRY_S`: refusing them again and again must leave the edge time to find the relay."""
+MAX_RETRY_S = 10.0
 
 
 class Readiness:
@@ -10,6 +16,8 @@ class Readiness:
     def __init__(self, relay: RelayState, control: ControlHealth) -> None:
         self.relay = relay
         self._control = control
+        self._retry_s = 1.0
+        """Seconds after which clients should come back."""
 
     @property
     def trouble(self) -> str | None:
@@ -21,3 +29,14 @@ class Readiness:
         if not self._control.is_replaying:
             return "the relay does not replay events"
         return None
+
+    @property
+    def refusal(self) -> Close | None:
+        """The close for a new client, None while it is welcome."""
+        trouble = self.trouble
+        return None if trouble is None else try_again(trouble, self._retry_s)
+
+    def send_away(self, clients: int) -> Close:
+        """Return the close for all `clients` of the worker, which are to return spread out."""
+        self._retry_s = min(MAX_RETRY_S, max(1.0, clients / RETURNING_PER_S))
+        return try_again(self.trouble or CloseCode.TRY_AGAIN_LATER.meaning, self._retry_s)

@@ -1,5 +1,6 @@
 """The one table of close codes (protocol section 7)."""
 
+import math
 from enum import Enum
 from typing import NamedTuple
 
@@ -26,7 +27,7 @@ class CloseCode(Enum):
     TRY_AGAIN_LATER = (
         4013,
         "edge has lost the relay or is overloaded",
-        "reconnect after a random delay",
+        "reconnect after the delay in the reason",
     )
     TOO_MANY_MESSAGES = (4029, "too many messages", "reconnect later")
 
@@ -38,6 +39,14 @@ class CloseCode(Enum):
     def close(self, reason: str | None = None) -> Close:
         """Return the content of the close frame; `reason` defaults to the meaning."""
         return Close(self.code, self.meaning if reason is None else reason)
+
+
+def try_again(reason: str, seconds: float) -> Close:
+    """Return 4013 with `reason` and the seconds after which the client should come back.
+
+    Clients add up to as much again by chance: all that were closed at once return spread out.
+    """
+    return CloseCode.TRY_AGAIN_LATER.close(f"{reason}, retry in {math.ceil(seconds)} s")
 
 
 MISSING_AUTHENTICATION = CloseCode.NOT_AUTHENTICATED.close("Missing authentication message")

@@ -164,6 +164,7 @@ def test_clients_are_closed_with_the_relay_and_refused_until_a_resume_would_succ
         assert not any(client.closed for client in present)
         endpoint.relay_lost()
         assert [close.code for client in present for close in client.closes] == [4013] * 3
+        assert all(str(client.closes[0].reason).endswith("retry in 1 s") for client in present)
         now = 100.0
         while not relay.tick(now).is_lost:
             now += 0.25

@@ -3,6 +3,7 @@
 from edge.core.control.control_health import REPLAY_TIMEOUT_S, ControlHealth
 from edge.core.control.readiness import Readiness
 from edge.core.streams.relay_state import RelayState
+from edge.core.websocket.close_codes import Close
 
 
 def test_both_connections_to_the_relay_are_needed() -> None:
@@ -25,3 +26,14 @@ def test_both_connections_to_the_relay_are_needed() -> None:
     assert trouble() == "the relay does not replay events"
     control.hear(now, is_replay=True)
     assert trouble() is None
+
+
+def test_clients_that_are_sent_away_together_are_told_to_return_spread_out() -> None:
+    readiness = Readiness(RelayState(3.0), ControlHealth())
+    missing = "the relay's heartbeat is missing, retry in"
+    assert readiness.refusal == Close(4013, f"{missing} 1 s")
+    for clients, seconds in ((0, 1), (1_000, 1), (2_500, 3), (100_000, 10)):
+        assert readiness.send_away(clients) == Close(4013, f"{missing} {seconds} s")
+        assert readiness.refusal == Close(4013, f"{missing} {seconds} s"), "who comes meanwhile"
+    readiness.relay.follow(7, 1)
+    assert readiness.send_away(1).reason == "the relay does not answer requests, retry in 1 s"

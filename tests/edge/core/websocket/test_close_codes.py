@@ -27,6 +27,12 @@ def test_the_reason_is_the_meaning_unless_given() -> None:
     assert CloseCode.TOO_SLOW.close("") == Close(4008, "")
 
 
+def test_who_is_to_come_back_is_told_when() -> None:
+    """In whole seconds, as clients read it, and never at once."""
+    assert close_codes.try_again("overloaded", 2.1) == Close(4013, "overloaded, retry in 3 s")
+    assert close_codes.try_again("overloaded", 0.01) == Close(4013, "overloaded, retry in 1 s")
+
+
 @pytest.mark.parametrize(
     ("close", "reason"),
     [
