@@ -5,6 +5,7 @@ import contextlib
 import logging
 import os
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI
@@ -12,12 +13,13 @@ from starlette.types import ASGIApp
 
 from edge.config import EdgeSettings
 from edge.core.identity.tokens import Tokens
-from edge.http.api import api_router, operations_router
+from edge.http.api import answers_of, api_router, operations_router
 from edge.http.auth import Authentication, SessionCookie, auth_router
 from edge.http.forwarded import ForwardedRequests
 from edge.http.pages import SecurityHeaders, add_pages
 from edge.http.passwords import PasswordSignIn
 from edge.http.requests import HeadRequests, QuietEnd
+from edge.http.siblings import Siblings
 from edge.http.users import UsersFile
 from edge.process import (
     PROGRAM,
@@ -58,22 +60,26 @@ def create_app(settings: EdgeSettings | None = None) -> ASGIApp:
     return _build_app(settings)
 
 
-def create_worker_app() -> ASGIApp:
-    """Return the application of a worker of `event-edge`, which has checked the settings."""
+def create_worker_app(siblings: Path | None = None) -> ASGIApp:
+    """Return the application of a worker of `event-edge`, which has checked the settings.
+
+    `siblings` is the directory in which the workers of the edge find each other.
+    """
     prepare_worker_process()
     settings = load(EdgeSettings)
     configure_logging(settings)
-    return _build_app(settings)
+    return _build_app(settings, siblings)
 
 
-def _build_app(settings: EdgeSettings) -> ASGIApp:
+def _build_app(settings: EdgeSettings, directory: Path | None = None) -> ASGIApp:
     tokens = Tokens(settings.secret())
 
     @contextlib.asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[dict[str, Any]]:
         worker = Worker(settings, tokens, asyncio.get_running_loop())
-        async with worker.running():
-            yield {"worker": worker, STATE: worker.endpoint}
+        siblings = Siblings(directory, str(os.getpid()), answers_of(worker))
+        async with worker.running(), siblings.answering():
+            yield {"worker": worker, "siblings": siblings, STATE: worker.endpoint}
 
     app = FastAPI(
         title="Event Relay edge",

@@ -1,12 +1,19 @@
 """`event-edge`: run the edge, make tokens, manage users."""
 
+import contextlib
 import logging
 import sys
+import tempfile
 import time
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
 from typing import NoReturn
 
 import click
 import uvicorn
+from starlette.types import ASGIApp
+from uvicorn.importer import import_from_string
 
 from edge.config import EdgeSettings
 from edge.core.identity.access import DEFAULT_ROLE, ROLES
@@ -58,14 +65,31 @@ def run() -> None:
             warn_of_too_few_descriptors(room, settings.max_connections)
             warn_of_too_little_memory(settings)
             logger.info("serving %s with %d worker(s)", url, settings.workers)
-            serve(_server_config(settings, room.backlog), listener)
+            with _siblings_directory(settings.workers) as siblings:
+                serve(_server_config(settings, room.backlog, siblings), listener)
     except SettingsError as error:
         refuse(PROGRAM, error)
 
 
-def _server_config(settings: EdgeSettings, backlog: int) -> uvicorn.Config:
+@contextlib.contextmanager
+def _siblings_directory(workers: int) -> Iterator[Path | None]:
+    """Make the directory in which several workers find each other; remove it at the end."""
+    if workers == 1:
+        yield None
+        return
+    try:
+        directory = tempfile.TemporaryDirectory(prefix="event-edge-")
+    except OSError as error:
+        logger.warning("TMPDIR: each worker answers /metrics for itself: %s", error)
+        yield None
+        return
+    with directory as path:
+        yield Path(path)
+
+
+def _server_config(settings: EdgeSettings, backlog: int, siblings: Path | None) -> uvicorn.Config:
     return uvicorn.Config(
-        "edge.app:create_worker_app",
+        partial(_create_worker_app, siblings),
         factory=True,
         workers=settings.workers,
         http=FrontDoor,
@@ -81,6 +105,12 @@ def _server_config(settings: EdgeSettings, backlog: int) -> uvicorn.Config:
         # `ForwardedRequests` reads them, by EDGE_TRUSTED_PROXIES.
         proxy_headers=False,
     )
+
+
+def _create_worker_app(siblings: Path | None) -> ASGIApp:
+    # By name: `event-edge token` and the like need neither FastAPI nor libzmq.
+    app: ASGIApp = import_from_string("edge.app:create_worker_app")(siblings)
+    return app
 
 
 @main.command()

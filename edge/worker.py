@@ -22,7 +22,7 @@ from edge.core.streams.relay_state import RelayState
 from edge.core.streams.snapshots import Snapshots
 from edge.core.streams.streams import Streams
 from edge.core.streams.task_board import TaskBoard
-from edge.http.metrics import EdgeCollector, edge_registry
+from edge.http.metrics import EdgeCollector
 from edge.process import raised_room, stop_if_orphaned, tame_garbage_collection
 from edge.scheduling.throttle import FlushThrottle
 from edge.upstream.connection import connect
@@ -73,8 +73,8 @@ class Worker:
         self._subscriber = RelaySubscriber(
             relay, self.relay_state, self._inbound, self.endpoint, self._end_batch
         )
-        self.registry = edge_registry(
-            EdgeCollector(stats, manager, streams, self.endpoint, self.readiness, str(os.getpid()))
+        self.metrics = EdgeCollector(
+            stats, manager, streams, self.endpoint, self.readiness, str(os.getpid())
         )
 
     @contextlib.asynccontextmanager

@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
-from prometheus_client import generate_latest
 
 from edge.config import EdgeSettings
 from edge.core.identity.tokens import Tokens
 from edge.core.protocol import replies
 from edge.core.websocket.close_codes import CloseCode
 from edge.core.websocket.server_protocol import NEXT_STATES, State
+from edge.http.metrics import exposition, snapshot
 from edge.worker import Worker
 from emitters.config import EmitterSettings
 from emitters.core.dialogue import TRANSITIONS
@@ -106,7 +106,7 @@ async def scrape() -> str:
         counts["event"] = 1
     stats.dropped.repeated["event"] = stats.dropped.out_of_order["event"] = 1
     async with worker.running():
-        return generate_latest(worker.registry).decode()
+        return exposition([snapshot(worker.metrics)]).decode()
 
 
 def test_every_metric_is_documented() -> None:

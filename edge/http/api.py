@@ -1,13 +1,17 @@
 """The routes for programs: `/api`, and the operations `/healthz`, `/readyz` and `/metrics`."""
 
+from collections.abc import Callable
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request, Response
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST
 
 from edge.core.identity.access import Identity
 from edge.core.streams.relay_state import RelayState
 from edge.http.auth import Authentication
+from edge.http.metrics import exposition, snapshot
+from edge.http.siblings import Siblings
 from edge.http.topics import TOPICS
 from edge.worker import Worker
 
@@ -19,6 +23,27 @@ def _worker(request: Request) -> Worker:
 
 WorkerOf = Annotated[Worker, Depends(_worker)]
 """The worker that answers: a parameter of a route."""
+
+
+METRICS = "metrics"
+TROUBLE = "trouble"
+
+
+def answers_of(worker: Worker) -> dict[str, Callable[[], object]]:
+    """Return the answers of `worker` to the questions that its siblings ask."""
+    return {
+        METRICS: partial(snapshot, worker.metrics),
+        TROUBLE: lambda: worker.readiness.trouble,
+    }
+
+
+def _siblings(request: Request) -> Siblings:
+    siblings: Siblings = request.state.siblings
+    return siblings
+
+
+SiblingsOf = Annotated[Siblings, Depends(_siblings)]
+"""All workers of the edge: a parameter of a route."""
 
 
 def api_router(authentication: Authentication) -> APIRouter:
@@ -52,22 +77,23 @@ def operations_router() -> APIRouter:
         return {"status": "alive"}
 
     @router.get("/readyz")
-    async def ready(response: Response, worker: WorkerOf) -> dict[str, str]:
+    async def ready(response: Response, worker: WorkerOf, siblings: SiblingsOf) -> dict[str, str]:
         """200 while a client that comes now would get its events, else 503 with the reason.
 
-        A relay that cannot write its journal forwards live values, and takes no journaled event.
-        A relay that cannot read a part of it replays the rest.
+        Any worker of the edge may get the client, so all that answer must be ready. A relay that
+        cannot write its journal forwards live values, and takes no journaled event. A relay that
+        cannot read a part of it replays the rest.
         """
-        trouble = worker.readiness.trouble
-        if trouble is None:
-            return {"status": "ready", **_journal_trouble(worker.relay_state)}
-        response.status_code = 503
-        return {"status": trouble}
+        for trouble in await siblings.ask(TROUBLE):
+            if trouble is not None:
+                response.status_code = 503
+                return {"status": trouble}
+        return {"status": "ready", **_journal_trouble(worker.relay_state)}
 
     @router.get("/metrics")
-    async def metrics(worker: WorkerOf) -> Response:
-        """Counters of the worker that answers, for Prometheus."""
-        return Response(generate_latest(worker.registry), media_type=CONTENT_TYPE_LATEST)
+    async def metrics(siblings: SiblingsOf) -> Response:
+        """Counters of all workers of the edge, for Prometheus."""
+        return Response(exposition(await siblings.ask(METRICS)), media_type=CONTENT_TYPE_LATEST)
 
     return router
 

@@ -1,8 +1,9 @@
-"""`/metrics`: the counters of this worker for Prometheus."""
+"""`/metrics`: the counters of all workers of this edge for Prometheus."""
 
 from collections.abc import Iterable
+from typing import Any
 
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -16,7 +17,7 @@ from edge.websocket.endpoint import ClientEndpoint
 class EdgeCollector(Collector):
     """Reads plain counters when asked, so that the event path pays nothing.
 
-    With several workers each answers for itself; the label `worker`, a process id, names it.
+    The label `worker`, a process id, names the worker.
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class EdgeCollector(Collector):
             ("ready", "1 while a resume would succeed", self._readiness.trouble is None),
             ("relay_up", "1 while events arrive from the relay", relay.is_alive),
             ("relay_journaling", "1 while the relay writes its journal", relay.is_journaling),
+            ("workers", "Workers that this edge should have", clients.settings.workers),
             ("connections", "Open WebSocket connections", len(clients)),
             ("max_connections", "Connections that this worker takes", clients.max_connections),
             ("users", "Users with a connection", len(manager.users)),
@@ -119,8 +121,41 @@ class EdgeCollector(Collector):
         return family
 
 
-def edge_registry(collector: EdgeCollector) -> CollectorRegistry:
-    """Return a registry that holds `collector` alone."""
+Snapshot = list[Any]
+"""The metrics of one worker as JSON: name, help, type, and samples of name, labels, value."""
+
+
+def snapshot(collector: Collector) -> Snapshot:
+    """Return the present metrics, to be sent to another worker."""
+    return [
+        [
+            metric.name,
+            metric.documentation,
+            metric.type,
+            [[each.name, each.labels, each.value] for each in metric.samples],
+        ]
+        for metric in collector.collect()
+    ]
+
+
+class EdgeMetrics(Collector):
+    """The metrics of several workers as those of one edge, one family for each name."""
+
+    def __init__(self, snapshots: Iterable[Snapshot]) -> None:
+        self._families: dict[str, Metric] = {}
+        for each in snapshots:
+            for name, documentation, kind, samples in each:
+                family = self._families.setdefault(name, Metric(name, documentation, kind))
+                for sample, labels, value in samples:
+                    family.add_sample(sample, labels, value)
+
+    def collect(self) -> Iterable[Metric]:
+        """See prometheus_client."""
+        return self._families.values()
+
+
+def exposition(snapshots: Iterable[Snapshot]) -> bytes:
+    """Return the metrics of all workers in the text format of Prometheus."""
     registry = CollectorRegistry()
-    registry.register(collector)
-    return registry
+    registry.register(EdgeMetrics(snapshots))
+    return generate_latest(registry)

@@ -187,10 +187,11 @@ class Edge:
         def all_workers_answered() -> bool:
             with urllib.request.urlopen(f"{self.url}/metrics", timeout=5) as response:
                 text = response.read().decode()
-            worker, value = re.search(
-                r'^edge_connections\{worker="(\d+)"\} (\S+)', text, re.MULTILINE
-            ).groups()  # type: ignore[union-attr]
-            found[worker] = float(value)
+            pattern = r'^edge_connections\{worker="(\d+)"\} (\S+)'
+            found.clear()
+            found.update(
+                (worker, float(value)) for worker, value in re.findall(pattern, text, re.MULTILINE)
+            )
             return len(found) >= self.workers
 
         wait_for(all_workers_answered, "every worker answers")
