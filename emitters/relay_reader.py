@@ -9,7 +9,7 @@ import zmq
 from relay.shared.logs import LimitedLog
 from relay.shared.sync import SyncHandshake
 from relay.shared.transport import Socket, connect, open_socket, receive_frames
-from relay.wire.control import HEARTBEAT_TOPIC
+from relay.wire.control import HEARTBEAT_TOPIC, unpack_heartbeat
 from relay.wire.envelope import Envelope, unpack_envelope
 from relay.wire.errors import WireError
 from relay.wire.header import Stamp, unpack_stamp
@@ -42,6 +42,8 @@ class RelayReader:
         self.endpoint = endpoint
         self.heard_at = time.monotonic()
         """When the last message of the relay was read, heartbeats included."""
+        self.heartbeat_s = 0.0
+        """The interval of heartbeats, 0 before the first one."""
         self._log = LimitedLog(logger)
         self._context: zmq.Context[Socket] = zmq.Context()
         self._socket = open_socket(self._context, zmq.SUB)
@@ -108,9 +110,17 @@ class RelayReader:
             self.heard_at = time.monotonic()
             if self._handshake.is_answer(frames[0]):
                 synchronised = True
-            elif not frames[0].startswith(b"!"):
+            if not frames[0].startswith(b"!"):
                 self._keep(frames)
+            elif len(frames) == 3:
+                self._take_heartbeat(frames[2])
         return synchronised
+
+    def _take_heartbeat(self, body: bytes) -> None:
+        try:
+            self.heartbeat_s = unpack_heartbeat(body).heartbeat_s or 0.0
+        except WireError as error:
+            self._log.warning("heartbeat", "the relay's heartbeat is not understood: %s", error)
 
     def _keep(self, frames: list[bytes]) -> None:
         try:

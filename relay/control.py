@@ -79,6 +79,7 @@ class ControlService:
             journaling=self._state.intake.journaling,
             previous=origin.previous,
             began=None if origin.previous is None else dict(origin.began),
+            heartbeat_s=self._heartbeat_s,
             damaged=sum(map(len, journal.damaged.values())) or None,
         )
 

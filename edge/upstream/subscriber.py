@@ -118,6 +118,7 @@ class RelaySubscriber:
             return
         self._state.is_journaling = heartbeat.journaling
         self._state.is_journal_damaged = bool(heartbeat.damaged)
+        self._state.hear_interval(heartbeat.heartbeat_s or 0.0)
         is_answer = self._connection.handshake.is_answer(topic)
         is_rolled_back = self._inbound.is_rolled_back(epoch, heartbeat)
         if is_rolled_back:

@@ -24,9 +24,10 @@ from relay.shared.settings import (
     refuse,
     settings_config,
 )
+from relay.wire.control import HEARTBEATS_UNTIL_LOST
 
 SILENT_AFTER_S = 5.0
-"""The relay sends a heartbeat every second; without any message for this long it is gone."""
+"""Without any message for this long the relay is gone, unless its heartbeats are rarer."""
 
 
 class TailSettings(Settings):
@@ -108,7 +109,8 @@ def _events(source: RelayReader) -> Iterator[RelayedEvent]:
         # A quiet prefix writes nothing, so a broken pipe would not show for days.
         if output is not None and _reader_is_gone(output):
             raise BrokenPipeError
-        if silent != (time.monotonic() - source.heard_at > SILENT_AFTER_S):
+        silent_after_s = max(SILENT_AFTER_S, HEARTBEATS_UNTIL_LOST * source.heartbeat_s)
+        if silent != (time.monotonic() - source.heard_at > silent_after_s):
             silent = not silent
             say("the relay is silent" if silent else "the relay is back")
         if has_events:

@@ -23,6 +23,8 @@ MAX_PAGE_BYTES = 1024 * 1024
 """For the items of a reply, unless its first item is larger."""
 
 HEARTBEAT_TOPIC = b"!heartbeat"
+HEARTBEATS_UNTIL_LOST = 3
+"""A relay that is silent for fewer intervals is not lost, whatever the listener's own timeout."""
 SYNC_PREFIX = b"!sync:"
 """A subscriber subscribes to `!sync:` and a nonce last. When the relay publishes that topic, every
 earlier subscription is in place. The body is a heartbeat."""
@@ -31,6 +33,7 @@ MAX_REPLAY_EVENTS = 4096
 """The most events that one reply to `replay` holds."""
 
 Unsigned = Annotated[int, Field(ge=0, le=2**64 - 1)]
+Seconds = Annotated[float, Field(ge=0, le=3600)]
 Offset = Annotated[int, Field(ge=0, le=2**63 - 1)]
 PageBytes = Annotated[int, Field(ge=1, le=MAX_PAGE_BYTES)]
 
@@ -319,6 +322,8 @@ class Heartbeat(_Message):
     """With `previous`: stream to the last offset that both epochs share."""
     damaged: Unsigned | None = None
     """How many events of the journal could not be read since the relay started, None if all."""
+    heartbeat_s: Seconds | None = None
+    """The interval of heartbeats. A relay counts as lost after `HEARTBEATS_UNTIL_LOST` of them."""
 
 
 _HEARTBEAT = TypeAdapter(Heartbeat)

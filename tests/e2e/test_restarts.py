@@ -3,13 +3,14 @@
 import os
 import signal
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 
 import pytest
 import zmq
 
 from emitters import Emitter, EmitterClosed, OutboxFull
 from relay.wire.control import HEARTBEAT_TOPIC
+from tests.e2e.journaled import Subscriber
 from tests.support.cluster import Cluster, Edge
 from tests.support.waiting import wait_for
 
@@ -206,3 +207,16 @@ def test_an_emitter_that_is_closed_says_so(cluster: Cluster, edge: Edge) -> None
     assert emitter.close() == 0
     with pytest.raises(EmitterClosed):
         emitter.emit("event:x", {})
+
+
+def test_a_relay_with_rare_heartbeats_is_not_lost_between_them(cluster: Cluster) -> None:
+    cluster.start_relay(RELAY_HEARTBEAT_S="0.6")
+    edge = cluster.start_edge(EDGE_RELAY_TIMEOUT_S="0.2")
+    client = cluster.connect(edge, "alice")
+    client.subscribe("event:*")
+    with closing(Subscriber(cluster, HEARTBEAT_TOPIC)) as subscriber:
+        for _ in range(4):
+            subscriber.heartbeat()
+    cluster.emitter().emit("event:after", {})
+    assert client.receive_on("event:after")["offset"] == 1
+    assert "lost the relay" not in edge.process.output()

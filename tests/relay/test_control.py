@@ -431,6 +431,7 @@ def test_the_heartbeat_tells_where_the_streams_are(tmp_path: Path) -> None:
             low={"event": 4, "task": 1},
             started_at=STARTED_AT,
             journaling=True,
+            heartbeat_s=0.5,
         )
         assert parts.service.heartbeat() == expected
         parts.intake.journaling = False

@@ -12,6 +12,8 @@ In SEARCHING and SYNCHRONIZING the handshake is repeated every `HANDSHAKE_RETRY_
 from enum import Enum
 from typing import NamedTuple
 
+from relay.wire.control import HEARTBEATS_UNTIL_LOST
+
 HANDSHAKE_RETRY_S = 1.0
 LATE_TICK_S = 1.0
 """A tick that comes later than this shows that this process itself stood still."""
@@ -62,12 +64,12 @@ class RelayState:
     """Decides when to synchronize, and when the relay counts as lost. `now` is in seconds."""
 
     def __init__(self, timeout_s: float) -> None:
-        """The relay counts as lost after `timeout_s` of silence."""
+        """The relay counts as lost after `timeout_s` of silence, or later: see `hear_interval`."""
         self.is_journaling = True
         """Whether the relay could write its journal when it was heard last."""
         self.is_journal_damaged = False
         """Whether the relay has met events in its journal that it cannot read."""
-        self._timeout_s = timeout_s
+        self._shortest_timeout_s = self._timeout_s = timeout_s
         self._phase = RelayPhase.SEARCHING
         self._epoch = 0
         self._started_at = 0
@@ -88,6 +90,10 @@ class RelayState:
     def hear(self, now: float) -> None:
         """Take notice of a message, whatever its content."""
         self._heard_at = now
+
+    def hear_interval(self, heartbeat_s: float) -> None:
+        """Take the interval of the relay's heartbeats: silence in between is no loss."""
+        self._timeout_s = max(self._shortest_timeout_s, HEARTBEATS_UNTIL_LOST * heartbeat_s)
 
     def tick(self, now: float) -> Tick:
         """Look at the time. Called several times a second."""

@@ -24,6 +24,7 @@ class StateMachine(RuleBasedStateMachine):
         self.state = RelayState(TIMEOUT_S)
         self.now = 0.0
         self.heard_at = 0.0
+        self.timeout_s = TIMEOUT_S
         self.phase = RelayPhase.SEARCHING
         self.followed = (0, 0)
         self.handshake_at: float | None = None
@@ -36,7 +37,7 @@ class StateMachine(RuleBasedStateMachine):
     def pass_time(self) -> None:
         self.now += TICK_S
         tick = self.state.tick(self.now)
-        is_silent = self.now - self.heard_at > TIMEOUT_S
+        is_silent = self.now - self.heard_at > self.timeout_s
         assert tick.is_lost == (self.phase is not RelayPhase.SEARCHING and is_silent)
         if tick.is_lost:
             self.phase = RelayPhase.SEARCHING
@@ -45,6 +46,12 @@ class StateMachine(RuleBasedStateMachine):
         if tick.is_handshake_due:
             self.state.begin_handshake(self.now)
             self.handshake_at = self.now
+
+    @rule(heartbeat_s=st.sampled_from([0.0, 0.5, 1.0, 2.0, 60.0]))
+    def hear_interval(self, heartbeat_s: float) -> None:
+        """Silence of less than three intervals is none."""
+        self.state.hear_interval(heartbeat_s)
+        self.timeout_s = max(TIMEOUT_S, 3 * heartbeat_s)
 
     @rule()
     def hear(self) -> None:
