@@ -6,6 +6,9 @@ PYTHON ?= python3
 BIN := .venv/bin
 VENDOR := edge/static/vendor
 CHARTS := $(VENDOR)/uPlot.esm.js
+# supervisord puts a socket below the directory of its configuration, and the path of a socket has 107
+# bytes. This one is short, however long the path of the working directory is.
+HERE := $(if $(wildcard /proc/self/cwd/cluster.conf),/proc/self/cwd,.)
 
 .PHONY: run test test-fast check format bench chaos screenshot docs dist lock clean
 
@@ -14,7 +17,7 @@ run: .venv/.installed $(CHARTS)
 	@for user in "alice user" "bob user" "admin admin"; do set -- $$user; \
 	  echo "$$1-demo" | EDGE_DATA_DIR="$${EDGE_DATA_DIR:-.run/edge}" $(BIN)/event-edge user add $$1 --role $$2 \
 	    --password-stdin >/dev/null || exit 1; done
-	@exec $(BIN)/supervisord -n -c cluster.conf
+	@exec $(BIN)/supervisord -n -c $(HERE)/cluster.conf
 
 # Tests run side by side, more of them than there are cores: most of them wait for a process.
 # tests/conftest.py says which run one after another, in the same worker.

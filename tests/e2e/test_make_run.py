@@ -3,6 +3,7 @@
 import os
 import signal
 import socket
+import subprocess
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -37,12 +38,13 @@ pytestmark = pytest.mark.timeout(120)
 def checkout() -> Iterator[Path]:
     """A directory that looks like the repository, so that no running cluster is disturbed.
 
-    Its path is short: a Unix socket's has at most 107 bytes, and supervisord puts one there.
+    Its path is long: a Unix socket's has at most 107 bytes, and supervisord puts one there.
     """
     if not (ROOT / ".venv/.installed").exists():
         pytest.fail("run the tests with `make test`, which makes the environment first")
     with TemporaryDirectory(prefix="make-run-") as directory:
-        checkout = Path(directory)
+        checkout = Path(directory) / ("long" * 30)
+        checkout.mkdir()
         for name in NEEDED:
             (checkout / name).symlink_to(ROOT / name)
         yield checkout
@@ -106,6 +108,19 @@ def test_a_killed_part_is_started_again(
     os.kill(first, signal.SIGKILL)
     wait_for(lambda: pid_of_part() not in (0, first), f"{part} runs again")
     wait_for(lambda: edge.status("/readyz") == 200, "the edge is ready")
+
+
+def test_of_two_in_one_directory_the_second_ends_and_harms_nothing(
+    running: tuple[ManagedProcess, Edge], checkout: Path
+) -> None:
+    make, edge = running
+    second = subprocess.run(
+        ["make", "run"], cwd=checkout, capture_output=True, text=True, timeout=90, check=False
+    )
+    assert second.returncode == 2
+    assert "already listening" in second.stdout + second.stderr
+    assert make.returncode is None
+    assert edge.status("/readyz") == 200
 
 
 def test_a_taken_port_ends_make_run_with_the_reason(cluster: Cluster, checkout: Path) -> None:
