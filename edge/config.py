@@ -16,10 +16,13 @@ from edge.private_files import write_private
 from relay.shared.addresses import parse_listen_address
 from relay.shared.file_lock import lock_beside
 from relay.shared.settings import (
+    MAX_BYTES,
+    MAX_COUNT,
     CommaSeparated,
     PeerEndpoint,
     Settings,
     SettingsError,
+    default_data_dir,
     settings_config,
 )
 from relay.wire.errors import InvalidTopic
@@ -27,6 +30,9 @@ from relay.wire.topics import parse_pattern
 
 _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}\Z")
 """A token of HTTP (RFC 9110, section 5.6.2), as names of cookies are."""
+MAX_TTL_S = 10 * 365 * 86_400
+MAX_MESSAGE_BYTES = 2**30
+
 _ORIGIN = re.compile(r"https?://[^/\s]+\Z")
 
 
@@ -88,11 +94,11 @@ class EdgeSettings(Settings):
     """Silence after which the relay counts as lost."""
     topic_prefixes: Annotated[CommaSeparated, AfterValidator(_check_prefixes)] = ("",)
     """The topics this edge serves; all by default."""
-    data_dir: Path = Field(default_factory=lambda: Path.home() / ".event-relay")
+    data_dir: Path = Field(default_factory=lambda: default_data_dir("EDGE_DATA_DIR"))
     """Directory of the secret and the users file, unless those are given."""
     jwt_secret: Annotated[SecretStr | None, AfterValidator(_check_secret)] = None
     users_file: Path | None = None
-    token_ttl_s: int = Field(default=8 * 3600, ge=60)
+    token_ttl_s: int = Field(default=8 * 3600, ge=60, le=MAX_TTL_S)
     cookie_name: Annotated[str | None, AfterValidator(_check_cookie_name)] = None
     """The cookie that signing in sets; by default `access_token_cookie_` and the port."""
     allowed_origins: Annotated[CommaSeparated, AfterValidator(_check_origins)] = ()
@@ -103,29 +109,29 @@ class EdgeSettings(Settings):
     )
     """Addresses and networks of proxies whose forwarded headers count."""
     authentication_timeout_s: float = Field(default=5.0, ge=0.1, le=60)
-    max_message_bytes: int = Field(default=64 * 1024, ge=1024)
-    max_connections: int = Field(default=20_000, ge=1)
-    max_connections_per_user: int = Field(default=1_000, ge=1)
-    max_subscriptions: int = Field(default=1_000, ge=1)
-    max_subscriptions_per_user: int = Field(default=10_000, ge=1)
-    max_subscription_bytes_per_user: int = Field(default=2 * 1024 * 1024, ge=255)
+    max_message_bytes: int = Field(default=64 * 1024, ge=1024, le=MAX_MESSAGE_BYTES)
+    max_connections: int = Field(default=20_000, ge=1, le=MAX_COUNT)
+    max_connections_per_user: int = Field(default=1_000, ge=1, le=MAX_COUNT)
+    max_subscriptions: int = Field(default=1_000, ge=1, le=MAX_COUNT)
+    max_subscriptions_per_user: int = Field(default=10_000, ge=1, le=MAX_COUNT)
+    max_subscription_bytes_per_user: int = Field(default=2 * 1024 * 1024, ge=255, le=MAX_BYTES)
     """Bytes of the topics that one user is subscribed to."""
-    max_subscriptions_total: int = Field(default=200_000, ge=1)
-    max_subscription_total_bytes: int = Field(default=32 * 1024 * 1024, ge=255)
+    max_subscriptions_total: int = Field(default=200_000, ge=1, le=MAX_COUNT)
+    max_subscription_total_bytes: int = Field(default=32 * 1024 * 1024, ge=255, le=MAX_BYTES)
     """Bytes of the topics that all users of a worker are subscribed to."""
-    max_queued_bytes: int = Field(default=4 * 1024 * 1024, ge=1024)
+    max_queued_bytes: int = Field(default=4 * 1024 * 1024, ge=1024, le=MAX_BYTES)
     """Bytes that may wait for one slow client."""
-    max_queued_total_bytes: int = Field(default=256 * 1024 * 1024, ge=1024)
+    max_queued_total_bytes: int = Field(default=256 * 1024 * 1024, ge=1024, le=MAX_BYTES)
     """Bytes that may wait for all slow clients of a worker together."""
     admission_wait_s: float = Field(default=5.0, ge=0.05, le=60)
     """New clients are refused (4013) when they would wait longer than this."""
     compression: bool = False
     """Whether clients that support it receive compressed messages."""
-    history_bytes: int = Field(default=64 * 1024 * 1024, ge=64 * 1024)
+    history_bytes: int = Field(default=64 * 1024 * 1024, ge=64 * 1024, le=MAX_BYTES)
     """Memory of a worker for the recent events of all streams, for resuming clients."""
-    messages_per_s: float = Field(default=100.0, gt=0)
-    message_burst: int = Field(default=2_000, ge=1)
-    position_interval_s: float = Field(default=20.0, ge=0.1)
+    messages_per_s: float = Field(default=100.0, gt=0, le=MAX_COUNT)
+    message_burst: int = Field(default=2_000, ge=1, le=MAX_COUNT)
+    position_interval_s: float = Field(default=20.0, ge=0.1, le=86_400)
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
     @property

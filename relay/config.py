@@ -5,7 +5,14 @@ from typing import Literal
 
 from pydantic import Field
 
-from relay.shared.settings import JournaledKinds, ListenEndpoint, Settings, settings_config
+from relay.shared.settings import (
+    MAX_BYTES,
+    JournaledKinds,
+    ListenEndpoint,
+    Settings,
+    default_data_dir,
+    settings_config,
+)
 from relay.wire.topics import EVENT, TASK
 
 
@@ -20,13 +27,13 @@ class RelaySettings(Settings):
     """Edges subscribe here."""
     control: ListenEndpoint = "tcp://127.0.0.1:5557"
     """Emitters, edges and tools send requests here."""
-    data_dir: Path = Field(default_factory=lambda: Path.home() / ".event-relay")
+    data_dir: Path = Field(default_factory=lambda: default_data_dir("RELAY_DATA_DIR"))
     """The directory of the journal."""
     durability: Literal["process", "power"] = "process"
     """Acknowledged events survive the end of the process, or with `power` a power cut as well."""
     retention_s: float = Field(default=7 * 86400.0, gt=0, le=100 * 365 * 86400)
     """Seconds for which an event is kept for replay."""
-    retention_bytes: int = Field(default=256 * 1024 * 1024, ge=64 * 1024)
+    retention_bytes: int = Field(default=256 * 1024 * 1024, ge=64 * 1024, le=MAX_BYTES)
     """For each stream. Above it, the oldest events are removed."""
     journaled_kinds: JournaledKinds = (EVENT, TASK)
     """The kinds of topics that are streams; all others are live."""

@@ -6,6 +6,7 @@ A settings class is frozen, reads the environment once, and is built in a progra
 import contextlib
 import re
 import sys
+from pathlib import Path
 from typing import Annotated, Any, NoReturn, TypeVar, get_args
 
 from pydantic import AfterValidator, BeforeValidator, SecretStr, ValidationError
@@ -17,6 +18,9 @@ from relay.wire.topics import TASK
 S = TypeVar("S", bound="Settings")
 
 EXIT_WRONG_SETTING = 2
+MAX_BYTES = 2**44
+MAX_COUNT = 1_000_000_000
+"""Upper bounds of settings, far above any use: each number has two bounds."""
 _KIND = re.compile(r"[a-z0-9-]{1,64}\Z")
 
 
@@ -26,7 +30,23 @@ class SettingsError(Exception):
 
 def settings_config(prefix: str) -> SettingsConfigDict:
     """Return the configuration of a settings class whose variables start with `prefix`."""
-    return SettingsConfigDict(env_prefix=prefix, frozen=True, extra="forbid", env_ignore_empty=True)
+    return SettingsConfigDict(
+        env_prefix=prefix,
+        frozen=True,
+        extra="forbid",
+        env_ignore_empty=True,
+        allow_inf_nan=False,
+    )
+
+
+def default_data_dir(variable: str) -> Path:
+    """Return `~/.event-relay`. Raises `SettingsError` for a user without a home directory."""
+    try:
+        return Path.home() / ".event-relay"
+    except RuntimeError:
+        raise SettingsError(
+            f"{variable}: must be set, because this user has no home directory"
+        ) from None
 
 
 class Settings(BaseSettings):

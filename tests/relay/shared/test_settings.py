@@ -120,6 +120,60 @@ def test_a_wrong_setting_gives_one_line_that_names_it(
     assert len(text.splitlines()) == 1
 
 
+ODD_NUMBERS = [
+    "nan",
+    "inf",
+    "-inf",
+    "-1",
+    "1e400",
+    "1e300",
+    "1" + "0" * 30,
+    "1" + "0" * 5000,
+    "0x10",
+]
+NUMBERS = [
+    (settings, name)
+    for settings in (RelaySettings, EdgeSettings, EmitterSettings)
+    for name, field in settings.model_fields.items()
+    if field.annotation in (int, float)
+]
+
+
+@pytest.mark.parametrize(("settings", "name"), NUMBERS)
+def test_every_number_has_two_bounds_and_refuses_odd_values(
+    settings: type[Settings], name: str, set_environment: SetEnvironment
+) -> None:
+    variable = f"{settings.model_config['env_prefix']}{name.upper()}"
+    bounds = {type(bound) for bound in settings.model_fields[name].metadata}
+    assert len(bounds) == 2
+    for value in ODD_NUMBERS:
+        set_environment(variable, value)
+        with pytest.raises(SettingsError) as caught:
+            load(settings)
+        assert str(caught.value).startswith(f"{variable}: ")
+        assert len(str(caught.value).splitlines()) == 1
+        assert len(str(caught.value)) < 300
+
+
+def test_numbers_were_found() -> None:
+    assert len(NUMBERS) > 20
+
+
+@pytest.mark.parametrize("settings", [RelaySettings, EdgeSettings])
+def test_a_user_without_a_home_directory_needs_a_setting(
+    settings: type[Settings], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a container's, whose user id no file knows."""
+
+    def homeless() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", homeless)
+    with pytest.raises(SettingsError, match=r"^(RELAY|EDGE)_DATA_DIR: must be set"):
+        load(settings)
+    assert load(settings, data_dir="/somewhere")
+
+
 @pytest.mark.parametrize("settings", [RelaySettings, EdgeSettings, EmitterSettings])
 def test_everything_has_a_default(settings: type[Settings]) -> None:
     load(settings)
