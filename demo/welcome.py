@@ -9,6 +9,7 @@ import urllib.request
 import click
 
 from relay.shared.addresses import LOOPBACK, bracketed, parse_listen_address
+from relay.shared.seconds import SECONDS
 
 ASK_AGAIN_AFTER_S = 0.2
 ANSWER_WITHIN_S = 2.0
@@ -17,7 +18,7 @@ ANSWER_WITHIN_S = 2.0
 @click.command()
 @click.option("--host", envvar="EDGE_HOST", default="127.0.0.1")
 @click.option("--port", envvar="EDGE_PORT", default=8000)
-@click.option("--timeout", default=60.0, help="Seconds to wait for the edge.")
+@click.option("--timeout", type=SECONDS, default=60.0, help="Seconds to wait for the edge.")
 def main(host: str, port: int, timeout: float) -> None:
     """Wait until the edge is ready, then print how to sign in."""
     listening = parse_listen_address(host)

@@ -18,6 +18,7 @@ from relay.shared import program
 from relay.shared.addresses import ZmqAddress, loopback, parse_zmq_address
 from relay.shared.logs import configure
 from relay.shared.process_room import require_room
+from relay.shared.seconds import SECONDS
 from relay.shared.settings import SettingsError, refuse
 from relay.shared.transport import connect, open_socket
 from relay.shared.unknown_variables import load_for
@@ -65,7 +66,13 @@ main.add_command(journal)
 
 
 @main.command()
-@click.option("--timeout", default=5.0, show_default=True, help="Seconds to wait for the relay.")
+@click.option(
+    "--timeout",
+    type=SECONDS,
+    default=5.0,
+    show_default=True,
+    help="Seconds to wait for the relay.",
+)
 def stats(timeout: float) -> None:
     """Print the counters of the relay at RELAY_CONTROL as JSON."""
     endpoint = str(_reachable(parse_zmq_address(_settings().control)))

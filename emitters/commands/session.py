@@ -9,6 +9,7 @@ import click
 from emitters.config import report_unknown_variables
 from emitters.emitter import Emitter
 from emitters.errors import EmitterClosed, SpoolUnavailable
+from relay.shared.seconds import SECONDS
 from relay.shared.settings import SettingsError, refuse
 from relay.wire.errors import InvalidEnvelope, InvalidTopic, WireError
 
@@ -30,7 +31,7 @@ def relay_options(command: C) -> C:
         ),
         click.option(
             "--timeout",
-            type=click.FloatRange(min=0, max=86400),
+            type=SECONDS,
             default=5.0,
             show_default=True,
             metavar="SECONDS",

@@ -16,6 +16,7 @@ import click
 from emitters.commands.session import PROGRAM, BadInput, Unreachable, say
 from emitters.config import report_unknown_variables
 from emitters.relay_reader import RelayedEvent, RelayReader
+from relay.shared.seconds import SECONDS
 from relay.shared.settings import (
     PeerEndpoint,
     Settings,
@@ -49,7 +50,7 @@ class TailSettings(Settings):
 )
 @click.option(
     "--timeout",
-    type=click.FloatRange(min=0, max=86400),
+    type=SECONDS,
     default=5.0,
     show_default=True,
     metavar="SECONDS",
