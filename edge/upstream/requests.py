@@ -154,6 +154,7 @@ class RelayRequests:
 
     def read_replies(self, inbound: Inbound) -> None:
         """Read the replies that have arrived; `inbound` takes repairs and retained events."""
+        frames: list[bytes] = []
         for frames in self.socket.messages(MAX_REPLIES, MAX_REPLY_BYTES):
             now = self._loop.time()
             self.health.hear(now)
@@ -168,7 +169,9 @@ class RelayRequests:
                 self._answer_size.take_answer(len(frames[-1]), now - since)
                 self._take(answer, inbound, now)
             self._answered_at = now
-        self.send_unsent()
+        if frames:
+            # Only then: to send is to be called again, and without a connection this never ends.
+            self.send_unsent()
 
     def _ask(self, make: Callable[[int], Request], waiter: _Waiter) -> int:
         try:

@@ -1,6 +1,7 @@
 """Requests to the relay, over real sockets: repeated, answered, bounded."""
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -336,5 +337,31 @@ def test_a_reply_that_is_not_understood_is_left_out() -> None:
             items = [frames("event:a", 11)]
             await relay.reply(replay(*items, tip=11).model_copy(update={"id": request.id}))
             await until(lambda: core.streams.offsets["event"] == 11)
+
+    asyncio.run(scenario())
+
+
+def test_an_edge_rests_while_the_relay_is_away() -> None:
+    async def scenario() -> None:
+        core = EdgeCore()
+        with socket.socket() as held:
+            held.bind(("127.0.0.1", 0))
+            nobody = f"tcp://127.0.0.1:{held.getsockname()[1]}"
+            async with connected(relay_control=nobody) as (_, connection):
+                requests = connection.requests
+                calls = 0
+
+                def read() -> None:
+                    nonlocal calls
+                    calls += 1
+                    requests.read_replies(core.inbound)
+
+                requests.socket.add_reader(read)
+                requests.request_last_values(LIVE)
+                fetching = asyncio.create_task(requests.replay("event", 3, 5))
+                for _ in range(50):
+                    await asyncio.sleep(TICK_S)
+                assert calls < 200, "not once in each turn of the loop"
+                fetching.cancel()
 
     asyncio.run(scenario())
