@@ -15,9 +15,9 @@ from relay.wire.errors import WireError
 from relay.wire.header import Stamp, unpack_stamp
 from relay.wire.topics import decode_topic
 
-QUEUE_EVENTS = 100_000
-"""The most events that libzmq queues for a slow reader. The relay drops further ones, which shows
-in the offsets."""
+QUEUE_EVENTS = 1_000
+"""The most events that libzmq queues for a slow reader. Further ones wait at the relay, up to its
+bounds; those beyond are missing, which shows in the offsets."""
 
 READ_EVENTS = 1000
 READ_BYTES = 4 * 1024 * 1024

@@ -57,5 +57,6 @@ Bounds, each with its policy when full:
 - ZeroMQ's queues, which count messages and not bytes: 1000 from each publisher, which then waits
   (our emitters have at most 16 MiB on their way); 1000 to each control peer, then replies and
   notices are dropped, and the peer asks again; RELAY_EGRESS_HWM to each edge, then its newest
-  messages are dropped, and it replays them. Publishers are trusted (`docs/operations.md`).
+  messages are dropped, and it replays them; with more than RELAY_EGRESS_BYTES it is disconnected
+  (`core.egress_budget`), and replays as well. Publishers are trusted (`docs/operations.md`).
 """

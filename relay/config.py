@@ -43,5 +43,8 @@ class RelaySettings(Settings):
     """Seconds between heartbeats."""
     egress_hwm: int = Field(default=100_000, ge=1, le=2**31 - 1)
     """Messages queued for one edge. Above it, its newest messages are dropped; the edge notices the
-    gap and replays them. ZeroMQ counts messages, not bytes: with large events, set it lower."""
+    gap and replays them."""
+    egress_bytes: int = Field(default=128 * 1024 * 1024, ge=1024 * 1024, le=MAX_BYTES)
+    """Bytes that may wait for one edge. Above it, the edge is disconnected; it connects again and
+    replays what it missed."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"

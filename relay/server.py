@@ -3,13 +3,14 @@
 import logging
 import socket
 import time
-from collections.abc import Iterable
+from collections.abc import Sequence
 from contextlib import ExitStack, closing
 
 import zmq
 
 from relay.config import RelaySettings
 from relay.control import ControlService
+from relay.core.egress_budget import wire_bytes
 from relay.core.intake import MAX_BATCH_BYTES, MAX_BATCH_MESSAGES
 from relay.core.retention import Limits
 from relay.core.subscription_router import (
@@ -28,6 +29,7 @@ from relay.shared.logs import LimitedLog
 from relay.shared.transport import receive_frames, send_frames
 from relay.sockets import RelaySockets
 from relay.state import SharedState
+from relay.subscribers import Subscribers
 from relay.task_watch import TaskWatch
 from relay.wire.control import HEARTBEAT_TOPIC, pack_message
 from relay.wire.errors import InvalidFrame, WireError
@@ -67,6 +69,7 @@ class Relay:
             self._state = SharedState.of(published, journal.cursors(), settings.task_grace_s)
             self._router = SubscriptionRouter(settings.journaled_kinds)
             self._live = LiveSubscriptions()
+            self._subscribers = Subscribers(settings.egress_bytes)
             self._sequencer = Sequencer(self._state, self._writer)
             self._sequencer.remember_tasks(journal.tasks())
             self._writer.maintain()
@@ -157,9 +160,11 @@ class Relay:
     def _route_subscriptions(self) -> None:
         for _ in range(MAX_SUBSCRIPTIONS_AT_ONCE):
             try:
-                frame = self._sockets.egress.recv(zmq.NOBLOCK)
+                received = self._sockets.egress.recv(zmq.NOBLOCK, copy=False)
             except zmq.Again:
                 break
+            self._subscribers.heard(received)
+            frame = received.bytes
             if frame[:1] in (b"\x00", b"\x01"):
                 self._route(frame[1:], is_made=frame[:1] == b"\x01")
             else:
@@ -239,10 +244,12 @@ class Relay:
             if intake.is_full or turn_bytes >= MAX_BATCH_BYTES:
                 return
 
-    def _publish(self, events: Iterable[StampedFrames]) -> None:
+    def _publish(self, events: Sequence[StampedFrames]) -> None:
         egress = self._sockets.egress
         for frames in events:
             send_frames(egress, frames)
+        if self._subscribers.budget.publish(wire_bytes(events)):
+            self._state.counters.subscribers_cut += self._subscribers.cut_slow_ones()
 
     def _publish_heartbeat(self, topic: bytes) -> None:
         stamp = pack_stamp(Stamp(self._state.journal.epoch, 0, _now_ms()))

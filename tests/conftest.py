@@ -28,6 +28,7 @@ GROUPS = {
     "tests/e2e/test_make_run.py": "make run",
     "tests/e2e/test_other_servers.py": "other servers",
     "tests/e2e/test_protocol.py": "protocol",
+    "tests/e2e/test_slow_edges.py": HEAVY,
     "tests/e2e/test_watching_many.py": HEAVY,
 }
 """Files whose tests run one after another in one worker: they would disturb each other, or they

@@ -15,9 +15,9 @@ from relay.shared.sync import SyncHandshake
 from relay.shared.transport import Socket, open_socket
 from relay.wire.control import HEARTBEAT_TOPIC
 
-RECEIVE_HWM = 100_000
-"""Messages that libzmq holds for an edge that does not read. libzmq knows no bound in bytes: see
-decision 3."""
+RECEIVE_HWM = 1_000
+"""Messages that libzmq holds for an edge that does not read; further ones wait at the relay, which
+bounds their bytes."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,6 +33,8 @@ class RelayCounters:
         """Requests by operation; `refused` for requests that could not be read."""
         self.connections_refused = 0
         """Connections for which only a reserved descriptor was left."""
+        self.subscribers_cut = 0
+        """Connections that were ended because their subscribers read too slowly."""
 
     def count_relayed(self, kind: str, events: int) -> None:
         """Add `events` published events of `kind`."""
@@ -50,4 +52,5 @@ class RelayCounters:
             "waiting": self.waiting,
             "control_requests": dict(self.control_requests),
             "connections_refused": self.connections_refused,
+            "subscribers_cut": self.subscribers_cut,
         }

@@ -14,6 +14,7 @@ def test_counters_begin_at_zero() -> None:
         "waiting": 0,
         "control_requests": {},
         "connections_refused": 0,
+        "subscribers_cut": 0,
     }
 
 
@@ -25,6 +26,7 @@ def test_counters_are_shown_as_json_can_carry_them() -> None:
     counters.refused["duplicate"] += 1
     counters.control_requests["hello"] += 1
     counters.connections_refused += 1
+    counters.subscribers_cut += 2
     assert json.loads(json.dumps(counters.as_dict())) == {
         "received": 4,
         "relayed": {"event": 2},
@@ -33,6 +35,7 @@ def test_counters_are_shown_as_json_can_carry_them() -> None:
         "waiting": 0,
         "control_requests": {"hello": 1},
         "connections_refused": 1,
+        "subscribers_cut": 2,
     }
 
 

@@ -57,6 +57,7 @@ WRONG: list[tuple[type[Settings], str, str]] = [
     (RelaySettings, "RELAY_HEARTBEAT_S", "often"),
     (RelaySettings, "RELAY_EGRESS_HWM", "0"),
     (RelaySettings, "RELAY_EGRESS_HWM", "1.5"),
+    (RelaySettings, "RELAY_EGRESS_BYTES", "1048575"),
     (RelaySettings, "RELAY_LOG_LEVEL", "LOUD"),
     (EdgeSettings, "EDGE_PORT", "0"),
     (EdgeSettings, "EDGE_PORT", "65536"),
