@@ -17,7 +17,7 @@ from tests.support.processes import run_cli
         ("relay", "RELAY_HEARTBEAT_S", "soon", "valid number"),
         ("relay", "RELAY_DURABILITY", "nonsense", "'process' or 'power'"),
         ("relay", "RELAY_RETENTION_S", "0", "greater than 0"),
-        ("relay", "RELAY_RETENTION_S", "inf", "less than or equal to 3153600000"),
+        ("relay", "RELAY_RETENTION_S", "inf", "finite number"),
         ("relay", "RELAY_RETENTION_BYTES", "1000", "greater than or equal to 65536"),
         ("relay", "RELAY_JOURNALED_KINDS", "event", "must contain 'task'"),
         ("edge", "EDGE_PORT", "http", "valid integer"),
