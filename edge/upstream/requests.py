@@ -152,8 +152,11 @@ class RelayRequests:
                 return
         self._ask_for_a_page()
 
-    def read_replies(self, inbound: Inbound) -> None:
-        """Read the replies that have arrived; `inbound` takes repairs and retained events."""
+    def read_replies(self, inbound: Inbound) -> bool:
+        """Read the replies that have arrived; return whether there were any.
+
+        `inbound` takes repairs and retained events.
+        """
         frames: list[bytes] = []
         for frames in self.socket.messages(MAX_REPLIES, MAX_REPLY_BYTES):
             now = self._loop.time()
@@ -172,6 +175,7 @@ class RelayRequests:
         if frames:
             # Only then: to send is to be called again, and without a connection this never ends.
             self.send_unsent()
+        return bool(frames)
 
     def _ask(self, make: Callable[[int], Request], waiter: _Waiter) -> int:
         try:

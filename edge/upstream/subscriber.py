@@ -99,8 +99,9 @@ class RelaySubscriber:
             self._end_batch()
 
     def _read_replies(self) -> None:
-        self._connection.requests.read_replies(self._inbound)
-        self._end_batch()
+        if self._connection.requests.read_replies(self._inbound):
+            self._state.hear_answer(self._loop.time())
+            self._end_batch()
 
     def _end_batch(self) -> None:
         for repair in self._inbound.repairs_due():

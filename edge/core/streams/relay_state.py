@@ -15,6 +15,8 @@ from typing import NamedTuple
 from relay.wire.control import HEARTBEATS_UNTIL_LOST
 
 HANDSHAKE_RETRY_S = 1.0
+SILENCE_AT_MOST = 2
+"""Timeouts without an event or heartbeat after which a relay is lost that answers requests."""
 LATE_TICK_S = 1.0
 """A tick that comes later than this shows that this process itself stood still."""
 
@@ -74,6 +76,7 @@ class RelayState:
         self._epoch = 0
         self._started_at = 0
         self._heard_at = 0.0
+        self._answered_at = 0.0
         self._ticked_at = 0.0
         self._handshake_due_at = 0.0
 
@@ -88,8 +91,16 @@ class RelayState:
         return self._phase is RelayPhase.FOLLOWING
 
     def hear(self, now: float) -> None:
-        """Take notice of a message, whatever its content."""
+        """Take notice of an event or heartbeat, whatever its content."""
         self._heard_at = now
+
+    def hear_answer(self, now: float) -> None:
+        """Take notice of an answer to a request: the relay is there, though it publishes nothing.
+
+        A relay whose disk is slow must not cost every client its connection. It counts as lost
+        nevertheless after `SILENCE_AT_MOST` times the timeout without any heartbeat.
+        """
+        self._answered_at = now
 
     def hear_interval(self, heartbeat_s: float) -> None:
         """Take the interval of the relay's heartbeats: silence in between is no loss."""
@@ -101,7 +112,7 @@ class RelayState:
             # The silence was ours: messages may wait in the socket that nobody has read.
             self._heard_at = max(self._heard_at, now)
         self._ticked_at = now
-        is_lost = self._phase is not RelayPhase.SEARCHING and now - self._heard_at > self._timeout_s
+        is_lost = self._phase is not RelayPhase.SEARCHING and self._is_silent(now)
         if is_lost:
             self._enter(RelayPhase.SEARCHING)
         return Tick(is_lost, not self.is_alive and now >= self._handshake_due_at)
@@ -135,6 +146,12 @@ class RelayState:
         self._epoch = epoch
         self._started_at = started_at
         self._enter(RelayPhase.FOLLOWING)
+
+    def _is_silent(self, now: float) -> bool:
+        silent_s, timeout_s = now - self._heard_at, self._timeout_s
+        if silent_s <= timeout_s:
+            return False
+        return now - self._answered_at > timeout_s or silent_s > SILENCE_AT_MOST * timeout_s
 
     def _enter(self, phase: RelayPhase) -> None:
         """Change the state: the only place."""

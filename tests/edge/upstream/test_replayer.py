@@ -49,9 +49,11 @@ async def shelf_of(
     core.streams.synchronize(EPOCH, {"event": 10}, {"event": 1})
     async with connected() as (relay, connection):
         shelf = Shelf(core, connection.requests)
-        connection.requests.socket.add_reader(
-            lambda: connection.requests.read_replies(core.inbound)
-        )
+
+        def read() -> None:
+            connection.requests.read_replies(core.inbound)
+
+        connection.requests.socket.add_reader(read)
         answering = asyncio.create_task(_answer(relay, reply, shelf, meanwhile))
         yield shelf
         await answering

@@ -35,12 +35,16 @@ async def asking() -> AsyncIterator[tuple[ScriptedRelay, RelayRequests, EdgeCore
     core.inbound.synchronize(EPOCH, heartbeat(10))
     async with connected() as (relay, connection):
         requests = connection.requests
-        requests.socket.add_reader(lambda: requests.read_replies(core.inbound))
+        requests.socket.add_reader(lambda: _read(requests, core))
         ticking = asyncio.create_task(tick(requests, core))
         try:
             yield relay, requests, core
         finally:
             ticking.cancel()
+
+
+def _read(requests: RelayRequests, core: EdgeCore) -> None:
+    requests.read_replies(core.inbound)
 
 
 async def tick(requests: RelayRequests, core: EdgeCore) -> None:

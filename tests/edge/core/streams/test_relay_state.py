@@ -7,6 +7,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from edge.core.streams.relay_state import (
     HANDSHAKE_RETRY_S,
     LATE_TICK_S,
+    SILENCE_AT_MOST,
     Heard,
     RelayPhase,
     RelayState,
@@ -23,7 +24,7 @@ class StateMachine(RuleBasedStateMachine):
         super().__init__()
         self.state = RelayState(TIMEOUT_S)
         self.now = 0.0
-        self.heard_at = 0.0
+        self.heard_at = self.answered_at = 0.0
         self.timeout_s = TIMEOUT_S
         self.phase = RelayPhase.SEARCHING
         self.followed = (0, 0)
@@ -37,7 +38,9 @@ class StateMachine(RuleBasedStateMachine):
     def pass_time(self) -> None:
         self.now += TICK_S
         tick = self.state.tick(self.now)
-        is_silent = self.now - self.heard_at > self.timeout_s
+        silent_s, unanswered_s = self.now - self.heard_at, self.now - self.answered_at
+        is_silent = silent_s > self.timeout_s and unanswered_s > self.timeout_s
+        is_silent |= silent_s > 2 * self.timeout_s
         assert tick.is_lost == (self.phase is not RelayPhase.SEARCHING and is_silent)
         if tick.is_lost:
             self.phase = RelayPhase.SEARCHING
@@ -57,6 +60,11 @@ class StateMachine(RuleBasedStateMachine):
     def hear(self) -> None:
         self.state.hear(self.now)
         self.heard_at = self.now
+
+    @rule()
+    def hear_answer(self) -> None:
+        self.state.hear_answer(self.now)
+        self.answered_at = self.now
 
     @rule(epoch=st.integers(1, 2), started_at=st.integers(1, 2), follows=st.booleans())
     def answer(self, epoch: int, started_at: int, follows: bool) -> None:
@@ -124,3 +132,21 @@ def test_a_relay_that_stays_silent_after_that_is_lost_nevertheless() -> None:
     state.tick(now)
     ticks = [state.tick(now := now + LATE_TICK_S) for _ in range(5)]
     assert [tick.is_lost for tick in ticks] == [False, False, False, True, False]
+
+
+def lost_after(*, answers: bool) -> float:
+    """Seconds without an event or heartbeat until the relay is lost."""
+    state = RelayState(TIMEOUT_S)
+    state.hear(10.0)
+    state.follow(1, 1)
+    now = 10.0
+    while not state.tick(now).is_lost:
+        now += TICK_S
+        if answers:
+            state.hear_answer(now)
+    return now - 10.0
+
+
+def test_a_relay_that_answers_requests_is_there_though_its_heartbeats_are_late() -> None:
+    assert lost_after(answers=False) == TIMEOUT_S + TICK_S
+    assert lost_after(answers=True) == SILENCE_AT_MOST * TIMEOUT_S + TICK_S
