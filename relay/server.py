@@ -119,10 +119,12 @@ class Relay:
                 if now >= forget_due_at:
                     self._writer.forget_silent_emitters()
                     forget_due_at = now + FORGET_INTERVAL_S
-                due_at = min(heartbeat_due_at, self._demand.due_at())
+                due_at = min(heartbeat_due_at, self._demand.due_at(), self._live.due_at())
                 wait_s = min(due_at - now, sockets.newcomers.wait_s())
                 self._serve(poller, max(1, int(wait_s * 1000)))
-                self._demand.tick(time.monotonic())
+                now = time.monotonic()
+                self._pass_subscriptions_on(now)
+                self._demand.tick(now)
         logger.info("stopped")
 
     def stop(self) -> None:
@@ -170,8 +172,9 @@ class Relay:
             else:
                 self._state.counters.received += 1
                 self._count_malformed(InvalidFrame("a subscriber sent no subscription"))
-        # All together: a subscription and its hint are told apart in between.
-        for is_made, prefix in self._live.take_changes():
+
+    def _pass_subscriptions_on(self, now: float) -> None:
+        for is_made, prefix in self._live.take_changes(now):
             self._sockets.ingress.send((b"\x01" if is_made else b"\x00") + prefix)
 
     def _route(self, prefix: bytes, *, is_made: bool) -> None:

@@ -4,6 +4,7 @@ The relay itself is always subscribed to the journaled kinds. It subscribes to l
 while an edge does, so that an emitter knows which topics are watched.
 """
 
+import math
 from enum import Enum, auto
 
 from relay.shared.covering_prefixes import Routes
@@ -11,6 +12,7 @@ from relay.wire.control import SYNC_PREFIX
 from relay.wire.demand import FILTERED_PREFIX
 from relay.wire.topics import MAX_TOPIC_BYTES
 
+CHANGE_INTERVAL_S = 0.1
 MAX_KNOWN_PREFIXES = 20_000
 """Distinct live prefixes of all subscribers together, hints included. A further one is not passed
 on to emitters."""
@@ -56,7 +58,8 @@ class LiveSubscriptions:
     """The live subscriptions of all subscribers, and those of the relay at the emitters.
 
     A prefix is filtered if every subscriber that has it has its hint as well. All together are
-    covered by a bounded number of subscriptions (`Routes`), whatever the subscribers do.
+    covered by a bounded number of subscriptions (`Routes`), whatever the subscribers do. Changes
+    that follow each other quickly are made together, for each one wakes every emitter up.
     """
 
     def __init__(self) -> None:
@@ -67,6 +70,8 @@ class LiveSubscriptions:
         self._changed: set[bytes] = set()
         """Prefixes whose state may be another one than in `_routed`."""
         self._routes = Routes()
+        self._change_at = 0.0
+        """Before this time, no change is made."""
 
     def __len__(self) -> int:
         return len(self._counts)
@@ -88,8 +93,18 @@ class LiveSubscriptions:
         self._changed.add(prefix.removeprefix(FILTERED_PREFIX))
         return True
 
-    def take_changes(self) -> list[tuple[bool, bytes]]:
-        """Return the subscriptions of the relay to make (True) and to end since the last call."""
+    def due_at(self) -> float:
+        """Return when `take_changes` may have changes."""
+        return self._change_at if self._changed else math.inf
+
+    def take_changes(self, now: float) -> list[tuple[bool, bytes]]:
+        """Return the subscriptions of the relay to make (True) and to end, in this order.
+
+        `now` is in seconds. The first change is made at once, later ones after `CHANGE_INTERVAL_S`.
+        """
+        if not self._changed or now < self._change_at:
+            return []
+        self._change_at = now + CHANGE_INTERVAL_S
         for prefix in self._changed:
             count = self._counts.get(prefix, 0)
             is_filtered = count <= self._counts.get(FILTERED_PREFIX + prefix, 0) if count else None

@@ -1,5 +1,6 @@
 """The routes of subscriptions, by their prefix, and the relay's own at the emitters."""
 
+import math
 from collections import Counter
 
 import pytest
@@ -8,6 +9,7 @@ from hypothesis import strategies as st
 
 from relay.core import subscription_router
 from relay.core.subscription_router import (
+    CHANGE_INTERVAL_S,
     LiveSubscriptions,
     SubscriptionRoute,
     SubscriptionRouter,
@@ -71,12 +73,14 @@ class Subscribers:
 
     def __init__(self) -> None:
         self.live = LiveSubscriptions()
+        self.now = 0.0
         self.made: set[bytes] = set()
 
     def change(self, *prefixes: bytes, is_made: bool = True) -> None:
         for prefix in prefixes:
             self.live.take(prefix, is_made=is_made)
-        for is_now_made, prefix in self.live.take_changes():
+        self.now += CHANGE_INTERVAL_S
+        for is_now_made, prefix in self.live.take_changes(self.now):
             assert (prefix in self.made) is not is_now_made
             (self.made.add if is_now_made else self.made.remove)(prefix)
 
@@ -115,6 +119,24 @@ def test_many_subscribers_make_few_subscriptions_at_the_emitters() -> None:
     assert subscribers.made == {HINT + b"live:", b"live:"}
     subscribers.change(*topics[:-1], is_made=False)
     assert topics[-1] in subscribers.made
+
+
+def test_the_first_change_is_made_at_once_and_later_ones_together() -> None:
+    live = LiveSubscriptions()
+    assert live.due_at() == math.inf
+    live.take(b"live:a", is_made=True)
+    assert live.due_at() <= 5.0
+    assert live.take_changes(5.0) == [(True, b"live:a")]
+    for _ in range(76):
+        live.take(b"live:a", is_made=False)
+        live.take(b"live:a", is_made=True)
+        live.take(b"live:b", is_made=True)
+        live.take(b"live:b", is_made=False)
+    live.take(b"live:c", is_made=True)
+    assert live.take_changes(5.0 + CHANGE_INTERVAL_S / 2) == []
+    assert live.due_at() == 5.0 + CHANGE_INTERVAL_S
+    assert live.take_changes(5.0 + CHANGE_INTERVAL_S) == [(True, b"live:c")]
+    assert live.due_at() == math.inf
 
 
 def test_the_known_prefixes_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
