@@ -302,6 +302,16 @@ class TestReplay:
         assert isinstance(reply, ReplayReply)
         assert len(reply.items) == MAX_PAGE_BYTES // size
 
+    @pytest.mark.parametrize(("max_bytes", "count"), [(1, 1), (250_000, 2), (2**20, 5)])
+    def test_a_reply_has_the_bytes_that_were_asked_for_but_an_event_at_least(
+        self, parts: RelayParts, max_bytes: int, count: int
+    ) -> None:
+        run = Run(1, NOW_MS, [event(number, padding=100_000) for number in range(1, 6)])
+        parts.append(JournalBatch({"event": run}))
+        reply = parts.ask(ReplayRequest(id=8, stream="event", after=0, max_bytes=max_bytes))
+        assert isinstance(reply, ReplayReply)
+        assert len(reply.items) == count
+
     @pytest.mark.parametrize("after", [2**63 - 1, 2**63, 2**64 - 1])
     def test_nothing_follows_the_greatest_offset(self, parts: RelayParts, after: int) -> None:
         parts.append(batch(1))
@@ -336,6 +346,10 @@ def test_retained_events_are_given_by_prefix(parts: RelayParts) -> None:
     request = control.RetainedRequest(id=4, prefix="resource-monitor:")
     assert parts.ask(request) == RetainedReply(
         id=4, items=(items["resource-monitor:a"], items["resource-monitor:b"])
+    )
+    first = control.RetainedRequest(id=4, prefix="resource-monitor:", max_bytes=30)
+    assert parts.ask(first) == RetainedReply(
+        id=4, items=(items["resource-monitor:a"],), next=b"resource-monitor:a"
     )
     exact = control.RetainedRequest(id=5, prefix="task:1", exact=True)
     assert parts.ask(exact) == RetainedReply(id=5, items=(items["task:1"],))

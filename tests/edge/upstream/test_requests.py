@@ -369,3 +369,31 @@ def test_an_edge_rests_while_the_relay_is_away() -> None:
                 fetching.cancel()
 
     asyncio.run(scenario())
+
+
+def test_large_replies_are_read_a_few_at_a_time() -> None:
+    """Each has up to 1 MiB of events; clients and live events have their turn in between."""
+    count = 20
+    items = tuple(frames("event:a", offset, {"x": "x" * 262_000}) for offset in range(4, 8))
+    at_once: list[int] = []
+
+    async def scenario() -> None:
+        core = EdgeCore()
+        async with connected() as (relay, connection):
+            requests = connection.requests
+
+            def read() -> None:
+                before = len(requests)
+                requests.read_replies(core.inbound)
+                at_once.append(before - len(requests))
+
+            fetches = [asyncio.create_task(requests.replay("event", 3, 4)) for _ in range(count)]
+            asked = [await relay.request() for _ in range(count)]
+            for request in asked:
+                await relay.reply(replay(*items).model_copy(update={"id": request.id}))
+            requests.socket.add_reader(read)
+            await asyncio.gather(*fetches)
+
+    asyncio.run(scenario())
+    assert sum(at_once) == count
+    assert max(at_once) <= module.MAX_REPLY_BYTES // 1_000_000 + 1
