@@ -30,15 +30,17 @@ from edge.process import (
 from edge.server import serve
 from edge.websocket.front_door import FrontDoor
 from relay.shared.addresses import parse_listen_address
+from relay.shared.console import BOM, Program
 from relay.shared.settings import SettingsError, refuse
 from relay.shared.unknown_variables import load_for
 
 GRACEFUL_SHUTDOWN_S = 3
+MAX_TTL_S = 100 * 365 * 86400
 
 logger = logging.getLogger(__name__)
 
 
-@click.group(invoke_without_command=True)
+@click.group(PROGRAM, cls=Program, invoke_without_command=True)
 @click.version_option(package_name="event-relay", prog_name=PROGRAM)
 @click.pass_context
 def main(context: click.Context) -> None:
@@ -118,7 +120,7 @@ def _create_worker_app(siblings: Path | None) -> ASGIApp:
 @click.option("--role", type=click.Choice(ROLES), default=DEFAULT_ROLE, show_default=True)
 @click.option(
     "--ttl",
-    type=click.IntRange(min=1),
+    type=click.IntRange(min=1, max=MAX_TTL_S),
     default=3600,
     show_default=True,
     help="Seconds of validity.",
@@ -148,7 +150,7 @@ def user() -> None:
 def add_user(username: str, role: str, password_stdin: bool) -> None:
     """Add a user, or change the password and role of one. Asks for the password."""
     if password_stdin:
-        password = sys.stdin.readline().rstrip("\r\n")
+        password = _read_password()
     else:
         password = click.prompt("Password", hide_input=True, confirmation_prompt=True)
     try:
@@ -156,6 +158,16 @@ def add_user(username: str, role: str, password_stdin: bool) -> None:
     except UsersError as error:
         _fail(error)
     click.echo(f"{'Added' if is_new else 'Updated'} {username} ({role}).")
+
+
+def _read_password() -> str:
+    line = sys.stdin.buffer.readline().removeprefix(BOM).rstrip(b"\r\n")
+    try:
+        return line.decode()
+    except UnicodeDecodeError as error:
+        raise click.ClickException(
+            f"the password is not UTF-8: {error.reason} at byte {error.start}"
+        ) from None
 
 
 @user.command("remove")

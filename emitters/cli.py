@@ -10,9 +10,10 @@ import click
 from emitters.commands.publish import publish
 from emitters.commands.tail import tail
 from emitters.commands.task import task
+from relay.shared.console import Program
 
 
-class PublishByDefault(click.Group):
+class PublishByDefault(Program):
     """A group whose `publish` command needs no name: a topic contains `:`, a command never does."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
@@ -42,7 +43,9 @@ def _is_ours(option: str) -> bool:
     return option in ("--help", "-h", "--version")
 
 
-@click.group(cls=PublishByDefault, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    "event-emit", cls=PublishByDefault, context_settings={"help_option_names": ["-h", "--help"]}
+)
 @click.version_option(package_name="event-relay", prog_name="event-emit")
 def main(**_: Any) -> None:
     """Publish events to the relay, watch them, and run commands as tasks.

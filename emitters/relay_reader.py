@@ -6,6 +6,7 @@ from typing import NamedTuple, Self
 
 import zmq
 
+from relay.shared.interruptible import poll_in_slices
 from relay.shared.logs import LimitedLog
 from relay.shared.sync import SyncHandshake
 from relay.shared.transport import Socket, connect, open_socket, receive_frames
@@ -62,7 +63,7 @@ class RelayReader:
         """Wait up to `timeout` seconds until the relay has every subscription."""
         give_up_at = time.monotonic() + timeout
         while (left_s := give_up_at - time.monotonic()) > 0:
-            if not self._socket.poll(int(left_s * 1000) + 1):
+            if not poll_in_slices(self._socket.poll, left_s):
                 return False
             # Where that many events arrive, the prefix is subscribed to; more must not pile up.
             if self._read() or self._read_ahead_bytes >= READ_BYTES:
@@ -78,7 +79,7 @@ class RelayReader:
         poller.register(self._socket, zmq.POLLIN)
         if other is not None:
             poller.register(other, zmq.POLLERR)
-        return self._socket in dict(poller.poll(int(timeout * 1000)))
+        return self._socket in dict(poll_in_slices(poller.poll, timeout))
 
     def read(self) -> list[RelayedEvent]:
         """Return the events that have arrived, about 4 MiB at most."""

@@ -16,6 +16,8 @@ from relay.journal.file import JournalRefused
 from relay.server import Relay
 from relay.shared import program
 from relay.shared.addresses import ZmqAddress, loopback, parse_zmq_address
+from relay.shared.console import Program
+from relay.shared.interruptible import poll_in_slices
 from relay.shared.logs import configure
 from relay.shared.process_room import require_room
 from relay.shared.seconds import SECONDS
@@ -32,7 +34,7 @@ NEEDED_BYTES = 128 * 1024 * 1024
 """Address space: stacks of threads, retained values, a batch."""
 
 
-@click.group(invoke_without_command=True)
+@click.group(PROGRAM, cls=Program, invoke_without_command=True)
 @click.version_option(package_name="event-relay", prog_name=PROGRAM)
 @click.pass_context
 def main(context: click.Context) -> None:
@@ -40,7 +42,8 @@ def main(context: click.Context) -> None:
 
     Settings come from the environment: RELAY_INGRESS, RELAY_EGRESS, RELAY_CONTROL,
     RELAY_DATA_DIR, RELAY_DURABILITY, RELAY_RETENTION_S, RELAY_RETENTION_BYTES,
-    RELAY_JOURNALED_KINDS, RELAY_HEARTBEAT_S, RELAY_EGRESS_HWM, RELAY_EGRESS_BYTES, RELAY_LOG_LEVEL.
+    RELAY_JOURNALED_KINDS, RELAY_TASK_GRACE_S, RELAY_HEARTBEAT_S, RELAY_EGRESS_HWM,
+    RELAY_EGRESS_BYTES, RELAY_LOG_LEVEL.
     """
     if context.invoked_subcommand is None:
         run()
@@ -82,10 +85,10 @@ def stats(timeout: float) -> None:
         connect(control, endpoint)
         deadline = time.monotonic() + timeout
         # A socket of ours can be written to only once it is connected.
-        if not control.poll(int(timeout * 1000), zmq.POLLOUT):
+        if not poll_in_slices(lambda ms: control.poll(ms, zmq.POLLOUT), timeout):
             raise click.ClickException(f"no relay at {endpoint}")
         control.send(pack_message(StatsRequest(id=1)))
-        if not control.poll(max(0, int((deadline - time.monotonic()) * 1000))):
+        if not poll_in_slices(control.poll, deadline - time.monotonic()):
             raise click.ClickException(f"the relay at {endpoint} does not answer")
         reply = unpack_reply(control.recv_multipart()[-1], StatsRequest)
     finally:

@@ -1,6 +1,7 @@
 """`ChildCommand`: a child process whose output passes through and is followed."""
 
 import contextlib
+import logging
 import os
 import signal
 import subprocess
@@ -14,6 +15,8 @@ from emitters.core.last_line import LastLine
 STDERR_TAIL_BYTES = 4096
 OUTPUT_ENDS_WITHIN_S = 1.0
 """Counted from the end of the command: a process that it left running may hold its output open."""
+
+logger = logging.getLogger(__name__)
 
 
 class ChildCommand:
@@ -74,15 +77,23 @@ class ChildCommand:
         self._report(lines.finish())
 
     def _report(self, line: str | None) -> None:
-        if line is not None:
+        if line is None:
+            return
+        try:
             self._on_line(line)
+        except Exception:
+            # The thread has to go on reading: a command with a full pipe stands still.
+            logger.exception("a line of output could not be reported")
 
 
 def _write(to: IO[bytes], piece: bytes) -> bool:
-    """Write `piece`; return False if the reader is gone, which the command need not know."""
+    """Write `piece`; return False if it cannot be written, which the command need not know."""
     try:
         to.write(piece)
         to.flush()
-    except (BrokenPipeError, ValueError):
+    except BrokenPipeError:
+        return False
+    except (OSError, ValueError) as error:
+        logger.warning("the output of the command is not passed on any more: %s", error)
         return False
     return True

@@ -20,6 +20,7 @@ from emitters.commands.session import (
 )
 from emitters.emitter import Emitter
 from emitters.errors import OutboxFull
+from relay.shared.console import BOM
 from relay.wire.errors import WireError
 
 MAX_LINE_BYTES = 4 * 1024 * 1024
@@ -88,6 +89,8 @@ def _publish_lines(lines: Iterator[bytes], timeout: float, relay: dict[str, Any]
     with open_emitter(block_timeout_s=timeout, **relay) as emitter:
         reached = False
         for number, line in enumerate(lines, 1):
+            # Anywhere, and not only in the first line: files are concatenated.
+            line = line.removeprefix(BOM)
             if not line.strip():
                 continue
             try:
@@ -150,7 +153,7 @@ def _event(line: bytes) -> Publication:
 
 def _parse(text: str, prefix: str) -> Any:
     try:
-        return json.loads(text)
+        return json.loads(text.removeprefix(BOM.decode()))
     except json.JSONDecodeError as error:
         raise BadInput(f"{prefix}not JSON: {error.msg} at character {error.colno}") from None
     except (ValueError, RecursionError) as error:

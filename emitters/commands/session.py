@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
@@ -75,8 +76,17 @@ def open_emitter(*, block_timeout_s: float | None = None, **settings: Any) -> It
         yield emitter
     except (EmitterClosed, SpoolUnavailable) as error:
         raise NotTaken(error) from None
+    except KeyboardInterrupt:
+        say(_left_behind(emitter.close(timeout=0), emitter.spool))
+        raise
     finally:
         emitter.close(timeout=0)
+
+
+def _left_behind(left: int, spool: Path | None) -> str:
+    events = "1 event" if left == 1 else f"{left} events"
+    fate = "not sent" if spool is None else f"kept in the spool {spool}"
+    return f"interrupted; {events} {fate}"
 
 
 def say(problem: object) -> None:

@@ -16,6 +16,7 @@ import click
 from emitters.commands.session import PROGRAM, BadInput, Unreachable, say
 from emitters.config import report_unknown_variables
 from emitters.relay_reader import RelayedEvent, RelayReader
+from relay.shared.console import discard_output, interrupt_once, is_unicode
 from relay.shared.seconds import SECONDS
 from relay.shared.settings import (
     PeerEndpoint,
@@ -74,7 +75,7 @@ def tail(prefix: str, pretty: bool, count: int | None, egress: str | None, timeo
     except SettingsError as error:
         refuse(PROGRAM, error)
     report_unknown_variables(say)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, interrupt_once)
     wanted = prefix.removesuffix("*")
     if not _is_utf8(wanted):
         raise BadInput("PREFIX: must be UTF-8")
@@ -84,8 +85,7 @@ def tail(prefix: str, pretty: bool, count: int | None, egress: str | None, timeo
     except KeyboardInterrupt:
         return
     except BrokenPipeError:
-        # The interpreter flushes standard output once more at its end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        discard_output()
 
 
 def _follow(
@@ -129,7 +129,9 @@ def _reader_is_gone(descriptor: int) -> bool:
 
 
 def _json_line(event: RelayedEvent) -> str:
-    return json.dumps(_fields(event), ensure_ascii=False, separators=(",", ":"))
+    # Another encoding than UTF-8 is not JSON's, so that only ASCII can be read anywhere.
+    ascii_only = not is_unicode(sys.stdout)
+    return json.dumps(_fields(event), ensure_ascii=ascii_only, separators=(",", ":"))
 
 
 def _fields(event: RelayedEvent) -> dict[str, Any]:
@@ -150,13 +152,20 @@ def _fields(event: RelayedEvent) -> dict[str, Any]:
 
 def _pretty(event: RelayedEvent) -> str:
     envelope = event.envelope
-    at = datetime.fromtimestamp(event.stamp.relayed_at / 1000).strftime("%H:%M:%S.%f")[:-3]
+    at = _clock_time(event.stamp.relayed_at)
     number = f" #{event.stamp.offset}" if event.stamp.offset else ""
     whom = f" for {_harmless(envelope.username)}" if envelope.username is not None else ""
     source = f" from {_harmless(envelope.source)}" if envelope.source else ""
     head = f"{click.style(at, dim=True)} {click.style(_harmless(event.topic), bold=True)}{number}"
     data = json.dumps(envelope.data, ensure_ascii=False, indent=2)
     return "\n".join([f"{head}{source}{whom}", *map(_harmless, data.splitlines())])
+
+
+def _clock_time(relayed_at: int) -> str:
+    try:
+        return datetime.fromtimestamp(relayed_at / 1000).strftime("%H:%M:%S.%f")[:-3]
+    except (ValueError, OverflowError, OSError):
+        return f"{relayed_at} ms"  # A relay whose clock is beyond the year 9999.
 
 
 def _harmless(text: str) -> str:

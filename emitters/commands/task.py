@@ -1,7 +1,6 @@
 """`event-emit task`: a command that runs as a user's task."""
 
 import contextvars
-import os
 import signal
 import sys
 import threading
@@ -21,6 +20,7 @@ from emitters.commands.session import (
     say,
 )
 from emitters.tasks import TaskFailed, TaskManager, progress
+from relay.shared.console import discard_output
 from relay.wire.errors import WireError
 
 EXIT_NOT_EXECUTABLE = 126
@@ -122,8 +122,8 @@ class _Run:
 
 
 def _flush_quietly() -> None:
-    """Flush now: at its end the interpreter would report a reader that is gone as an error."""
+    """Flush now: at its end the interpreter would report that it cannot write, as an error."""
     try:
         sys.stdout.flush()
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (OSError, ValueError):
+        discard_output()

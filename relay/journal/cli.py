@@ -1,6 +1,7 @@
 """`event-relay journal`: look at the journal, also while a relay writes it."""
 
 import json
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from relay.config import RelaySettings
 from relay.journal.file import FILE_NAME, JournalRefused, copy_journal, restore_journal
 from relay.journal.reader import LOST_FRAMES, JournaledEvent, JournalReader, reading_journal
 from relay.journal.verify import problems
+from relay.shared.console import is_unicode
 from relay.shared.settings import refuse
 from relay.shared.unknown_variables import load_for
 from relay.wire.envelope import unpack_envelope
@@ -50,7 +52,14 @@ def list_() -> None:
 
 @journal.command()
 @click.argument("stream", default="event")
-@click.option("--last", "-n", default=10, show_default=True, help="Number of events to start with.")
+@click.option(
+    "--last",
+    "-n",
+    type=click.IntRange(min=0),
+    default=10,
+    show_default=True,
+    help="Number of events to start with.",
+)
 @click.option("--follow", "-f", is_flag=True, help="Print further events as they are journaled.")
 def tail(stream: str, last: int, follow: bool) -> None:
     """Print the newest events of STREAM as JSON lines."""
@@ -58,14 +67,18 @@ def tail(stream: str, last: int, follow: bool) -> None:
         found = {each.name: each for each in reader.streams()}.get(stream)
         if found is None:
             raise click.ClickException(f"{stream!r} is not a stream of this journal")
-        position = max(found.first_offset - 1, found.last_offset - max(0, last))
+        position = max(found.first_offset - 1, found.last_offset - last)
         while True:
             # Polling: SQLite has no notification between processes.
             for event in reader.events(stream, position):
                 if event.frames == LOST_FRAMES:
                     click.echo(f"{stream} {event.offset} cannot be read", err=True)
                 else:
-                    click.echo(json.dumps(as_message(event, stream), ensure_ascii=False))
+                    click.echo(
+                        json.dumps(
+                            as_message(event, stream), ensure_ascii=not is_unicode(sys.stdout)
+                        )
+                    )
                 position = event.offset
             if not follow:
                 return

@@ -1,0 +1,24 @@
+"""Waiting for ZeroMQ sockets in the main thread, where Python calls signal handlers."""
+
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+R = TypeVar("R")
+
+SLICE_S = 0.25
+"""A Ctrl-C waits for so long at most."""
+
+
+def poll_in_slices(poll: Callable[[int], R], timeout_s: float) -> R:
+    """Return the first true result of `poll(milliseconds)`, or its last one after `timeout_s`.
+
+    Python calls a signal handler when the call of libzmq has returned. libzmq returns for a signal,
+    but not if it comes just before it begins to wait.
+    """
+    give_up_at = time.monotonic() + timeout_s
+    while True:
+        left_s = max(0.0, give_up_at - time.monotonic())
+        result = poll(int(1000 * min(left_s, SLICE_S)) + 1)
+        if result or left_s <= SLICE_S:
+            return result
