@@ -170,6 +170,8 @@ class Sequencer:
                 self._give_up(outcome.error)
             if outcome.is_writable and not self._state.intake.journaling:
                 self._state.intake.journaling = True
+                # Another file may be in the journal's place.
+                self._last_offsets = self._state.journal.last_offsets
                 logger.warning("the journal can be written again")
             if outcome.forgotten is not None:
                 self._state.emitters.forget(outcome.forgotten, reach)

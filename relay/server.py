@@ -5,6 +5,7 @@ import socket
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack, closing
+from functools import partial
 
 import zmq
 
@@ -22,6 +23,7 @@ from relay.demand_service import DemandService
 from relay.journal.file import FILE_NAME
 from relay.journal.journal import Journal
 from relay.journal.replayer import PublishedJournal
+from relay.journal.tail_note import TailNote
 from relay.journal.writer import JournalWriter
 from relay.notifier import Notifier
 from relay.sequencer import Sequencer
@@ -54,9 +56,11 @@ class Relay:
         started = time.monotonic()
         self._settings = settings
         with ExitStack() as undo:
-            journal = undo.enter_context(closing(_open_journal(settings)))
+            journal = _open_journal(settings)
             limits = Limits(int(settings.retention_s * 1000), settings.retention_bytes)
-            self._writer = undo.enter_context(closing(JournalWriter(journal, limits, _now_ms)))
+            reopen = partial(_open_journal, settings)
+            self._writer = JournalWriter(journal, limits, _now_ms, reopen)
+            undo.enter_context(closing(self._writer))
             published = PublishedJournal(journal.path, journal.state, self._writer.begin_epoch)
             undo.enter_context(closing(published))
             self._sockets = undo.enter_context(closing(RelaySockets(settings)))
@@ -140,17 +144,17 @@ class Relay:
         # A slow disk: events wait in ZeroMQ for as long as there is no room for them here.
         poller.modify(self._sockets.ingress, zmq.POLLIN if self._sequencer.has_room else 0)
         ready = dict(poller.poll(timeout_ms))
+        epoch = self._state.journal.epoch
         # Events last: subscribers and peers wait for at most one batch, however many events come.
         if self._sockets.egress in ready:
             self._route_subscriptions()
         if self._sockets.control in ready:
-            epoch = self._state.journal.epoch
             self._answer_requests()
-            if self._state.journal.epoch != epoch:
-                # At once: until edges know of the epoch, they take its events for repeated ones.
-                self._publish_heartbeat(HEARTBEAT_TOPIC)
         if self._writer.readable.fileno() in ready:
             self._release_committed()
+        if self._state.journal.epoch != epoch:
+            # At once: until edges know of the epoch, they take its events for repeated ones.
+            self._publish_heartbeat(HEARTBEAT_TOPIC)
         if self._sockets.ingress in ready:
             self._relay_batch()
         for emitter in self._state.emitters.take_missing_events():
@@ -263,11 +267,12 @@ class Relay:
         self._log.warning(error.reason, "dropped a malformed message: %s", error)
 
 
-def _open_journal(settings: RelaySettings) -> Journal:
+def _open_journal(settings: RelaySettings, noted: TailNote | None = None) -> Journal:
     return Journal(
         settings.data_dir / FILE_NAME,
         settings.journaled_kinds,
         power_safe=settings.durability == "power",
+        noted=noted,
     )
 
 

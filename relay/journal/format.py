@@ -98,8 +98,7 @@ def prepare(db: sqlite3.Connection, streams: Iterable[str], *, power_safe: bool)
         return
     # One transaction: a relay that is killed in it leaves a file without tables, which is new.
     with transaction(db):
-        for statement in _SCHEMA.split(";"):
-            db.execute(statement)
+        create_tables(db)
         if version == 1:
             for table in stream_tables(db).values():
                 db.execute(f"ALTER TABLE {table} ADD COLUMN checksum INTEGER")
@@ -109,6 +108,12 @@ def prepare(db: sqlite3.Connection, streams: Iterable[str], *, power_safe: bool)
             db.execute(_STREAM_TABLE.format(table=table))
         db.execute(f"PRAGMA application_id = {JOURNAL_FORMAT.application_id}")
         db.execute(f"PRAGMA user_version = {JOURNAL_FORMAT.version}")
+
+
+def create_tables(db: sqlite3.Connection) -> None:
+    """Create the missing tables that are not streams, in the present transaction."""
+    for statement in _SCHEMA.split(";"):
+        db.execute(statement)
 
 
 def stream_tables(db: sqlite3.Connection) -> dict[str, str]:

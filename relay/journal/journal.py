@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from relay.core.emitters import Cursor
-from relay.core.epochs import Origin, Tail
+from relay.core.epochs import Origin, Tail, lost_tails
 from relay.core.retention import Limits, StoredRow, rows_to_retire
 from relay.journal.batch import JournalBatch, Run
 from relay.journal.file import (
@@ -33,6 +33,7 @@ from relay.journal.format import (
 )
 from relay.journal.origin import boot_id, find_origin, new_epoch
 from relay.journal.reader import JournalReader, StoredTask
+from relay.journal.repair import repair_tables
 from relay.journal.tail_note import TailNote, TailNoteFile
 from relay.shared.logs import LimitedLog
 from relay.shared.sqlite_file import transaction
@@ -49,6 +50,10 @@ MAX_EMITTERS = 10_000
 NEVER_MS = 2**63 - 1
 
 logger = logging.getLogger(__name__)
+
+
+Place = tuple[int, int]
+"""Device and number of a file."""
 
 
 class JournalUnavailable(Exception):  # noqa: N818 - clear without a suffix
@@ -75,6 +80,7 @@ class JournalState(NamedTuple):
     origin: Origin
     rollbacks: int
     """How often an epoch began because acknowledged events were missing."""
+    place: Place
     streams: Mapping[str, StreamState]
 
 
@@ -89,7 +95,15 @@ class Journal:
     in use by another relay.
     """
 
-    def __init__(self, path: Path, streams: Iterable[str], *, power_safe: bool) -> None:
+    def __init__(
+        self,
+        path: Path,
+        streams: Iterable[str],
+        *,
+        power_safe: bool,
+        noted: TailNote | None = None,
+    ) -> None:
+        """`noted` is the content before the file was lost, instead of the note beside it."""
         # Two names of one file, by a symbolic link, have to share one lock and one `-wal` file.
         path = path.resolve()
         self._path = path
@@ -98,25 +112,22 @@ class Journal:
             self._db = undo.enter_context(contextlib.closing(open_journal_file(path)))
             try:
                 self._note = undo.enter_context(contextlib.closing(_open_note(path)))
-                noted = self._note.read()
+                read_note = self._note.read()
                 prepare(self._db, streams, power_safe=power_safe)
                 self._tables = stream_tables(self._db)
                 self._reader = JournalReader(self._db)
-                found = find_origin(self._reader, noted, streams)
+                repair_tables(self._db, self._reader, path, int(time.time()))
+                found = find_origin(self._reader, noted or read_note, streams)
                 self._streams = {stream: self._state_of(stream) for stream in streams}
                 self._tails = {stream: self._reader.tail(stream) for stream in streams}
             except (sqlite3.DatabaseError, DamagedContent) as error:
                 raise refused(path, error) from None
+            self._place = _place_of(path)
             self._log = LimitedLog(logger)
-            self._origin = found.origin
-            self._is_epoch_new = found.is_new
-            self._rollbacks = int(found.is_rolled_back)
+            self._origin, self._is_epoch_new, is_rolled_back = found
+            self._rollbacks = int(is_rolled_back)
             self._start_offsets = self.last_offsets
-            self._unnoted = {
-                **_meta_of(found.origin),
-                "boot_id": "" if power_safe else boot_id(),
-                "noted": boot_id(),
-            }
+            self._unnoted = _meta_of(found.origin) | _meta_of_run(power_safe=power_safe)
             # Notes the epoch before any peer is told of it. On a full disk, the first transaction
             # that succeeds notes it: nothing can be acknowledged before.
             with contextlib.suppress(JournalUnavailable):
@@ -135,9 +146,14 @@ class Journal:
         return self._path
 
     @property
+    def note(self) -> TailNote:
+        """The newest rows, as they are noted beside the file."""
+        return TailNote(self.epoch, dict(self._tails))
+
+    @property
     def state(self) -> JournalState:
         """The state after the last commit, which further commits do not change."""
-        return JournalState(self._origin, self._rollbacks, dict(self._streams))
+        return JournalState(self._origin, self._rollbacks, self._place, dict(self._streams))
 
     @property
     def streams(self) -> Mapping[str, StreamState]:
@@ -231,6 +247,27 @@ class Journal:
                     (now_s - SILENT_EMITTER_S, MAX_EMITTERS),
                 ).fetchall()
             ]
+
+    def check_place(self) -> None:
+        """Raise `JournalUnavailable` if the file was removed or replaced."""
+        try:
+            place = _place_of(self._path)
+        except OSError:
+            raise JournalUnavailable(f"{self._path} was removed while it was in use") from None
+        if place != self._place:
+            raise JournalUnavailable(f"{self._path} was replaced while it was in use")
+
+    def has_its_tail(self) -> bool:
+        """Whether the newest rows are in the file, at its place, as they were committed."""
+        try:
+            self.check_place()
+            found = {
+                stream: self._reader.found_tail(stream, tail.last_offset)
+                for stream, tail in self._tails.items()
+            }
+        except (JournalUnavailable, sqlite3.DatabaseError):
+            return False
+        return not lost_tails(self._tails, found)
 
     def close(self) -> None:
         """Move everything into the one file, and let another relay open it."""
@@ -329,9 +366,18 @@ def _pack_row(run: Run) -> tuple[int, int, int, bytes, int]:
     return *numbers, packed, row_checksum(*numbers, packed)
 
 
+def _place_of(path: Path) -> Place:
+    found = path.stat()
+    return found.st_dev, found.st_ino
+
+
 def _meta_of(origin: Origin) -> dict[str, str]:
     meta = {"epoch": str(origin.epoch), "began": json.dumps(dict(origin.began))}
     return meta if origin.previous is None else meta | {"previous": str(origin.previous)}
+
+
+def _meta_of_run(*, power_safe: bool) -> dict[str, str]:
+    return {"boot_id": "" if power_safe else boot_id(), "noted": boot_id()}
 
 
 def _open_note(path: Path) -> TailNoteFile:

@@ -19,7 +19,8 @@ from relay.journal.format import (
     unpack_unsigned,
 )
 from relay.shared.sqlite_file import is_damage
-from relay.wire.header import ReceivedFrames, StampedFrames
+from relay.wire.errors import WireError
+from relay.wire.header import EMITTER_ID_BYTES, ReceivedFrames, StampedFrames, unpack_stamp
 
 
 class StreamSummary(NamedTuple):
@@ -157,21 +158,31 @@ class JournalReader:
 
     def emitters(self) -> list[StoredEmitter]:
         """Return every emitter, in the order in which their cursors moved last."""
-        return [
-            StoredEmitter(
-                Cursor(emitter_id, name, unpack_unsigned(epoch), unpack_unsigned(sequence)),
-                heard_at,
-            )
-            for emitter_id, name, epoch, sequence, heard_at in self._db.execute(
-                "SELECT id, name, epoch, sequence, heard_at FROM emitters ORDER BY heard_at"
-            )
-        ]
+        found = []
+        for row in self._db.execute(
+            "SELECT id, name, epoch, sequence, heard_at FROM emitters ORDER BY heard_at"
+        ):
+            # SQLite keeps values of any type in any column.
+            if tuple(map(type, row)) != (bytes, str, bytes, bytes, int):
+                raise DamagedContent("a row of `emitters` is damaged")
+            emitter_id, name, epoch, sequence, heard_at = row
+            if (len(emitter_id), len(epoch), len(sequence)) != (EMITTER_ID_BYTES, 8, 8):
+                raise DamagedContent("a row of `emitters` is damaged")
+            cursor = Cursor(emitter_id, name, unpack_unsigned(epoch), unpack_unsigned(sequence))
+            found.append(StoredEmitter(cursor, heard_at))
+        return found
 
     def tasks(self) -> Iterator[StoredTask]:
         """Yield the latest state of each task, oldest update first."""
         for topic, stamp, envelope, finished in self._db.execute(
             "SELECT topic, stamp, envelope, finished FROM tasks ORDER BY updated"
         ):
+            if (type(topic), type(stamp), type(envelope)) != (str, bytes, bytes):
+                raise DamagedContent("a row of `tasks` is damaged")
+            try:
+                unpack_stamp(stamp)
+            except WireError as error:
+                raise DamagedContent(f"a row of `tasks` is damaged: {error}") from None
             yield StoredTask(topic, (topic.encode(), stamp, envelope), bool(finished))
 
     def rows(self, stream: str, after: int = 0) -> Iterator[EventRow | LostRange]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from relay.core.epochs import Origin
-from relay.journal.file import open_journal_file
+from relay.journal.file import JournalRefused, open_journal_file
 from relay.journal.format import DamagedContent
 from relay.journal.journal import JournalState, JournalUnavailable, StreamState
 from relay.journal.reader import JournaledEvent, JournalReader
@@ -67,6 +67,9 @@ class PublishedJournal:
 
     def update(self, state: JournalState) -> None:
         """Take the state after a commit, whose events are published in the same turn."""
+        if state.place != self._state.place:
+            # The file was replaced. The old connection would show what is no longer there.
+            self._reopen()
         self._state = state
 
     def begin_epoch(self, reason: str) -> None:
@@ -137,6 +140,17 @@ class PublishedJournal:
         """Close the connection."""
         with contextlib.suppress(sqlite3.Error):
             self._db.close()
+
+    def _reopen(self) -> None:
+        try:
+            db = open_journal_file(self._path, read_only=True)
+        except JournalRefused as error:
+            # It was removed once more: the next heartbeat brings the next file.
+            self._log.error("reopen", "%s", error)
+            return
+        self._db.close()
+        self._db = db
+        self._reader = JournalReader(db)
 
     def _note_damage(self, stream: str, offset: int) -> None:
         damaged = self.damaged[stream]

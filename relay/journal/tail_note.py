@@ -59,3 +59,5 @@ class TailNoteFile:
     def close(self) -> None:
         """Close the file, which stays."""
         os.close(self._file)
+        # The number may soon be another file's.
+        self._file = -1

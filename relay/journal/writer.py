@@ -14,7 +14,9 @@ from typing import NamedTuple
 
 from relay.core.retention import Limits
 from relay.journal.batch import JournalBatch
+from relay.journal.file import JournalRefused
 from relay.journal.journal import Journal, JournalState, JournalUnavailable
+from relay.journal.tail_note import TailNote
 from relay.shared.logs import LimitedLog
 
 SLOW_COMMIT_S = 1.0
@@ -46,11 +48,21 @@ class JournalWriter:
     `readable` can be polled: it is readable while outcomes wait.
     """
 
-    def __init__(self, journal: Journal, limits: Limits, now_ms: Callable[[], int]) -> None:
-        """`now_ms` returns Unix time in milliseconds."""
+    def __init__(
+        self,
+        journal: Journal,
+        limits: Limits,
+        now_ms: Callable[[], int],
+        reopen: Callable[[TailNote], Journal],
+    ) -> None:
+        """`now_ms` returns Unix time in milliseconds.
+
+        `reopen` opens the journal anew after its file was lost, or begins a new one: see `Journal`.
+        """
         self._journal = journal
         self._limits = limits
         self._now_ms = now_ms
+        self._reopen = reopen
         self.readable, self._wake_writer = socket.socketpair()
         self.readable.setblocking(False)
         self._wake_writer.setblocking(False)
@@ -107,6 +119,7 @@ class JournalWriter:
             self._is_closing = True
             self._changed.notify()
         self._thread.join()
+        self._journal.close()
         self.readable.close()
         self._wake_writer.close()
 
@@ -163,13 +176,26 @@ class JournalWriter:
         return WriteOutcome(self._state, forgotten=forgotten)
 
     def _maintain(self) -> WriteOutcome:
-        self._journal.retire(self._limits, self._now_ms())
         if not self._has_failed:
+            self._journal.check_place()
+            self._journal.retire(self._limits, self._now_ms())
             return WriteOutcome(self._state)
+        if not self._journal.has_its_tail():
+            self._replace_journal()
         self._journal.probe()
         with self._changed:
             self._has_failed = False
         return WriteOutcome(self._state, is_writable=True)
+
+    def _replace_journal(self) -> None:
+        """Continue with the file that is at the journal's place now, under a new epoch."""
+        noted = self._journal.note
+        # Closed first: SQLite removes the files beside it by their names.
+        self._journal.close()
+        try:
+            self._journal = self._reopen(noted)
+        except JournalRefused as error:
+            raise JournalUnavailable(str(error)) from None
 
     def _fail(self, error: JournalUnavailable) -> None:
         with self._changed:

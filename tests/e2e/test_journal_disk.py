@@ -74,24 +74,27 @@ class TestFullDisk:
             wait_for(lambda: peer.stats()["received"] == self.COUNT, "all have come")
             stats = shown_stats(cluster)
             assert stats["journaling"] is False
-            assert stats["relayed"] == {"event": 10}
-            assert stats["refused"] == {"journal_unavailable": self.COUNT - 10}
-            assert emitter.acknowledged == 10
+            # A small batch may still fit beside the ballast.
+            kept = stats["relayed"]["event"]
+            assert 10 <= kept < self.COUNT // 2
+            assert stats["refused"] == {"journal_unavailable": self.COUNT - kept}
+            assert emitter.acknowledged == kept
             emitter.send([0], "resource-monitor:a")
+            passed = [subscriber.event() for _ in range(kept - 10)]
             assert subscriber.event()[0] == "resource-monitor:a", "live values still pass"
             with closing(Subscriber(cluster, HEARTBEAT_TOPIC)) as other:
                 _, heartbeat = other.heartbeat()
-            assert (heartbeat.journaling, heartbeat.tips["event"]) == (False, 10)
-            again = emitter.hello(10)
+            assert (heartbeat.journaling, heartbeat.tips["event"]) == (False, kept)
+            again = emitter.hello(kept)
             assert isinstance(again, HelloReply)
-            assert again.sequence == 10
+            assert again.sequence == kept
             ballast.unlink()
             wait_for(lambda: peer.stats()["journaling"], "there is room again")
             emitter.send([self.COUNT])
-            wait_for(lambda: Resend(5, 10) in emitter.read_notices(), "the gap is told")
-            emitter.send(range(11, self.COUNT + 1), padding=1000)
+            wait_for(lambda: Resend(5, kept) in emitter.read_notices(), "the gap is told")
+            emitter.send(range(kept + 1, self.COUNT + 1), padding=1000)
             emitter.wait_acknowledged(self.COUNT)
-            heard = [subscriber.event() for _ in range(self.COUNT - 10)]
+            heard = passed + [subscriber.event() for _ in range(self.COUNT - kept)]
         assert [(stamp.offset, n) for _, stamp, n in heard] == same_numbers(self.COUNT, 11)
         assert journaled(peer) == same_numbers(self.COUNT)
         output = relay.output()

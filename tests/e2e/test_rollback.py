@@ -11,10 +11,12 @@ from typing import Any
 import pytest
 
 from relay.journal.file import FILE_NAME
-from tests.e2e.journaled import Start, shown_stats
+from tests.e2e.journaled import QUICK, Start, shown_stats
 from tests.support.clients import Client
 from tests.support.cluster import Cluster, Edge
 from tests.support.raw_emitter import RawEmitter
+from tests.support.relay_peer import RelayPeer
+from tests.support.waiting import wait_for
 
 BEFORE = 40
 AFTER = 60
@@ -45,9 +47,11 @@ def wal_has_a_flipped_byte(directory: Path, _copy: Path) -> None:
 
 
 def journal_is_older(directory: Path, copy: Path) -> None:
+    # New files: a running relay has the old ones open.
     for suffix in ("", "-wal"):
+        (directory / f"{FILE_NAME}{suffix}").unlink()
         shutil.copyfile(copy / f"{FILE_NAME}{suffix}", directory / f"{FILE_NAME}{suffix}")
-    (directory / f"{FILE_NAME}-shm").unlink()
+    (directory / f"{FILE_NAME}-shm").unlink(missing_ok=True)
 
 
 def directory_is_older(directory: Path, copy: Path) -> None:
@@ -59,6 +63,10 @@ def directory_is_older(directory: Path, copy: Path) -> None:
 def journal_is_removed(directory: Path, _copy: Path) -> None:
     for suffix in ("", "-wal", "-shm"):
         (directory / f"{FILE_NAME}{suffix}").unlink()
+
+
+def directory_is_removed(directory: Path, _copy: Path) -> None:
+    shutil.rmtree(directory)
 
 
 Damage = Callable[[Path, Path], None]
@@ -165,6 +173,38 @@ class TestRollback:
         assert receive_numbers(client, 1) == [BEFORE + 1]
         again = client.ask({"action": "subscribe", "topic": "event:y"})
         assert again["epoch"] == self.epoch
+
+
+@pytest.mark.parametrize("damage", [journal_is_removed, journal_is_older, directory_is_removed])
+def test_a_journal_that_is_lost_while_the_relay_runs_is_replaced(
+    cluster: Cluster, emitters: Start, peer: RelayPeer, damage: Damage
+) -> None:
+    relay = cluster.start_relay(**QUICK)
+    edge = patient_edge(cluster)
+    client = cluster.connect(edge, "alice")
+    epoch = client.subscribe("event:*")["epoch"]
+    emitter = emitters()
+    emitter.admitted()
+    emitter.send(range(1, 11), by="second")
+    emitter.wait_acknowledged(10)
+    directory = Path(cluster.env["RELAY_DATA_DIR"])
+    copy = copy_of(directory)
+    emitter.send(range(11, 21), by="second")
+    emitter.wait_acknowledged(20)
+    damage(directory, copy)
+    wait_for(lambda: peer.stats()["epoch"] > epoch, "a new epoch begins")
+    wait_for(lambda: peer.stats()["journaling"], "there is a journal again")
+    assert emitter.hello(20)
+    emitter.send(range(21, 31), by="second")
+    emitter.wait_acknowledged(30)
+    assert receive_numbers(client, 30) == list(range(1, 31))
+    positions = [m for m in client.received if m.get("type") == "position"]
+    assert positions[-1]["epoch"] == peer.stats()["epoch"] > epoch
+    assert (directory / FILE_NAME).exists()
+    assert "while it was in use" in relay.output()
+    assert relay.returncode is None
+    assert peer.stats()["lost_by_rollback"] == 0
+    assert relay.terminate() == 0
 
 
 def patient_edge(cluster: Cluster) -> Edge:

@@ -1,6 +1,7 @@
 """A sequencer over a real journal and its thread, as the relay puts them together."""
 
 import threading
+from functools import partial
 from pathlib import Path
 
 from relay.core.emitters import KnownEmitter
@@ -11,7 +12,7 @@ from relay.journal.writer import JournalWriter, WriteOutcome
 from relay.sequencer import Committed, Sequencer
 from relay.state import SharedState
 from relay.wire.header import StampedFrames
-from tests.relay.journal.journals import NOW_MS
+from tests.relay.journal.journals import NOW_MS, reopened
 
 STREAMS = ("event", "task")
 UNLIMITED = Limits(2**60, 2**60)
@@ -24,7 +25,9 @@ class Sequencing:
     def __init__(self, path: Path, limits: Limits = UNLIMITED, task_grace_s: float = 30.0) -> None:
         self.now_ms = NOW_MS
         self.journal = Journal(path, STREAMS, power_safe=False)
-        self.writer = JournalWriter(self.journal, limits, lambda: self.now_ms)
+        self.writer = JournalWriter(
+            self.journal, limits, lambda: self.now_ms, partial(reopened, path)
+        )
         self.published = PublishedJournal(path, self.journal.state, self.writer.begin_epoch)
         self.state = SharedState.of(self.published, self.journal.cursors(), task_grace_s)
         self.sequencer = Sequencer(self.state, self.writer)
@@ -58,4 +61,3 @@ class Sequencing:
         """End the thread and close the journal."""
         self.published.close()
         self.writer.close()
-        self.journal.close()

@@ -10,6 +10,7 @@ from relay.journal.batch import JournalBatch, Run
 from relay.journal.journal import Journal, JournalState
 from relay.journal.reader import StoredTask, reading_journal
 from relay.journal.replayer import PublishedJournal
+from relay.journal.tail_note import TailNote
 from relay.journal.verify import problems
 from relay.wire.envelope import Envelope, pack_envelope
 from relay.wire.header import Header, ReceivedFrames, StampedFrames, pack_header, unpack_stamp
@@ -23,6 +24,11 @@ UNLIMITED_BYTES = 2**30
 def open_journal(path: Path, *, power_safe: bool = False) -> Journal:
     """A journal of the usual streams."""
     return Journal(path, STREAMS, power_safe=power_safe)
+
+
+def reopened(path: Path, noted: TailNote) -> Journal:
+    """A journal in the place of one that was lost."""
+    return Journal(path, STREAMS, power_safe=False, noted=noted)
 
 
 def event(sequence: int, *, topic: str = "event:x", padding: int = 0) -> ReceivedFrames:

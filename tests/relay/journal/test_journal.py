@@ -36,6 +36,8 @@ from tests.relay.journal.journals import (
     read,
 )
 
+STAMP = pack_stamp(Stamp(1, 1, NOW_MS))
+
 
 class TestAppendAndRead:
     """Committed events are replayed as they were published."""
@@ -220,7 +222,7 @@ class TestTasks:
 
     def test_states_survive_oldest_update_first_and_are_forgotten(self, path: Path) -> None:
         def state(topic: str, mark: bytes, is_finished: bool = False) -> StoredTask:
-            return StoredTask(topic, (topic.encode(), b"stamp", mark), is_finished)
+            return StoredTask(topic, (topic.encode(), STAMP, mark), is_finished)
 
         with closing(open_journal(path)) as journal:
             journal.append(batch(1, tasks=(state("task:1", b"a"), state("task:2", b"b"))))

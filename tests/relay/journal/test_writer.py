@@ -4,15 +4,17 @@ import select
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from relay.core.retention import Limits
 from relay.journal.journal import Journal
+from relay.journal.reader import reading_journal
 from relay.journal.writer import JournalWriter, WriteOutcome
 from relay.shared import sqlite_file
-from tests.relay.journal.journals import NOW_MS, batch, offsets, open_journal
+from tests.relay.journal.journals import NOW_MS, batch, offsets, open_journal, reopened
 from tests.support.waiting import wait_for
 
 DEADLINE_S = 20
@@ -23,7 +25,9 @@ class Work:
 
     def __init__(self, journal: Journal, limits: Limits) -> None:
         self.journal = journal
-        self.writer = JournalWriter(journal, limits, lambda: NOW_MS)
+        self.writer = JournalWriter(
+            journal, limits, lambda: NOW_MS, partial(reopened, journal.path)
+        )
         self.outcomes: list[WriteOutcome] = []
 
     def wait(self, committed: int = 0, failed: int = 0, writable: int = 0) -> None:
@@ -141,7 +145,8 @@ def test_everything_that_was_handed_over_is_done_at_the_end(journal: Journal) ->
     for number in range(1, 51):
         work.writer.append(batch(number))
     work.close()
-    assert offsets(journal) == list(range(1, 51))
+    with reading_journal(journal.path) as reader:
+        assert [each.offset for each in reader.events("event", 0)] == list(range(1, 51))
 
 
 def test_a_fault_of_ours_is_an_error_and_not_the_end(

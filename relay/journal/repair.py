@@ -1,0 +1,103 @@
+"""Rebuilds the tables of cursors and tasks from the events, if one of them is damaged."""
+
+import logging
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+from relay.core.emitters import Cursor
+from relay.journal.format import DamagedContent, create_tables, pack_unsigned
+from relay.journal.reader import JournaledEvent, JournalReader, StoredTask
+from relay.shared.sqlite_file import is_damage, transaction
+from relay.wire.envelope import is_finished_task, unpack_envelope
+from relay.wire.errors import WireError
+from relay.wire.header import Stamp, pack_stamp, unpack_header
+from relay.wire.topics import TASK, decode_topic
+
+logger = logging.getLogger(__name__)
+
+
+def repair_tables(db: sqlite3.Connection, reader: JournalReader, path: Path, now_s: int) -> None:
+    """Rebuild `emitters` and `tasks` of the journal at `path` if they cannot be read.
+
+    Events hold the numbers of their emitters, and the states of tasks. Names of emitters and
+    states that retention has removed are not found again: emitters say hello, and tasks go on.
+    Raises `sqlite3.DatabaseError` for a file that cannot be mended so.
+    """
+    if _is_damaged(reader.emitters):
+        logger.error("%s: the emitters' cursors are damaged: rebuilt from the events", path)
+        cursors = _cursors_of(reader)
+        with transaction(db):
+            db.execute("DROP TABLE emitters")
+            create_tables(db)
+            db.executemany(
+                "INSERT INTO emitters VALUES (?, ?, ?, ?, ?)",
+                [
+                    (emitter_id, name, pack_unsigned(epoch), pack_unsigned(sequence), now_s)
+                    for emitter_id, name, epoch, sequence in cursors.values()
+                ],
+            )
+    if _is_damaged(lambda: list(reader.tasks())):
+        logger.error("%s: the states of tasks are damaged: rebuilt from the events", path)
+        tasks = _tasks_of(reader)
+        with transaction(db):
+            db.execute("DROP TABLE tasks")
+            create_tables(db)
+            db.executemany(
+                "INSERT INTO tasks (topic, stamp, envelope, finished) VALUES (?, ?, ?, ?)",
+                [
+                    (topic, stamp, envelope, is_finished)
+                    for topic, (_, stamp, envelope), is_finished in tasks.values()
+                ],
+            )
+
+
+def _is_damaged(read: object) -> bool:
+    assert callable(read)
+    try:
+        read()
+    except DamagedContent:
+        return True
+    except sqlite3.DatabaseError as error:
+        if not is_damage(error):
+            raise
+        return True
+    return False
+
+
+def _events(reader: JournalReader) -> Iterator[tuple[str, JournaledEvent]]:
+    for stream in reader.stream_names:
+        for event in reader.events(stream, 0):
+            if event.frames[0]:
+                yield stream, event
+
+
+def _cursors_of(reader: JournalReader) -> dict[bytes, Cursor]:
+    cursors: dict[bytes, Cursor] = {}
+    for _, event in _events(reader):
+        if not event.frames[1]:
+            continue
+        emitter_id, epoch, sequence = unpack_header(event.frames[1])
+        known = cursors.get(emitter_id)
+        if known is None or (known.epoch, known.sequence) < (epoch, sequence):
+            cursors[emitter_id] = Cursor(emitter_id, emitter_id.hex(), epoch, sequence)
+    return cursors
+
+
+def _tasks_of(reader: JournalReader) -> dict[str, StoredTask]:
+    origin = reader.origin()
+    tasks: dict[str, StoredTask] = {}
+    for stream, event in _events(reader):
+        if stream != TASK:
+            continue
+        topic_frame, _, payload = event.frames
+        try:
+            topic = decode_topic(topic_frame).text
+            is_finished = is_finished_task(unpack_envelope(payload, TASK))
+        except WireError:
+            continue
+        stamp = Stamp(0 if origin is None else origin.epoch, event.offset, event.relayed_at)
+        # Removed first, so that the dict is in the order of the last updates.
+        tasks.pop(topic, None)
+        tasks[topic] = StoredTask(topic, (topic_frame, pack_stamp(stamp), payload), is_finished)
+    return tasks
