@@ -36,7 +36,8 @@ class HttpConnection(HttpToolsProtocol):
 
     It overrides methods of uvicorn's protocol: the test for an upgrade, the handling of one, the
     two calls that tell when no earlier response is left to send, and those by which a request
-    arrives, to give up one that is too large (431, 413) or never whole (408).
+    arrives, to give up one that is too large (431, 413) or never whole (408). A response that is
+    never read is given up too.
     """
 
     def __init__(
@@ -62,6 +63,8 @@ class HttpConnection(HttpToolsProtocol):
         self._bounds = RequestBounds()
         self._is_over = False
         """Whether the last words are written, and nothing more is read."""
+        self._unread_bytes = 0
+        """Bytes of responses that the kernel had not taken at the last deadline."""
 
     @property
     def is_receiving(self) -> bool:
@@ -125,12 +128,18 @@ class HttpConnection(HttpToolsProtocol):
             super().on_message_complete()
 
     def give_up_if_late(self) -> None:
-        """A deadline has passed: give up a request that does not become whole."""
-        if self.transport.is_closing() or self.transport.get_protocol() is not self:
+        """A deadline has passed: give up a request that does not become whole, or a response of
+        which the client has read nothing since the last deadline."""
+        if self.transport.get_protocol() is not self:
             return
-        if self._is_over:
+        unread_bytes = self.transport.get_write_buffer_size()
+        is_stuck = unread_bytes > 0 and unread_bytes == self._unread_bytes
+        self._unread_bytes = unread_bytes
+        if is_stuck or (self._is_over and not self.transport.is_closing()):
             self.transport.abort()
-        elif self._bounds.is_late():
+        elif self.transport.is_closing() and not unread_bytes:
+            return
+        elif not self._is_over and self._bounds.is_late():
             self._give_up(response(408, "The request did not arrive in time"))
         else:
             self._deadlines.add(self.give_up_if_late)

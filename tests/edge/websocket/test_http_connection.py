@@ -88,6 +88,12 @@ class Stage:
         self.connections: set[Any] = self.state.connections
         self._config = Config(self._app, ws="websockets-sansio", interface="asgi3", log_config=None)
 
+    @property
+    def unread_bytes(self) -> int:
+        """Bytes of responses that no buffer of the kernel takes."""
+        served = [each for each in self.connections if isinstance(each, HttpConnection)]
+        return sum(each.transport.get_write_buffer_size() for each in served)
+
     async def arrived(self) -> None:
         """Wait until a part of a request has come."""
         while not any(getattr(each, "is_receiving", False) for each in self.connections):
@@ -290,6 +296,34 @@ def test_whole_requests_may_come_for_ever(on_stage: Callable[..., None]) -> None
                 stage.endpoint.arriving.pass_by()
             stage.may_answer.set()
             assert (await response(reader))[1] == b"/slow", "the server is slow, not the client"
+
+    on_stage(scenario)
+
+
+@pytest.mark.parametrize("closes", [False, True])
+def test_a_response_that_is_never_read_is_given_up(
+    on_stage: Callable[..., None], closes: bool
+) -> None:
+    """Also when the server has closed the connection behind it."""
+
+    async def scenario(stage: Stage) -> None:
+        async with stage.connection() as (reader, writer):
+            close = b"GET /large HTTP/1.1\r\nHost: edge\r\nConnection: close\r\n\r\n"
+            writer.write(close if closes else get("/large"))
+            while not stage.unread_bytes:
+                await turn()
+            stage.endpoint.arriving.pass_by()
+            for _ in range(3):
+                before = stage.unread_bytes
+                await reader.readexactly(5_000_000)
+                while stage.unread_bytes == before:
+                    await turn()
+                stage.endpoint.arriving.pass_by()
+                assert stage.connections, "the client reads, however slowly"
+            while stage.connections:
+                stage.endpoint.arriving.pass_by()
+                await turn()
+            await given_up(stage, reader)
 
     on_stage(scenario)
 
