@@ -90,8 +90,9 @@ def _build_app(settings: EdgeSettings, directory: Path | None = None) -> ASGIApp
         # Our own server refuses earlier; this one is for all others.
         max_body_size=MAX_BODY_BYTES,
     )
-    authentication = Authentication(tokens, settings.credential_rules)
-    passwords = PasswordSignIn(tokens, UsersFile(settings.users_path), settings.token_ttl_s)
+    rules = settings.credential_rules
+    authentication = Authentication(tokens, rules)
+    passwords = PasswordSignIn(tokens, UsersFile(settings.users_path), rules, settings.token_ttl_s)
     cookie = SessionCookie(settings.own_cookie, authentication)
     app.include_router(auth_router(passwords, authentication, cookie))
     app.include_router(api_router(authentication))
@@ -99,4 +100,4 @@ def _build_app(settings: EdgeSettings, directory: Path | None = None) -> ASGIApp
     add_pages(app)
     app.websocket("/ws")(serve_websocket)
     served = HeadRequests(SecurityHeaders(app))
-    return QuietEnd(ForwardedRequests(served, settings.credential_rules.proxies))
+    return QuietEnd(ForwardedRequests(served, rules.proxies))

@@ -13,6 +13,10 @@ from edge.core.identity.request_head import RequestHead
 from edge.core.identity.tokens import InvalidToken, Tokens, TokenTooLong
 from edge.http.passwords import PasswordSignIn, TokenReply
 
+KNOWN_FOR_S = 30 * 24 * 3600
+"""Seconds that a browser keeps the cookie after its token has expired: it signs nobody in any more,
+but `PasswordSignIn` knows the browser by it."""
+
 
 class WhoAmI(BaseModel):
     """The identity in the request's token."""
@@ -70,7 +74,7 @@ class SessionCookie:
         response.set_cookie(
             self._name,
             token.access_token,
-            max_age=token.expires_in,
+            max_age=token.expires_in + KNOWN_FOR_S,
             httponly=True,
             # Another site's page must not act with this cookie.
             samesite="strict",

@@ -1,6 +1,7 @@
 """`PasswordSignIn`: from a user name and a password to a token, at a bounded cost."""
 
 import asyncio
+import hashlib
 import logging
 import math
 import time
@@ -10,8 +11,15 @@ from functools import partial
 from fastapi import HTTPException, Request
 from pydantic import BaseModel
 
+from edge.core.identity.credentials import CredentialRules
+from edge.core.identity.request_head import RequestHead
 from edge.core.identity.tokens import Tokens
-from edge.core.identity.wrong_passwords import Attempt, WrongPasswords, address_of
+from edge.core.identity.wrong_passwords import (
+    KNOWN_BROWSER,
+    Attempt,
+    WrongPasswords,
+    address_of,
+)
 from edge.http.hashing import ClientGone, HashingQueue, HashingRefused
 from edge.http.users import MAX_NAME_CHARS, User, UsersError, UsersFile
 from relay.shared.logs import LimitedLog
@@ -34,9 +42,12 @@ class TokenReply(BaseModel):
 class PasswordSignIn:
     """Checks passwords and issues tokens."""
 
-    def __init__(self, tokens: Tokens, users: UsersFile, token_ttl_s: int) -> None:
+    def __init__(
+        self, tokens: Tokens, users: UsersFile, rules: CredentialRules, token_ttl_s: int
+    ) -> None:
         self._tokens = tokens
         self._users = users
+        self._rules = rules
         self._token_ttl_s = token_ttl_s
         self._queue = HashingQueue()
         self._wrong = WrongPasswords()
@@ -48,12 +59,12 @@ class PasswordSignIn:
         Counts the outcome in the `sign_ins` of the worker.
         """
         username = normal_username(username)
-        attempt = Attempt(username[:MAX_NAME_CHARS], address_of(_host(request)))
+        attempt = Attempt(username[:MAX_NAME_CHARS], self._origin(username, request))
         outcomes: Counter[str] = request.state.worker.stats.sign_ins
         wait_s = self._wrong.wait_s(attempt, time.monotonic())
         if wait_s > 0:
             outcomes["delayed"] += 1
-            self._warn("delayed after wrong passwords", attempt)
+            self._warn("delayed after wrong passwords", attempt, request)
             raise _try_later(429, "Too many wrong passwords", wait_s)
         self._wrong.begin(attempt, time.monotonic())
         try:
@@ -64,7 +75,7 @@ class PasswordSignIn:
             raise HTTPException(503, "The client has left") from None
         except HashingRefused as refused:
             outcomes["overloaded"] += 1
-            self._warn("refused, because too many others wait", attempt)
+            self._warn("refused, because too many others wait", attempt, request)
             status = 429 if refused.is_own_fault else 503
             raise _try_later(status, "Too many sign-ins at a time", RETRY_S) from None
         except UsersError as error:
@@ -72,7 +83,7 @@ class PasswordSignIn:
             raise HTTPException(503, "The users file cannot be read") from None
         if user is None:
             outcomes["wrong"] += 1
-            self._warn("refused: wrong user name or password", attempt)
+            self._warn("refused: wrong user name or password", attempt, request)
             raise HTTPException(
                 401, "Incorrect username or password", {"WWW-Authenticate": "Bearer"}
             )
@@ -97,10 +108,21 @@ class PasswordSignIn:
             self._wrong.succeeded(attempt)
         return user
 
-    def _warn(self, outcome: str, attempt: Attempt) -> None:
+    def _origin(self, username: str, request: Request) -> str:
+        """Return the browser if it shows a token of this user, even an expired one; else the
+        address."""
+        head = RequestHead.of(request.scope["headers"], request.scope["query_string"])
+        credentials = self._rules.of_request(head)
+        for token in (*credentials.explicit, *credentials.cookies):
+            if self._tokens.is_of(username, token, time.time()):
+                return KNOWN_BROWSER + hashlib.sha256(token.encode()).hexdigest()[:16]
+        return address_of(_host(request))
+
+    def _warn(self, outcome: str, attempt: Attempt, request: Request) -> None:
         # The name is the client's text: `%r` leaves no line break and no control character in it.
+        address = address_of(_host(request))
         self._log.warning(
-            outcome, "sign-in as %.80r from %s %s", attempt.username, attempt.address, outcome
+            outcome, "sign-in as %.80r from %s %s", attempt.username, address, outcome
         )
 
 

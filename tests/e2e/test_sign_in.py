@@ -62,10 +62,10 @@ def outcomes(edge: Edge) -> dict[str, float]:
     return edge.metrics()["edge_sign_ins"]
 
 
-def guess_until_slowed(edge: Edge, username: str) -> int:
+def guess_until_slowed(edge: Edge, username: str, address: str = "192.0.2.1") -> int:
     """Guess until a guess is refused unseen; return the number of those before it."""
     for guesses in range(FREE_PER_USER + 5):
-        status, retry_after, detail = sign_in(edge, username, "my secret guess")
+        status, retry_after, detail = sign_in(edge, username, "my secret guess", address)
         if status == 429:
             assert detail == f"Too many wrong passwords. Try again in {retry_after} s."
             return guesses
@@ -84,6 +84,36 @@ def test_wrong_passwords_are_slowed_and_do_not_lock_the_user_out(edge: Edge) -> 
     output = edge.process.output()
     assert "sign-in as 'alice' from 192.0.2.1 delayed after wrong passwords" in output
     assert "my secret guess" not in output
+
+
+@pytest.mark.parametrize("cookie", ["from signing in", "expired", "of another user", "forged"])
+def test_guesses_from_the_same_address_do_not_lock_a_known_browser_out(
+    cluster: Cluster, edge: Edge, cookie: str
+) -> None:
+    """As behind a proxy that does not tell the addresses of clients."""
+    browser = Browser()
+    match cookie:
+        case "from signing in":
+            browser.post(edge, "/auth/token", form("alice", PASSWORD))
+        case "expired":
+            browser.keep("access_token_cookie", cluster.token("alice", ttl_s=-(10**6)))
+        case "of another user":
+            browser.keep("access_token_cookie", cluster.token("bob"))
+        case "forged":
+            browser.keep("access_token_cookie", cluster.token("alice")[:-2])
+
+    guess_until_slowed(edge, "alice", "127.0.0.1")
+    if cookie in ("from signing in", "expired"):
+        browser.post(edge, "/auth/token", form("alice", PASSWORD))
+        assert browser.user(edge) == "alice"
+        return
+
+    def is_slowed() -> bool:
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            browser.post(edge, "/auth/token", form("alice", "guess"))
+        return refused.value.code == 429
+
+    wait_for(is_slowed, "this browser counts with its address")
 
 
 def test_an_unknown_user_is_slowed_alike_and_the_name_is_escaped(edge: Edge) -> None:

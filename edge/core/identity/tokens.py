@@ -63,10 +63,16 @@ class Tokens:
                 problem = problem or error
         raise problem or InvalidToken("no token")
 
+    def is_of(self, username: str, token: str, now: float) -> bool:
+        """Return whether `token` is of this user, valid or expired."""
+        try:
+            return self._read(token, now).username == normal_username(username)
+        except InvalidToken:
+            return False
+
     def verify(self, token: str, now: float) -> Identity:
         """Return the identity in `token`. Raises `InvalidToken`; `now` is Unix time in seconds."""
-        if len(token) > MAX_TOKEN_CHARS:
-            raise TokenTooLong(f"longer than {MAX_TOKEN_CHARS} characters")
+        _check_length(token)
         key = hashlib.sha256(token.encode(errors="surrogatepass")).digest()
         identity = self._verified.get(key)
         if identity is None:
@@ -81,7 +87,8 @@ class Tokens:
         return identity
 
     def _read(self, token: str, now: float) -> Identity:
-        """Return the identity in a token with a valid signature and valid claims."""
+        """Return the identity in a token with a valid signature and valid claims, even expired."""
+        _check_length(token)
         try:
             claims = jwt.decode(
                 token,
@@ -105,6 +112,11 @@ class Tokens:
             if name in claims and _seconds(claims, name) > now + LEEWAY_S:
                 raise InvalidToken(f"{name} is in the future")
         return _identity(claims)
+
+
+def _check_length(token: str) -> None:
+    if len(token) > MAX_TOKEN_CHARS:
+        raise TokenTooLong(f"longer than {MAX_TOKEN_CHARS} characters")
 
 
 def _identity(claims: dict[str, Any]) -> Identity:

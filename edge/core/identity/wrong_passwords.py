@@ -7,6 +7,8 @@ The delay grows with each wrong password, per user and per address, and locks no
   guesses from elsewhere never delay the user.
 - A user who has signed in from an address before, and has not failed there since, waits for
   nothing, so guesses for other names never delay that user.
+- A browser that shows a token of the user, valid or expired, counts as an address of its own, so
+  guesses for the user's name from the same address never delay it.
 
 A refused sign-in checks no password and lengthens no delay.
 """
@@ -25,6 +27,7 @@ FORGET_S = 15 * 60.0
 """Wrong passwords are forgotten when none has followed for this long."""
 MAX_ENTRIES = 10_000
 """Users, addresses, and pairs of both that are remembered; with more, the oldest are forgotten."""
+KNOWN_BROWSER = "browser "
 LOCAL = "local"
 """The address of a peer that has none, on a Unix socket."""
 
@@ -34,7 +37,8 @@ class Attempt(NamedTuple):
 
     username: str
     address: str
-    """As `address_of` returns it."""
+    """As `address_of` returns it; or `KNOWN_BROWSER` and more, for a browser that shows a token of
+    this user. It counts apart from all addresses, so that no guess of others delays it."""
 
 
 class _Strikes:

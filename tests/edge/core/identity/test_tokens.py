@@ -131,6 +131,20 @@ def test_the_longest_user_name_has_a_token_that_fits_into_a_cookie() -> None:
     assert len(issued) < 4096 - 100
 
 
+@pytest.mark.parametrize("expires_at", [LATER, int(NOW) - 10**6])
+def test_whose_token_it_is_shows_also_when_it_has_expired(expires_at: int) -> None:
+    issued = TOKENS.issue("Zo\u00eb", "user", expires_at)
+    assert TOKENS.is_of("Zoe\u0308", issued, NOW)
+    assert not TOKENS.is_of("alice", issued, NOW)
+    for forged in (
+        signed({"sub": "Zo\u00eb", "exp": LATER}, "x" * 32),
+        issued[:-1],
+        "",
+        "x" * 20_000,
+    ):
+        assert not TOKENS.is_of("Zo\u00eb", forged, NOW)
+
+
 def test_the_first_valid_token_names_the_user() -> None:
     alice, bob = (TOKENS.issue(name, "user", LATER) for name in ("alice", "bob"))
     old = TOKENS.issue("carol", "user", int(NOW))
