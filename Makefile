@@ -1,5 +1,5 @@
 # Everything a developer runs: `make run`, `make test`, `make test-fast`, `make check`,
-# `make bench`, `make chaos`.
+# `make bench`, `make chaos`, `make mutants`.
 # The environment in .venv is made if it is missing or older than its sources.
 
 PYTHON ?= python3
@@ -10,7 +10,7 @@ CHARTS := $(VENDOR)/uPlot.esm.js
 # bytes. This one is short, however long the path of the working directory is.
 HERE := $(if $(wildcard /proc/self/cwd/cluster.conf),/proc/self/cwd,.)
 
-.PHONY: run test test-fast check format bench chaos screenshot docs dist lock clean
+.PHONY: run test test-fast check format bench chaos mutants screenshot docs dist lock clean
 
 run: .venv/.installed $(CHARTS)
 	@mkdir -p .run
@@ -53,6 +53,13 @@ bench: .venv/.installed .venv/.bench-installed $(CHARTS)
 MINUTES ?= 10
 chaos: .venv/.installed $(CHARTS)
 	$(BIN)/python -m tests.e2e.chaos $(MINUTES)
+
+# Small faults put into the cores, each of which a fast test must see. With BUDGET, a sample that
+# takes about so many seconds; with FILES, those files.
+FILES ?=
+BUDGET ?=
+mutants: .venv/.installed
+	$(BIN)/python -m tests.mutants $(FILES) $(if $(BUDGET),--budget $(BUDGET))
 
 screenshot: .venv/.installed $(CHARTS)
 	$(BIN)/python -m tests.screenshot docs/dashboard.png
