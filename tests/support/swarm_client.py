@@ -32,6 +32,8 @@ class ConnectionAccount:
 
     began_at: float
     """When it was opened, by the monotonic clock, in seconds."""
+    port: int
+    """The port to which it was opened."""
     frames: int = 0
     """The number of text frames received."""
     is_whole: bool = True
@@ -108,6 +110,11 @@ class SwarmClient:
         if self._connection is not None:
             self._connection.abort()
 
+    def move(self, port: int) -> None:
+        """Cut the connection; the next one goes to another port."""
+        self.port = port
+        self.abort()
+
     def stop_reading(self) -> None:
         """Stop reading: arriving data stays in the kernel's buffers."""
         if self._connection is not None:
@@ -165,7 +172,7 @@ class _Connection(asyncio.Protocol):
         self._client = client
         self._rest = b""
         self._code = ABNORMAL
-        self._account = ConnectionAccount(time.monotonic())
+        self._account = ConnectionAccount(time.monotonic(), client.port)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # uvloop's transports are not subclasses of asyncio's.

@@ -29,6 +29,7 @@ class TcpProxy:
         self._port = 0
         self._loop = asyncio.new_event_loop()
         self._connections: set[asyncio.Task[None]] = set()
+        self._servers: set[asyncio.WriteTransport] = set()
         self._free_at = 0.0
         self._is_listening = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -51,6 +52,12 @@ class TcpProxy:
         """End all present connections."""
         for task in tuple(self._connections):
             self._loop.call_soon_threadsafe(task.cancel)
+
+    def leave_half_open(self) -> None:
+        """End the target's ends of all connections, tell no client, and be a black hole."""
+        self.is_black_hole = True
+        for transport in tuple(self._servers):
+            self._loop.call_soon_threadsafe(transport.abort)
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
@@ -77,6 +84,9 @@ class TcpProxy:
         self.accepted += 1
         try:
             server_reader, server_writer = await self._connect()
+            server = server_writer.transport
+            self._servers.add(server)
+            task.add_done_callback(lambda _: self._servers.discard(server))
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._pass_on(reader, server_writer, is_answer=False))
                 group.create_task(self._pass_on(server_reader, writer, is_answer=True))
@@ -107,6 +117,9 @@ class TcpProxy:
                     self.passed_bytes += len(data)
                 writer.write(data)
                 await writer.drain()
+            if is_answer and self.is_black_hole:
+                # Half open: the client learns nothing, and ends it itself or is cut.
+                await asyncio.Event().wait()
             raise ConnectionError("the other side has ended it")
         finally:
             writer.transport.abort()

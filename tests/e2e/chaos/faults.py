@@ -5,7 +5,7 @@ Faults of one target exclude each other; faults of different targets may overlap
 
 import random
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import NamedTuple
 
@@ -13,6 +13,7 @@ from edge.core.websocket.close_codes import CloseCode
 from relay.wire.topics import EVENT
 from tests.e2e.chaos.lives import SPOOLING
 from tests.e2e.chaos.stage import EDGES, Stage
+from tests.e2e.chaos.wires import Failure
 from tests.support.cluster import Edge
 from tests.support.swarm_client import SwarmClient
 from tests.support.waiting import wait_for
@@ -20,6 +21,7 @@ from tests.support.waiting import wait_for
 STOPPED_S = 5.0
 DISK_FULL_S = (0.5, 3.0)
 """The time for each of two stages: files cannot grow, then no write succeeds."""
+WIRE_FAILS_S = (1.0, 8.0)
 EFFECT_TIMEOUT_S = 30.0
 
 
@@ -39,6 +41,8 @@ class Scene(NamedTuple):
     random: random.Random
     failed: threading.Event
     """Set when another fault has failed: all waits then end at once."""
+    note: Callable[[str], None]
+    """Adds a line to the log of the round."""
 
     def pause(self, seconds: float) -> None:
         """Let the system run for `seconds`, or until a fault fails."""
@@ -113,6 +117,28 @@ def cut_clients(scene: Scene) -> None:
         scene.pause(scene.random.uniform(0.1, 0.5))
 
 
+def move_clients(scene: Scene) -> None:
+    """Clients resume at the other edge, which may be ahead of their place or behind it."""
+    # Those with a small buffer are at a place where other faults look for them.
+    clients = [each for each in scene.stage.swarm.clients if not each.has_small_buffer]
+    for _ in range(3):
+        for client in scene.random.sample(clients, 4):
+            scene.stage.move(client)
+        scene.pause(scene.random.uniform(0.1, 0.5))
+
+
+def fail_wire(scene: Scene, wire: str) -> None:
+    """A wire fails in one of the ways, for a while, and comes back."""
+    failure = scene.random.choice(list(Failure))
+    scene.note(f"{wire} {failure.value}")
+    try:
+        scene.stage.wires.fail(wire, failure)
+        if failure is not Failure.CUT:
+            scene.pause(scene.random.uniform(*WIRE_FAILS_S))
+    finally:
+        scene.stage.wires.mend(wire)
+
+
 def read_nothing(scene: Scene, index: int) -> None:
     """A client of the edge stops reading until the edge gives it up with 4008.
 
@@ -150,7 +176,7 @@ def _stop_reading_for_a_while(scene: Scene, client: SwarmClient, edge: Edge) -> 
     )
 
 
-def all_faults() -> list[Fault]:
+def all_faults(wires: Iterable[str]) -> list[Fault]:
     """Every fault on every target."""
     edges = range(EDGES)
     return [
@@ -159,6 +185,8 @@ def all_faults() -> list[Fault]:
         Fault("the relay's disk is full", "relay", fill_disk),
         Fault("kill -9 the relay while its disk is full", "relay", kill_relay_with_full_disk),
         Fault("cut connections", "clients", cut_clients),
+        Fault("clients move to the other edge", "clients", move_clients),
+        *(Fault(f"the wire {name} fails", name, partial(fail_wire, wire=name)) for name in wires),
         *(Fault(f"kill -9 edge {n}", f"edge {n}", partial(kill_edge, index=n)) for n in edges),
         *(Fault(f"SIGSTOP edge {n}", f"edge {n}", partial(stop_edge, index=n)) for n in edges),
         *(

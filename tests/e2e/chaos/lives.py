@@ -21,7 +21,11 @@ SMALL_OUTBOX = 1000
 class LoadEmitter:
     """One emitter with all of its lives."""
 
-    def __init__(self, cluster: Cluster, directory: Path, index: int) -> None:
+    def __init__(
+        self, cluster: Cluster, directory: Path, index: int, settings: dict[str, str]
+    ) -> None:
+        """`settings` is the environment of its processes."""
+        self._settings = settings
         self.name = f"load-{index}"
         self.runs: list[Run] = []
         """The lives that have ended."""
@@ -61,7 +65,7 @@ class LoadEmitter:
         ]
         name = f"{self.name}, life {life}"
         command = python("-m", "tests.e2e.chaos.load_emitter", *arguments)
-        process = self._cluster.start(name, command)
+        process = self._cluster.start(name, command, **self._settings)
         process.wait_for_output("emitting")
         return process
 

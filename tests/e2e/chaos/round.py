@@ -48,6 +48,8 @@ class Summary(NamedTuple):
     outbox_full: int
     swarm_load: float
     """The share of one core that the checking clients took."""
+    probes: str
+    """The work of the probes."""
 
     def __str__(self) -> str:
         rate = self.deliveries / self.seconds
@@ -55,7 +57,7 @@ class Summary(NamedTuple):
             f"seed {self.seed}: {self.seconds:.0f} s, {self.events} events,"
             f" {self.deliveries} deliveries ({rate:.0f}/s), {self.recovered} resumes,"
             f" closes {self.closes}, outbox full {self.outbox_full} times,"
-            f" clients took {self.swarm_load:.0%} of a core"
+            f" clients took {self.swarm_load:.0%} of a core, {self.probes}"
         )
 
 
@@ -119,11 +121,12 @@ class _Round:
             dict(sorted(closes.items())),
             sum(own["outbox_full"] for own in told.values()),
             swarm_load,
+            str(stage.probes),
         )
 
     def _break_things(self) -> None:
         """Apply each fault once, in random order; faults may overlap."""
-        faults = all_faults()
+        faults = all_faults(self._stage.wires.proxies)
         self._random.shuffle(faults)
         locks = {fault.target: threading.Lock() for fault in faults}
         self._failed.wait(CALM_S)
@@ -144,7 +147,7 @@ class _Round:
             began = time.monotonic() - self._started_at
             self._log.append(f"{began:6.2f} s: {fault.name}")
             try:
-                fault.apply(Scene(self._stage, chance, self._failed))
+                fault.apply(Scene(self._stage, chance, self._failed, self._log.append))
             except BaseException:
                 self._failed.set()
                 raise
@@ -155,7 +158,7 @@ class _Round:
         stage = self._stage
         epoch, journal = read_journal(stage.peer)
         runs = [run for emitter in stage.emitters for run in emitter.runs]
-        problems = journal_problems(journal, runs)
+        problems = [*stage.probe_problems, *journal_problems(journal, runs)]
         for watcher in stage.watchers:
             problems += watcher_problems(journal, watcher, epoch)
         stats = stage.peer.stats()

@@ -7,10 +7,14 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
+from emitters import Emitter
 from tests.e2e.chaos.judge import Watcher
 from tests.e2e.chaos.lives import EMITTERS, LoadEmitter
+from tests.e2e.chaos.probes import Probes
 from tests.e2e.chaos.traffic import USERS, population
-from tests.support.cluster import Cluster, Edge
+from tests.e2e.chaos.wires import Wires
+from tests.support.clients import Client
+from tests.support.cluster import Cluster, Edge, free_ports
 from tests.support.processes import ManagedProcess
 from tests.support.relay_peer import RelayPeer
 from tests.support.swarm import Swarm
@@ -19,6 +23,8 @@ from tests.support.swarm_record import TASK_STREAM, Record
 from tests.support.waiting import wait_for
 
 EDGES = 2
+PROXIED_EVERY = 5
+"""One client of an edge in `PROXIED_EVERY` reaches it through a proxy."""
 SLOW_RECEIVE_BUFFER_BYTES = 128 * 1024
 
 RELAY_SETTINGS = {"RELAY_RETENTION_BYTES": str(4 * 1024**3), "RELAY_HEARTBEAT_S": "0.5"}
@@ -40,19 +46,28 @@ class Stage:
     """Starts all processes in an order in which no client can miss an event."""
 
     def __init__(self, directory: Path) -> None:
+        self._stack = ExitStack()
         self.cluster = Cluster(directory)
         self.peer = RelayPeer(self.cluster.control)
         self.swarm = Swarm()
         self.emitters: list[LoadEmitter] = []
+        self.probe_problems: list[str] = []
+        """The findings of the probes, complete after `wait_until_quiet`."""
+        edge_ports = free_ports(EDGES)
+        self.wires = Wires(self.cluster, edge_ports)
+        for each in (self.cluster, self.peer, self.swarm, self.wires):
+            self._stack.callback(each.close)
         try:
             self._directory = directory
             self.relay = self.cluster.start_relay(**RELAY_SETTINGS)
             self.edge_began_at = [time.monotonic()] * EDGES
             """The start of the present process of each edge, by the monotonic clock."""
-            self.edges = [self._start_edge() for _ in range(EDGES)]
+            self.edges = [self._start_edge(index, port) for index, port in enumerate(edge_ports)]
             self._let_clients_in()
             for index in range(EMITTERS):
-                self.emitters.append(LoadEmitter(self.cluster, directory, index))
+                settings = self.wires.emitter_settings
+                self.emitters.append(LoadEmitter(self.cluster, directory, index, settings))
+            self.probes = self._start_probes()
         except BaseException:
             self.close()
             raise
@@ -68,7 +83,12 @@ class Stage:
         """`kill -9`, and start it on the same port."""
         self.edges[index].process.kill()
         self.edge_began_at[index] = time.monotonic()
-        self.edges[index] = self._start_edge(self.edges[index].port)
+        self.edges[index] = self._start_edge(index, self.edges[index].port)
+
+    def move(self, client: SwarmClient) -> None:
+        """Cut a client's connection; it resumes at another edge."""
+        ports = [edge.port for edge in self.edges if edge.port != client.port]
+        self.swarm.call(client.move, ports[0])
 
     def stop(self, process: ManagedProcess) -> Callable[[], None]:
         """Send SIGSTOP; return a function that sends SIGCONT."""
@@ -108,6 +128,7 @@ class Stage:
         """
         for edge in self.edges:
             edge.wait_ready(RECOVERY_S)
+        self.probe_problems = self.probes.finish()
         told = {emitter.name: emitter.finish() for emitter in self.emitters}
         tips = {name: stream["tip"] for name, stream in self.peer.stats()["streams"].items()}
         try:
@@ -132,12 +153,16 @@ class Stage:
 
     def connections_to(self, index: int) -> list[ConnectionAccount]:
         """Return the accounts of all connections to the present process of an edge."""
+        ports = (self.edges[index].port, self.wires.client_port(index))
         return [
-            account
-            for client in self.swarm.clients
-            for account in client.accounts
-            if client.port == self.edges[index].port
-            and account.began_at >= self.edge_began_at[index]
+            # The probes count no frames.
+            ConnectionAccount(0.0, self.edges[index].port, is_whole=False),
+            *(
+                account
+                for client in self.swarm.clients
+                for account in client.accounts
+                if account.port in ports and account.began_at >= self.edge_began_at[index]
+            ),
         ]
 
     def report(self) -> str:
@@ -154,12 +179,35 @@ class Stage:
     def close(self) -> None:
         """End all clients and processes."""
         # One that fails to close must not leave the others behind: they would load the machine.
-        with ExitStack() as stack:
-            for each in (self.cluster, self.peer, self.swarm):
-                stack.callback(each.close)
+        self._stack.close()
 
-    def _start_edge(self, port: int | None = None) -> Edge:
-        return self.cluster.start_edge(port=port, ready=False, **EDGE_SETTINGS)
+    def _start_edge(self, index: int, port: int) -> Edge:
+        settings = EDGE_SETTINGS | self.wires.edge_settings(index)
+        return self.cluster.start_edge(port=port, ready=False, **settings)
+
+    def _start_probes(self) -> Probes:
+        settings = self.wires.emitter_settings
+        emitter = Emitter(
+            name="live",
+            ingress=settings["EMITTER_RELAY_INGRESS"],
+            control=settings["EMITTER_RELAY_CONTROL"],
+        )
+        self._stack.callback(emitter.close, timeout=0)
+        token = self.cluster.token("prober", ttl_s=86400)
+
+        def connect(number: int) -> Client:
+            port = self.edges[number].port
+            return Client(f"ws://127.0.0.1:{port}/ws?token={token}", compression=None)
+
+        probes = Probes(lambda: self.edges, connect, emitter)
+        self._stack.callback(probes.close)
+        return probes
+
+    def _port_of(self, number: int) -> int:
+        """The port of a client's edge, or of the proxy before it."""
+        index = number % EDGES
+        is_proxied = number // EDGES % PROXIED_EVERY == PROXIED_EVERY - 1
+        return self.wires.client_port(index) if is_proxied else self.edges[index].port
 
     def _let_clients_in(self) -> None:
         """Connect all clients; return when each is subscribed and knows the epoch."""
@@ -171,7 +219,7 @@ class Stage:
             clients.append(
                 SwarmClient(
                     f"client-{number}",
-                    self.edges[number % EDGES].port,
+                    self._port_of(number),
                     self.cluster.token(username, subscriber.role, ttl_s=86400),
                     Record(subscriber.patterns, task_position=0),
                     username=username,

@@ -102,7 +102,7 @@ def test_an_edge_that_miscounts_is_noticed(metric: str, label: str, told: str) -
 
 
 def test_frames_may_be_missing_only_where_connections_were_cut() -> None:
-    whole, cut = ConnectionAccount(0.0, 7), ConnectionAccount(0.0, 2, is_whole=False)
+    whole, cut = ConnectionAccount(0.0, 8000, 7), ConnectionAccount(0.0, 8000, 2, is_whole=False)
     assert list(delivery_problems("edge 0", 7, [whole])) == []
     assert list(delivery_problems("edge 0", 12, [whole, cut])) == []
     assert list(delivery_problems("edge 0", 8, [whole])) == [
