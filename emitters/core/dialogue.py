@@ -17,6 +17,9 @@ HELLO_RETRY_S = 1.0
 STALL_S = 1.0
 """With events in flight and none acknowledged for this long, hello is sent again."""
 REPORT_INTERVAL_S = 1.0
+REPORT_AGAIN_S = 10.0
+"""Unchanged counters are reported so often. By a report the relay learns on which connection the
+emitter is, and it ends the tasks of an emitter that it cannot reach for longer."""
 
 logger = logging.getLogger(__name__)
 
@@ -102,6 +105,7 @@ class Dialogue:
         self._reported: dict[str, int] = {}
         """The counters that were reported last."""
         self._report_due_at = 0.0
+        self._report_again_at = 0.0
 
     @property
     def state(self) -> DialogueState:
@@ -206,26 +210,29 @@ class Dialogue:
         self._quiet_since = now
 
     def report_to_send(self, now: float, *, at_once: bool = False) -> dict[str, int] | None:
-        """Return the counters to report, None if they are unchanged or were sent less than a
-        second ago (unless `at_once`)."""
+        """Return the counters to report, None if they were sent less than a second ago (unless
+        `at_once`), or less than ten seconds ago and are unchanged."""
         if not self.is_accepted or (now < self._report_due_at and not at_once):
             return None
         counters = self._outbox.counters()
-        if counters == self._reported:
+        if counters == self._reported and now < self._report_again_at:
             return None
         self._reported = counters
         self._report_due_at = now + REPORT_INTERVAL_S
+        self._report_again_at = now + REPORT_AGAIN_S
         return counters
 
     def due_at(self, now: float) -> float:
         """Return when hello or a report is due even if the relay sends nothing."""
         due_at = self._next_hello_at()
-        report_due_at = self._report_due_at if self._has_report else None
-        return min((at for at in (due_at, report_due_at) if at is not None), default=now + 60.0)
+        report_at = self._next_report_at()
+        return min((at for at in (due_at, report_at) if at is not None), default=now + 60.0)
 
-    @property
-    def _has_report(self) -> bool:
-        return self.is_accepted and self._outbox.counters() != self._reported
+    def _next_report_at(self) -> float | None:
+        if not self.is_accepted:
+            return None
+        is_changed = self._outbox.counters() != self._reported
+        return self._report_due_at if is_changed else self._report_again_at
 
     def _next_hello_at(self) -> float | None:
         match self._state:

@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from emitters.core.dialogue import STALL_S, Dialogue
+from emitters.core.dialogue import REPORT_AGAIN_S, STALL_S, Dialogue
 from emitters.core.outbox import Outbox
 from relay.wire.notices import Acknowledged, Notice, Resend
 from tests.emitters.core.messages import EPOCH, KINDS, accepting, outgoing, subscribe, unsubscribe
@@ -182,6 +182,16 @@ def test_the_account_is_told_once_a_second_when_it_has_changed() -> None:
     last = talk.dialogue.report_to_send(5.5, at_once=True)
     assert last is not None
     assert last["accepted"] == 4
+
+
+def test_unchanged_counters_are_reported_again_so_that_the_relay_knows_the_connection() -> None:
+    talk = Talk()
+    first = talk.dialogue.report_to_send(0.0)
+    assert first is not None
+    assert talk.dialogue.due_at(0.0) == REPORT_AGAIN_S
+    assert talk.dialogue.report_to_send(REPORT_AGAIN_S - 0.1) is None
+    assert talk.dialogue.report_to_send(REPORT_AGAIN_S) == first
+    assert talk.dialogue.due_at(REPORT_AGAIN_S) == 2 * REPORT_AGAIN_S
 
 
 def test_a_relay_that_was_restarted_gets_the_account_again() -> None:
