@@ -73,7 +73,7 @@ def descriptor_room(max_connections: int) -> DescriptorRoom:
 def raised_room(max_connections: int) -> DescriptorRoom:
     """Raise the limit of descriptors as far as possible, and return what it allows."""
     limit = raise_limit(DescriptorRoom.needed(max_connections, LONGEST_BACKLOG))
-    return DescriptorRoom(limit, LONGEST_BACKLOG)
+    return DescriptorRoom(limit, max_connections, LONGEST_BACKLOG)
 
 
 def warn_of_too_few_descriptors(room: DescriptorRoom, max_connections: int) -> None:

@@ -106,4 +106,4 @@ class RelaySockets:
 def _raised_room() -> DescriptorRoom:
     """Raise the limit of descriptors as far as possible, and return what it allows."""
     limit = raise_limit(DescriptorRoom.needed(MAX_CONNECTIONS, LONGEST_BACKLOG))
-    return DescriptorRoom(limit, LONGEST_BACKLOG)
+    return DescriptorRoom(limit, MAX_CONNECTIONS, LONGEST_BACKLOG)

@@ -25,21 +25,25 @@ MIN_CONNECTIONS = 16
 class DescriptorRoom:
     """The room in a process that may open `limit` descriptors.
 
-    `longest_backlog` is the number of connections that the kernel should hold for it.
+    `wanted` connections are to be kept. `longest_backlog` is the number of connections that the
+    kernel should hold for the process.
     """
 
     limit: int
+    wanted: int
     longest_backlog: int
 
     @staticmethod
-    def needed(max_connections: int, longest_backlog: int) -> int:
-        """Return the limit with which a process keeps `max_connections` in any rush."""
-        return max_connections + OWN + SPARE + 2 * longest_backlog
+    def needed(wanted: int, longest_backlog: int) -> int:
+        """Return the limit with which a process keeps `wanted` connections in any rush."""
+        return wanted + OWN + SPARE + 2 * longest_backlog
 
     @property
     def reserved(self) -> int:
-        """The number of reserved descriptors."""
-        return max(MIN_RESERVED, min(SPARE + 2 * self.longest_backlog, self.limit // 8))
+        """The number of reserved descriptors: those beside `wanted`, an eighth at least."""
+        full = SPARE + 2 * self.longest_backlog
+        left = self.limit - OWN - self.wanted
+        return max(MIN_RESERVED, min(full, max(left, self.limit // 8)))
 
     @property
     def backlog(self) -> int:

@@ -22,7 +22,7 @@ from tests.support.processes import ROOT, ManagedProcess, python, run_cli
 from tests.support.waiting import wait_for
 
 LIMIT = 300
-ROOM = DescriptorRoom(LIMIT, LONGEST_BACKLOG)
+ROOM = DescriptorRoom(LIMIT, 20_000, LONGEST_BACKLOG)
 
 
 def start_limited(cluster: Cluster, limit: str, **env: str) -> Edge:

@@ -20,7 +20,7 @@ from relay.shared.descriptor_room import DescriptorRoom
 from tests.edge.recorders import RecordingConnection
 from tests.edge.world import World
 
-ROOM = DescriptorRoom(1024, 4096)
+ROOM = DescriptorRoom(1024, 20_000, 4096)
 
 
 class NoCatchUp:
