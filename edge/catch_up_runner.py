@@ -11,11 +11,17 @@ import logging
 from collections.abc import AsyncIterator, Sequence
 from typing import Protocol
 
-from edge.core.catch_up.connection_catch_up import CatchUpState, JournalRange, StepResult
+from edge.core.catch_up.connection_catch_up import (
+    CatchUpState,
+    JournalRange,
+    ReplayFailed,
+    StepResult,
+)
 from edge.core.stats import EdgeStats
 from edge.core.streams.history import PAGE_OFFSETS
 from edge.core.streams.record import Record
 from edge.core.websocket.close_codes import Close, CloseCode, try_again
+from relay.shared.logs import LimitedLog
 
 STEPS_PER_TURN = 4
 MAX_READS = 8
@@ -50,7 +56,7 @@ class Replayer(Protocol):
     async def fetch(self, missing: JournalRange, /) -> Sequence[Record]:
         """Return a part of `missing`, from its beginning, and remember it.
 
-        Empty when the relay has none of it, or when another epoch has begun.
+        Empty when the relay has none of it, or when another epoch has begun. Raises `ReplayFailed`.
         """
 
     async def streams_went_on(self) -> None:
@@ -94,7 +100,8 @@ class SharedReads:
     async def records(self, missing: JournalRange | None) -> AsyncIterator[Sequence[Record]]:
         """Yield records of `missing`, none if it is None. The step with them is the body.
 
-        Raises `TimeoutError` if the relay does not answer within `READ_TIMEOUT_S`.
+        Raises `TimeoutError` if the relay does not answer within `READ_TIMEOUT_S`, and
+        `ReplayFailed`.
         """
         if missing is None:
             yield ()
@@ -148,6 +155,7 @@ class CatchUpRunner:
         self._reads = SharedReads(replayer)
         self._steps = asyncio.Semaphore(STEPS_PER_TURN)
         self._tasks: dict[CatchUpClient, asyncio.Task[None]] = {}
+        self._log = LimitedLog(logger)
 
     def __len__(self) -> int:
         return len(self._tasks)
@@ -176,8 +184,9 @@ class CatchUpRunner:
     async def _run(self, client: CatchUpClient, catching_up: Steps) -> None:
         try:
             await self._step_to_the_end(client, catching_up)
-        except TimeoutError:
-            logger.warning("the relay did not replay what a client had missed")
+        except (TimeoutError, ReplayFailed) as error:
+            reason = str(error) or f"no replay within {READ_TIMEOUT_S:.0f} s"
+            self._log.warning("replay", "a client could not be caught up: %s", reason)
             client.close(NOTHING_REPLAYED)
         except Exception:
             logger.exception("a client could not be caught up")

@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections.abc import Sequence
 
-from edge.core.catch_up.connection_catch_up import JournalRange
+from edge.core.catch_up.connection_catch_up import JournalRange, ReplayFailed
 from edge.core.stats import EdgeStats
 from edge.core.streams.inbound import DAMAGED
 from edge.core.streams.record import Record, read_items
@@ -14,10 +14,6 @@ from relay.shared.logs import LimitedLog
 from relay.wire.errors import InvalidTopic
 
 logger = logging.getLogger(__name__)
-
-
-class ReplayFailed(Exception):  # noqa: N818 - the name says what it is at every call site
-    """The relay's reply lacks events that its journal should hold."""
 
 
 class JournalReplay:

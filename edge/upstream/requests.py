@@ -9,6 +9,7 @@ import logging
 from collections.abc import Callable, Iterable
 from functools import partial
 
+from edge.core.catch_up.connection_catch_up import ReplayFailed
 from edge.core.control.answer_size import AnswerSize
 from edge.core.control.control_health import ControlHealth
 from edge.core.control.last_value_requests import LastValueRequests, RetainedPage
@@ -110,7 +111,7 @@ class RelayRequests:
     async def replay(self, stream: str, after: int, limit: int) -> ReplayReply:
         """Return the events of `stream` after the offset `after`.
 
-        Raises `TimeoutError` when the relay replays nothing for `REPLAY_TIMEOUT_S`, and
+        Raises `ReplayFailed` when the relay replays nothing for `REPLAY_TIMEOUT_S`, and
         `TooManyRequests`.
         """
         fetch: _Fetch = self._loop.create_future()
@@ -262,7 +263,7 @@ class RelayRequests:
     def _fail_fetches(self, waiters: Iterable[_Waiter]) -> None:
         for waiter in waiters:
             if isinstance(waiter, asyncio.Future) and not waiter.done():
-                waiter.set_exception(TimeoutError("the relay does not replay events"))
+                waiter.set_exception(ReplayFailed("the relay does not replay events"))
 
 
 def _is_replay(waiter: _Waiter) -> bool:

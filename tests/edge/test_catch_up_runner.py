@@ -8,7 +8,12 @@ import pytest
 
 from edge import catch_up_runner as module
 from edge.catch_up_runner import MAX_READS, STEPS_PER_TURN, CatchUpRunner, SharedReads
-from edge.core.catch_up.connection_catch_up import CatchUpState, JournalRange, StepResult
+from edge.core.catch_up.connection_catch_up import (
+    CatchUpState,
+    JournalRange,
+    ReplayFailed,
+    StepResult,
+)
 from edge.core.stats import EdgeStats
 from edge.core.streams.history import PAGE_OFFSETS
 from edge.core.streams.record import Record
@@ -190,8 +195,13 @@ def test_few_clients_step_in_one_turn_of_the_loop() -> None:
     play(scenario)
 
 
-@pytest.mark.parametrize("failure", [TimeoutError(), ValueError("a fault of ours")])
-def test_a_replay_that_fails_closes_the_connection_with_4013(failure: Exception) -> None:
+@pytest.mark.parametrize(
+    ("failure", "is_ours"),
+    [(TimeoutError(), False), (ReplayFailed("the relay"), False), (ValueError("oh"), True)],
+)
+def test_a_replay_that_fails_closes_the_connection_with_4013(
+    failure: Exception, is_ours: bool, caplog: pytest.LogCaptureFixture
+) -> None:
     async def scenario(catch_up: CatchUpRunner, replayer: ScriptedReplayer) -> None:
         client = WaitingClient()
         replayer.failure = failure
@@ -199,6 +209,7 @@ def test_a_replay_that_fails_closes_the_connection_with_4013(failure: Exception)
         catch_up.start(client, ScriptedSteps(READS))
         await client.was_closed.wait()
         assert [close.code for close in client.closes] == [4013]
+        assert [bool(record.exc_info) for record in caplog.records] == [is_ours]
 
     play(scenario)
 

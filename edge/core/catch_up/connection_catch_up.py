@@ -54,6 +54,10 @@ class JournalRange(NamedTuple):
     limit: int
 
 
+class ReplayFailed(Exception):  # noqa: N818 - the name says what it is at every call site
+    """The relay does not replay records that its journal should hold; the text says why."""
+
+
 class StepResult(NamedTuple):
     """The result of one step."""
 

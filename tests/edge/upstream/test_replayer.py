@@ -6,9 +6,9 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from edge.core.catch_up.connection_catch_up import JournalRange
+from edge.core.catch_up.connection_catch_up import JournalRange, ReplayFailed
 from edge.core.streams.streams import Stream
-from edge.upstream.replayer import JournalReplay, ReplayFailed
+from edge.upstream.replayer import JournalReplay
 from edge.upstream.requests import RelayRequests
 from relay.wire.control import ReplayReply, ReplayRequest
 from tests.edge.relay_words import EPOCH, frames, replay

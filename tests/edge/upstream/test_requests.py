@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from edge.core.catch_up.connection_catch_up import ReplayFailed
 from edge.core.control import control_health
 from edge.core.streams.inbound import Repair
 from edge.upstream import requests as module
@@ -250,7 +251,7 @@ def test_fetches_fail_when_the_relay_answers_but_replays_nothing(
         async with asking() as (relay, requests, _):
             relay.answer_hellos()
             reading = asyncio.create_task(relay.request())
-            with pytest.raises(TimeoutError, match="does not replay"):
+            with pytest.raises(ReplayFailed, match="does not replay"):
                 await requests.replay("event", 3, 5)
             assert not requests.health.is_replaying
             await reading
