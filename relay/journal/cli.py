@@ -1,7 +1,6 @@
 """`event-relay journal`: look at the journal, also while a relay writes it."""
 
 import json
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,10 +12,15 @@ from typing import Any
 import click
 
 from relay.config import RelaySettings
-from relay.journal.file import FILE_NAME, JournalRefused, copy_journal, restore_journal
+from relay.journal.file import (
+    FILE_NAME,
+    JournalRefused,
+    copy_journal,
+    is_in_use,
+    restore_journal,
+)
 from relay.journal.reader import LOST_FRAMES, JournaledEvent, JournalReader, reading_journal
 from relay.journal.verify import problems
-from relay.shared.console import is_unicode
 from relay.shared.settings import refuse
 from relay.shared.unknown_variables import load_for
 from relay.wire.envelope import unpack_envelope
@@ -63,29 +67,24 @@ def list_() -> None:
 @click.option("--follow", "-f", is_flag=True, help="Print further events as they are journaled.")
 def tail(stream: str, last: int, follow: bool) -> None:
     """Print the newest events of STREAM as JSON lines."""
-    with _reading() as reader:
-        found = {each.name: each for each in reader.streams()}.get(stream)
-        if found is None:
-            raise click.ClickException(f"{stream!r} is not a stream of this journal")
-        position = max(found.first_offset - 1, found.last_offset - last)
-        while True:
+    path = _path()
+    position: int | None = None
+    while True:
+        seen = _state_of(path)
+        with _reading() as reader:
+            if position is None:
+                position = _first_position(reader, stream, last)
+            position = _print_after(reader, stream, position)
             # Polling: SQLite has no notification between processes.
-            for event in reader.events(stream, position):
-                if event.frames == LOST_FRAMES:
-                    click.echo(f"{stream} {event.offset} cannot be read", err=True)
-                else:
-                    click.echo(
-                        json.dumps(
-                            as_message(event, stream), ensure_ascii=not is_unicode(sys.stdout)
-                        )
-                    )
-                position = event.offset
-            if not follow:
+            while follow and is_in_use(path):
+                if not _wait():
+                    return
+                position = _print_after(reader, stream, position)
+        while follow and not is_in_use(path) and _state_of(path) == seen:
+            if not _wait():
                 return
-            try:
-                time.sleep(FOLLOW_INTERVAL_S)
-            except KeyboardInterrupt:
-                return
+        if not follow:
+            return
 
 
 @journal.command()
@@ -122,6 +121,42 @@ def restore(path: Path) -> None:
         restore_journal(_path(), path)
     except JournalRefused as error:
         refuse(PROGRAM, error)
+
+
+def _first_position(reader: JournalReader, stream: str, last: int) -> int:
+    found = {each.name: each for each in reader.streams()}.get(stream)
+    if found is None:
+        raise click.ClickException(f"{stream!r} is not a stream of this journal")
+    return max(found.first_offset - 1, found.last_offset - max(0, last))
+
+
+def _print_after(reader: JournalReader, stream: str, position: int) -> int:
+    """Print the events after `position`; return the offset of the last one."""
+    for event in reader.events(stream, position):
+        if event.frames == LOST_FRAMES:
+            click.echo(f"{stream} {event.offset} cannot be read", err=True)
+        else:
+            click.echo(json.dumps(as_message(event, stream), ensure_ascii=False))
+        position = event.offset
+    return position
+
+
+def _wait() -> bool:
+    """Wait for the next look; return False if the user has ended it."""
+    try:
+        time.sleep(FOLLOW_INTERVAL_S)
+    except KeyboardInterrupt:
+        return False
+    return True
+
+
+def _state_of(path: Path) -> tuple[int, int]:
+    """Return what changes when a relay has written the file at `path`."""
+    try:
+        found = path.stat()
+    except OSError:
+        return 0, 0
+    return found.st_ino, found.st_mtime_ns
 
 
 def as_message(event: JournaledEvent, stream: str) -> dict[str, Any]:

@@ -1,13 +1,18 @@
 """The file of a journal: locked, opened, copied and restored, with refusals that people read."""
 
+import os
 import shutil
 import sqlite3
-from contextlib import closing
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import IO
 
 from relay.journal.format import A_COPY, JOURNAL_FORMAT, DamagedContent
-from relay.shared.file_lock import PathInUse, lock_beside
+from relay.journal.tail_note import TailNoteFile
+from relay.shared.file_lock import PathInUse, is_locked, lock_beside
 from relay.shared.sqlite_file import (
     FileRefused,
     ForeignFile,
@@ -18,6 +23,8 @@ from relay.shared.sqlite_file import (
 )
 
 FILE_NAME = "journal.db"
+LOCK_PATIENCE_S = 0.2
+"""A program that looks at the journal holds the lock for a moment, to find out who has it."""
 _ADVICE = "it was left unchanged: move it away to begin a new journal"
 
 
@@ -30,18 +37,30 @@ def lock_journal(path: Path) -> IO[bytes]:
 
     Raises `JournalRefused` if another relay holds it, or if the lock file cannot be created.
     """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return lock_beside(path)
-    except PathInUse:
-        raise JournalRefused(f"{path} is in use by another relay") from None
-    except OSError as error:
-        raise JournalRefused(f"{path} cannot be used: {error}") from None
+    give_up_at = time.monotonic() + LOCK_PATIENCE_S
+    while True:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            return lock_beside(path)
+        except PathInUse:
+            if time.monotonic() >= give_up_at:
+                raise JournalRefused(f"{path} is in use by another relay") from None
+            time.sleep(LOCK_PATIENCE_S / 10)
+        except OSError as error:
+            raise JournalRefused(f"{path} cannot be used: {error}") from None
 
 
 def note_beside(path: Path) -> Path:
     """Return the path of the note beside the journal at `path`."""
     return Path(f"{path}-tail")
+
+
+def open_note(path: Path) -> TailNoteFile:
+    """Return the note beside the journal at `path`, made if it is missing."""
+    try:
+        return TailNoteFile(note_beside(path))
+    except OSError as error:
+        raise JournalRefused(f"{note_beside(path)} cannot be used: {error.strerror}") from None
 
 
 def open_journal_file(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
@@ -53,6 +72,58 @@ def open_journal_file(path: Path, *, read_only: bool = False) -> sqlite3.Connect
         return open_sqlite(path, JOURNAL_FORMAT, read_only=read_only)
     except FileRefused as error:
         raise refused(path, error) from None
+
+
+def is_in_use(path: Path) -> bool:
+    """Return whether a relay has the journal at `path` open."""
+    locked = is_locked(path)
+    # Without permission to read the lock: SQLite removes an empty log when a relay ends.
+    return _wal_bytes(path) > 0 if locked is None else locked
+
+
+@contextmanager
+def looked_at(path: Path) -> Iterator[sqlite3.Connection]:
+    """Yield a connection that reads the journal at `path`. Raises `JournalRefused`.
+
+    Nothing beside the file is made or changed: a file of another user's would keep the relay from
+    its next start.
+    """
+    if is_in_use(path):
+        with closing(open_journal_file(path, read_only=True)) as db:
+            yield db
+    elif _wal_bytes(path):
+        # The log of a killed relay. SQLite reads it by an index, which it would have to make.
+        with (
+            TemporaryDirectory(prefix="event-relay-") as directory,
+            closing(_copied(path, Path(directory))) as db,
+        ):
+            yield db
+    else:
+        try:
+            db = open_sqlite(path, JOURNAL_FORMAT, immutable=True)
+        except FileRefused as error:
+            raise refused(path, error) from None
+        with closing(db):
+            yield db
+
+
+def _copied(path: Path, directory: Path) -> sqlite3.Connection:
+    copy = directory / path.name
+    try:
+        for suffix in ("", "-wal"):
+            shutil.copyfile(f"{path}{suffix}", f"{copy}{suffix}")
+        return open_sqlite(copy, JOURNAL_FORMAT, read_only=True)
+    except FileRefused as error:
+        raise refused(path, error) from None
+    except OSError as error:
+        raise JournalRefused(f"{path} cannot be read: {error}") from None
+
+
+def _wal_bytes(path: Path) -> int:
+    try:
+        return Path(f"{path}-wal").stat().st_size
+    except OSError:
+        return 0
 
 
 def refused(
@@ -82,10 +153,10 @@ def copy_journal(path: Path, target: Path) -> None:
     given again by a relay that opens it: it is marked, so that such a relay starts a new epoch.
     Raises `JournalRefused`.
     """
-    with closing(open_journal_file(path, read_only=True)) as source:
+    with looked_at(path) as source:
         # Exclusively: a copy must never replace an older one, or the journal itself.
         try:
-            target.open("x").close()
+            os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
         except OSError as error:
             raise JournalRefused(f"cannot write {target}: {error}") from None
         try:
@@ -101,7 +172,7 @@ def copy_journal(path: Path, target: Path) -> None:
 def restore_journal(path: Path, copy: Path) -> None:
     """Make `copy` the journal at `path`, where no journal may be. Raises `JournalRefused`."""
     path = path.resolve()
-    with lock_journal(path), closing(open_journal_file(copy, read_only=True)):
+    with lock_journal(path), looked_at(copy):
         if path.exists():
             raise JournalRefused(f"{path} exists: move it away first, with its -wal and -shm files")
         draft = Path(f"{path}.new")
@@ -110,6 +181,7 @@ def restore_journal(path: Path, copy: Path) -> None:
             for suffix in ("-wal", "-shm"):
                 Path(f"{path}{suffix}").unlink(missing_ok=True)
             # A copy that is cut short must not look like a journal.
+            os.close(os.open(draft, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600))
             shutil.copyfile(copy, draft)
             draft.rename(path)
         except OSError as error:

@@ -4,7 +4,6 @@ After any crash, events, cursors and task states agree: `relay.journal.format` e
 """
 
 import contextlib
-import json
 import logging
 import sqlite3
 import time
@@ -17,10 +16,10 @@ from relay.core.epochs import Origin, Tail, lost_tails
 from relay.core.retention import Limits, StoredRow, rows_to_retire
 from relay.journal.batch import JournalBatch, Run
 from relay.journal.file import (
-    JournalRefused,
     lock_journal,
     note_beside,
     open_journal_file,
+    open_note,
     refused,
 )
 from relay.journal.format import (
@@ -31,12 +30,12 @@ from relay.journal.format import (
     row_checksum,
     stream_tables,
 )
-from relay.journal.origin import boot_id, find_origin, new_epoch
+from relay.journal.origin import find_origin, meta_of, meta_of_run, new_epoch
 from relay.journal.reader import JournalReader, StoredTask
 from relay.journal.repair import repair_tables
-from relay.journal.tail_note import TailNote, TailNoteFile
+from relay.journal.tail_note import TailNote
 from relay.shared.logs import LimitedLog
-from relay.shared.sqlite_file import transaction
+from relay.shared.sqlite_file import BUSY_TIMEOUT_S, transaction
 
 PROBE_BYTES = 128 * 1024
 """Free space without which the journal does not count as writable again. A smaller probe could
@@ -45,6 +44,8 @@ MAX_RETIRED_ROWS = 64
 """Rows that one call of `retire` removes from a stream; more would make the relay's loop wait."""
 SILENT_EMITTER_S = 30 * 86400
 """Cursors that have not moved for longer are forgotten."""
+MAX_WAL_BYTES = 64 * 1024 * 1024
+"""A larger write-ahead log is moved into the file with the next heartbeat."""
 MAX_EMITTERS = 10_000
 """Cursors beyond it are forgotten, the oldest first."""
 NEVER_MS = 2**63 - 1
@@ -111,7 +112,7 @@ class Journal:
             undo.enter_context(lock_journal(path))
             self._db = undo.enter_context(contextlib.closing(open_journal_file(path)))
             try:
-                self._note = undo.enter_context(contextlib.closing(_open_note(path)))
+                self._note = undo.enter_context(contextlib.closing(open_note(path)))
                 read_note = self._note.read()
                 prepare(self._db, streams, power_safe=power_safe)
                 self._tables = stream_tables(self._db)
@@ -127,7 +128,7 @@ class Journal:
             self._origin, self._is_epoch_new, is_rolled_back = found
             self._rollbacks = int(is_rolled_back)
             self._start_offsets = self.last_offsets
-            self._unnoted = _meta_of(found.origin) | _meta_of_run(power_safe=power_safe)
+            self._unnoted = meta_of(found.origin) | meta_of_run(power_safe=power_safe)
             # Notes the epoch before any peer is told of it. On a full disk, the first transaction
             # that succeeds notes it: nothing can be acknowledged before.
             with contextlib.suppress(JournalUnavailable):
@@ -204,7 +205,7 @@ class Journal:
         self._origin = Origin(new_epoch([self.epoch]), self.epoch, self._start_offsets)
         self._is_epoch_new = True
         self._rollbacks += 1
-        self._unnoted |= _meta_of(self._origin)
+        self._unnoted |= meta_of(self._origin)
         logger.error(
             "the journal was rolled back: %s; offsets may name two events, so epoch %d begins",
             reason,
@@ -268,6 +269,29 @@ class Journal:
         except (JournalUnavailable, sqlite3.DatabaseError):
             return False
         return not lost_tails(self._tails, found)
+
+    def bound_wal(self) -> None:
+        """Move the write-ahead log into the file if it has grown beyond `MAX_WAL_BYTES`.
+
+        SQLite cannot do that while a program reads an older state of the journal.
+        """
+        wal = Path(f"{self._path}-wal")
+        if not wal.exists() or (size := wal.stat().st_size) <= MAX_WAL_BYTES:
+            return
+        try:
+            # Without waiting for the other program: events wait here.
+            self._db.execute("PRAGMA busy_timeout = 0")
+            (is_busy, _, _) = self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            self._db.execute(f"PRAGMA busy_timeout = {int(BUSY_TIMEOUT_S * 1000)}")
+        except sqlite3.DatabaseError as error:
+            raise JournalUnavailable(f"{self._path} cannot be written: {error}") from None
+        if is_busy:
+            self._log.warning(
+                "wal",
+                "%s has %d MiB: another program keeps reading an older state of the journal",
+                wal,
+                size // 2**20,
+            )
 
     def close(self) -> None:
         """Move everything into the one file, and let another relay open it."""
@@ -369,19 +393,3 @@ def _pack_row(run: Run) -> tuple[int, int, int, bytes, int]:
 def _place_of(path: Path) -> Place:
     found = path.stat()
     return found.st_dev, found.st_ino
-
-
-def _meta_of(origin: Origin) -> dict[str, str]:
-    meta = {"epoch": str(origin.epoch), "began": json.dumps(dict(origin.began))}
-    return meta if origin.previous is None else meta | {"previous": str(origin.previous)}
-
-
-def _meta_of_run(*, power_safe: bool) -> dict[str, str]:
-    return {"boot_id": "" if power_safe else boot_id(), "noted": boot_id()}
-
-
-def _open_note(path: Path) -> TailNoteFile:
-    try:
-        return TailNoteFile(note_beside(path))
-    except OSError as error:
-        raise JournalRefused(f"{note_beside(path)} cannot be used: {error.strerror}") from None

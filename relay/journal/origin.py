@@ -3,6 +3,7 @@
 `relay.core.epochs` decides what proves a rollback; here are the clock, the boot id and the log.
 """
 
+import json
 import logging
 import secrets
 import time
@@ -68,6 +69,17 @@ def boot_id() -> str:
         return BOOT_ID.read_text().strip()
     except OSError:
         return ""
+
+
+def meta_of(origin: Origin) -> dict[str, str]:
+    """Return `origin` as `meta` holds it."""
+    meta = {"epoch": str(origin.epoch), "began": json.dumps(dict(origin.began))}
+    return meta if origin.previous is None else meta | {"previous": str(origin.previous)}
+
+
+def meta_of_run(*, power_safe: bool) -> dict[str, str]:
+    """Return the entries of `meta` while a relay has the journal open."""
+    return {"boot_id": "" if power_safe else boot_id(), "noted": boot_id()}
 
 
 def _reason_for_a_new_epoch(

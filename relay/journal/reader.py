@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from relay.core.emitters import Cursor
 from relay.core.epochs import FoundTail, Origin, Tail
-from relay.journal.file import JournalRefused, open_journal_file, refused
+from relay.journal.file import JournalRefused, looked_at, refused
 from relay.journal.format import (
     MAX_OFFSET,
     DamagedContent,
@@ -384,10 +384,10 @@ def reading_journal(path: Path) -> Iterator[JournalReader]:
 
     Raises `JournalRefused`, also out of the body when it meets damage.
     """
-    # Before `open_journal_file`, whose message would name the error of SQLite.
+    # Before `looked_at`, whose message would name the error of SQLite.
     if not path.exists():
         raise JournalRefused(f"there is no journal at {path}")
-    with contextlib.closing(open_journal_file(path, read_only=True)) as db:
+    with looked_at(path) as db:
         try:
             yield JournalReader(db)
         except (sqlite3.DatabaseError, DamagedContent) as error:

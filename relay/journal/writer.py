@@ -179,6 +179,7 @@ class JournalWriter:
         if not self._has_failed:
             self._journal.check_place()
             self._journal.retire(self._limits, self._now_ms())
+            self._journal.bound_wal()
             return WriteOutcome(self._state)
         if not self._journal.has_its_tail():
             self._replace_journal()

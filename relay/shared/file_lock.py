@@ -4,6 +4,7 @@
 """
 
 import fcntl
+import os
 from pathlib import Path
 from typing import IO
 
@@ -19,7 +20,7 @@ def lock_beside(path: Path, *, wait: bool = False) -> IO[bytes]:
     holds the lock, and `OSError` if the lock file cannot be opened.
     """
     # Appending neither truncates nor rewrites a lock file that another user has made.
-    lock = open(f"{path}.lock", "ab")  # noqa: SIM115 - the caller closes it
+    lock = open(f"{path}.lock", "ab", opener=_open_private)  # noqa: SIM115 - the caller closes it
     try:
         fcntl.flock(lock, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -29,3 +30,24 @@ def lock_beside(path: Path, *, wait: bool = False) -> IO[bytes]:
         lock.close()
         raise
     return lock
+
+
+def is_locked(path: Path) -> bool | None:
+    """Return whether another process holds the lock of `path`, None if that cannot be known.
+
+    Creates and changes nothing. Who locks at this very moment may find the lock taken.
+    """
+    try:
+        with open(f"{path}.lock", "rb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    except OSError:
+        return None
+    return False
+
+
+def _open_private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)

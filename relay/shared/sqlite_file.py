@@ -4,6 +4,7 @@ The journal and the spool are such files. Their tables, their messages to people
 from errors are their own business.
 """
 
+import os
 import sqlite3
 import struct
 from contextlib import closing
@@ -54,24 +55,31 @@ class UnusableFile(FileRefused):
     """A file that cannot be used now: permissions, a full disk, another program's lock."""
 
 
-def open_sqlite(path: Path, file: FileFormat, *, read_only: bool = False) -> sqlite3.Connection:
+def open_sqlite(
+    path: Path, file: FileFormat, *, read_only: bool = False, immutable: bool = False
+) -> sqlite3.Connection:
     """Return an open connection in autocommit mode, or raise a `FileRefused`.
 
     A missing or empty file is a new one, without tables, unless `read_only`. Before a connection
-    that may write is opened, the file is identified and every page of it is checked. Any thread
-    may use the connection; the caller provides the locking.
+    that may write is opened, the file is identified and every page of it is checked. A new file
+    may be read by its owner only. With `immutable`, which implies `read_only`, nothing is made
+    beside the file, which nobody may be writing. Any thread may use the connection; the caller
+    provides the locking.
     """
     try:
         if not read_only and not path.exists():
-            return _connect(path, "rwc")
+            # SQLite gives the files that it makes beside it the same mode.
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+            return _connect(path, "rw")
         _refuse_other_programs(path, file)
         # A connection that may write changes the file even when it only closes: it moves the
         # write-ahead log there. So a file that may have to be refused is first opened for reading.
-        with closing(_connect(path, "ro")) as db:
-            _check_identity(db, file, may_be_new=not read_only)
-            if not read_only:
+        reading = "ro&immutable=1" if immutable else "ro"
+        with closing(_connect(path, reading)) as db:
+            _check_identity(db, file, may_be_new=not (read_only or immutable))
+            if not (read_only or immutable):
                 _check_pages(db)
-        return _connect(path, "ro" if read_only else "rwc")
+        return _connect(path, reading if read_only or immutable else "rw")
     except OSError as error:
         raise UnusableFile(f"cannot be opened: {error.strerror}") from None
     except sqlite3.DatabaseError as error:

@@ -1,7 +1,10 @@
 """A file that is not a journal, or that cannot be used now, is refused and left unchanged."""
 
+import os
 import shutil
 import sqlite3
+import tempfile
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -274,3 +277,99 @@ class TestRestore:
         with pytest.raises(JournalRefused, match="not a SQLite database"):
             restore_journal(path, notes)
         assert not path.exists()
+
+
+class TestLooking:
+    """A look at a journal makes nothing, changes nothing, and reads everything."""
+
+    STATES = ("closed", "killed", "killed, without an index", "in use")
+
+    def content(self, directory: Path) -> dict[str, tuple[bytes, float, int]]:
+        return {
+            each.name: (each.read_bytes(), each.stat().st_mtime, each.stat().st_mode)
+            for each in directory.iterdir()
+        }
+
+    @pytest.fixture(params=STATES)
+    def state(self, path: Path, request: pytest.FixtureRequest) -> Iterator[str]:
+        """A journal of three events, left in that state."""
+        state: str = request.param
+        if state == "in use":
+            with closing(open_journal(path)) as journal:
+                journal.append(batch(1, 3))
+                yield state
+            return
+        if state == "closed":
+            with closing(open_journal(path)) as journal:
+                journal.append(batch(1, 3))
+        else:
+            in_killed_process(lambda: open_journal(path).append(batch(1, 3)))
+        if state == "killed, without an index":
+            Path(f"{path}-shm").unlink()
+        yield state
+
+    def test_it_leaves_no_trace(self, path: Path, state: str, tmp_path: Path) -> None:
+        before = self.content(path.parent)
+        with reading_journal(path) as reader:
+            assert [each.offset for each in reader.events("event", 0)] == [1, 2, 3]
+        assert problems_of(path) == []
+        copy_journal(path, tmp_path / "copy.db")
+        after = self.content(path.parent)
+        if state == "in use":
+            # SQLite notes in the index who reads.
+            del before[f"{path.name}-shm"], after[f"{path.name}-shm"]
+        assert after == before
+        assert problems_of(tmp_path / "copy.db") == []
+
+    def test_a_copy_is_not_changed_by_putting_it_back(self, filled: Path, tmp_path: Path) -> None:
+        copy = tmp_path / "copies" / "copy.db"
+        copy.parent.mkdir()
+        copy_journal(filled, copy)
+        restore_journal(tmp_path / "elsewhere" / "journal.db", copy)
+        assert [each.name for each in copy.parent.iterdir()] == ["copy.db"]
+
+    @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+    @pytest.mark.parametrize("is_killed", [True, False])
+    def test_another_user_reads_it_and_root_does_not_spoil_it(self, is_killed: bool) -> None:
+        nobody = 65534
+
+        def as_nobody(work: Callable[[], object]) -> None:
+            def become_and_work() -> None:
+                os.setgid(nobody)
+                os.setuid(nobody)
+                work()
+
+            in_killed_process(become_and_work)
+
+        def write() -> None:
+            journal = open_journal(path)
+            last = journal.streams["event"].last_offset
+            journal.append(batch(last + 1))
+            if not is_killed:
+                journal.close()
+
+        with tempfile.TemporaryDirectory(dir="/tmp") as directory:
+            os.chown(directory, nobody, nobody)
+            path = Path(directory) / "journal.db"
+            as_nobody(write)
+            assert problems_of(path) == []
+            as_nobody(write)
+            os.chmod(directory, 0o555)
+            as_nobody(lambda: problems_of(path))
+            with reading_journal(path) as reader:
+                assert [each.offset for each in reader.events("event", 0)] == [1, 2]
+
+    def test_only_its_owner_may_read_what_a_relay_makes(self, path: Path, tmp_path: Path) -> None:
+        before = os.umask(0)
+        try:
+            with closing(open_journal(path)) as journal:
+                journal.append(batch(1))
+                copy_journal(path, tmp_path / "copy.db")
+                restore_journal(tmp_path / "there" / "journal.db", tmp_path / "copy.db")
+                made = [*path.parent.iterdir(), tmp_path / "copy.db"]
+                made += (tmp_path / "there").iterdir()
+                modes = {each.name: each.stat().st_mode & 0o777 for each in made}
+        finally:
+            os.umask(before)
+        assert f"{path.name}-wal" in modes
+        assert set(modes.values()) == {0o600}, modes

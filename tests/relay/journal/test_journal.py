@@ -22,7 +22,7 @@ from relay.journal.journal import (
     JournalUnavailable,
     StreamState,
 )
-from relay.journal.reader import StoredTask
+from relay.journal.reader import StoredTask, reading_journal
 from relay.wire.header import Stamp, pack_stamp, unpack_stamp
 from tests.relay.journal.journals import (
     EMITTER_ID,
@@ -343,3 +343,38 @@ class TestNoRoom:
             assert journal.streams["event"] == StreamState(1, 0, 0, NEVER_MS, 0)
         journal.append(batch(1))
         assert offsets(journal) == [1]
+
+
+class TestWriteAheadLog:
+    """It is bounded, unless another program reads an older state."""
+
+    @pytest.fixture(autouse=True)
+    def _bound(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(relay.journal.journal, "MAX_WAL_BYTES", 2**20)
+
+    def fill(self, journal: Journal) -> int:
+        """Append several MiB, with a heartbeat now and then; return the size of the log."""
+        for _ in range(10):
+            for _ in range(5):
+                last = journal.streams["event"].last_offset
+                journal.append(batch(last + 1, 10, padding=10_000))
+            journal.bound_wal()
+        return Path(f"{journal.path}-wal").stat().st_size
+
+    def test_a_reader_that_stands_still_does_not_make_it_grow(self, journal: Journal) -> None:
+        """Such as `journal tail` into a pipe that nobody reads."""
+        journal.append(batch(1, 10))
+        with reading_journal(journal.path) as reader:
+            rows = reader.rows("event")
+            assert next(rows)
+            assert self.fill(journal) <= 2 * 2**20
+
+    def test_one_that_holds_an_older_state_is_named(
+        self, journal: Journal, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        with reading_journal(journal.path) as reader, reader.snapshot():
+            reader.streams()
+            assert self.fill(journal) > 4 * 2**20
+        assert "keeps reading an older state" in caplog.text
+        journal.bound_wal()
+        assert not Path(f"{journal.path}-wal").stat().st_size

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from relay.shared.file_lock import PathInUse, lock_beside
+from relay.shared.file_lock import PathInUse, is_locked, lock_beside
 from tests.support.processes import ManagedProcess, python
 
 HOLDER = """
@@ -43,3 +43,13 @@ def test_a_killed_process_lets_go(tmp_path: Path) -> None:
 def test_a_lock_that_cannot_be_opened_says_so(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         lock_beside(tmp_path / "missing" / "file")
+
+
+def test_a_look_at_the_lock_takes_and_makes_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    assert is_locked(path) is False
+    assert list(tmp_path.iterdir()) == []
+    with lock_beside(path):
+        assert is_locked(path) is True
+    assert is_locked(path) is False
+    lock_beside(path).close()
