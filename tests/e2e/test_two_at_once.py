@@ -70,6 +70,25 @@ def own(cluster: Cluster, side: str) -> Env:
     return {"RELAY_DATA_DIR": str(cluster.directory / side)}
 
 
+def test_of_two_relays_on_one_journal_one_relays(cluster: Cluster) -> None:
+    for _ in range(PAIRS):
+        pair = [cluster.start("relay", python("-m", "relay"), **relay_ports(cluster)) for _ in "ab"]
+        loser, winner = wait_one_ended(*pair)
+        assert loser.returncode == 2, loser.output()
+        [line] = loser.output().splitlines()
+        assert line.endswith("journal.db is in use by another relay")
+        winner.wait_for_output("relaying")
+        assert winner.terminate() == 0, winner.output()
+
+
+def test_the_paths_of_a_killed_relay_are_used_again(cluster: Cluster) -> None:
+    paths = relay_paths(cluster)
+    cluster.start_relay(**paths).kill()
+    assert all((cluster.directory / name).is_socket() for name in paths)
+    relay = cluster.start_relay(**paths)
+    assert relay.terminate() == 0
+
+
 def wait_one_ended(
     one: ManagedProcess, other: ManagedProcess
 ) -> tuple[ManagedProcess, ManagedProcess]:
