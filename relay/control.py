@@ -123,6 +123,7 @@ class ControlService:
                 message=f"this relay speaks protocol {PROTOCOL_VERSION}, not {request.protocol}",
             )
         sequence: int | None = None
+        drops: int | None = None
         if request.emitter_id is not None and request.emitter_epoch is not None:
             # Without it the emitter knows of no acknowledged event.
             acknowledged = request.acknowledged or 0
@@ -136,6 +137,8 @@ class ControlService:
             emitter = self._state.emitters.get(request.emitter_id)
             assert emitter is not None, "it was admitted"
             emitter.inherited = request.inherited or 0
+            # While the journal cannot be written, every event is dropped.
+            drops = emitter.drops if self._state.intake.journaling else None
             lost = self._state.emitters.lost_by_rollback - lost_before
             if lost and request.epoch in (None, self._state.journal.epoch):
                 reason = f"{lost} events that {request.name!r} knows as acknowledged are missing"
@@ -151,6 +154,7 @@ class ControlService:
             tips=journal.last_offsets,
             heartbeat_s=self._heartbeat_s,
             sequence=sequence,
+            drops=drops,
         )
 
     def _compare(self, name: str, heads: Mapping[str, Head]) -> None:

@@ -1,5 +1,7 @@
 """Sends notices to emitters on the control socket (protocol section 4)."""
 
+from collections.abc import Callable
+
 import zmq
 
 from relay.core.emitters import KnownEmitter
@@ -10,8 +12,10 @@ from relay.wire.notices import Acknowledged, Notice, Resend, pack_notice
 class Notifier:
     """Tells emitters how far the journal has come."""
 
-    def __init__(self, control: Socket) -> None:
+    def __init__(self, control: Socket, note_unasked: Callable[[KnownEmitter], None]) -> None:
         self._control = control
+        self._note_unasked = note_unasked
+        """Called when a request to send again cannot be sent."""
 
     def acknowledge(self, emitter: KnownEmitter) -> bool:
         """Acknowledge everything that is committed; return whether `emitter` is connected.
@@ -28,19 +32,29 @@ class Notifier:
     def _send(self, emitter: KnownEmitter, notice: Notice) -> bool:
         if emitter.peer is None:
             return False
-        is_connected = self.tell(emitter.peer, pack_notice(notice))
+        is_request = isinstance(notice, Resend)
+        is_connected = self.tell(
+            emitter.peer,
+            pack_notice(notice),
+            on_full=lambda: is_request and self._note_unasked(emitter),
+        )
         if not is_connected:
             emitter.peer = None
         return is_connected
 
-    def tell(self, peer: bytes, frame: bytes) -> bool:
-        """Send `peer` a notice; return whether it is connected."""
+    def tell(
+        self, peer: bytes, frame: bytes, on_full: Callable[[], object] = lambda: None
+    ) -> bool:
+        """Send `peer` a notice; return whether it is connected.
+
+        `on_full` is called when there is no room for the notice.
+        """
         try:
             self._control.send_multipart((peer, frame), zmq.NOBLOCK)
         except zmq.Again:
             # Its queue is full. Dropping is safe: acknowledgements are cumulative, an emitter that
             # makes no progress says hello again, and the next notice shows what it lacks.
-            pass
+            on_full()
         except zmq.ZMQError:
             # EHOSTUNREACH, by ROUTER_MANDATORY: the connection is gone.
             return False

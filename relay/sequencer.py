@@ -172,6 +172,7 @@ class Sequencer:
                 self._state.intake.journaling = True
                 # Another file may be in the journal's place.
                 self._last_offsets = self._state.journal.last_offsets
+                self._state.emitters.request_dropped()
                 logger.warning("the journal can be written again")
             if outcome.forgotten is not None:
                 self._state.emitters.forget(outcome.forgotten, reach)

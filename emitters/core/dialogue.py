@@ -15,7 +15,9 @@ from relay.wire.notices import Acknowledged, Notice, Resend
 
 HELLO_RETRY_S = 1.0
 STALL_S = 1.0
-"""With events in flight and none acknowledged for this long, hello is sent again."""
+MAX_STALL_S = 4.0
+"""With events in flight and none acknowledged for this long, hello asks how far the relay is. The
+time doubles with each answer that tells of no progress."""
 REPORT_INTERVAL_S = 1.0
 REPORT_AGAIN_S = 10.0
 """Unchanged counters are reported so often. By a report the relay learns on which connection the
@@ -54,7 +56,10 @@ class DialogueSignal(Enum):
     RELAY_LOST = auto()
     """The relay has no subscription any more: libzmq takes them back when a connection ends."""
     NO_PROGRESS = auto()
-    """Hello was answered after a stall: the journal has no event beyond the number in the hello."""
+    """Hello was answered after a stall: the journal has no event beyond the number in the hello,
+    and the relay does not say that it takes events."""
+    TAKES_EVENTS = auto()
+    """Hello was answered after a stall: the relay takes events."""
     PROGRESS = auto()
     """The relay acknowledged another event."""
     TAKEN_OVER = auto()
@@ -75,6 +80,7 @@ TRANSITIONS = {
     (DialogueState.OPEN, DialogueSignal.RELAY_LOST): DialogueState.DISCONNECTED,
     (DialogueState.OPEN, DialogueSignal.TAKEN_OVER): DialogueState.FENCED,
     (DialogueState.PROBING, DialogueSignal.PROGRESS): DialogueState.OPEN,
+    (DialogueState.PROBING, DialogueSignal.TAKES_EVENTS): DialogueState.OPEN,
     (DialogueState.PROBING, DialogueSignal.UNSUBSCRIBED): DialogueState.ACCEPTED,
     (DialogueState.PROBING, DialogueSignal.RELAY_LOST): DialogueState.DISCONNECTED,
     (DialogueState.PROBING, DialogueSignal.TAKEN_OVER): DialogueState.FENCED,
@@ -99,6 +105,9 @@ class Dialogue:
         self._logged_code = ""
         """The error code of the refusal that was logged last."""
         self._hello_due_at = 0.0
+        self._stall_s = STALL_S
+        self._drops: int | None = None
+        """The `drops` of the last reply to hello."""
         self._quiet_since = 0.0
         """Since then no event was acknowledged, or none was in flight."""
         self._acknowledged_at_hello = 0
@@ -157,10 +166,11 @@ class Dialogue:
         match self._state:
             case DialogueState.GREETING | DialogueState.ACCEPTED:
                 self._begin(reply.sequence or 0, frozenset(reply.journaled_kinds))
+                self._drops = reply.drops
                 self._change_state(DialogueSignal.HELLO_ACCEPTED)
                 self._check_subscriptions()
             case DialogueState.OPEN | DialogueState.PROBING:
-                self._go_on_after_stall(reply.sequence or 0)
+                self._go_on_after_stall(reply.sequence or 0, reply.drops)
             case DialogueState.DISCONNECTED | DialogueState.FENCED:
                 return  # The relay that replied is gone; its successor may have less.
         self._quiet_since = now
@@ -203,7 +213,7 @@ class Dialogue:
             logger.warning("%s ignores %s, which was not sent", self._name, notice)
         if outbox.acknowledged > before:
             self._quiet_since = now
-            self._change_state(DialogueSignal.PROGRESS)
+            self._on_progress()
 
     def on_events_sent(self, now: float) -> None:
         """Note that events were put in flight where none was."""
@@ -242,7 +252,7 @@ class Dialogue:
                 # With nothing in flight the relay has nothing to acknowledge: silence is no stall.
                 if not self._outbox.in_flight:
                     return None
-                return max(self._quiet_since + STALL_S, self._hello_due_at)
+                return max(self._quiet_since + self._stall_s, self._hello_due_at)
             case DialogueState.DISCONNECTED | DialogueState.GREETING | DialogueState.ACCEPTED:
                 return self._hello_due_at
 
@@ -273,23 +283,39 @@ class Dialogue:
         # A relay that was restarted has no counters of this emitter.
         self._reported = {}
         self._logged_code = ""
+        self._stall_s = STALL_S
 
-    def _go_on_after_stall(self, sequence: int) -> None:
-        """Send again only if the journal has no event beyond the number in the hello.
+    def _go_on_after_stall(self, sequence: int, drops: int | None) -> None:
+        """Send again only what the relay has dropped.
 
-        Else events are merely slow, or an acknowledgement was lost. Sending a whole window again
-        each second would keep a slow relay from ever catching up.
+        Otherwise events are merely slow, or an acknowledgement was lost. Sending them again would
+        fill a slow connection with copies until no event arrives any more.
         """
         outbox = self._outbox
-        if sequence > self._acknowledged_at_hello:
+        has_progress = sequence > self._acknowledged_at_hello
+        if has_progress:
             before = outbox.acknowledged
             outbox.acknowledge(sequence)
             if outbox.acknowledged > before:
-                self._change_state(DialogueSignal.PROGRESS)
+                self._on_progress()
         else:
+            self._stall_s = min(2 * self._stall_s, MAX_STALL_S)
+        is_dropped = not has_progress if drops is None else drops != self._drops
+        if is_dropped:
             logger.info("%s sends the events after %d again", self._name, sequence)
             outbox.rewind(max(sequence, outbox.acknowledged))
-            self._change_state(DialogueSignal.NO_PROGRESS)
+        if drops is None:
+            # It takes nothing now: it is enough to try one event at a time.
+            self._stall_s = STALL_S
+            if not has_progress:
+                self._change_state(DialogueSignal.NO_PROGRESS)
+        else:
+            self._drops = drops
+            self._change_state(DialogueSignal.TAKES_EVENTS)
+
+    def _on_progress(self) -> None:
+        self._stall_s = STALL_S
+        self._change_state(DialogueSignal.PROGRESS)
 
     def _check_subscriptions(self) -> None:
         is_complete = self.subscriptions.include_kinds(self._journaled_kinds)

@@ -4,6 +4,7 @@ A name is an identity: one live process at a time uses it, under an epoch of its
 its events 1, 2, 3… The relay takes each number once and in order (protocol section 5).
 """
 
+import itertools
 from collections.abc import Callable, Iterable, Iterator
 from enum import Enum, auto
 from typing import Any, Literal, NamedTuple
@@ -61,6 +62,9 @@ class KnownEmitter:
         self.inherited = 0
         """The last sequence number of its epoch that an earlier process has used: the process that
         is connected goes on with a spool. 0 without one."""
+        self.drops = 0
+        """Another number after each drop of events that it was not asked for. By the number in the
+        reply to hello it knows whether to send them again, even if an earlier reply was lost."""
         self.is_journaled = is_journaled
         """Whether the journal has its cursor."""
         self.taken = 0
@@ -124,6 +128,9 @@ class KnownEmitters:
         """Emitters of events that were taken, or came again, since the last batch."""
         self._missing_events: dict[KnownEmitter, None] = {}
         """Emitters that have to be asked for a resend, in order."""
+        self._dropped: set[KnownEmitter] = set()
+        """Emitters of events that were dropped because the journal could not be written."""
+        self._drop_numbers = itertools.count(1)
         self.lost_by_rollback = 0
         """Events that were acknowledged and are not in the journal: lost in a power cut."""
 
@@ -145,6 +152,8 @@ class KnownEmitters:
         if emitter is None:
             self._make_room()
             emitter = KnownEmitter(cursor, is_journaled=False)
+            # It may have been known and forgotten, and have sent events since.
+            emitter.drops = next(self._drop_numbers)
             self._known[cursor.emitter_id] = emitter
         elif cursor.epoch < emitter.epoch:
             raise Refusal("stale_epoch", f"a newer process has taken over the name {cursor.name!r}")
@@ -160,10 +169,29 @@ class KnownEmitters:
             # that requesting them would stop it for ever.
             self.lost_by_rollback += cursor.sequence - emitter.committed
             emitter.start_at(cursor.epoch, cursor.sequence)
+        if emitter.peer != peer:
+            # On an unbroken connection, the events that were requested are still on their way.
+            emitter.resend_requested_after = -1
         emitter.peer = peer
         emitter.name = cursor.name
-        emitter.resend_requested_after = -1
         return emitter.committed
+
+    def note_dropped(self, header: Header) -> None:
+        """Note that an event was dropped, although it may be the next one."""
+        emitter = self._known.get(header.emitter_id)
+        if emitter is not None and emitter.epoch == header.epoch:
+            self._note_drop(emitter)
+
+    def note_unasked(self, emitter: KnownEmitter) -> None:
+        """Note that a request to send again did not reach `emitter`."""
+        emitter.drops = next(self._drop_numbers)
+
+    def request_dropped(self) -> None:
+        """Have the emitters of dropped events asked to send them again."""
+        for emitter in self._dropped:
+            emitter.resend_requested_after = emitter.sequence
+            self._missing_events[emitter] = None
+        self._dropped.clear()
 
     def advance(self, header: Header) -> SequenceVerdict:
         """Take the event with `header` if it is its emitter's next one."""
@@ -225,6 +253,7 @@ class KnownEmitters:
             emitter.taken -= emitter.sequence - emitter.committed
             emitter.sequence = emitter.handed_over = emitter.committed
             emitter.resend_requested_after = -1
+            self._note_drop(emitter)
         self._touched.clear()
 
     def take_missing_events(self) -> list[KnownEmitter]:
@@ -244,6 +273,11 @@ class KnownEmitters:
         for emitter in list(self):
             if emitter.may_be_forgotten and not reach(emitter):
                 del self._known[emitter.emitter_id]
+                self._dropped.discard(emitter)
+
+    def _note_drop(self, emitter: KnownEmitter) -> None:
+        emitter.drops = next(self._drop_numbers)
+        self._dropped.add(emitter)
 
     def _make_room(self) -> None:
         if len(self._known) < MAX_KNOWN_EMITTERS:
@@ -252,3 +286,4 @@ class KnownEmitters:
         oldest = next((each for each in self if each.may_be_forgotten), None)
         if oldest is not None:
             del self._known[oldest.emitter_id]
+            self._dropped.discard(oldest)

@@ -76,6 +76,7 @@ class Intake:
             # Before `advance`: the emitter has to send the event again once the journal is back.
             elif is_journaled and not self.journaling:
                 counters.refused["journal_unavailable"] += 1
+                self._emitters.note_dropped(header)
                 return
             elif (verdict := self._emitters.advance(header)) is not SequenceVerdict.TAKE:
                 counters.refused[verdict.name.lower()] += 1

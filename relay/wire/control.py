@@ -193,6 +193,9 @@ class HelloReply(_Message):
     heartbeat_s: float
     sequence: Unsigned | None = None
     """For emitters: the last sequence number of the epoch that the journal has."""
+    drops: Unsigned | None = None
+    """For emitters: differs from the previous reply if the relay has dropped events since, without
+    asking for them. None while it takes no events, because its journal cannot be written."""
 
 
 class RetainedReply(_Message):

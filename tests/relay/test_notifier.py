@@ -32,7 +32,7 @@ def test_a_connected_emitter_is_told_and_counts_as_reached(
     dealer = context.socket(zmq.DEALER)
     dealer.setsockopt(zmq.ROUTING_ID, PEER)
     dealer.connect("inproc://control")
-    notifier, known = Notifier(control), emitter(PEER)
+    notifier, known = Notifier(control, lambda _emitter: None), emitter(PEER)
     assert notifier.acknowledge(known)
     notifier.request_resend(known)
     assert [unpack_notice(dealer.recv()) for _ in range(2)] == [Acknowledged(5, 41), Resend(5, 41)]
@@ -45,13 +45,17 @@ def test_an_emitter_that_does_not_read_is_still_connected(
     dealer.setsockopt(zmq.ROUTING_ID, PEER)
     dealer.setsockopt(zmq.RCVHWM, 2)
     dealer.connect("inproc://control")
-    notifier = Notifier(control)
+    notifier = Notifier(control, lambda _emitter: None)
     reached = [notifier.acknowledge(emitter(PEER)) for _ in range(20)]
     assert all(reached)
+    unasked: list[KnownEmitter] = []
+    known = emitter(PEER)
+    Notifier(control, unasked.append).request_resend(known)
+    assert unasked == [known], "it has to learn it otherwise"
 
 
 @pytest.mark.parametrize("peer", [None, b"gone"])
 def test_an_emitter_that_is_gone_is_not_reached(control: Socket, peer: bytes | None) -> None:
     known = emitter(peer)
-    assert not Notifier(control).acknowledge(known)
+    assert not Notifier(control, lambda _emitter: None).acknowledge(known)
     assert known.peer is None

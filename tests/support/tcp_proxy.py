@@ -17,6 +17,8 @@ class TcpProxy:
     def __init__(self, target_port: int) -> None:
         self.bytes_per_s: float | None = None
         """The speed of answers, of all connections together; None for as fast as possible."""
+        self.request_bytes_per_s: float | None = None
+        """The same for the other direction."""
         self.is_black_hole = False
         """Whether bytes are read and go nowhere; connections are accepted and stay open."""
         self.is_refusing = False
@@ -30,7 +32,8 @@ class TcpProxy:
         self._loop = asyncio.new_event_loop()
         self._connections: set[asyncio.Task[None]] = set()
         self._servers: set[asyncio.WriteTransport] = set()
-        self._free_at = 0.0
+        self._free_at = {True: 0.0, False: 0.0}
+        """Loop time at which each direction is free: answers, and requests."""
         self._is_listening = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
 
@@ -112,8 +115,8 @@ class TcpProxy:
             while data := await reader.read(CHUNK_BYTES):
                 if self.is_black_hole:
                     continue
+                await self._take_time(len(data), is_answer=is_answer)
                 if is_answer:
-                    await self._take_time(len(data))
                     self.passed_bytes += len(data)
                 writer.write(data)
                 await writer.drain()
@@ -124,9 +127,11 @@ class TcpProxy:
         finally:
             writer.transport.abort()
 
-    async def _take_time(self, size: int) -> None:
-        if self.bytes_per_s is None:
+    async def _take_time(self, size: int, *, is_answer: bool) -> None:
+        bytes_per_s = self.bytes_per_s if is_answer else self.request_bytes_per_s
+        if bytes_per_s is None:
             return
         now = self._loop.time()
-        self._free_at = max(now, self._free_at) + size / self.bytes_per_s
-        await asyncio.sleep(self._free_at - now)
+        free_at = max(now, self._free_at[is_answer]) + size / bytes_per_s
+        self._free_at[is_answer] = free_at
+        await asyncio.sleep(free_at - now)

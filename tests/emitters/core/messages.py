@@ -13,9 +13,17 @@ def outgoing(number: int) -> Outgoing:
     return Outgoing(parse_topic("event:a"), b"%d" % number)
 
 
-def accepting(sequence: int, kinds: tuple[str, ...] = KINDS) -> HelloReply:
+def accepting(
+    sequence: int, kinds: tuple[str, ...] = KINDS, *, drops: int | None = None
+) -> HelloReply:
     return HelloReply(
-        id=1, epoch=1, journaled_kinds=kinds, tips={}, heartbeat_s=1.0, sequence=sequence
+        id=1,
+        epoch=1,
+        journaled_kinds=kinds,
+        tips={},
+        heartbeat_s=1.0,
+        sequence=sequence,
+        drops=drops,
     )
 
 

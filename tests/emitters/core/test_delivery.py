@@ -24,11 +24,13 @@ class AcceptingRelay:
         self.journal: list[Outgoing] = []
         self.can_write = True
         self.asked_after = -1
+        self.drops = 0
 
     def read(self, sequence: int, event: Outgoing) -> Notice | None:
         """Take or drop one event, and return what to tell its emitter."""
         last = len(self.journal)
         if not self.can_write:
+            self.drops += 1
             return None
         if sequence == last + 1:
             self.journal.append(event)
@@ -42,8 +44,7 @@ class AcceptingRelay:
     def greet(self, acknowledged: int) -> HelloReply:
         """Answer a hello."""
         assert acknowledged <= len(self.journal), "what it acknowledged is in the journal"
-        self.asked_after = -1
-        return accepting(len(self.journal))
+        return accepting(len(self.journal), drops=self.drops if self.can_write else None)
 
 
 class DeliveryMachine(RuleBasedStateMachine):
@@ -75,6 +76,7 @@ class DeliveryMachine(RuleBasedStateMachine):
         self.to_relay.clear()
         self.hellos.clear()
         self.to_emitter.clear()
+        self.relay.asked_after = -1
         subscribe(self.dialogue, *KINDS)
         if meets_relay:
             self.meet()
@@ -134,11 +136,16 @@ class DeliveryMachine(RuleBasedStateMachine):
 
     @rule(index=st.integers(0, 5))
     def an_event_is_lost(self, index: int) -> None:
+        """The relay drops it, as on an unbroken connection nobody else does."""
         if index < len(self.to_relay):
             del self.to_relay[index]
+            self.relay.drops += 1
 
     @rule()
     def words_are_lost(self) -> None:
+        """They find no room in a full queue."""
+        if any(isinstance(word, Resend) for word in self.to_emitter):
+            self.relay.drops += 1
         self.to_emitter.clear()
         self.hellos.clear()
 
@@ -147,6 +154,7 @@ class DeliveryMachine(RuleBasedStateMachine):
         if is_late:
             self.late += self.to_relay
         self.to_relay.clear()
+        self.relay.asked_after = -1
         unsubscribe(self.dialogue, *KINDS)
         subscribe(self.dialogue, *KINDS)
         if meets_relay:
@@ -175,6 +183,7 @@ class DeliveryMachine(RuleBasedStateMachine):
         """The last of what is on its way is lost, and then nothing any more: all arrives."""
         self.emit(3, sent=3)
         self.to_relay.clear()
+        self.relay.drops += 1
         self.words_are_lost()
         self.relay.can_write = True
         for _ in range(10):

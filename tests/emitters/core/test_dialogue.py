@@ -13,13 +13,13 @@ from tests.emitters.core.messages import EPOCH, KINDS, accepting, outgoing, subs
 class Talk:
     """A dialogue that the relay has accepted, about `count` events."""
 
-    def __init__(self, count: int = 0) -> None:
+    def __init__(self, count: int = 0, drops: int | None = None) -> None:
         self.outbox = Outbox()
         for number in range(1, count + 1):
             self.outbox.add([outgoing(number)])
         self.dialogue = Dialogue("manager-1", EPOCH, self.outbox)
         self.say_hello(0.0)
-        self.dialogue.on_hello_accepted(accepting(0), 0.0)
+        self.dialogue.on_hello_accepted(accepting(0, drops=drops), 0.0)
         subscribe(self.dialogue, *KINDS)
 
     def say_hello(self, now: float) -> None:
@@ -96,6 +96,46 @@ def test_a_stall_without_progress_sends_again_one_event_at_a_time() -> None:
     assert talk.send(6.1) == []
     talk.dialogue.on_notice(Acknowledged(EPOCH, 2), 6.2)
     assert talk.send(6.2) == [3]
+
+
+def test_a_stall_on_an_unbroken_connection_is_asked_about_and_nothing_is_sent_again() -> None:
+    """The events are on their way. Each answer that tells of no progress doubles the time."""
+    talk = Talk(count=3, drops=7)
+    talk.send(0.0)
+    asked_at = []
+    for tenth in range(160):
+        now = tenth / 10
+        if talk.dialogue.hello_is_due(now):
+            asked_at.append(now)
+            talk.say_hello(now)
+            talk.dialogue.on_hello_accepted(accepting(0, drops=7), now)
+            assert talk.send(now) == []
+    assert asked_at == [1.0, 3.0, 7.0, 11.0, 15.0]
+    talk.dialogue.on_notice(Acknowledged(EPOCH, 1), 16.0)
+    assert not talk.dialogue.hello_is_due(16.9)
+    assert talk.dialogue.hello_is_due(17.0), "after progress the time is the first one again"
+
+
+def test_events_that_the_relay_has_dropped_are_sent_again_all_of_them() -> None:
+    talk = Talk(count=3, drops=7)
+    talk.send(0.0)
+    talk.say_hello(1.0)
+    talk.dialogue.on_hello_accepted(accepting(1, drops=8), 1.1)
+    assert talk.send(1.1) == [2, 3]
+    talk.say_hello(2.1)
+    talk.dialogue.on_hello_accepted(accepting(1, drops=8), 2.2)
+    assert talk.send(2.2) == [], "it knows of that drop"
+
+
+def test_a_relay_that_can_write_again_is_sent_more_than_one_event_at_a_time() -> None:
+    talk = Talk(count=3, drops=7)
+    talk.send(0.0)
+    talk.say_hello(1.0)
+    talk.dialogue.on_hello_accepted(accepting(0), 1.1)
+    assert talk.send(1.1) == [1], "it takes nothing, so one is tried"
+    talk.say_hello(2.2)
+    talk.dialogue.on_hello_accepted(accepting(0, drops=9), 2.3)
+    assert talk.send(2.3) == [1, 2, 3]
 
 
 def test_a_stall_with_progress_goes_on_without_sending_again() -> None:

@@ -166,11 +166,14 @@ class TestAdvance:
         [emitter] = emitters.take_missing_events()
         assert emitter.sequence == 2
 
-    def test_a_gap_is_told_again_after_another_hello(self) -> None:
+    def test_a_gap_is_told_again_on_another_connection(self) -> None:
         emitters = admitted()
         emitters.advance(header(2))
         assert len(emitters.take_missing_events()) == 1
         emitters.admit(cursor(), b"peer-1", reached)
+        emitters.advance(header(2))
+        assert emitters.take_missing_events() == [], "the events are on their way"
+        emitters.admit(cursor(), b"peer-2", reached)
         emitters.advance(header(2))
         assert len(emitters.take_missing_events()) == 1
 
@@ -262,6 +265,49 @@ class TestCommit:
         emitters.roll_back([])
         emitters.advance(header(2))
         assert len(emitters.take_missing_events()) == 1
+
+
+class TestDrops:
+    """An emitter learns which of its events it has to send again."""
+
+    def test_the_number_changes_with_each_drop_that_was_not_asked_for(self) -> None:
+        emitters = admitted()
+        numbers = [only(emitters).drops]
+        emitters.note_dropped(header(1))
+        numbers.append(only(emitters).drops)
+        emitters.note_unasked(only(emitters))
+        numbers.append(only(emitters).drops)
+        emitters.advance(header(1))
+        emitters.roll_back()
+        numbers.append(only(emitters).drops)
+        assert len(set(numbers)) == 4
+
+    def test_the_number_stays_when_nothing_was_dropped_or_it_was_asked_for(self) -> None:
+        emitters = admitted()
+        before = only(emitters).drops
+        emitters.advance(header(1))
+        emitters.commit()
+        emitters.advance(header(1))
+        emitters.advance(header(3))
+        emitters.note_dropped(header(2, epoch=4))
+        emitters.note_dropped(header(2, emitter_id=b"x" * 16))
+        assert only(emitters).drops == before
+
+    def test_an_emitter_that_was_forgotten_has_another_number(self) -> None:
+        emitters = admitted()
+        before = only(emitters).drops
+        emitters.forget([], gone)
+        emitters.admit(cursor(), b"peer-1", gone)
+        assert only(emitters).drops != before
+
+    def test_the_dropped_events_are_asked_for_once_there_is_room(self) -> None:
+        emitters = admitted()
+        emitters.note_dropped(header(1))
+        assert emitters.take_missing_events() == []
+        emitters.request_dropped()
+        assert emitters.take_missing_events() == [only(emitters)]
+        emitters.request_dropped()
+        assert emitters.take_missing_events() == []
 
 
 class TestForget:
