@@ -42,9 +42,7 @@ class Notifier:
             emitter.peer = None
         return is_connected
 
-    def tell(
-        self, peer: bytes, frame: bytes, on_full: Callable[[], object] = lambda: None
-    ) -> bool:
+    def tell(self, peer: bytes, frame: bytes, on_full: Callable[[], object] = lambda: None) -> bool:
         """Send `peer` a notice; return whether it is connected.
 
         `on_full` is called when there is no room for the notice.
