@@ -278,7 +278,7 @@ class TestDrops:
         emitters.note_unasked(only(emitters))
         numbers.append(only(emitters).drops)
         emitters.advance(header(1))
-        emitters.roll_back()
+        emitters.roll_back(())
         numbers.append(only(emitters).drops)
         assert len(set(numbers)) == 4
 
@@ -286,7 +286,7 @@ class TestDrops:
         emitters = admitted()
         before = only(emitters).drops
         emitters.advance(header(1))
-        emitters.commit()
+        emitters.commit(emitters.take_progress())
         emitters.advance(header(1))
         emitters.advance(header(3))
         emitters.note_dropped(header(2, epoch=4))
