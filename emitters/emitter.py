@@ -118,7 +118,7 @@ class Emitter:
         link: LinkThread | None = None
         try:
             identity, outbox = _open_outbox(settings, suffix)
-            dialogue = Dialogue(identity.name, identity.epoch, outbox)
+            dialogue = Dialogue(identity.name, outbox)
             bounds = OutboxBounds(limits.max_events, limits.max_bytes)
             mailbox = Mailbox(outbox, dialogue, bounds)
             link = LinkThread(settings, identity, mailbox)
@@ -248,7 +248,7 @@ def _open_outbox(settings: EmitterSettings, suffix: str) -> tuple[EmitterIdentit
     kinds = settings.journaled_kinds
     if settings.spool is None:
         outbox = Outbox(journaled_kinds=kinds)
-        return EmitterIdentity.of(settings.name, time.time_ns(), suffix), outbox
+        return EmitterIdentity.of(settings.name, suffix), outbox
     # Imported here, because it needs file locks that not every platform has.
     from emitters.spool import Spool
 
@@ -260,4 +260,4 @@ def _open_outbox(settings: EmitterSettings, suffix: str) -> tuple[EmitterIdentit
         kept=spool.kept,
         store=spool,
     )
-    return EmitterIdentity.of(spool.name, spool.epoch), outbox
+    return EmitterIdentity.of(spool.name), outbox

@@ -56,7 +56,8 @@ class LinkRequests:
             # Its reply would be older than the dialogue's state.
             if self._hello is not None:
                 self._hello.cancel()
-            name, emitter_id, epoch = self._identity
+            name, emitter_id, process = self._identity
+            epoch, relay_epoch = self._mailbox.epoch or None, self._mailbox.relay_epoch
             self._hello = self._client.ask(
                 lambda key: HelloRequest(
                     id=key,
@@ -64,7 +65,9 @@ class LinkRequests:
                     name=name,
                     emitter_id=emitter_id,
                     emitter_epoch=epoch,
+                    process=process,
                     acknowledged=acknowledged,
+                    epoch=relay_epoch,
                 ),
                 max_requests=MAX_REQUESTS + RESERVED_REQUESTS,
             )
@@ -104,7 +107,7 @@ class LinkRequests:
             # Reports are sums since the epoch began, so only the newest counts.
             if self._report is not None:
                 self._report.cancel()
-            _, emitter_id, epoch = self._identity
+            emitter_id, epoch = self._identity.emitter_id, self._mailbox.epoch
             self._report = self._client.ask(
                 lambda key: AccountRequest(
                     id=key, emitter_id=emitter_id, emitter_epoch=epoch, counters=counters

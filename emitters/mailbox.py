@@ -162,6 +162,16 @@ class Mailbox:
         """Whether a newer process has the name. The link thread alone changes it."""
         return self._dialogue.is_fenced
 
+    @property
+    def epoch(self) -> int:
+        """The epoch of the sequence numbers, 0 until the relay has handed it out."""
+        return self._outbox.epoch
+
+    @property
+    def relay_epoch(self) -> int | None:
+        """The relay's epoch, as far as it is known."""
+        return self._dialogue.relay_epoch
+
     def begin(self) -> None:
         """Be the mailbox of this thread."""
         self._link_thread = threading.get_ident()

@@ -24,9 +24,10 @@ class EventSender:
     def __init__(self, data: Socket, mailbox: Mailbox, identity: EmitterIdentity) -> None:
         self._data = data
         self._mailbox = mailbox
-        header = pack_header(Header(identity.emitter_id, identity.epoch, 0))
-        # Packing a whole header for every event costs five times as much.
-        self._header_start = header[:-_SEQUENCE_BYTES]
+        self._emitter_id = identity.emitter_id
+        self._epoch = -1
+        self._header_start = b""
+        """The header up to the sequence number, of `_epoch`."""
         self.blocked_until = 0.0
         """Monotonic seconds until which the socket is not tried again, because it was full."""
 
@@ -34,6 +35,11 @@ class EventSender:
         """Send up to `SEND_BATCH` live values and as many events, unless the socket is blocked."""
         if not self._mailbox.is_open or time.monotonic() < self.blocked_until:
             return
+        if self._epoch != self._mailbox.epoch:
+            self._epoch = self._mailbox.epoch
+            header = pack_header(Header(self._emitter_id, self._epoch, 0))
+            # Packing a whole header for every event costs five times as much.
+            self._header_start = header[:-_SEQUENCE_BYTES]
         # Live values first: they are few, and worth nothing when they are late.
         if not (self._send_live() and self._send_events()):
             # An XPUB always polls as writable, so its high-water mark can only be waited out.

@@ -2,8 +2,8 @@
 
 A SQLite file in WAL mode. Committed events survive the end of the process, `kill -9` included; a
 power cut may take the last of them, which the emitter notices when the relay has more than the
-spool. The epoch belongs to the file: sequence numbers go on where an earlier process stopped, and
-the relay takes each event once.
+spool. The epoch belongs to the file, and is 0 until a relay has handed it out: sequence numbers go
+on where an earlier process stopped, and the relay takes each event once.
 
 A lock file beside the spool keeps other processes out. Between threads, the mailbox's lock does.
 """
@@ -11,7 +11,6 @@ A lock file beside the spool keeps other processes out. Between threads, the mai
 import logging
 import os
 import sqlite3
-import time
 import weakref
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
@@ -103,6 +102,14 @@ class Spool:
         except sqlite3.Error as error:
             raise self._unavailable(error) from None
 
+    def keep_epoch(self, epoch: int) -> None:
+        """Note the epoch that the relay has handed out, or raise `SpoolUnavailable`."""
+        try:
+            self._database.execute("UPDATE spool SET epoch = ?", (epoch,))
+        except sqlite3.Error as error:
+            raise self._unavailable(error) from None
+        self.epoch = epoch
+
     def relay_was_met(self) -> None:
         """Note that events may be sent from now on, or raise `SpoolUnavailable`."""
         if self._has_met_relay:
@@ -188,7 +195,7 @@ def _create(path: Path, name: str) -> None:
     with closing(sqlite3.connect(draft, isolation_level=None)) as database, transaction(database):
         for statement in _SCHEMA:
             database.execute(statement)
-        database.execute("INSERT INTO spool VALUES (?, ?, 0, NULL)", (name, time.time_ns()))
+        database.execute("INSERT INTO spool VALUES (?, 0, 0, NULL)", (name,))
     draft.rename(path)
 
 

@@ -1,9 +1,10 @@
 """Answers the requests of the control socket (protocol section 4)."""
 
 import logging
+import secrets
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, assert_never
+from typing import Any, NamedTuple, assert_never
 
 from relay.core.emitters import Cursor, Reach, Refusal
 from relay.demand_service import DemandService
@@ -42,7 +43,20 @@ MAX_COUNTER_NAME_CHARS = 64
 MAX_SHOWN_NUMBER = 2**64 - 1
 """The greatest integer of msgpack. Emitters can report any numbers, so that sums may exceed it."""
 
+EPOCH_RANDOM_BITS = 30
+"""Of a handed out epoch, so that a relay that has forgotten one does not hand it out again."""
+MAX_CLOCK_AHEAD_NS = 60 * 10**9
+"""An epoch from an emitter's own clock that is further ahead is the epoch of a wrong clock."""
+
 logger = logging.getLogger(__name__)
+
+
+class _Admitted(NamedTuple):
+    """The fields of a reply to hello for an emitter."""
+
+    sequence: int
+    emitter_epoch: int | None
+    drops: int | None
 
 
 class ControlService:
@@ -122,27 +136,13 @@ class ControlService:
                 code="unsupported_protocol",
                 message=f"this relay speaks protocol {PROTOCOL_VERSION}, not {request.protocol}",
             )
-        sequence: int | None = None
-        drops: int | None = None
-        if request.emitter_id is not None and request.emitter_epoch is not None:
-            # Without it the emitter knows of no acknowledged event.
-            acknowledged = request.acknowledged or 0
-            cursor = Cursor(request.emitter_id, request.name, request.emitter_epoch, acknowledged)
-            lost_before = self._state.emitters.lost_by_rollback
+        admitted: _Admitted | None = None
+        if request.emitter_id is not None:
             try:
-                sequence = self._state.emitters.admit(cursor, peer, self._reach)
+                admitted = self._admit(peer, request, request.emitter_id)
             except Refusal as refusal:
                 self._log.warning("hello", "refused an emitter: %s", refusal)
                 return ErrorReply(id=request.id, code=refusal.code, message=str(refusal))
-            emitter = self._state.emitters.get(request.emitter_id)
-            assert emitter is not None, "it was admitted"
-            emitter.inherited = request.inherited or 0
-            # While the journal cannot be written, every event is dropped.
-            drops = emitter.drops if self._state.intake.journaling else None
-            lost = self._state.emitters.lost_by_rollback - lost_before
-            if lost and request.epoch in (None, self._state.journal.epoch):
-                reason = f"{lost} events that {request.name!r} knows as acknowledged are missing"
-                self._state.journal.begin_epoch(reason)
         if request.heads and request.epoch == self._state.journal.epoch:
             self._compare(request.name, request.heads)
         logger.debug("%s %s says hello", request.role, request.name)
@@ -153,9 +153,35 @@ class ControlService:
             journaled_kinds=tuple(journal.streams),
             tips=journal.last_offsets,
             heartbeat_s=self._heartbeat_s,
-            sequence=sequence,
-            drops=drops,
+            **({} if admitted is None else admitted._asdict()),
         )
+
+    def _admit(self, peer: bytes, request: HelloRequest, emitter_id: bytes) -> "_Admitted | None":
+        """Admit the emitter of `request`, or raise `Refusal`; None if it has no epoch."""
+        emitters, reach = self._state.emitters, self._reach
+        name, process = request.name, request.process or b""
+        epoch, handed_out = request.emitter_epoch, None
+        if epoch is None:
+            if not process:
+                return None
+            fresh = time.time_ns() + secrets.randbits(EPOCH_RANDOM_BITS)
+            epoch = handed_out = emitters.hand_out_epoch(emitter_id, name, process, fresh, reach)
+        # Emitters of earlier versions take their epoch from their own clock.
+        latest = 2**64 if process else time.time_ns() + MAX_CLOCK_AHEAD_NS
+        # Without it the emitter knows of no acknowledged event.
+        cursor = Cursor(emitter_id, name, epoch, request.acknowledged or 0)
+        lost_before = emitters.lost_by_rollback
+        sequence = emitters.admit(cursor, peer, reach, process=process, latest=latest)
+        emitter = emitters.get(emitter_id)
+        assert emitter is not None, "it was admitted"
+        emitter.inherited = request.inherited or 0
+        lost = emitters.lost_by_rollback - lost_before
+        if lost and request.epoch in (None, self._state.journal.epoch):
+            reason = f"{lost} events that {name!r} knows as acknowledged are missing"
+            self._state.journal.begin_epoch(reason)
+        # While the journal cannot be written, every event is dropped.
+        drops = emitter.drops if self._state.intake.journaling else None
+        return _Admitted(sequence, handed_out, drops)
 
     def _compare(self, name: str, heads: Mapping[str, Head]) -> None:
         """Begin a new epoch if an edge has received events that the journal does not hold."""

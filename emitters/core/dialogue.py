@@ -22,6 +22,8 @@ REPORT_INTERVAL_S = 1.0
 REPORT_AGAIN_S = 10.0
 """Unchanged counters are reported so often. By a report the relay learns on which connection the
 emitter is, and it ends the tasks of an emitter that it cannot reach for longer."""
+NO_EPOCH = "no_epoch"
+"""Stands among the error codes that were logged for a relay that hands out no epoch."""
 
 logger = logging.getLogger(__name__)
 
@@ -94,9 +96,8 @@ _KNOWN = (DialogueState.ACCEPTED, *_SENDING)
 class Dialogue:
     """One emitter's dialogue, over any number of connections and relays."""
 
-    def __init__(self, name: str, epoch: int, outbox: Outbox) -> None:
+    def __init__(self, name: str, outbox: Outbox) -> None:
         self._name = name
-        self._epoch = epoch
         self._outbox = outbox
         self._state = DialogueState.DISCONNECTED
         self.subscriptions = ReceivedSubscriptions()
@@ -105,6 +106,8 @@ class Dialogue:
         self._logged_code = ""
         """The error code of the refusal that was logged last."""
         self._hello_due_at = 0.0
+        self.relay_epoch: int | None = None
+        """The relay's epoch in the last reply to hello."""
         self._stall_s = STALL_S
         self._drops: int | None = None
         """The `drops` of the last reply to hello."""
@@ -165,6 +168,8 @@ class Dialogue:
         """
         match self._state:
             case DialogueState.GREETING | DialogueState.ACCEPTED:
+                if not self._take_epoch(reply):
+                    return
                 self._begin(reply.sequence or 0, frozenset(reply.journaled_kinds))
                 self._drops = reply.drops
                 self._change_state(DialogueSignal.HELLO_ACCEPTED)
@@ -173,6 +178,7 @@ class Dialogue:
                 self._go_on_after_stall(reply.sequence or 0, reply.drops)
             case DialogueState.DISCONNECTED | DialogueState.FENCED:
                 return  # The relay that replied is gone; its successor may have less.
+        self.relay_epoch = reply.epoch
         self._quiet_since = now
 
     def on_hello_refused(self, code: str, text: str) -> None:
@@ -197,7 +203,7 @@ class Dialogue:
         """Take an acknowledgement or a request to send again."""
         outbox = self._outbox
         # Sent for an earlier process of this name: its numbers mean other events.
-        if notice.epoch != self._epoch:
+        if notice.epoch != outbox.epoch:
             logger.warning("%s ignores a notice of epoch %d", self._name, notice.epoch)
             return
         before = outbox.acknowledged
@@ -255,6 +261,17 @@ class Dialogue:
                 return max(self._quiet_since + self._stall_s, self._hello_due_at)
             case DialogueState.DISCONNECTED | DialogueState.GREETING | DialogueState.ACCEPTED:
                 return self._hello_due_at
+
+    def _take_epoch(self, reply: HelloReply) -> bool:
+        """Return whether the events have an epoch, maybe from `reply`."""
+        if reply.emitter_epoch is not None and not self._outbox.epoch:
+            self._outbox.keep_epoch(reply.emitter_epoch)
+        if not self._outbox.epoch and self._logged_code != NO_EPOCH:
+            self._logged_code = NO_EPOCH
+            logger.error(
+                "%s: the relay is of an earlier version and hands out no epoch", self._name
+            )
+        return bool(self._outbox.epoch)
 
     def _begin(self, sequence: int, kinds: frozenset[str]) -> None:
         """Bring the outbox in line with the relay: events in flight on an earlier connection may

@@ -33,6 +33,15 @@ class Store(Protocol):
         """The last sequence number that an earlier process may have sent."""
         ...
 
+    @property
+    def epoch(self) -> int:
+        """The epoch of its numbers, 0 until a relay has handed it out."""
+        ...
+
+    def keep_epoch(self, epoch: int) -> None:
+        """Note the epoch that a relay has handed out, or raise `SpoolUnavailable`."""
+        ...
+
     def append(self, first: int, events: Sequence[Outgoing]) -> None:
         """Keep `events`, numbered from `first`, or raise `SpoolUnavailable`; then none is kept."""
         ...
@@ -72,6 +81,8 @@ class Outbox:
         """Begin with the events `kept` by the store, which follow `acknowledged`."""
         self._store = store
         self._journaled_kinds = frozenset(journaled_kinds)
+        self.epoch = 0 if store is None else store.epoch
+        """The epoch of the numbers, 0 until a relay has handed it out."""
         self._unsent: deque[Outgoing] = deque(kept)
         self._in_flight: deque[Outgoing] = deque()
         self.bytes = sum(len(event.envelope) for event in self._unsent)
@@ -198,6 +209,12 @@ class Outbox:
             self.acknowledged = sequence
             self._forget()
         return True
+
+    def keep_epoch(self, epoch: int) -> None:
+        """Number the events under `epoch` from now on. Raises `SpoolUnavailable`."""
+        if self._store is not None:
+            self._store.keep_epoch(epoch)
+        self.epoch = epoch
 
     def relay_was_met(self) -> None:
         """Note that the outbox is in line with the relay. Raises `SpoolUnavailable`."""

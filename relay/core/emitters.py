@@ -62,6 +62,8 @@ class KnownEmitter:
         self.inherited = 0
         """The last sequence number of its epoch that an earlier process has used: the process that
         is connected goes on with a spool. 0 without one."""
+        self.process = b""
+        """The process that was admitted last, by a number of its own; empty if it gave none."""
         self.drops = 0
         """Another number after each drop of events that it was not asked for. By the number in the
         reply to hello it knows whether to send them again, even if an earlier reply was lost."""
@@ -110,6 +112,9 @@ class Progress(NamedTuple):
     """False if only events came that had come before."""
 
 
+MAX_EPOCH = 2**63 - 1
+"""The greatest epoch that is handed out: SQLite's greatest integer, for spools."""
+
 Reach = Callable[[KnownEmitter], bool]
 """Sends an acknowledgement to the emitter; returns whether it is still connected."""
 
@@ -141,12 +146,43 @@ class KnownEmitters:
         """Return the emitter with that id."""
         return self._known.get(emitter_id)
 
-    def admit(self, cursor: Cursor, peer: bytes, reach: Reach) -> int:
+    def hand_out_epoch(
+        self, emitter_id: bytes, name: str, process: bytes, fresh: int, reach: Reach
+    ) -> int:
+        """Return the epoch of a process that has none: above every epoch known under its name.
+
+        The same process gets the same one again. `fresh` is an epoch that was never handed out.
+        Raises `Refusal` if another process under its name is still connected.
+        """
+        emitter = self._known.get(emitter_id)
+        if emitter is None:
+            return fresh
+        if process and emitter.process == process:
+            return emitter.epoch
+        if emitter.peer is not None and reach(emitter):
+            raise _in_use(name)
+        # Clocks may be set back, so that a later process may come with a lower number.
+        if (epoch := max(fresh, emitter.epoch + 1)) > MAX_EPOCH:
+            # No relay has handed that one out; its process is gone.
+            epoch = fresh
+            emitter.start_at(epoch, 0)
+        return epoch
+
+    def admit(
+        self,
+        cursor: Cursor,
+        peer: bytes,
+        reach: Reach,
+        *,
+        process: bytes = b"",
+        latest: int = 2**64,
+    ) -> int:
         """Admit the emitter at `peer`, for which `cursor.sequence` is acknowledged.
 
         Returns the last sequence number of its epoch that the journal has. Raises `Refusal` if a
         newer process was admitted under its name, or if another process under its name is still
-        connected.
+        connected. An epoch above `latest` is of a process whose clock was wrong: once that process
+        is gone, it keeps nobody out.
         """
         emitter = self._known.get(cursor.emitter_id)
         if emitter is None:
@@ -156,13 +192,15 @@ class KnownEmitters:
             emitter.drops = next(self._drop_numbers)
             self._known[cursor.emitter_id] = emitter
         elif cursor.epoch < emitter.epoch:
-            raise Refusal("stale_epoch", f"a newer process has taken over the name {cursor.name!r}")
+            if emitter.epoch <= latest or (emitter.peer is not None and reach(emitter)):
+                raise Refusal(
+                    "stale_epoch", f"a newer process has taken over the name {cursor.name!r}"
+                )
+            emitter.start_at(cursor.epoch, cursor.sequence)
         elif cursor.epoch > emitter.epoch:
             # The other process, and not this one, is reached: it may have ended unnoticed.
             if emitter.peer is not None and reach(emitter):
-                raise Refusal(
-                    "emitter_in_use", f"another live process has the name {cursor.name!r}"
-                )
+                raise _in_use(cursor.name)
             emitter.start_at(cursor.epoch, cursor.sequence)
         elif cursor.sequence > emitter.committed:
             # The journal lacks events that it had acknowledged. The emitter has dropped them, so
@@ -173,6 +211,7 @@ class KnownEmitters:
             # On an unbroken connection, the events that were requested are still on their way.
             emitter.resend_requested_after = -1
         emitter.peer = peer
+        emitter.process = process
         emitter.name = cursor.name
         return emitter.committed
 
@@ -287,3 +326,7 @@ class KnownEmitters:
         if oldest is not None:
             del self._known[oldest.emitter_id]
             self._dropped.discard(oldest)
+
+
+def _in_use(name: str) -> Refusal:
+    return Refusal("emitter_in_use", f"another live process has the name {name!r}")

@@ -29,6 +29,8 @@ SYNC_PREFIX = b"!sync:"
 """A subscriber subscribes to `!sync:` and a nonce last. When the relay publishes that topic, every
 earlier subscription is in place. The body is a heartbeat."""
 
+PROCESS_BYTES = 16
+
 MAX_REPLAY_EVENTS = 4096
 """The most events that one reply to `replay` holds."""
 
@@ -77,6 +79,9 @@ class HelloRequest(_Message):
     name: Annotated[str, Field(max_length=255)]
     emitter_id: EmitterId | None = None
     emitter_epoch: Unsigned | None = None
+    """None while it has none: then the reply names the one that the relay hands out."""
+    process: Annotated[bytes | None, Field(max_length=PROCESS_BYTES)] = None
+    """A random number of the emitter's process. The same process is handed out the same epoch."""
     acknowledged: Unsigned | None = None
     inherited: Unsigned | None = None
     """The last sequence number that was in the spool when this process opened it: the events up to
@@ -193,6 +198,8 @@ class HelloReply(_Message):
     heartbeat_s: float
     sequence: Unsigned | None = None
     """For emitters: the last sequence number of the epoch that the journal has."""
+    emitter_epoch: Unsigned | None = None
+    """For emitters without an epoch: theirs from now on."""
     drops: Unsigned | None = None
     """For emitters: differs from the previous reply if the relay has dropped events since, without
     asking for them. None while it takes no events, because its journal cannot be written."""

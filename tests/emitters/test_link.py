@@ -22,7 +22,7 @@ from relay.wire.envelope import Envelope, pack_envelope, unpack_envelope
 from relay.wire.header import Stamp, pack_stamp
 from relay.wire.notices import DemandNotice, Resend, pack_demand_notice
 from tests.emitters.core.test_failure import OddText
-from tests.support.raw_relay import RawRelay
+from tests.support.raw_relay import EMITTER_EPOCH, RawRelay
 from tests.support.waiting import wait_for
 
 TIMEOUT_S = 10.0
@@ -41,7 +41,7 @@ def test_hello_says_who_the_emitter_is_and_events_wait_for_the_reply(
     relay.accept(hello)
     topic, header, envelope = relay.read_event()
     assert (topic, header.sequence) == ("event:a", 1)
-    assert (header.emitter_id, header.epoch) == (hello.emitter_id, hello.emitter_epoch)
+    assert (header.emitter_id, header.epoch) == (hello.emitter_id, EMITTER_EPOCH)
     assert unpack_envelope(envelope, "event").data == {"n": 1}
     assert emitter.wait_connected(TIMEOUT_S)
 
@@ -79,10 +79,9 @@ def test_an_acknowledgement_empties_the_outbox(relay: RawRelay, emitter: Emitter
 def test_a_resend_notice_is_followed(relay: RawRelay, emitter: Emitter) -> None:
     for _ in range(3):
         emitter.emit("event:a", {})
-    hello = relay.admit()
+    relay.admit()
     assert relay.read_sequences(3) == [1, 2, 3]
-    assert hello.emitter_epoch is not None
-    relay.notify(Resend(hello.emitter_epoch, 1))
+    relay.notify(Resend(EMITTER_EPOCH, 1))
     assert relay.read_sequences(2) == [2, 3]
 
 
@@ -322,3 +321,18 @@ def test_an_emitter_whose_thread_fails_refuses_events(
     with pytest.raises(EmitterClosed, match="this emitter has failed"):
         emitter.emit("event:a", {})
     assert emitter.close(0) == 0
+
+
+def test_an_emitter_asks_for_its_epoch_until_it_has_one(relay: RawRelay, emitter: Emitter) -> None:
+    first = relay.read_hello()
+    assert first.emitter_epoch is None
+    assert first.process is not None
+    again = relay.read_hello()
+    assert (again.emitter_epoch, again.process) == (None, first.process)
+    relay.accept(again)
+    relay.subscribe("event:", "task:")
+    assert emitter.wait_connected(TIMEOUT_S)
+    relay.restart()
+    later = relay.read_hello()
+    assert (later.emitter_epoch, later.process) == (EMITTER_EPOCH, first.process)
+    assert later.epoch == 1, "the relay's, by which it notices that it has lost events"

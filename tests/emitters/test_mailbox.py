@@ -31,7 +31,7 @@ def closed_mailbox(max_events: int = 100, max_bytes: int = 10**9) -> Mailbox:
     """A mailbox whose relay is not there yet."""
     outbox = Outbox()
     bounds = OutboxBounds(max_events, max_bytes)
-    return Mailbox(outbox, Dialogue("manager-1", EPOCH, outbox), bounds)
+    return Mailbox(outbox, Dialogue("manager-1", outbox), bounds)
 
 
 def open_mailbox(max_events: int = 100) -> Mailbox:
@@ -39,7 +39,13 @@ def open_mailbox(max_events: int = 100) -> Mailbox:
     mailbox = closed_mailbox(max_events)
     assert mailbox.take_hello(0.0) == 0
     reply = HelloReply(
-        id=1, epoch=1, journaled_kinds=("event", "task"), tips={}, heartbeat_s=1.0, sequence=0
+        id=1,
+        epoch=1,
+        journaled_kinds=("event", "task"),
+        tips={},
+        heartbeat_s=1.0,
+        sequence=0,
+        emitter_epoch=EPOCH,
     )
     mailbox.on_hello_accepted(reply, 0.0)
     mailbox.on_subscriptions([b"\x01event:", b"\x01task:"])

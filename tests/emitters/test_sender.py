@@ -14,7 +14,7 @@ from relay.wire.header import unpack_header
 from tests.emitters.test_mailbox import event, open_mailbox
 from tests.support.waiting import wait_for
 
-IDENTITY = EmitterIdentity.of("manager-1", 5)
+IDENTITY = EmitterIdentity.of("manager-1")
 TIMEOUT_MS = 10_000
 HIGH_WATER_MARK = 10
 

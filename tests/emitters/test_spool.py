@@ -64,10 +64,12 @@ def test_it_can_be_numbered_anew(used: Path) -> None:
         assert spool.kept == [outgoing(10), outgoing(11), outgoing(12)]
 
 
-def test_a_new_spool_begins_a_later_epoch(tmp_path: Path) -> None:
-    """Or the relay would take its events for old ones."""
-    with closing(open_spool(tmp_path / "a")) as first, closing(open_spool(tmp_path / "b")) as next_:
-        assert first.epoch < next_.epoch
+def test_a_spool_keeps_the_epoch_that_a_relay_has_handed_out(path: Path) -> None:
+    with closing(open_spool(path)) as spool:
+        assert spool.epoch == 0
+        spool.keep_epoch(2**63 - 1)
+    with closing(open_spool(path)) as spool:
+        assert spool.epoch == 2**63 - 1
 
 
 def text_file(path: Path) -> None:

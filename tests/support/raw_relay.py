@@ -21,6 +21,8 @@ from relay.wire.notices import Acknowledged, Notice, pack_notice
 
 TIMEOUT_MS = 10_000
 KINDS = ("event", "task")
+EMITTER_EPOCH = 5
+"""Handed out to an emitter that has none."""
 
 
 class RawRelay:
@@ -125,6 +127,7 @@ class RawRelay:
                 tips=dict.fromkeys(kinds, 0),
                 heartbeat_s=1.0,
                 sequence=sequence,
+                emitter_epoch=EMITTER_EPOCH if hello.emitter_epoch is None else None,
             )
         )
 
@@ -137,8 +140,7 @@ class RawRelay:
 
     def acknowledge(self, hello: HelloRequest, sequence: int) -> None:
         """Tell the emitter that the journal has the events up to `sequence`."""
-        assert hello.emitter_epoch is not None
-        self.notify(Acknowledged(hello.emitter_epoch, sequence))
+        self.notify(Acknowledged(hello.emitter_epoch or EMITTER_EPOCH, sequence))
 
     def send(self, reply: Reply) -> None:
         """Send a reply to the emitter that asked last."""

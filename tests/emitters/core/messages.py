@@ -23,6 +23,7 @@ def accepting(
         tips={},
         heartbeat_s=1.0,
         sequence=sequence,
+        emitter_epoch=EPOCH,
         drops=drops,
     )
 

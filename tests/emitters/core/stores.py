@@ -14,6 +14,7 @@ class RecordingStore:
         self.events: dict[int, Outgoing] = {}
         self.acknowledged = 0
         self.full = False
+        self.epoch = 0
         self._sent: int | None = 0
         """The last number sent before this process; None once it has met the relay."""
 
@@ -28,6 +29,11 @@ class RecordingStore:
         """The last number that an earlier process may have sent."""
         assert self._sent is not None, "not opened"
         return max(self._sent, self.acknowledged)
+
+    def keep_epoch(self, epoch: int) -> None:
+        """Note the epoch that a relay has handed out."""
+        self._refuse_when_full()
+        self.epoch = epoch
 
     def relay_was_met(self) -> None:
         """Anything may be sent."""

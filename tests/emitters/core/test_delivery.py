@@ -71,7 +71,7 @@ class DeliveryMachine(RuleBasedStateMachine):
             kept=self.store.kept,
             store=self.store.open(),
         )
-        self.dialogue = Dialogue("manager-1", EPOCH, self.outbox)
+        self.dialogue = Dialogue("manager-1", self.outbox)
         self.late += self.to_relay
         self.to_relay.clear()
         self.hellos.clear()

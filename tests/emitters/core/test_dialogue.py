@@ -17,7 +17,7 @@ class Talk:
         self.outbox = Outbox()
         for number in range(1, count + 1):
             self.outbox.add([outgoing(number)])
-        self.dialogue = Dialogue("manager-1", EPOCH, self.outbox)
+        self.dialogue = Dialogue("manager-1", self.outbox)
         self.say_hello(0.0)
         self.dialogue.on_hello_accepted(accepting(0, drops=drops), 0.0)
         subscribe(self.dialogue, *KINDS)
@@ -34,7 +34,7 @@ class Talk:
 
 
 def test_it_is_open_with_the_hello_accepted_and_every_stream_subscribed() -> None:
-    dialogue = Dialogue("manager-1", EPOCH, Outbox())
+    dialogue = Dialogue("manager-1", Outbox())
 
     def state() -> tuple[bool, bool]:
         return dialogue.is_accepted, dialogue.is_open
@@ -55,7 +55,7 @@ def test_it_is_open_with_the_hello_accepted_and_every_stream_subscribed() -> Non
 
 def test_a_relay_that_journals_less_than_it_said_is_asked_again() -> None:
     """The reply was an older relay's; the one that is there subscribes to less."""
-    dialogue = Dialogue("manager-1", EPOCH, Outbox())
+    dialogue = Dialogue("manager-1", Outbox())
     dialogue.on_hello_sent(0.0)
     dialogue.on_hello_accepted(accepting(0, ("event", "task", "audit")), 0.0)
     subscribe(dialogue, *KINDS)
@@ -69,7 +69,7 @@ def test_a_relay_that_journals_less_than_it_said_is_asked_again() -> None:
 
 
 def test_a_hello_that_is_not_answered_is_said_again() -> None:
-    dialogue = Dialogue("manager-1", EPOCH, Outbox())
+    dialogue = Dialogue("manager-1", Outbox())
     assert dialogue.hello_is_due(0.0)
     dialogue.on_hello_sent(10.0)
     assert not dialogue.hello_is_due(10.9)
@@ -188,7 +188,7 @@ def test_a_resend_notice_that_was_overtaken_changes_nothing() -> None:
 
 
 def test_a_name_in_use_is_asked_for_again_and_told_once(caplog: pytest.LogCaptureFixture) -> None:
-    dialogue = Dialogue("manager-1", EPOCH, Outbox())
+    dialogue = Dialogue("manager-1", Outbox())
     for second in range(3):
         assert dialogue.hello_is_due(second)
         dialogue.on_hello_sent(second)
@@ -263,7 +263,7 @@ def test_a_relay_that_has_more_than_the_spool_is_not_sent_those_numbers_again(
 ) -> None:
     outbox = Outbox()
     outbox.add([outgoing(1)])
-    dialogue = Dialogue("manager-1", EPOCH, outbox)
+    dialogue = Dialogue("manager-1", outbox)
     dialogue.on_hello_sent(0.0)
     dialogue.on_hello_accepted(accepting(7), 0.0)
     assert outbox.take_unsent(5) == (8, [outgoing(1)])

@@ -16,7 +16,7 @@ class StateMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.outbox = Outbox()
-        self.dialogue = Dialogue("manager-1", EPOCH, self.outbox)
+        self.dialogue = Dialogue("manager-1", self.outbox)
         self.now = 0.0
         self.subscribed: set[str] = set()
         self.is_fenced = self.is_greeted = self.is_accepted = self.is_probing = False

@@ -267,6 +267,44 @@ class TestCommit:
         assert len(emitters.take_missing_events()) == 1
 
 
+class TestHandOutEpoch:
+    """A process without an epoch gets one above every epoch known under its name."""
+
+    def test_the_same_process_gets_the_same_one_again(self) -> None:
+        emitters = KnownEmitters(())
+        epoch = emitters.hand_out_epoch(ID, "manager-1", b"p" * 16, 100, gone)
+        emitters.admit(cursor(epoch), b"peer-1", gone, process=b"p" * 16)
+        assert emitters.hand_out_epoch(ID, "manager-1", b"p" * 16, 200, reached) == epoch == 100
+
+    def test_the_next_process_gets_a_greater_one_whatever_the_clock_says(self) -> None:
+        emitters = admitted(epoch=5_000)
+        assert emitters.hand_out_epoch(ID, "manager-1", b"q" * 16, 100, gone) == 5_001
+        assert emitters.hand_out_epoch(ID, "manager-1", b"q" * 16, 9_000, gone) == 9_000
+
+    def test_while_another_process_is_connected_it_gets_none(self) -> None:
+        emitters = admitted()
+        with pytest.raises(Refusal) as refused:
+            emitters.hand_out_epoch(ID, "manager-1", b"q" * 16, 100, reached)
+        assert refused.value.code == "emitter_in_use"
+
+    def test_an_epoch_above_all_others_keeps_nobody_out(self) -> None:
+        emitters = admitted(epoch=2**64 - 1)
+        epoch = emitters.hand_out_epoch(ID, "manager-1", b"q" * 16, 100, gone)
+        assert epoch == 100
+        assert emitters.admit(cursor(epoch), b"peer-2", gone, process=b"q" * 16) == 0
+        assert emitters.advance(header(1, epoch=100)) is SequenceVerdict.TAKE
+
+    def test_an_emitter_with_a_clock_of_its_own_gets_in_past_an_epoch_of_the_future(self) -> None:
+        emitters = admitted(epoch=5_000)
+        with pytest.raises(Refusal) as refused:
+            emitters.admit(cursor(90), b"peer-2", gone, latest=5_000)
+        assert refused.value.code == "stale_epoch", "it is an earlier process"
+        with pytest.raises(Refusal):
+            emitters.admit(cursor(90), b"peer-2", reached, latest=100)
+        assert emitters.admit(cursor(90, acknowledged=3), b"peer-2", gone, latest=100) == 3
+        assert emitters.advance(header(4, epoch=90)) is SequenceVerdict.TAKE
+
+
 class TestDrops:
     """An emitter learns which of its events it has to send again."""
 
