@@ -19,8 +19,9 @@ from emitters.core.outbox import Outbox
 from emitters.core.outgoing import Outgoing
 from emitters.errors import EmitterClosed
 from emitters.exit_hook import ExitHook
+from emitters.handover import OutboxBounds
 from emitters.link import LinkThread
-from emitters.mailbox import CLOSED, Mailbox, OutboxBounds
+from emitters.mailbox import CLOSED, Mailbox
 from relay.shared.process_room import require_room
 from relay.shared.settings import load
 from relay.wire.envelope import Envelope, default_type, pack_envelope

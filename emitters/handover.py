@@ -18,11 +18,11 @@ from contextlib import suppress
 from functools import partial
 from itertools import chain
 from operator import call
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 from emitters.core.outgoing import Outgoing
 from emitters.core.unsent_values import MAX_LIVE_BYTES, MAX_LIVE_TOPICS
-from emitters.errors import EmitterClosed
+from emitters.errors import EmitterClosed, OutboxFull
 from emitters.waiters import Receipt
 
 
@@ -47,6 +47,13 @@ class Node(NamedTuple):
     """The first of them is the next node. Threads that came later try again behind that one."""
 
 
+class OutboxBounds(NamedTuple):
+    """The most unacknowledged events."""
+
+    max_events: int
+    max_bytes: int
+
+
 class Freed(NamedTuple):
     """How many of the events that were handed over take no room any more."""
 
@@ -57,20 +64,19 @@ class Freed(NamedTuple):
 class Handover:
     """Any thread puts events in; their order is the order of their numbers.
 
-    `max_events` and `max_bytes` bound the events of journaled kinds that were put in and not freed.
+    The bounds are for the events of journaled kinds that were put in and not freed.
     Of live values, as many as an emitter holds may wait to be taken.
     """
 
-    def __init__(self, max_events: int, max_bytes: int, freed: Freed) -> None:
-        self._max_events = max_events
-        self._max_bytes = max_bytes
+    def __init__(self, bounds: OutboxBounds) -> None:
+        self._max_events, self._max_bytes = bounds
         self._taken = Node(None, None, None, 0, 0, 0, 0, 0, [])
         """The node that `take` returned last."""
         self._latest = self._taken
         """A node near the end of the queue."""
         self._bell: dict[None, Callable[[], object]] = {}
         """The call that wakes the link thread up, under the key None; empty while it is awake."""
-        self.freed = freed
+        self.freed = Freed(0, 0)
 
     # Any thread.
 
@@ -123,6 +129,16 @@ class Handover:
             last, last._replace(event=None, receipt=None, refused=last.refused + 1, successors=[])
         ):
             last = self.last()
+
+    def refuse(self) -> NoReturn:
+        """Count an event that is not taken, because there is no room, and raise `OutboxFull`."""
+        self.count_refused()
+        last, freed = self.last(), self.freed
+        raise OutboxFull(
+            f"{last.events - freed.events} events ({last.event_bytes - freed.event_bytes} bytes)"
+            f" wait for the relay; the limits are {self._max_events} events and"
+            f" {self._max_bytes} bytes"
+        )
 
     def end(self, reason: str) -> None:
         """Take no event any more. Only the first reason counts."""

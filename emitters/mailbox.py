@@ -20,7 +20,7 @@ from emitters.core.outbox import Outbox
 from emitters.core.outgoing import Outgoing
 from emitters.core.watched_topics import WatchedTopics
 from emitters.errors import OutboxFull, SpoolUnavailable
-from emitters.handover import Freed, Handover, Node
+from emitters.handover import Freed, Handover, Node, OutboxBounds
 from emitters.waiters import Receipt, Waiters
 from emitters.wakeup import WakeUp
 from relay.wire.control import HelloReply
@@ -34,13 +34,6 @@ LIVE_ROOM_TIMEOUT_S = 1.0
 FOLLOWER_S = 0.0001
 MAX_FOLLOWERS = 64
 """How long, and how often, the link thread waits for a thread's next event before it sends."""
-
-
-class OutboxBounds(NamedTuple):
-    """The most unacknowledged events."""
-
-    max_events: int
-    max_bytes: int
 
 
 class _Published(NamedTuple):
@@ -60,8 +53,7 @@ class Mailbox:
     def __init__(self, outbox: Outbox, dialogue: Dialogue, bounds: OutboxBounds) -> None:
         self._outbox = outbox
         self._dialogue = dialogue
-        self._bounds = bounds
-        self._handover = Handover(bounds.max_events, bounds.max_bytes, Freed(0, 0))
+        self._handover = Handover(bounds)
         self.watched = WatchedTopics()
         self.waiters = Waiters()
         """Notified when the outbox may have more room, when events were acknowledged, when the
@@ -94,7 +86,7 @@ class Mailbox:
         if not self._handover.put(event, receipt, is_journaled=True) and not (
             wait_s is not None and self._wait_to_put(event, receipt, wait_s)
         ):
-            self._refuse(event)
+            self._handover.refuse()
         if receipt is not None:
             if threading.get_ident() == self._link_thread:
                 self.take_new()
@@ -339,15 +331,6 @@ class Mailbox:
                 raise OutboxFull("the emitter's thread is busy and takes no live values")
             if self._handover.put(event, None, is_journaled=False):
                 return
-
-    def _refuse(self, event: Outgoing) -> None:
-        self._handover.count_refused()
-        last, freed = self._handover.last(), self._handover.freed
-        raise OutboxFull(
-            f"{last.events - freed.events} events ({last.event_bytes - freed.event_bytes} bytes)"
-            f" wait for the relay; the limits are {self._bounds.max_events} events and"
-            f" {self._bounds.max_bytes} bytes"
-        )
 
     def _add(self, nodes: Sequence[Node]) -> None:
         """Give the events of `nodes` to the outbox, and answer the threads that wait for that."""

@@ -12,7 +12,8 @@ from emitters.core.dialogue import Dialogue
 from emitters.core.outbox import Outbox
 from emitters.core.outgoing import Outgoing
 from emitters.errors import EmitterClosed, OutboxFull
-from emitters.mailbox import CLOSED, NAP_S, Mailbox, OutboxBounds
+from emitters.handover import OutboxBounds
+from emitters.mailbox import CLOSED, NAP_S, Mailbox
 from relay.wire.control import HelloReply
 from relay.wire.notices import Acknowledged
 from relay.wire.topics import parse_topic
