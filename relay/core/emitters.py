@@ -191,17 +191,8 @@ class KnownEmitters:
             # It may have been known and forgotten, and have sent events since.
             emitter.drops = next(self._drop_numbers)
             self._known[cursor.emitter_id] = emitter
-        elif cursor.epoch < emitter.epoch:
-            if emitter.epoch <= latest or (emitter.peer is not None and reach(emitter)):
-                raise Refusal(
-                    "stale_epoch", f"a newer process has taken over the name {cursor.name!r}"
-                )
-            emitter.start_at(cursor.epoch, cursor.sequence)
-        elif cursor.epoch > emitter.epoch:
-            # The other process, and not this one, is reached: it may have ended unnoticed.
-            if emitter.peer is not None and reach(emitter):
-                raise _in_use(cursor.name)
-            emitter.start_at(cursor.epoch, cursor.sequence)
+        elif cursor.epoch != emitter.epoch:
+            _replace(emitter, cursor, reach, latest)
         elif cursor.sequence > emitter.committed:
             # The journal lacks events that it had acknowledged. The emitter has dropped them, so
             # that requesting them would stop it for ever.
@@ -330,3 +321,15 @@ class KnownEmitters:
 
 def _in_use(name: str) -> Refusal:
     return Refusal("emitter_in_use", f"another live process has the name {name!r}")
+
+
+def _replace(emitter: KnownEmitter, cursor: Cursor, reach: Reach, latest: int) -> None:
+    """Let the process of `cursor` follow the one that `emitter` was, or raise `Refusal`."""
+    # That process, and not this one, is reached: it may have ended unnoticed.
+    is_connected = emitter.peer is not None and reach(emitter)
+    if cursor.epoch > emitter.epoch:
+        if is_connected:
+            raise _in_use(cursor.name)
+    elif is_connected or emitter.epoch <= latest:
+        raise Refusal("stale_epoch", f"a newer process has taken over the name {cursor.name!r}")
+    emitter.start_at(cursor.epoch, cursor.sequence)
