@@ -17,7 +17,7 @@ from relay.wire.envelope import (
     unpack_envelope,
 )
 from relay.wire.errors import InvalidFrame, InvalidTopic
-from relay.wire.header import ReceivedFrames, unpack_header
+from relay.wire.header import Header, ReceivedFrames, unpack_header
 from relay.wire.topics import TASK, Topic, decode_topic
 
 MAX_BATCH_MESSAGES = 256
@@ -75,8 +75,7 @@ class Intake:
                 header_frame = b""
             # Before `advance`: the emitter has to send the event again once the journal is back.
             elif is_journaled and not self.journaling:
-                counters.refused["journal_unavailable"] += 1
-                self._emitters.note_dropped(header)
+                self._drop(header)
                 return
             elif (verdict := self._emitters.advance(header)) is not SequenceVerdict.TAKE:
                 counters.refused[verdict.name.lower()] += 1
@@ -130,6 +129,11 @@ class Intake:
         """Return the envelope of a plain publisher with its missing fields, packed and unpacked."""
         envelope = complete_envelope(payload, kind, now_ms=now_ms, new_id=self._new_id())
         return pack_envelope(envelope, kind), envelope
+
+    def _drop(self, header: Header) -> None:
+        """Count an event that cannot be journaled now; its emitter will send it again."""
+        self._counters.refused["journal_unavailable"] += 1
+        self._emitters.note_dropped(header)
 
     def _use_up_number(self, frames: list[bytes]) -> None:
         """Advance past an event with an invalid topic, or its emitter would send it for ever."""
