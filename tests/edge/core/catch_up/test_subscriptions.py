@@ -262,6 +262,21 @@ def test_only_those_subscriptions_are_not_recovered_that_the_gap_concerns(world:
     assert alice.recovered == [False, True, False]
 
 
+def test_a_gap_in_one_of_several_streams_leaves_nothing_recovered(world: World) -> None:
+    root = of_two_streams(world, "admin")
+    root.disconnect()
+    world.retire(100)
+    world.new_edge()
+    root.connect("admin")
+    everything = parse_pattern("*")
+    for since in ({"event": 50, "audit": 1400}, {"event": 1400, "audit": 1400}):
+        root.subscriptions.take(Subscribe(everything, since=since, epoch=EPOCH))
+        root.subscriptions.end_gathering()
+        root.settle()
+    assert root.gaps == [(51, 99)]
+    assert root.recovered == [False, True]
+
+
 def test_the_newest_events_come_though_another_subscription_has_brought_them(
     world: World, alice: Viewer
 ) -> None:

@@ -235,6 +235,7 @@ def test_a_repair_that_brings_nothing_is_to_be_repeated(edge: EdgeCore) -> None:
     items = [frames("event:a", 11), frames("event:a", 12)]
     assert edge.inbound.take_replay("event", replay(*items, tip=12))
     assert not edge.inbound.repairs_due()
+    assert edge.stats.events_received == {"event": 2}
     assert not edge.inbound.is_behind
 
 

@@ -182,6 +182,12 @@ class TestNewEpoch:
         assert not streams.are_ahead_of({})
 
 
+def test_one_stream_with_lost_events_is_enough(streams: Streams) -> None:
+    assert streams.are_ahead_of({"event": 1041, "task": 77})
+    assert streams.are_ahead_of({"event": 1042, "task": 76})
+    assert not streams.are_ahead_of({"event": 1042, "task": 77})
+
+
 def test_the_place_names_the_newest_event_of_each_stream(streams: Streams) -> None:
     assert Streams().place is None
     forward(streams, "event", 1043)
