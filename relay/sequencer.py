@@ -79,6 +79,8 @@ class Sequencer:
         self._flight_bytes = 0
         self._last_offsets = state.journal.last_offsets
         """Stream to the offset of the last event that was handed over."""
+        self._relayed_at = {name: each.newest_at for name, each in state.journal.streams.items()}
+        """Stream to the newest stamp. Stamps do not go back, even if the clock does."""
         self._forgotten_tasks: list[str] = []
         """Tasks to be removed from the journal with the next commit. Each was remembered before,
         so that there are never more than `RetainedValues` holds."""
@@ -126,11 +128,13 @@ class Sequencer:
         if not runs and not any(each.has_moved for each in progress):
             # Only duplicates came: their emitters have missed an acknowledgement.
             return emitters.commit(progress)
-        events, tasks = self._stamp(runs, now_ms)
+        for stream in runs:
+            self._relayed_at[stream] = max(now_ms, self._relayed_at[stream])
+        events, tasks = self._stamp(runs)
         flight = _Flight(runs, events, tasks, self._take_forgotten_tasks(), progress, size)
         self._writer.append(
             JournalBatch(
-                self._runs_to_store(runs, now_ms),
+                self._runs_to_store(runs),
                 [
                     Cursor(each.emitter.emitter_id, each.emitter.name, each.epoch, each.sequence)
                     for each in progress
@@ -138,6 +142,7 @@ class Sequencer:
                 ],
                 tasks.values(),
                 flight.forgotten_tasks,
+                now_ms // 1000,
             )
         )
         for stream, run in runs.items():
@@ -194,7 +199,7 @@ class Sequencer:
         self._last_offsets = self._state.journal.last_offsets
 
     def _stamp(
-        self, runs: Mapping[str, Sequence[TakenEvent]], now_ms: int
+        self, runs: Mapping[str, Sequence[TakenEvent]]
     ) -> tuple[list[StampedFrames], dict[str, StoredTask]]:
         """Return the events to publish, and the latest state of each task among them."""
         journal = self._state.journal
@@ -202,7 +207,9 @@ class Sequencer:
         tasks: dict[str, StoredTask] = {}
         for stream, run in runs.items():
             first = self._last_offsets[stream] + 1
-            stamps = pack_stamps(journal.epoch, range(first, first + len(run)), now_ms)
+            stamps = pack_stamps(
+                journal.epoch, range(first, first + len(run)), self._relayed_at[stream]
+            )
             stamped = [
                 (event.frames[0], stamp, event.frames[2])
                 for event, stamp in zip(run, stamps, strict=True)
@@ -216,11 +223,13 @@ class Sequencer:
                     tasks[topic] = StoredTask(topic, frames, event.finishes_task)
         return events, tasks
 
-    def _runs_to_store(
-        self, runs: Mapping[str, Sequence[TakenEvent]], now_ms: int
-    ) -> dict[str, Run]:
+    def _runs_to_store(self, runs: Mapping[str, Sequence[TakenEvent]]) -> dict[str, Run]:
         return {
-            stream: Run(self._last_offsets[stream] + 1, now_ms, [event.frames for event in run])
+            stream: Run(
+                self._last_offsets[stream] + 1,
+                self._relayed_at[stream],
+                [event.frames for event in run],
+            )
             for stream, run in runs.items()
         }
 

@@ -9,6 +9,7 @@ from functools import partial
 
 import zmq
 
+from relay.clock import RelayClock
 from relay.config import RelaySettings
 from relay.control import ControlService
 from relay.core.egress_budget import wire_bytes
@@ -59,7 +60,9 @@ class Relay:
             journal = _open_journal(settings)
             limits = Limits(int(settings.retention_s * 1000), settings.retention_bytes)
             reopen = partial(_open_journal, settings)
-            self._writer = JournalWriter(journal, limits, _now_ms, reopen)
+            newest = max(stream.newest_at for stream in journal.streams.values())
+            self._clock = RelayClock(newest or None)
+            self._writer = JournalWriter(journal, limits, self._clock, reopen)
             undo.enter_context(closing(self._writer))
             published = PublishedJournal(journal.path, journal.state, self._writer.begin_epoch)
             undo.enter_context(closing(published))
@@ -83,7 +86,7 @@ class Relay:
             self._control = ControlService(
                 self._state,
                 settings.heartbeat_s,
-                _now_ms(),
+                self._clock.now_ms(),
                 lambda: time.monotonic() - started,
                 self._notifier.acknowledge,
                 self._demand,
@@ -116,8 +119,8 @@ class Relay:
                 now = time.monotonic()
                 if now >= heartbeat_due_at:
                     self._writer.maintain()
-                    if self._task_watch.end_orphans(now, _now_ms()):
-                        self._hand_over(_now_ms())
+                    if self._task_watch.end_orphans(now, self._clock.now_ms()):
+                        self._hand_over(self._clock.now_ms())
                     self._publish_heartbeat(HEARTBEAT_TOPIC)
                     heartbeat_due_at = now + settings.heartbeat_s
                 if now >= forget_due_at:
@@ -210,7 +213,7 @@ class Relay:
                 logger.exception("a request could not be answered")
 
     def _relay_batch(self) -> None:
-        now_ms = _now_ms()
+        now_ms = self._clock.now_ms()
         self._gather(now_ms)
         # Live values do not wait for the disk.
         self._publish(self._sequencer.stamp_live(now_ms))
@@ -222,7 +225,7 @@ class Relay:
         self._publish(committed.events)
         for emitter in committed.emitters:
             self._notifier.acknowledge(emitter)
-        self._hand_over(_now_ms())
+        self._hand_over(self._clock.now_ms())
 
     def _hand_over(self, now_ms: int) -> None:
         for emitter in self._sequencer.hand_over(now_ms):
@@ -259,7 +262,7 @@ class Relay:
             self._state.counters.subscribers_cut += self._subscribers.cut_slow_ones()
 
     def _publish_heartbeat(self, topic: bytes) -> None:
-        stamp = pack_stamp(Stamp(self._state.journal.epoch, 0, _now_ms()))
+        stamp = pack_stamp(Stamp(self._state.journal.epoch, 0, self._clock.now_ms()))
         self._publish([(topic, stamp, pack_message(self._control.heartbeat()))])
 
     def _count_malformed(self, error: WireError) -> None:
@@ -274,7 +277,3 @@ def _open_journal(settings: RelaySettings, noted: TailNote | None = None) -> Jou
         power_safe=settings.durability == "power",
         noted=noted,
     )
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000

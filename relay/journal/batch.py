@@ -32,3 +32,5 @@ class JournalBatch(NamedTuple):
     """New states, which replace older states of the same task."""
     forgotten_tasks: Iterable[str] = ()
     """Topics whose states are removed, before `tasks` are written."""
+    heard_at: int = 0
+    """When the emitters of `cursors` were heard, Unix time in seconds."""

@@ -73,6 +73,8 @@ class StreamState(NamedTuple):
     """When the first event was relayed, Unix time in milliseconds; `NEVER_MS` when empty."""
     retired: int
     """Events that retention has removed since this process started."""
+    newest_at: int = 0
+    """When the last event was relayed; 0 when the stream is empty."""
 
 
 class JournalState(NamedTuple):
@@ -181,7 +183,7 @@ class Journal:
             for stream, row in rows:
                 self._db.execute(f"INSERT INTO {self._tables[stream]} VALUES (?, ?, ?, ?, ?)", row)
             for batch in batches:
-                self._write_cursors(batch.cursors)
+                self._write_cursors(batch)
                 self._write_tasks(batch.tasks, batch.forgotten_tasks)
         for stream, (last, _, relayed_at, packed, checksum) in rows:
             state = self._streams[stream]
@@ -190,6 +192,7 @@ class Journal:
                 last_offset=last,
                 stored_bytes=state.stored_bytes + len(packed),
                 oldest_at=min(state.oldest_at, relayed_at),
+                newest_at=max(state.newest_at, relayed_at),
             )
         # Before anybody is told of the events: from then on the journal may not lose them.
         self._write_note()
@@ -306,17 +309,15 @@ class Journal:
     def _state_of(self, stream: str) -> StreamState:
         found = self._reader.stream(stream)
         oldest_at = NEVER_MS if found.oldest_at is None else found.oldest_at
-        return StreamState(
-            found.first_offset, found.last_offset, found.stored_bytes, oldest_at, retired=0
-        )
+        first, last, size = found.first_offset, found.last_offset, found.stored_bytes
+        return StreamState(first, last, size, oldest_at, retired=0, newest_at=found.newest_at or 0)
 
-    def _write_cursors(self, cursors: Iterable[Cursor]) -> None:
-        heard_at = int(time.time())
+    def _write_cursors(self, batch: JournalBatch) -> None:
         self._db.executemany(
             "INSERT OR REPLACE INTO emitters VALUES (?, ?, ?, ?, ?)",
             [
-                (emitter_id, name, pack_unsigned(epoch), pack_unsigned(sequence), heard_at)
-                for emitter_id, name, epoch, sequence in cursors
+                (emitter_id, name, pack_unsigned(epoch), pack_unsigned(sequence), batch.heard_at)
+                for emitter_id, name, epoch, sequence in batch.cursors
             ],
         )
 

@@ -35,6 +35,8 @@ class StreamSummary(NamedTuple):
     stored_bytes: int
     oldest_at: int | None
     """When the first event was relayed, Unix time in milliseconds; None when it is empty."""
+    newest_at: int | None
+    """When the last event was relayed."""
 
 
 class StoredEmitter(NamedTuple):
@@ -146,11 +148,11 @@ class JournalReader:
 
     def stream(self, name: str) -> StreamSummary:
         """Return the summary of the stream `name`."""
-        first, last, rows, stored_bytes, oldest_at = self._db.execute(
-            "SELECT min(first), max(last), count(*), sum(length(events)), min(relayed_at)"
-            f" FROM {self._tables[name]}"
+        first, last, rows, stored_bytes, *times = self._db.execute(
+            "SELECT min(first), max(last), count(*), sum(length(events)), min(relayed_at),"
+            f" max(relayed_at) FROM {self._tables[name]}"
         ).fetchone()
-        return StreamSummary(name, first or 1, last or 0, rows, stored_bytes or 0, oldest_at)
+        return StreamSummary(name, first or 1, last or 0, rows, stored_bytes or 0, *times)
 
     def streams(self) -> list[StreamSummary]:
         """Return the summary of every stream, in the order of names."""

@@ -10,12 +10,12 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from relay.core.retention import Limits
 from relay.journal.batch import JournalBatch
 from relay.journal.file import JournalRefused
-from relay.journal.journal import Journal, JournalState, JournalUnavailable
+from relay.journal.journal import NEVER_MS, Journal, JournalState, JournalUnavailable
 from relay.journal.tail_note import TailNote
 from relay.shared.logs import LimitedLog
 
@@ -39,6 +39,16 @@ class WriteOutcome(NamedTuple):
     """Ids of emitters whose cursors were removed, if that was the work."""
 
 
+class Clock(Protocol):
+    """The time, for stamps and retention."""
+
+    def now_ms(self) -> int:
+        """Return Unix time in milliseconds."""
+
+    def may_judge_age(self) -> bool:
+        """Whether the clock is sure enough to remove what is old by it."""
+
+
 _Work = Callable[[], WriteOutcome]
 
 
@@ -52,16 +62,13 @@ class JournalWriter:
         self,
         journal: Journal,
         limits: Limits,
-        now_ms: Callable[[], int],
+        clock: Clock,
         reopen: Callable[[TailNote], Journal],
     ) -> None:
-        """`now_ms` returns Unix time in milliseconds.
-
-        `reopen` opens the journal anew after its file was lost, or begins a new one: see `Journal`.
-        """
+        """`reopen` opens the journal anew after its file was lost, or begins a new one."""
         self._journal = journal
         self._limits = limits
-        self._now_ms = now_ms
+        self._clock = clock
         self._reopen = reopen
         self.readable, self._wake_writer = socket.socketpair()
         self.readable.setblocking(False)
@@ -168,17 +175,19 @@ class JournalWriter:
         self._report(WriteOutcome(self._state, committed=len(work)))
         # A little with each batch, after the outcome: removing much at once would keep events
         # waiting.
-        if self._journal.retire(self._limits, self._now_ms()):
+        if self._retire():
             self._report(WriteOutcome(self._state))
 
     def _forget_silent_emitters(self) -> WriteOutcome:
-        forgotten = self._journal.forget_silent_emitters(self._now_ms() // 1000)
+        if not self._clock.may_judge_age():
+            return WriteOutcome(self._state)
+        forgotten = self._journal.forget_silent_emitters(self._clock.now_ms() // 1000)
         return WriteOutcome(self._state, forgotten=forgotten)
 
     def _maintain(self) -> WriteOutcome:
         if not self._has_failed:
             self._journal.check_place()
-            self._journal.retire(self._limits, self._now_ms())
+            self._retire()
             self._journal.bound_wal()
             return WriteOutcome(self._state)
         if not self._journal.has_its_tail():
@@ -187,6 +196,12 @@ class JournalWriter:
         with self._changed:
             self._has_failed = False
         return WriteOutcome(self._state, is_writable=True)
+
+    def _retire(self) -> bool:
+        limits = self._limits
+        if not self._clock.may_judge_age():
+            limits = limits._replace(max_age_ms=NEVER_MS)
+        return self._journal.retire(limits, self._clock.now_ms())
 
     def _replace_journal(self) -> None:
         """Continue with the file that is at the journal's place now, under a new epoch."""

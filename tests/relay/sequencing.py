@@ -12,7 +12,7 @@ from relay.journal.writer import JournalWriter, WriteOutcome
 from relay.sequencer import Committed, Sequencer
 from relay.state import SharedState
 from relay.wire.header import StampedFrames
-from tests.relay.journal.journals import NOW_MS, reopened
+from tests.relay.journal.journals import SetClock, reopened
 
 STREAMS = ("event", "task")
 UNLIMITED = Limits(2**60, 2**60)
@@ -20,14 +20,12 @@ DEADLINE_S = 20.0
 
 
 class Sequencing:
-    """The parts; `now_ms` is the time that the writer's thread sees."""
+    """The parts; `clock` is the time that the writer's thread sees."""
 
     def __init__(self, path: Path, limits: Limits = UNLIMITED, task_grace_s: float = 30.0) -> None:
-        self.now_ms = NOW_MS
+        self.clock = SetClock()
         self.journal = Journal(path, STREAMS, power_safe=False)
-        self.writer = JournalWriter(
-            self.journal, limits, lambda: self.now_ms, partial(reopened, path)
-        )
+        self.writer = JournalWriter(self.journal, limits, self.clock, partial(reopened, path))
         self.published = PublishedJournal(path, self.journal.state, self.writer.begin_epoch)
         self.state = SharedState.of(self.published, self.journal.cursors(), task_grace_s)
         self.sequencer = Sequencer(self.state, self.writer)
@@ -53,7 +51,7 @@ class Sequencing:
 
     def commit(self) -> Committed:
         """Hand the gathered events over, and wait for the outcome."""
-        at_once = self.sequencer.hand_over(self.now_ms)
+        at_once = self.sequencer.hand_over(self.clock.now)
         events, emitters = self.settle()
         return Committed(events, [*at_once, *emitters])
 

@@ -53,7 +53,7 @@ class RelayParts:
 
     def commit(self, now_ms: int = NOW_MS) -> tuple[list[tuple[bytes, Stamp]], list[int]]:
         """Commit; return the published topics and stamps, and the acknowledged numbers."""
-        self.parts.now_ms = now_ms
+        self.parts.clock.now = now_ms
         events, emitters = self.parts.commit()
         return (
             [(topic, unpack_stamp(stamp)) for topic, stamp, _envelope in events],
@@ -62,13 +62,13 @@ class RelayParts:
 
     def maintain(self, now_ms: int = NOW_MS) -> None:
         """The time for a heartbeat has come."""
-        self.parts.now_ms = now_ms
+        self.parts.clock.now = now_ms
         self.writer.maintain()
         self.parts.settle()
 
     def forget_silent_emitters(self, now_ms: int) -> None:
         """Once in a while."""
-        self.parts.now_ms = now_ms
+        self.parts.clock.now = now_ms
         self.writer.forget_silent_emitters()
         self.parts.settle()
 
@@ -303,10 +303,27 @@ def test_emitters_that_are_gone_for_good_are_forgotten(parts: RelayParts) -> Non
     parts.send("event:a")
     parts.commit()
     parts.emitters.admit(Cursor(b"f" * 16, "hello only", 5, 0), b"peer-2", lambda _: False)
-    heard_ms = int(parts.path.stat().st_mtime) * 1000
+    heard_ms = NOW_MS
     parts.forget_silent_emitters(heard_ms)
     assert [emitter.emitter_id for emitter in parts.emitters] == [ID]
     much_later = heard_ms + (SILENT_EMITTER_S + 60) * 1000
     parts.forget_silent_emitters(much_later)
     assert list(parts.emitters) == []
     assert parts.journal.cursors() == []
+
+
+def test_stamps_do_not_go_back_with_the_clock(parts: RelayParts) -> None:
+    stamps = []
+    for now_ms in (NOW_MS, NOW_MS - 10**9, NOW_MS + 5):
+        parts.send("event:a")
+        [(_, stamp)], _ = parts.commit(now_ms)
+        stamps.append(stamp.relayed_at)
+    assert stamps == [NOW_MS, NOW_MS, NOW_MS + 5]
+    parts.close()
+    again = RelayParts(parts.path.parent)
+    with closing(again):
+        again.admit()
+        again._sent = 3
+        again.send("event:a")
+        [(_, stamp)], _ = again.commit(NOW_MS - 10**9)
+        assert stamp.relayed_at == NOW_MS + 5

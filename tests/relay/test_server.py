@@ -2,6 +2,7 @@
 
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -19,8 +20,15 @@ from relay.shared import sqlite_file
 from relay.shared.sync import SyncHandshake
 from relay.shared.transport import Socket, open_socket
 from relay.sockets import AddressInUse
-from relay.wire.control import StatsReply, StatsRequest, pack_message, unpack_reply
+from relay.wire.control import (
+    StatsReply,
+    StatsRequest,
+    pack_message,
+    unpack_heartbeat,
+    unpack_reply,
+)
 from relay.wire.envelope import Envelope, pack_envelope
+from relay.wire.header import unpack_stamp
 
 WAIT_MS = 10_000
 LARGE = 2**20 - 200
@@ -235,3 +243,30 @@ def lock(settings: RelaySettings) -> sqlite3.Connection:
     disk = sqlite3.connect(settings.data_dir / FILE_NAME, isolation_level=None)
     disk.execute("BEGIN IMMEDIATE")
     return disk
+
+
+def test_a_clock_that_jumps_ahead_empties_no_journal(
+    settings: RelaySettings,
+    context: "zmq.Context[Socket]",
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    ahead_ns = 0
+    wall_ns = time.time_ns
+    monkeypatch.setattr("relay.clock.time.time_ns", lambda: wall_ns() + ahead_ns)
+    quick = settings.model_copy(update={"heartbeat_s": 0.05})
+    topics = [f"event:{number}".encode() for number in range(5)]
+    with running(Relay(quick)):
+        listener = subscriber(context, quick, b"event:")
+        source = publisher(context, quick, {b"event:"})
+        stamps = []
+        for topic in topics:
+            source.send_multipart([topic, b"\x80"])
+            stamps.append(unpack_stamp(receive(listener)[1]).relayed_at)
+            ahead_ns = 40 * 86400 * 10**9
+        beats = subscriber(context, quick, b"!heartbeat")
+        for _ in range(5):
+            body = receive(beats)[2]
+        assert unpack_heartbeat(body).low["event"] == 1
+    assert max(stamps) - min(stamps) < 3600 * 1000
+    assert "clock jumped by 3456" in caplog.text

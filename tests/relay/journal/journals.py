@@ -31,6 +31,22 @@ def reopened(path: Path, noted: TailNote) -> Journal:
     return Journal(path, STREAMS, power_safe=False, noted=noted)
 
 
+class SetClock:
+    """A clock that shows what it was set to."""
+
+    def __init__(self, now: int = NOW_MS) -> None:
+        self.now = now
+        self.is_sure = True
+
+    def now_ms(self) -> int:
+        """Return it."""
+        return self.now
+
+    def may_judge_age(self) -> bool:
+        """Whether it is sure."""
+        return self.is_sure
+
+
 def event(sequence: int, *, topic: str = "event:x", padding: int = 0) -> ReceivedFrames:
     """The event with the number `sequence` of the only emitter, as it is received."""
     data = {"n": sequence, "padding": "x" * padding}
@@ -52,7 +68,7 @@ def batch(
     numbers = range(first, first + count)
     run = Run(first, relayed_at, [event(number, padding=padding) for number in numbers])
     cursor = Cursor(EMITTER_ID, "manager-1", 5, run.last_offset)
-    return JournalBatch({"event": run}, [cursor], tasks)
+    return JournalBatch({"event": run}, [cursor], tasks, heard_at=relayed_at // 1000)
 
 
 @contextmanager

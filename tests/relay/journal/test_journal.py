@@ -197,7 +197,9 @@ class TestCursors:
 
     def test_silent_emitters_are_forgotten(self, journal: Journal, path: Path) -> None:
         journal.append(batch(1))
-        journal.append(JournalBatch({}, [Cursor(b"f" * 16, "other", 1, 1)]))
+        journal.append(
+            JournalBatch({}, [Cursor(b"f" * 16, "other", 1, 1)], heard_at=NOW_MS // 1000)
+        )
         with closing(sqlite3.connect(path)) as other, other:
             other.execute("UPDATE emitters SET heard_at = 1000 WHERE id = ?", (EMITTER_ID,))
         assert journal.forget_silent_emitters(1000 + SILENT_EMITTER_S) == []

@@ -35,7 +35,7 @@ def test_streams_and_emitters_are_listed(filled: Path) -> None:
 def test_an_empty_journal_has_empty_streams(path: Path) -> None:
     open_journal(path).close()
     with reading_journal(path) as reader:
-        assert [stream[1:] for stream in reader.streams()] == [(1, 0, 0, 0, None)] * 2
+        assert [stream[1:] for stream in reader.streams()] == [(1, 0, 0, 0, None, None)] * 2
         assert reader.emitters() == []
     assert problems_of(path) == []
 

@@ -14,7 +14,7 @@ from relay.journal.journal import Journal
 from relay.journal.reader import reading_journal
 from relay.journal.writer import JournalWriter, WriteOutcome
 from relay.shared import sqlite_file
-from tests.relay.journal.journals import NOW_MS, batch, offsets, open_journal, reopened
+from tests.relay.journal.journals import NOW_MS, SetClock, batch, offsets, open_journal, reopened
 from tests.support.waiting import wait_for
 
 DEADLINE_S = 20
@@ -25,9 +25,8 @@ class Work:
 
     def __init__(self, journal: Journal, limits: Limits) -> None:
         self.journal = journal
-        self.writer = JournalWriter(
-            journal, limits, lambda: NOW_MS, partial(reopened, journal.path)
-        )
+        self.clock = SetClock()
+        self.writer = JournalWriter(journal, limits, self.clock, partial(reopened, journal.path))
         self.outcomes: list[WriteOutcome] = []
 
     def wait(self, committed: int = 0, failed: int = 0, writable: int = 0) -> None:
@@ -161,3 +160,25 @@ def test_a_fault_of_ours_is_an_error_and_not_the_end(
     work.writer.append(batch(1))
     work.wait(committed=1)
     assert "ZeroDivisionError" in caplog.text
+
+
+def test_a_doubtful_clock_removes_nothing_by_age(journal: Journal) -> None:
+    with closing(Work(journal, Limits(1000, 2**40))) as work:
+        for number in range(1, 4):
+            work.writer.append(batch(number))
+        work.clock.is_sure = False
+        work.clock.now = NOW_MS + 40 * 86400 * 1000
+        work.writer.maintain()
+        work.writer.forget_silent_emitters()
+        work.writer.append(batch(4, relayed_at=work.clock.now))
+        work.wait(committed=4)
+        assert work.outcomes[-1].state.streams["event"].first_offset == 1
+        assert journal.cursors()
+        work.clock.is_sure = True
+        work.writer.maintain()
+
+        def first() -> int:
+            work.outcomes += work.writer.outcomes()
+            return work.outcomes[-1].state.streams["event"].first_offset
+
+        wait_for(lambda: first() == 4, "old ones are removed")
