@@ -297,8 +297,10 @@ class Mailbox:
         return self._dialogue.report_to_send(now, at_once=True)
 
     def is_drained(self) -> bool:
-        """Whether everything is acknowledged and every live value was looked at."""
-        return not (self._handover.has_new or len(self._outbox) or self._outbox.live.has_unexamined)
+        """Whether everything is acknowledged and every unsent live value was looked at."""
+        return not (
+            self._handover.has_new or len(self._outbox) or self._outbox.live.has_unexamined_unsent
+        )
 
     @property
     def _is_refusing(self) -> bool:

@@ -32,7 +32,8 @@ the dialogue calls the outbox. Nothing calls back, except that the link is woken
 Bounds, each with what happens at it:
 
 - unacknowledged events: `max_events` and `max_bytes`; `emit` raises `OutboxFull`, or waits first
-- live values: 10,000 topics, 32 MiB; the value that was put first is given up (`conflated`)
+- live values: 10,000 topics, 32 MiB; the oldest sent value is forgotten, then the unsent value that
+  was put first is given up (`conflated`)
 - events in flight: 8,192 and 16 MiB, in PROBING one; the others wait unsent
 - subscriptions: 10,000; further ones are ignored. Requests: 1,000; `RelayUnavailable`
 - watched topics: those of the relay, about 10 bytes each (`watched_topics`)

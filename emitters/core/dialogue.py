@@ -345,6 +345,7 @@ class Dialogue:
             logger.warning("%s has lost the relay", self._name)
         # The next relay is greeted at once, however recently this one was.
         self._hello_due_at = 0.0
+        self._outbox.live.connection_lost()
         self._change_state(DialogueSignal.RELAY_LOST)
 
     def _change_state(self, signal: DialogueSignal) -> None:

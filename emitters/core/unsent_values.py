@@ -1,16 +1,18 @@
 """The newest unsent value of each live topic.
 
-A value waits until somebody watches its topic, or until a newer value replaces it.
+A value waits until somebody watches its topic, or until a newer value replaces it. Once it is sent
+it is kept for the next relay, as far as there is room (`emitters.core.sent_values`).
 """
 
 from collections.abc import Callable, Collection
 
 from emitters.core.outgoing import Outgoing
+from emitters.core.sent_values import SentValues
 from relay.shared.newest import Newest
 
 MAX_LIVE_TOPICS = 10_000
 MAX_LIVE_BYTES = 32 * 1024 * 1024
-"""Bounds the sum of the envelopes that wait."""
+"""Bounds the sum of the envelopes that wait or were sent."""
 
 
 class UnsentValues:
@@ -24,6 +26,9 @@ class UnsentValues:
         self._values: Newest[str, Outgoing] = _no_values()
         self._unexamined: dict[str, bool] = {}
         """Topics that `take` has to look at, as an ordered set: every value is True."""
+        self._sent_values = SentValues(MAX_LIVE_TOPICS, MAX_LIVE_BYTES)
+        self._sent_again: set[str] = set()
+        """Topics of the values that the last `take` returned for the second time."""
         self.put_count = 0
         self.sent = 0
         self.conflated = 0
@@ -35,6 +40,11 @@ class UnsentValues:
     @property
     def has_unexamined(self) -> bool:
         """Whether `take` has values to look at."""
+        return bool(self._unexamined) or self._sent_values.has_unexamined
+
+    @property
+    def has_unexamined_unsent(self) -> bool:
+        """Whether `take` has values to look at that were never sent."""
         return bool(self._unexamined)
 
     def put(self, event: Outgoing) -> None:
@@ -45,14 +55,17 @@ class UnsentValues:
         if self._unexamined.pop(topic, False) or topic in self._values:
             self.conflated += 1
         self._unexamined[topic] = True
+        self._sent_values.forget(topic)
         for given_up in self._values.keep(topic, event):
             self._unexamined.pop(given_up, None)
             self.conflated += 1
+        self._sent_values.leave_room(len(self._values), self._values.total_bytes)
 
     def take(self, is_watched: Callable[[str], bool], max_values: int) -> list[Outgoing]:
         """Remove and return up to `max_values` values of watched topics; they count as sent.
 
-        The values of other topics stay, and are not looked at again before `interest_changed`.
+        Behind them come values to be sent again, which counted before. The values of other topics
+        stay, and are not looked at again before `interest_changed`.
         """
         taken: list[Outgoing] = []
         examined: list[str] = []
@@ -66,10 +79,21 @@ class UnsentValues:
         for topic in examined:
             del self._unexamined[topic]
         self.sent += len(taken)
-        return taken
+        for event in taken:
+            self._sent_values.keep(event)
+        self._sent_values.leave_room(len(self._values), self._values.total_bytes)
+        again = self._sent_values.take(is_watched, max_values - len(taken))
+        self._sent_again = {event.topic.text for event in again}
+        return taken + again
 
     def put_back(self, events: list[Outgoing]) -> None:
         """Undo `take` for `events`, except where a newer value has come since."""
+        for event in events:
+            if event.topic.text in self._sent_again:
+                self._sent_values.put_back(event.topic.text)
+            else:
+                self._sent_values.forget(event.topic.text)
+        events = [event for event in events if event.topic.text not in self._sent_again]
         self.sent -= len(events)
         newer = dict(self._values.items())
         older = {event.topic.text: event for event in events if event.topic.text not in newer}
@@ -84,6 +108,11 @@ class UnsentValues:
     def interest_changed(self) -> None:
         """Have `take` look at every value again: somebody began or ceased to watch."""
         self._unexamined = dict.fromkeys((topic for topic, _ in self._values.items()), True)
+        self._sent_values.interest_changed()
+
+    def connection_lost(self) -> None:
+        """Have `take` return the values that were sent, too: the next relay does not have them."""
+        self._sent_values.connection_lost()
 
     def of_kinds(self, kinds: Collection[str]) -> list[Outgoing]:
         """Return the values of topics of `kinds`, the one put first at the front."""
@@ -99,6 +128,7 @@ class UnsentValues:
         """Give up every value that waits; they count as conflated."""
         self.conflated += len(self._values)
         self._values, self._unexamined = _no_values(), {}
+        self._sent_values.clear()
 
 
 def _no_values() -> Newest[str, Outgoing]:

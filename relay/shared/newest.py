@@ -20,6 +20,11 @@ class Newest(Generic[K, V]):
         self._size = size
         self._bytes = 0
 
+    @property
+    def total_bytes(self) -> int:
+        """The bytes of all values."""
+        return self._bytes
+
     def __len__(self) -> int:
         return len(self._values)
 
