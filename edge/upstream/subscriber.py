@@ -130,6 +130,9 @@ class RelaySubscriber:
         ):
             case Heard.PROGRESS:
                 self._inbound.take_heartbeat(heartbeat)
+            case Heard.RECONNECTED:
+                self._inbound.take_heartbeat(heartbeat)
+                self._request_last_values()
             case Heard.ANSWER:
                 self._end_handshake(epoch, heartbeat)
             case Heard.RESTART:
@@ -152,7 +155,6 @@ class RelaySubscriber:
             # subscribed to may have passed: once more, with those subscriptions in place.
             self._state.repeat_handshake()
             return
-        self._connection.handshake.end()
         has_clients = self._state.phase is RelayPhase.SYNCHRONIZING
         self._state.follow(epoch, heartbeat.started_at)
         endpoint = self._connection.events.endpoint
@@ -161,8 +163,14 @@ class RelaySubscriber:
         self._connection.demand.relay_restarted()
         for selector in self._inbound.synchronize(epoch, heartbeat, has_clients=has_clients):
             requests.request_last_values(selector)
+        self._request_last_values()
         # After the streams are known: clients are told their positions now.
         self._watcher.relay_found()
+
+    def _request_last_values(self) -> None:
+        """Request the live values that were sent while the subscriptions were not in place."""
+        for selector in self._connection.subscriptions.live_selectors:
+            self._connection.requests.request_last_values(selector)
 
 
 def _three(frames: list[bytes]) -> tuple[bytes, bytes, bytes]:

@@ -100,7 +100,9 @@ class Routes:
         self.is_filtered = True
         """Whether the demand names every wanted topic."""
         self._made: frozenset[bytes] = frozenset()
-        """The subscriptions that `take_changes` has returned as made."""
+        """The prefixes that `take_changes` has returned as made."""
+        self._filtered: frozenset[bytes] = frozenset()
+        """Those of them that have a hint."""
         self._last: tuple[frozenset[bytes], frozenset[bytes], bool] | None = None
 
     def add(self, prefix: bytes, *, exact: bool) -> None:
@@ -111,11 +113,20 @@ class Routes:
         """Undo one `add` with the same arguments."""
         (self._topics if exact else self._prefixes).remove(prefix)
 
+    def covers(self) -> Iterator[tuple[bytes, bool]]:
+        """Yield the covering prefixes, each with whether it is wanted as a topic and alone."""
+        prefixes = self._prefixes.cover
+        yield from ((prefix, False) for prefix in prefixes)
+        for prefix in self._topics.cover - prefixes:
+            # A topic has a name, so the whole of a kind is none.
+            yield prefix, prefix != _whole_kind(prefix)
+
     def take_changes(self) -> list[tuple[bool, bytes]]:
         """Return the subscriptions to make (True) and to end (False) since the last call, in order.
 
         A hint is there before its prefix and for as long, so that nobody takes a filtered prefix
-        for a plain one. Wider prefixes are there before narrower ones end: no value is missed.
+        for a plain one. All that is wanted before and after is there in between: the new prefixes
+        come first, plain ones become filtered after that, and the old prefixes end last.
         """
         current = (self._topics.cover, self._prefixes.cover, self.is_filtered)
         # Usually the covers are the very sets of the last call.
@@ -123,20 +134,23 @@ class Routes:
             return []
         self._last = current
         topics, prefixes, is_filtered = current
-        hints = {FILTERED_PREFIX + each for each in topics - prefixes} if is_filtered else set()
-        wanted = topics | prefixes | hints
-        made = sorted(wanted - self._made, key=_hints_first)
-        ended = sorted(self._made - wanted, key=_hints_first, reverse=True)
-        self._made = frozenset(wanted)
-        return [*((True, each) for each in made), *((False, each) for each in ended)]
+        filtered = topics - prefixes if is_filtered else frozenset()
+        old, new = self._made, topics | prefixes
+        old_filtered, self._filtered = self._filtered, filtered
+        self._made = new
+        kept = old & new
+        return [
+            *((True, FILTERED_PREFIX + each) for each in filtered - old),
+            *((True, each) for each in new - old),
+            *((False, FILTERED_PREFIX + each) for each in old_filtered & kept - filtered),
+            *((True, FILTERED_PREFIX + each) for each in filtered & kept - old_filtered),
+            *((False, each) for each in old - new),
+            *((False, FILTERED_PREFIX + each) for each in old_filtered - new),
+        ]
 
 
 def _is_same(left: object, right: object) -> bool:
     return left is right
-
-
-def _hints_first(prefix: bytes) -> bool:
-    return not prefix.startswith(FILTERED_PREFIX)
 
 
 def _whole_kind(prefix: bytes) -> bytes:

@@ -35,7 +35,11 @@ class SyncHandshake:
         return topic == self._nonce != b""
 
     def end(self) -> None:
-        """Unsubscribe from the nonce."""
+        """Unsubscribe from the nonce.
+
+        Without it, libzmq subscribes to the nonce again whenever it makes the connection anew, and
+        another answer shows that messages may have been lost.
+        """
         if self._nonce:
             self._socket.unsubscribe(self._nonce)
             self._nonce = b""

@@ -19,6 +19,7 @@ BUDGET_BYTES = 24 * MIB
 BESIDE_BYTES = 56 * MIB
 """Events on their way from the emitter, a batch, and the pages that SQLite and malloc keep."""
 ROUND = 50
+LIVE = "resource-monitor:survival"
 WAIT_S = 90.0
 
 
@@ -34,15 +35,20 @@ class Reader(threading.Thread):
         url = f"ws://127.0.0.1:{edge.port}/ws?token={cluster.token(username)}"
         self.client = Client(url, ping_interval=None)
         self.client.subscribe("event:*")
+        self.client.subscribe(LIVE)
         self.offsets: list[int] = []
+        self.live = 0
+        """The last value of the live topic."""
         self.start()
 
     def run(self) -> None:
-        while len(self.offsets) < EVENTS + ROUND:
+        while len(self.offsets) < EVENTS + ROUND or self.live < EVENTS // ROUND:
             message = self.client.receive(WAIT_S)
             self.client.received.clear()
             if message.get("topic") == "event:large":
                 self.offsets.append(message["offset"])
+            elif message.get("topic") == LIVE and "status" not in message:
+                self.live = message["data"]["n"]
 
     def wait_for(self, count: int) -> None:
         wait_for(lambda: len(self.offsets) >= count, f"{count} events arrive", WAIT_S)
@@ -64,7 +70,8 @@ def test_a_frozen_edge_costs_the_relay_little_and_then_sends_every_event_once(
         reader.wait_for(ROUND)
     before, most = memory_bytes(relay), 0
     frozen.process.signal(signal.SIGSTOP)
-    for _ in range(EVENTS // ROUND):
+    for number in range(EVENTS // ROUND):
+        emitter.emit(LIVE, {"n": number + 1})
         for _ in range(ROUND):
             emitter.emit("event:large", data)
         assert emitter.wait_acknowledged(30)
@@ -75,6 +82,8 @@ def test_a_frozen_edge_costs_the_relay_little_and_then_sends_every_event_once(
     for reader in (served, waiting):
         reader.wait_for(EVENTS + ROUND)
         assert reader.offsets == list(range(1, EVENTS + ROUND + 1)), "once, and in order"
+        reader.join(WAIT_S)
+        assert reader.live == EVENTS // ROUND, "the last live value arrives as well"
         reader.client.close()
     print(f"the relay grew by {(most - before) / MIB:.1f} MiB")
     assert most - before < BUDGET_BYTES + BESIDE_BYTES

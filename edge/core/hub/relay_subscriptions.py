@@ -100,6 +100,13 @@ class WorkerSubscriptions:
         if not self._is_within_stream(selector):
             self._last_values.forget_last_values(selector)
 
+    @property
+    def live_selectors(self) -> tuple[Pattern, ...]:
+        """Few selectors that together match every live topic of the clients."""
+        return tuple(
+            Pattern(prefix.decode(), exact=is_exact) for prefix, is_exact in self._routes.covers()
+        )
+
     def refresh(self) -> None:
         """Make the hints that the demand requires now. Called several times a second."""
         self._apply()

@@ -52,6 +52,8 @@ class Heard(Enum):
     """Another relay process speaks: a handshake is due."""
     PROGRESS = "progress"
     """Every event up to the heartbeat's last offsets has arrived or was lost."""
+    RECONNECTED = "reconnected"
+    """As PROGRESS. The connection was made anew: messages without an offset may be lost as well."""
 
 
 class Tick(NamedTuple):
@@ -132,14 +134,13 @@ class RelayState:
 
         A relay whose journal `is_rolled_back` is not followed before it has begun a new epoch.
         """
-        if is_answer and not is_rolled_back:
-            return Heard.ANSWER
         if self._phase is not RelayPhase.FOLLOWING:
-            return Heard.NOTHING
+            return Heard.ANSWER if is_answer and not is_rolled_back else Heard.NOTHING
         if is_rolled_back or epoch != self._epoch or started_at != self._started_at:
             self._enter(RelayPhase.SYNCHRONIZING)
             return Heard.RESTART
-        return Heard.PROGRESS
+        # The nonce stays subscribed: libzmq subscribes to it again with every new connection.
+        return Heard.RECONNECTED if is_answer else Heard.PROGRESS
 
     def follow(self, epoch: int, started_at: int) -> None:
         """Follow the relay whose answer to the handshake named these."""

@@ -10,8 +10,16 @@ from edge.core.control import control_health
 from edge.core.streams.relay_state import RelayPhase, RelayState
 from edge.upstream.connection import RelayConnection
 from edge.upstream.subscriber import RelaySubscriber
-from relay.wire.control import SYNC_PREFIX, Heartbeat, ReplayRequest, RetainedRequest
+from relay.wire.control import (
+    SYNC_PREFIX,
+    Heartbeat,
+    ReplayRequest,
+    RetainedReply,
+    RetainedRequest,
+    pack_message,
+)
 from relay.wire.header import Stamp, pack_stamp
+from relay.wire.topics import Pattern
 from tests.edge.core.streams.test_inbound import connect
 from tests.edge.relay_words import EPOCH, frames, heartbeat, replay
 from tests.edge.upstream.scripted_relay import ScriptedRelay, connected, until
@@ -137,6 +145,36 @@ def test_a_restarted_relay_is_synchronized_with_and_clients_stay() -> None:
             assert edge.watcher.news == ["found", "found"]
             assert edge.core.streams.offsets["event"] == 10, "the place in the stream is kept"
             assert edge.core.inbound.is_behind, "and the events in between are missing"
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("is_restarted", [False, True])
+def test_over_a_new_connection_the_last_values_are_requested_again(is_restarted: bool) -> None:
+    """Values that were sent while the subscriptions were not in place are lost."""
+
+    async def scenario() -> None:
+        async with following() as edge:
+            edge.relay.answer_hellos()
+            nonce = await edge.relay.subscribed(SYNC_PREFIX)
+            await edge.follow()
+            states = await edge.relay.request()
+            edge.connection.subscriptions.wanted(Pattern("live:a", exact=True), "alice")
+            edge.connection.requests.forget_last_values(Pattern("live:a", exact=True))
+            await edge.relay.reply(RetainedReply(id=states.id, items=()))
+            if is_restarted:
+                await edge.relay.beat(restarted(heartbeat(10)))
+                await edge.relay.answer_handshake(restarted(heartbeat(10)))
+            else:
+                await edge.relay.publish(nonce, pack_message(heartbeat(11)))
+            while not isinstance(request := await edge.relay.request(), RetainedRequest) or (
+                request.prefix != "live:a"
+            ):
+                if isinstance(request, RetainedRequest):
+                    await edge.relay.reply(RetainedReply(id=request.id, items=()))
+            assert request.exact
+            assert edge.watcher.news == ["found"] * (1 + is_restarted), "clients do not notice"
+            assert edge.core.inbound.is_behind is not is_restarted, "and events are missing"
 
     asyncio.run(scenario())
 

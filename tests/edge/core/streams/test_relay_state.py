@@ -78,6 +78,15 @@ class StateMachine(RuleBasedStateMachine):
             self.state.repeat_handshake()
             self.handshake_at = None
 
+    @rule()
+    def reconnect(self) -> None:
+        """The nonce of the last handshake is answered once more."""
+        heard = self.state.take_heartbeat(*self.followed, is_answer=True)
+        if self.phase is RelayPhase.FOLLOWING:
+            assert heard is Heard.RECONNECTED
+        else:
+            assert heard is Heard.ANSWER
+
     @rule(is_answer=st.booleans())
     def roll_back(self, is_answer: bool) -> None:
         """The relay followed last has lost events: it is not followed before a new epoch."""
