@@ -74,7 +74,7 @@ def test_the_first_value_has_the_processes_real_use(
     first = infos(emitter)[0]
     assert list(first) == ["pid", "cpu_percent", "memory_mb", "uptime"]
     assert first["pid"] == busy_tree.pid
-    assert first["cpu_percent"] > 10
+    assert first["cpu_percent"] > 1
     assert first["memory_mb"] > psutil.Process(busy_tree.pid).memory_info().rss / 2**20
     assert first["uptime"].startswith("0:00:")
 

@@ -360,10 +360,21 @@ def test_in_a_forked_process_the_manager_refuses_and_progress_does_nothing(
     context = multiprocessing.get_context("fork")
     answers = context.SimpleQueue()
 
-    def work() -> Any:
+    held, released = threading.Event(), threading.Event()
+
+    def hold() -> None:
         with manager._changed:
-            child = context.Process(target=use_in_child, args=(manager, answers))
-            child.start()
+            held.set()
+            assert released.wait(FORKED_S)
+
+    def work() -> Any:
+        holder = threading.Thread(target=hold)
+        holder.start()
+        assert held.wait(FORKED_S)
+        child = context.Process(target=use_in_child, args=(manager, answers))
+        child.start()
+        released.set()
+        holder.join()
         child.join(FORKED_S)
         child.kill()
         return answers.get() if child.exitcode == 0 else child.exitcode

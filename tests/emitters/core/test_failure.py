@@ -100,6 +100,10 @@ def test_message_and_result(error: BaseException, message: str, result: object) 
         assert failure == (message, result)
 
 
+def test_a_subclass_without_the_constructor_has_a_result_too() -> None:
+    assert WithoutConstructor(3).result is None
+
+
 def test_a_group_that_contains_itself_ends() -> None:
     assert failure_of(OddGroup("x", [ValueError("y")])).message
 
