@@ -58,6 +58,7 @@ class LinkRequests:
                 self._hello.cancel()
             name, emitter_id, process = self._identity
             epoch, relay_epoch = self._mailbox.epoch or None, self._mailbox.relay_epoch
+            inherited = self._mailbox.inherited or None
             self._hello = self._client.ask(
                 lambda key: HelloRequest(
                     id=key,
@@ -68,6 +69,7 @@ class LinkRequests:
                     process=process,
                     acknowledged=acknowledged,
                     epoch=relay_epoch,
+                    inherited=inherited,
                 ),
                 max_requests=MAX_REQUESTS + RESERVED_REQUESTS,
             )

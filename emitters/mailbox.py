@@ -160,6 +160,11 @@ class Mailbox:
         return self._outbox.epoch
 
     @property
+    def inherited(self) -> int:
+        """The last number of an event of an earlier process, 0 without a spool."""
+        return self._outbox.inherited
+
+    @property
     def relay_epoch(self) -> int | None:
         """The relay's epoch, as far as it is known."""
         return self._dialogue.relay_epoch

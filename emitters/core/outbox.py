@@ -92,6 +92,8 @@ class Outbox:
         self._forgotten = acknowledged
         self._highest_sent = self.last if store is None else store.sent
         self._highest_sent_before = self.last
+        self.inherited = 0 if store is None else self.last
+        """The last number of an event that an earlier process has left in the store."""
         self.window_events = WINDOW_EVENTS
         """The most events in flight; the dialogue narrows it while it probes."""
         self.live = UnsentValues()
@@ -240,8 +242,12 @@ class Outbox:
         """
         self._unsend()
         kept = self._highest_sent - self.acknowledged
-        self._rewrite(sequence, list(islice(self._unsent, kept, None)))
+        remaining = list(islice(self._unsent, kept, None))
+        inherited = self._count_inherited(remaining)
+        self._rewrite(sequence, remaining)
         self._highest_sent = sequence
+        # Events that the journal has up to `sequence` are of earlier processes as well.
+        self.inherited = 0 if self._store is None else sequence + inherited
         return len(self)
 
     def set_journaled_kinds(self, kinds: frozenset[str]) -> None:
@@ -260,8 +266,10 @@ class Outbox:
         if len(remaining) == len(self._unsent):
             return
         demoted = [event for event in self._unsent if event.topic.kind not in kinds]
+        inherited = self._count_inherited(remaining)
         self._rewrite(self.acknowledged, remaining)
         self._highest_sent = self.acknowledged
+        self.inherited = min(self.inherited, self.acknowledged + inherited)
         for event in demoted:
             self.live.put(event)
 
@@ -278,6 +286,12 @@ class Outbox:
         return len(self._in_flight) < self.window_events and (
             self._in_flight_bytes + len(self._unsent[0].envelope) <= WINDOW_BYTES
         )
+
+    def _count_inherited(self, events: Iterable[Outgoing]) -> int:
+        """Return how many of `events`, which are unsent, an earlier process has left."""
+        left = max(0, self.inherited - self.acknowledged)
+        inherited = {id(event) for event in islice(self._unsent, left)}
+        return sum(id(event) in inherited for event in events)
 
     def _unsend(self) -> None:
         self._unsent.extendleft(reversed(self._in_flight))

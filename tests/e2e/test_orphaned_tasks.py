@@ -135,6 +135,18 @@ def test_across_a_restart_of_the_relay_it_ends_once(cluster: Cluster, restarts: 
     assert journaled_ends(cluster) == 2
 
 
+def test_the_next_process_on_a_spool_ends_the_tasks_of_the_killed_one(cluster: Cluster) -> None:
+    """It has the same epoch and is connected; its own task goes on."""
+    cluster.start_relay(**GRACE)
+    spool = str(cluster.directory / "spool")
+    start_manager(cluster, "manager", "alice", spool).kill()
+    following = start_manager(cluster, "manager", "bob", spool)
+    wait_for(lambda: "error" in task_statuses(cluster), "the earlier task ends")
+    assert sorted(task_statuses(cluster)) == ["error", "in_progress"]
+    assert following.returncode is None
+    assert journaled_ends(cluster) == 1
+
+
 def test_a_late_update_wins(cluster: Cluster) -> None:
     """The process cannot connect to the new relay, as behind a broken network."""
     relay = cluster.start_relay(**GRACE)

@@ -307,3 +307,40 @@ def test_what_a_process_added_that_never_met_the_relay_was_sent_by_nobody() -> N
     assert not outbox.rewind(6)
     assert outbox.skip_to(6) == 4
     assert numbers(outbox.take_unsent(5)) == [7, 8, 9, 10]
+
+
+def left_behind(*topics: str) -> Outbox:
+    """The outbox of a process that finds events on `topics` in the store, after number 10."""
+    store = RecordingStore()
+    store.rewrite(10, [outgoing(topic, b"x") for topic in topics])
+    return Outbox(acknowledged=10, kept=store.kept, store=store.open())
+
+
+def test_events_that_an_earlier_process_has_left_are_known() -> None:
+    assert Outbox().inherited == 0
+    outbox = left_behind("event:a", "task:1")
+    assert outbox.inherited == 12
+    outbox.add([outgoing("event:b", b"y")])
+    outbox.take_unsent(5)
+    outbox.acknowledge(13)
+    assert outbox.inherited == 12, "those of this process are its own"
+
+
+def test_the_earlier_ones_are_known_by_their_new_numbers_too() -> None:
+    outbox = left_behind("event:a", "task:1")
+    outbox.add([outgoing("task:2", b"y")])
+    outbox.skip_to(20)
+    assert (outbox.acknowledged, outbox.last) == (20, 23)
+    assert outbox.inherited == 22
+
+
+def test_the_earlier_ones_are_known_when_some_are_not_journaled() -> None:
+    outbox = left_behind("event:a", "task:1")
+    outbox.add([outgoing("task:2", b"y")])
+    outbox.set_journaled_kinds(frozenset({"task"}))
+    assert (outbox.acknowledged, outbox.last) == (10, 12)
+    assert outbox.inherited == 11
+    outbox.take_unsent(5)
+    outbox.acknowledge(12)
+    outbox.set_journaled_kinds(frozenset({"event", "task"}))
+    assert outbox.inherited == 11
