@@ -5,17 +5,23 @@ power cut may take the last of them, which the emitter notices when the relay ha
 spool. The epoch belongs to the file, and is 0 until a relay has handed it out: sequence numbers go
 on where an earlier process stopped, and the relay takes each event once.
 
-A lock file beside the spool keeps other processes out. Between threads, the mailbox's lock does.
+A lock file beside the spool keeps other processes out. One thread uses a spool at a time.
+
+Damage is never silent. A checksum of each event shows what the disk has changed: such an event is
+sent without its content, so that its number is used up and the relay counts it as malformed. A file
+`{path}.last` holds the last number beside the database, because SQLite passes over the end of a
+write-ahead log that was damaged.
 """
 
 import logging
 import os
 import sqlite3
 import weakref
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 from emitters.core.outgoing import Outgoing
 from emitters.errors import SpoolInUse, SpoolRefused, SpoolUnavailable
@@ -26,19 +32,24 @@ from relay.wire.errors import InvalidTopic
 from relay.wire.topics import parse_topic
 
 APPLICATION_ID = 0x45525350
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 FORMAT = FileFormat(APPLICATION_ID, SCHEMA_VERSION)
 
 _SCHEMA = (
     "CREATE TABLE spool"
     " (name TEXT NOT NULL, epoch INTEGER NOT NULL, acknowledged INTEGER NOT NULL, sent INTEGER)",
     "CREATE TABLE events"
-    " (sequence INTEGER PRIMARY KEY, topic TEXT NOT NULL, envelope BLOB NOT NULL)",
+    " (sequence INTEGER PRIMARY KEY, topic TEXT NOT NULL, envelope BLOB NOT NULL,"
+    " checksum INTEGER)",
     f"PRAGMA application_id = {APPLICATION_ID}",
     f"PRAGMA user_version = {SCHEMA_VERSION}",
 )
 
-_INSERT = "INSERT INTO events VALUES (?, ?, ?)"
+_INSERT = "INSERT INTO events VALUES (?, ?, ?, ?)"
+_LAST_BYTES = 8
+_SHOWN_NUMBERS = 10
+_DAMAGED_TOPIC = "event:damaged"
+"""The topic of an event whose own topic cannot be read."""
 
 logger = logging.getLogger(__name__)
 
@@ -69,17 +80,21 @@ class Spool:
         self._log = LimitedLog(logger)
         with _refusing(path), ExitStack() as undo:
             self._lock_file = undo.enter_context(lock_beside(path))
+            _refuse_emptied(path)
             if not path.exists() or path.stat().st_size == 0:
                 _create(path, name or default_name)
             self._database = open_sqlite(path, FORMAT)
             undo.callback(self._database.close)
+            self._last_file = undo.enter_context(_open_last(path))
             head = _read_head(self._database)
             if name not in (None, head.name):
                 raise _Unsuitable(f"belongs to the emitter {head.name!r}, not to {name!r}")
             self.name, self.epoch, self.acknowledged, sent = head
-            self.kept = list(_read_events(self._database, head.acknowledged))
+            self.kept = _read_events(path, self._database, head.acknowledged)
             """The events that the relay may not have, in order, from `acknowledged` + 1."""
             last = self.acknowledged + len(self.kept)
+            _report_lost(path, last, _read_last(self._last_file))
+            self._note_last(last)
             self.sent: int = last if sent is None else max(sent, self.acknowledged)
             """The last sequence number that an earlier process may have sent."""
             self._prepare_to_write()
@@ -88,10 +103,7 @@ class Spool:
 
     def append(self, first: int, events: Sequence[Outgoing]) -> None:
         """Commit `events`, numbered from `first`, or raise `SpoolUnavailable` and keep none."""
-        rows = [
-            (sequence, event.topic.text, event.envelope)
-            for sequence, event in enumerate(events, first)
-        ]
+        rows = _rows(first, events)
         try:
             if len(rows) == 1:
                 # Commits by itself, which takes half the time of a transaction.
@@ -101,6 +113,7 @@ class Spool:
                     self._database.executemany(_INSERT, rows)
         except sqlite3.Error as error:
             raise self._unavailable(error) from None
+        self._note_last(first + len(rows) - 1)
 
     def keep_epoch(self, epoch: int) -> None:
         """Note the epoch that the relay has handed out, or raise `SpoolUnavailable`."""
@@ -131,10 +144,7 @@ class Spool:
 
     def rewrite(self, acknowledged: int, events: Iterable[Outgoing]) -> None:
         """Keep `events` alone, numbered from `acknowledged` + 1, or raise `SpoolUnavailable`."""
-        rows = [
-            (sequence, event.topic.text, event.envelope)
-            for sequence, event in enumerate(events, acknowledged + 1)
-        ]
+        rows = _rows(acknowledged + 1, events)
         try:
             with transaction(self._database):
                 self._database.execute("DELETE FROM events")
@@ -145,11 +155,13 @@ class Spool:
             self._has_met_relay = False
         except sqlite3.Error as error:
             raise self._unavailable(error) from None
+        self._note_last(acknowledged + len(rows))
 
     def close(self) -> None:
         """Let another process open the spool. A second call does nothing."""
         _OPEN.discard(self)
         self._database.close()
+        self._last_file.close()
         self._lock_file.close()
 
     def leave_to_parent(self) -> None:
@@ -160,12 +172,24 @@ class Spool:
         self._lock_file.close()
 
     def _prepare_to_write(self) -> None:
+        if not _has_checksums(self._database):
+            with transaction(self._database):
+                self._database.execute("ALTER TABLE events ADD COLUMN checksum INTEGER")
+                self._database.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
         self._database.execute("PRAGMA journal_mode = WAL")
         # Nothing is synced at a commit: the page cache outlives the process. Syncing at
         # checkpoints keeps the file whole through a power cut, which may cost the newest commits.
         self._database.execute("PRAGMA synchronous = NORMAL")
         # Until this process meets the relay, it only adds events that nobody has sent.
         self._database.execute("UPDATE spool SET sent = ?", (self.sent,))
+
+    def _note_last(self, sequence: int) -> None:
+        """Note the last number outside of the database. It outlives the process as that does."""
+        try:
+            os.pwrite(self._last_file.fileno(), sequence.to_bytes(_LAST_BYTES, "big"), 0)
+        except OSError as error:
+            # The event itself is in the spool.
+            self._log.warning("last", "%s.last cannot be written: %s", self.path, error)
 
     def _unavailable(self, error: sqlite3.Error) -> SpoolUnavailable:
         return SpoolUnavailable(f"the spool {self.path} cannot be written: {error}")
@@ -190,7 +214,10 @@ def _create(path: Path, name: str) -> None:
     """Make an empty spool, so that a kill at any moment leaves a whole spool or none."""
     draft = Path(f"{path}.new")
     # SQLite would replay the log of a removed spool into the new one.
-    for left_behind in (f"{draft}", f"{draft}-journal", f"{path}-wal", f"{path}-shm"):
+    wal = Path(f"{path}-wal")
+    if wal.exists() and wal.stat().st_size:
+        logger.error("%s is missing; the events in its log %s are lost", path, wal)
+    for left_behind in (draft, f"{draft}-journal", wal, f"{path}-shm", f"{path}.last"):
         Path(left_behind).unlink(missing_ok=True)
     with closing(sqlite3.connect(draft, isolation_level=None)) as database, transaction(database):
         for statement in _SCHEMA:
@@ -206,15 +233,91 @@ def _read_head(database: sqlite3.Connection) -> SpoolHead:
     return SpoolHead(*rows[0])
 
 
-def _read_events(database: sqlite3.Connection, acknowledged: int) -> Iterator[Outgoing]:
+def _read_events(path: Path, database: sqlite3.Connection, acknowledged: int) -> list[Outgoing]:
+    checksum_column = "checksum" if _has_checksums(database) else "NULL"
     rows = database.execute(
-        "SELECT sequence, topic, envelope FROM events WHERE sequence > ? ORDER BY sequence",
+        f"SELECT sequence, topic, envelope, {checksum_column} FROM events WHERE sequence > ?"
+        " ORDER BY sequence",
         (acknowledged,),
     )
-    for expected, (sequence, topic, envelope) in enumerate(rows, acknowledged + 1):
+    events: list[Outgoing] = []
+    damaged: list[int] = []
+    for expected, (sequence, topic, envelope, checksum) in enumerate(rows, acknowledged + 1):
         if sequence != expected:
             raise _Unsuitable(f"is damaged (event {expected} is missing)")
-        yield Outgoing(parse_topic(topic), envelope)
+        if checksum not in (None, _checksum(sequence, topic, envelope)):
+            damaged.append(sequence)
+            events.append(_without_content(topic))
+        else:
+            events.append(Outgoing(parse_topic(topic), envelope))
+    if damaged:
+        shown = ", ".join(map(str, damaged[:_SHOWN_NUMBERS]))
+        more = ", …" if len(damaged) > _SHOWN_NUMBERS else ""
+        logger.error(
+            "%s: %d of %d events are damaged and lost: %s%s",
+            path,
+            len(damaged),
+            len(events),
+            shown,
+            more,
+        )
+    return events
+
+
+def _without_content(topic: object) -> Outgoing:
+    """Return an event that uses a number up; the relay counts it as malformed."""
+    try:
+        return Outgoing(parse_topic(str(topic)), b"")
+    except InvalidTopic:
+        return Outgoing(parse_topic(_DAMAGED_TOPIC), b"")
+
+
+def _rows(first: int, events: Iterable[Outgoing]) -> list[tuple[int, str, bytes, int]]:
+    return [
+        (sequence, topic.text, envelope, _checksum(sequence, topic.text, envelope))
+        for sequence, (topic, envelope) in enumerate(events, first)
+    ]
+
+
+def _checksum(sequence: int, topic: object, envelope: object) -> int:
+    """Return the CRC-32 of a row; a damaged row may hold values of other types."""
+    content = envelope if isinstance(envelope, bytes) else repr(envelope).encode()
+    return zlib.crc32(content, zlib.crc32(f"{sequence} {topic}".encode(errors="replace")))
+
+
+def _has_checksums(database: sqlite3.Connection) -> bool:
+    """Whether the spool is of the present version of the format; the first one had none."""
+    (version,) = database.execute("PRAGMA user_version").fetchone()
+    return bool(version >= SCHEMA_VERSION)
+
+
+def _refuse_emptied(path: Path) -> None:
+    """Refuse a database of 0 bytes whose write-ahead log still has events."""
+    wal = Path(f"{path}-wal")
+    if path.exists() and path.stat().st_size == 0 and wal.exists() and wal.stat().st_size:
+        raise _Unsuitable(
+            f"is empty, but its log {wal} holds events: put the file back, or remove both"
+        )
+
+
+def _open_last(path: Path) -> BinaryIO:
+    return os.fdopen(os.open(f"{path}.last", os.O_RDWR | os.O_CREAT, 0o600), "r+b", buffering=0)
+
+
+def _read_last(file: BinaryIO) -> int:
+    return int.from_bytes(os.pread(file.fileno(), _LAST_BYTES, 0), "big")
+
+
+def _report_lost(path: Path, last: int, noted: int) -> None:
+    if noted > last:
+        logger.error(
+            "%s: %d events are lost, the numbers %d to %d: its log was damaged, or the machine"
+            " lost power",
+            path,
+            noted - last,
+            last + 1,
+            noted,
+        )
 
 
 @contextmanager

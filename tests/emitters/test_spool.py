@@ -140,7 +140,7 @@ def a_directory(path: Path) -> None:
         (short_file, "is not a SQLite database"),
         (foreign_database, "is another program's database"),
         (foreign_application, "is another program's database"),
-        (newer_version, "has version 2, and this program knows version 1"),
+        (newer_version, "has version 3, and this program knows version 2"),
         (without_owner, "is damaged (it does not say whose it is)"),
         (without_tables, "is damaged: no such table: spool"),
         (with_a_hole, "is damaged (event 2 is missing)"),
@@ -282,3 +282,92 @@ def test_what_cannot_be_written_is_not_taken(used: Path) -> None:
         with pytest.raises(SpoolUnavailable):
             spool.rewrite(9, [outgoing(10)])
         spool.forget(3)  # Logged; it is tried again with what is acknowledged next.
+
+
+def test_an_event_is_in_the_file_when_append_returns(path: Path) -> None:
+    with closing(open_spool(path)) as spool:
+        for number in (1, 2):
+            spool.append(number, [outgoing(number)])
+            with closing(sqlite3.connect(path)) as reader:
+                found = reader.execute("SELECT max(sequence) FROM events").fetchone()
+            assert found == (number,)
+
+
+def fill_in_killed_process(path: Path, count: int) -> None:
+    def fill() -> None:
+        spool = open_spool(path)
+        for number in range(1, count + 1):
+            spool.append(number, [outgoing(number)])
+
+    in_killed_process(fill)
+
+
+def test_one_bit_of_the_log_that_was_flipped_is_told_with_the_numbers(
+    path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """SQLite passes over everything behind it without a word."""
+    fill_in_killed_process(path, 400)
+    wal = Path(f"{path}-wal")
+    content = bytearray(wal.read_bytes())
+    content[len(content) // 2] ^= 1
+    wal.write_bytes(content)
+    with closing(open_spool(path)) as spool:
+        kept = len(spool.kept)
+        assert 0 < kept < 400
+        assert spool.kept == [outgoing(number) for number in range(1, kept + 1)]
+        assert f"{400 - kept} events are lost, the numbers {kept + 1} to 400" in caplog.text
+        spool.append(kept + 1, [outgoing(kept + 1)])
+    caplog.clear()
+    open_spool(path).close()
+    assert caplog.text == "", "it is told once"
+
+
+def test_a_file_of_0_bytes_beside_its_log_is_refused_and_left_as_it_is(path: Path) -> None:
+    fill_in_killed_process(path, 400)
+    path.write_bytes(b"")
+    wal = Path(f"{path}-wal")
+    before = wal.read_bytes()
+    with pytest.raises(SpoolRefused, match=r"is empty, but its log .* holds events"):
+        open_spool(path)
+    assert wal.read_bytes() == before
+
+
+def test_a_log_whose_file_is_gone_is_told(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    fill_in_killed_process(path, 3)
+    path.unlink()
+    open_spool(path).close()
+    assert "is missing; the events in its log" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE events SET envelope = x'00' WHERE sequence = 2",
+        "UPDATE events SET topic = 'event:other' WHERE sequence = 2",
+        "UPDATE events SET topic = 'no topic' WHERE sequence = 2",
+        "UPDATE events SET envelope = 7 WHERE sequence = 2",
+    ],
+)
+def test_a_damaged_event_uses_its_number_up_and_the_others_are_sent(
+    path: Path, caplog: pytest.LogCaptureFixture, change: str
+) -> None:
+    with closing(open_spool(path)) as spool:
+        spool.append(1, [outgoing(number) for number in (1, 2, 3)])
+    with closing(sqlite3.connect(path)) as database, database:
+        database.execute(change)
+    with closing(open_spool(path)) as spool:
+        assert [spool.kept[0], spool.kept[2]] == [outgoing(1), outgoing(3)]
+        assert spool.kept[1].envelope == b"", "the relay counts it as malformed"
+    assert "1 of 3 events are damaged and lost: 2" in caplog.text
+
+
+def test_a_spool_of_the_first_version_is_read(path: Path) -> None:
+    with closing(open_spool(path)) as spool:
+        spool.append(1, [outgoing(1)])
+    with closing(sqlite3.connect(path)) as database, database:
+        database.execute("ALTER TABLE events DROP COLUMN checksum")
+        database.execute("PRAGMA user_version = 1")
+    for number in (2, 3):
+        with closing(open_spool(path)) as spool:
+            assert spool.kept == [outgoing(each) for each in range(1, number)]
+            spool.append(number, [outgoing(number)])
