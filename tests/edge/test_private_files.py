@@ -109,6 +109,7 @@ def test_a_mounted_file_is_changed_in_place(alone: Path) -> None:
 
 
 @may_mount
+@pytest.mark.process
 def test_readers_of_a_mounted_file_find_the_old_users_or_the_new_ones(alone: Path) -> None:
     change = "import sys; from pathlib import Path; from edge.http.users import UsersFile\n"
     change += "users = UsersFile(Path(sys.argv[1]))\n"
