@@ -55,11 +55,12 @@ chaos: .venv/.installed $(CHARTS)
 	$(BIN)/python -m tests.e2e.chaos $(MINUTES)
 
 # Small faults put into the cores, each of which a fast test must see. With BUDGET, a sample that
-# takes about so many seconds; with FILES, those files.
+# takes about so many seconds and depends on SEED; with FILES, those files.
 FILES ?=
 BUDGET ?=
+SEED ?=
 mutants: .venv/.installed
-	$(BIN)/python -m tests.mutants $(FILES) $(if $(BUDGET),--budget $(BUDGET))
+	$(BIN)/python -m tests.mutants $(FILES) $(if $(BUDGET),--budget $(BUDGET)) $(if $(SEED),--seed $(SEED))
 
 screenshot: .venv/.installed $(CHARTS)
 	$(BIN)/python -m tests.screenshot docs/dashboard.png

@@ -55,6 +55,14 @@ def test_it_keeps_what_is_unacknowledged_under_one_epoch(path: Path) -> None:
         assert (spool.epoch, spool.acknowledged, spool.kept) == (epoch, 5, [])
 
 
+def test_events_that_were_added_together_are_kept_in_order(path: Path) -> None:
+    with closing(open_spool(path)) as spool:
+        spool.append(1, [outgoing(1)])
+        spool.append(2, [outgoing(number) for number in (2, 3, 4)])
+    with closing(open_spool(path)) as spool:
+        assert spool.kept == [outgoing(number) for number in (1, 2, 3, 4)]
+
+
 def test_it_can_be_numbered_anew(used: Path) -> None:
     with closing(open_spool(used)) as spool:
         spool.rewrite(9, [outgoing(10), outgoing(11)])

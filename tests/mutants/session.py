@@ -1,7 +1,7 @@
 """A pytest session that collects the tests of some files once, and then tries the mutants.
 
-Each mutant is tried with the tests that run its function, the quickest first, of the folder that
-mirrors the source's folder. Functions are exchanged by their code (`trial`): nothing is imported
+Each mutant is tried with the tests that run its function, the quickest first, of those that the
+package has (`tests_for`). Functions are exchanged by their code (`trial`): nothing is imported
 again.
 """
 
@@ -32,7 +32,7 @@ SLOW = 20.0
 """A mutant has so many times the duration of its tests."""
 MAX_EXAMPLES = 40
 SAMPLE_OF_A_FILE = 15
-SLOWEST_TEST_S = 8.0
+SLOWEST_TEST_S = 3.0
 
 
 @dataclass(frozen=True)
@@ -71,8 +71,8 @@ class MutantSession:
     def __init__(self, plan: Plan, out: TextIO) -> None:
         self._plan = plan
         self._out = out
-        self._baselines: dict[Path, Baseline] = {}
-        """By folder of sources."""
+        self._baselines: dict[str, Baseline] = {}
+        """By folder of tests."""
         self.total = Tally()
 
     @pytest.hookimpl(tryfirst=True)
@@ -82,10 +82,11 @@ class MutantSession:
         for source in self._plan.sources:
             if until is not None and time.monotonic() > until:
                 break
-            if source.parent not in self._baselines:
-                items = [item for item in session.items if _is_fast_test_of(item, source.parent)]
-                self._baselines[source.parent] = Baseline(ROOT / source.parent, items)
-            self._try_file(source, self._baselines[source.parent])
+            folder = tests_for(source)
+            if folder not in self._baselines:
+                items = [item for item in session.items if _is_fast_test_in(item, folder)]
+                self._baselines[folder] = Baseline(ROOT / source.parts[0], items)
+            self._try_file(source, self._baselines[folder])
         return True
 
     def _try_file(self, source: Path, baseline: "Baseline") -> None:
@@ -123,7 +124,7 @@ class MutantSession:
 
 
 class Baseline:
-    """Which tests run which function of a folder's files, and how long; measured in a child."""
+    """Which tests run which function of a package, and how long; measured in a child."""
 
     def __init__(self, folder: Path, items: Sequence[Item]) -> None:
         """Run `items` once, unchanged. Those that fail or take long are left out."""
@@ -184,10 +185,15 @@ def _measure(folder: str, items: Sequence[Item], report: TextIO) -> int:
     return 0
 
 
-def _is_fast_test_of(item: Item, folder: Path) -> bool:
-    """Whether this is a fast test in the folder that mirrors the sources' folder."""
+def tests_for(source: Path) -> str:
+    """Return the folder of the tests that guard a file: those of the core, or of the package."""
+    top, *others = source.parts
+    return f"tests/{top}/core" if top == "edge" and others[0] == "core" else f"tests/{top}"
+
+
+def _is_fast_test_in(item: Item, folder: str) -> bool:
     is_slow = item.get_closest_marker("process") is not None
-    return item.path.parent == ROOT / "tests" / folder and not is_slow
+    return item.path.is_relative_to(ROOT / folder) and not is_slow
 
 
 def _hurry(item: Item) -> None:
@@ -206,7 +212,7 @@ def _hurry(item: Item) -> None:
 
 def run(plan: Plan) -> Tally:
     """Collect the tests of the plan's files, and try its mutants."""
-    folders = sorted({f"tests/{source.parent}" for source in plan.sources})
+    folders = sorted({tests_for(source) for source in plan.sources})
     out = os.fdopen(os.dup(1), "w")
     plugin = MutantSession(plan, out)
     options = ["-q", "-p", "no:cacheprovider", "--timeout=0", "-m", "not process"]

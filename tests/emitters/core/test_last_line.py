@@ -29,3 +29,9 @@ def test_output_that_is_not_utf8_and_lines_without_end() -> None:
     last = lines.finish()
     assert last is not None
     assert len(last) == MAX_LINE_CHARS + 1
+
+
+def test_a_line_of_the_greatest_length_is_whole_and_a_longer_one_is_cut() -> None:
+    whole = "x" * MAX_LINE_CHARS
+    assert LastLine().feed(f"{whole}\n".encode()) == whole
+    assert LastLine().feed(f"{whole}y\n".encode()) == f"{whole}…"

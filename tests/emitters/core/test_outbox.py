@@ -174,6 +174,17 @@ def test_the_window_bounds_how_many_bytes_are_in_flight() -> None:
     assert [outbox.has_work, len(outbox.take_unsent(100)[1]), outbox.has_work] == [True, 1, False]
 
 
+def test_events_that_the_socket_did_not_take_leave_room_in_the_window() -> None:
+    outbox = Outbox()
+    size = WINDOW_BYTES // 2
+    outbox.add([outgoing("event:a", bytes(size)) for _ in range(4)])
+    for _ in range(5):
+        _, taken = outbox.take_unsent(10)
+        assert len(taken) == 2
+        outbox.put_back(2)
+    assert outbox.in_flight == 0
+
+
 def test_a_window_of_one_event_has_work_only_when_it_is_empty() -> None:
     outbox = filled(5)
     outbox.take_unsent(5)

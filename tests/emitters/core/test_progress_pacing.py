@@ -37,3 +37,21 @@ def test_what_is_forgotten_is_not_due() -> None:
     pacer.changed("a", now=10.0)
     pacer.forget("a")
     assert pacer.next_due_at() is None
+
+
+def test_the_next_time_is_that_of_the_earliest_key() -> None:
+    pacer = Pacer(1.0)
+    for key, now in (("late", 10.5), ("early", 10.0)):
+        pacer.changed(key, now)
+        pacer.take_due(now)
+        pacer.changed(key, now)
+    assert pacer.next_due_at() == 11.0
+
+
+def test_a_forgotten_key_that_comes_back_is_due_at_once() -> None:
+    pacer = Pacer(1.0)
+    pacer.changed("a", now=10.0)
+    pacer.take_due(10.0)
+    pacer.forget("a")
+    pacer.changed("a", now=10.1)
+    assert pacer.take_due(10.1) == ["a"]
