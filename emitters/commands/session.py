@@ -9,7 +9,8 @@ import click
 
 from emitters.config import report_unknown_variables
 from emitters.emitter import Emitter
-from emitters.errors import EmitterClosed, SpoolUnavailable
+from emitters.errors import EmitterError
+from emitters.tasks import TasksRefused
 from relay.shared.seconds import SECONDS
 from relay.shared.settings import SettingsError, refuse
 from relay.wire.errors import InvalidEnvelope, InvalidTopic, WireError
@@ -74,7 +75,7 @@ def open_emitter(*, block_timeout_s: float | None = None, **settings: Any) -> It
         refuse(PROGRAM, error)
     try:
         yield emitter
-    except (EmitterClosed, SpoolUnavailable) as error:
+    except (EmitterError, TasksRefused) as error:
         raise NotTaken(error) from None
     except KeyboardInterrupt:
         say(_left_behind(emitter.close(timeout=0), emitter.spool))

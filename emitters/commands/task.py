@@ -49,13 +49,14 @@ def task(username: str, command: tuple[str, ...], timeout: float, **relay: Any) 
       event-emit task --user alice -- sh -c 'make && make install'
     """
     run = _Run(command)
-    # Before the emitter is opened: a signal in the meantime must reach the command as well.
+    # Before the command is started: a signal in the meantime must reach it as well.
     for number in PASSED_ON:
         signal.signal(number, run.on_signal)
     with open_emitter(**relay) as emitter:
         if not emitter.wait_connected(timeout):
             raise Unreachable(timeout, "the command was not started")
         tasks = TaskManager(emitter)
+        run.is_due = True
         try:
             tasks.run_task(run, username)
         except WireError as error:
@@ -76,9 +77,13 @@ class _Run:
         self._child: ChildCommand | None = None
         self._signal: int | None = None
         self.exit_code = 0
+        self.is_due = False
+        """Whether the command is started, now or soon. Before, a signal ends the program."""
 
     def on_signal(self, number: int, _frame: object) -> None:
         """Pass the signal on; installed as signal handler."""
+        if not self.is_due:
+            raise SystemExit(128 + number)
         self._signal = number
         if self._child is not None:
             self._child.pass_on(number)

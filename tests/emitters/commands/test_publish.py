@@ -3,9 +3,12 @@
 import os
 import subprocess
 from collections.abc import Iterator
+from contextlib import closing, suppress
 
 import pytest
 
+from emitters import Emitter, OutboxFull
+from emitters.spool import Spool
 from tests.emitters.commands.shell import Tail, emit
 from tests.support.cluster import Cluster
 from tests.support.processes import python
@@ -103,3 +106,27 @@ def test_several_programs_publish_under_one_name_at_once(
     lines = tail.wait_lines(3)
     assert [line["topic"] for line in lines] == ["event:piped", "event:x", "event:piped"]
     assert {line["source"] for line in lines} == {"event-emit"}
+
+
+@pytest.mark.parametrize("arguments", [["event:x", "{}"], ["publish"]])
+def test_a_full_spool_is_one_line(cluster: Cluster, arguments: list[str]) -> None:
+    """A relay that was away for days: as many events wait as the spool holds."""
+    spool = cluster.directory / "spool"
+    emitter = Emitter(
+        name="event-emit", spool=spool, ingress=cluster.ingress, control=cluster.control
+    )
+    for size in (1_000_000, 10_000, 100, 0):
+        with suppress(OutboxFull):
+            while True:
+                emitter.emit("event:x", {"padding": "x" * size})
+    waiting = emitter.close(timeout=0)
+    options = ["--spool", str(spool), "--timeout", "0.1"]
+    stdin = '{"topic": "event:x", "data": {}}'
+    result = emit(
+        cluster, *arguments, *(["publish"] if not arguments else []), *options, stdin=stdin
+    )
+    assert result.returncode == 1
+    assert "Traceback" not in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+    with closing(Spool(spool, None, default_name="x")) as kept:
+        assert len(list(kept.kept)) == waiting

@@ -111,6 +111,21 @@ def test_a_signal_is_passed_on_to_the_whole_command(
 WAITING = 'import os, signal; os.write(1, b"ready %d\\n" % os.getpid()); signal.pause()'
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_signal_while_it_waits_for_the_relay_ends_it(
+    cluster: Cluster, number: signal.Signals
+) -> None:
+    started = cluster.directory / "started"
+    command = ["--timeout", "600", "--", "touch", str(started)]
+    process = cluster.start("task", python("-m", "emitters", "task", "--user", "alice", *command))
+    wait_for(lambda: len(os.listdir(f"/proc/{process.pid}/task")) > 1, "it waits for the relay")
+    process.signal(number)
+    process.wait_ended()
+    assert process.returncode == 128 + number
+    assert process.output() == ""
+    assert not started.exists()
+
+
 def test_a_command_that_ends_well_after_a_signal_is_an_error_all_the_same(
     relayed: Cluster,
 ) -> None:
