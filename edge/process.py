@@ -115,13 +115,18 @@ def tame_garbage_collection() -> None:
     gc.set_threshold(10_000, 20, 50)
 
 
+def is_orphaned() -> bool:
+    """Return whether the process that started this worker is gone."""
+    parent = multiprocessing.parent_process()
+    return parent is not None and not parent.is_alive()
+
+
 def stop_if_orphaned() -> bool:
     """Stop this worker process if the process that started it is gone; return whether.
 
     A killed supervisor cannot stop its workers, and they would keep the port open.
     """
-    parent = multiprocessing.parent_process()
-    if parent is not None and not parent.is_alive():
+    if is_orphaned():
         logger.warning("the process that started this worker is gone: stopping")
         os.kill(os.getpid(), signal.SIGTERM)
         return True

@@ -16,6 +16,7 @@ from typing import Any
 
 import orjson
 
+from edge.process import is_orphaned
 from relay.shared.logs import LimitedLog
 
 ANSWER_TIMEOUT_S = 0.5
@@ -60,6 +61,10 @@ class Siblings:
         finally:
             server.close()
             path.unlink(missing_ok=True)
+            if is_orphaned():
+                # Nobody else removes it. It is empty for the last worker only.
+                with contextlib.suppress(OSError):
+                    self._directory.rmdir()
 
     async def ask(self, question: str) -> list[Any]:
         """Return the answers of all workers, that of this one first."""

@@ -79,14 +79,18 @@ def test_a_worker_that_stands_still_does_not_make_the_others_silent(edge: Edge) 
     assert f"worker {stopped} does not answer" in edge.process.output()
 
 
+@pytest.mark.parametrize("end", ["is stopped", "is killed"])
 def test_an_edge_leaves_nothing_in_the_directory_for_temporary_files(
-    cluster: Cluster, tmp_path: os.PathLike[str]
+    cluster: Cluster, tmp_path: os.PathLike[str], end: str
 ) -> None:
     edge = cluster.start_edge(EDGE_WORKERS="2", TMPDIR=str(tmp_path))
     assert len(scrape(edge)["edge_ready"]) == 2
     assert [os.stat(each).st_mode & 0o777 for each in os.scandir(tmp_path)] == [0o700]
-    assert edge.process.terminate() == 0
-    assert os.listdir(tmp_path) == []
+    if end == "is killed":
+        edge.process.kill()
+    else:
+        assert edge.process.terminate() == 0
+    wait_for(lambda: os.listdir(tmp_path) == [], "the last worker tidies up")
 
 
 def test_an_edge_whose_relay_is_away_is_not_ready_whichever_worker_answers(
