@@ -3,6 +3,7 @@
 It puts mailbox, link thread and spool together; `emitters.core` says how they work.
 """
 
+import asyncio
 import itertools
 import logging
 import os
@@ -19,6 +20,7 @@ from emitters.core.outbox import Outbox
 from emitters.core.outgoing import Outgoing
 from emitters.errors import EmitterClosed
 from emitters.exit_hook import ExitHook
+from emitters.green_threads import refuse_green_threads
 from emitters.handover import OutboxBounds
 from emitters.link import LinkThread
 from emitters.mailbox import CLOSED, Mailbox
@@ -91,6 +93,7 @@ class Emitter:
         shared_name: bool = False,
         **limits: Unpack[OutboxLimits],
     ) -> None:
+        refuse_green_threads()
         settings = load(
             EmitterSettings,
             name=name,
@@ -220,6 +223,16 @@ class Emitter:
         if self._mailbox.has_ended:
             self._exit_hook.cancel()
         return self._mailbox.unacknowledged()
+
+    async def aclose(self, timeout: float = CLOSE_TIMEOUT_S) -> int:  # noqa: ASYNC109 - as `close`
+        """Do what `close` does, in a thread of its own: the event loop goes on meanwhile."""
+        return await asyncio.to_thread(self.close, timeout)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
 
     def __enter__(self) -> Self:
         return self

@@ -122,6 +122,7 @@ class LinkThread(threading.Thread):
             while not loop.is_done(self._close_at):
                 if loop.turn(self._close_at):
                     self._call_watch_callbacks()
+                self._tell_trouble()
             if self._mailbox.is_open:
                 # A live value is never acknowledged; give libzmq the time to write it.
                 linger_s = min(LINGER_S, max(0.0, self._close_at - time.monotonic()))
@@ -145,6 +146,18 @@ class LinkThread(threading.Thread):
         control = open_socket(context, zmq.DEALER)
         connect(control, self._settings.relay_control)
         return data, control
+
+    def _tell_trouble(self) -> None:
+        trouble = self._mailbox.trouble(time.monotonic())
+        if trouble is not None:
+            settings = self._settings
+            logger.error(
+                trouble.value.format(
+                    name=self._identity.name,
+                    ingress=settings.relay_ingress,
+                    control=settings.relay_control,
+                )
+            )
 
     def _call_watch_callbacks(self) -> None:
         for callback in self._watch_callbacks:

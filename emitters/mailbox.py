@@ -15,6 +15,7 @@ import time
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from emitters.core.connection_watch import Trouble
 from emitters.core.dialogue import Dialogue
 from emitters.core.outbox import Outbox
 from emitters.core.outgoing import Outgoing
@@ -94,13 +95,14 @@ class Mailbox:
 
     def wait_acknowledged(self, timeout: float) -> bool:
         """Wait up to `timeout` seconds until all events taken before this call are acknowledged."""
-        target = self._handover.last().events
+        handover = self._handover
+        target = handover.last().events
 
         def is_acknowledged() -> bool:
             # The events leave the outbox in the order in which they were handed over.
             return self._published.freed_events >= target
 
-        self.waiters.wait(lambda: self._is_refusing or is_acknowledged(), timeout)
+        self.waiters.wait(lambda: handover.last().end is not None or is_acknowledged(), timeout)
         return is_acknowledged()
 
     def wait_open(self, timeout: float) -> bool:
@@ -149,6 +151,10 @@ class Mailbox:
         """Whether the relay has accepted the hello. The link thread alone changes it."""
         return self._dialogue.is_accepted
 
+    def trouble(self, now: float) -> Trouble | None:
+        """Return the part of the connection that is missing, if it is time to tell."""
+        return self._dialogue.trouble(now)
+
     @property
     def is_fenced(self) -> bool:
         """Whether a newer process has the name. The link thread alone changes it."""
@@ -190,8 +196,7 @@ class Mailbox:
         if not nodes:
             return
         self._has_taken = True
-        outbox = self._outbox
-        outbox.refused = nodes[-1].refused
+        self._outbox.refused = nodes[-1].refused
         self._add([node for node in nodes if node.event is not None])
         self._publish_changes()
 
@@ -217,9 +222,7 @@ class Mailbox:
             return min(due_at, now + NAP_S)
         self._handover.arm(self.wake_up.ring)
         # Looked at afterwards: a thread that has handed over before has not rung.
-        if self._handover.has_new:
-            return now
-        return due_at
+        return now if self._handover.has_new else due_at
 
     def on_awake(self) -> None:
         """Note that the link thread does not sleep any more, and take what is new."""
@@ -306,10 +309,6 @@ class Mailbox:
         return not (
             self._handover.has_new or len(self._outbox) or self._outbox.live.has_unexamined_unsent
         )
-
-    @property
-    def _is_refusing(self) -> bool:
-        return self._handover.last().end is not None
 
     def _wait_to_put(self, event: Outgoing, receipt: Receipt | None, wait_s: float) -> bool:
         """Wait for room and put `event` there; return False if there was none in time."""

@@ -8,6 +8,7 @@ clock.
 import logging
 from enum import Enum, auto
 
+from emitters.core.connection_watch import ConnectionWatch, Trouble
 from emitters.core.outbox import WINDOW_EVENTS, Outbox
 from emitters.core.received_subscriptions import ReceivedSubscriptions
 from relay.wire.control import HelloReply
@@ -108,6 +109,7 @@ class Dialogue:
         self._hello_due_at = 0.0
         self.relay_epoch: int | None = None
         """The relay's epoch in the last reply to hello."""
+        self._watch = ConnectionWatch()
         self._stall_s = STALL_S
         self._drops: int | None = None
         """The `drops` of the last reply to hello."""
@@ -138,6 +140,17 @@ class Dialogue:
     def is_fenced(self) -> bool:
         """Whether a newer process has the name."""
         return self._state is DialogueState.FENCED
+
+    def trouble(self, now: float) -> Trouble | None:
+        """Return the part of the connection that is missing, if it is time to tell."""
+        # A refusal was told when it came.
+        is_told = bool(self._logged_code) or self.is_fenced
+        return self._watch.check(
+            now,
+            is_open=self.is_open or is_told,
+            is_accepted=self.is_accepted,
+            is_subscribed=len(self.subscriptions) > 0,
+        )
 
     def on_subscription(self, frame: bytes) -> None:
         """Take a frame that the data socket received: one subscription gained or lost."""

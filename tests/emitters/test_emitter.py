@@ -1,5 +1,6 @@
 """The public face: arguments, errors, closing, and what holds in threads, signals and forks."""
 
+import asyncio
 import os
 import subprocess
 import sys
@@ -124,3 +125,25 @@ def test_importing_it_brings_neither_the_edge_nor_the_spool() -> None:
         [sys.executable, "-c", check], capture_output=True, text=True, check=True, timeout=50
     )
     assert shown.stdout.strip() == ""
+
+
+def test_an_async_close_lets_the_event_loop_go_on(relay: RawRelay) -> None:
+    async def close() -> int:
+        emitter = Emitter(name="manager-1", ingress=relay.ingress, control=relay.control)
+        emitter.emit("event:a", {})
+        closing = asyncio.create_task(emitter.aclose(TIMEOUT_S))
+        for _ in range(100):
+            await asyncio.sleep(0)
+        assert not closing.done(), "the relay is away, and the loop goes on"
+        hello = await asyncio.to_thread(relay.admit)
+        assert await asyncio.to_thread(relay.read_sequences, 1) == [1]
+        relay.acknowledge(hello, 1)
+        return await closing
+
+    async def leave() -> Emitter:
+        async with Emitter(name="m", ingress=relay.ingress, control=relay.control) as emitter:
+            return emitter
+
+    assert asyncio.run(close()) == 0
+    with pytest.raises(EmitterClosed):
+        asyncio.run(leave()).emit("event:a", {})

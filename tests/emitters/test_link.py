@@ -336,3 +336,12 @@ def test_an_emitter_asks_for_its_epoch_until_it_has_one(relay: RawRelay, emitter
     later = relay.read_hello()
     assert (later.emitter_epoch, later.process) == (EMITTER_EPOCH, first.process)
     assert later.epoch == 1, "the relay's, by which it notices that it has lost events"
+
+
+def test_a_wrong_address_is_told_with_what_to_do(
+    relay: RawRelay, emitter: Emitter, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Only the control socket is there; the other address is another program's."""
+    relay.accept(relay.read_hello())
+    wait_for(lambda: "Is EMITTER_RELAY_INGRESS the RELAY_INGRESS" in caplog.text, "it is told")
+    assert relay.ingress in caplog.text
