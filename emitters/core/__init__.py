@@ -40,8 +40,9 @@ Bounds, each with what happens at it:
 - tasks: 1,000 that wait; `TasksRefused`. States of finished tasks: 200, 16 MiB; the oldest goes
 
 Ends. `close` refuses further events, waits for acknowledgements, sends a last report, and ends
-the thread; then the spool is closed. An exit hook does the same with 5 s. A forked child has no
-link thread: it refuses to emit, `close` does nothing, and the spool's lock file is given up to the
+the thread; then the spool is closed. An exit hook does the same with 5 s; before it, the hook of
+each `TaskManager` sends the final updates of its unfinished tasks. A forked child has no link
+thread: it refuses to emit, `close` does nothing, and the spool's lock file is given up to the
 parent. A signal handler may emit, whatever it interrupts, and may raise: the interrupted call has
 happened or has not.
 """
