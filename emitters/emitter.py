@@ -112,21 +112,21 @@ class Emitter:
         self.spool = settings.spool
         """The file of the spool, None without one."""
         self._exit_hook = ExitHook(self._close_at_exit)
-        self.name, self._mailbox, self._link = self._start(settings, suffix, all_limits)
+        self._start(settings, suffix, all_limits)
 
-    def _start(
-        self, settings: EmitterSettings, suffix: str, limits: _Limits
-    ) -> tuple[str, Mailbox, LinkThread]:
+    def _start(self, settings: EmitterSettings, suffix: str, limits: _Limits) -> None:
         """Open the spool and start the link thread; a call that raises leaves neither behind."""
         outbox: Outbox | None = None
         link: LinkThread | None = None
         try:
             identity, outbox = _open_outbox(settings, suffix)
+            self.name = identity.name
             dialogue = Dialogue(identity.name, outbox)
             bounds = OutboxBounds(limits.max_events, limits.max_bytes)
-            mailbox = Mailbox(outbox, dialogue, bounds)
-            link = LinkThread(settings, identity, mailbox)
+            self._mailbox = Mailbox(outbox, dialogue, bounds)
+            self._link = link = LinkThread(settings, identity, self._mailbox)
             link.start()
+            # Last, and nothing follows: from here on the program can close it.
             self._exit_hook.register()
         except BaseException:
             # Nobody could close them, and the end of the process would wait for them.
@@ -134,7 +134,6 @@ class Emitter:
             if outbox is not None and (link is None or link.abandon()):
                 outbox.close()
             raise
-        return identity.name, mailbox, link
 
     def emit(
         self,

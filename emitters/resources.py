@@ -17,6 +17,7 @@ from emitters.core.ports import EmitsWatched
 from emitters.core.readable import carry_text, type_name
 from emitters.core.unsent_values import MAX_LIVE_TOPICS
 from emitters.process_tree import ProcessTree, Reading, process_info
+from emitters.shielded import shielded
 from relay.shared.logs import LimitedLog
 from relay.wire.topics import parse_topic
 
@@ -59,7 +60,7 @@ class ResourceMonitor:
         self._stopping = False
         self._wake = threading.Event()
         self._thread = threading.Thread(target=self._run, name="resource-monitor", daemon=True)
-        self._thread.start()
+        shielded(self._thread.start)
         emitter.on_watch_change(self._wake.set)
 
     def watch(self, server_name: str, pid: int) -> None:
@@ -73,7 +74,10 @@ class ResourceMonitor:
             raise TypeError(f"server_name must be text, not {type_name(server_name)}")
         parse_topic(_topic(server_name))
         self._refuse_in_child()
-        server = _Server(server_name, ProcessTree(_checked_pid(pid)))
+        shielded(self._add, _Server(server_name, ProcessTree(_checked_pid(pid))))
+
+    def _add(self, server: "_Server") -> None:
+        server_name = server.name
         with self._lock:
             if len(self._servers) >= MAX_SERVERS and server_name not in self._servers:
                 raise ValueError(f"at most {MAX_SERVERS} servers are monitored")
@@ -83,6 +87,9 @@ class ResourceMonitor:
     def forget(self, server_name: str) -> None:
         """Emit no more values of `server_name`."""
         self._refuse_in_child()
+        shielded(self._remove, server_name)
+
+    def _remove(self, server_name: str) -> None:
         with self._lock:
             self._servers.pop(server_name, None)
 
@@ -90,6 +97,9 @@ class ResourceMonitor:
         """End the thread; nothing is emitted afterwards."""
         if os.getpid() != self._pid:
             return
+        shielded(self._end)
+
+    def _end(self) -> None:
         self._stopping = True
         self._wake.set()
         if threading.current_thread() is not self._thread:

@@ -30,6 +30,7 @@ from emitters.core.task_state import ORPHANED_MESSAGE, TaskState
 from emitters.errors import OutboxFull, RelayUnavailable
 from emitters.exit_hook import ExitHook
 from emitters.returned import refuse_function
+from emitters.shielded import shielded
 from emitters.task_call import TaskCall, current_task, progress
 from relay.shared.logs import LimitedLog
 from relay.shared.newest import Newest
@@ -113,6 +114,12 @@ class TaskManager:
             raise TasksRefused("a forked process needs a task manager of its own")
         state = TaskState(id=uuid.uuid4().hex, username=username)
         task = TaskCall(state, self._advance, function, args, kwargs)
+        shielded(self._begin, task)
+        return state.id
+
+    def _begin(self, task: TaskCall) -> None:
+        """Announce the task and let a thread run it."""
+        state = task.state
         with self._changed:
             self._refuse_when_full()
             self._active[state.id] = task
@@ -128,16 +135,18 @@ class TaskManager:
         if problem is not None:
             self._finish(task, task.state.failed(problem))
             raise TasksRefused(problem)
-        return state.id
 
     def get_task(self, task_id: str) -> TaskState | None:
         """Return the state of a task, None when it is unknown or finished long ago."""
-        with self._changed:
-            task = self._active.get(task_id)
-            return task.state if task is not None else self._finished.get(task_id)
+        # Without a lock: a task that ends is among the finished ones before it stops being active.
+        task = self._active.get(task_id)
+        return task.state if task is not None else self._finished.get(task_id)
 
     def get_all_tasks(self) -> dict[str, TaskState]:
         """Return the states of all tasks that are not finished, and of the latest that are."""
+        return shielded(self._copy_states)
+
+    def _copy_states(self) -> dict[str, TaskState]:
         with self._changed:
             active = {task_id: task.state for task_id, task in self._active.items()}
             return dict(self._finished.items()) | active
@@ -183,6 +192,10 @@ class TaskManager:
             return 0
         # Longer times, and infinity, are the same as no limit.
         limit = None if timeout is None or timeout > threading.TIMEOUT_MAX else timeout
+        return shielded(self._end_all, limit if wait else 0)
+
+    def _end_all(self, limit: float | None) -> int:
+        """End every task but the caller's, after at most `limit` seconds."""
         caller = current_task()
 
         def others() -> list[TaskCall]:
@@ -190,7 +203,7 @@ class TaskManager:
 
         with self._changed:
             self._shut_down = True
-            self._changed.wait_for(lambda: not others(), limit if wait else 0)
+            self._changed.wait_for(lambda: not others(), limit)
             unfinished = others()
             self._waiting.clear()
         self._exit_hook.cancel()
@@ -261,10 +274,10 @@ class TaskManager:
 
     def _release(self, final: TaskState) -> None:
         with self._changed:
+            self._finished.keep(final.id, final)
             self._active.pop(final.id, None)
             self._pacer.forget(final.id)
             self._changed.notify_all()
-            self._finished.keep(final.id, final)
 
     def _send(self, state: TaskState) -> None:
         # A task that has not ended dies with its process: then the relay ends it.

@@ -56,10 +56,10 @@ class Receipt:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._lock.acquire()
-        self.error: Exception | None = None
+        self.error: BaseException | None = None
         self.is_given = False
 
-    def give(self, error: Exception | None = None) -> None:
+    def give(self, error: BaseException | None = None) -> None:
         """Answer; only the first answer counts."""
         if not self.is_given:
             self.error = error

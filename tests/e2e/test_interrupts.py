@@ -1,6 +1,7 @@
 """An exception of a signal handler, at any moment of any call, harms nothing but that call."""
 
 import itertools
+import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -8,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from emitters import Emitter, SpoolInUse
+from emitters.resources import ResourceMonitor
+from emitters.tasks import TaskManager
 from tests.emitters.relay_control import read_journal
 from tests.support.cluster import Cluster
 from tests.support.interrupts import (
@@ -16,6 +19,7 @@ from tests.support.interrupts import (
     interrupt_at_random,
     interrupt_each_line,
 )
+from tests.support.waiting import wait_for
 
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 
@@ -160,3 +164,41 @@ def reopen(opened: Opener) -> None:
         else:
             opened.close()
             return
+
+
+def test_tasks_are_interrupted_at_each_line_and_at_random(opened: Opener) -> None:
+    emitter = opened()
+    tasks = TaskManager(emitter, max_workers=2)
+
+    def call() -> None:
+        task_id = tasks.run_task(int, "alice")
+        tasks.get_task(task_id)
+        tasks.get_all_tasks()
+
+    def check(place: str) -> None:
+        task_id = tasks.run_task(int, "alice")
+        wait_for(lambda: is_finished(tasks, task_id), f"a task ends after {place}")
+
+    assert interrupt_each_line(call, check) > 20
+    interrupt_at_random(call, INTERRUPTS // 10, LONGEST_S)
+    check("at random")
+    assert tasks.shutdown(timeout=CLOSE_S) == 0
+    assert emitter.close(CLOSE_S) == 0
+
+
+def is_finished(tasks: TaskManager, task_id: str) -> bool:
+    state = tasks.get_task(task_id)
+    return state is not None and state.is_finished
+
+
+def test_a_resource_monitor_is_interrupted_at_each_line_and_at_random(opened: Opener) -> None:
+    monitor = ResourceMonitor(opened())
+
+    def call() -> None:
+        monitor.watch("survival", os.getpid())
+        monitor.forget("survival")
+
+    interrupt_each_line(call, lambda _place: call())
+    interrupt_at_random(call, INTERRUPTS // 10, LONGEST_S)
+    monitor.stop()
+    assert not monitor._thread.is_alive()
