@@ -15,6 +15,8 @@ class RelayClock:
     def __init__(self, newest_ms: int | None) -> None:
         """`newest_ms` is the stamp of the journal's newest event, None if it has none."""
         wall, monotonic = _read()
+        self.started_ms = wall
+        """The time when this process started. No later stamp is older."""
         self._clock = SteadyClock(wall, monotonic, newest_ms)
         self._lock = threading.Lock()
         if not self._clock.may_judge_age(monotonic):
@@ -30,7 +32,7 @@ class RelayClock:
         wall, monotonic = _read()
         with self._lock:
             news = self._clock.look(wall, monotonic)
-            now = self._clock.now(monotonic)
+            now = max(self.started_ms, self._clock.now(monotonic))
         match news:
             case ClockNews.JUMPED:
                 logger.error(

@@ -89,12 +89,14 @@ class ControlService:
         return Heartbeat(
             tips=journal.last_offsets,
             low={stream: state.first_offset for stream, state in journal.streams.items()},
-            started_at=self._started_at,
+            # Another file is like another process to those who have followed the first.
+            started_at=self._started_at + journal.reopened,
+            start=journal.start_offsets,
             journaling=self._state.intake.journaling,
             previous=origin.previous,
             began=None if origin.previous is None else dict(origin.began),
             heartbeat_s=self._heartbeat_s,
-            damaged=sum(map(len, journal.damaged.values())) or None,
+            damaged=journal.damage or None,
         )
 
     def answer(self, peer: bytes, frame: bytes) -> Reply:

@@ -86,7 +86,7 @@ class Relay:
             self._control = ControlService(
                 self._state,
                 settings.heartbeat_s,
-                self._clock.now_ms(),
+                self._clock.started_ms,
                 lambda: time.monotonic() - started,
                 self._notifier.acknowledge,
                 self._demand,

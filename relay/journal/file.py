@@ -25,6 +25,8 @@ from relay.shared.sqlite_file import (
 FILE_NAME = "journal.db"
 LOCK_PATIENCE_S = 0.2
 """A program that looks at the journal holds the lock for a moment, to find out who has it."""
+MAX_CHECKED_BYTES = 32 * 1024 * 1024
+"""A larger file is not checked before it is opened: see `relay.journal.page_check`."""
 _ADVICE = "it was left unchanged: move it away to begin a new journal"
 
 
@@ -69,7 +71,9 @@ def open_journal_file(path: Path, *, read_only: bool = False) -> sqlite3.Connect
     A missing or empty file is a new journal without tables, unless `read_only`.
     """
     try:
-        return open_sqlite(path, JOURNAL_FORMAT, read_only=read_only)
+        return open_sqlite(
+            path, JOURNAL_FORMAT, read_only=read_only, max_checked_bytes=MAX_CHECKED_BYTES
+        )
     except FileRefused as error:
         raise refused(path, error) from None
 

@@ -9,7 +9,6 @@ import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple
 
 from relay.core.emitters import Cursor
 from relay.core.epochs import Origin, Tail, lost_tails
@@ -33,7 +32,8 @@ from relay.journal.format import (
 from relay.journal.origin import find_origin, meta_of, meta_of_run, new_epoch
 from relay.journal.reader import JournalReader, StoredTask
 from relay.journal.repair import repair_tables
-from relay.journal.tail_note import TailNote
+from relay.journal.state import NEVER_MS, JournalState, StreamState
+from relay.journal.tail_note import StreamSize, TailNote
 from relay.shared.logs import LimitedLog
 from relay.shared.sqlite_file import BUSY_TIMEOUT_S, transaction
 
@@ -48,43 +48,12 @@ MAX_WAL_BYTES = 64 * 1024 * 1024
 """A larger write-ahead log is moved into the file with the next heartbeat."""
 MAX_EMITTERS = 10_000
 """Cursors beyond it are forgotten, the oldest first."""
-NEVER_MS = 2**63 - 1
 
 logger = logging.getLogger(__name__)
 
 
-Place = tuple[int, int]
-"""Device and number of a file."""
-
-
 class JournalUnavailable(Exception):  # noqa: N818 - clear without a suffix
     """The journal cannot be written or read now; a later attempt may succeed."""
-
-
-class StreamState(NamedTuple):
-    """The content of one stream of the journal."""
-
-    first_offset: int
-    """`last_offset + 1` when the stream is empty."""
-    last_offset: int
-    """0 before the first event."""
-    stored_bytes: int
-    oldest_at: int
-    """When the first event was relayed, Unix time in milliseconds; `NEVER_MS` when empty."""
-    retired: int
-    """Events that retention has removed since this process started."""
-    newest_at: int = 0
-    """When the last event was relayed; 0 when the stream is empty."""
-
-
-class JournalState(NamedTuple):
-    """The journal after a commit."""
-
-    origin: Origin
-    rollbacks: int
-    """How often an epoch began because acknowledged events were missing."""
-    place: Place
-    streams: Mapping[str, StreamState]
 
 
 class Journal:
@@ -121,7 +90,7 @@ class Journal:
                 self._reader = JournalReader(self._db)
                 repair_tables(self._db, self._reader, path, int(time.time()))
                 found = find_origin(self._reader, noted or read_note, streams)
-                self._streams = {stream: self._state_of(stream) for stream in streams}
+                self._streams = {name: self._state_of(name, read_note) for name in streams}
                 self._tails = {stream: self._reader.tail(stream) for stream in streams}
             except (sqlite3.DatabaseError, DamagedContent) as error:
                 raise refused(path, error) from None
@@ -151,7 +120,11 @@ class Journal:
     @property
     def note(self) -> TailNote:
         """The newest rows, as they are noted beside the file."""
-        return TailNote(self.epoch, dict(self._tails))
+        sizes = {
+            name: StreamSize(each.first_offset, each.stored_bytes)
+            for name, each in self._streams.items()
+        }
+        return TailNote(self.epoch, dict(self._tails), sizes)
 
     @property
     def state(self) -> JournalState:
@@ -234,6 +207,8 @@ class Journal:
         `JournalUnavailable`.
         """
         retired = [self._retire(stream, limits, now_ms) for stream in self._streams]
+        if any(retired):
+            self._write_note()
         return any(retired)
 
     def forget_silent_emitters(self, now_s: int) -> list[bytes]:
@@ -306,11 +281,16 @@ class Journal:
             self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         self._closing.close()
 
-    def _state_of(self, stream: str) -> StreamState:
-        found = self._reader.stream(stream)
-        oldest_at = NEVER_MS if found.oldest_at is None else found.oldest_at
-        first, last, size = found.first_offset, found.last_offset, found.stored_bytes
-        return StreamState(first, last, size, oldest_at, retired=0, newest_at=found.newest_at or 0)
+    def _state_of(self, stream: str, noted: TailNote | None) -> StreamState:
+        ends = self._reader.ends(stream)
+        if ends is None:
+            return StreamState(1, 0, 0, NEVER_MS, retired=0)
+        oldest, newest = ends
+        first, last = oldest.first_offset, newest.last_offset
+        size = noted.sizes.get(stream) if noted else None
+        is_known = size and (size.first_offset, noted.tails[stream].last_offset) == (first, last)  # type: ignore[union-attr]
+        stored = size.stored_bytes if size and is_known else self._reader.stored_bytes(stream)
+        return StreamState(first, last, stored, oldest.relayed_at, 0, newest.relayed_at)
 
     def _write_cursors(self, batch: JournalBatch) -> None:
         self._db.executemany(
@@ -359,7 +339,7 @@ class Journal:
 
     def _write_note(self) -> None:
         try:
-            self._note.write(TailNote(self.epoch, self._tails))
+            self._note.write(self.note)
         except OSError as error:
             # The journal has the events. Only a rollback of the file would stay unnoticed here.
             self._log.error("note", "%s cannot be written: %s", note_beside(self._path), error)
@@ -391,6 +371,6 @@ def _pack_row(run: Run) -> tuple[int, int, int, bytes, int]:
     return *numbers, packed, row_checksum(*numbers, packed)
 
 
-def _place_of(path: Path) -> Place:
+def _place_of(path: Path) -> tuple[int, int]:
     found = path.stat()
     return found.st_dev, found.st_ino

@@ -15,10 +15,9 @@ from relay.journal.format import (
     DamagedContent,
     row_checksum,
     stream_tables,
-    unpack_events,
     unpack_unsigned,
 )
-from relay.shared.sqlite_file import is_damage
+from relay.journal.stream_rows import EventRow, StreamRows
 from relay.wire.errors import WireError
 from relay.wire.header import EMITTER_ID_BYTES, ReceivedFrames, StampedFrames, unpack_stamp
 
@@ -62,14 +61,12 @@ class LostRange(NamedTuple):
     last_offset: int
 
 
-class EventRow(NamedTuple):
-    """The events of one stream that one batch brought."""
+class EventRowEnds(NamedTuple):
+    """A row without its events."""
 
     first_offset: int
     last_offset: int
     relayed_at: int
-    """Unix time in milliseconds."""
-    events: list[ReceivedFrames]
 
 
 class JournaledEvent(NamedTuple):
@@ -154,6 +151,20 @@ class JournalReader:
         ).fetchone()
         return StreamSummary(name, first or 1, last or 0, rows, stored_bytes or 0, *times)
 
+    def ends(self, name: str) -> tuple[EventRowEnds, EventRowEnds] | None:
+        """Return the first and the last row of the stream `name`, None if it is empty."""
+        query = f"SELECT first, last, relayed_at FROM {self._tables[name]} ORDER BY last"
+        oldest = self._db.execute(f"{query} LIMIT 1").fetchone()
+        newest = self._db.execute(f"{query} DESC LIMIT 1").fetchone()
+        return None if oldest is None else (EventRowEnds(*oldest), EventRowEnds(*newest))
+
+    def stored_bytes(self, name: str) -> int:
+        """Return the bytes of all events of the stream `name`. Reads every row."""
+        (found,) = self._db.execute(
+            f"SELECT sum(length(events)) FROM {self._tables[name]}"
+        ).fetchone()
+        return found or 0
+
     def streams(self) -> list[StreamSummary]:
         """Return the summary of every stream, in the order of names."""
         return [self.stream(name) for name in sorted(self._tables)]
@@ -213,10 +224,11 @@ class JournalReader:
         after = min(after, MAX_OFFSET)
         part: list[EventRow | LostRange] = []
         with contextlib.nullcontext() if self._db.in_transaction else self.snapshot():
-            end = self._last_offset(stream) if end is None else end
+            rows = StreamRows(self._db, self._tables[stream], self._checksum)
+            end = rows.last_offset() if end is None else end
             # Retention removes the oldest rows, so that a stream may begin at any offset.
-            expected = max(after + 1, self._first_offset(stream))
-            for row, size in self._whole_rows(stream, after, end):
+            expected = max(after + 1, rows.first_offset())
+            for row, size in rows.whole_rows(after, end):
                 if row.first_offset > expected:
                     part.append(LostRange(expected, row.first_offset - 1))
                 part.append(row)
@@ -238,93 +250,6 @@ class JournalReader:
     ) -> Iterator[JournaledEvent]:
         """Yield the events of a `part`; more than `max_events` or `max_bytes` if rows have more."""
         return _events_of(self.part(stream, after, max_events, max_bytes, end), after)
-
-    def _whole_rows(self, stream: str, after: int, end: int) -> Iterator[tuple[EventRow, int]]:
-        """Yield the rows above `after` that can be read, in order, and the size of their events."""
-        position: int | None = after
-        while position is not None:
-            try:
-                for last, first, relayed_at, packed, checksum in self._db.execute(
-                    f"SELECT last, first, relayed_at, events, {self._checksum}"
-                    f" FROM {self._tables[stream]} WHERE last > ? ORDER BY last",
-                    (position,),
-                ):
-                    row = _whole_row(last, first, relayed_at, packed, checksum)
-                    if row is not None:
-                        yield row, len(packed)
-                    position = last
-                return
-            except sqlite3.DatabaseError as error:
-                if not is_damage(error):
-                    raise
-                position = self._skip_damage(stream, position, end)
-
-    def _skip_damage(self, stream: str, position: int, end: int) -> int | None:
-        """Return the offset after which rows can be read again, None if there is none up to `end`.
-
-        The query for the rows after `position` has met a damaged page.
-        """
-        key = self._key_after(stream, position)
-        if key is not None:
-            # Only the events of this row lie on the damaged page.
-            return key
-        distance = 1
-        while position + distance <= end and self._key_after(stream, position + distance) is None:
-            distance *= 2
-        low, high = position + distance // 2, position + distance
-        if high > end:
-            return None
-        while high - low > 1:
-            middle = (low + high) // 2
-            if self._key_after(stream, middle) is None:
-                low = middle
-            else:
-                high = middle
-        return high
-
-    def _key_after(self, stream: str, position: int) -> int | None:
-        """Return the key of the first row above `position`, None if it cannot be read."""
-        try:
-            found = self._db.execute(
-                f"SELECT last FROM {self._tables[stream]} WHERE last > ? ORDER BY last LIMIT 1",
-                (min(position, MAX_OFFSET),),
-            ).fetchone()
-        except sqlite3.DatabaseError as error:
-            if not is_damage(error):
-                raise
-            return None
-        return None if found is None else int(found[0])
-
-    def _first_offset(self, stream: str) -> int:
-        try:
-            found = self._db.execute(
-                f"SELECT first FROM {self._tables[stream]} ORDER BY last LIMIT 1"
-            ).fetchone()
-        except sqlite3.DatabaseError as error:
-            if not is_damage(error):
-                raise
-            return 1
-        return found[0] if found else 1
-
-    def _last_offset(self, stream: str) -> int:
-        try:
-            (last,) = self._db.execute(f"SELECT max(last) FROM {self._tables[stream]}").fetchone()
-        except sqlite3.DatabaseError as error:
-            if not is_damage(error):
-                raise
-            return self._last_before_damage(stream)
-        return last or 0
-
-    def _last_before_damage(self, stream: str) -> int:
-        """Return an offset near the end of the stream, whose newest rows cannot be read."""
-        low, high = 0, MAX_OFFSET
-        while high - low > 1:
-            middle = (low + high) // 2
-            if self._key_after(stream, middle) is None:
-                high = middle
-            else:
-                low = middle
-        return high if low else 0
 
     def page_problems(self) -> Iterator[str]:
         """Yield the inconsistencies that SQLite finds in the file."""
@@ -365,19 +290,6 @@ def _events_of(rows: Iterable[EventRow | LostRange], after: int) -> Iterator[Jou
         for offset, frames in enumerate(row.events, row.first_offset):
             if offset > after:
                 yield JournaledEvent(offset, row.relayed_at, frames)
-
-
-def _whole_row(
-    last: int, first: int, relayed_at: int, packed: bytes, checksum: int | None
-) -> EventRow | None:
-    """Return the row with these columns, None if they are not what a relay has written."""
-    if checksum is not None and row_checksum(last, first, relayed_at, packed) != checksum:
-        return None
-    try:
-        events = list(unpack_events(packed))
-    except DamagedContent:
-        return None
-    return EventRow(first, last, relayed_at, events) if last - first + 1 == len(events) else None
 
 
 @contextlib.contextmanager

@@ -9,8 +9,10 @@ from pathlib import Path
 from relay.core.epochs import Origin
 from relay.journal.file import JournalRefused, open_journal_file
 from relay.journal.format import DamagedContent
-from relay.journal.journal import JournalState, JournalUnavailable, StreamState
+from relay.journal.journal import JournalUnavailable
+from relay.journal.page_check import PageCheck
 from relay.journal.reader import JournaledEvent, JournalReader
+from relay.journal.state import JournalState, StreamState
 from relay.shared.logs import LimitedLog
 from relay.wire.header import Stamp, StampedFrames, event_checksum, pack_stamp
 
@@ -37,6 +39,11 @@ class PublishedJournal:
         self._db = open_journal_file(path, read_only=True)
         self._reader = JournalReader(self._db)
         self._log = LimitedLog(logger)
+        self._page_check = PageCheck(path)
+        self.start_offsets = self.last_offsets
+        """Stream to its last offset when the file was opened."""
+        self.reopened = 0
+        """How often another file took the journal's place."""
         self.damaged: dict[str, set[int]] = {stream: set() for stream in state.streams}
         """Offsets that could not be read since this process started."""
 
@@ -70,6 +77,9 @@ class PublishedJournal:
         if state.place != self._state.place:
             # The file was replaced. The old connection would show what is no longer there.
             self._reopen()
+            self.reopened += 1
+            self._state = state
+            self.start_offsets = self.last_offsets
         self._state = state
 
     def begin_epoch(self, reason: str) -> None:
@@ -136,8 +146,15 @@ class PublishedJournal:
             return None
         return event if event is not None and event.offset == offset and event.frames[0] else None
 
+    @property
+    def damage(self) -> int:
+        """How many events could not be read, or 1 if only a page of the file is damaged."""
+        events = sum(map(len, self.damaged.values()))
+        return events or int(self._page_check.has_found_damage)
+
     def close(self) -> None:
         """Close the connection."""
+        self._page_check.close()
         with contextlib.suppress(sqlite3.Error):
             self._db.close()
 

@@ -4,7 +4,8 @@ The file survives the end of the process as the journal's own files do, but it i
 whatever removes, truncates or replaces those leaves a note that disagrees with them.
 
 It holds `EVTN`, a CRC-32 (4 bytes, big-endian) of the rest, the length of the rest (2 bytes), and
-the rest: a msgpack map with `epoch`, and with `tails`, stream to offset and checksum.
+the rest: a msgpack map with `epoch`, with `tails`, stream to offset and checksum, and with `sizes`,
+stream to first offset and stored bytes.
 """
 
 import os
@@ -12,6 +13,7 @@ import struct
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 import msgpack
@@ -23,11 +25,20 @@ _MAGIC = b"EVTN"
 _MAX_BYTES = 65_536
 
 
+class StreamSize(NamedTuple):
+    """How much of a stream is stored."""
+
+    first_offset: int
+    stored_bytes: int
+
+
 class TailNote(NamedTuple):
     """The state of a journal after a commit."""
 
     epoch: int
     tails: Mapping[str, Tail]
+    sizes: Mapping[str, StreamSize] = MappingProxyType({})
+    """By stream. A relay that starts need not add them up."""
 
 
 class TailNoteFile:
@@ -49,11 +60,13 @@ class TailNoteFile:
             return None
         fields = msgpack.unpackb(body)
         tails = {stream: Tail(*tail) for stream, tail in fields["tails"].items()}
-        return TailNote(fields["epoch"], tails)
+        sizes = {stream: StreamSize(*size) for stream, size in fields.get("sizes", {}).items()}
+        return TailNote(fields["epoch"], tails, sizes)
 
     def write(self, note: TailNote) -> None:
         """Replace the note."""
-        body = msgpack.packb({"epoch": note.epoch, "tails": note.tails})
+        fields = {"epoch": note.epoch, "tails": dict(note.tails), "sizes": dict(note.sizes)}
+        body = msgpack.packb(fields)
         os.pwrite(self._file, _HEADER.pack(_MAGIC, zlib.crc32(body), len(body)) + body, 0)
 
     def close(self) -> None:

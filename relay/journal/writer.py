@@ -15,7 +15,8 @@ from typing import NamedTuple, Protocol
 from relay.core.retention import Limits
 from relay.journal.batch import JournalBatch
 from relay.journal.file import JournalRefused
-from relay.journal.journal import NEVER_MS, Journal, JournalState, JournalUnavailable
+from relay.journal.journal import Journal, JournalUnavailable
+from relay.journal.state import NEVER_MS, JournalState
 from relay.journal.tail_note import TailNote
 from relay.shared.logs import LimitedLog
 

@@ -56,12 +56,18 @@ class UnusableFile(FileRefused):
 
 
 def open_sqlite(
-    path: Path, file: FileFormat, *, read_only: bool = False, immutable: bool = False
+    path: Path,
+    file: FileFormat,
+    *,
+    read_only: bool = False,
+    immutable: bool = False,
+    max_checked_bytes: int | None = None,
 ) -> sqlite3.Connection:
     """Return an open connection in autocommit mode, or raise a `FileRefused`.
 
     A missing or empty file is a new one, without tables, unless `read_only`. Before a connection
-    that may write is opened, the file is identified and every page of it is checked. A new file
+    that may write is opened, the file is identified and every page of it is checked, unless it has
+    more than `max_checked_bytes`. A new file
     may be read by its owner only. With `immutable`, which implies `read_only`, nothing is made
     beside the file, which nobody may be writing. Any thread may use the connection; the caller
     provides the locking.
@@ -77,7 +83,8 @@ def open_sqlite(
         reading = "ro&immutable=1" if immutable else "ro"
         with closing(_connect(path, reading)) as db:
             _check_identity(db, file, may_be_new=not (read_only or immutable))
-            if not (read_only or immutable):
+            is_small = max_checked_bytes is None or path.stat().st_size <= max_checked_bytes
+            if is_small and not (read_only or immutable):
                 _check_pages(db)
         return _connect(path, reading if read_only or immutable else "rw")
     except OSError as error:

@@ -330,6 +330,8 @@ class Heartbeat(_Message):
     """The epoch that the present one continues, None if there was none before."""
     began: dict[str, Unsigned] | None = None
     """With `previous`: stream to the last offset that both epochs share."""
+    start: dict[str, Unsigned] | None = None
+    """Stream to its last offset when this relay process started, or opened its journal anew."""
     damaged: Unsigned | None = None
     """How many events of the journal could not be read since the relay started, None if all."""
     heartbeat_s: Seconds | None = None

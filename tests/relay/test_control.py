@@ -446,6 +446,7 @@ def test_the_heartbeat_tells_where_the_streams_are(tmp_path: Path) -> None:
             started_at=STARTED_AT,
             journaling=True,
             heartbeat_s=0.5,
+            start={"event": 6, "task": 0},
         )
         assert parts.service.heartbeat() == expected
         parts.intake.journaling = False

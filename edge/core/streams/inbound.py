@@ -75,7 +75,7 @@ class Inbound:
         A relay publishes its heartbeats in their place among the events, so that within an epoch
         its tips are never below an event that it sent before.
         """
-        return epoch == self._streams.epoch and self._streams.are_ahead_of(heartbeat.tips)
+        return epoch == self._streams.epoch and self._streams.are_ahead_of(heartbeat)
 
     def synchronize(
         self, epoch: int, heartbeat: Heartbeat, *, has_clients: bool = False

@@ -88,6 +88,8 @@ class Streams:
         self._memory = PageMemory(history_bytes)
         self._started_at = 0
         """The start time of the relay process that is followed."""
+        self._disputed: dict[str, Head] = {}
+        """Events that the relay's journal cannot hold, until its next epoch."""
         self._joined: dict[str, int] = {}
         """Stream to its head when that process was first followed."""
         self._streams: dict[str, Stream] = {}
@@ -132,14 +134,31 @@ class Streams:
         if not self.epoch:
             return None
         heads = {kind: (each.history.head, each.head_checksum) for kind, each in self._items()}
-        return EdgePlace(self.epoch, heads)
+        return EdgePlace(self.epoch, heads | self._disputed)
 
-    def are_ahead_of(self, last_offsets: Mapping[str, int]) -> bool:
-        """Whether a stream has events that a journal which ends at `last_offsets` does not hold."""
-        return any(
-            stream.history.head > last_offsets.get(kind, stream.history.head)
-            for kind, stream in self._items()
-        )
+    def are_ahead_of(self, heartbeat: Heartbeat) -> bool:
+        """Whether a stream has events that the journal of the relay process does not hold.
+
+        Its journal ends before them; or it has given their offsets to other events since, as the
+        first event of the process shows: ours at that offset is older than the process.
+        """
+        return any(self._is_ahead(kind, stream, heartbeat) for kind, stream in self._items())
+
+    def _is_ahead(self, kind: str, stream: Stream, heartbeat: Heartbeat) -> bool:
+        history = stream.history
+        if history.head > heartbeat.tips.get(kind, history.head):
+            return True
+        start = (heartbeat.start or {}).get(kind, history.head)
+        if history.head <= start:
+            return False
+        first = history.after(start)
+        if first is None or first[0].relayed_at >= heartbeat.started_at:
+            return False
+        if first[0].checksum is None:
+            # A placeholder says nothing of the event.
+            return False
+        self._disputed[kind] = first[0].offset, first[0].checksum
+        return True
 
     def begins(self, heartbeat: Heartbeat) -> dict[str, int]:
         """Return where the streams begin if clients have stayed and a new epoch begins.
@@ -179,6 +198,7 @@ class Streams:
             if epoch != self.epoch or kind not in last_offsets:
                 self._end(kind)
         self.epoch = epoch
+        self._disputed.clear()
         self._kinds.clear()
         for kind, last in (begins or last_offsets).items():
             served = (Pattern(prefix, exact=False) for prefix in self._served_prefixes)

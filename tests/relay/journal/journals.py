@@ -7,9 +7,10 @@ from pathlib import Path
 
 from relay.core.emitters import Cursor
 from relay.journal.batch import JournalBatch, Run
-from relay.journal.journal import Journal, JournalState
+from relay.journal.journal import Journal
 from relay.journal.reader import StoredTask, reading_journal
 from relay.journal.replayer import PublishedJournal
+from relay.journal.state import JournalState
 from relay.journal.tail_note import TailNote
 from relay.journal.verify import problems
 from relay.wire.envelope import Envelope, pack_envelope

@@ -14,15 +14,11 @@ import relay.journal.journal
 from relay.core.emitters import Cursor
 from relay.core.retention import Limits
 from relay.journal.batch import JournalBatch, Run
-from relay.journal.journal import (
-    MAX_RETIRED_ROWS,
-    NEVER_MS,
-    SILENT_EMITTER_S,
-    Journal,
-    JournalUnavailable,
-    StreamState,
-)
+from relay.journal.file import note_beside
+from relay.journal.journal import MAX_RETIRED_ROWS, SILENT_EMITTER_S, Journal, JournalUnavailable
 from relay.journal.reader import StoredTask, reading_journal
+from relay.journal.state import NEVER_MS, StreamState
+from relay.journal.tail_note import StreamSize, TailNoteFile
 from relay.wire.header import Stamp, pack_stamp, unpack_stamp
 from tests.relay.journal.journals import (
     EMITTER_ID,
@@ -289,7 +285,7 @@ class TestRetirement:
     def test_the_next_relay_finds_the_same_state(self, path: Path) -> None:
         with closing(self.filled(path)) as journal:
             journal.retire(Limits(2500, UNLIMITED_BYTES), NOW_MS + 4000)
-            journal.append(batch(51, relayed_at=NOW_MS))
+            journal.append(batch(51, relayed_at=NOW_MS + 9000))
             state = journal.streams["event"]
         with closing(open_journal(path)) as journal:
             found = journal.streams["event"]
@@ -380,3 +376,34 @@ class TestWriteAheadLog:
         assert "keeps reading an older state" in caplog.text
         journal.bound_wal()
         assert not Path(f"{journal.path}-wal").stat().st_size
+
+
+class TestStart:
+    """The size of a stream is noted, so that a start reads few rows."""
+
+    def noted(self, path: Path, first: int) -> None:
+        with closing(TailNoteFile(note_beside(path))) as note:
+            found = note.read()
+            assert found is not None
+            note.write(found._replace(sizes={"event": StreamSize(first, 123)}))
+
+    def test_a_noted_size_is_not_added_up(self, filled: Path) -> None:
+        self.noted(filled, 1)
+        with closing(open_journal(filled)) as journal:
+            assert journal.streams["event"].stored_bytes == 123
+
+    def test_one_of_other_rows_is(self, filled: Path) -> None:
+        with closing(open_journal(filled)) as journal:
+            size = journal.streams["event"].stored_bytes
+        self.noted(filled, 4)
+        with closing(open_journal(filled)) as journal:
+            assert journal.streams["event"].stored_bytes == size
+        note_beside(filled).unlink()
+        with closing(open_journal(filled)) as journal:
+            assert journal.streams["event"].stored_bytes == size
+
+    def test_retention_is_noted(self, filled: Path) -> None:
+        with closing(open_journal(filled)) as journal:
+            journal.retire(Limits(0, 0), NOW_MS + 10**9)
+            state = journal.streams["event"]
+            assert journal.note.sizes["event"] == (7, state.stored_bytes)

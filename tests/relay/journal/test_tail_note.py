@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from relay.core.epochs import Tail
-from relay.journal.tail_note import TailNote, TailNoteFile
+from relay.journal.tail_note import StreamSize, TailNote, TailNoteFile
 
 LONG = TailNote(7, {"event": Tail(1042, 2**32 - 1), "task": Tail(0, 0), "audit": Tail(5, 6)})
+SIZED = TailNote(7, {"event": Tail(5, 6)}, {"event": StreamSize(2, 2**40)})
 SHORT = TailNote(2**63, {})
 
 
@@ -24,7 +25,7 @@ def test_a_new_file_says_nothing(note: TailNoteFile) -> None:
     assert note.read() is None
 
 
-@pytest.mark.parametrize("content", [LONG, SHORT])
+@pytest.mark.parametrize("content", [LONG, SIZED, SHORT])
 def test_it_survives_its_writer(note: TailNoteFile, tmp_path: Path, content: TailNote) -> None:
     note.write(content)
     with closing(TailNoteFile(tmp_path / "note")) as again:

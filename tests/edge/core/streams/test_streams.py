@@ -17,6 +17,12 @@ def streams() -> Streams:
     return streams
 
 
+def beat(event: int, task: int) -> Heartbeat:
+    """A heartbeat with these tips."""
+    tips = {"event": event, "task": task}
+    return Heartbeat(tips=tips, low=LOW, started_at=1, journaling=True)
+
+
 def stream_of(streams: Streams, kind: str) -> Stream:
     stream = streams.get(kind)
     assert stream is not None
@@ -177,15 +183,29 @@ class TestNewEpoch:
         assert stream_of(streams, "event").follower.is_behind
 
     def test_a_journal_that_ends_before_our_head_is_another(self, streams: Streams) -> None:
-        assert streams.are_ahead_of({"event": 1042})
-        assert not streams.are_ahead_of({"event": 1043})
-        assert not streams.are_ahead_of({})
+        assert streams.are_ahead_of(self.heartbeat(1042, None))
+        assert not streams.are_ahead_of(self.heartbeat(1043, None))
+
+    @pytest.mark.parametrize(("start", "started_at"), [(1042, 0), (1043, 2), (1044, 2), (1041, 2)])
+    def test_one_that_gave_our_offsets_to_others_is_another(
+        self, streams: Streams, start: int, started_at: int
+    ) -> None:
+        """Our event after the start of the relay process is older than the process."""
+        heard = self.heartbeat(2000, None, started_at=started_at)
+        heard = heard.model_copy(update={"start": {"event": start}})
+        assert not streams.are_ahead_of(heard)
+        rolled_back = self.heartbeat(2000, None, started_at=2)
+        rolled_back = rolled_back.model_copy(update={"start": {"event": 1042}})
+        assert streams.are_ahead_of(rolled_back)
+        place = streams.place
+        assert place is not None
+        assert place.heads["event"] == (1043, record(1043, topic="event:x").checksum)
 
 
 def test_one_stream_with_lost_events_is_enough(streams: Streams) -> None:
-    assert streams.are_ahead_of({"event": 1041, "task": 77})
-    assert streams.are_ahead_of({"event": 1042, "task": 76})
-    assert not streams.are_ahead_of({"event": 1042, "task": 77})
+    assert streams.are_ahead_of(beat(1041, 77))
+    assert streams.are_ahead_of(beat(1042, 76))
+    assert not streams.are_ahead_of(beat(1042, 77))
 
 
 def test_the_place_names_the_newest_event_of_each_stream(streams: Streams) -> None:
