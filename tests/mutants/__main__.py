@@ -17,8 +17,8 @@ CORES = (
     "emitters/mailbox.py",
 )
 MAX_SHARE_LEFT = 0.10
-MAX_SHARE_LEFT_OF_SAMPLE = 0.40
-"""A sample has few mutants of few files: it shall find a core whose tests see nothing."""
+MAX_SHARE_LEFT_OF_SAMPLE = 0.50
+"""A sample has few mutants, and time to learn few tests: it finds cores whose tests see nothing."""
 
 
 def main() -> int:

@@ -32,6 +32,8 @@ SLOW = 20.0
 """A mutant has so many times the duration of its tests."""
 MAX_EXAMPLES = 40
 SAMPLE_OF_A_FILE = 15
+FIRST_FILES = 6
+"""The files of a sample whose tests are learned first."""
 SLOWEST_TEST_S = 3.0
 
 
@@ -85,9 +87,18 @@ class MutantSession:
             folder = tests_for(source)
             if folder not in self._baselines:
                 items = [item for item in session.items if _is_fast_test_in(item, folder)]
-                self._baselines[folder] = Baseline(ROOT / source.parts[0], items)
+                limit_s = BASELINE_TIMEOUT_S
+                if self._plan.budget_s is not None:
+                    items = self._nearest(items)
+                    limit_s = self._plan.budget_s / 2
+                self._baselines[folder] = Baseline(ROOT / source.parts[0], items, limit_s)
             self._try_file(source, self._baselines[folder])
         return True
+
+    def _nearest(self, items: list[Item]) -> list[Item]:
+        """Put the tests first that mirror the first files: there is no time for all."""
+        folders = {ROOT / "tests" / source.parent for source in self._plan.sources[:FIRST_FILES]}
+        return sorted(items, key=lambda item: item.path.parent not in folders)
 
     def _try_file(self, source: Path, baseline: "Baseline") -> None:
         path = str(ROOT / source)
@@ -101,6 +112,8 @@ class MutantSession:
             self.total.left.append(str(source))
         for mutant in mutants:
             chosen = baseline.tests_of(path, mutant.function)
+            if self._plan.budget_s is not None and not chosen:
+                continue  # Its tests were perhaps not learned.
             timeout_s = max(LEAST_TIMEOUT_S, SLOW * sum(map(baseline.duration_s, chosen)))
             outcome = try_mutant(mutant, path, chosen, timeout_s)
             self._note(source, mutant, outcome, tally)
@@ -126,8 +139,8 @@ class MutantSession:
 class Baseline:
     """Which tests run which function of a package, and how long; measured in a child."""
 
-    def __init__(self, folder: Path, items: Sequence[Item]) -> None:
-        """Run `items` once, unchanged. Those that fail or take long are left out."""
+    def __init__(self, folder: Path, items: Sequence[Item], limit_s: float) -> None:
+        """Run `items` once, unchanged, for `limit_s`. Those that fail or take long are left out."""
         for item in items:
             _hurry(item)
         self._items = {item.nodeid: item for item in items}
@@ -135,7 +148,7 @@ class Baseline:
         self._tests: dict[str, list[str]] = {}
         """By path and name of the function."""
         with tempfile.TemporaryFile("w+") as report:
-            in_child(lambda: _measure(str(folder), items, report), BASELINE_TIMEOUT_S)
+            in_child(lambda: _measure(str(folder), items, report), limit_s)
             report.seek(0)
             for line in report:
                 nodeid, duration_s, functions = json.loads(line)
