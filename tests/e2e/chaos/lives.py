@@ -5,7 +5,7 @@ from pathlib import Path
 
 from tests.e2e.chaos.judge import Run
 from tests.e2e.chaos.load_emitter import CLOSE_TIMEOUT_S, read_counter
-from tests.e2e.chaos.traffic import RUNS_PER_EMITTER
+from tests.e2e.chaos.traffic import RUNS_PER_EMITTER, route
 from tests.support.cluster import Cluster
 from tests.support.processes import ManagedProcess, python
 
@@ -44,6 +44,14 @@ class LoadEmitter:
         self._process.kill()
         self._end(killed=True)
         self._process = self._start()
+
+    def accepted(self) -> int:
+        """The number of `emit` calls of the present life that have returned."""
+        return read_counter(self._counter(len(self.runs)))
+
+    def topic(self, number: int) -> str:
+        """The topic of an event of the last life that ended."""
+        return route(self.runs[-1].id, number).topic
 
     def finish(self) -> dict[str, int]:
         """Close the emitter and return its own counters; `left` must be 0."""
