@@ -97,7 +97,7 @@ class TestAppendAndRead:
 
         assert (count(1), count(size), count(size * 3 - 1), count(size * 3 + 5)) == (1, 1, 2, 3)
 
-    @settings(max_examples=30)
+    @settings(max_examples=15)
     @given(
         st.lists(st.integers(1, 7), min_size=1, max_size=6), st.integers(1, 6), st.integers(1, 999)
     )

@@ -105,7 +105,7 @@ class TestRefusal:
 class TestDamagedPages:
     """Everything beside a damaged page is read, and the rest is named."""
 
-    ROWS = 120
+    ROWS = 40
 
     @pytest.fixture
     def large(self, path: Path) -> Path:
