@@ -21,6 +21,7 @@ settings.load_profile("parallel")
 
 HEAVY = "tests that load both cores"
 GROUPS = {
+    "tests/e2e/chaos/test_damage.py": HEAVY,
     "tests/e2e/test_chaos.py": HEAVY,
     "tests/e2e/test_clients_many.py": HEAVY,
     "tests/e2e/test_front_door.py": "front door",
