@@ -1,6 +1,7 @@
 """`event-relay journal`: look at the journal, also while a relay writes it."""
 
 import json
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,6 +22,7 @@ from relay.journal.file import (
 )
 from relay.journal.reader import LOST_FRAMES, JournaledEvent, JournalReader, reading_journal
 from relay.journal.verify import problems
+from relay.shared.console import is_unicode
 from relay.shared.settings import refuse
 from relay.shared.unknown_variables import load_for
 from relay.wire.envelope import unpack_envelope
@@ -127,7 +129,7 @@ def _first_position(reader: JournalReader, stream: str, last: int) -> int:
     found = {each.name: each for each in reader.streams()}.get(stream)
     if found is None:
         raise click.ClickException(f"{stream!r} is not a stream of this journal")
-    return max(found.first_offset - 1, found.last_offset - max(0, last))
+    return max(found.first_offset - 1, found.last_offset - last)
 
 
 def _print_after(reader: JournalReader, stream: str, position: int) -> int:
@@ -136,7 +138,8 @@ def _print_after(reader: JournalReader, stream: str, position: int) -> int:
         if event.frames == LOST_FRAMES:
             click.echo(f"{stream} {event.offset} cannot be read", err=True)
         else:
-            click.echo(json.dumps(as_message(event, stream), ensure_ascii=False))
+            message = as_message(event, stream)
+            click.echo(json.dumps(message, ensure_ascii=not is_unicode(sys.stdout)))
         position = event.offset
     return position
 
