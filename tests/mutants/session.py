@@ -212,8 +212,9 @@ def _is_fast_test_in(item: Item, folder: str) -> bool:
 def _hurry(item: Item) -> None:
     """Let Hypothesis look for few examples, the same ones each time, and never for smaller ones."""
     quick = {"phases": (Phase.explicit, Phase.generate), "database": None, "derandomize": True}
+    test = getattr(item, "obj", None)
     owners = (
-        (getattr(item, "obj", None), "_hypothesis_internal_use_settings"),
+        (getattr(test, "__func__", test), "_hypothesis_internal_use_settings"),
         (getattr(item, "cls", None), "settings"),
     )
     for owner, name in owners:
