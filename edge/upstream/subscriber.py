@@ -122,9 +122,6 @@ class RelaySubscriber:
         self._state.hear_interval(heartbeat.heartbeat_s or 0.0)
         is_answer = self._connection.handshake.is_answer(topic)
         is_rolled_back = self._inbound.is_rolled_back(epoch, heartbeat)
-        if is_rolled_back:
-            # Its epoch ends as soon as the relay has read our hello, which proves the rollback.
-            self._log.error("rollback", "the relay's journal lacks events that were received here")
         match self._state.take_heartbeat(
             epoch, heartbeat.started_at, is_answer=is_answer, is_rolled_back=is_rolled_back
         ):
@@ -135,6 +132,9 @@ class RelaySubscriber:
                 self._request_last_values()
             case Heard.ANSWER:
                 self._end_handshake(epoch, heartbeat)
+            case Heard.ROLLBACK:
+                # Its epoch ends as soon as it has read our hello, which proves the rollback.
+                self._log.error("rollback", "the relay's journal lacks events received here")
             case Heard.RESTART:
                 endpoint = self._connection.events.endpoint
                 logger.warning("the relay at %s was restarted", endpoint)

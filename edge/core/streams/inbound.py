@@ -73,7 +73,7 @@ class Inbound:
         """Whether the relay's journal has lost events that this edge has received from it.
 
         A relay publishes its heartbeats in their place among the events, so that within an epoch
-        its tips are never below an event that it sent before.
+        and on one connection its tips are never below an event that it sent before.
         """
         return epoch == self._streams.epoch and self._streams.are_ahead_of(heartbeat)
 

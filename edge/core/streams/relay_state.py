@@ -48,6 +48,8 @@ class Heard(Enum):
     """Without a handshake its offsets say nothing about the events that will arrive."""
     ANSWER = "answer"
     """The handshake is answered: subscriptions are in place; see `follow`."""
+    ROLLBACK = "rollback"
+    """As ANSWER, by a relay that is not to be followed before it has begun a new epoch."""
     RESTART = "restart"
     """Another relay process speaks: a handshake is due."""
     PROGRESS = "progress"
@@ -132,11 +134,15 @@ class RelayState:
     ) -> Heard:
         """Take the epoch and start time in a heartbeat; `is_answer` if it answers the handshake.
 
-        A relay whose journal `is_rolled_back` is not followed before it has begun a new epoch.
+        `is_rolled_back` tells that its journal lacks events that were received here. Of a relay
+        that is followed it is only an old heartbeat: after a new connection, libzmq may deliver
+        messages of the earlier one behind newer ones.
         """
         if self._phase is not RelayPhase.FOLLOWING:
-            return Heard.ANSWER if is_answer and not is_rolled_back else Heard.NOTHING
-        if is_rolled_back or epoch != self._epoch or started_at != self._started_at:
+            if not is_answer:
+                return Heard.NOTHING
+            return Heard.ROLLBACK if is_rolled_back else Heard.ANSWER
+        if epoch != self._epoch or started_at != self._started_at:
             self._enter(RelayPhase.SYNCHRONIZING)
             return Heard.RESTART
         # The nonce stays subscribed: libzmq subscribes to it again with every new connection.

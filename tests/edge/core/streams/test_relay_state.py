@@ -89,16 +89,16 @@ class StateMachine(RuleBasedStateMachine):
 
     @rule(is_answer=st.booleans())
     def roll_back(self, is_answer: bool) -> None:
-        """The relay followed last has lost events: it is not followed before a new epoch."""
+        """A relay that has lost events is not followed before a new epoch; an old heartbeat of the
+        one that is followed means nothing."""
         epoch, started_at = self.followed
         heard = self.state.take_heartbeat(
             epoch, started_at, is_answer=is_answer, is_rolled_back=True
         )
         if self.phase is RelayPhase.FOLLOWING:
-            assert heard is Heard.RESTART
-            self.phase = RelayPhase.SYNCHRONIZING
+            assert heard is (Heard.RECONNECTED if is_answer else Heard.PROGRESS)
         else:
-            assert heard is Heard.NOTHING
+            assert heard is (Heard.ROLLBACK if is_answer else Heard.NOTHING)
 
     @rule(epoch=st.integers(1, 2), started_at=st.integers(1, 2))
     def beat(self, epoch: int, started_at: int) -> None:
