@@ -5,6 +5,7 @@ import signal
 import socket
 import sys
 from collections.abc import Iterator
+from multiprocessing import resource_tracker
 from types import FrameType
 
 import uvicorn
@@ -77,6 +78,8 @@ class _EdgeWorkers(Multiprocess):
 @contextlib.contextmanager
 def _inherited_block() -> Iterator[None]:
     """Hold SIGINT back; processes that are started meanwhile do so for good."""
+    # Its first start would end the block, before the first worker is started.
+    resource_tracker.ensure_running()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield

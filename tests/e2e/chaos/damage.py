@@ -21,6 +21,7 @@ from tests.e2e.chaos.judge import Address, JournalStream, Watcher, expected
 from tests.e2e.chaos.lives import LoadEmitter
 from tests.e2e.chaos.traffic import TOPICS, USERS
 from tests.support.cluster import Cluster
+from tests.support.processes import ManagedProcess
 from tests.support.relay_peer import RelayPeer
 from tests.support.swarm import Swarm
 from tests.support.swarm_client import SwarmClient
@@ -119,7 +120,7 @@ class DamageRound:
         self._random = random.Random(seed)
         self._stack = ExitStack()
         self.log: list[str] = []
-        self.cluster = self._opened(Cluster(directory))
+        self.cluster: Cluster = self._opened(Cluster(directory))
         self._peer = self._opened(RelayPeer(self.cluster.control))
         self._swarm = self._opened(Swarm())
         self._relay = self.cluster.start_relay()
@@ -138,7 +139,7 @@ class DamageRound:
             self._relay.kill()
             damage(directory, self._random)
             self.log.append(damage.__name__)
-            self._relay = self.cluster.start_relay()
+            self._relay = self._restarted_relay(directory)
             self._settle()
         accepted_before = {emitter.name: emitter.accepted() for emitter in self._emitters}
         self._load()
@@ -157,6 +158,18 @@ class DamageRound:
         for client in self._swarm.clients:
             problems += self._client_problems(journal, lost, client)
         return problems
+
+    def _restarted_relay(self, directory: Path) -> ManagedProcess:
+        """Start the relay; move a journal away that it refuses, as it says."""
+        try:
+            return self.cluster.start_relay()
+        except AssertionError as refused:
+            if "move it away to begin a new journal" not in str(refused):
+                raise
+        self.log.append("moved away")
+        for file in directory.glob("journal.db*"):
+            file.rename(file.with_name(f"refused-{file.name}"))
+        return self.cluster.start_relay()
 
     def close(self) -> None:
         """End everything."""
