@@ -19,6 +19,8 @@ CORES = (
 MAX_SHARE_LEFT = 0.10
 MAX_SHARE_LEFT_OF_SAMPLE = 0.50
 """A sample has few mutants, and time to learn few tests: it finds cores whose tests see nothing."""
+LEAST_SAMPLE = 20
+"""Fewer mutants, on a slow machine, say nothing about a package."""
 
 
 def main() -> int:
@@ -33,8 +35,9 @@ def main() -> int:
         sources = _of_one_package(sources, random.Random(arguments.seed))
     tally = run(Plan(sources, arguments.budget, arguments.seed))
     print(*lines(tally), sep="\n")
-    limit = MAX_SHARE_LEFT if arguments.budget is None else MAX_SHARE_LEFT_OF_SAMPLE
-    return int(tally.share_left > limit)
+    if arguments.budget is None:
+        return int(tally.share_left > MAX_SHARE_LEFT)
+    return int(tally.tried >= LEAST_SAMPLE and tally.share_left > MAX_SHARE_LEFT_OF_SAMPLE)
 
 
 def _of_one_package(sources: list[Path], chance: random.Random) -> list[Path]:
