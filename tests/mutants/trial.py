@@ -97,6 +97,8 @@ def _become_child() -> None:
 def _put_in_place(mutant: Mutant, path: str) -> bool:
     """Give the function's code to all objects that have the old one; return whether that worked."""
     code = _code_of(mutant.function, compile(mutant.tree, path, "exec"))
+    # An edge that a test has run in this process has frozen the objects: they would not be found.
+    gc.unfreeze()
     found = [
         each
         for each in gc.get_objects()
