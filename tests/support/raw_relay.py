@@ -92,6 +92,10 @@ class RawRelay:
         assert isinstance(request, HelloRequest), request
         return request
 
+    def has_request(self, timeout_ms: int = 0) -> bool:
+        """Whether a request has arrived."""
+        return bool(self._requests.poll(timeout_ms))
+
     def read_request(self) -> Request:
         """Return the next request that is not a report; reports are answered."""
         while True:

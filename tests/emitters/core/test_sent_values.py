@@ -7,23 +7,14 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from emitters.core.outgoing import Outgoing
 from emitters.core.sent_values import SentValues
 from emitters.core.unsent_values import MAX_LIVE_BYTES, MAX_LIVE_TOPICS, UnsentValues
-from relay.wire.topics import parse_topic
-
-ALL = 10**9
-MIB = 1024 * 1024
-TOPICS = ("live:a", "live:b", "live:c")
-
-
-def value(topic: str, envelope: bytes = b"x") -> Outgoing:
-    return Outgoing(parse_topic(topic), envelope)
-
-
-def everybody_watches(_topic: str) -> bool:
-    return True
-
-
-def nobody_watches(_topic: str) -> bool:
-    return False
+from tests.emitters.core.live_values import (
+    ALL,
+    MIB,
+    TOPICS,
+    everybody_watches,
+    nobody_watches,
+    value,
+)
 
 
 class RelaysMachine(RuleBasedStateMachine):
