@@ -2,7 +2,7 @@
 
 import logging
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from relay.core.emitters import Cursor
@@ -26,30 +26,36 @@ def repair_tables(db: sqlite3.Connection, reader: JournalReader, path: Path, now
     """
     if _is_damaged(reader.emitters):
         logger.error("%s: the emitters' cursors are damaged: rebuilt from the events", path)
-        cursors = _cursors_of(reader)
-        with transaction(db):
-            db.execute("DROP TABLE emitters")
-            create_tables(db)
-            db.executemany(
-                "INSERT INTO emitters VALUES (?, ?, ?, ?, ?)",
-                [
-                    (emitter_id, name, pack_unsigned(epoch), pack_unsigned(sequence), now_s)
-                    for emitter_id, name, epoch, sequence in cursors.values()
-                ],
-            )
+        _rebuild(
+            db,
+            "emitters",
+            "INSERT INTO emitters VALUES (?, ?, ?, ?, ?)",
+            [
+                (emitter_id, name, pack_unsigned(epoch), pack_unsigned(sequence), now_s)
+                for emitter_id, name, epoch, sequence in _cursors_of(reader).values()
+            ],
+        )
     if _is_damaged(lambda: list(reader.tasks())):
         logger.error("%s: the states of tasks are damaged: rebuilt from the events", path)
-        tasks = _tasks_of(reader)
-        with transaction(db):
-            db.execute("DROP TABLE tasks")
-            create_tables(db)
-            db.executemany(
-                "INSERT INTO tasks (topic, stamp, envelope, finished) VALUES (?, ?, ?, ?)",
-                [
-                    (topic, stamp, envelope, is_finished)
-                    for topic, (_, stamp, envelope), is_finished in tasks.values()
-                ],
-            )
+        _rebuild(
+            db,
+            "tasks",
+            "INSERT INTO tasks (topic, stamp, envelope, finished) VALUES (?, ?, ?, ?)",
+            [
+                (topic, stamp, envelope, is_finished)
+                for topic, (_, stamp, envelope), is_finished in _tasks_of(reader).values()
+            ],
+        )
+
+
+def _rebuild(
+    db: sqlite3.Connection, table: str, insert: str, rows: Iterable[tuple[object, ...]]
+) -> None:
+    """Put `rows` into a new table in the place of the damaged one."""
+    with transaction(db):
+        db.execute(f"DROP TABLE {table}")
+        create_tables(db)
+        db.executemany(insert, rows)
 
 
 def _is_damaged(read: object) -> bool:

@@ -1,12 +1,20 @@
 """Fixtures for tests that talk to a relay directly, without the product's own clients."""
 
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 
 import pytest
 
 from tests.support.cluster import Cluster
 from tests.support.raw_emitter import RawEmitter
 from tests.support.relay_peer import RelayPeer
+
+
+@pytest.fixture
+def stack() -> Iterator[ExitStack]:
+    """Closes what a test has opened."""
+    with ExitStack() as stack:
+        yield stack
 
 
 @pytest.fixture

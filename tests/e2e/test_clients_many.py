@@ -8,7 +8,6 @@ import re
 import socket
 import threading
 from collections import Counter
-from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import Any
 
@@ -223,12 +222,6 @@ class Stalled:
             data = self._socket.recv(65536)
             assert data, "the connection was cut without a close frame"
             self._buffer += data
-
-
-@pytest.fixture
-def stack() -> Iterator[ExitStack]:
-    with ExitStack() as stack:
-        yield stack
 
 
 def test_of_many_that_do_not_read_the_furthest_behind_is_closed_first(

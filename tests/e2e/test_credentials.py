@@ -3,7 +3,6 @@
 import json
 import re
 import tempfile
-from collections.abc import Iterator
 from contextlib import ExitStack
 from itertools import count, product
 from pathlib import Path
@@ -58,12 +57,6 @@ def edge(cluster: Cluster) -> Edge:
 @pytest.fixture(scope="module")
 def plain_edge(cluster: Cluster) -> Edge:
     return cluster.start_plain_edge()
-
-
-@pytest.fixture
-def stack() -> Iterator[ExitStack]:
-    with ExitStack() as stack:
-        yield stack
 
 
 @pytest.fixture(scope="module")

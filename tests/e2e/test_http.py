@@ -2,7 +2,6 @@
 
 import http.client
 import socket
-from collections.abc import Iterator
 from contextlib import ExitStack
 
 import pytest
@@ -44,12 +43,6 @@ def edge(cluster: Cluster) -> Edge:
 @pytest.fixture(scope="module")
 def plain_edge(cluster: Cluster) -> Edge:
     return cluster.start_plain_edge()
-
-
-@pytest.fixture
-def stack() -> Iterator[ExitStack]:
-    with ExitStack() as stack:
-        yield stack
 
 
 def ask(edge: Edge, method: str, path: str, token: str) -> tuple[int, dict[str, str], bytes]:

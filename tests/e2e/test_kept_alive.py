@@ -2,7 +2,6 @@
 
 import json
 import struct
-from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -33,12 +32,6 @@ def edge(cluster: Cluster) -> Edge:
 @pytest.fixture(scope="module")
 def emitter(cluster: Cluster) -> Emitter:
     return cluster.emitter()
-
-
-@pytest.fixture
-def stack() -> Iterator[ExitStack]:
-    with ExitStack() as stack:
-        yield stack
 
 
 @pytest.fixture(params=WAYS)

@@ -5,7 +5,6 @@ docs/operations.md, "Other ASGI servers", states the differences that are tested
 
 import json
 import struct
-from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import NamedTuple
 
@@ -73,12 +72,6 @@ def server(request: pytest.FixtureRequest) -> Server:
 @pytest.fixture(scope="module")
 def edge(server: Server, shared_cluster: Cluster) -> Edge:
     return start(shared_cluster, server)
-
-
-@pytest.fixture
-def stack() -> Iterator[ExitStack]:
-    with ExitStack() as stack:
-        yield stack
 
 
 @pytest.fixture
