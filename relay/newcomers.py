@@ -7,13 +7,13 @@ its peer tries again. The moment is long enough for `event-relay stats`.
 
 import logging
 import math
-import socket
 import struct
 from collections import deque
 from collections.abc import Collection, Mapping
 
 import zmq
 
+from relay.borrowed_socket import shut_down
 from relay.shared.descriptor_room import DescriptorRoom
 from relay.shared.logs import LimitedLog
 from relay.shared.transport import Socket
@@ -81,7 +81,9 @@ class Newcomers:
                     self._cut_at.append((now + STAY_S, descriptor))
         lingering = self._room.backlog
         while self._cut_at and (self._cut_at[0][0] <= now or len(self._cut_at) > lingering):
-            _cut(self._cut_at.popleft()[1])
+            # By now it may be another's. All connections on reserved descriptors are to end, and a
+            # file is not harmed.
+            shut_down(self._cut_at.popleft()[1])
         if refused:
             self._log.error(
                 "refused",
@@ -90,22 +92,3 @@ class Newcomers:
                 self._room.limit,
             )
         return refused
-
-
-def _cut(descriptor: int) -> None:
-    """End the connection; libzmq notices and closes it.
-
-    The connection may have ended, and its descriptor may be another's. All connections on reserved
-    descriptors are to end, and a file is not harmed.
-    """
-    try:
-        connection = socket.socket(fileno=descriptor)
-    except OSError:
-        return
-    try:
-        connection.shutdown(socket.SHUT_RDWR)
-    except OSError:
-        pass
-    finally:
-        # The descriptor is libzmq's.
-        connection.detach()

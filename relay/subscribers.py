@@ -11,6 +11,7 @@ import struct
 
 import zmq
 
+from relay.borrowed_socket import borrowed_socket, shut_down
 from relay.core.egress_budget import EgressBudget, KernelState
 from relay.shared.logs import LimitedLog
 
@@ -52,7 +53,7 @@ class Subscribers:
         """
         slow = self.budget.look(self._states())
         for descriptor in slow:
-            _shut_down(descriptor)
+            shut_down(descriptor)
             self._forget(descriptor)
             self._log.warning(
                 "slow",
@@ -89,27 +90,9 @@ def _inode(descriptor: int) -> int:
 def _acknowledged_bytes(descriptor: int) -> int:
     """Return what a TCP connection tells; 0 for a Unix socket, which does not."""
     try:
-        connection = socket.socket(fileno=descriptor)
-    except OSError:
-        return 0
-    try:
-        info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _ACKNOWLEDGED_BYTES.size)
+        with borrowed_socket(descriptor) as connection:
+            size = _ACKNOWLEDGED_BYTES.size
+            info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, size)
         return int(_ACKNOWLEDGED_BYTES.unpack(info)[0])
     except (OSError, struct.error):
         return 0
-    finally:
-        connection.detach()
-
-
-def _shut_down(descriptor: int) -> None:
-    """End a connection; libzmq notices, drops its queue, and closes the descriptor."""
-    try:
-        connection = socket.socket(fileno=descriptor)
-    except OSError:
-        return
-    try:
-        connection.shutdown(socket.SHUT_RDWR)
-    except OSError as error:
-        logger.debug("a connection had ended: %s", error)
-    finally:
-        connection.detach()
