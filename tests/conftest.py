@@ -1,5 +1,6 @@
 """Fixtures for tests that run real processes, the marker `process`, and Hypothesis's profile."""
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,10 @@ from hypothesis import HealthCheck, settings
 from xdist.scheduler import LoadScopeScheduling
 
 from tests.support.cluster import Cluster, Edge
+
+# A shell's background job ignores SIGINT, and so would every process that the tests start.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 PROCESS_FIXTURES = {"cluster", "shared_cluster", "browser", "survival"}
 """A test that uses one of these starts a process."""
