@@ -3,7 +3,7 @@
 import re
 import secrets
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import AfterValidator, Field, SecretStr
 
@@ -19,6 +19,7 @@ from relay.shared.settings import (
     MAX_BYTES,
     MAX_COUNT,
     CommaSeparated,
+    LogLevel,
     PeerEndpoint,
     Settings,
     SettingsError,
@@ -132,7 +133,7 @@ class EdgeSettings(Settings):
     messages_per_s: float = Field(default=100.0, gt=0, le=MAX_COUNT)
     message_burst: int = Field(default=2_000, ge=1, le=MAX_COUNT)
     position_interval_s: float = Field(default=20.0, ge=0.1, le=86_400)
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    log_level: LogLevel = "INFO"
 
     @property
     def users_path(self) -> Path:

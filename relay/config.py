@@ -9,6 +9,7 @@ from relay.shared.settings import (
     MAX_BYTES,
     JournaledKinds,
     ListenEndpoint,
+    LogLevel,
     Settings,
     default_data_dir,
     settings_config,
@@ -47,4 +48,4 @@ class RelaySettings(Settings):
     egress_bytes: int = Field(default=128 * 1024 * 1024, ge=1024 * 1024, le=MAX_BYTES)
     """Bytes that may wait for one edge. Above it, the edge is disconnected; it connects again and
     replays what it missed."""
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    log_level: LogLevel = "INFO"

@@ -213,6 +213,15 @@ def test_lists_are_separated_by_commas(set_environment: SetEnvironment) -> None:
     assert load(EdgeSettings).allowed_origins == ("https://a.org", "http://b.org:8080")
 
 
+@pytest.mark.parametrize("level", ["error", "Error", "ERROR"])
+def test_a_log_level_is_taken_in_upper_and_lower_case(
+    set_environment: SetEnvironment, level: str
+) -> None:
+    set_environment("RELAY_LOG_LEVEL", level)
+    set_environment("EDGE_LOG_LEVEL", level)
+    assert {load(RelaySettings).log_level, load(EdgeSettings).log_level} == {"ERROR"}
+
+
 def test_an_empty_variable_counts_as_not_set(set_environment: SetEnvironment) -> None:
     set_environment("EDGE_PORT", "")
     assert load(EdgeSettings).port == 8000
