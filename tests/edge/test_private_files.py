@@ -16,6 +16,7 @@ from edge.private_files import backup_of, read_whole, write_private
 from relay.shared.settings import SettingsError, load
 
 ROOT = Path(__file__).parents[2]
+pytestmark = pytest.mark.usefixtures("cheap_hashes")
 may_mount = pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount")
 
 
@@ -40,7 +41,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.fixture
-def alone(tmp_path: Path) -> Iterator[Path]:
+def alone(tmp_path: Path, cheap_hashes: None) -> Iterator[Path]:
     """A users file that is mounted by itself, as containers do."""
     outside, inside = tmp_path / "outside.json", tmp_path / "inside" / "users.json"
     UsersFile(outside).add("alice", "password")

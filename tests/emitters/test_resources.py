@@ -200,6 +200,7 @@ def test_an_odd_error_is_logged_at_a_limited_rate_and_sampling_goes_on(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     failures = threading.Semaphore(0)
+    monkeypatch.setattr(resources_module, "FIRST_SAMPLE_AFTER_S", INTERVAL_S)
 
     def fails(*_: object, **__: object) -> Any:
         failures.release()

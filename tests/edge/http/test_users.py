@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from argon2 import extract_parameters
+from argon2.profiles import RFC_9106_LOW_MEMORY
 
 from edge.http.users import MAX_NAME_CHARS, MAX_PASSWORD_CHARS, UsersError, UsersFile
 
@@ -28,7 +30,7 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def users(path: Path) -> UsersFile:
+def users(path: Path, cheap_hashes: None) -> UsersFile:
     return UsersFile(path)
 
 
@@ -73,8 +75,13 @@ def test_passwords_are_not_in_the_file_and_others_may_not_read_it(
 ) -> None:
     users.add("alice", "correct horse")
     assert "correct horse" not in path.read_text()
-    assert json.loads(path.read_text())["users"]["alice"]["password_hash"].startswith("$argon2id$")
     assert path.stat().st_mode & 0o077 == 0
+
+
+def test_a_guess_costs_what_rfc_9106_recommends(path: Path) -> None:
+    UsersFile(path).add("alice", "correct horse")
+    password_hash = json.loads(path.read_text())["users"]["alice"]["password_hash"]
+    assert extract_parameters(password_hash) == RFC_9106_LOW_MEMORY
 
 
 def test_a_change_by_another_is_seen_at_once(users: UsersFile, path: Path) -> None:
