@@ -25,6 +25,8 @@ MAX_CARRIED_DEPTH = 24
 
 _ITEM_BYTES = 9
 """The most that a number, or the start of a text, list or map, takes in msgpack."""
+_LEAST_KEY_BYTES = _ITEM_BYTES + 4
+"""With room for a character: a key that is cut is never the mark alone, which has its own entry."""
 _MIN_INT, _MAX_INT = -(2**63), 2**64 - 1
 _MAX_SHOWN_BITS = 4096
 """Python refuses to write greater numbers in decimal."""
@@ -118,10 +120,12 @@ class _Carrier:
         carried: dict[str, Any] = {}
         for index, (key, item) in enumerate(parts.items):
             # Checked here and not only in `carry`: keys take room as well.
-            if self._bytes_left <= 0:
+            if self._bytes_left < _LEAST_KEY_BYTES:
                 carried[CUT_OFF] = _left_out(parts, index)
                 break
-            carried[self._key(key)] = self.carry(item, depth + 1)
+            # The key first: it is to have room, however large its value is.
+            name = self._key(key)
+            carried[name] = self.carry(item, depth + 1)
         return carried
 
     def _key(self, key: object) -> str:

@@ -60,6 +60,7 @@ Point = namedtuple("Point", "x y")
     [
         (None, None),
         (True, True),
+        (False, False),
         (7, 7),
         (2.5, 2.5),
         ("text", "text"),
@@ -367,6 +368,7 @@ def test_where_the_stack_is_used_up_a_mark_is_carried() -> None:
         carried = deeper()
     except RecursionError:
         return  # Not even `carry` could be called.
+    assert carried, "the mark, or what fits the stack"
     check_value(carried, "data")
 
 
