@@ -118,8 +118,7 @@ class Dialogue:
         self._acknowledged_at_hello = 0
         self._reported: dict[str, int] = {}
         """The counters that were reported last."""
-        self._report_due_at = 0.0
-        self._report_again_at = 0.0
+        self._reported_at = -REPORT_INTERVAL_S
 
     @property
     def state(self) -> DialogueState:
@@ -241,14 +240,13 @@ class Dialogue:
     def report_to_send(self, now: float, *, at_once: bool = False) -> dict[str, int] | None:
         """Return the counters to report, None if they were sent less than a second ago (unless
         `at_once`), or less than ten seconds ago and are unchanged."""
-        if not self.is_accepted or (now < self._report_due_at and not at_once):
+        if not self.is_accepted or (now < self._reported_at + REPORT_INTERVAL_S and not at_once):
             return None
         counters = self._outbox.counters()
-        if counters == self._reported and now < self._report_again_at:
+        if counters == self._reported and now < self._reported_at + REPORT_AGAIN_S:
             return None
         self._reported = counters
-        self._report_due_at = now + REPORT_INTERVAL_S
-        self._report_again_at = now + REPORT_AGAIN_S
+        self._reported_at = now
         return counters
 
     def due_at(self, now: float) -> float:
@@ -261,7 +259,7 @@ class Dialogue:
         if not self.is_accepted:
             return None
         is_changed = self._outbox.counters() != self._reported
-        return self._report_due_at if is_changed else self._report_again_at
+        return self._reported_at + (REPORT_INTERVAL_S if is_changed else REPORT_AGAIN_S)
 
     def _next_hello_at(self) -> float | None:
         match self._state:
@@ -297,7 +295,7 @@ class Dialogue:
                 outbox.acknowledged,
                 self._name,
             )
-        if not outbox.rewind(max(sequence, outbox.acknowledged)):
+        if not outbox.rewind(sequence):
             renumbered = outbox.skip_to(sequence)
             logger.error(
                 "the relay has events of %s up to %d, which are not in the spool any more; "
@@ -324,16 +322,14 @@ class Dialogue:
         outbox = self._outbox
         has_progress = sequence > self._acknowledged_at_hello
         if has_progress:
-            before = outbox.acknowledged
             outbox.acknowledge(sequence)
-            if outbox.acknowledged > before:
-                self._on_progress()
+            self._on_progress()
         else:
             self._stall_s = min(2 * self._stall_s, MAX_STALL_S)
         is_dropped = not has_progress if drops is None else drops != self._drops
         if is_dropped:
             logger.info("%s sends the events after %d again", self._name, sequence)
-            outbox.rewind(max(sequence, outbox.acknowledged))
+            outbox.rewind(sequence)
         if drops is None:
             # It takes nothing now: it is enough to try one event at a time.
             self._stall_s = STALL_S
@@ -358,6 +354,8 @@ class Dialogue:
             logger.warning("%s has lost the relay", self._name)
         # The next relay is greeted at once, however recently this one was.
         self._hello_due_at = 0.0
+        # Its refusal is news again, and that it is missing has to be told, too.
+        self._logged_code = ""
         self._outbox.live.connection_lost()
         self._change_state(DialogueSignal.RELAY_LOST)
 

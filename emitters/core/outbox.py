@@ -157,7 +157,7 @@ class Outbox:
             self._store.append(self.last + 1, numbered)
         self.bytes += sum(len(event.envelope) for event in numbered)
         self._unsent.extend(numbered)
-        if len(numbered) < len(events):
+        if len(numbered) != len(events):
             for event in events:
                 if event.topic.kind not in kinds:
                     self.live.put(event)
@@ -207,9 +207,9 @@ class Outbox:
                 # Sent before a rewind or by an earlier process, and about to be sent again.
                 event = self._unsent.popleft()
             self.bytes -= len(event.envelope)
-        if sequence > self.acknowledged:
-            self.acknowledged = sequence
-            self._forget()
+        self.acknowledged = max(self.acknowledged, sequence)
+        # A transaction for each acknowledgement would cost more than the append did.
+        self._forget(1 if self.acknowledged == self.last else FORGET_BATCH)
         return True
 
     def keep_epoch(self, epoch: int) -> None:
@@ -226,7 +226,8 @@ class Outbox:
     def rewind(self, sequence: int) -> bool:
         """Have everything after `sequence` sent again: the relay has the events up to it alone.
 
-        Returns False for a number that was never sent; then nothing changes.
+        Of a number below `acknowledged`, what follows `acknowledged`: nothing more is left. Returns
+        False for a number that was never sent; then nothing changes.
         """
         if not self.acknowledge(sequence):
             return False
@@ -276,9 +277,7 @@ class Outbox:
     def close(self) -> None:
         """Close the store, which then knows everything that is acknowledged."""
         if self._store is not None:
-            if self._forgotten < self.acknowledged:
-                self._store.forget(self.acknowledged)
-                self._forgotten = self.acknowledged
+            self._forget(1)
             self._store.close()
 
     def _fits_window(self) -> bool:
@@ -306,11 +305,8 @@ class Outbox:
         self.bytes = sum(len(event.envelope) for event in events)
         self.acknowledged = self._forgotten = acknowledged
 
-    def _forget(self) -> None:
-        acknowledged = self.acknowledged
-        # A transaction for each acknowledgement would cost more than the append did.
-        if self._store is not None and (
-            acknowledged == self.last or acknowledged - self._forgotten >= FORGET_BATCH
-        ):
-            self._store.forget(acknowledged)
-            self._forgotten = acknowledged
+    def _forget(self, least: int) -> None:
+        """Have the store drop acknowledged events, if there are at least so many."""
+        if self._store is not None and self.acknowledged - self._forgotten >= least:
+            self._store.forget(self.acknowledged)
+            self._forgotten = self.acknowledged

@@ -15,11 +15,13 @@ class RecordingStore:
         self.acknowledged = 0
         self.full = False
         self.epoch = 0
+        self.is_open = True
         self._sent: int | None = 0
         """The last number sent before this process; None once it has met the relay."""
 
     def open(self) -> Self:
         """Be what an emitter that starts now finds."""
+        self.is_open = True
         if self._sent is None:
             self._sent = self.acknowledged + len(self.events)
         return self
@@ -54,6 +56,7 @@ class RecordingStore:
 
     def forget(self, sequence: int) -> None:
         """Drop what is acknowledged."""
+        assert self.is_open
         self.acknowledged = sequence
         self.events = {key: event for key, event in self.events.items() if key > sequence}
 
@@ -64,7 +67,8 @@ class RecordingStore:
         self.events = dict(enumerate(events, acknowledged + 1))
 
     def close(self) -> None:
-        """Nothing is open."""
+        """Be of no use any more; a second time too."""
+        self.is_open = False
 
     def _refuse_when_full(self) -> None:
         if self.full:

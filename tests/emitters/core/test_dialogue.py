@@ -268,3 +268,16 @@ def test_a_relay_that_has_more_than_the_spool_is_not_sent_those_numbers_again(
     dialogue.on_hello_accepted(accepting(7), 0.0)
     assert outbox.take_unsent(5) == (8, [outgoing(1)])
     assert "1 newer ones were numbered anew" in caplog.text
+
+
+def test_a_relay_that_has_what_it_acknowledged_has_lost_nothing(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    talk = Talk(count=4)
+    talk.send(0.0)
+    talk.dialogue.on_notice(Acknowledged(EPOCH, 3), 0.1)
+    unsubscribe(talk.dialogue, *KINDS)
+    caplog.clear()
+    talk.say_hello(0.2)
+    talk.dialogue.on_hello_accepted(accepting(3), 0.3)
+    assert caplog.records == []

@@ -5,34 +5,15 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from emitters.core.outbox import FORGET_BATCH, WINDOW_BYTES, WINDOW_EVENTS, Outbox
+from emitters.core.outbox import WINDOW_BYTES, WINDOW_EVENTS, Outbox
 from emitters.core.outgoing import Outgoing
 from emitters.errors import SpoolUnavailable
 from relay.wire.topics import parse_topic
+from tests.emitters.core.outboxes import filled, numbers, outgoing
 from tests.emitters.core.stores import RecordingStore
 
 MAX_EVENTS, MAX_BYTES = 6, 30
 MIB = 1024 * 1024
-
-
-def outgoing(topic: str, envelope: bytes = b"x") -> Outgoing:
-    return Outgoing(parse_topic(topic), envelope)
-
-
-def filled(count: int, store: RecordingStore | None = None) -> Outbox:
-    """An outbox with `count` events, whose envelopes are their numbers."""
-    outbox = Outbox(store=store)
-    for number in range(1, count + 1):
-        outbox.add([outgoing("event:a", b"%d" % number)])
-    return outbox
-
-
-def numbers(taken: tuple[int, list[Outgoing]]) -> list[int]:
-    """The sequence numbers of `filled` events, which must be what they were taken as."""
-    first, events = taken
-    found = [int(event.envelope) for event in events]
-    assert found == list(range(first, first + len(events)))
-    return found
 
 
 class OutboxMachine(RuleBasedStateMachine):
@@ -81,20 +62,20 @@ class OutboxMachine(RuleBasedStateMachine):
     @rule(data=st.data())
     def acknowledge(self, data: st.DataObject) -> None:
         sequence = data.draw(st.integers(0, self.highest_sent))
-        assert self.outbox.acknowledge(sequence)
+        assert self.outbox.acknowledge(sequence) is True
         self.acknowledged = max(self.acknowledged, sequence)
         self.sent = max(self.sent, self.acknowledged)
 
     @rule(data=st.data())
     def rewind(self, data: st.DataObject) -> None:
-        sequence = data.draw(st.integers(self.acknowledged, self.highest_sent))
+        sequence = data.draw(st.integers(0, self.highest_sent))
         assert self.outbox.rewind(sequence)
-        self.acknowledged = self.sent = sequence
+        self.acknowledged = self.sent = max(self.acknowledged, sequence)
 
     @rule(beyond=st.integers(1, 3))
     def hear_of_what_was_never_sent(self, beyond: int) -> None:
-        assert not self.outbox.acknowledge(self.highest_sent + beyond)
-        assert not self.outbox.rewind(self.highest_sent + beyond)
+        assert self.outbox.acknowledge(self.highest_sent + beyond) is False
+        assert self.outbox.rewind(self.highest_sent + beyond) is False
 
     @rule()
     def restart(self) -> None:
@@ -204,18 +185,6 @@ def test_what_was_sent_before_a_rewind_may_still_be_acknowledged() -> None:
     assert numbers(outbox.take_unsent(5)) == [4, 5]
 
 
-def test_acknowledged_events_leave_the_store_in_batches() -> None:
-    store = RecordingStore()
-    outbox = filled(FORGET_BATCH + 10, store)
-    outbox.take_unsent(FORGET_BATCH + 10)
-    outbox.acknowledge(FORGET_BATCH - 1)
-    assert len(store.events) == FORGET_BATCH + 10
-    outbox.acknowledge(FORGET_BATCH)
-    assert len(store.events) == 10
-    outbox.acknowledge(FORGET_BATCH + 10)
-    assert len(store.events) == 0, "with nothing left there is nothing to wait for"
-
-
 def test_events_and_tasks_are_journaled_until_the_relay_says_otherwise() -> None:
     outbox = Outbox()
     assert outbox.is_journaled(parse_topic("event:a"))
@@ -264,25 +233,6 @@ def test_naming_the_same_kinds_again_changes_nothing() -> None:
     assert numbers(outbox.take_unsent(5)) == [1, 2]
 
 
-def test_a_store_that_lost_its_end_goes_on_after_what_the_relay_has() -> None:
-    """It had kept 1 to 3 and lost 4 to 9 in a power cut; two events came since."""
-    store = RecordingStore()
-    kept = [outgoing("event:a", b"%d" % number) for number in (1, 2, 3)]
-    store.rewrite(0, kept)
-    store.relay_was_met()
-    outbox = Outbox(kept=kept, store=store.open())
-    outbox.add([outgoing("event:a", b"10")])
-    # Another one, before the relay was met: its predecessor has sent nothing either.
-    outbox = Outbox(kept=store.kept, store=store.open())
-    outbox.add([outgoing("event:a", b"11")])
-    assert not outbox.rewind(9)
-    assert outbox.skip_to(9) == 2
-    assert numbers(outbox.take_unsent(5)) == [10, 11]
-    assert sorted(store.events) == [10, 11]
-    assert outbox.acknowledge(11)
-    assert outbox.counters()["accepted"] == outbox.counters()["acknowledged"] == 11
-
-
 def test_nothing_is_numbered_anew_when_the_store_cannot_be_written() -> None:
     store = RecordingStore()
     outbox = Outbox(store=store)
@@ -296,62 +246,51 @@ def test_nothing_is_numbered_anew_when_the_store_cannot_be_written() -> None:
     assert store.kept == [outgoing("event:a", b"1")]
 
 
-def test_closing_tells_the_store_the_last_acknowledgement_once() -> None:
-    store = RecordingStore()
-    outbox = filled(5, store)
+def test_the_number_that_is_acknowledged_after_a_part_was_put_back() -> None:
+    outbox = filled(5)
+    outbox.take_unsent(4)
+    outbox.put_back(1)
+    assert outbox.acknowledge(4) is False, "the socket did not take it"
+    assert outbox.acknowledge(3) is True
+    assert numbers(outbox.take_unsent(5)) == [4, 5]
+
+
+def test_whether_another_event_could_be_in_flight_is_known() -> None:
+    outbox = Outbox()
+    found = {"empty": outbox.has_room_to_send}
+    outbox.add([outgoing("event:a", bytes(WINDOW_BYTES)), outgoing("event:a", b"x")])
+    found["nothing in flight"] = outbox.has_room_to_send
     outbox.take_unsent(5)
-    outbox.acknowledge(3)
-    assert store.acknowledged == 0
-    outbox.close()
-    assert (store.acknowledged, len(store.events)) == (3, 2)
-    outbox.close()
+    found["full"] = outbox.has_room_to_send
+    outbox.acknowledge(1)
+    found["acknowledged"] = outbox.has_room_to_send
+    assert found == {"empty": True, "nothing in flight": True, "full": False, "acknowledged": True}
 
 
-def test_what_a_process_added_that_never_met_the_relay_was_sent_by_nobody() -> None:
-    """The store had lost the numbers 4 to 6; process after process believes it goes on at 4."""
-    store = RecordingStore()
-    store.rewrite(0, [outgoing("event:a", b"%d" % number) for number in (1, 2, 3)])
-    store.relay_was_met()
-    for new in (b"7", b"8", b"9", b"10"):
-        outbox = Outbox(kept=store.kept, store=store.open())
-        outbox.add([outgoing("event:a", new)])
-    assert not outbox.rewind(6)
-    assert outbox.skip_to(6) == 4
-    assert numbers(outbox.take_unsent(5)) == [7, 8, 9, 10]
+def test_after_a_rewind_as_many_bytes_may_be_in_flight_as_before() -> None:
+    outbox = Outbox()
+    outbox.add([outgoing("event:a", bytes(MIB)) for _ in range(17)])
+    assert len(outbox.take_unsent(20)[1]) == 16
+    outbox.rewind(0)
+    assert len(outbox.take_unsent(20)[1]) == 16
 
 
-def left_behind(*topics: str) -> Outbox:
-    """The outbox of a process that finds events on `topics` in the store, after number 10."""
-    store = RecordingStore()
-    store.rewrite(10, [outgoing(topic, b"x") for topic in topics])
-    return Outbox(acknowledged=10, kept=store.kept, store=store.open())
+def test_events_in_flight_are_not_numbered_anew() -> None:
+    outbox = filled(3)
+    outbox.take_unsent(2)
+    assert outbox.skip_to(9) == 1
+    assert (outbox.in_flight, outbox.last, outbox.inherited) == (0, 10, 0)
+    assert outbox.acknowledge(10) is False, "it was not sent yet"
+    assert outbox.rewind(9) is True
+    assert outbox.take_unsent(5) == (10, [outgoing("event:a", b"3")])
 
 
-def test_events_that_an_earlier_process_has_left_are_known() -> None:
-    assert Outbox().inherited == 0
-    outbox = left_behind("event:a", "task:1")
-    assert outbox.inherited == 12
-    outbox.add([outgoing("event:b", b"y")])
-    outbox.take_unsent(5)
-    outbox.acknowledge(13)
-    assert outbox.inherited == 12, "those of this process are its own"
-
-
-def test_the_earlier_ones_are_known_by_their_new_numbers_too() -> None:
-    outbox = left_behind("event:a", "task:1")
-    outbox.add([outgoing("task:2", b"y")])
-    outbox.skip_to(20)
-    assert (outbox.acknowledged, outbox.last) == (20, 23)
-    assert outbox.inherited == 22
-
-
-def test_the_earlier_ones_are_known_when_some_are_not_journaled() -> None:
-    outbox = left_behind("event:a", "task:1")
-    outbox.add([outgoing("task:2", b"y")])
+def test_a_number_that_was_sent_under_other_kinds_is_not_acknowledged() -> None:
+    """It stands for another event now, or for none."""
+    outbox = filled(3)
+    outbox.take_unsent(3)
+    outbox.rewind(0)
     outbox.set_journaled_kinds(frozenset({"task"}))
-    assert (outbox.acknowledged, outbox.last) == (10, 12)
-    assert outbox.inherited == 11
-    outbox.take_unsent(5)
-    outbox.acknowledge(12)
-    outbox.set_journaled_kinds(frozenset({"event", "task"}))
-    assert outbox.inherited == 11
+    outbox.add([outgoing("task:1")])
+    assert outbox.acknowledge(1) is False
+    assert outbox.take_unsent(5) == (1, [outgoing("task:1")])
