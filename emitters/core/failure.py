@@ -53,9 +53,8 @@ def _is_group(error: BaseException) -> bool:
 def _alone(error: BaseException) -> BaseException:
     # Not without an end: a subclass may say that it contains itself.
     for _ in range(MAX_NAMED_ERRORS):
-        if not _is_group(error) or len(error.exceptions) != 1:  # type: ignore[attr-defined]
-            break
-        (error,) = error.exceptions  # type: ignore[attr-defined]
+        if _is_group(error) and len(error.exceptions) == 1:  # type: ignore[attr-defined]
+            (error,) = error.exceptions  # type: ignore[attr-defined]
     return error
 
 

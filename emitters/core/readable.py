@@ -41,7 +41,7 @@ def _shown(text: object) -> str:
 
 
 def _cut(text: str, max_bytes: int) -> str:
-    encoded = text[: max_bytes + 1].encode(errors="backslashreplace")
+    encoded = text[:max_bytes].encode(errors="backslashreplace")
     if len(encoded) <= max_bytes and len(text) <= max_bytes:
         return encoded.decode()
     return encoded[:max_bytes].decode(errors="ignore") + CUT_OFF

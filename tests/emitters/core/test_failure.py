@@ -104,6 +104,13 @@ def test_a_subclass_without_the_constructor_has_a_result_too() -> None:
     assert WithoutConstructor(3).result is None
 
 
+def test_the_result_that_a_task_gave_is_told_from_any_depth() -> None:
+    error = TaskFailed("exit code 3", {"exit_code": 3})
+    assert error.result == {"exit_code": 3}
+    group = ExceptionGroup("outer", [ExceptionGroup("inner", [error])])
+    assert failure_of(group) == ("exit code 3", {"exit_code": 3})
+
+
 def test_a_group_that_contains_itself_ends() -> None:
     assert failure_of(OddGroup("x", [ValueError("y")])).message
 

@@ -35,3 +35,16 @@ def test_a_line_of_the_greatest_length_is_whole_and_a_longer_one_is_cut() -> Non
     whole = "x" * MAX_LINE_CHARS
     assert LastLine().feed(f"{whole}\n".encode()) == whole
     assert LastLine().feed(f"{whole}y\n".encode()) == f"{whole}…"
+
+
+def test_of_a_line_without_an_end_the_newest_2000_characters_are_kept() -> None:
+    lines = LastLine()
+    lines.feed(b"old" + b"x" + b"y" * 1999)
+    last = lines.finish()
+    assert last is not None
+    assert last.startswith("xy")
+
+
+def test_of_a_whole_line_the_first_2000_characters_are_looked_at() -> None:
+    assert LastLine().feed(b" " * 1999 + b"xy\n") == "x"
+    assert LastLine().feed(b"before\n" + b" " * 2000 + b"x\n") == "before"

@@ -33,6 +33,14 @@ def test_text_is_cut_between_characters() -> None:
     assert text == "é" * (MAX_TEXT_BYTES // 2) + "…"
 
 
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [("abc", "abc"), ("abcd", "abc…"), ("éa", "éa"), ("aéa", "aé…"), ("éé", "é…"), ("", "")],
+)
+def test_text_of_exactly_the_limit_is_whole(text: str, shown: str) -> None:
+    assert carry_text(text, 3) == shown
+
+
 def test_text_that_utf_8_cannot_encode_is_escaped() -> None:
     assert carry_text("\udcff") == "\\udcff"
 

@@ -102,3 +102,25 @@ def test_sent_topics_are_bounded() -> None:
     assert len(sent) == MAX_LIVE_TOPICS
     sent.connection_lost()
     assert "live:0" not in [event.topic.text for event in sent.take(everybody_watches, ALL)]
+
+
+def test_a_newer_value_that_was_sent_or_waits_is_not_followed_by_the_older_one() -> None:
+    sent = SentValues(MAX_LIVE_TOPICS, MAX_LIVE_BYTES)
+    for topic in ("live:sent", "live:waits"):
+        sent.keep(value(topic, b"old"))
+    sent.connection_lost()
+    sent.keep(value("live:sent", b"new"))
+    sent.forget("live:waits")
+    assert not sent.has_unexamined
+    sent.interest_changed()
+    assert sent.take(everybody_watches, ALL) == []
+    sent.connection_lost()
+    assert sent.take(everybody_watches, ALL) == [value("live:sent", b"new")]
+
+
+def test_a_value_that_made_room_for_another_is_not_looked_for() -> None:
+    sent = SentValues(1, MAX_LIVE_BYTES)
+    sent.keep(value("live:a"))
+    sent.connection_lost()
+    sent.keep(value("live:b"))
+    assert not sent.has_unexamined
