@@ -259,6 +259,7 @@ class Outbox:
         `SpoolUnavailable`; the next call sorts the rest.
         """
         self._journaled_kinds = kinds
+        self.live.forget_sent(kinds)
         for event in self.live.of_kinds(kinds):
             # In this order, so that an event that the spool refuses stays where it is.
             self.add([event])

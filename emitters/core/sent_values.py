@@ -5,7 +5,7 @@ and the next relay remembers none. So each connection is sent the newest value o
 once if somebody watches the topic, otherwise when somebody begins to.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from emitters.core.outgoing import Outgoing
 from relay.shared.newest import Newest
@@ -23,9 +23,9 @@ class SentValues:
         self._values: Newest[str, Outgoing] = Newest(
             max_topics, max_bytes, lambda event: len(event.envelope)
         )
-        self._lost: dict[str, bool] = {}
+        self._lost: dict[str, None] = {}
         """Topics whose value the present relay was not sent, as an ordered set."""
-        self._unexamined: dict[str, bool] = {}
+        self._unexamined: dict[str, None] = {}
         """Those of them that `take` has to look at."""
 
     def __len__(self) -> int:
@@ -44,9 +44,15 @@ class SentValues:
             self._mark_sent(dropped)
 
     def forget(self, topic: str) -> None:
-        """Forget the value of `topic`: there is a newer one, or it is not live any more."""
+        """Forget the value of `topic`: there is a newer one, or no room."""
         self._values.forget(topic)
         self._mark_sent(topic)
+
+    def forget_kinds(self, kinds: Collection[str]) -> None:
+        """Forget the values of topics of `kinds`, which are not live any more."""
+        for topic, event in list(self._values.items()):
+            if event.topic.kind in kinds:
+                self.forget(topic)
 
     def leave_room(self, topics: int, total_bytes: int) -> None:
         """Forget values until `topics` others of `total_bytes` have room beside the rest."""
@@ -59,7 +65,7 @@ class SentValues:
 
     def connection_lost(self) -> None:
         """Have every value sent to the next relay as well."""
-        self._lost = {topic: True for topic, _ in self._values.items()}
+        self._lost = dict.fromkeys(topic for topic, _ in self._values.items())
         self.interest_changed()
 
     def interest_changed(self) -> None:
@@ -81,7 +87,7 @@ class SentValues:
     def put_back(self, topic: str) -> None:
         """Undo `take` for the value of `topic`."""
         if topic in self._values:
-            self._lost[topic] = self._unexamined[topic] = True
+            self._lost[topic] = self._unexamined[topic] = None
 
     def clear(self) -> None:
         """Forget every value."""

@@ -24,8 +24,8 @@ class UnsentValues:
 
     def __init__(self) -> None:
         self._values: Newest[str, Outgoing] = _no_values()
-        self._unexamined: dict[str, bool] = {}
-        """Topics that `take` has to look at, as an ordered set: every value is True."""
+        self._unexamined: dict[str, None] = {}
+        """Topics of values that `take` has to look at, as an ordered set."""
         self._sent_values = SentValues(MAX_LIVE_TOPICS, MAX_LIVE_BYTES)
         self._sent_again: set[str] = set()
         """Topics of the values that the last `take` returned for the second time."""
@@ -51,10 +51,11 @@ class UnsentValues:
         """Keep `event` in place of an earlier value of its topic."""
         self.put_count += 1
         topic = event.topic.text
-        # Popped first, so that a newer value moves to the end here as it does in `keep`.
-        if self._unexamined.pop(topic, False) or topic in self._values:
+        if topic in self._values:
             self.conflated += 1
-        self._unexamined[topic] = True
+        # Popped first, so that a newer value moves to the end here as it does in `keep`.
+        self._unexamined.pop(topic, None)
+        self._unexamined[topic] = None
         self._sent_values.forget(topic)
         for given_up in self._values.keep(topic, event):
             self._unexamined.pop(given_up, None)
@@ -81,7 +82,6 @@ class UnsentValues:
         self.sent += len(taken)
         for event in taken:
             self._sent_values.keep(event)
-        self._sent_values.leave_room(len(self._values), self._values.total_bytes)
         again = self._sent_values.take(is_watched, max_values - len(taken))
         self._sent_again = {event.topic.text for event in again}
         return taken + again
@@ -103,11 +103,11 @@ class UnsentValues:
         for topic, event in (older | newer).items():
             self.conflated += len(self._values.keep(topic, event))
         unexamined = (topic for topic in (*older, *self._unexamined) if topic in self._values)
-        self._unexamined = dict.fromkeys(unexamined, True)
+        self._unexamined = dict.fromkeys(unexamined)
 
     def interest_changed(self) -> None:
         """Have `take` look at every value again: somebody began or ceased to watch."""
-        self._unexamined = dict.fromkeys((topic for topic, _ in self._values.items()), True)
+        self._unexamined = dict.fromkeys(topic for topic, _ in self._values.items())
         self._sent_values.interest_changed()
 
     def connection_lost(self) -> None:
@@ -123,6 +123,10 @@ class UnsentValues:
         self._values.forget(event.topic.text)
         self._unexamined.pop(event.topic.text, None)
         self.put_count -= 1
+
+    def forget_sent(self, kinds: Collection[str]) -> None:
+        """Have no sent value of a topic of `kinds` sent again: their relay numbers them."""
+        self._sent_values.forget_kinds(kinds)
 
     def give_up(self) -> None:
         """Give up every value that waits; they count as conflated."""

@@ -5,6 +5,7 @@ From then on the relay's notices keep it current, and a request repairs what the
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from relay.shared.digest_set import DigestSet
 from relay.wire.control import WatchedReply
@@ -27,6 +28,13 @@ class WatchedQuestion:
     cursor: int | None
 
 
+class _Pages(NamedTuple):
+    """The pages of all topics that have arrived, while more follow."""
+
+    topics: DigestSet
+    next_question: WatchedQuestion
+
+
 class WatchedTopics:
     """The digests of the watched topics, at one version of the relay's demand.
 
@@ -41,16 +49,10 @@ class WatchedTopics:
         """Whether a topic was asked for."""
         self._is_behind = True
         """Whether the relay has another version."""
-        self._pages: DigestSet | None = None
-        """The pages of all topics that have arrived, while more follow."""
-        self._next_page = WatchedQuestion(0, 0, None)
-        """The question for the next page."""
+        self._pages: _Pages | None = None
         self._asked_at: float | None = None
         """When the unanswered request was sent."""
         self._heard_at = 0.0
-
-    def __len__(self) -> int:
-        return len(self._topics)
 
     @property
     def is_needed(self) -> bool:
@@ -98,7 +100,7 @@ class WatchedTopics:
             self._pages = None
         self._asked_at = now
         if self._pages is not None:
-            return self._next_page
+            return self._pages.next_question
         return WatchedQuestion(self._epoch, self._version, None)
 
     def due_at(self, now: float) -> float | None:
@@ -117,23 +119,21 @@ class WatchedTopics:
 
     def _take_page(self, reply: WatchedReply) -> bool:
         pages = self._pages
-        if pages is None or reply.epoch != self._next_page.epoch:
+        if pages is None or reply.epoch != pages.next_question.epoch:
             if reply.after:
                 return False  # A page of another relay, or of a question that was given up.
-            pages = DigestSet()
-            version = reply.version
+            topics, version = DigestSet(), reply.version
         else:
             # Changes since the first page are requested after the last one.
-            version = self._next_page.after
+            topics, version = pages.topics, pages.next_question.after
         for digest in unpack_digests(reply.watch):
-            pages.add(digest)
+            topics.add(digest)
         if reply.next is not None:
-            self._pages = pages
-            self._next_page = WatchedQuestion(reply.epoch, version, reply.next)
+            self._pages = _Pages(topics, WatchedQuestion(reply.epoch, version, reply.next))
             self._is_behind = True
             return False
         self._pages = None
-        self._topics, self._epoch, self._version = pages, reply.epoch, version
+        self._topics, self._epoch, self._version = topics, reply.epoch, version
         self._is_behind = version != reply.version
         return True
 

@@ -1,5 +1,7 @@
 """Live values and watchers for the tests of `UnsentValues` and `SentValues`."""
 
+from collections.abc import Callable
+
 from emitters.core.outgoing import Outgoing
 from relay.wire.topics import parse_topic
 
@@ -21,3 +23,13 @@ def everybody_watches(_topic: str) -> bool:
 def nobody_watches(_topic: str) -> bool:
     """No topic is watched."""
     return False
+
+
+def noting(asked: list[str]) -> Callable[[str], bool]:
+    """Return a demand that names no topic, and puts those that it is asked for into `asked`."""
+
+    def is_watched(topic: str) -> bool:
+        asked.append(topic)
+        return False
+
+    return is_watched

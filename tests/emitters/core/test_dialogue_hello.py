@@ -176,7 +176,7 @@ def test_a_dialogue_that_is_over_has_nothing_to_do_for_a_minute() -> None:
 
 
 def troubles(dialogue: Dialogue, first: float, last: float) -> list[Trouble]:
-    """What is told from second `first` to `last`."""
+    """Return the troubles that are told from second `first` to `last`."""
     told = (dialogue.trouble(now) for now in range(int(first), int(last) + 1))
     return [each for each in told if each is not None]
 

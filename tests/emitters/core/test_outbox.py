@@ -206,6 +206,17 @@ def test_live_values_of_a_kind_that_is_journaled_are_numbered() -> None:
     assert (counters["accepted"], counters["live"], counters["live_sent"]) == (2, 1, 1)
 
 
+def test_a_value_that_was_sent_live_is_not_sent_to_a_relay_that_journals_its_kind() -> None:
+    """That relay would take it for an event without a number."""
+    outbox = Outbox()
+    outbox.add([outgoing("audit:x"), outgoing("live:x")])
+    assert len(outbox.live.take(lambda _: True, 100)) == 2
+    outbox.live.connection_lost()
+    outbox.set_journaled_kinds(frozenset({"event", "task", "audit"}))
+    assert outbox.live.take(lambda _: True, 100) == [outgoing("live:x")]
+    assert outbox.take_unsent(5) == (1, [])
+
+
 def test_events_of_a_kind_that_is_not_journaled_become_live_values() -> None:
     """The relay has no subscription for them: their numbers would be missing for ever."""
     store = RecordingStore()

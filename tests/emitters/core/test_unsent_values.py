@@ -13,6 +13,7 @@ from tests.emitters.core.live_values import (
     TOPICS,
     everybody_watches,
     nobody_watches,
+    noting,
     value,
 )
 
@@ -160,3 +161,36 @@ def test_a_batch_is_bounded_and_the_rest_is_taken_next() -> None:
         values.put(value(f"live:{number}"))
     batches = [[event.topic.text for event in values.take(everybody_watches, 3)] for _ in range(3)]
     assert batches == [["live:0", "live:1", "live:2"], ["live:3", "live:4"], []]
+
+
+def test_nobody_is_asked_about_a_value_that_was_given_up() -> None:
+    values = UnsentValues()
+    for number in range(MAX_LIVE_TOPICS + 1):
+        values.put(value(f"live:{number}"))
+    asked: list[str] = []
+    values.take(noting(asked), ALL)
+    assert asked == [f"live:{number}" for number in range(1, MAX_LIVE_TOPICS + 1)]
+
+
+def test_whether_a_value_waits_that_was_never_looked_at_is_known() -> None:
+    values = UnsentValues()
+    found = [values.has_unexamined_unsent]
+    values.put(value("live:a"))
+    found.append(values.has_unexamined_unsent)
+    values.take(nobody_watches, ALL)
+    found.append(values.has_unexamined_unsent)
+    assert found == [False, True, False]
+
+
+def test_a_value_that_is_withdrawn_was_never_put() -> None:
+    values = UnsentValues()
+    for topic in ("live:a", "audit:a", "audit:b"):
+        values.put(value(topic))
+    withdrawn = values.of_kinds({"audit", "event"})
+    assert withdrawn == [value("audit:a"), value("audit:b")]
+    for event in withdrawn:
+        values.withdraw(event)
+    assert (values.put_count, values.conflated, len(values)) == (1, 0, 1)
+    asked: list[str] = []
+    values.take(noting(asked), ALL)
+    assert asked == ["live:a"]
