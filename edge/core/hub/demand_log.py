@@ -44,9 +44,6 @@ class DemandLog:
         """When a report is sent again, or the lease is renewed."""
         self._is_refused = False
 
-    def __len__(self) -> int:
-        return len(self._topics)
-
     @property
     def is_complete(self) -> bool:
         """Whether the relay is told every watched topic, as far as it takes them."""

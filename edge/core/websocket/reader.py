@@ -89,14 +89,11 @@ class FrameReader:
             if size == 126:
                 payload_at += 2
                 size = int.from_bytes(data[position + 2 : position + 4])
-                if end < position + 4:
-                    break
             elif size == 127:
                 payload_at += 8
                 size = int.from_bytes(data[position + 2 : position + 10])
-                if end < position + 10:
-                    break
             # Checked before the payload is there: a frame that is too large must not be gathered.
+            # Of a length that is not there whole, `size` is the first bytes: less than the length.
             opcode = self._check(first, second, size)
             if end < payload_at + size:
                 break

@@ -290,7 +290,6 @@ class ServerProtocol:
     def _last_words(self, state: State, close: Close) -> bytes:
         # A full transport may still owe the client the answer to its handshake.
         frames = self.end_turn() + self._opening
-        self._opening = b""
         self._end_writing()
         self._enter_state(state)
         return frames + close_frame(close)

@@ -93,6 +93,7 @@ def test_all_members_are_handed_the_same_batches_and_early_ones_the_rest() -> No
         delivered.append((set(connections), batch.frames))
 
     audience = Audience(frozenset())
+    assert audience.flush(deliver) == 0
     one, two, early = (RecordingConnection() for _ in range(3))
     for connection in (one, two, early):
         audience.add(connection)

@@ -338,6 +338,7 @@ def test_who_changes_subscriptions_has_first_what_arrived_before(
         ([MAX_BATCH_BYTES, 1], [1, 1]),
         ([1, MAX_BATCH_BYTES + 1, 1, 1], [1, 1, 2]),
         ([100_000] * 5, [2, 2, 1]),
+        ([MAX_BATCH_BYTES, MAX_BATCH_BYTES - 1, 1], [1, 2]),
     ],
 )
 def test_what_is_joined_is_not_larger_than_one_write_should_be(

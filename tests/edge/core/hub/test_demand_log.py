@@ -54,6 +54,14 @@ def test_without_a_change_the_lease_is_renewed_while_anything_is_watched(log: De
     assert log.report(100.0) is None
 
 
+def test_the_lease_is_counted_from_the_reply(log: DemandLog) -> None:
+    log.watch("live:b")
+    log.report(0.1)
+    log.take_reply(2, 0.9)
+    assert log.report(0.9 + RENEW_S - 0.01) is None
+    assert log.report(0.9 + RENEW_S) == ReportedChanges(2, 2)
+
+
 @pytest.mark.parametrize("version", [0, 1, 99])
 def test_a_relay_that_knows_another_version_is_told_all(log: DemandLog, version: int) -> None:
     log.watch("live:b")
@@ -93,12 +101,18 @@ def test_all_is_told_in_bounded_reports(log: DemandLog, monkeypatch: pytest.Monk
 def test_more_topics_than_a_relay_takes_are_not_reported(
     log: DemandLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(demand_log, "MAX_DEMAND_TOPICS", 1)
+    monkeypatch.setattr(demand_log, "MAX_DEMAND_TOPICS", 2)
     log.watch("live:b")
-    assert not log.is_complete
+    complete = [log.is_complete]
+    assert log.report(0.1) == ReportedChanges(1, 2, (B,))
+    log.take_reply(2, 0.1)
+    log.watch("live:c")
+    complete.append(log.is_complete)
     assert log.report(100.0) is None, "the lease of the earlier reports ends"
-    log.unwatch("live:b")
-    assert log.report(100.0) is not None
+    log.unwatch("live:c")
+    complete.append(log.is_complete)
+    assert complete == [True, False, True]
+    assert log.report(100.0) == ReportedChanges(2, 3, (), (C,))
 
 
 def test_after_a_refusal_all_is_told_in_a_while(log: DemandLog) -> None:
@@ -107,10 +121,11 @@ def test_after_a_refusal_all_is_told_in_a_while(log: DemandLog) -> None:
     log.take_refusal(0.2)
     assert not log.is_complete
     log.watch("live:c")
+    log.unwatch("live:b")
     assert log.report(0.2 + REFUSED_S - 0.01) is None
     again = log.report(0.2 + REFUSED_S)
     assert again is not None
-    assert (again.after, set(again.watch)) == (0, {A, B, C})
+    assert (again.after, set(again.watch), again.unwatch) == (0, {A, C}, ())
     assert log.is_complete
 
 

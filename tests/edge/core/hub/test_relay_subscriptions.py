@@ -142,10 +142,10 @@ def test_before_the_relay_is_known_the_streams_that_always_exist_are_subscribed_
 
 def test_streams_are_subscribed_to_as_the_relay_names_them() -> None:
     edge = Subscribed()
-    assert edge.subscriptions.follow_streams(["event", "task"])
-    assert not edge.subscriptions.follow_streams(["event", "audit"])
+    assert edge.subscriptions.follow_streams(["event", "task"]) is True
+    assert edge.subscriptions.follow_streams(["event", "audit"]) is False
     assert edge.prefixes == {b"event:", b"audit:"}
-    assert edge.subscriptions.follow_streams(["event", "audit"])
+    assert edge.subscriptions.follow_streams(["event", "audit"]) is True
 
 
 def test_the_first_client_of_a_live_topic_makes_the_edge_ask_for_its_last_value() -> None:
@@ -209,6 +209,25 @@ def test_a_kind_that_turns_out_to_be_live_or_a_stream_is_subscribed_to_as_such()
     edge.subscriptions.follow_streams(["event", "audit"])
     assert edge.prefixes == {b"event:", b"audit:", b"!filtered:task:1", b"task:1"}
     assert edge.demand.topics == {"task:1"}
+
+
+def test_a_topic_that_nobody_watches_any_more_stays_forgotten_with_other_streams() -> None:
+    edge = Subscribed()
+    edge.subscriptions.wanted(parse_pattern("live:a"), "alice")
+    edge.subscriptions.unwanted(parse_pattern("live:a"))
+    edge.subscriptions.follow_streams(["event", "audit"])
+    assert edge.prefixes == {b"event:", b"audit:"}
+    assert edge.demand.topics == set()
+
+
+def test_the_live_selectors_are_those_of_the_clients_or_few_that_cover_them() -> None:
+    edge = Subscribed()
+    for text in ("live:ü", "live:a*", "event:a", "task:*"):
+        edge.subscriptions.wanted(parse_pattern(text), "alice")
+    assert set(map(str, edge.subscriptions.live_selectors)) == {"live:ü", "live:a*"}
+    for number in range(10 * MAX_PREFIXES):
+        edge.subscriptions.wanted(parse_pattern(f"live:{number}"), "alice")
+    assert set(map(str, edge.subscriptions.live_selectors)) == {"live:a*", "live:*"}
 
 
 def test_without_a_demand_topics_are_subscribed_to_plainly() -> None:

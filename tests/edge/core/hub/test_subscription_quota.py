@@ -35,10 +35,13 @@ def test_one_user_cannot_use_up_the_room_of_all() -> None:
         ([("alice", "event:a"), ("alice", "event:b")], "event:c", QuotaExcess.USER),
         ([("bob", "event:a"), ("bob", "event:b")], "event:a", None),
         ([("alice", "event:" + "a" * 90)], "event:a", QuotaExcess.USER_BYTES),
+        ([("alice", "event:" + "a" * 87)], "event:a", None),
+        ([("alice", "event:" + "a" * 88)], "event:a", QuotaExcess.USER_BYTES),
         ([("alice", "event:" + "ä" * 42)], "event:äää", QuotaExcess.USER_BYTES),
         ([("alice", "event:" + "a" * 90)], "e*", None),
         ([("bob", "event:a"), ("bob", "event:b"), ("eve", "e*")], "x:*", QuotaExcess.WORKER),
-        ([("bob", "b:" + "x" * 98), ("eve", "e:" + "x" * 96)], "event:a", QuotaExcess.WORKER),
+        ([("bob", "b:" + "x" * 98), ("eve", "e:" + "x" * 91)], "event:a", None),
+        ([("bob", "b:" + "x" * 98), ("eve", "e:" + "x" * 92)], "event:a", QuotaExcess.WORKER),
     ],
 )
 def test_the_bound_that_a_further_subscription_passes(

@@ -59,7 +59,7 @@ def test_the_role_defaults_to_user() -> None:
 
 
 def test_an_audience_and_other_claims_do_not_matter() -> None:
-    claims = {"sub": "alice", "exp": LATER, "aud": "elsewhere", "iss": "x", "more": [1]}
+    claims = {"sub": "alice", "exp": LATER, "aud": "elsewhere", "iss": "x", "jti": 7, "more": [1]}
     assert TOKENS.verify(signed(claims), NOW).username == "alice"
 
 
@@ -124,6 +124,14 @@ def test_the_clock_of_another_issuer_may_be_a_minute_ahead(
     assert Tokens(SECRET).verify(token, NOW + 1).username == "alice", "it becomes valid"
 
 
+def test_a_token_is_judged_by_the_clock_of_the_caller() -> None:
+    then = 4_000_000_000
+    token = signed({"sub": "alice", "iat": then, "nbf": then, "exp": then + 10})
+    assert TOKENS.verify(token, then).expires_at == then + 10
+    with pytest.raises(InvalidToken, match=r"^iat is in the future$"):
+        Tokens(SECRET).verify(token, NOW)
+
+
 def test_the_longest_user_name_has_a_token_that_fits_into_a_cookie() -> None:
     name = "🎉" * 255
     issued = TOKENS.issue(name, "user", LATER)
@@ -167,6 +175,12 @@ def test_without_a_valid_token_the_first_problem_is_told() -> None:
 def test_an_expiry_that_no_reply_can_carry_is_refused(exp: float) -> None:
     with pytest.raises(InvalidToken):
         TOKENS.verify(signed({"sub": "alice", "exp": exp}), NOW)
+
+
+@pytest.mark.parametrize("claims", [{"sub": 5}, {"sub": ""}, {"sub": "alice", "role": 5}], ids=str)
+def test_a_name_and_a_role_are_text(claims: dict[str, Any]) -> None:
+    with pytest.raises(InvalidToken, match=r"^sub and role must be text$"):
+        TOKENS.verify(signed({"exp": LATER, **claims}), NOW)
 
 
 def test_a_username_that_no_message_can_carry_is_refused() -> None:
@@ -221,15 +235,18 @@ def test_the_payload_of_another_token_does_not_fit_the_signature() -> None:
 
 
 def test_a_token_has_at_most_16384_characters() -> None:
-    def of_size(size: int) -> str:
-        filling = 0
-        while len(text := signed({"sub": "a", "exp": LATER, "x": "x" * filling})) < size:
-            filling += max(1, (size - len(text)) * 3 // 4 - 3)
-        return text
+    def longer_by(size: int) -> str:
+        return signed({"sub": "alice", "exp": LATER, "x": "x" * size})
 
-    assert TOKENS.verify(of_size(MAX_TOKEN_CHARS - 4)[:MAX_TOKEN_CHARS], NOW).username == "a"
+    [longest, too_long, *_] = [
+        token for size in range(12_000, 12_300) if len(token := longer_by(size)) >= MAX_TOKEN_CHARS
+    ]
+    assert len(longest) == MAX_TOKEN_CHARS == 16_384
+    assert TOKENS.verify(longest, NOW).username == "alice"
     with pytest.raises(TokenTooLong, match=r"^longer than 16384 characters$"):
-        TOKENS.verify(of_size(MAX_TOKEN_CHARS + 1), NOW)
+        TOKENS.verify(too_long, NOW)
+    assert TOKENS.is_of("alice", longest, NOW) is True
+    assert TOKENS.is_of("alice", too_long, NOW) is False
 
 
 three_parts = st.tuples(

@@ -110,6 +110,29 @@ def test_an_attempt_that_was_not_checked_does_not_count() -> None:
     assert (wrong.wait_s(ALICE, NOW), len(wrong)) == (0, 0)
 
 
+def test_right_passwords_do_not_count_against_their_address() -> None:
+    """20 wrong ones are free, however many right ones came between."""
+    wrong = WrongPasswords()
+    for number in range(FREE_PER_ADDRESS):
+        assert wrong.wait_s(Attempt("new", ALICE.address), NOW) == 0
+        guess(wrong, Attempt(f"wrong {number}", ALICE.address), 1)
+        for name in ("right", "too"):
+            wrong.begin(right := Attempt(f"{name} {number}", ALICE.address), NOW)
+            wrong.succeeded(right)
+    assert wrong.wait_s(Attempt("new", ALICE.address), NOW) == 1
+
+
+def test_right_passwords_do_not_count_against_their_user() -> None:
+    wrong = WrongPasswords()
+    for number in range(10):
+        wrong.begin(home := Attempt("alice", f"home {number}"), NOW)
+        wrong.succeeded(home)
+    guess(wrong, ALICE, FREE_PER_USER - 1)
+    assert wrong.wait_s(ALICE, NOW) == 0
+    guess(wrong, ALICE, 1)
+    assert wrong.wait_s(ALICE, NOW) == 1
+
+
 def test_wrong_passwords_are_forgotten_in_time() -> None:
     wrong = WrongPasswords()
     last = guess(wrong, ALICE, 30)
@@ -126,6 +149,31 @@ def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
         wrong.succeeded(attempt)
         wrong.begin(attempt, NOW)
     assert len(wrong) == 4 * 50
+
+
+def test_with_too_many_entries_those_who_did_nothing_for_longest_are_forgotten(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(wrong_passwords, "MAX_ENTRIES", 2)
+    wrong = WrongPasswords()
+    busy, quiet, new = (Attempt(name, f"address of {name}") for name in ("busy", "quiet", "new"))
+    for attempt in (busy, quiet, busy, new):
+        guess(wrong, attempt, FREE_PER_USER)
+    assert [wrong.wait_s(each, NOW + 20) > 0 for each in (busy, quiet, new)] == [True, False, False]
+
+
+def test_with_too_many_entries_users_who_signed_in_last_are_still_known(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(wrong_passwords, "MAX_ENTRIES", 2)
+    wrong = WrongPasswords()
+    known, gone, new = (Attempt(name, ALICE.address) for name in ("known", "gone", "new"))
+    for attempt in (known, gone, known, new):
+        wrong.begin(attempt, NOW)
+        wrong.succeeded(attempt)
+    for _ in range(FREE_PER_ADDRESS):
+        wrong.begin(Attempt("guesser", ALICE.address), NOW)
+    assert [wrong.wait_s(each, NOW) for each in (known, gone, new)] == [0, 1, 0]
 
 
 @given(

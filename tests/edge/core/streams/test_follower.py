@@ -126,6 +126,39 @@ def test_what_is_held_is_bounded_by_count(follower: StreamFollower, dropped: Dro
     assert dropped.out_of_order["event"] == 5
 
 
+def test_what_is_held_may_have_exactly_its_bytes_for_each_hole_anew(
+    follower: StreamFollower, dropped: Dropped, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MAX_HELD_BYTES", 3 * record(11).cost)
+    for missing in (11, 21, 31):
+        for offset in range(missing + 1, missing + 5):
+            follower.take_live(record(offset))
+        assert follower.held_count == 3
+        replayed = follower.take_replay([record(missing)], 1, missing + 4)
+        assert offsets(replayed.records) == list(range(missing, missing + 4))
+        follower.take_replay([record(each) for each in range(missing + 4, missing + 10)], 1, 99)
+    assert dropped.out_of_order["event"] == 3
+
+
+def test_what_is_held_and_comes_again_is_counted_as_repeated(
+    follower: StreamFollower, dropped: Dropped
+) -> None:
+    for offset in (12, 12, 13, 14, 12, 13, 14):
+        follower.take_live(record(offset))
+    assert (follower.held_count, dropped.repeated) == (3, {"event": 4})
+    assert not dropped.out_of_order
+
+
+def test_a_replay_that_begins_too_late_is_counted_and_asked_for_again(
+    follower: StreamFollower, dropped: Dropped
+) -> None:
+    follower.take_last_offset(13)
+    replayed = follower.take_replay([record(12), record(13)], 11, 13)
+    assert replayed == ([], None)
+    assert dropped.out_of_order == {"event": 2}
+    assert follower.is_asked
+
+
 def test_what_is_held_is_bounded_by_bytes(follower: StreamFollower, dropped: Dropped) -> None:
     for offset in range(12, 112):
         follower.take_live(record(offset, size=1024 * 1024))

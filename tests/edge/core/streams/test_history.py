@@ -48,7 +48,73 @@ def test_a_reply_that_is_too_short_leaves_the_rest_missing() -> None:
     history.install([record(offset) for offset in range(261, 271)])
     assert offsets_after(history, 260) == list(range(261, 271))
     assert offsets_after(history, 270) is None
-    assert history.missing(270).after == 270
+    assert history.missing(270) == Missing(270, 242), "one page keeps one run"
+    assert history.missing(259) == Missing(259, 1)
+    assert history.missing(258) == Missing(258, 2)
+
+
+def test_behind_a_single_record_the_rest_of_its_page_is_missing() -> None:
+    history = filled(300, start=300)
+    history.install([record(261)])
+    assert history.missing(261) == Missing(261, 39)
+
+
+@pytest.mark.parametrize(
+    ("start", "replayed", "remembered"),
+    [
+        (280, range(257, 281), range(257, 513)),
+        (280, range(270, 281), range(270, 513)),
+        (280, range(257, 291), range(257, 513)),
+        (300, range(257, 301), range(257, 513)),
+        (280, range(257, 280), range(281, 513)),
+    ],
+    ids=["touches", "a part of it", "overlaps", "nothing newer yet", "leaves a hole"],
+)
+def test_a_replayed_front_and_the_newest_page_are_one_page_if_they_touch(
+    start: int, replayed: range, remembered: range
+) -> None:
+    memory = PageMemory(PLENTY)
+    history = History(memory, start)
+    for offset in range(start + 1, 301):
+        history.append(record(offset))
+    history.install(list(map(record, replayed)))
+    is_joined = remembered[0] == replayed[0]
+    assert offsets_after(history, replayed[0] - 1) == list(
+        range(replayed[0], 301) if is_joined else replayed
+    )
+    for offset in range(301, 520):
+        history.append(record(offset))
+    assert offsets_after(history, remembered[0] - 1) == list(remembered)
+    assert offsets_after(history, remembered[0] - 2) is None
+    assert memory.used_bytes == sum(record(each).cost for each in (*remembered, *range(513, 520)))
+
+
+@pytest.mark.parametrize(
+    ("replayed", "remembered"),
+    [
+        (range(90, 101), range(90, 151)),
+        (range(90, 100), range(90, 100)),
+        (range(90, 111), range(90, 151)),
+        (range(110, 121), range(101, 151)),
+        (range(140, 161), range(101, 161)),
+        (range(151, 161), range(101, 161)),
+        (range(152, 161), range(152, 161)),
+        (range(151, 152), range(101, 152)),
+        (range(90, 161), range(90, 161)),
+    ],
+    ids=lambda run: f"{run[0]}-{run[-1]}",
+)
+def test_an_older_page_keeps_one_run_with_what_touches_it(
+    replayed: range, remembered: range
+) -> None:
+    memory = PageMemory(PLENTY)
+    history = History(memory, 600)
+    history.install(list(map(record, range(101, 151))))
+    history.install(list(map(record, replayed)))
+    assert offsets_after(history, remembered[0] - 1) == list(remembered)
+    assert offsets_after(history, remembered[0] - 2) is None
+    assert offsets_after(history, remembered[-1]) is None
+    assert memory.used_bytes == sum(record(each).cost for each in remembered)
 
 
 def test_what_is_retired_and_not_remembered_is_gone() -> None:
@@ -57,9 +123,10 @@ def test_what_is_retired_and_not_remembered_is_gone() -> None:
     assert history.is_gone(288)
     assert not history.is_gone(289)
     assert history.first_after(100) == 290
-    history.journal_first = 500
+    history.journal_first = 700
     assert not history.is_gone(300), "it is remembered"
     assert history.first_after(100) == 301
+    assert history.first_after(512) == 513
 
 
 def test_after_a_gap_history_begins_anew() -> None:
@@ -69,9 +136,11 @@ def test_after_a_gap_history_begins_anew() -> None:
     assert history.head == 605
     assert offsets_after(history, 604) == [605]
     assert offsets_after(history, 256) == list(range(257, 513)), "older pages are kept"
+    assert offsets_after(history, 512) == list(range(513, 601)), "and the one that was begun"
     assert history.first_after(600) == history.journal_first == 1
     history.journal_first = 606
     assert history.first_after(600) == 605
+    assert history.first_after(605) == 606
 
 
 def test_the_memory_is_shared_and_what_was_not_used_for_longest_goes_first() -> None:
@@ -103,6 +172,42 @@ def test_a_history_that_is_removed_takes_no_memory() -> None:
         history.append(record(offset))
     memory.remove(history)
     assert memory.used_bytes == 0
+    memory.max_bytes, other = 300 * COST, History(memory, 0)
+    for offset in range(1, 600):
+        other.append(record(offset))
+    assert offsets_after(other, 598) == [599]
+
+
+@pytest.mark.parametrize("max_bytes", [0, COST // 2, COST])
+def test_the_newest_record_is_remembered_however_little_fits(max_bytes: int) -> None:
+    history = filled(20, max_bytes=max_bytes)
+    assert offsets_after(history, 19) == [20]
+    assert offsets_after(history, 18) is None
+
+
+def test_no_more_is_forgotten_than_the_memory_lacks() -> None:
+    memory = PageMemory(PLENTY)
+    one, two = History(memory, 0), History(memory, 0)
+    for offset in range(1, 2 * PAGE_OFFSETS + 4):
+        for history in (one, two):
+            history.append(record(offset))
+    page = sum(record(offset).cost for offset in range(1, PAGE_OFFSETS + 1))
+    memory.max_bytes = memory.used_bytes - page
+    memory.make_room()
+    assert offsets_after(one, 0) is None, "the page that was used before all others"
+    assert all(history.after(PAGE_OFFSETS) is not None for history in (one, two))
+    assert offsets_after(two, 0) == list(range(1, PAGE_OFFSETS + 1))
+
+
+def test_no_more_of_the_newest_pages_is_forgotten_than_the_memory_lacks() -> None:
+    memory = PageMemory(PLENTY)
+    histories = [History(memory, 0) for _ in range(2)]
+    for offset in range(1, 4):
+        for history in histories:
+            history.append(record(offset))
+    memory.max_bytes = memory.used_bytes - record(1).cost - record(2).cost
+    memory.make_room()
+    assert [offsets_after(history, 0) for history in histories] == [None, [1, 2, 3]]
 
 
 actions = st.lists(

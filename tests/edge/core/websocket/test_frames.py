@@ -62,6 +62,7 @@ def test_the_header_at_the_boundaries_of_the_length(size: int, header: str) -> N
     assert frame_payload(frame) == payload
     parsed = read_back(frame)
     assert (parsed.opcode, parsed.fin, bytes(parsed.data)) == (Opcode.TEXT, True, payload)
+    assert [(size, content) for _, size, content in split_frames(frame)] == [(len(frame), payload)]
 
 
 @given(st.text(st.characters(codec="utf-8"), max_size=400))
@@ -90,6 +91,11 @@ def test_a_close_frame_is_read_back(close: Close) -> None:
 
 def test_no_code_makes_an_empty_close_frame() -> None:
     assert close_frame(Close(1005, "")) == b"\x88\x00"
+
+
+def test_a_reason_is_cut_to_what_a_control_frame_may_carry() -> None:
+    frame = read_back(close_frame(Close(1000, "x" * 124)))
+    assert bytes(frame.data) == b"\x03\xe8" + b"x" * 123
 
 
 # Compression.
@@ -166,6 +172,19 @@ def test_the_memory_of_compressed_frames_is_bounded_with_events_of_1_mib() -> No
     for number in range(5000):
         deflater.deflate(text_frame(b"%06d" % number * 40))
         assert deflater.remembered_bytes <= FrameDeflater.MAX_REMEMBERED_BYTES
+
+
+def test_frames_that_fill_the_memory_exactly_are_remembered(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    frames = [text_frame(b"%d" % number * 1_000) for number in range(3)]
+    sizes = [len(frame) + len(FrameDeflater().deflate(frame)) for frame in frames]
+    monkeypatch.setattr(FrameDeflater, "MAX_REMEMBERED_BYTES", sum(sizes))
+    deflater = FrameDeflater()
+    once = [deflater.deflate(frame) for frame in frames]
+    assert all(deflater.deflate(frame) is each for frame, each in zip(frames, once, strict=True))
+    deflater.deflate(text_frame(b"a byte more" * 100))
+    assert deflater.deflate(frames[0]) is not once[0]
 
 
 @given(st.lists(st.binary(max_size=300) | st.just(b"x" * 70_000), max_size=5))

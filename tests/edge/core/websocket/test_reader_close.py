@@ -17,6 +17,7 @@ from edge.core.websocket.reader import ProtocolViolation, read_close
         (b"\x03\xe8", Close(1000, "")),
         (b"\x03\xe9going", Close(1001, "going")),
         (b"\x0b\xb8\xc3\xa4", Close(3000, "ä")),
+        (b"\x03\xf6", Close(1014, "")),
         (b"\x13\x87", Close(4999, "")),
     ],
 )
@@ -44,6 +45,7 @@ def test_only_some_codes_may_be_sent(code: int) -> None:
         (b"\x03\xe8\xff", 1007),
         (b"\x03\xe8\xed\xa0\x80", 1007),
         (b"\0\0\xff", 1002),
+        *((code.to_bytes(2), 1002) for code in (999, 1004, 1005, 1006, 1015, 2999, 5000)),
     ],
 )
 def test_a_broken_close_frame(payload: bytes, code: int) -> None:

@@ -96,6 +96,14 @@ def test_at_least_one_frame_is_taken_however_large() -> None:
     assert queue.take(1) == [b"x" * 100]
 
 
+@pytest.mark.parametrize(("max_bytes", "sizes"), [(7, [3]), (8, [3, 5]), (9, [3, 5, 1])])
+def test_frames_are_taken_while_they_fit_and_none_overtakes_a_larger_one(
+    max_bytes: int, sizes: list[int]
+) -> None:
+    queue = Slow(Budget(10**9), 3, 5, 1).queue
+    assert [len(frame) for frame in queue.take(max_bytes)] == sizes
+
+
 def test_nothing_is_taken_from_an_empty_queue() -> None:
     assert unlimited().take(100) == []
 

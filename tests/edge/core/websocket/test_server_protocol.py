@@ -1,5 +1,8 @@
 """`ServerProtocol` beside a model of its transport: every order of events, without sockets."""
 
+import gc
+import weakref
+
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -327,6 +330,61 @@ def test_a_client_that_compresses_gets_no_batches_as_they_are() -> None:
     assert ws.writing is Writing.FREE
     assert shell.open_fd == NO_FD
     assert ws.fd == FD
+
+
+def test_the_first_frame_of_a_turn_has_its_end_scheduled() -> None:
+    ws = Recorder(100).ws
+    assert [ws.send(b"1"), ws.send(b"2"), ws.send_live("live:a", b"3")] == [True, False, False]
+    ws.fill(1)
+    assert [ws.send(b"4"), ws.send_live("live:a", b"5")] == [False, False]
+    assert (ws.refill(), ws.waiting) == (b"12345", 0)
+    assert (ws.refill(), ws.writing) == (b"", Writing.FREE)
+
+
+def test_a_client_that_does_not_read_is_answered_its_newest_ping_alone() -> None:
+    ws = Recorder(100).ws
+    ws.fill(1)
+    assert [ws.pong(b"old"), ws.pong(b"new")] == [b"", b""]
+    assert list(split_frames(ws.refill())) == [(Opcode.PONG, 5, b"new")]
+    assert ws.refill() == b""
+
+
+def test_a_client_counts_as_heard_until_the_first_ping() -> None:
+    ws = Recorder(100).ws
+    assert ws.is_heard
+    assert ws.ping() == PING
+    assert not ws.is_heard
+
+
+def test_a_connection_closes_once_and_then_waits_for_the_client() -> None:
+    shell, goodbye = Recorder(100), client_frame(CLOSE, b"\x0f\xa1")
+    ws = shell.ws
+    assert ws.close_too_slow() == b"", "no frame waits"
+    assert ws.close(CloseCode.TOKEN_EXPIRED.close()) != b""
+    after = ws.close(CloseCode.GOING_AWAY.close()), ws.ping(), ws.pong(b"?"), ws.close_too_slow()
+    assert set(after) == {b""}
+    assert shell.stats.closed == {4001: 1}
+    assert list(ws.reader.feed(goodbye)) == [(Opcode.CLOSE, b"\x0f\xa1")]
+    assert (ws.answer_close(b"\x0f\xa1"), ws.state) == (b"", State.CLOSED)
+
+
+def test_a_client_that_closes_is_answered_with_its_code() -> None:
+    ws = Recorder(100).ws
+    assert list(split_frames(ws.answer_close(b"\x03\xe8"))) == [(Opcode.CLOSE, 4, b"\x03\xe8")]
+    assert (ws.state, ws.writing) == (State.CLOSED, Writing.ENDED)
+
+
+def test_a_lost_connection_is_freed_at_once() -> None:
+    """Not with the garbage, which is collected rarely: many clients may be lost together."""
+    shell = Recorder(100)
+    lost = weakref.ref(shell)
+    shell.ws.lose()
+    gc.disable()
+    try:
+        del shell
+        assert lost() is None
+    finally:
+        gc.enable()
 
 
 def test_an_event_of_1_mib_waits_and_the_next_closes_the_client() -> None:
