@@ -148,7 +148,6 @@ class Inbound:
         stream = self._streams.get(name)
         if stream is not None:
             stream.follower.forget_request()
-            self._may_be_behind = True
 
     def take_retained(self, items: Iterable[tuple[bytes, bytes, bytes]]) -> None:
         """Take events that the relay retained, unless a newer one has arrived meanwhile."""

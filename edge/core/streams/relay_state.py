@@ -77,8 +77,8 @@ class RelayState:
         """Whether the relay has met events in its journal that it cannot read."""
         self._shortest_timeout_s = self._timeout_s = timeout_s
         self._phase = RelayPhase.SEARCHING
-        self._epoch = 0
-        self._started_at = 0
+        self._followed = (0, 0)
+        """The epoch and start time of the relay process that was followed last."""
         self._heard_at = 0.0
         self._answered_at = 0.0
         self._ticked_at = 0.0
@@ -142,7 +142,7 @@ class RelayState:
             if not is_answer:
                 return Heard.NOTHING
             return Heard.ROLLBACK if is_rolled_back else Heard.ANSWER
-        if epoch != self._epoch or started_at != self._started_at:
+        if (epoch, started_at) != self._followed:
             self._enter(RelayPhase.SYNCHRONIZING)
             return Heard.RESTART
         # The nonce stays subscribed: libzmq subscribes to it again with every new connection.
@@ -150,8 +150,7 @@ class RelayState:
 
     def follow(self, epoch: int, started_at: int) -> None:
         """Follow the relay whose answer to the handshake named these."""
-        self._epoch = epoch
-        self._started_at = started_at
+        self._followed = (epoch, started_at)
         self._enter(RelayPhase.FOLLOWING)
 
     def _is_silent(self, now: float) -> bool:

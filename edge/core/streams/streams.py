@@ -148,10 +148,7 @@ class Streams:
         history = stream.history
         if history.head > heartbeat.tips.get(kind, history.head):
             return True
-        start = (heartbeat.start or {}).get(kind, history.head)
-        if history.head <= start:
-            return False
-        first = history.after(start)
+        first = history.after((heartbeat.start or {}).get(kind, history.head))
         if first is None or first[0].relayed_at >= heartbeat.started_at:
             return False
         if first[0].checksum is None:

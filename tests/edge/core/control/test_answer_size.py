@@ -46,3 +46,9 @@ def test_a_relay_that_was_busy_once_is_soon_asked_for_more() -> None:
     for _ in range(6):
         subject.take_answer(100, 0.001)
     assert subject.max_bytes == MAX_PAGE_BYTES
+
+
+def test_an_answer_that_takes_just_the_target_is_fast_enough() -> None:
+    subject = AnswerSize()
+    subject.take_answer(100, TARGET_S)
+    assert subject.max_bytes == 2 * FIRST_BYTES

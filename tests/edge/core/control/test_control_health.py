@@ -157,3 +157,33 @@ def test_a_standstill_of_this_process_is_nobody_else_s_silence(clock: Clock) -> 
     assert clock.answers()
     assert not due.reconnect
     assert not due.replays_failed
+
+
+def test_silence_is_measured_from_the_request_to_the_second() -> None:
+    """Ticks that come a second apart are not late."""
+    health = ControlHealth()
+    health.hear(0.0)
+    seconds = [float(second) for second in range(12)]
+    due = [health.tick(now, is_waiting=True, is_replay_waiting=True) for now in seconds[:4]]
+    assert due[-1] == ControlTick(probe=True, reconnect=False, replays_failed=False)
+    answering = [health.is_answering]
+    due += [health.tick(now, is_waiting=True, is_replay_waiting=True) for now in seconds[4:]]
+    assert [*answering, health.is_answering] == [True, False]
+    assert [each.replays_failed for each in due].index(True) == REPLAY_TIMEOUT_S + 1
+    assert [each.reconnect for each in due].index(True) == RECONNECT_AFTER_S
+
+
+def test_without_a_request_nothing_but_a_probe_is_due() -> None:
+    tick = ControlHealth().tick(1000.0, is_waiting=False, is_replay_waiting=False)
+    assert tick == ControlTick(probe=True, reconnect=False, replays_failed=False)
+
+
+def test_an_answer_ends_the_growing_patience(clock: Clock) -> None:
+    clock.is_well = False
+    clock.run(RECONNECT_AFTER_S + RECONNECT_AFTER_S)
+    assert len(clock.reconnects) == 1
+    clock.is_well = True
+    clock.run(5)
+    clock.is_well = False
+    clock.run(RECONNECT_AFTER_S + 2 * PROBE_INTERVAL_S)
+    assert len(clock.reconnects) == 2

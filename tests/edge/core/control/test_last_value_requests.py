@@ -97,6 +97,15 @@ def test_a_page_that_is_lost_is_requested_again_before_others() -> None:
     assert subject.begin_page() == RetainedPage(LIVE, b"live:m")
 
 
+def test_a_page_that_is_lost_is_requested_before_the_others_of_its_user() -> None:
+    subject = LastValueRequests()
+    for selector in (A, B):
+        subject.want(selector, "alice")
+    subject.begin_page()
+    subject.lose_page()
+    assert pages(subject, 3) == [RetainedPage(A, None), RetainedPage(B, None), None]
+
+
 class Requests(RuleBasedStateMachine):
     """Clients that want selectors, and a relay that answers in pages."""
 

@@ -106,6 +106,7 @@ def test_a_task_position_in_the_query(query: dict[str, str], position: TaskPosit
         {"epoch": "1", "task": str(MAX + 1)},
         {"epoch": "1", "task": "١"},
         {"epoch": "1", "task": "9" * 5000},
+        {"epoch": "1", "task": "1".zfill(21)},
     ],
 )
 def test_a_task_position_that_makes_no_sense(query: dict[str, str]) -> None:

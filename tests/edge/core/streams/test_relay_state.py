@@ -159,3 +159,39 @@ def lost_after(*, answers: bool) -> float:
 def test_a_relay_that_answers_requests_is_there_though_its_heartbeats_are_late() -> None:
     assert lost_after(answers=False) == TIMEOUT_S + TICK_S
     assert lost_after(answers=True) == SILENCE_AT_MOST * TIMEOUT_S + TICK_S
+
+
+def test_any_message_ends_the_silence() -> None:
+    state = RelayState(TIMEOUT_S)
+    state.follow(1, 1)
+    for second in range(1, 20):
+        state.hear(float(second))
+        assert not state.tick(float(second)).is_lost
+    assert [state.tick(19.0 + second).is_lost for second in (1.0, 2.0, 3.0, 4.0)] == [
+        False,
+        False,
+        False,
+        True,
+    ]
+
+
+def test_a_relay_that_seldom_beats_may_be_silent_for_three_intervals() -> None:
+    state = RelayState(TIMEOUT_S)
+    state.hear_interval(2.0)
+    state.follow(1, 1)
+    assert [now for now in range(1, 9) if state.tick(float(now)).is_lost] == [7]
+
+
+def test_an_answer_counts_for_as_long_as_a_heartbeat() -> None:
+    state = RelayState(TIMEOUT_S)
+    state.hear(10.0)
+    state.hear_answer(11.0)
+    state.follow(1, 1)
+    lost = [state.tick(now).is_lost for now in (10.5, 11.5, 12.5, 13.5, 14.0, 14.5)]
+    assert lost == [False, False, False, False, False, True]
+
+
+def test_before_a_relay_is_heard_nothing_is_known_to_be_wrong_with_its_journal() -> None:
+    state = RelayState(TIMEOUT_S)
+    assert state.is_journaling
+    assert not state.is_journal_damaged

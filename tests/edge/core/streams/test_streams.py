@@ -2,6 +2,8 @@
 
 import pytest
 
+from edge.core.stats import Dropped
+from edge.core.streams.record import unreadable_record
 from edge.core.streams.streams import Stream, Streams
 from relay.wire.control import Heartbeat
 from relay.wire.topics import parse_pattern
@@ -84,7 +86,17 @@ def test_a_kind_that_is_journaled_no_more_is_forgotten_and_a_new_one_begins(
     streams: Streams,
 ) -> None:
     streams.synchronize(7, {"event": 1042, "audit": 3}, {"event": 1, "audit": 1})
-    assert streams.offsets == {"event": 1042, "audit": 3}
+    assert streams.offsets == streams.beginnings == {"event": 1042, "audit": 3}
+
+
+def test_events_that_were_held_when_a_stream_ended_are_counted() -> None:
+    dropped = Dropped()
+    streams = Streams(dropped=dropped)
+    streams.synchronize(7, {"event": 1042, "task": 77}, LOW)
+    for offset in (1044, 1045):
+        forward(streams, "event", offset)
+    streams.synchronize(8, {"event": 5, "task": 0}, LOW)
+    assert dropped.out_of_order["event"] == 2
 
 
 def test_a_heartbeat_reveals_a_lost_tail(streams: Streams) -> None:
@@ -94,9 +106,28 @@ def test_a_heartbeat_reveals_a_lost_tail(streams: Streams) -> None:
     assert stream_of(streams, "event").history.journal_first == 1000
 
 
+def test_a_heartbeat_that_does_not_name_a_stream_says_nothing_of_it() -> None:
+    streams = Streams()
+    streams.synchronize(7, {"event": 0}, {"event": 1})
+    streams.take_heartbeat({}, {})
+    event = stream_of(streams, "event")
+    assert (event.follower.is_behind, event.history.journal_first) == (False, 1)
+
+
+def test_a_selector_is_contained_in_a_stream_if_all_its_topics_are(streams: Streams) -> None:
+    selectors = {
+        text: streams.contain(parse_pattern(text))
+        for text in ("event:a", "event:*", "event*", "*", "live:a", "live:*")
+    }
+    assert [text for text, is_contained in selectors.items() if is_contained] == [
+        "event:a",
+        "event:*",
+    ]
+
+
 def test_only_streams_that_are_served_in_part_are_followed() -> None:
     streams = Streams(("event:a", "resource-monitor:"))
-    streams.synchronize(7, {"event": 1, "task": 2}, LOW)
+    streams.synchronize(7, {"task": 2, "event": 1}, LOW)
     assert streams.offsets == {"event": 1}
     assert streams.serves("event:ab")
     assert not streams.serves("event:b")
@@ -177,6 +208,19 @@ class TestNewEpoch:
         assert streams.begins(self.heartbeat(1050, 1043)) == {"event": 1044}
         assert streams.begins(self.heartbeat(1050, 1040)) == {"event": 1040}
 
+    def test_of_a_running_relay_that_was_followed_from_its_first_event(self) -> None:
+        streams = Streams()
+        first = self.heartbeat(0, None, previous=None, started_at=1)
+        streams.begins(first)
+        streams.synchronize(7, first.tips, first.low)
+        forward(streams, "event", 1)
+        assert streams.begins(self.heartbeat(5, 0, started_at=1)) == {"event": 1}
+
+    def test_of_a_stream_that_began_with_the_epoch(self, streams: Streams) -> None:
+        heard = self.heartbeat(1060, 1050)
+        heard = heard.model_copy(update={"tips": {"event": 1060, "audit": 3}})
+        assert streams.begins(heard) == {"event": 1043, "audit": 0}
+
     def test_streams_begin_there(self, streams: Streams) -> None:
         streams.synchronize(8, {"event": 1060}, {"event": 1}, {"event": 1020})
         assert streams.offsets == {"event": 1020}
@@ -200,6 +244,29 @@ class TestNewEpoch:
         place = streams.place
         assert place is not None
         assert place.heads["event"] == (1043, record(1043, topic="event:x").checksum)
+
+    def rolled_back(self) -> Heartbeat:
+        """The heartbeat of a process that gave the offsets after 1042 to other events."""
+        return self.heartbeat(2000, None).model_copy(update={"start": {"event": 1042}})
+
+    def test_the_event_that_is_another_now_is_named_until_the_next_epoch(
+        self, streams: Streams
+    ) -> None:
+        forward(streams, "event", 1044)
+        assert streams.are_ahead_of(self.rolled_back())
+        place = streams.place
+        assert place is not None
+        assert place.heads["event"] == (1043, record(1043, topic="event:x").checksum)
+        streams.synchronize(7, {"event": 1044}, {"event": 1})
+        place = streams.place
+        assert place is not None
+        assert place.heads["event"] == (1044, record(1044, topic="event:x").checksum)
+
+    def test_a_placeholder_does_not_show_that_it_is_another(self) -> None:
+        streams = Streams()
+        streams.synchronize(7, {"event": 1042}, {"event": 1})
+        stream_of(streams, "event").take_live(unreadable_record("event", 1043))
+        assert not streams.are_ahead_of(self.rolled_back())
 
 
 def test_one_stream_with_lost_events_is_enough(streams: Streams) -> None:

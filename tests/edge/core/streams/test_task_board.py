@@ -1,11 +1,13 @@
 """The latest state of each task, by user."""
 
+import tracemalloc
 from typing import Any
 
 import orjson
 import pytest
 
 from edge.core.protocol import messages
+from edge.core.streams import task_board
 from edge.core.streams.task_board import (
     MAX_BYTES,
     MAX_FINISHED_PER_USER,
@@ -129,6 +131,31 @@ def test_finished_tasks_are_bounded_and_the_oldest_goes_first() -> None:
     assert "task:running" in remembered
     update(board, "task:other", 999, "success", username="bob")
     assert len(board.tasks_of("alice")) == len(remembered)
+
+
+def test_a_finished_task_that_is_updated_once_more_is_not_the_oldest() -> None:
+    board = TaskBoard()
+    for offset in range(1, MAX_FINISHED_PER_USER + 1):
+        update(board, f"task:{offset}", offset, "success")
+    update(board, "task:1", 100, "success")
+    update(board, "task:last", 101, "success")
+    assert topics(board, "alice")[:2] == ["task:last", "task:1"]
+    assert "task:2" not in topics(board, "alice")
+    assert update(board, "task:2", 2, "success") is not None, "it is not known any more"
+
+
+def test_tasks_that_are_forgotten_leave_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(task_board, "MAX_TASKS", 100)
+    board = TaskBoard()
+    tracemalloc.start()
+    try:
+        for offset in range(1, 4_000):
+            username = f"user-{offset}" if offset % 2 else "alice"
+            update(board, f"task:{offset}", offset, "success", username=username)
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert kept < 100 * 2_000, "about a hundred tasks of some hundred bytes"
 
 
 def test_in_a_new_epoch_whatever_is_of_another_one_is_older() -> None:
