@@ -84,10 +84,8 @@ class Mailbox:
                 self._wait_to_put_live(event)
             return
         receipt = Receipt() if self._outbox.has_store else None
-        if not self._handover.put(event, receipt, is_journaled=True) and not (
-            wait_s is not None and self._wait_to_put(event, receipt, wait_s)
-        ):
-            self._handover.refuse()
+        if not self._handover.put(event, receipt, is_journaled=True):
+            self._wait_to_put(event, receipt, wait_s or 0.0)
         if receipt is not None:
             if threading.get_ident() == self._link_thread:
                 self.take_new()
@@ -107,7 +105,9 @@ class Mailbox:
 
     def wait_open(self, timeout: float) -> bool:
         """Wait up to `timeout` seconds until events may be sent; return whether they may."""
-        return self.waiters.wait(lambda: self.is_open and not self.has_ended, timeout)
+        # Once no event is taken any more, there is nothing to wait for.
+        self.waiters.wait(lambda: self.is_open or self._handover.last().end is not None, timeout)
+        return self.is_open and not self.has_ended
 
     def is_watched(self, topic: str) -> bool:
         """Whether somebody watches the live topic `topic`."""
@@ -310,8 +310,8 @@ class Mailbox:
             self._handover.has_new or len(self._outbox) or self._outbox.live.has_unexamined_unsent
         )
 
-    def _wait_to_put(self, event: Outgoing, receipt: Receipt | None, wait_s: float) -> bool:
-        """Wait for room and put `event` there; return False if there was none in time."""
+    def _wait_to_put(self, event: Outgoing, receipt: Receipt | None, wait_s: float) -> None:
+        """Wait up to `wait_s` seconds for room, and put `event` there or refuse it."""
         give_up_at = time.monotonic() + wait_s
         while self.waiters.wait(
             lambda: self._handover.has_room_for(event, is_journaled=True),
@@ -319,8 +319,8 @@ class Mailbox:
         ):
             # Another thread may have been faster.
             if self._handover.put(event, receipt, is_journaled=True):
-                return True
-        return False
+                return
+        self._handover.refuse()
 
     def _wait_to_put_live(self, event: Outgoing) -> None:
         """Wait until the link thread has taken earlier values, as soon as it runs."""

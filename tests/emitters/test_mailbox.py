@@ -1,79 +1,27 @@
 """Emitting threads and the link thread share one mailbox, and miss nothing of each other."""
 
-import select
 import signal
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import pytest
 
-from emitters.core.dialogue import Dialogue
-from emitters.core.outbox import Outbox
 from emitters.core.outgoing import Outgoing
 from emitters.errors import EmitterClosed, OutboxFull
-from emitters.handover import OutboxBounds
-from emitters.mailbox import CLOSED, NAP_S, Mailbox
-from relay.wire.control import HelloReply
+from emitters.mailbox import CLOSED, NAP_S
 from relay.wire.notices import Acknowledged
 from relay.wire.topics import parse_topic
+from tests.emitters.mailboxes import (
+    EPOCH,
+    TIMEOUT_S,
+    closed_mailbox,
+    event,
+    is_woken,
+    open_mailbox,
+    running,
+    sleep,
+    wait_until_waiting,
+)
 from tests.support.interrupts import interrupt_each_line
-from tests.support.waiting import wait_for
-
-EPOCH = 5
-TIMEOUT_S = 10.0
-
-
-def event(number: int = 1, topic: str = "event:a") -> Outgoing:
-    return Outgoing(parse_topic(topic), b"%d" % number)
-
-
-def closed_mailbox(max_events: int = 100, max_bytes: int = 10**9) -> Mailbox:
-    """A mailbox whose relay is not there yet."""
-    outbox = Outbox()
-    bounds = OutboxBounds(max_events, max_bytes)
-    return Mailbox(outbox, Dialogue("manager-1", outbox), bounds)
-
-
-def open_mailbox(max_events: int = 100) -> Mailbox:
-    """A mailbox whose dialogue is open."""
-    mailbox = closed_mailbox(max_events)
-    assert mailbox.take_hello(0.0) == 0
-    reply = HelloReply(
-        id=1,
-        epoch=1,
-        journaled_kinds=("event", "task"),
-        tips={},
-        heartbeat_s=1.0,
-        sequence=0,
-        emitter_epoch=EPOCH,
-    )
-    mailbox.on_hello_accepted(reply, 0.0)
-    mailbox.on_subscriptions([b"\x01event:", b"\x01task:"])
-    assert mailbox.is_open
-    return mailbox
-
-
-def is_woken(mailbox: Mailbox) -> bool:
-    """Whether the link thread was sent a wake-up call; takes it."""
-    ready = bool(select.select([mailbox.wake_up], [], [], 0)[0])
-    mailbox.wake_up.drain()
-    return ready
-
-
-@contextmanager
-def running(target: object, *args: object) -> Iterator[threading.Thread]:
-    thread = threading.Thread(target=target, args=args, daemon=True)  # type: ignore[arg-type]
-    thread.start()
-    yield thread
-    thread.join(TIMEOUT_S)
-    assert not thread.is_alive()
-
-
-def sleep(mailbox: Mailbox, now: float, *, may_send: bool = True) -> float:
-    """Take what is new and go to sleep, as a turn of the link thread does."""
-    mailbox.on_awake()
-    return mailbox.prepare_to_sleep(now, may_send)
 
 
 def test_the_link_is_woken_once_when_it_sleeps() -> None:
@@ -127,11 +75,29 @@ def test_add_waits_for_room_until_an_acknowledgement_makes_some() -> None:
     with pytest.raises(OutboxFull):
         mailbox.add(event(2), None)
     with running(mailbox.add, event(2), TIMEOUT_S):
+        wait_until_waiting(mailbox)
         mailbox.on_notices([Acknowledged(EPOCH, 1)], 0.0)
     mailbox.take_new()
     assert mailbox.take_events(10, 0.0) == (2, [event(2)])
     with pytest.raises(OutboxFull):
         mailbox.add(event(3), 0.01)
+    assert mailbox.unacknowledged() == 1
+    counters = mailbox.counters()
+    assert (counters["accepted"], counters["outbox_full"]) == (2, 2)
+    mailbox.take_new()
+    assert mailbox.take_report(0.0) == counters, "the relay is told the same"
+
+
+def test_acknowledged_events_give_their_bytes_back() -> None:
+    mailbox = open_mailbox(max_bytes=3)
+    for number in range(100, 110):
+        mailbox.add(event(number), None)
+        mailbox.take_new()
+        with pytest.raises(OutboxFull):
+            mailbox.add(event(), None)
+        first, _ = mailbox.take_events(10, 0.0)
+        mailbox.on_notices([Acknowledged(EPOCH, first)], 0.0)
+    assert mailbox.counters()["acknowledged"] == 10
 
 
 def test_a_refusal_ends_every_wait_and_the_first_reason_is_told() -> None:
@@ -148,7 +114,8 @@ def test_a_refusal_ends_every_wait_and_the_first_reason_is_told() -> None:
     def wait() -> None:
         told.append(mailbox.wait_acknowledged(TIMEOUT_S))
 
-    with running(add), running(wait):
+    with running(add), running(wait), running(mailbox.wait_open, TIMEOUT_S):
+        wait_until_waiting(mailbox, 2)
         mailbox.refuse(CLOSED)
         mailbox.refuse("another reason")
     assert sorted(map(str, told)) == ["False", CLOSED]
@@ -163,7 +130,7 @@ def test_waiting_is_for_the_events_before_it_and_not_for_later_ones() -> None:
     assert not mailbox.wait_acknowledged(0)
     results: list[bool] = []
     with running(lambda: results.append(mailbox.wait_acknowledged(TIMEOUT_S))):
-        wait_for(lambda: len(mailbox.waiters._locks) == 1, "the thread waits")
+        wait_until_waiting(mailbox)
         mailbox.add(event(2), None)
         mailbox.take_new()
         mailbox.take_events(10, 0.0)

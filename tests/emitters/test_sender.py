@@ -11,7 +11,7 @@ from emitters.core.identity import EmitterIdentity
 from emitters.sender import SEND_BATCH, EventSender
 from relay.shared.transport import Socket, open_socket
 from relay.wire.header import unpack_header
-from tests.emitters.test_mailbox import event, open_mailbox
+from tests.emitters.mailboxes import event, open_mailbox
 from tests.support.waiting import wait_for
 
 IDENTITY = EmitterIdentity.of("manager-1")
