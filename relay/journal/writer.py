@@ -79,7 +79,9 @@ class JournalWriter:
         self._work: deque[JournalBatch | _Work] = deque()
         self._outcomes: deque[WriteOutcome] = deque()
         self._has_failed = False
-        """Batches are given up until the journal can be written again."""
+        """The journal could not be written when that was tried last."""
+        self._gives_up = False
+        """Batches are given up. They count on the one that failed until the loop knows of it."""
         self._is_closing = False
         self._log = LimitedLog(logger)
         self._thread = threading.Thread(target=self._run, name="journal", daemon=True)
@@ -119,6 +121,7 @@ class JournalWriter:
                 self.readable.recv(4096)
             found = list(self._outcomes)
             self._outcomes.clear()
+            self._gives_up = self._has_failed
         return found
 
     def close(self) -> None:
@@ -137,7 +140,7 @@ class JournalWriter:
 
     def _hand_over(self, work: JournalBatch | _Work) -> None:
         with self._changed:
-            if self._has_failed and isinstance(work, JournalBatch):
+            if self._gives_up and isinstance(work, JournalBatch):
                 # The outcome that says so is on its way, and counts for this batch as well.
                 return
             self._work.append(work)
@@ -216,7 +219,7 @@ class JournalWriter:
 
     def _fail(self, error: JournalUnavailable) -> None:
         with self._changed:
-            self._has_failed = True
+            self._has_failed = self._gives_up = True
             # Batches that waited assumed the offsets of the one that failed.
             others = [work for work in self._work if not isinstance(work, JournalBatch)]
             self._work = deque(others)

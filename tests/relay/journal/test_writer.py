@@ -2,6 +2,7 @@
 
 import select
 import sqlite3
+import threading
 from collections.abc import Iterator
 from contextlib import closing
 from functools import partial
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from relay.core.retention import Limits
-from relay.journal.journal import Journal
+from relay.journal.journal import Journal, JournalUnavailable
 from relay.journal.reader import reading_journal
 from relay.journal.writer import JournalWriter, WriteOutcome
 from relay.shared import sqlite_file
@@ -110,6 +111,33 @@ def test_a_failure_gives_up_every_batch_that_was_handed_over(
     work.writer.append(batch(1))
     work.wait(committed=1)
     assert offsets(work.journal) == [1]
+
+
+def test_no_batch_is_committed_before_its_giver_knows_of_the_failure(
+    work: Work, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its offsets follow those of the batch that failed."""
+    is_maintained = threading.Event()
+    monkeypatch.setattr(work.journal, "bound_wal", is_maintained.set)
+    with monkeypatch.context() as broken:
+        broken.setattr(work.journal, "append", failing)
+        work.writer.append(batch(1))
+        for _ in range(2):  # The first one finds that the journal can be written again.
+            work.writer.maintain()
+        assert is_maintained.wait(DEADLINE_S)
+    is_maintained.clear()
+    work.writer.append(batch(2))
+    work.writer.maintain()
+    assert is_maintained.wait(DEADLINE_S)
+    work.wait(failed=1, writable=1)
+    assert sum(each.committed for each in work.outcomes) == 0
+    work.writer.append(batch(1))
+    work.wait(committed=1)
+    assert offsets(work.journal) == [1]
+
+
+def failing(*_: object) -> None:
+    raise JournalUnavailable("the disk is full")
 
 
 def test_a_new_epoch_begins_after_the_work_before_it(path: Path) -> None:
