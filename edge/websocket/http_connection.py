@@ -11,15 +11,16 @@ from typing import Any
 from urllib.parse import unquote
 
 import httptools
+from uvicorn._types import ASGI3Application
 from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
 from edge.core.identity.request_head import RequestHead
 from edge.core.websocket.handshake import is_upgrade, response
 from edge.scheduling.deadlines import Deadlines
 from edge.websocket.client import half_close
-from edge.websocket.request_bounds import MAX_BODY_BYTES, MAX_HEAD_BYTES, RequestBounds
+from edge.websocket.request_bounds import MAX_BODY_BYTES, MAX_WAITING_REQUESTS, RequestBounds
 
 PATH = "/ws"
 MAX_EARLY_BYTES = 64 * 1024
@@ -65,6 +66,8 @@ class HttpConnection(HttpToolsProtocol):
         """Whether the last words are written, and nothing more is read."""
         self._unread_bytes = 0
         """Bytes of responses that the kernel had not taken at the last deadline."""
+        self._answered: RequestResponseCycle | None = None
+        """The request that the application answers. Others may wait behind it."""
 
     @property
     def is_receiving(self) -> bool:
@@ -75,6 +78,13 @@ class HttpConnection(HttpToolsProtocol):
         """Begin to wait for the first request."""
         super().connection_made(transport)
         self._deadlines.add(self.give_up_if_late)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Tell the application; uvicorn tells only the one that answers the newest request."""
+        if self._answered is not None and not self._answered.response_complete:
+            _disconnect(self._answered)
+        self._answered = None
+        super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         """Parse requests, up to one for `/ws`."""
@@ -89,8 +99,10 @@ class HttpConnection(HttpToolsProtocol):
         self._bounds.begin(len(data))
         super().data_received(data)
         self._data = b""
-        if not self._is_over and self._bounds.head_bytes > MAX_HEAD_BYTES:
+        if not self._is_over and self._bounds.head_is_too_large:
             self._give_up(_HEAD_TOO_LARGE)
+        elif not self._is_over and self._bounds.body_is_too_large:
+            self._give_up(_BODY_TOO_LARGE)
 
     def on_message_begin(self) -> None:
         """A request begins. Called by httptools, as those below."""
@@ -98,14 +110,26 @@ class HttpConnection(HttpToolsProtocol):
             self._bounds.is_unfinished = True
             super().on_message_begin()
 
+    def on_url(self, url: bytes) -> None:
+        """Refuse a URL that is too large."""
+        if self._take_header(len(url)):
+            super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Refuse a head that is too large, and skip the trailers of a body."""
+        # Trailers would count as headers, and no bound of uvicorn is on their number.
+        if not self._bounds.is_in_body and self._take_header(len(name) + len(value)):
+            super().on_header(name, value)
+
     def on_headers_complete(self) -> None:
-        """Refuse a head that is too large, and a body that is announced as too large."""
+        """Refuse a body that is announced as too large, and one request too many at once."""
         if self._is_over:
             return
         self._bounds.head_is_complete()
         sizes = [int(value) for name, value in self.headers if name == b"content-length"]
-        if len(self.url) + sum(len(n) + len(v) for n, v in self.headers) > MAX_HEAD_BYTES:
-            self._give_up(_HEAD_TOO_LARGE)
+        if len(self.pipeline) >= MAX_WAITING_REQUESTS:
+            # The connection is cut: an answer would come before those to earlier requests.
+            self._give_up(b"")
         elif any(size > MAX_BODY_BYTES for size in sizes):
             self._give_up(_BODY_TOO_LARGE)
         else:
@@ -116,7 +140,7 @@ class HttpConnection(HttpToolsProtocol):
         if self._is_over:
             return
         self._bounds.body_bytes += len(body)
-        if self._bounds.body_bytes > MAX_BODY_BYTES:
+        if self._bounds.body_is_too_large:
             self._give_up(_BODY_TOO_LARGE)
         else:
             super().on_body(body)
@@ -157,9 +181,7 @@ class HttpConnection(HttpToolsProtocol):
         cycle, may_answer = self.cycle, self._may_answer
         self._is_over = True
         if cycle is not None and not cycle.response_complete:
-            # As uvicorn does when the connection is lost: the application learns of it.
-            cycle.disconnected = True
-            cycle.message_event.set()
+            _disconnect(cycle)
         if not may_answer:
             self.transport.abort()
             return
@@ -194,6 +216,10 @@ class HttpConnection(HttpToolsProtocol):
         if self._is_upgrading and self._is_idle() and not self.transport.is_closing():
             self._open()
 
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        self._answered = cycle
+        super()._start_asgi_task(cycle, app)
+
     def _should_upgrade(self) -> bool:
         """Return whether the request is for a WebSocket, by the same rule as the front door."""
         return is_upgrade(self.parser.get_method(), self._head().headers)
@@ -205,6 +231,11 @@ class HttpConnection(HttpToolsProtocol):
             return True
         return self.cycle.more_body and not self.cycle.response_started and not self.pipeline
 
+    def _take_header(self, size_bytes: int) -> bool:
+        if not self._is_over and not self._bounds.take_header(size_bytes):
+            self._give_up(_HEAD_TOO_LARGE)
+        return not self._is_over
+
     def _is_idle(self) -> bool:
         return self.cycle is None or self.cycle.response_complete
 
@@ -212,9 +243,9 @@ class HttpConnection(HttpToolsProtocol):
         self._unset_keepalive_if_required()
         self.connections.discard(self)
         self.flow.resume_reading()
-        # The parser refers to us. uvicorn breaks that circle in `connection_lost`, which will be
+        # They refer to us. uvicorn breaks that circle in `connection_lost`, which will be
         # another protocol's; garbage is collected too rarely to leave it (see `edge.worker`).
-        self.parser = None  # type: ignore[assignment]
+        self.parser = self.cycle = self._answered = None  # type: ignore[assignment]
         self._open_websocket(self.transport, self._head(), self._early)
 
     def _head(self) -> RequestHead:
@@ -223,6 +254,12 @@ class HttpConnection(HttpToolsProtocol):
         for name, value in self.headers:
             head.on_header(name, value)
         return head
+
+
+def _disconnect(cycle: RequestResponseCycle) -> None:
+    """Have the application learn that the connection is lost."""
+    cycle.disconnected = True
+    cycle.message_event.set()
 
 
 def _is_path(url: bytes) -> bool:

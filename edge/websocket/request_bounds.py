@@ -5,20 +5,37 @@ MAX_HEAD_BYTES = 32 * 1024
 with 431."""
 MAX_BODY_BYTES = 64 * 1024
 """Bytes of a request's body, which only signing in has; a larger one is answered with 413."""
+MAX_CODED_BODY_BYTES = 4 * MAX_BODY_BYTES
+"""Bytes of a body with its transfer coding: the sizes of chunks, their extensions, and trailers."""
+MAX_WAITING_REQUESTS = 32
+"""Requests that wait for the responses before theirs; with more the connection is cut."""
 
 
 class RequestBounds:
     """How much of the present request has arrived, and since when it is awaited."""
 
-    __slots__ = ("_is_in_body", "_was_awaited", "body_bytes", "head_bytes", "is_unfinished")
+    __slots__ = (
+        "_coded_body_bytes",
+        "_head_bytes",
+        "_header_bytes",
+        "_was_awaited",
+        "body_bytes",
+        "is_in_body",
+        "is_unfinished",
+    )
 
     def __init__(self) -> None:
-        self.head_bytes = 0
+        self._head_bytes = 0
         """Bytes that came while the head was incomplete."""
+        self._header_bytes = 0
+        """Bytes of the URL and the headers so far."""
+        self._coded_body_bytes = 0
+        """Bytes that came while the body was incomplete."""
         self.body_bytes = 0
         self.is_unfinished = False
         """Whether something of a request has arrived, but not all of it."""
-        self._is_in_body = False
+        self.is_in_body = False
+        """Whether the head has ended."""
         self._was_awaited = True
         """Whether the last deadline found this request unfinished; the first one was awaited from
         the begin of the connection."""
@@ -26,18 +43,35 @@ class RequestBounds:
     def begin(self, size_bytes: int) -> None:
         """So many bytes have arrived and are to be parsed."""
         self.is_unfinished = True
-        if not self._is_in_body:
-            self.head_bytes += size_bytes
+        if self.is_in_body:
+            self._coded_body_bytes += size_bytes
+        else:
+            self._head_bytes += size_bytes
+
+    @property
+    def head_is_too_large(self) -> bool:
+        """Whether more has arrived than a head may have, and its end has not."""
+        return self._head_bytes > MAX_HEAD_BYTES
+
+    def take_header(self, size_bytes: int) -> bool:
+        """Count a part of the URL or a header; return whether the head may have it."""
+        self._header_bytes += size_bytes
+        return self._header_bytes <= MAX_HEAD_BYTES
+
+    @property
+    def body_is_too_large(self) -> bool:
+        """Whether the body, or what it is wrapped in, is too large."""
+        return self.body_bytes > MAX_BODY_BYTES or self._coded_body_bytes > MAX_CODED_BODY_BYTES
 
     def head_is_complete(self) -> None:
         """The head has ended; a body may follow."""
-        self._is_in_body = True
-        self.head_bytes = self.body_bytes = 0
+        self.is_in_body = True
+        self._head_bytes = 0
 
     def is_complete(self) -> None:
         """The request has ended."""
-        self.head_bytes = 0
-        self.is_unfinished = self._is_in_body = self._was_awaited = False
+        self._head_bytes = self._header_bytes = self.body_bytes = self._coded_body_bytes = 0
+        self.is_unfinished = self.is_in_body = self._was_awaited = False
 
     def is_late(self) -> bool:
         """A deadline has passed: return whether the one before found this request awaited too."""

@@ -17,7 +17,9 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 ANYBODY = "*"
 MAX_HOPS = 32
 """Entries of a forwarded header that are read."""
-_PAIR = re.compile(r'([A-Za-z]+)=(?:"((?:[^"\\]|\\.)*)"|([^\s;,"]*))')
+_PAIR = re.compile(r'(?<![A-Za-z])([A-Za-z]{1,16})=(?:"((?:[^"\\]|\\.)*)"|([^\s;,"]*))')
+"""A name is looked for at its first letter only, and is short: the time grows with the header's
+length, and not with its square."""
 _HOST_AND_PORT = re.compile(r"(\[[^\]]*\]|[^:]*)(?::\d*)?\Z")
 
 
@@ -66,9 +68,9 @@ class TrustedProxies:
         """
         if not self.trusts(peer):
             return ForwardedRequest(None, None)
-        told = [_address(value) for value in _told(head, "x-forwarded-for", "for")]
+        told = list(_told(head, "x-forwarded-for", "for"))[-MAX_HOPS:]
         client = None
-        for client in reversed(told[-MAX_HOPS:]):
+        for client in map(_address, reversed(told)):
             if client is None or not self.trusts(client):
                 break
         schemes = [value.lower() for value in _told(head, "x-forwarded-proto", "proto")]

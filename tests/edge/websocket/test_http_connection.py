@@ -15,7 +15,11 @@ from edge.scheduling.time_slices import TimeSlicedQueue
 from edge.websocket.client import Client
 from edge.websocket.front_door import STATE, FrontDoor
 from edge.websocket.http_connection import MAX_EARLY_BYTES, HttpConnection
-from edge.websocket.request_bounds import MAX_BODY_BYTES, MAX_HEAD_BYTES
+from edge.websocket.request_bounds import (
+    MAX_BODY_BYTES,
+    MAX_HEAD_BYTES,
+    MAX_WAITING_REQUESTS,
+)
 from tests.edge.websocket.stage import LOOPS
 from tests.edge.wire import Server, serving, text, turn
 from tests.support.raw_http import request
@@ -84,6 +88,8 @@ class Stage:
     def __init__(self, server: Server) -> None:
         self.endpoint = Endpoint(server)
         self.may_answer = asyncio.Event()
+        self.headers: list[dict[bytes, bytes]] = []
+        """Those of each request, after its body."""
         self.state = ServerState()
         self.connections: set[Any] = self.state.connections
         self._config = Config(self._app, ws="websockets-sansio", interface="asgi3", log_config=None)
@@ -106,6 +112,7 @@ class Stage:
             message = await receive()
         if message["type"] == "http.disconnect":
             return
+        self.headers.append(dict(scope["headers"]))
         if scope["path"] == "/slow":
             await self.may_answer.wait()
         body = LARGE if scope["path"] == "/large" else scope["path"].encode()
@@ -230,13 +237,14 @@ def test_a_client_that_sends_without_end_before_its_handshake_is_cut(
 
 
 POST = b"POST /page HTTP/1.1\r\nHost: edge\r\n"
+CHUNKED = POST + b"Transfer-Encoding: chunked\r\n\r\n"
 CHUNK = b"4000\r\n%b\r\n" % (b"x" * 2**14)
 UNFINISHED = [
     b"GET /page HTTP/1.1\r\n",
     b"GET /page HTTP/1.1\r\nHost: edge\r\nX: ",
     b"\r\n",
     POST + b"Content-Length: 10\r\n\r\n123",
-    POST + b"Transfer-Encoding: chunked\r\n\r\n1\r\n",
+    CHUNKED + b"1\r\n",
     get("/slow") + POST + b"Content-Length: 10\r\n\r\n123",
 ]
 
@@ -333,13 +341,16 @@ def test_a_response_that_is_never_read_is_given_up(
     ("sent", "status"),
     [
         ([POST + b"Content-Length: %d\r\n\r\n" % (MAX_BODY_BYTES + 1)], 413),
-        ([POST + b"Transfer-Encoding: chunked\r\n\r\n"] + [CHUNK] * 5, 413),
+        ([CHUNKED] + [CHUNK] * 5, 413),
         ([b"GET /page HTTP/1.1\r\nX: "] + [b"x" * 5000] * 7, 431),
         ([b"GET /page HTTP/1.1\r\n"] + [b"X: %b\r\n" % (b"x" * 5000)] * 7, 431),
         ([b"GET /page HTTP/1.1\r\nX: %b\r\n\r\n" % (b"x" * MAX_HEAD_BYTES)], 431),
         ([b"GET /%b HTTP/1.1\r\n\r\n" % (b"x" * MAX_HEAD_BYTES)], 431),
         ([b"GET /page"] + [b"x" * 5000] * 7, 431),
         ([b"\r\n" * 2**14] * 3, 431),
+        ([b"GET /page HTTP/1.1\r\n" + b"a:\r\n" * MAX_HEAD_BYTES], 431),
+        ([CHUNKED + b"1"] + [b";x" * 2**14] * 20, 413),
+        ([CHUNKED + b"0\r\n"] + [b"a:\r\n" * 2**13] * 20, 413),
     ],
 )
 def test_a_request_that_is_too_large_is_refused(
@@ -366,6 +377,41 @@ def test_a_body_of_the_largest_size_is_taken(on_stage: Callable[..., None]) -> N
             writer.write(b"x" * MAX_BODY_BYTES + get("/next"))
             assert (await response(reader))[1] == b"/page"
             assert (await response(reader))[1] == b"/next"
+
+    on_stage(scenario)
+
+
+def test_what_follows_a_body_does_not_count_as_headers(on_stage: Callable[..., None]) -> None:
+    async def scenario(stage: Stage) -> None:
+        async with stage.connection() as (reader, writer):
+            writer.write(CHUNKED + b"1\r\nx\r\n0\r\nAuthorization: Bearer x\r\n\r\n" + get("/next"))
+            assert (await response(reader))[1] == b"/page"
+            assert (await response(reader))[1] == b"/next"
+            assert set(stage.headers[0]) == {b"host", b"transfer-encoding"}
+
+    on_stage(scenario)
+
+
+def test_so_many_requests_may_wait_for_the_responses_before_theirs(
+    on_stage: Callable[..., None], caplog: pytest.LogCaptureFixture
+) -> None:
+    async def scenario(stage: Stage) -> None:
+        async with stage.connection() as (reader, writer):
+            writer.write(get("/slow") + get("/page") * MAX_WAITING_REQUESTS)
+            while not stage.state.tasks:
+                await turn()
+            stage.may_answer.set()
+            assert (await response(reader))[1] == b"/slow"
+            for _ in range(MAX_WAITING_REQUESTS):
+                assert (await response(reader))[1] == b"/page"
+        async with stage.connection() as (reader, writer):
+            stage.may_answer.clear()
+            writer.write(get("/slow") + get("/page") * (MAX_WAITING_REQUESTS + 1))
+            with contextlib.suppress(ConnectionResetError):
+                assert await reader.read() == b""
+            stage.may_answer.set()
+            await given_up(stage, reader)
+            assert not caplog.records, "the application may answer as if nothing had happened"
 
     on_stage(scenario)
 

@@ -75,6 +75,16 @@ def test_the_client_is_the_last_address_that_is_no_proxy(
     assert TRUSTED.read(head(**headers), "192.0.2.9") == NOTHING
 
 
+@pytest.mark.parametrize("text", ["for", "for=", 'for="', '\\"', "=", "f0r"])
+def test_the_time_for_a_header_grows_with_its_length_alone(text: str) -> None:
+    """If it grew with the square, these megabytes would take hours."""
+    told = text * 1_000_000 + ",for=192.0.2.1"
+    for header in ("forwarded", "x_forwarded_for", "x_forwarded_host"):
+        request = head(host="own", **{header: told})
+        TRUSTED.read(request, PROXY)
+        assert "own" in list(TRUSTED.hosts(request, PROXY))
+
+
 @pytest.mark.parametrize(
     ("headers", "hosts"),
     [
