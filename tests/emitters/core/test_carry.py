@@ -4,11 +4,13 @@ import dataclasses
 import enum
 import itertools
 import json
+import sys
 import weakref
 from array import array
 from asyncio import CancelledError
 from collections import Counter, OrderedDict, UserList, UserString, deque, namedtuple
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -357,19 +359,20 @@ def test_an_endless_map_that_contains_itself() -> None:
     assert carried["0"] == "(contains itself)"
 
 
-def test_where_the_stack_is_used_up_a_mark_is_carried() -> None:
-    def deeper() -> Any:
-        try:
-            return deeper()
-        except RecursionError:
-            return carry([[1]])
+def at_depth(depth: int, act: Callable[[], Any]) -> Any:
+    return at_depth(depth - 1, act) if depth else act()
 
-    try:
-        carried = deeper()
-    except RecursionError:
-        return  # Not even `carry` could be called.
-    assert carried, "the mark, or what fits the stack"
-    check_value(carried, "data")
+
+def test_where_the_stack_is_used_up_a_mark_is_carried() -> None:
+    deepest, results = sys.getrecursionlimit(), []
+    for depth in range(deepest - 300, deepest):
+        with suppress(RecursionError):  # Not even `carry` could be called.
+            results.append(at_depth(depth, lambda: carry([[1]])))
+    assert results[0] == [[1]]
+    assert "(list that cannot be read)" in results
+    for each in results:
+        assert each, "nothing is lost without a mark"
+        check_value(each, "data")
 
 
 ANYTHING = st.recursive(
