@@ -286,8 +286,6 @@ class ConnectionCatchUp:
                     allowance.bytes -= len(frame)
             offset = record.offset
             allowance.records -= 1
-            if allowance.bytes <= 0:
-                break
         return offset
 
 

@@ -1,5 +1,7 @@
 """The steps of one catch-up: their size, their states, and what ends them."""
 
+from collections import Counter
+
 import pytest
 
 from edge.core.catch_up.connection_catch_up import (
@@ -40,7 +42,11 @@ class Table:
     def catch_up(self, since: int | None = 0, last: int | None = None) -> ConnectionCatchUp:
         """Resume `event:*`."""
         offsets = {} if since is None else {"event": since}
-        pending = PendingSubscription(Subscribe(ALL, since=offsets, last=last), (ALL,), offsets)
+        request = Subscribe(ALL, since=offsets, last=last)
+        return self.start(PendingSubscription(request, (ALL,), offsets))
+
+    def start(self, pending: PendingSubscription) -> ConnectionCatchUp:
+        """Begin to catch up `pending`."""
         self.selection = Selection([pending], CoverageList([]), self.streams)
         manager = ConnectionManager(RecordingObserver())
         manager.connect(self.connection)
@@ -81,6 +87,68 @@ def test_a_step_looks_at_few_records_though_none_is_for_the_client(table: Table)
     catch_up = table.catch_up()
     table.connection.identity = RecordingConnection("bob").identity
     assert catch_up.step().deliveries <= STEP_RECORDS
+
+
+def test_a_step_looks_at_512_records_across_pages(table: Table) -> None:
+    table.emit(*[0] * 600)
+    catch_up = table.catch_up(since=1)
+    assert catch_up.step().deliveries == STEP_RECORDS
+    assert catch_up.step().deliveries == 599 - STEP_RECORDS
+
+
+def test_frames_of_exactly_64_kib_are_one_step(table: Table) -> None:
+    def size_of(offset: int, size: int) -> int:
+        return len(record(offset, size=size).read(Counter()))
+
+    second = 20_000 + STEP_BYTES - size_of(1, 30_000) - size_of(2, 20_000)
+    table.emit(30_000, second, 0)
+    catch_up = table.catch_up()
+    assert [catch_up.step().deliveries, catch_up.step().deliveries] == [2, 1]
+    assert sum(map(len, table.connection.frames[:2])) == STEP_BYTES
+
+
+@pytest.mark.parametrize(
+    ("sizes", "others"),
+    [
+        ([40_000, 40_000, 0], {3}),
+        ([0] * 256 + [60_000] + [0] * 10, set()),
+        ([100_000, 0, 0], {2}),
+    ],
+    ids=["another user's behind it", "first of a page", "behind a large one"],
+)
+def test_an_event_that_does_not_fit_into_a_step_is_the_first_of_the_next(
+    table: Table, sizes: list[int], others: set[int]
+) -> None:
+    stream = table.streams.get("event")
+    assert stream is not None
+    for offset, size in enumerate(sizes, 1):
+        username = "bob" if offset in others else None
+        stream.history.append(record(offset, username=username, size=size))
+    table.step_sizes(table.catch_up())
+    came = [message["offset"] for message in table.connection.take()]
+    assert came == [offset for offset in range(1, len(sizes) + 1) if offset not in others]
+
+
+def test_a_replay_that_the_history_has_no_room_for_is_sent_in_one_step(table: Table) -> None:
+    table.streams = Streams(history_bytes=0)
+    table.streams.synchronize(1, {"event": 0}, {"event": 1})
+    table.emit(*[0] * 5)
+    catch_up = table.catch_up()
+    assert catch_up.step().missing is not None
+    result = catch_up.step([record(1), LostRecord("event", 2), record(3), record(4)])
+    assert (result.state, result.deliveries) == (CatchUpState.COMPLETE, 4)
+    assert [each.get("offset") for each in table.connection.take()] == [1, None, 3, 4, 5]
+
+
+def test_a_stream_that_ends_meanwhile_does_not_keep_the_others(table: Table) -> None:
+    table.streams.synchronize(1, {"audit": 0, "event": 0}, {})
+    table.emit(0, 0)
+    offsets = {"audit": 0, "event": 0}
+    request = Subscribe(parse_pattern("*"), since=offsets)
+    pending = PendingSubscription(request, (parse_pattern("*"),), dict(offsets))
+    catch_up = table.start(pending)
+    table.streams.synchronize(1, {"event": 2}, {})
+    assert catch_up.step().deliveries == 2
 
 
 def test_lost_events_are_named_and_those_behind_them_come(table: Table) -> None:
@@ -153,6 +221,13 @@ def test_the_newest_events_are_searched_for_and_then_sent(table: Table) -> None:
     assert catch_up.state is CatchUpState.SEARCHING
     assert len(table.step_sizes(catch_up)) > 1
     assert [message["offset"] for message in table.connection.take()] == [598, 599, 600]
+
+
+def test_a_step_searches_few_records_before_others_have_their_turn(table: Table) -> None:
+    table.emit(*[0] * (3 * STEP_RECORDS))
+    catch_up = table.catch_up(since=None, last=3 * STEP_RECORDS)
+    states = [catch_up.step().state for _ in range(3)]
+    assert states == [CatchUpState.SEARCHING] * 2 + [CatchUpState.REPLAYING]
 
 
 def test_a_search_ends_with_the_stream_that_it_searches(table: Table) -> None:

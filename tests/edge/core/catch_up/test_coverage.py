@@ -121,7 +121,7 @@ def test_roles_that_change_again_and_again_leave_a_bounded_list() -> None:
         after = {"event": 0, "audit": offset} if is_admin else {"event": 0}
         live = Coverage(EVERYTHING, as_admin if is_admin else as_user, after)
         coverages.replace(EVERYTHING, heads, live)
-    assert len(coverages) <= MAX_ENDED + 2
+    assert len(coverages) == MAX_ENDED + 1
     covered = {
         offset
         for after, until in coverages.spans("event:a", "event")
@@ -130,3 +130,32 @@ def test_roles_that_change_again_and_again_leave_a_bounded_list() -> None:
     assert covered == set(range(1, 2000)), "what was never interrupted stays exact"
     audit = coverages.spans("audit:a", "audit")
     assert any(after < 1 <= until for after, until in audit), "the oldest are joined, not dropped"
+
+
+def test_the_two_oldest_are_joined_with_what_lies_between_them() -> None:
+    coverages = CoverageList([Coverage(A, (A,), {"event": 0})])
+    for offset in range(10, 10 * MAX_ENDED + 20, 10):
+        live = Coverage(A, (A,), {"event": offset})
+        coverages.replace(A, {"event": offset - 5}, live)
+    spans = coverages.spans("event:a", "event")
+    assert spans[:2] == ((0, 15), (20, 25))
+    assert spans[-1] == (10 * MAX_ENDED + 10, BEYOND_ALL)
+
+
+def test_of_joined_coverages_each_stream_keeps_its_first_begin_and_its_last_end() -> None:
+    first = Coverage(EVERYTHING, (ALL,), {"event": 1, "audit": 2}, {"event": 5, "audit": 6})
+    later = Coverage(EVERYTHING, (EVERYTHING,), {"event": 7, "x": 3}, {"event": 9, "x": 4})
+    joined = first.joined(later)
+    assert (joined.pattern, joined.selectors) == (EVERYTHING, (ALL, EVERYTHING))
+    spans = {stream: joined.span(f"{stream}:a", stream) for stream in ("event", "audit", "x")}
+    assert spans == {"event": (1, 9), "audit": (2, 6), "x": (3, 4)}
+
+
+def test_a_stream_that_ended_before_it_brought_anything_covers_nothing() -> None:
+    assert Coverage(A, (A,), {"event": 0}, {}).span("event:a", "event") == (0, 0)
+
+
+def test_a_subscription_that_ended_covers_nothing_more(table: Table) -> None:
+    table.subscribe(A, {"event": 3})
+    table.unsubscribe(A)
+    assert table.after(A) == {"event": 10}, "as one that was never there"

@@ -35,6 +35,7 @@ def search(
             continue
         records = [record(offset) for offset in range(position + 1, found.until + 1)]
         number = found.look_at(records[:BLOCK_OFFSETS])
+        assert number, "each reading brings the search on"
         looked_at += [each.offset for each in records[:number]]
     assert len(looked_at) == len(set(looked_at)) <= MAX_SEARCHED_OFFSETS
     return found
@@ -51,6 +52,41 @@ def test_the_newest_records_are_those_after_since(length: int, count: int) -> No
 def test_only_matches_count() -> None:
     found = search(stream_of(600), 3, lambda each: each.offset % 100 == 0)
     assert [n for n in range(found.since + 1, 601) if n % 100 == 0] == [400, 500, 600]
+
+
+def test_as_many_as_there_are_begin_with_the_first_of_them() -> None:
+    assert search(stream_of(600), 2, lambda each: each.offset in (100, 200)).since == 99
+
+
+@pytest.mark.parametrize(("length", "looked_at"), [(4_000, 4_000 % BLOCK_OFFSETS), (257, 1)])
+def test_the_newest_record_is_found_without_a_look_at_older_blocks(
+    length: int, looked_at: int
+) -> None:
+    seen: list[int] = []
+
+    def matches(each: Record) -> bool:
+        seen.append(each.offset)
+        return True
+
+    assert search(stream_of(length), 1, matches).since == length - 1
+    assert len(seen) == looked_at
+
+
+def test_what_lies_before_a_gap_is_not_among_the_newest() -> None:
+    """Although the edge remembers it: the client would be told of the gap."""
+    stream = stream_of(300)
+    stream.history.skip_to(311)
+    for offset in range(311, 351):
+        stream.history.append(record(offset))
+    stream.history.raise_journal_first(400)
+    found = LastEventsSearch(stream, 60, lambda _: True)
+    while not found.is_complete:
+        records = stream.history.after(found.position)
+        if records is None:
+            found.skip_lost()
+        else:
+            found.look_at(records)
+    assert found.since == 310
 
 
 def test_nothing_before_the_reach_is_searched() -> None:

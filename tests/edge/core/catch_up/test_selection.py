@@ -58,6 +58,15 @@ def test_the_newest_events_are_sent_though_they_are_covered(streams: Streams) ->
     assert wanted(selection) == [13, 14, 15], "later events come live"
 
 
+def test_a_pattern_selects_what_any_of_its_selectors_does(streams: Streams) -> None:
+    everything = parse_pattern("*")
+    request = Subscribe(everything, since={"event": 15}, epoch=1)
+    pending = PendingSubscription(request, (A, B), {"event": 15})
+    selection = Selection([pending], CoverageList([]), streams)
+    counts = [len(wanted(selection, topic)) for topic in ("event:a", "event:b", "event:c")]
+    assert counts == [5, 5, 0]
+
+
 def test_a_withdrawn_subscription_selects_nothing(streams: Streams) -> None:
     selection = Selection([since(A, 5), since(B, 5)], CoverageList([]), streams)
     assert wanted(selection)
@@ -70,6 +79,7 @@ def test_a_withdrawn_subscription_selects_nothing(streams: Streams) -> None:
 def test_a_role_that_is_lost_ends_a_subscription_for_good(streams: Streams) -> None:
     pending = since(A, 5)
     selection = Selection([pending], CoverageList([]), streams)
+    assert wanted(selection)
     selection.restrict(lambda _: ())
     selection.restrict(lambda pattern: (pattern,))
     assert (wanted(selection), pending.selectors, pending.recovered) == ([], (), False)
