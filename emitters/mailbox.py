@@ -186,7 +186,6 @@ class Mailbox:
             self.take_new()
             self._outbox.close()
         finally:
-            self._published = self._publish()
             self.has_ended = True
             self.waiters.notify()
 

@@ -16,6 +16,8 @@ from tests.support.waiting import wait_for
 
 EPOCH = 5
 TIMEOUT_S = 10.0
+FOREVER_S = 1000.0
+"""A wait of this length has to be ended by news."""
 
 
 def event(number: int = 1, topic: str = "event:a") -> Outgoing:

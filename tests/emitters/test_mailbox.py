@@ -12,7 +12,7 @@ from relay.wire.notices import Acknowledged
 from relay.wire.topics import parse_topic
 from tests.emitters.mailboxes import (
     EPOCH,
-    TIMEOUT_S,
+    FOREVER_S,
     closed_mailbox,
     event,
     is_woken,
@@ -74,9 +74,10 @@ def test_add_waits_for_room_until_an_acknowledgement_makes_some() -> None:
     mailbox.take_events(10, 0.0)
     with pytest.raises(OutboxFull):
         mailbox.add(event(2), None)
-    with running(mailbox.add, event(2), TIMEOUT_S):
+    with running(mailbox.add, event(2), FOREVER_S):
         wait_until_waiting(mailbox)
         mailbox.on_notices([Acknowledged(EPOCH, 1)], 0.0)
+    assert mailbox.unacknowledged() == 1
     mailbox.take_new()
     assert mailbox.take_events(10, 0.0) == (2, [event(2)])
     with pytest.raises(OutboxFull):
@@ -107,14 +108,14 @@ def test_a_refusal_ends_every_wait_and_the_first_reason_is_told() -> None:
 
     def add() -> None:
         try:
-            mailbox.add(event(2), TIMEOUT_S)
+            mailbox.add(event(2), FOREVER_S)
         except EmitterClosed as error:
             told.append(str(error))
 
     def wait() -> None:
-        told.append(mailbox.wait_acknowledged(TIMEOUT_S))
+        told.append(mailbox.wait_acknowledged(FOREVER_S))
 
-    with running(add), running(wait), running(mailbox.wait_open, TIMEOUT_S):
+    with running(add), running(wait), running(mailbox.wait_open, FOREVER_S):
         wait_until_waiting(mailbox, 2)
         mailbox.refuse(CLOSED)
         mailbox.refuse("another reason")
@@ -129,7 +130,7 @@ def test_waiting_is_for_the_events_before_it_and_not_for_later_ones() -> None:
     mailbox.add(event(1), None)
     assert not mailbox.wait_acknowledged(0)
     results: list[bool] = []
-    with running(lambda: results.append(mailbox.wait_acknowledged(TIMEOUT_S))):
+    with running(lambda: results.append(mailbox.wait_acknowledged(FOREVER_S))):
         wait_until_waiting(mailbox)
         mailbox.add(event(2), None)
         mailbox.take_new()

@@ -14,7 +14,7 @@ from relay.wire.topics import parse_topic
 from tests.emitters.core.stores import RecordingStore
 from tests.emitters.mailboxes import (
     EPOCH,
-    TIMEOUT_S,
+    FOREVER_S,
     closed_mailbox,
     event,
     mailbox_of,
@@ -124,7 +124,7 @@ def test_a_live_value_whose_kind_is_journaled_since_is_not_lost_when_the_spool_i
 
 def test_what_a_thread_emits_in_a_row_goes_out_together(monkeypatch: pytest.MonkeyPatch) -> None:
     """The link thread waits for the next event of a thread whose event it has just kept."""
-    monkeypatch.setattr("emitters.mailbox.FOLLOWER_S", TIMEOUT_S)
+    monkeypatch.setattr("emitters.mailbox.FOLLOWER_S", FOREVER_S)
     monkeypatch.setattr("emitters.mailbox.MAX_FOLLOWERS", 4)
     store = RecordingStore()
     mailbox = open_mailbox(store=store)
@@ -188,9 +188,9 @@ def test_the_end_keeps_the_last_events_closes_the_spool_and_ends_every_wait() ->
     told: list[object] = []
     with (
         running(adding(mailbox, event(), told, store)),
-        running(lambda: told.append(mailbox.wait_open(TIMEOUT_S))),
-        running(lambda: told.append(mailbox.wait_acknowledged(TIMEOUT_S))),
-        running(lambda: mailbox.waiters.wait(lambda: mailbox.has_ended, TIMEOUT_S)),
+        running(lambda: told.append(mailbox.wait_open(FOREVER_S))),
+        running(lambda: told.append(mailbox.wait_acknowledged(FOREVER_S))),
+        running(lambda: mailbox.waiters.wait(lambda: mailbox.has_ended, FOREVER_S)),
     ):
         wait_handed_over(mailbox, 1)
         wait_until_waiting(mailbox, 3)
@@ -205,7 +205,7 @@ def test_an_open_emitter_that_has_ended_is_not_connected() -> None:
     mailbox = open_mailbox()
     found = [mailbox.wait_open(0)]
     mailbox.finish(CLOSED)
-    assert [*found, mailbox.wait_open(TIMEOUT_S)] == [True, False]
+    assert [*found, mailbox.wait_open(FOREVER_S)] == [True, False]
 
 
 def test_a_spool_that_fails_at_the_end_still_ends_every_wait() -> None:
