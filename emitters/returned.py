@@ -9,7 +9,6 @@ will run it: it is refused.
 import asyncio
 import functools
 import inspect
-from collections.abc import AsyncGenerator, Generator
 from concurrent.futures import Future
 from types import GeneratorType
 from typing import Any
@@ -56,7 +55,12 @@ def is_future(value: object) -> bool:
 
 def is_generator(value: object) -> bool:
     """Return whether `value` is a generator, plain or async, whose body has not run."""
-    return not is_awaitable(value) and issubclass(type(value), Generator | AsyncGenerator)
+    # By its methods: the abstract classes run Python code, which a full stack does not let run.
+    kind = type(value)
+    return not is_awaitable(value) and (
+        (hasattr(kind, "throw") and hasattr(kind, "__next__"))
+        or (hasattr(kind, "athrow") and hasattr(kind, "__anext__"))
+    )
 
 
 def refusal_of(function: object, value: object) -> str:

@@ -269,7 +269,13 @@ def test_a_call_that_uses_the_stack_up_is_the_callers_error_alone(
     emitter: RecordingEmitter,
 ) -> None:
     """At each depth the decorated function either ran or the caller sees that it did not."""
+
+    class Values(list[int]):
+        """A class of which nobody has asked yet whether it is a generator or the like."""
+
     ran: list[int] = []
+    failed: list[int] = []
+    """Calls whose function ran, and whose events failed them."""
 
     @emits(before="x", after="y", emitter=emitter)
     def function(value: list[int]) -> list[int]:
@@ -281,9 +287,12 @@ def test_a_call_that_uses_the_stack_up_is_the_callers_error_alone(
             deeper()
         before = len(ran)
         try:
-            function([1])
+            function(Values([1]))
         except RecursionError:
-            assert len(ran) == before, "the function ran, and its events failed it"
+            # No `assert`, which needs more of the stack.
+            if len(ran) != before:
+                failed.append(before)
 
     deeper()
     assert ran
+    assert failed == []
