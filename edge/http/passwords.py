@@ -97,7 +97,9 @@ class PasswordSignIn:
         """Check the password in its turn, and note whether it was right."""
         was_checked = False
         try:
-            async with self._queue.turn(attempt.address, partial(_wait_gone, request)):
+            # By the address, also of a known browser: a user may have any number of old tokens.
+            address = address_of(_host(request))
+            async with self._queue.turn(address, partial(_wait_gone, request)):
                 # In a thread, because argon2 takes long and releases the GIL.
                 user = await asyncio.to_thread(self._users.verify, username, password)
                 was_checked = True

@@ -13,9 +13,8 @@ from edge.core.identity.access import DEFAULT_ROLE, ROLES
 from edge.core.identity.tokens import is_encodable
 from edge.private_files import read_whole, write_private
 from relay.shared.file_lock import lock_beside
-from relay.wire.usernames import normal_username
+from relay.wire.usernames import MAX_NAME_CHARS, normal_username
 
-MAX_NAME_CHARS = 255
 MAX_PASSWORD_CHARS = 1024
 
 

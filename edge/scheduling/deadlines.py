@@ -39,7 +39,8 @@ class Deadlines(Generic[T]):
         """Make `item` due after the timeout."""
         self._items.append((self._loop.time() + self._timeout_s, item))
         if len(self._items) > self._max_items:
-            self._on_due(self._items.popleft()[1])
+            # Later, because it may add an item again, and so may the next ones.
+            self._loop.call_soon(self._on_due, self._items.popleft()[1])
         if self._timer is None:
             self._arm()
 

@@ -197,7 +197,8 @@ class Subscription {
   /**
    * The handlers get the backlog only now. If the connection is lost in the middle of a backlog,
    * they therefore get no message twice. Messages that came through other subscriptions meanwhile
-   * are sorted into stream order.
+   * are sorted into stream order; one that came before the edge read the request comes again with
+   * the answer to it.
    * @param {boolean} isGranted
    */
   replied(isGranted) {
@@ -209,7 +210,12 @@ class Subscription {
     backlog.sort(
       (a, b) => streamOf(a).localeCompare(streamOf(b)) || (a.offset ?? 0) - (b.offset ?? 0),
     );
-    for (const message of backlog) this.listeners.notify(message);
+    backlog.forEach((message, index) => {
+      const before = backlog[index - 1];
+      const isRepeat =
+        before && before.offset === message.offset && streamOf(before) === streamOf(message);
+      if (!isRepeat) this.listeners.notify(message);
+    });
   }
 }
 

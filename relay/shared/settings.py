@@ -21,6 +21,7 @@ EXIT_WRONG_SETTING = 2
 MAX_BYTES = 2**44
 MAX_COUNT = 1_000_000_000
 """Upper bounds of settings, far above any use: each number has two bounds."""
+MAX_JOURNALED_KINDS = 64
 _KIND = re.compile(r"[a-z0-9-]{1,64}\Z")
 
 
@@ -124,7 +125,10 @@ def _check_kinds(kinds: tuple[str, ...]) -> tuple[str, ...]:
             raise ValueError(f"{kind!r} is not a kind: use 1 to 64 of a-z, 0-9 and '-'")
     if TASK not in kinds:
         raise ValueError(f"must contain {TASK!r}, whose events may not be lost")
-    return tuple(dict.fromkeys(kinds))
+    distinct = tuple(dict.fromkeys(kinds))
+    if len(distinct) > MAX_JOURNALED_KINDS:
+        raise ValueError(f"names {len(distinct)} kinds, the limit is {MAX_JOURNALED_KINDS}")
+    return distinct
 
 
 JournaledKinds = Annotated[CommaSeparated, AfterValidator(_check_kinds)]

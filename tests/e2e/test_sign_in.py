@@ -159,6 +159,28 @@ def test_abandoned_guesses_keep_nobody_from_signing_in(edge: Edge) -> None:
     assert "Traceback" not in edge.process.output()
 
 
+def test_one_address_does_not_fill_the_queue_with_old_tokens_of_a_user(
+    cluster: Cluster, edge: Edge
+) -> None:
+    """Each shows a browser that no guess of others slows down."""
+    tokens = [cluster.token("alice", ttl_s=-age) for age in range(1, 61)]
+    body = form("alice", PASSWORD)
+    with ExitStack() as stack:
+        connections = [
+            stack.enter_context(socket.create_connection(("127.0.0.1", edge.port), 20))
+            for _ in tokens
+        ]
+        for connection, token in zip(connections, tokens, strict=True):
+            connection.sendall(
+                b"POST /auth/token HTTP/1.1\r\nHost: edge\r\nAuthorization: Bearer %b\r\n"
+                b"Content-Type: application/x-www-form-urlencoded\r\n"
+                b"X-Forwarded-For: 198.51.100.200\r\nContent-Length: %d\r\n\r\n%b"
+                % (token.encode(), len(body), body)
+            )
+        statuses = {connection.recv(4096)[9:12] for connection in connections}
+    assert statuses == {b"200", b"429"}, "503 would mean that others find no place either"
+
+
 class Browser:
     """The cookies of one browser, which do not know of ports."""
 
@@ -222,6 +244,19 @@ def test_edges_behind_one_address_share_a_cookie_if_told_its_name(cluster: Clust
     assert [browser.user(each) for each in edges] == ["alice", "alice"]
     browser.post(edges[1], "/auth/logout")
     assert [browser.user(each) for each in edges] == [None, None]
+
+
+def test_a_long_name_costs_no_more_than_another(edge: Edge) -> None:
+    """The time to compose such a name grows with the square of its length."""
+    name = ("\u0315" * 7000 + "\u0316" * 7000).encode()
+    parts = ((b"username", name), (b"password", b"x"))
+    part = b'--b\r\nContent-Disposition: form-data; name="%b"\r\n\r\n%b\r\n'
+    body = b"".join(part % each for each in parts) + b"--b--\r\n"
+    headers = {"Content-Type": "multipart/form-data; boundary=b"}
+    for _ in range(30):
+        request = urllib.request.Request(f"{edge.url}/auth/token", body, headers)
+        with pytest.raises(urllib.error.HTTPError):
+            urllib.request.urlopen(request, timeout=5)
 
 
 def test_a_name_signs_in_in_any_spelling(cluster: Cluster, edge: Edge) -> None:

@@ -332,6 +332,18 @@ test("older messages reach only the pattern that requested them, in order", asyn
   assert.deepEqual([narrow.heard, heard], [[41], [39, 40, 41]]);
 });
 
+test("a message that comes live and among the newest ones is passed once", async () => {
+  const wide = subscribed("event:*", { event: 40 });
+  /** @type {(number | undefined)[]} */
+  const heard = [];
+  client.subscribe("event:a", ({ offset }) => heard.push(offset), { last: 3 });
+  say(41, 41);
+  say(39, 41);
+  say(42, 42);
+  relay.answer({ epoch: EPOCH, position: { event: 42 } });
+  assert.deepEqual([wide.heard, heard], [[41, 42], [39, 40, 41, 42]]);
+});
+
 test("live values do not wait for the newest messages", () => {
   let values = 0;
   client.subscribe("*", () => (values += 1), { last: 3 });

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from typing import cast
 
 from hypothesis import given
@@ -29,6 +30,17 @@ class Clock:
     def __init__(self) -> None:
         self.now = 100.0
         self.timers: list[Timer] = []
+        self.soon: list[Callable[[], None]] = []
+
+    def call_soon(self, callback: Callable[..., None], *arguments: object) -> None:
+        """As a loop's."""
+        self.soon.append(partial(callback, *arguments))
+
+    def turn(self) -> None:
+        """Make the calls that were to be made soon."""
+        soon, self.soon = self.soon, []
+        for call in soon:
+            call()
 
     def time(self) -> float:
         """As a loop's."""
@@ -124,7 +136,25 @@ def test_with_too_many_items_the_oldest_is_due_at_once() -> None:
     for number in range(5):
         deadlines.add(str(number))
         assert len(deadlines) <= 3
+    clock.turn()
     assert due == ["0", "1"]
     clock.pass_by(5.0)
     assert due == ["0", "1", "2", "3", "4"]
     assert clock.pending == []
+
+
+def test_items_that_come_again_may_be_too_many_for_the_list() -> None:
+    """As connections that live longer than the timeout."""
+    clock, due = Clock(), list[str]()
+    deadlines = Deadlines(cast(asyncio.AbstractEventLoop, clock), 5.0, lambda item: again(item), 2)
+
+    def again(item: str) -> None:
+        due.append(item)
+        deadlines.add(item)
+
+    for number in range(5):
+        deadlines.add(str(number))
+    for _ in range(2):
+        clock.turn()
+    assert due == ["0", "1", "2", "3", "4", "0"]
+    assert len(deadlines) == 2

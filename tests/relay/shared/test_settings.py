@@ -40,6 +40,7 @@ WRONG: list[tuple[type[Settings], str, str]] = [
     (RelaySettings, "RELAY_JOURNALED_KINDS", "task,Event"),
     (RelaySettings, "RELAY_JOURNALED_KINDS", "task,event:"),
     (RelaySettings, "RELAY_JOURNALED_KINDS", "task," + "k" * 65),
+    (RelaySettings, "RELAY_JOURNALED_KINDS", "task," + ",".join(map("k{}".format, range(64)))),
     (RelaySettings, "RELAY_DURABILITY", "nonsense"),
     (RelaySettings, "RELAY_DURABILITY", "Power"),
     *((RelaySettings, "RELAY_TASK_GRACE_S", value) for value in ("-1", "nan", "inf", "1e9", "x")),
@@ -220,6 +221,12 @@ def test_a_log_level_is_taken_in_upper_and_lower_case(
     set_environment("RELAY_LOG_LEVEL", level)
     set_environment("EDGE_LOG_LEVEL", level)
     assert {load(RelaySettings).log_level, load(EdgeSettings).log_level} == {"ERROR"}
+
+
+def test_so_many_kinds_are_taken(set_environment: SetEnvironment) -> None:
+    kinds = ("task", *(f"k{number}" for number in range(63)))
+    set_environment("RELAY_JOURNALED_KINDS", ",".join((*kinds, "task", "k1")))
+    assert load(RelaySettings).journaled_kinds == kinds
 
 
 def test_an_empty_variable_counts_as_not_set(set_environment: SetEnvironment) -> None:

@@ -5,7 +5,7 @@ import unicodedata
 import pytest
 from hypothesis import given
 
-from relay.wire.usernames import normal_username
+from relay.wire.usernames import MAX_NAME_CHARS, normal_username
 from tests.relay.wire.strategies import any_text
 
 COMPOSED, DECOMPOSED = "Zo\u00eb", "Zoe\u0308"
@@ -19,6 +19,19 @@ def test_spellings_of_one_name_are_one_name(name: str) -> None:
 @pytest.mark.parametrize("name", ["alice", "Alice", "ﬁ", "fi", "①", "🎉" * 255, "", "ａ"])
 def test_every_other_name_is_itself(name: str) -> None:
     assert normal_username(name) == name
+
+
+def test_the_longest_name_has_one_form_in_its_longest_spelling() -> None:
+    composed = "\u1faf" * MAX_NAME_CHARS
+    decomposed = unicodedata.normalize("NFD", composed)
+    assert len(decomposed) == 4 * MAX_NAME_CHARS
+    assert normal_username(decomposed) == composed
+
+
+def test_a_text_that_is_no_name_stays_and_costs_no_time() -> None:
+    """To compose it would take hours."""
+    text = "\u0315" * 1_000_000 + "\u0316" * 1_000_000
+    assert normal_username(text) == text
 
 
 @given(any_text)
