@@ -4,18 +4,16 @@ The journal and the spool are such files. Their tables, their messages to people
 from errors are their own business.
 """
 
+import errno
 import os
 import sqlite3
-import struct
+import stat
 from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
 BUSY_TIMEOUT_S = 1.0
 
-_MAGIC = b"SQLite format 3\x00"
-_APPLICATION_ID = struct.Struct("!68xI")
-"""The header of a SQLite file up to its `application_id`."""
 _CIRCUMSTANCES = (
     sqlite3.SQLITE_BUSY,
     sqlite3.SQLITE_CANTOPEN,
@@ -140,17 +138,31 @@ def _connect(path: Path, mode: str) -> sqlite3.Connection:
 
 
 def _refuse_other_programs(path: Path, file: FileFormat) -> None:
-    """Refuse by the first bytes, before SQLite makes files beside a database that is not ours."""
-    with path.open("rb") as opened:
-        header = opened.read(_APPLICATION_ID.size)
-    if not header:
-        return
-    if len(header) < _APPLICATION_ID.size or not header.startswith(_MAGIC):
-        raise ForeignFile("is not a SQLite database")
-    (application_id,) = _APPLICATION_ID.unpack(header)
+    """Refuse by the first bytes, before SQLite makes files beside a database that is not ours.
+
+    SQLite reads them: if this process closed a descriptor of its own, the system would take all
+    locks on the file from it (POSIX), and other programs would take a database in use for idle.
+    """
+    _require_readable(path)
+    # Of an immutable file no log is looked for, and nothing is made beside it.
+    with closing(_connect(path, "ro&immutable=1")) as db:
+        try:
+            (application_id,) = db.execute("PRAGMA application_id").fetchone()
+        except sqlite3.DatabaseError as error:
+            if error.sqlite_errorcode == sqlite3.SQLITE_NOTADB:
+                raise ForeignFile("is not a SQLite database") from None
+            raise
     # Zero also stands for our own file whose first transaction is still in the write-ahead log.
     if application_id not in (0, file.application_id):
         raise ForeignFile("is another program's database")
+
+
+def _require_readable(path: Path) -> None:
+    """Raise the `OSError` that reading the file would raise; SQLite does not tell the reason."""
+    if stat.S_ISDIR(path.stat().st_mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    if not os.access(path, os.R_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
 
 def _check_identity(db: sqlite3.Connection, file: FileFormat, *, may_be_new: bool) -> None:
