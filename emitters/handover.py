@@ -13,7 +13,7 @@ The link thread alone calls `take`, `arm`, `disarm`, and sets `freed`.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from functools import partial
 from itertools import chain
@@ -45,6 +45,13 @@ class Node(NamedTuple):
     """Events that were not taken because there was no room."""
     successors: "list[Node]"
     """The first of them is the next node. Threads that came later try again behind that one."""
+
+
+def answer(nodes: Iterable[Node], error: BaseException | None = None) -> None:
+    """Answer those who wait for the events of `nodes`, unless they were answered before."""
+    for node in nodes:
+        if node.receipt is not None:
+            node.receipt.give(error)
 
 
 class OutboxBounds(NamedTuple):

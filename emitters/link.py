@@ -14,7 +14,7 @@ from emitters.core.identity import EmitterIdentity
 from emitters.errors import RelayUnavailable
 from emitters.fault_log import log_fault
 from emitters.link_loop import LinkLoop
-from emitters.mailbox import CLOSED, Mailbox
+from emitters.mailbox import CLOSED, FAILED, Mailbox
 from emitters.returned import is_async_function, refuse_function
 from relay.shared.transport import Socket, connect, open_socket
 from relay.wire.control import RetainedReply, RetainedRequest
@@ -129,7 +129,7 @@ class LinkThread(threading.Thread):
         except BaseException:
             # Without this thread nothing would ever be sent: `emit` must say so, not fill up.
             logger.exception("the emitter %s has failed and takes no events", self._identity.name)
-            reason = "this emitter has failed; the log says why"
+            reason = FAILED
             self._mailbox.refuse(reason)
         finally:
             # First answer the threads in `retained`: they must not wait for a closed socket.

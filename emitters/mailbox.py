@@ -4,30 +4,30 @@ No lock guards it, because an exception of a signal handler may leave a lock tak
 
 - The link thread alone touches outbox and dialogue. Python runs signal handlers in the main thread
   only, so nothing interrupts it.
-- Emitting threads hand events over (`emitters.handover`), read what the link thread has published
-  as one object, and wait for its news (`emitters.waiters`).
-- With a spool, `add` waits until the link thread has written the event to the file. Events of
-  several threads then share a transaction.
+- Other threads hand events over (`emitters.handover`), read what the link thread has published as
+  one object, and wait for its news (`emitters.waiters`). With a spool, `add` waits until the link
+  thread has written the event to the file; events of several threads share a transaction.
 """
 
 import threading
 import time
 from collections.abc import Sequence
-from typing import NamedTuple
 
 from emitters.core.connection_watch import Trouble
 from emitters.core.dialogue import Dialogue
 from emitters.core.outbox import Outbox
 from emitters.core.outgoing import Outgoing
 from emitters.core.watched_topics import WatchedTopics
-from emitters.errors import OutboxFull, SpoolUnavailable
-from emitters.handover import Freed, Handover, Node, OutboxBounds
+from emitters.errors import EmitterClosed, OutboxFull, SpoolUnavailable
+from emitters.handover import Freed, Handover, Node, OutboxBounds, answer
+from emitters.published import Published
 from emitters.waiters import Receipt, Waiters
 from emitters.wakeup import WakeUp
 from relay.wire.control import HelloReply
 from relay.wire.notices import Notice
 
 CLOSED = "this emitter was closed"
+FAILED = "this emitter has failed; the log says why"
 NAP_S = 0.02
 """While nothing can be sent, new events do not wake the link thread up more often than this."""
 LIVE_ROOM_TIMEOUT_S = 1.0
@@ -35,17 +35,6 @@ LIVE_ROOM_TIMEOUT_S = 1.0
 FOLLOWER_S = 0.0001
 MAX_FOLLOWERS = 64
 """How long, and how often, the link thread waits for a thread's next event before it sends."""
-
-
-class _Published(NamedTuple):
-    """The state of the outbox for other threads; replaced as a whole."""
-
-    freed_events: int
-    taken_live: int
-    acknowledged: int
-    live: int
-    live_sent: int
-    conflated: int
 
 
 class Mailbox:
@@ -119,15 +108,7 @@ class Mailbox:
 
     def counters(self) -> dict[str, int]:
         """Return the counters, by the names of protocol section 9."""
-        published, last = self._published, self._handover.last()
-        return {
-            "accepted": published.acknowledged + last.events - published.freed_events,
-            "acknowledged": published.acknowledged,
-            "outbox_full": last.refused,
-            "live": published.live + last.live - published.taken_live,
-            "live_sent": published.live_sent,
-            "conflated": published.conflated,
-        }
+        return self._published.counters(self._handover.last())
 
     def unacknowledged(self) -> int:
         """Return the number of unacknowledged events."""
@@ -196,7 +177,12 @@ class Mailbox:
             return
         self._has_taken = True
         self._outbox.refused = nodes[-1].refused
-        self._add([node for node in nodes if node.event is not None])
+        try:
+            self._add([node for node in nodes if node.event is not None])
+        except BaseException:
+            # This thread ends; nobody else would answer those that wait.
+            answer(nodes, EmitterClosed(FAILED))
+            raise
         self._publish_changes()
 
     def prepare_to_sleep(self, now: float, may_send: bool) -> float:
@@ -277,6 +263,10 @@ class Mailbox:
         live = self._outbox.live
         return live.take(self.is_watched, max_values) if live.has_unexamined else []
 
+    def is_sent_again(self, event: Outgoing) -> bool:
+        """Whether a value of the last `take_live` was sent before."""
+        return self._outbox.live.is_sent_again(event)
+
     def put_live_back(self, values: list[Outgoing]) -> None:
         """Undo `take_live` for values that the socket did not take."""
         self._outbox.live.put_back(values)
@@ -345,14 +335,12 @@ class Mailbox:
         except SpoolUnavailable as error:
             if len(nodes) == 1:
                 self._not_kept(nodes[0], error)
-                return
-            # One that is too large must not cost the others.
-            for node in nodes:
-                self._add([node])
-            return
-        for node in nodes:
-            if node.receipt is not None:
-                node.receipt.give()
+            else:
+                # One that is too large must not cost the others.
+                for node in nodes:
+                    self._add([node])
+        else:
+            answer(nodes)
 
     def _not_kept(self, node: Node, error: SpoolUnavailable) -> None:
         assert node.event is not None
@@ -380,13 +368,13 @@ class Mailbox:
             self._follows.acquire(blocking=False)
             self.take_new()
 
-    def _publish(self) -> _Published:
+    def _publish(self) -> Published:
         outbox, taken = self._outbox, self._handover.taken
         # What was handed over and is not in the outbox any more takes no room.
         freed = Freed(taken.events - len(outbox), taken.event_bytes - outbox.bytes)
         self._handover.freed = freed
         live = outbox.live
-        return _Published(
+        return Published(
             freed.events, taken.live, outbox.acknowledged, live.put_count, live.sent, live.conflated
         )
 

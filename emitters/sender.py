@@ -1,7 +1,8 @@
 """`EventSender`: moves events from the mailbox to the data socket."""
 
+import itertools
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import zmq
 
@@ -9,7 +10,7 @@ from emitters.core.identity import EmitterIdentity
 from emitters.core.outgoing import Outgoing
 from emitters.mailbox import Mailbox
 from relay.shared.transport import Socket, send_frames
-from relay.wire.header import Header, pack_header
+from relay.wire.header import SENT_AGAIN, Header, pack_header
 
 FULL_SOCKET_RETRY_S = 0.005
 SEND_BATCH = 256
@@ -48,7 +49,8 @@ class EventSender:
     def _send_live(self) -> bool:
         """Return whether the socket took every value."""
         values = self._mailbox.take_live(SEND_BATCH)
-        sent = self._send(values, 0, 0)
+        is_sent_again = self._mailbox.is_sent_again
+        sent = self._send(values, (SENT_AGAIN if is_sent_again(each) else 0 for each in values))
         if sent < len(values):
             # The mailbox keeps newer values that came meanwhile, and gives these up for them.
             self._mailbox.put_live_back(values[sent:])
@@ -57,19 +59,21 @@ class EventSender:
     def _send_events(self) -> bool:
         """Return whether the socket took every event."""
         first, events = self._mailbox.take_events(SEND_BATCH, time.monotonic())
-        sent = self._send(events, first, 1)
+        sent = self._send(events, itertools.count(first))
         if sent < len(events):
             self._mailbox.put_events_back(len(events) - sent)
         return sent == len(events)
 
-    def _send(self, events: Sequence[Outgoing], first: int, step: int) -> int:
-        """Send `events`, numbered from `first` in steps of `step`; return how many went."""
+    def _send(self, events: Sequence[Outgoing], sequences: Iterable[int]) -> int:
+        """Send `events` with the numbers `sequences`; return how many went."""
         data, header_start = self._data, self._header_start
-        for index, (topic, envelope) in enumerate(events):
-            header = header_start + (first + index * step).to_bytes(_SEQUENCE_BYTES, "big")
+        sent = 0
+        for (topic, envelope), sequence in zip(events, sequences):  # noqa: B905 - may be endless
+            header = header_start + sequence.to_bytes(_SEQUENCE_BYTES, "big")
             try:
                 # Only the first frame can meet the high-water mark: libzmq counts whole messages.
                 send_frames(data, (topic.text.encode(), header, envelope))
             except zmq.Again:
-                return index
-        return len(events)
+                break
+            sent += 1
+        return sent

@@ -117,20 +117,16 @@ class Spool:
 
     def keep_epoch(self, epoch: int) -> None:
         """Note the epoch that the relay has handed out, or raise `SpoolUnavailable`."""
-        try:
+        with self._lasting():
             self._database.execute("UPDATE spool SET epoch = ?", (epoch,))
-        except sqlite3.Error as error:
-            raise self._unavailable(error) from None
         self.epoch = epoch
 
     def relay_was_met(self) -> None:
         """Note that events may be sent from now on, or raise `SpoolUnavailable`."""
         if self._has_met_relay:
             return
-        try:
+        with self._lasting():
             self._database.execute("UPDATE spool SET sent = NULL")
-        except sqlite3.Error as error:
-            raise self._unavailable(error) from None
         self._has_met_relay = True
 
     def forget(self, sequence: int) -> None:
@@ -145,16 +141,13 @@ class Spool:
     def rewrite(self, acknowledged: int, events: Iterable[Outgoing]) -> None:
         """Keep `events` alone, numbered from `acknowledged` + 1, or raise `SpoolUnavailable`."""
         rows = _rows(acknowledged + 1, events)
-        try:
-            with transaction(self._database):
-                self._database.execute("DELETE FROM events")
-                self._database.executemany(_INSERT, rows)
-                self._database.execute(
-                    "UPDATE spool SET acknowledged = ?, sent = ?", (acknowledged, acknowledged)
-                )
-            self._has_met_relay = False
-        except sqlite3.Error as error:
-            raise self._unavailable(error) from None
+        with self._lasting(), transaction(self._database):
+            self._database.execute("DELETE FROM events")
+            self._database.executemany(_INSERT, rows)
+            self._database.execute(
+                "UPDATE spool SET acknowledged = ?, sent = ?", (acknowledged, acknowledged)
+            )
+        self._has_met_relay = False
         self._note_last(acknowledged + len(rows))
 
     def close(self) -> None:
@@ -182,6 +175,21 @@ class Spool:
         self._database.execute("PRAGMA synchronous = NORMAL")
         # Until this process meets the relay, it only adds events that nobody has sent.
         self._database.execute("UPDATE spool SET sent = ?", (self.sent,))
+
+    @contextmanager
+    def _lasting(self) -> Iterator[None]:
+        """Have a change survive a power cut as well, or raise `SpoolUnavailable`.
+
+        What is sent next depends on it: under another epoch or other numbers, the relay would take
+        events of this spool a second time.
+        """
+        try:
+            self._database.execute("PRAGMA synchronous = FULL")
+            yield
+        except sqlite3.Error as error:
+            raise self._unavailable(error) from None
+        finally:
+            self._database.execute("PRAGMA synchronous = NORMAL")
 
     def _note_last(self, sequence: int) -> None:
         """Note the last number outside of the database. It outlives the process as that does."""

@@ -18,8 +18,16 @@ from relay.journal.reader import StoredTask
 from relay.journal.writer import WriteOutcome
 from relay.shared.logs import LimitedLog
 from relay.state import SharedState
-from relay.wire.header import Stamp, StampedFrames, pack_stamp, pack_stamps, unpack_header
-from relay.wire.topics import TASK
+from relay.wire.envelope import unpack_envelope
+from relay.wire.header import (
+    SENT_AGAIN,
+    Stamp,
+    StampedFrames,
+    pack_stamp,
+    pack_stamps,
+    unpack_header,
+)
+from relay.wire.topics import TASK, Topic
 
 logger = logging.getLogger(__name__)
 
@@ -105,7 +113,10 @@ class Sequencer:
             return []
         stamp = pack_stamp(Stamp(self._state.journal.epoch, 0, now_ms))
         events: list[StampedFrames] = []
-        for topic, (topic_frame, _, envelope), _ in live:
+        for topic, (topic_frame, header, envelope), _ in live:
+            if header and self._is_outdated(topic, header, envelope):
+                self._state.counters.refused["outdated"] += 1
+                continue
             frames = (topic_frame, stamp, envelope)
             self._state.retained.keep_live(topic.text, frames)
             self._state.counters.count_relayed(topic.kind, 1)
@@ -182,6 +193,15 @@ class Sequencer:
             if outcome.forgotten is not None:
                 self._state.emitters.forget(outcome.forgotten, reach)
         return Committed(events, list(emitters))
+
+    def _is_outdated(self, topic: Topic, header: bytes, envelope: bytes) -> bool:
+        """Whether a live value is sent again, and is not newer than the remembered one."""
+        known = self._state.retained.get(topic.text)
+        if known is None or unpack_header(header).sequence != SENT_AGAIN:
+            return False
+        before, again = (unpack_envelope(each, topic.kind) for each in (known[2], envelope))
+        # By the clocks of their emitters, which are not the same for one that took a topic over.
+        return before.id == again.id or before.emitted_at > again.emitted_at
 
     def _give_up(self, error: JournalUnavailable) -> None:
         """The journal cannot be written: nothing that waits for it counts as taken."""

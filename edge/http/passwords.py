@@ -21,9 +21,9 @@ from edge.core.identity.wrong_passwords import (
     address_of,
 )
 from edge.http.hashing import ClientGone, HashingQueue, HashingRefused
-from edge.http.users import MAX_NAME_CHARS, User, UsersError, UsersFile
+from edge.http.users import User, UsersError, UsersFile
 from relay.shared.logs import LimitedLog
-from relay.wire.usernames import normal_username
+from relay.wire.usernames import MAX_NAME_CHARS, normal_username
 
 RETRY_S = 1
 """Seconds after which a sign-in that found no room should come again."""

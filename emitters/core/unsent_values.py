@@ -86,6 +86,10 @@ class UnsentValues:
         self._sent_again = {event.topic.text for event in again}
         return taken + again
 
+    def is_sent_again(self, event: Outgoing) -> bool:
+        """Whether `event`, one of those that the last `take` returned, was sent before."""
+        return event.topic.text in self._sent_again
+
     def put_back(self, events: list[Outgoing]) -> None:
         """Undo `take` for `events`, except where a newer value has come since."""
         for event in events:

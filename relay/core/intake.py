@@ -17,7 +17,7 @@ from relay.wire.envelope import (
     unpack_envelope,
 )
 from relay.wire.errors import InvalidFrame, InvalidTopic
-from relay.wire.header import Header, ReceivedFrames, unpack_header
+from relay.wire.header import SENT_AGAIN, Header, ReceivedFrames, unpack_header
 from relay.wire.topics import TASK, Topic, decode_topic
 
 MAX_BATCH_MESSAGES = 256
@@ -73,6 +73,8 @@ class Intake:
             header = unpack_header(header_frame)
             if header.sequence == 0:
                 header_frame = b""
+            elif header.sequence == SENT_AGAIN and not is_journaled:
+                pass  # The sequencer has to know it, by the header.
             # Before `advance`: the emitter has to send the event again once the journal is back.
             elif is_journaled and not self.journaling:
                 self._drop(header)

@@ -259,8 +259,10 @@ class Journal:
         try:
             # Without waiting for the other program: events wait here.
             self._db.execute("PRAGMA busy_timeout = 0")
-            (is_busy, _, _) = self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-            self._db.execute(f"PRAGMA busy_timeout = {int(BUSY_TIMEOUT_S * 1000)}")
+            try:
+                (is_busy, _, _) = self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            finally:
+                self._db.execute(f"PRAGMA busy_timeout = {int(BUSY_TIMEOUT_S * 1000)}")
         except sqlite3.DatabaseError as error:
             raise JournalUnavailable(f"{self._path} cannot be written: {error}") from None
         if is_busy:

@@ -12,6 +12,8 @@ from typing import NamedTuple
 from relay.wire.errors import InvalidFrame
 
 VERSION = 1
+SENT_AGAIN = 2**64 - 1
+"""The sequence number of a live value that its emitter sends again, since it may have been lost."""
 EMITTER_ID_BYTES = 16
 
 ReceivedFrames = tuple[bytes, bytes, bytes]
@@ -30,7 +32,8 @@ class Header(NamedTuple):
     emitter_id: bytes
     epoch: int
     sequence: int
-    """Contiguous from 1 within the emitter's epoch for journaled kinds; 0 for live kinds."""
+    """Contiguous from 1 within the emitter's epoch for journaled kinds; 0 or `SENT_AGAIN` for live
+    kinds."""
 
 
 class Stamp(NamedTuple):

@@ -8,7 +8,7 @@ import pytest
 from emitters.core.outbox import Outbox
 from emitters.core.outgoing import Outgoing
 from emitters.errors import EmitterClosed, SpoolUnavailable
-from emitters.mailbox import CLOSED, Mailbox
+from emitters.mailbox import CLOSED, FAILED, Mailbox
 from relay.wire.notices import Acknowledged
 from relay.wire.topics import parse_topic
 from tests.emitters.core.stores import RecordingStore
@@ -217,3 +217,19 @@ def test_a_spool_that_fails_at_the_end_still_ends_every_wait() -> None:
     with pytest.raises(OSError, match="the disk is gone"):
         mailbox.finish(CLOSED)
     assert mailbox.has_ended
+
+
+def test_a_fault_of_the_link_thread_is_told_to_those_who_wait_for_it() -> None:
+    class Broken(RecordingStore):
+        def append(self, first: int, events: Sequence[Outgoing]) -> None:
+            raise MemoryError
+
+    store = Broken()
+    mailbox, told = open_mailbox(store=store), list[object]()
+    with ExitStack() as threads:
+        for number in range(1, 4):
+            threads.enter_context(running(adding(mailbox, event(number), told, store)))
+            wait_handed_over(mailbox, number)
+        with pytest.raises(MemoryError):
+            mailbox.take_new()
+    assert told == [FAILED] * 3

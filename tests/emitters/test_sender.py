@@ -10,8 +10,8 @@ import zmq
 from emitters.core.identity import EmitterIdentity
 from emitters.sender import SEND_BATCH, EventSender
 from relay.shared.transport import Socket, open_socket
-from relay.wire.header import unpack_header
-from tests.emitters.mailboxes import event, open_mailbox
+from relay.wire.header import SENT_AGAIN, unpack_header
+from tests.emitters.mailboxes import event, open_mailbox, reply
 from tests.support.waiting import wait_for
 
 IDENTITY = EmitterIdentity.of("manager-1")
@@ -86,6 +86,23 @@ def test_live_values_that_a_full_socket_does_not_take_are_the_newest_later(wire:
     sent_before = counters["live_sent"]
     for _ in range(sent_before):
         assert wire.read() == (0, b"1")
+
+
+def test_a_value_that_is_sent_to_the_next_relay_too_says_so(wire: Wire) -> None:
+    mailbox = open_mailbox()
+    mailbox.on_subscriptions([b"\x01live:"])
+    sender = EventSender(wire.data, mailbox, IDENTITY)
+    mailbox.add(event(1, "live:a"), None)
+    mailbox.take_new()
+    sender.send_batch()
+    mailbox.on_subscriptions([b"\x00event:", b"\x00task:", b"\x00live:"])
+    mailbox.take_hello(0.0)
+    mailbox.on_hello_accepted(reply("event", "task"), 0.0)
+    mailbox.on_subscriptions([b"\x01event:", b"\x01task:", b"\x01live:"])
+    mailbox.add(event(2, "live:b"), None)
+    mailbox.take_new()
+    sender.send_batch()
+    assert [wire.read() for _ in range(3)] == [(0, b"1"), (0, b"2"), (SENT_AGAIN, b"1")]
 
 
 def test_a_batch_leaves_the_rest_to_the_next_turn(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from emitters import Emitter, EmitterError, SpoolInUse, SpoolRefused, SpoolUnava
 from emitters.core.outgoing import Outgoing
 from emitters.spool import APPLICATION_ID, SCHEMA_VERSION, Spool
 from relay.shared.settings import SettingsError
+from relay.shared.sqlite_file import FileFormat, open_sqlite
 from relay.wire.topics import parse_topic
 from tests.relay.journal.journals import in_killed_process
 
@@ -223,6 +224,42 @@ def test_what_was_added_before_the_relay_was_met_was_not_sent(path: Path) -> Non
                 spool.relay_was_met()
             spool.append(number, [outgoing(number)])
     assert sent == [0, 0, 2, 2]
+
+
+APPENDED = ("INSERT INTO events VALUES (1,", "INSERT INTO events VALUES (7,")
+
+
+def test_what_is_sent_next_does_not_depend_on_unsynced_changes(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or after a power cut the relay would take events a second time, under other numbers."""
+    statements: list[str] = []
+
+    def open_and_watch(path: Path, file: FileFormat) -> sqlite3.Connection:
+        database = open_sqlite(path, file)
+        database.set_trace_callback(statements.append)
+        return database
+
+    monkeypatch.setattr("emitters.spool.open_sqlite", open_and_watch)
+    with closing(open_spool(path)) as spool:
+        statements.clear()
+        spool.append(1, [outgoing(1)])
+        spool.keep_epoch(7)
+        spool.relay_was_met()
+        spool.rewrite(5, [outgoing(6)])
+        spool.append(7, [outgoing(7)])
+        spool.forget(6)
+    mode, modes = "NORMAL", dict[str, str]()
+    for statement in statements:
+        if statement.startswith("PRAGMA synchronous = "):
+            mode = statement.rpartition(" ")[2]
+        modes[statement] = mode
+    assert modes["UPDATE spool SET epoch = 7"] == "FULL"
+    assert modes["UPDATE spool SET sent = NULL"] == "FULL"
+    assert modes["UPDATE spool SET acknowledged = 5, sent = 5"] == "FULL"
+    appended = [mode for sql, mode in modes.items() if sql.startswith(APPENDED)]
+    assert appended == ["NORMAL", "NORMAL"], "an event does not wait for the disk"
+    assert modes["UPDATE spool SET acknowledged = 6"] == "NORMAL"
 
 
 def test_a_spool_that_was_refused_is_not_locked(path: Path) -> None:

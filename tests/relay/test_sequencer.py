@@ -14,7 +14,14 @@ from relay.core.retention import Limits
 from relay.journal.journal import SILENT_EMITTER_S
 from relay.shared import sqlite_file
 from relay.wire.envelope import Envelope, pack_envelope
-from relay.wire.header import Header, Stamp, StampedFrames, pack_header, unpack_stamp
+from relay.wire.header import (
+    SENT_AGAIN,
+    Header,
+    Stamp,
+    StampedFrames,
+    pack_header,
+    unpack_stamp,
+)
 from tests.relay.sequencing import UNLIMITED, Sequencing
 
 ID = b"e" * 16
@@ -142,6 +149,30 @@ def test_live_values_are_stamped_and_remembered_without_the_journal(
     }
     assert list(parts.retained.matching("")) == events[1:]
     assert parts.counters.relayed == {"resource-monitor": 3}
+
+
+@pytest.mark.parametrize(
+    ("emitted_at", "name", "is_taken"),
+    [(4, "a", False), (5, "a", True), (6, "a", True), (5, "before", False), (6, "before", False)],
+)
+def test_a_value_that_is_sent_again_replaces_no_newer_one(
+    parts: RelayParts, emitted_at: int, name: str, is_taken: bool
+) -> None:
+    """Of another emitter perhaps; the remembered one was emitted at 5."""
+    topic = b"resource-monitor:a"
+
+    def take(sequence: int, emitted_at: int, event_id: str) -> list[StampedFrames]:
+        envelope = pack_envelope(Envelope("any", {}, None, "m", emitted_at, event_id), "any")
+        parts.intake.take([topic, pack_header(Header(ID, 5, sequence)), envelope], NOW_MS)
+        return parts.sequencer.stamp_live(NOW_MS)
+
+    assert len(take(SENT_AGAIN, 1, "first")) == 1, "the relay remembers none"
+    assert len(take(0, 9, "of a clock that is ahead")) == 1
+    assert len(take(0, 5, "before")) == 1, "a new value is taken, whatever its clock says"
+    assert len(take(SENT_AGAIN, emitted_at, name)) == is_taken
+    assert parts.counters.refused == ({} if is_taken else {"outdated": 1})
+    assert parts.counters.received == 4
+    assert parts.counters.relayed == {"resource-monitor": 3 + is_taken}
 
 
 def test_the_journal_gives_back_the_very_frames(parts: RelayParts) -> None:

@@ -10,7 +10,8 @@ import pytest
 from argon2 import extract_parameters
 from argon2.profiles import RFC_9106_LOW_MEMORY
 
-from edge.http.users import MAX_NAME_CHARS, MAX_PASSWORD_CHARS, UsersError, UsersFile
+from edge.http.users import MAX_PASSWORD_CHARS, UsersError, UsersFile
+from relay.wire.usernames import MAX_NAME_CHARS
 
 ROOT = Path(__file__).parents[3]
 ADD = """

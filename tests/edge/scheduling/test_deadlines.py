@@ -146,12 +146,12 @@ def test_with_too_many_items_the_oldest_is_due_at_once() -> None:
 def test_items_that_come_again_may_be_too_many_for_the_list() -> None:
     """As connections that live longer than the timeout."""
     clock, due = Clock(), list[str]()
-    deadlines = Deadlines(cast(asyncio.AbstractEventLoop, clock), 5.0, lambda item: again(item), 2)
 
     def again(item: str) -> None:
         due.append(item)
         deadlines.add(item)
 
+    deadlines = Deadlines(cast(asyncio.AbstractEventLoop, clock), 5.0, again, 2)
     for number in range(5):
         deadlines.add(str(number))
     for _ in range(2):
