@@ -12,11 +12,8 @@ signal handlers only between calls into C, so that an event cannot stay without 
 The link thread alone calls `take`, `arm`, `disarm`, and sets `freed`.
 """
 
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
-from functools import partial
-from itertools import chain
+from itertools import count, repeat
 from operator import call
 from typing import NamedTuple, NoReturn
 
@@ -30,7 +27,7 @@ class Node(NamedTuple):
     """One step of the queue, and the sums over all steps up to it."""
 
     event: Outgoing | None
-    """None when an event was refused, and in the last node of all."""
+    """None in the last node of all."""
     receipt: Receipt | None
     """Answered when the event is in the spool."""
     end: str | None
@@ -41,8 +38,6 @@ class Node(NamedTuple):
     live: int
     """Values of live topics."""
     live_bytes: int
-    refused: int
-    """Events that were not taken because there was no room."""
     successors: "list[Node]"
     """The first of them is the next node. Threads that came later try again behind that one."""
 
@@ -77,13 +72,17 @@ class Handover:
 
     def __init__(self, bounds: OutboxBounds) -> None:
         self._max_events, self._max_bytes = bounds
-        self._taken = Node(None, None, None, 0, 0, 0, 0, 0, [])
+        self._taken = Node(None, None, None, 0, 0, 0, 0, [])
         """The node that `take` returned last."""
         self._latest = self._taken
         """A node near the end of the queue."""
         self._bell: dict[None, Callable[[], object]] = {}
         """The call that wakes the link thread up, under the key None; empty while it is awake."""
+        self._rings = map(_CALL, map(self._bell.pop, repeat(None), repeat(int)))
+        """Each step takes the bell and rings it, without Python code; `int()` does nothing."""
         self.freed = Freed(0, 0)
+        self._refused = count()
+        """Counts in one call into C: no lock, no lost count, and no memory for each."""
 
     # Any thread.
 
@@ -104,7 +103,7 @@ class Handover:
                 last = self.last()
             if last.end is not None:
                 raise EmitterClosed(last.end)
-            _, _, _, events, event_bytes, live, live_bytes, refused, _ = last
+            _, _, _, events, event_bytes, live, live_bytes, _ = last
             if is_journaled:
                 events += 1
                 event_bytes += size
@@ -115,7 +114,7 @@ class Handover:
                 live_bytes += size
                 if not self._fits_live(live, live_bytes):
                     return False
-            sums = (events, event_bytes, live, live_bytes, refused)
+            sums = (events, event_bytes, live, live_bytes)
             # Half the time of `Node(...)`, for each event.
             if self._append(last, tuple.__new__(Node, (event, receipt, None, *sums, []))):
                 return True
@@ -131,11 +130,13 @@ class Handover:
 
     def count_refused(self) -> None:
         """Count an event that is not taken, because there is no room."""
-        last = self.last()
-        while not self._append(
-            last, last._replace(event=None, receipt=None, refused=last.refused + 1, successors=[])
-        ):
-            last = self.last()
+        next(self._refused)
+
+    @property
+    def refused(self) -> int:
+        """Events that were not taken because there was no room."""
+        # The only way to read it that Python 3.14 has left.
+        return int(repr(self._refused).removeprefix("count(").removesuffix(")"))
 
     def refuse(self) -> NoReturn:
         """Count an event that is not taken, because there is no room, and raise `OutboxFull`."""
@@ -198,28 +199,13 @@ class Handover:
     def _append(self, last: Node, node: Node) -> bool:
         """Put `node` behind `last` and ring the bell; return False if another thread was faster."""
         successors = last.successors
-        if self._bell:
-            # One call into C runs both steps, lazily: it looks at the bell after the first one.
-            bell = map(self._bell.pop, _BELL, _NO_BELL)
-            # Its socket may be full, so that it rings already.
-            with suppress(OSError):
-                deque(map(_CALL, chain((partial(successors.append, node),), bell)), 0)
-        else:
-            try:
-                successors.append(node)
-            finally:
-                # The link thread may have gone to sleep between the look above and the step.
-                if self._bell:
-                    self._ring()
+        try:  # noqa: SIM105 - `suppress` would take as long again
+            # One call into C appends the node, then rings, and ends behind this first pair.
+            any(zip(map(successors.append, (node,)), self._rings))  # noqa: B905 - one is endless
+        except OSError:
+            pass  # The bell's socket is full, so that it rings already.
         self._latest = first = successors[0]
         return first is node
 
-    def _ring(self) -> None:
-        with suppress(OSError):
-            self._bell.pop(None, int)()
-
 
 _CALL: Callable[[object], object] = call  # type: ignore[assignment]
-_BELL = (None,)
-_NO_BELL: tuple[Callable[[], object]] = (int,)
-"""`int()` does nothing."""

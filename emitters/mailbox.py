@@ -108,7 +108,7 @@ class Mailbox:
 
     def counters(self) -> dict[str, int]:
         """Return the counters, by the names of protocol section 9."""
-        return self._published.counters(self._handover.last())
+        return self._published.counters(self._handover.last(), self._handover.refused)
 
     def unacknowledged(self) -> int:
         """Return the number of unacknowledged events."""
@@ -173,10 +173,10 @@ class Mailbox:
     def take_new(self) -> None:
         """Move the events that were handed over to the outbox, and answer their threads."""
         nodes = list(self._handover.take())
+        self._outbox.refused = self._handover.refused
         if not nodes:
             return
         self._has_taken = True
-        self._outbox.refused = nodes[-1].refused
         try:
             self._add([node for node in nodes if node.event is not None])
         except BaseException:

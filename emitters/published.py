@@ -17,12 +17,15 @@ class Published(NamedTuple):
     live_sent: int
     conflated: int
 
-    def counters(self, last: Node) -> dict[str, int]:
-        """Return the counters, by the names of protocol section 9; `last` was handed over last."""
+    def counters(self, last: Node, refused: int) -> dict[str, int]:
+        """Return the counters, by the names of protocol section 9.
+
+        `last` was handed over last; `refused` events were not.
+        """
         return {
             "accepted": self.acknowledged + last.events - self.freed_events,
             "acknowledged": self.acknowledged,
-            "outbox_full": last.refused,
+            "outbox_full": refused,
             "live": self.live + last.live - self.taken_live,
             "live_sent": self.live_sent,
             "conflated": self.conflated,

@@ -81,7 +81,9 @@ class Relay:
             self._sequencer.remember_tasks(journal.tasks())
             self._writer.maintain()
             self._notifier = Notifier(self._sockets.control, self._state.emitters.note_unasked)
-            self._task_watch = TaskWatch(self._state, self._notifier.acknowledge)
+            self._task_watch = TaskWatch(
+                self._state, self._notifier.acknowledge, settings.heartbeat_s
+            )
             self._demand = DemandService(self._state.demand, self._notifier.tell, started)
             self._control = ControlService(
                 self._state,

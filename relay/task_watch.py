@@ -1,6 +1,7 @@
 """`TaskWatch`: ends the tasks of emitters that are gone, with updates of the relay's own."""
 
 import logging
+import math
 
 from relay.core.emitters import Reach
 from relay.core.orphans import TaskOwner, is_orphan, orphaned_state
@@ -13,6 +14,7 @@ from relay.wire.topics import TASK
 
 MAX_LOOK_UPS_AT_ONCE = 64
 """Owners that are read from the journal in one turn, after a start."""
+LATE_S = 1.0
 
 logger = logging.getLogger(__name__)
 
@@ -25,9 +27,12 @@ class TaskWatch:
     across a crash.
     """
 
-    def __init__(self, state: SharedState, reach: Reach) -> None:
+    def __init__(self, state: SharedState, reach: Reach, interval_s: float) -> None:
+        """`end_orphans` is to be called about every `interval_s` seconds."""
         self._state = state
         self._reach = reach
+        self._latest_after_s = LATE_S + 2 * interval_s
+        self._looked_at = -math.inf
         self._log = LimitedLog(logger)
         self._on_their_way: set[str] = set()
         """Tasks whose final updates may wait for the disk."""
@@ -40,6 +45,10 @@ class TaskWatch:
         if not self._state.intake.journaling:
             self._on_their_way.clear()
             return False
+        if now - self._looked_at > self._latest_after_s:
+            # The relay itself stood still: what its peers have sent meanwhile is not read yet.
+            self._state.owners.forget_absences()
+        self._looked_at = now
         for topic in self._state.owners.take_unknown(MAX_LOOK_UPS_AT_ONCE):
             self._look_up(topic)
         if not self._state.counters.waiting:

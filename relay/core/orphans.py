@@ -78,6 +78,10 @@ class TaskOwners:
             if not tasks:
                 del self._tasks[owner]
 
+    def forget_absences(self) -> None:
+        """Have every emitter that is away count as away from the next look on."""
+        self._away_since.clear()
+
     def orphaned(self, now: float, presence: Presence) -> list[str]:
         """Return tasks whose emitters have been away for the grace period.
 

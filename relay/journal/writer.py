@@ -93,6 +93,9 @@ class JournalWriter:
 
     def maintain(self) -> None:
         """Remove old events; after an error, find out whether the journal can be written again."""
+        with self._changed:
+            if self._maintain in self._work:
+                return  # A disk that is slower than heartbeats come: one is enough.
         self._hand_over(self._maintain)
 
     def forget_silent_emitters(self) -> None:

@@ -1,7 +1,10 @@
 """Emitting threads and the link thread share one mailbox, and miss nothing of each other."""
 
+import contextlib
+import gc
 import signal
 import threading
+import tracemalloc
 
 import pytest
 
@@ -191,6 +194,28 @@ def test_events_of_1_mib_from_many_threads_stay_within_the_bound() -> None:
         thread.join()
     assert (mailbox.unacknowledged(), len(refused)) == (8, 8)
     assert mailbox.counters()["outbox_full"] == 8
+
+
+def test_refused_events_take_no_memory() -> None:
+    """Also while the link thread does nothing."""
+    mailbox = closed_mailbox(max_events=1)
+    mailbox.add(event(), None)
+
+    def refuse(times: int) -> None:
+        for _ in range(times):
+            with contextlib.suppress(OutboxFull):
+                mailbox.add(event(), None)
+
+    refuse(10)
+    gc.collect()
+    tracemalloc.start()
+    try:
+        refuse(5_000)
+        gc.collect()
+        assert tracemalloc.get_traced_memory()[0] < 100_000
+    finally:
+        tracemalloc.stop()
+    assert mailbox.counters()["outbox_full"] == 5_010
 
 
 @pytest.mark.parametrize("topic", ["event:a", "live:a"])

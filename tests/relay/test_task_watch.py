@@ -16,6 +16,7 @@ from tests.relay.sequencing import Sequencing
 ID = b"e" * 16
 NOW_MS = 1_790_000_000_000
 GRACE_S = 30.0
+INTERVAL_S = 20.0
 
 
 class Parts:
@@ -25,7 +26,7 @@ class Parts:
         self.parts = Sequencing(path, task_grace_s=GRACE_S)
         self.state = self.parts.state
         self.here: set[bytes] = set()
-        self.watch = TaskWatch(self.state, self._reach)
+        self.watch = TaskWatch(self.state, self._reach, INTERVAL_S)
 
     def hello(self, epoch: int = 1, sequence: int = 0) -> KnownEmitter:
         """The emitter `ID` says hello."""
@@ -86,6 +87,20 @@ def test_an_orphaned_task_ends_once(parts: Parts) -> None:
     assert parts.state.counters.relayed["task"] == parts.state.counters.received == 2
 
 
+def test_a_standstill_of_the_relay_is_no_absence_of_the_emitter(parts: Parts) -> None:
+    """What the emitter sent meanwhile waits in the socket."""
+    parts.send("task:1", 1)
+    parts.here.clear()
+    parts.look(0.0)
+    assert parts.look(29.0 + 2 * INTERVAL_S) == []
+    assert parts.look(30.0 + 3 * INTERVAL_S) == []
+    parts.here.add(ID)
+    assert parts.look(200.0) == parts.look(229.0) == []
+    parts.here.clear()
+    assert parts.look(240.0) == parts.look(260.0) == []
+    assert parts.look(270.0) == [("task:1", "error")]
+
+
 def test_a_late_update_wins(parts: Parts) -> None:
     parts.send("task:1", 1)
     parts.here.clear()
@@ -109,7 +124,7 @@ def test_tasks_of_others_are_left_alone(parts: Parts) -> None:
     parts.state.intake.take([b"task:plain", envelope], NOW_MS)
     parts.commit()
     parts.here.clear()
-    assert parts.look(0.0) == parts.look(1000.0) == []
+    assert parts.look(0.0) == parts.look(GRACE_S) == []
     assert len(parts.state.owners) == 0, "they are looked at once"
 
 

@@ -117,14 +117,16 @@ def test_no_batch_is_committed_before_its_giver_knows_of_the_failure(
     work: Work, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its offsets follow those of the batch that failed."""
-    is_maintained = threading.Event()
+    is_found_writable, is_maintained = threading.Event(), threading.Event()
+    monkeypatch.setattr(work.journal, "probe", is_found_writable.set)
     monkeypatch.setattr(work.journal, "bound_wal", is_maintained.set)
     with monkeypatch.context() as broken:
         broken.setattr(work.journal, "append", failing)
         work.writer.append(batch(1))
-        for _ in range(2):  # The first one finds that the journal can be written again.
-            work.writer.maintain()
-        assert is_maintained.wait(DEADLINE_S)
+        work.writer.maintain()
+        assert is_found_writable.wait(DEADLINE_S)
+    work.writer.maintain()
+    assert is_maintained.wait(DEADLINE_S)
     is_maintained.clear()
     work.writer.append(batch(2))
     work.writer.maintain()
@@ -165,6 +167,27 @@ def test_old_events_are_removed_after_a_commit(journal: Journal) -> None:
             return work.outcomes[-1].state.streams["event"].first_offset
 
         wait_for(lambda: first() > 5, "old ones are removed")
+
+
+def test_a_disk_that_is_slower_than_heartbeats_come_is_maintained_once(
+    work: Work, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, may_end, maintained = threading.Event(), threading.Event(), list[bool]()
+
+    def slow(*_: object) -> None:
+        begun.set()
+        may_end.wait(DEADLINE_S)
+
+    monkeypatch.setattr(work.journal, "append", slow)
+    monkeypatch.setattr(work.journal, "bound_wal", lambda: maintained.append(True))
+    work.writer.append(batch(1))
+    assert begun.wait(DEADLINE_S)
+    for _ in range(5):
+        work.writer.maintain()
+    may_end.set()
+    work.wait(committed=1)
+    work.writer.begin_epoch("everything before it is done")
+    assert maintained == [True]
 
 
 def test_everything_that_was_handed_over_is_done_at_the_end(journal: Journal) -> None:
