@@ -66,15 +66,13 @@ class Intake:
         except InvalidTopic:
             self._use_up_number(frames)
             raise
-        kind = topic.kind
-        is_journaled = kind in self._journaled_kinds
+        is_journaled = (kind := topic.kind) in self._journaled_kinds
         if len(frames) == 3:
             _, header_frame, payload = frames
             header = unpack_header(header_frame)
-            if header.sequence == 0:
-                header_frame = b""
-            elif header.sequence == SENT_AGAIN and not is_journaled:
-                pass  # The sequencer has to know it, by the header.
+            if header.sequence == 0 or (header.sequence == SENT_AGAIN and not is_journaled):
+                # By it the sequencer knows that a live value is sent again.
+                header_frame = header_frame if header.sequence else b""
             # Before `advance`: the emitter has to send the event again once the journal is back.
             elif is_journaled and not self.journaling:
                 self._drop(header)
