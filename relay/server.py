@@ -81,9 +81,7 @@ class Relay:
             self._sequencer.remember_tasks(journal.tasks())
             self._writer.maintain()
             self._notifier = Notifier(self._sockets.control, self._state.emitters.note_unasked)
-            self._task_watch = TaskWatch(
-                self._state, self._notifier.acknowledge, settings.heartbeat_s
-            )
+            self._tasks = TaskWatch(self._state, self._notifier.acknowledge, settings.heartbeat_s)
             self._demand = DemandService(self._state.demand, self._notifier.tell, started)
             self._control = ControlService(
                 self._state,
@@ -121,7 +119,7 @@ class Relay:
                 now = time.monotonic()
                 if now >= heartbeat_due_at:
                     self._writer.maintain()
-                    if self._task_watch.end_orphans(now, self._clock.now_ms()):
+                    if self._tasks.end_orphans(now, self._clock.now_ms()):
                         self._hand_over(self._clock.now_ms())
                     self._publish_heartbeat(HEARTBEAT_TOPIC)
                     heartbeat_due_at = now + settings.heartbeat_s
