@@ -88,7 +88,7 @@ def test_an_orphaned_task_ends_once(parts: Parts) -> None:
 
 
 def test_a_standstill_of_the_relay_is_no_absence_of_the_emitter(parts: Parts) -> None:
-    """What the emitter sent meanwhile waits in the socket."""
+    """The messages that the emitter sent meanwhile wait in the socket."""
     parts.send("task:1", 1)
     parts.here.clear()
     parts.look(0.0)
