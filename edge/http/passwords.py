@@ -95,10 +95,10 @@ class PasswordSignIn:
         self, attempt: Attempt, username: str, password: str, request: Request
     ) -> User | None:
         """Check the password in its turn, and note whether it was right."""
+        address = address_of(_host(request))
         was_checked = False
         try:
             # By the address, also of a known browser: a user may have any number of old tokens.
-            address = address_of(_host(request))
             async with self._queue.turn(address, partial(_wait_gone, request)):
                 # In a thread, because argon2 takes long and releases the GIL.
                 user = await asyncio.to_thread(self._users.verify, username, password)
@@ -107,7 +107,7 @@ class PasswordSignIn:
             if not was_checked:
                 self._wrong.withdrawn(attempt)
         if user is not None:
-            self._wrong.succeeded(attempt)
+            self._wrong.succeeded(attempt, address)
         return user
 
     def _origin(self, username: str, request: Request) -> str:

@@ -86,8 +86,10 @@ class AsgiTransport(asyncio.Transport):
         if self._ends is None:
             return
         if receiving.done():
-            # uvicorn reports the end as soon as it has sent a close frame.
-            self._cutter.cut_late(self._ends)
+            # uvicorn reports the end as soon as it has sent a close frame. If it was not asked to
+            # send one, the client has left.
+            if self.client.closed:
+                self._cutter.cut_late(self._ends)
         else:
             self._cutter.cut(self._ends)
             # Received to the end: hypercorn holds a connection whose messages nobody takes.

@@ -6,6 +6,7 @@ has read everything, which a client that does not read never does.
 
 import asyncio
 import contextlib
+import math
 import os
 import socket
 import stat
@@ -14,6 +15,8 @@ from typing import Any
 
 from edge.scheduling.deadlines import Deadlines
 
+LOOK_INTERVAL_S = 1.0
+"""Seconds between two looks at the descriptors of this process."""
 DESCRIPTORS = "/dev/fd"
 """Has an entry for each open descriptor of this process, on Linux, macOS and BSD."""
 
@@ -43,12 +46,13 @@ class SocketCutter:
         """`patience_s`: seconds that `cut_late` leaves to a connection to end by itself."""
         self._loop = loop
         self._asked: dict[Ends, bool] = {}
-        """The connections to look for at the end of this turn, and whether to cut them at once."""
+        """The connections to look for, and whether to cut them as soon as they are found."""
+        self._looked_at = -math.inf
         self._late = Deadlines[tuple[int, int]](loop, patience_s, _cut)
         """Descriptors and their inodes."""
 
     def cut(self, ends: Ends) -> None:
-        """Cut a connection at the end of this turn."""
+        """Cut a connection now, or within `LOOK_INTERVAL_S`."""
         self._ask(ends, is_urgent=True)
 
     def cut_late(self, ends: Ends) -> None:
@@ -61,13 +65,15 @@ class SocketCutter:
         self._late.close()
 
     def _ask(self, ends: Ends, *, is_urgent: bool) -> None:
-        # One look at all descriptors for all connections that end in this turn.
+        # A look at all descriptors takes long when there are many: strangers may come and go.
         if not self._asked:
-            self._loop.call_soon(self._find)
+            look_at = max(self._looked_at + LOOK_INTERVAL_S, self._loop.time())
+            self._loop.call_at(look_at, self._find)
         self._asked[ends] = is_urgent or self._asked.get(ends, False)
 
     def _find(self) -> None:
         asked, self._asked = self._asked, {}
+        self._looked_at = self._loop.time()
         for ends, descriptor, inode in _connections():
             if (is_urgent := asked.get(ends)) is None:
                 continue

@@ -20,6 +20,8 @@ MAX_HOPS = 32
 _PAIR = re.compile(r'(?<![A-Za-z])([A-Za-z]{1,16})=(?:"((?:[^"\\]|\\.)*)"|([^\s;,"]*))')
 """A name is looked for at its first letter only, and is short: the time grows with the header's
 length, and not with its square."""
+_MAPPED_BITS = 96
+"""The prefix of IPv4 addresses that are written as IPv6 addresses, `::ffff:0:0/96`."""
 _HOST_AND_PORT = re.compile(r"(\[[^\]]*\]|[^:]*)(?::\d*)?\Z")
 
 
@@ -42,7 +44,7 @@ class TrustedProxies:
     def parse(cls, texts: tuple[str, ...]) -> "TrustedProxies":
         """Return the proxies at these addresses and networks; `*` stands for all. Raises
         `ValueError`."""
-        networks = tuple(ipaddress.ip_network(text) for text in texts if text != ANYBODY)
+        networks = tuple(_network(text) for text in texts if text != ANYBODY)
         return cls(networks, trusts_anybody=ANYBODY in texts)
 
     def trusts(self, peer: str | None) -> bool:
@@ -64,14 +66,15 @@ class TrustedProxies:
         """Return what the proxies tell of the client; nothing if `peer` is not trusted.
 
         Each proxy adds the address of its own peer behind the others. The client is therefore the
-        last address that is not a trusted proxy; the addresses before it may be invented.
+        last address that is not a trusted proxy; the addresses before it may be invented. If
+        anybody is trusted, that is the last address of all.
         """
         if not self.trusts(peer):
             return ForwardedRequest(None, None)
         told = list(_told(head, "x-forwarded-for", "for"))[-MAX_HOPS:]
         client = None
         for client in map(_address, reversed(told)):
-            if client is None or not self.trusts(client):
+            if client is None or self.trusts_anybody or not self.trusts(client):
                 break
         schemes = [value.lower() for value in _told(head, "x-forwarded-proto", "proto")]
         scheme = schemes[-1] if schemes and schemes[-1] in ("http", "https") else None
@@ -89,6 +92,15 @@ class TrustedProxies:
             for host in (own, *forwarded):
                 if host and (match := _HOST_AND_PORT.match(host)):
                     yield f"{match[1]}:{port}"
+
+
+def _network(text: str) -> Network:
+    network = ipaddress.ip_network(text)
+    if isinstance(network, ipaddress.IPv6Network) and network.prefixlen >= _MAPPED_BITS:
+        mapped = network.network_address.ipv4_mapped
+        if mapped is not None:
+            return ipaddress.ip_network((mapped, network.prefixlen - _MAPPED_BITS))
+    return network
 
 
 def _told(head: RequestHead, name: str, key: str) -> Iterator[str]:

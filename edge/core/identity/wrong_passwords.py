@@ -115,15 +115,17 @@ class WrongPasswords:
         self._addresses.add(attempt.address, now)
         self._pairs.add(attempt, now)
 
-    def succeeded(self, attempt: Attempt) -> None:
-        """The password was right."""
+    def succeeded(self, attempt: Attempt, address: str) -> None:
+        """The password was right. The client is at `address`, which a known browser's attempt does
+        not name."""
         self._users.take_back(attempt.username)
         # The others stay: who has one password must not get more guesses at the next one.
         self._addresses.take_back(attempt.address)
         self._pairs.clear(attempt)
-        self._signed_in[attempt] = None
-        self._signed_in.move_to_end(attempt)
-        if len(self._signed_in) > MAX_ENTRIES:
+        for place in (attempt, Attempt(attempt.username, address)):
+            self._signed_in[place] = None
+            self._signed_in.move_to_end(place)
+        while len(self._signed_in) > MAX_ENTRIES:
             self._signed_in.popitem(last=False)
 
     def withdrawn(self, attempt: Attempt) -> None:

@@ -1,6 +1,7 @@
 """`SocketCutter`: which connections it finds, and that it cuts no other."""
 
 import asyncio
+import os
 import socket
 from collections.abc import Callable, Coroutine
 from contextlib import ExitStack
@@ -94,6 +95,34 @@ def test_a_later_connection_with_the_same_descriptor_is_left_alone() -> None:
             cutter.cut_late(marker)
             assert await is_ended(marker_theirs), "the deadline of both has passed"
             assert is_open(reused, next_theirs)
+
+    play(scenario)
+
+
+def test_the_descriptors_are_looked_at_once_for_many_connections(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """However they come and go."""
+    looks: list[str] = []
+    listdir = os.listdir
+
+    def look(path: str) -> list[str]:
+        looks.append(path)
+        return listdir(path)
+
+    monkeypatch.setattr(os, "listdir", look)
+
+    async def scenario(cutter: SocketCutter, connections: Connections) -> None:
+        first, _, first_theirs = connections.open()
+        cutter.cut(first)
+        assert await is_ended(first_theirs)
+        assert len(looks) == 1
+        for _ in range(20):
+            ends, _, theirs = connections.open()
+            cutter.cut(ends)
+            await asyncio.sleep(0)
+        assert await is_ended(theirs)
+        assert len(looks) == 2
 
     play(scenario)
 

@@ -39,6 +39,25 @@ def test_peers_are_trusted_by_network_and_a_unix_socket_always(
     assert TrustedProxies.parse(("*",)).trusts(peer)
 
 
+def test_a_mapped_network_is_that_of_its_ipv4_addresses() -> None:
+    proxies = TrustedProxies.parse(("::ffff:10.0.0.0/104", "::ffff:192.0.2.1"))
+    trusted = [each for each in ("10.9.8.7", "192.0.2.1", "192.0.2.2") if proxies.trusts(each)]
+    assert trusted == ["10.9.8.7", "192.0.2.1"]
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"x_forwarded_for": "198.51.100.7, 10.0.0.9"},
+        {"forwarded": "for=198.51.100.7, for=10.0.0.9"},
+    ],
+)
+def test_if_anybody_is_trusted_only_the_peer_names_the_client(headers: dict[str, str]) -> None:
+    """The addresses before it may be the client's own invention."""
+    anybody = TrustedProxies.parse(("*",))
+    assert anybody.read(head(**headers), "192.0.2.1").client == "10.0.0.9"
+
+
 @pytest.mark.parametrize("text", ["", "localhost", "10.0.0.1/8", "10.0.0.0/33", "**", "::g"])
 def test_a_text_that_is_no_network_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"."):

@@ -9,6 +9,7 @@ from edge.core.identity.wrong_passwords import (
     FORGET_S,
     FREE_PER_ADDRESS,
     FREE_PER_USER,
+    KNOWN_BROWSER,
     LOCAL,
     MAX_DELAY_S,
     Attempt,
@@ -73,13 +74,24 @@ def test_a_user_is_guessed_at_slowly_from_many_addresses_that_have_failed() -> N
 def test_guesses_for_many_names_delay_their_address_and_not_a_user_who_is_known_there() -> None:
     wrong = WrongPasswords()
     wrong.begin(ALICE, NOW)
-    wrong.succeeded(ALICE)
+    wrong.succeeded(ALICE, ALICE.address)
     last = NOW
     for number in range(FREE_PER_ADDRESS + 10):
         last = guess(wrong, Attempt(f"name {number}", ALICE.address), 1, last)
     assert wrong.wait_s(Attempt("bob", ALICE.address), last) == MAX_DELAY_S
     assert wrong.wait_s(Attempt("bob", "192.0.2.2"), last) == 0
     assert wrong.wait_s(ALICE, last) == 0
+
+
+def test_a_known_browser_that_signs_in_makes_its_address_known_too() -> None:
+    wrong = WrongPasswords()
+    browser = Attempt("alice", KNOWN_BROWSER + "x")
+    wrong.begin(browser, 0.0)
+    wrong.succeeded(browser, "a")
+    for number in range(FREE_PER_ADDRESS):
+        wrong.begin(Attempt(f"user-{number}", "a"), 0.0)
+    assert wrong.wait_s(Attempt("bob", "a"), 0.0) > 0
+    assert wrong.wait_s(Attempt("alice", "a"), 0.0) == 0
 
 
 def test_a_guesser_with_an_account_gets_no_more_guesses_by_signing_in() -> None:
@@ -89,7 +101,7 @@ def test_a_guesser_with_an_account_gets_no_more_guesses_by_signing_in() -> None:
     for _ in range(FREE_PER_USER + 6):
         now = guess(wrong, ALICE, 1, now)
         wrong.begin(mine, now)
-        wrong.succeeded(mine)
+        wrong.succeeded(mine, mine.address)
     assert wrong.wait_s(ALICE, now) == MAX_DELAY_S
 
 
@@ -98,7 +110,7 @@ def test_success_after_mistakes_ends_the_delay_of_this_user_here() -> None:
     now = guess(wrong, ALICE, FREE_PER_USER + 2)
     now += wrong.wait_s(ALICE, now)
     wrong.begin(ALICE, now)
-    wrong.succeeded(ALICE)
+    wrong.succeeded(ALICE, ALICE.address)
     assert wrong.wait_s(ALICE, now) == 0
 
 
@@ -118,7 +130,7 @@ def test_right_passwords_do_not_count_against_their_address() -> None:
         guess(wrong, Attempt(f"wrong {number}", ALICE.address), 1)
         for name in ("right", "too"):
             wrong.begin(right := Attempt(f"{name} {number}", ALICE.address), NOW)
-            wrong.succeeded(right)
+            wrong.succeeded(right, right.address)
     assert wrong.wait_s(Attempt("new", ALICE.address), NOW) == 1
 
 
@@ -126,7 +138,7 @@ def test_right_passwords_do_not_count_against_their_user() -> None:
     wrong = WrongPasswords()
     for number in range(10):
         wrong.begin(home := Attempt("alice", f"home {number}"), NOW)
-        wrong.succeeded(home)
+        wrong.succeeded(home, home.address)
     guess(wrong, ALICE, FREE_PER_USER - 1)
     assert wrong.wait_s(ALICE, NOW) == 0
     guess(wrong, ALICE, 1)
@@ -146,7 +158,7 @@ def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(1000):
         attempt = Attempt(f"name {number}", f"address {number}")
         wrong.begin(attempt, NOW)
-        wrong.succeeded(attempt)
+        wrong.succeeded(attempt, attempt.address)
         wrong.begin(attempt, NOW)
     assert len(wrong) == 4 * 50
 
@@ -170,7 +182,7 @@ def test_with_too_many_entries_users_who_signed_in_last_are_still_known(
     known, gone, new = (Attempt(name, ALICE.address) for name in ("known", "gone", "new"))
     for attempt in (known, gone, known, new):
         wrong.begin(attempt, NOW)
-        wrong.succeeded(attempt)
+        wrong.succeeded(attempt, attempt.address)
     for _ in range(FREE_PER_ADDRESS):
         wrong.begin(Attempt("guesser", ALICE.address), NOW)
     assert [wrong.wait_s(each, NOW) for each in (known, gone, new)] == [0, 1, 0]
@@ -201,7 +213,7 @@ def test_a_wait_is_bounded_and_ends_when_it_says(
         if wait_s == 0:
             wrong.begin(attempt, now)
             if outcome == "right":
-                wrong.succeeded(attempt)
+                wrong.succeeded(attempt, attempt.address)
                 assert wrong.wait_s(attempt, now) == 0
             elif outcome == "withdrawn":
                 wrong.withdrawn(attempt)
