@@ -115,7 +115,10 @@ def test_more_topics_than_a_relay_takes_are_not_reported(
     assert log.report(100.0) == ReportedChanges(2, 3, (), (C,))
 
 
-def test_after_a_refusal_all_is_told_in_a_while(log: DemandLog) -> None:
+def test_after_a_refusal_all_is_told_in_a_while(
+    log: DemandLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(demand_log, "MAX_DEMAND_TOPICS", 2)
     log.watch("live:b")
     log.report(0.1)
     log.take_refusal(0.2)

@@ -34,6 +34,13 @@ def test_a_frame_that_is_too_large_is_refused_when_its_length_is_there(
     assert violated.value.close == Close(1009, "message too large")
 
 
+@pytest.mark.parametrize("bits", [16, 32, 56, 63])
+def test_every_byte_of_a_length_counts(bits: int) -> None:
+    with pytest.raises(ProtocolViolation) as violated:
+        list(FrameReader(2**16 - 1).feed(b"\x81\xff" + (2**bits).to_bytes(8)))
+    assert violated.value.close == Close(1009, "message too large")
+
+
 def test_a_client_may_close_in_the_middle_of_a_message() -> None:
     data = client_frame(0x01, b"begun") + client_frame(CLOSE, b"\x03\xe8")
     assert list(FrameReader(MAX_BYTES).feed(data)) == [None, Message(Opcode.CLOSE, b"\x03\xe8")]
