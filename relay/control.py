@@ -173,17 +173,28 @@ class ControlService:
         # Without it the emitter knows of no acknowledged event.
         cursor = Cursor(emitter_id, name, epoch, request.acknowledged or 0)
         lost_before = emitters.lost_by_rollback
+        if request.epoch == self._state.journal.epoch and self._lacks_all_of(cursor):
+            emitters.lost_by_rollback += cursor.sequence
         sequence = emitters.admit(cursor, peer, reach, process=process, latest=latest)
         emitter = emitters.get(emitter_id)
         assert emitter is not None, "it was admitted"
         emitter.inherited = request.inherited or 0
-        lost = emitters.lost_by_rollback - lost_before
+        if lost := emitters.lost_by_rollback - lost_before:
+            emitters.keep_cursor(emitter)
         if lost and request.epoch in (None, self._state.journal.epoch):
             reason = f"{lost} events that {name!r} knows as acknowledged are missing"
             self._state.journal.begin_epoch(reason)
         # While the journal cannot be written, every event is dropped.
         drops = emitter.drops if self._state.intake.journaling else None
         return _Admitted(sequence, handed_out, drops)
+
+    def _lacks_all_of(self, cursor: Cursor) -> bool:
+        """Whether an emitter has acknowledged events in the present epoch, of which the journal
+        never had one."""
+        known = self._state.emitters.get(cursor.emitter_id)
+        if known is not None:
+            return cursor.epoch > known.epoch and cursor.sequence > 0
+        return self._state.journal.knows_all_emitters and cursor.sequence > 0
 
     def _compare(self, name: str, heads: Mapping[str, Head]) -> None:
         """Begin a new epoch if an edge has received events that the journal does not hold."""

@@ -248,6 +248,14 @@ class KnownEmitters:
         emitter.refused[verdict] += 1
         return verdict
 
+    def keep_cursor(self, emitter: KnownEmitter) -> None:
+        """Have the next batch journal the cursor of `emitter`, which no event has moved.
+
+        Otherwise the next process of the relay would find once more that the journal lacks events.
+        """
+        emitter.handed_over = -1
+        self._touched.add(emitter)
+
     def take_progress(self) -> list[Progress]:
         """Return how far the emitters have come, for the batch that now goes to the journal."""
         progress = [

@@ -60,6 +60,9 @@ A_COPY = "a copy"
 """The boot id in a copy."""
 MAX_OFFSET = 2**63 - 1
 """SQLite's greatest integer."""
+ALL_EMITTERS = "all_emitters"
+"""The key in `meta` that is there while the cursors of all emitters are, of which there was ever an
+event."""
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -102,6 +105,8 @@ def prepare(db: sqlite3.Connection, streams: Iterable[str], *, power_safe: bool)
         if version == 1:
             for table in stream_tables(db).values():
                 db.execute(f"ALTER TABLE {table} ADD COLUMN checksum INTEGER")
+        if version == 0:
+            db.execute("INSERT INTO meta VALUES (?, '')", (ALL_EMITTERS,))
         for stream in streams:
             db.execute("INSERT OR IGNORE INTO streams (name) VALUES (?)", (stream,))
         for table in stream_tables(db).values():
@@ -114,6 +119,11 @@ def create_tables(db: sqlite3.Connection) -> None:
     """Create the missing tables that are not streams, in the present transaction."""
     for statement in _SCHEMA.split(";"):
         db.execute(statement)
+
+
+def note_lost_emitters(db: sqlite3.Connection) -> None:
+    """Note, in the present transaction, that the cursors of some emitters are gone."""
+    db.execute("DELETE FROM meta WHERE key = ?", (ALL_EMITTERS,))
 
 
 def stream_tables(db: sqlite3.Connection) -> dict[str, str]:

@@ -22,7 +22,9 @@ from relay.journal.file import (
     refused,
 )
 from relay.journal.format import (
+    ALL_EMITTERS,
     DamagedContent,
+    note_lost_emitters,
     pack_events,
     pack_unsigned,
     prepare,
@@ -92,6 +94,7 @@ class Journal:
                 found = find_origin(self._reader, noted or read_note, streams)
                 self._streams = {name: self._state_of(name, read_note) for name in streams}
                 self._tails = {stream: self._reader.tail(stream) for stream in streams}
+                self._knows_all_emitters = ALL_EMITTERS in self._reader.meta()
             except (sqlite3.DatabaseError, DamagedContent) as error:
                 raise refused(path, error) from None
             self._place = _place_of(path)
@@ -129,7 +132,13 @@ class Journal:
     @property
     def state(self) -> JournalState:
         """The state after the last commit, which further commits do not change."""
-        return JournalState(self._origin, self._rollbacks, self._place, dict(self._streams))
+        return JournalState(
+            self._origin,
+            self._rollbacks,
+            self._place,
+            dict(self._streams),
+            self._knows_all_emitters,
+        )
 
     @property
     def streams(self) -> Mapping[str, StreamState]:
@@ -217,7 +226,7 @@ class Journal:
         Raises `JournalUnavailable`.
         """
         with self._transaction():
-            return [
+            forgotten = [
                 emitter_id
                 for (emitter_id,) in self._db.execute(
                     "DELETE FROM emitters WHERE heard_at < ? OR id IN"
@@ -226,6 +235,10 @@ class Journal:
                     (now_s - SILENT_EMITTER_S, MAX_EMITTERS),
                 ).fetchall()
             ]
+            if forgotten:
+                note_lost_emitters(self._db)
+                self._knows_all_emitters = False
+        return forgotten
 
     def check_place(self) -> None:
         """Raise `JournalUnavailable` if the file was removed or replaced."""

@@ -6,7 +6,12 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from relay.core.emitters import Cursor
-from relay.journal.format import DamagedContent, create_tables, pack_unsigned
+from relay.journal.format import (
+    DamagedContent,
+    create_tables,
+    note_lost_emitters,
+    pack_unsigned,
+)
 from relay.journal.reader import JournaledEvent, JournalReader, StoredTask
 from relay.shared.sqlite_file import is_damage, transaction
 from relay.wire.envelope import is_finished_task, unpack_envelope
@@ -55,6 +60,9 @@ def _rebuild(
     with transaction(db):
         db.execute(f"DROP TABLE {table}")
         create_tables(db)
+        if table == "emitters":
+            # Retention may have removed all events of some.
+            note_lost_emitters(db)
         db.executemany(insert, rows)
 
 

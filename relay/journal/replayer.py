@@ -147,6 +147,11 @@ class PublishedJournal:
         return event if event is not None and event.offset == offset and event.frames[0] else None
 
     @property
+    def knows_all_emitters(self) -> bool:
+        """Whether it never had an event of an emitter whose cursor it does not have."""
+        return self._state.knows_all_emitters
+
+    @property
     def damage(self) -> int:
         """How many events could not be read, or 1 if only a page of the file is damaged."""
         events = sum(map(len, self.damaged.values()))

@@ -33,3 +33,6 @@ class JournalState(NamedTuple):
     place: tuple[int, int]
     """Device and number of the file."""
     streams: Mapping[str, StreamState]
+    knows_all_emitters: bool
+    """Whether no cursor of an emitter is gone: then the journal never had an event of an emitter
+    that it does not know."""

@@ -84,6 +84,11 @@ class RelayParts:
         self._writable.retire(Limits(0, 0), NOW_MS + 10**9)
         self.journal.update(self._writable.state)
 
+    def forget_emitters(self) -> None:
+        """Every emitter was silent for long."""
+        assert self._writable.forget_silent_emitters(2**40)
+        self.journal.update(self._writable.state)
+
     def stats(self) -> dict[str, Any]:
         reply = self.ask(StatsRequest(id=9))
         assert isinstance(reply, StatsReply)
@@ -182,6 +187,45 @@ class TestRollback:
         again = parts.ask(hello(acknowledged=14))
         assert isinstance(again, HelloReply)
         assert again.epoch == reply.epoch, "its peers know already"
+
+    @pytest.mark.parametrize(
+        ("emitter_id", "emitter_epoch"), [(b"n" * 16, 1), (EMITTER_ID, 6)], ids=["new", "restarted"]
+    )
+    def test_an_emitter_of_which_the_journal_has_nothing_proves_it(
+        self, parts: RelayParts, emitter_id: bytes, emitter_epoch: int
+    ) -> None:
+        def say_hello(acknowledged: int, epoch: int | None) -> HelloReply:
+            request = hello(emitter_epoch, acknowledged, emitter_id)
+            reply = parts.ask(request.model_copy(update={"epoch": epoch}))
+            assert isinstance(reply, HelloReply)
+            return reply
+
+        reply = say_hello(5, self.epoch)
+        assert (reply.sequence, reply.epoch > self.epoch) == (5, True)
+        assert parts.stats()["lost_by_rollback"] == 5
+        assert say_hello(5, reply.epoch).epoch == reply.epoch
+        [progress] = parts.emitters.take_progress()
+        assert (progress.sequence, progress.has_moved) == (5, True), "to be known at the next start"
+
+    @pytest.mark.parametrize(("acknowledged", "epoch_ago"), [(0, 0), (5, 1), (5, None)])
+    def test_a_new_emitter_without_events_in_this_epoch_proves_nothing(
+        self, parts: RelayParts, acknowledged: int, epoch_ago: int | None
+    ) -> None:
+        """One that does not know the epoch may have a spool from before another rollback."""
+        epoch = None if epoch_ago is None else self.epoch - epoch_ago
+        request = hello(1, acknowledged, b"n" * 16).model_copy(update={"epoch": epoch})
+        reply = parts.ask(request)
+        assert isinstance(reply, HelloReply)
+        assert (reply.sequence, reply.epoch) == (acknowledged, self.epoch)
+
+    def test_an_emitter_that_the_journal_may_have_forgotten_proves_nothing(
+        self, parts: RelayParts
+    ) -> None:
+        parts.forget_emitters()
+        request = hello(1, 5, b"n" * 16).model_copy(update={"epoch": self.epoch})
+        reply = parts.ask(request)
+        assert isinstance(reply, HelloReply)
+        assert reply.epoch == self.epoch
 
     def test_an_emitter_that_was_acknowledged_in_another_epoch_proves_nothing(
         self, parts: RelayParts

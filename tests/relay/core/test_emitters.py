@@ -115,6 +115,18 @@ class TestAdmit:
         assert emitters.lost_by_rollback == 9
         assert emitters.advance(header(51)) is SequenceVerdict.TAKE
 
+    def test_a_cursor_may_be_journaled_that_no_event_has_moved(self) -> None:
+        emitters = KnownEmitters([cursor(5, 41)])
+        emitters.admit(cursor(5, 50), b"peer", gone)
+        emitter = only(emitters)
+        assert emitters.take_progress() == []
+        emitters.keep_cursor(emitter)
+        progress = emitters.take_progress()
+        assert progress == [Progress(emitter, 5, 50, has_moved=True)]
+        assert emitters.commit(progress) == [emitter]
+        assert emitter.committed == 50
+        assert emitters.take_progress() == []
+
     def test_names_are_told_apart_by_id(self) -> None:
         emitters = admitted(6)
         assert emitters.admit(cursor(5, emitter_id=b"f" * 16), b"peer-2", reached) == 0

@@ -199,8 +199,14 @@ class TestCursors:
         with closing(sqlite3.connect(path)) as other, other:
             other.execute("UPDATE emitters SET heard_at = 1000 WHERE id = ?", (EMITTER_ID,))
         assert journal.forget_silent_emitters(1000 + SILENT_EMITTER_S) == []
+        knows_all = [journal.state.knows_all_emitters]
         assert journal.forget_silent_emitters(1001 + SILENT_EMITTER_S) == [EMITTER_ID]
         assert [each.name for each in journal.cursors()] == ["other"]
+        knows_all.append(journal.state.knows_all_emitters)
+        journal.close()
+        with closing(open_journal(path)) as later:
+            knows_all.append(later.state.knows_all_emitters)
+        assert knows_all == [True, False, False]
 
     def test_there_are_at_most_so_many(
         self, journal: Journal, path: Path, monkeypatch: pytest.MonkeyPatch

@@ -58,6 +58,7 @@ def test_it_is_rebuilt_from_the_events(
     with closing(open_journal(updated)) as journal:
         [cursor] = journal.cursors()
         assert (cursor.emitter_id, cursor.epoch, cursor.sequence) == (EMITTER_ID, 5, 3)
+        assert journal.state.knows_all_emitters is is_of_tasks
         tasks = list(journal.tasks())
         if is_of_tasks:
             assert [(task.topic, task.is_finished) for task in tasks] == [
