@@ -78,6 +78,8 @@ def test_a_replayed_front_and_the_newest_page_are_one_page_if_they_touch(
     for offset in range(start + 1, 301):
         history.append(record(offset))
     history.install(list(map(record, replayed)))
+    kept = {*replayed, *range(start + 1, 301)}
+    assert memory.used_bytes == sum(record(offset).cost for offset in kept)
     is_joined = remembered[0] == replayed[0]
     assert offsets_after(history, replayed[0] - 1) == list(
         range(replayed[0], 301) if is_joined else replayed

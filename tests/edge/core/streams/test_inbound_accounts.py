@@ -34,6 +34,7 @@ def test_each_event_is_counted_by_its_kind_and_by_its_end(edge: EdgeCore) -> Non
         frames("task:1", 21, username="carol"),
         frames("task:2", 22, username="nobody"),
         frames("live:a", 0),
+        frames("live:a", 0, relayed_at=2),
         frames("live:a", 0, username="bob"),
         frames("live:ab", 0),
         (*frames("live:a", 0)[:2], b"broken"),
@@ -41,12 +42,12 @@ def test_each_event_is_counted_by_its_kind_and_by_its_end(edge: EdgeCore) -> Non
         (b"event:a",),
     )
     stats = edge.stats
-    assert stats.events_received == {"event": 7, "task": 2, "live": 4, "unknown": 2}
-    assert stats.events_forwarded == {"event": 1, "task": 1, "live": 1}
+    assert stats.events_received == {"event": 7, "task": 2, "live": 5, "unknown": 2}
+    assert stats.events_forwarded == {"event": 1, "task": 1, "live": 2}
     assert stats.events_filtered == {"event": 2, "task": 1, "live": 2}
     assert (stats.dropped.repeated, stats.dropped.out_of_order) == ({"event": 1}, {"event": 1})
     assert stats.malformed == {"invalid_envelope": 2, "invalid_topic": 1, "invalid_frame": 1}
-    assert stats.deliveries == 2 + 1 + 2
+    assert stats.deliveries == 2 + 1 + 2 * 2
     assert [stream.follower.held_count for stream in edge.streams] == [1, 0]
 
 

@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from collections.abc import Callable
 
 import pytest
 
@@ -38,8 +39,11 @@ def test_one_that_is_malformed_is_counted_once_and_has_no_frame() -> None:
         event.open()
 
 
-@pytest.mark.parametrize("event", [unreadable_record("event", 7), LostRecord("event", 7)])
-def test_one_that_could_not_be_taken_apart_has_a_place_and_nothing_else(event: Record) -> None:
+@pytest.mark.parametrize("make", [unreadable_record, LostRecord])
+def test_one_that_could_not_be_taken_apart_has_a_place_and_nothing_else(
+    make: Callable[[str, int], Record],
+) -> None:
+    event = make("event", 7)
     counts: Counter[str] = Counter()
     assert (event.offset, event.read(counts), counts) == (7, b"", Counter())
     assert (event.topic.kind, event.relayed_at, event.checksum) == ("event", 0, None)
