@@ -203,7 +203,7 @@ def test_the_end_keeps_the_last_events_closes_the_spool_and_ends_every_wait() ->
 
 def test_an_open_emitter_that_has_ended_is_not_connected() -> None:
     mailbox = open_mailbox()
-    found = [mailbox.wait_open(0)]
+    found = [mailbox.wait_open(FOREVER_S)]
     mailbox.finish(CLOSED)
     assert [*found, mailbox.wait_open(FOREVER_S)] == [True, False]
 
