@@ -32,12 +32,15 @@ from relay.wire.errors import InvalidTopic
 from relay.wire.topics import parse_topic
 
 APPLICATION_ID = 0x45525350
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 FORMAT = FileFormat(APPLICATION_ID, SCHEMA_VERSION)
+_WITH_CHECKSUMS = 2
+_WITH_RELAY_EPOCH = 3
 
 _SCHEMA = (
     "CREATE TABLE spool"
-    " (name TEXT NOT NULL, epoch INTEGER NOT NULL, acknowledged INTEGER NOT NULL, sent INTEGER)",
+    " (name TEXT NOT NULL, epoch INTEGER NOT NULL, acknowledged INTEGER NOT NULL, sent INTEGER,"
+    " relay_epoch TEXT)",
     "CREATE TABLE events"
     " (sequence INTEGER PRIMARY KEY, topic TEXT NOT NULL, envelope BLOB NOT NULL,"
     " checksum INTEGER)",
@@ -62,6 +65,8 @@ class SpoolHead(NamedTuple):
     acknowledged: int
     sent: int | None
     """The last number that may have been sent; None when any may have been."""
+    relay_epoch: str | None
+    """The relay's epoch when it was met last."""
 
 
 class Spool:
@@ -89,7 +94,9 @@ class Spool:
             head = _read_head(self._database)
             if name not in (None, head.name):
                 raise _Unsuitable(f"belongs to the emitter {head.name!r}, not to {name!r}")
-            self.name, self.epoch, self.acknowledged, sent = head
+            self.name, self.epoch, self.acknowledged, sent, relay_epoch = head
+            self.relay_epoch = None if relay_epoch is None else int(relay_epoch)
+            """The relay's epoch when it was met last, if that is known."""
             self.kept = _read_events(path, self._database, head.acknowledged)
             """The events that the relay may not have, in order, from `acknowledged` + 1."""
             last = self.acknowledged + len(self.kept)
@@ -120,6 +127,15 @@ class Spool:
         with self._lasting():
             self._database.execute("UPDATE spool SET epoch = ?", (epoch,))
         self.epoch = epoch
+
+    def keep_relay_epoch(self, epoch: int) -> None:
+        """Note the relay's epoch. If that fails, the earlier one stays."""
+        try:
+            self._database.execute("UPDATE spool SET relay_epoch = ?", (str(epoch),))
+        except sqlite3.Error as error:
+            self._log.warning("epoch", "the spool %s cannot be written: %s", self.path, error)
+        else:
+            self.relay_epoch = epoch
 
     def relay_was_met(self) -> None:
         """Note that events may be sent from now on, or raise `SpoolUnavailable`."""
@@ -165,9 +181,11 @@ class Spool:
         self._lock_file.close()
 
     def _prepare_to_write(self) -> None:
-        if not _has_checksums(self._database):
+        if (version := _version(self._database)) < SCHEMA_VERSION:
             with transaction(self._database):
-                self._database.execute("ALTER TABLE events ADD COLUMN checksum INTEGER")
+                if version < _WITH_CHECKSUMS:
+                    self._database.execute("ALTER TABLE events ADD COLUMN checksum INTEGER")
+                self._database.execute("ALTER TABLE spool ADD COLUMN relay_epoch TEXT")
                 self._database.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
         self._database.execute("PRAGMA journal_mode = WAL")
         # Nothing is synced at a commit: the page cache outlives the process. Syncing at
@@ -230,19 +248,22 @@ def _create(path: Path, name: str) -> None:
     with closing(sqlite3.connect(draft, isolation_level=None)) as database, transaction(database):
         for statement in _SCHEMA:
             database.execute(statement)
-        database.execute("INSERT INTO spool VALUES (?, 0, 0, NULL)", (name,))
+        database.execute("INSERT INTO spool VALUES (?, 0, 0, NULL, NULL)", (name,))
     draft.rename(path)
 
 
 def _read_head(database: sqlite3.Connection) -> SpoolHead:
-    rows = database.execute("SELECT name, epoch, acknowledged, sent FROM spool").fetchall()
+    relay_epoch = "relay_epoch" if _version(database) >= _WITH_RELAY_EPOCH else "NULL"
+    rows = database.execute(
+        f"SELECT name, epoch, acknowledged, sent, {relay_epoch} FROM spool"
+    ).fetchall()
     if len(rows) != 1:
         raise _Unsuitable("is damaged (it does not say whose it is)")
     return SpoolHead(*rows[0])
 
 
 def _read_events(path: Path, database: sqlite3.Connection, acknowledged: int) -> list[Outgoing]:
-    checksum_column = "checksum" if _has_checksums(database) else "NULL"
+    checksum_column = "checksum" if _version(database) >= _WITH_CHECKSUMS else "NULL"
     rows = database.execute(
         f"SELECT sequence, topic, envelope, {checksum_column} FROM events WHERE sequence > ?"
         " ORDER BY sequence",
@@ -293,10 +314,9 @@ def _checksum(sequence: int, topic: object, envelope: object) -> int:
     return zlib.crc32(content, zlib.crc32(f"{sequence} {topic}".encode(errors="replace")))
 
 
-def _has_checksums(database: sqlite3.Connection) -> bool:
-    """Whether the spool is of the present version of the format; the first one had none."""
+def _version(database: sqlite3.Connection) -> int:
     (version,) = database.execute("PRAGMA user_version").fetchone()
-    return bool(version >= SCHEMA_VERSION)
+    return int(version)
 
 
 def _refuse_emptied(path: Path) -> None:

@@ -107,8 +107,8 @@ class Dialogue:
         self._logged_code = ""
         """The error code of the refusal that was logged last."""
         self._hello_due_at = 0.0
-        self.relay_epoch: int | None = None
-        """The relay's epoch in the last reply to hello."""
+        self.relay_epoch = outbox.relay_epoch
+        """The relay's epoch in the last reply to hello, perhaps to an earlier process."""
         self._watch = ConnectionWatch()
         self._stall_s = STALL_S
         self._drops: int | None = None
@@ -191,6 +191,7 @@ class Dialogue:
             case DialogueState.DISCONNECTED | DialogueState.FENCED:
                 return  # The relay that replied is gone; its successor may have less.
         self.relay_epoch = reply.epoch
+        self._outbox.keep_relay_epoch(reply.epoch)
         self._quiet_since = now
 
     def on_hello_refused(self, code: str, text: str) -> None:

@@ -42,6 +42,15 @@ class Store(Protocol):
         """Note the epoch that a relay has handed out, or raise `SpoolUnavailable`."""
         ...
 
+    @property
+    def relay_epoch(self) -> int | None:
+        """The relay's epoch when it was met last, None if that is not known."""
+        ...
+
+    def keep_relay_epoch(self, epoch: int) -> None:
+        """Note the relay's epoch. Never raises."""
+        ...
+
     def append(self, first: int, events: Sequence[Outgoing]) -> None:
         """Keep `events`, numbered from `first`, or raise `SpoolUnavailable`; then none is kept."""
         ...
@@ -118,6 +127,16 @@ class Outbox:
     def has_work(self) -> bool:
         """Whether `take_unsent` would return an event, or live values have to be looked at."""
         return self.live.has_unexamined or (bool(self._unsent) and self._fits_window())
+
+    @property
+    def relay_epoch(self) -> int | None:
+        """The relay's epoch when an earlier process with this store met it last."""
+        return None if self._store is None else self._store.relay_epoch
+
+    def keep_relay_epoch(self, epoch: int) -> None:
+        """Have a later process know the relay's epoch."""
+        if self._store is not None and self._store.relay_epoch != epoch:
+            self._store.keep_relay_epoch(epoch)
 
     @property
     def has_store(self) -> bool:

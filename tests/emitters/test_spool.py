@@ -149,7 +149,7 @@ def a_directory(path: Path) -> None:
         (short_file, "is not a SQLite database"),
         (foreign_database, "is another program's database"),
         (foreign_application, "is another program's database"),
-        (newer_version, "has version 3, and this program knows version 2"),
+        (newer_version, "has version 4, and this program knows version 3"),
         (without_owner, "is damaged (it does not say whose it is)"),
         (without_tables, "is damaged: no such table: spool"),
         (with_a_hole, "is damaged (event 2 is missing)"),
@@ -406,13 +406,18 @@ def test_a_damaged_event_uses_its_number_up_and_the_others_are_sent(
     assert "1 of 3 events are damaged and lost: 2" in caplog.text
 
 
-def test_a_spool_of_the_first_version_is_read(path: Path) -> None:
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_spool_of_an_earlier_version_is_read(path: Path, version: int) -> None:
     with closing(open_spool(path)) as spool:
         spool.append(1, [outgoing(1)])
     with closing(sqlite3.connect(path)) as database, database:
-        database.execute("ALTER TABLE events DROP COLUMN checksum")
-        database.execute("PRAGMA user_version = 1")
+        database.execute("ALTER TABLE spool DROP COLUMN relay_epoch")
+        if version == 1:
+            database.execute("ALTER TABLE events DROP COLUMN checksum")
+        database.execute(f"PRAGMA user_version = {version}")
     for number in (2, 3):
         with closing(open_spool(path)) as spool:
             assert spool.kept == [outgoing(each) for each in range(1, number)]
+            assert spool.relay_epoch == (None if number == 2 else 2**64 - 1)
+            spool.keep_relay_epoch(2**64 - 1)
             spool.append(number, [outgoing(number)])

@@ -10,6 +10,7 @@ import os
 import random
 import sys
 import tempfile
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -187,11 +188,13 @@ def _measure(folder: str, items: Sequence[Item], report: TextIO) -> int:
                 seen.add(f"{code.co_filename} {function}")
 
         began = time.monotonic()
+        threading.setprofile(watch)
         sys.setprofile(watch)
         try:
             green = is_green(item)
         finally:
             sys.setprofile(None)
+            threading.setprofile(None)
         duration_s = time.monotonic() - began
         if green and functions and duration_s < SLOWEST_TEST_S:
             print(json.dumps([item.nodeid, duration_s, sorted(functions)]), file=report, flush=True)

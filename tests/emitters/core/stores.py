@@ -15,6 +15,7 @@ class RecordingStore:
         self.acknowledged = 0
         self.full = False
         self.epoch = 0
+        self.relay_epoch: int | None = None
         self.is_open = True
         self._sent: int | None = 0
         """The last number sent before this process; None once it has met the relay."""
@@ -36,6 +37,10 @@ class RecordingStore:
         """Note the epoch that a relay has handed out."""
         self._refuse_when_full()
         self.epoch = epoch
+
+    def keep_relay_epoch(self, epoch: int) -> None:
+        """Note the relay's epoch."""
+        self.relay_epoch = epoch
 
     def relay_was_met(self) -> None:
         """Anything may be sent."""

@@ -48,6 +48,15 @@ def test_the_kinds_of_the_reply_are_journaled_from_then_on() -> None:
     assert outbox.take_unsent(5) == (1, [Outgoing(parse_topic("audit:a"), b"1")])
 
 
+def test_the_next_process_with_a_spool_knows_the_epoch_of_the_relay() -> None:
+    """Or its acknowledged events would prove a loss that the relay has told long ago."""
+    store = RecordingStore()
+    dialogue = Dialogue("manager-1", Outbox(store=store))
+    greet(dialogue, 0.0)
+    successor = Dialogue("manager-1", Outbox(store=store.open()))
+    assert successor.relay_epoch == dialogue.relay_epoch == 1
+
+
 def test_the_epoch_of_the_relay_is_that_of_the_reply() -> None:
     dialogue = Dialogue("manager-1", Outbox())
     epochs = [dialogue.relay_epoch]
