@@ -170,20 +170,20 @@ class Session:
             return self._refuse(replies.invalid_json())
         if not isinstance(message, dict):
             return self._refuse(replies.bad_request("A JSON object is required."))
-        request_id = message.get("id")
-        if not _is_request_id(request_id):
-            return self._refuse(replies.bad_request("An id is text or a number."))
-        if message.get("action") == "authenticate":
+        if message.get("action") == "authenticate" and _is_request_id(message.get("id")):
             return self._authenticate(message, now, unix_now)
         if self._identity is None:
             return close_codes.MISSING_AUTHENTICATION
-        close = self._act(message, request_id)
+        close = self._act(message)
         if message.get("action") == "subscribe" and message.get("more") is not True:
             # Also if this one was refused: those before it must not wait for ever.
             self._subscriptions.end_gathering()
         return close
 
-    def _act(self, message: dict[str, Any], request_id: object) -> Close | None:
+    def _act(self, message: dict[str, Any]) -> Close | None:
+        request_id = message.get("id")
+        if not _is_request_id(request_id):
+            return self._refuse(replies.bad_request("An id is text or a number."))
         action, topic = message.get("action"), message.get("topic")
         if not (isinstance(action, str) and action and isinstance(topic, str) and topic):
             text = "Action and topic are required."

@@ -88,8 +88,8 @@ class WorkerSubscriptions:
         self._selectors.add(selector)
         self._add(selector)
         self._apply()
-        # Within one stream there is nothing to ask for: events are replayed, not retained.
-        if not self._is_within_stream(selector):
+        # Otherwise there is nothing to ask for: events of a stream are replayed, not retained.
+        if any(self._live_parts(selector)):
             self._last_values.request_last_values(selector, username)
 
     def unwanted(self, selector: Pattern) -> None:
@@ -97,7 +97,7 @@ class WorkerSubscriptions:
         self._selectors.discard(selector)
         self._remove(selector)
         self._apply()
-        if not self._is_within_stream(selector):
+        if any(self._live_parts(selector)):
             self._last_values.forget_last_values(selector)
 
     @property

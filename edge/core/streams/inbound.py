@@ -160,6 +160,8 @@ class Inbound:
                 self._stats.unreadable[error.reason] += 1
                 self._warn("retained", "left out a retained event: %s", error)
                 continue
+            if not self._streams.serves(topic.text):
+                continue
             if topic.kind == TASK:
                 self._take_retained_task(topic, stamp, envelope)
             elif not self._streams.is_stream(topic.kind) and self._manager.is_wanted(topic.text):
@@ -248,8 +250,9 @@ class Inbound:
         return self._manager.send_to_user(envelope.username, record.frame)
 
     def _take_live(self, topic: Topic, stamp: Stamp, payload: bytes) -> None:
-        # ZeroMQ's prefixes bring `ab` where a client watches `a`.
-        if not self._manager.is_wanted(topic.text):
+        # ZeroMQ's prefixes bring `ab` where a client watches `a`, and more than this edge serves.
+        is_served = self._serves_all or self._streams.serves(topic.text)
+        if not (is_served and self._manager.is_wanted(topic.text)):
             self._stats.events_filtered[topic.kind] += 1
             return
         try:

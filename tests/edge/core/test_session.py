@@ -334,6 +334,7 @@ def test_a_client_with_a_past_is_answered_when_it_has_it() -> None:
         {"action": "subscribe", "topic": "x"},
         {"action": "subscribe"},
         {"action": "subscribe", "topic": "event:b", "last": 0},
+        {"action": "subscribe", "topic": "event:b", "id": {}},
     ],
 )
 def test_a_subscribe_without_more_starts_the_catch_up_whatever_its_outcome(closing: Any) -> None:

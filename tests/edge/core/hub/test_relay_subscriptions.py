@@ -246,3 +246,13 @@ def test_an_edge_does_not_subscribe_to_topics_that_it_does_not_serve() -> None:
     edge.subscriptions.wanted(parse_pattern("live:a"), "alice")
     assert edge.prefixes == {b"event:"}
     assert edge.demand.topics == set()
+
+
+def test_no_last_values_are_requested_of_topics_that_are_not_served() -> None:
+    edge = Subscribed(("event:", "live:a"))
+    for text in ("live:b", "live:b*", "mine:x", "event:a"):
+        edge.subscriptions.wanted(parse_pattern(text), "alice")
+        assert edge.asked == []
+        edge.subscriptions.unwanted(parse_pattern(text))
+    edge.subscriptions.wanted(parse_pattern("live:*"), "alice")
+    assert edge.asked == ["live:*"]

@@ -324,6 +324,25 @@ def test_an_edge_that_serves_a_part_of_a_stream_follows_it_whole() -> None:
     assert edge.stats.events_filtered == {"event": 2}
 
 
+def test_topics_that_are_not_served_are_shown_on_no_way() -> None:
+    """The relay may bring them: it is subscribed to few prefixes, which cover more."""
+    edge = new_edge(("live:a", "task:a"))
+    alice = connect(edge, "live:*", "resource-monitor:*", "*", role="admin")
+    take_retained(
+        edge,
+        frames("live:b", 0),
+        frames("live:ab", 0),
+        frames("task:b", 5, {"n": 1}, username="alice"),
+        frames("task:ab", 6, {"n": 1}, username="alice"),
+    )
+    edge.arrive(frames("resource-monitor:a", 0), frames("live:c", 0), frames("live:ac", 0))
+    assert [topic for topic, _ in alice.live] == ["live:ab", "live:ac"]
+    assert [message["topic"] for message in alice.take()] == ["task:ab"]
+    tasks = edge.snapshots.unfinished_tasks("alice")
+    assert [json.loads(frame_payload(each))["topic"] for each in tasks] == ["task:ab"]
+    assert edge.stats.events_filtered == {"resource-monitor": 1, "live": 1}
+
+
 def test_a_retained_task_that_is_ahead_of_the_stream_comes_in_its_place(edge: EdgeCore) -> None:
     alice = connect(edge)
     state = frames("task:1", 21, {"n": 1}, username="alice")
