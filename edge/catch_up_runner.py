@@ -3,6 +3,7 @@
 One task for each connection that is being caught up (protocol section 7, "Resume"). Only a few of
 them step in one turn of the event loop, so that a thousand clients that resume at once leave time
 for live events. Records that the edge lacks are read from the relay once for all that wait.
+Users take turns with both, so that many connections of one user do not keep the others waiting.
 """
 
 import asyncio
@@ -17,10 +18,12 @@ from edge.core.catch_up.connection_catch_up import (
     ReplayFailed,
     StepResult,
 )
+from edge.core.identity.access import Identity
 from edge.core.stats import EdgeStats
 from edge.core.streams.history import PAGE_OFFSETS
 from edge.core.streams.record import Record
 from edge.core.websocket.close_codes import Close, CloseCode, try_again
+from edge.scheduling.turns import Turns
 from relay.shared.logs import LimitedLog
 
 STEPS_PER_TURN = 4
@@ -38,6 +41,8 @@ logger = logging.getLogger(__name__)
 
 class CatchUpClient(Protocol):
     """A connection that is caught up."""
+
+    identity: Identity
 
     @property
     def closed(self) -> bool:
@@ -76,20 +81,24 @@ class _Read:
     def __init__(self) -> None:
         self.users = 0
         """Catch-ups that wait for the records, or have not yet stepped with them."""
-        self.has_slot = False
+        self.place: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        """Done once the read has one of the `MAX_READS` places."""
+        self.parties: set[str] = set()
+        """Users in whose lines it waits for its place."""
 
 
 class SharedReads:
     """Reads ranges of the journal, each page once for all catch-ups that need it by then.
 
     At most `MAX_READS` reads wait for the relay or for the steps that use their records; the others
-    wait for a slot. A read that nobody waits for any more is cancelled, so that there are never
-    more reads than catch-ups, and never more than about `MAX_READS` MiB of records.
+    wait for a place, and users take turns. A read that nobody waits for any more is cancelled, so
+    that there are never more reads than catch-ups, and never more than about `MAX_READS` MiB of
+    records.
     """
 
     def __init__(self, replayer: Replayer) -> None:
         self._replayer = replayer
-        self._slots = asyncio.Semaphore(MAX_READS)
+        self._places = Turns(MAX_READS)
         self._reads: dict[tuple[str, int], tuple[_Read, asyncio.Task[Sequence[Record]]]] = {}
         """By stream and page; those that have not ended."""
 
@@ -97,9 +106,12 @@ class SharedReads:
         return len(self._reads)
 
     @contextlib.asynccontextmanager
-    async def records(self, missing: JournalRange | None) -> AsyncIterator[Sequence[Record]]:
+    async def records(
+        self, missing: JournalRange | None, username: str
+    ) -> AsyncIterator[Sequence[Record]]:
         """Yield records of `missing`, none if it is None. The step with them is the body.
 
+        The read has its place when it is the turn of any user, such as `username`, who needs it.
         Raises `TimeoutError` if the relay does not answer within `READ_TIMEOUT_S`, and
         `ReplayFailed`.
         """
@@ -108,6 +120,8 @@ class SharedReads:
             return
         read, task = self._read_of(missing)
         read.users += 1
+        read.parties.add(username)
+        self._places.ask(read.place, username)
         try:
             # Shielded: a client that goes must not take the read of the others with it.
             yield await asyncio.shield(task)
@@ -127,8 +141,7 @@ class SharedReads:
         return self._reads[key]
 
     async def _fetch(self, read: _Read, missing: JournalRange) -> Sequence[Record]:
-        await self._slots.acquire()
-        read.has_slot = True
+        await read.place
         async with asyncio.timeout(READ_TIMEOUT_S):
             return await self._replayer.fetch(missing)
 
@@ -137,9 +150,12 @@ class SharedReads:
     ) -> None:
         # Forgotten now and not when the task has noticed: nobody may join a cancelled read.
         self._forget(_page(missing), task)
+        for username in read.parties:
+            self._places.withdraw(read.place, username)
+        # Before the task is cancelled, and with it the place that it waits for.
+        if read.place.done():
+            self._places.give_back()
         task.cancel()
-        if read.has_slot:
-            self._slots.release()
 
     def _forget(self, key: tuple[str, int], task: "asyncio.Task[Sequence[Record]]") -> None:
         if key in self._reads and self._reads[key][1] is task:
@@ -153,7 +169,7 @@ class CatchUpRunner:
         self._replayer = replayer
         self._stats = stats
         self._reads = SharedReads(replayer)
-        self._steps = asyncio.Semaphore(STEPS_PER_TURN)
+        self._steps = Turns(STEPS_PER_TURN)
         self._tasks: dict[CatchUpClient, asyncio.Task[None]] = {}
         self._log = LimitedLog(logger)
 
@@ -196,12 +212,16 @@ class CatchUpRunner:
         missing: JournalRange | None = None
         deadline = 0.0
         while not client.closed:
-            async with self._reads.records(missing) as records, self._steps:
+            username = client.identity.username
+            async with (
+                self._reads.records(missing, username) as records,
+                self._steps.turn(username),
+            ):
                 result = catching_up.step(records)
                 self._stats.deliveries += result.deliveries
                 if result.state.is_final:
                     return
-                # The frames of this step are written when the turn ends. The semaphore is held
+                # The frames of this step are written when the turn ends. The place is held
                 # until then: that many other clients step in this turn, and the rest in the next.
                 await asyncio.sleep(0)
             # Not read from the journal before the client has room: records would wait in memory.

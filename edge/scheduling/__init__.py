@@ -1,1 +1,1 @@
-"""When work is done on the event loop: deadlines, periodic visits, time slices, ends of turns."""
+"""When work is done on the event loop: deadlines, visits, time slices, turns, ends of turns."""

@@ -70,8 +70,8 @@ class ScriptedSteps:
 class WaitingClient(RecordingConnection):
     """Has room when the test says so."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, username: str = "alice") -> None:
+        super().__init__(username)
         self.room = asyncio.Event()
         self.room.set()
         self.waiting = 0
@@ -281,7 +281,7 @@ def test_no_more_records_are_read_while_those_that_were_wait_for_their_steps() -
         may_step = asyncio.Event()
 
         async def use(page: int) -> None:
-            async with reads.records(read_of_page(page).missing) as records:
+            async with reads.records(read_of_page(page).missing, "alice") as records:
                 assert len(records) == 1
                 await may_step.wait()
 
@@ -324,12 +324,66 @@ def test_a_read_is_not_joined_after_its_last_user_has_gone() -> None:
     async def scenario(catch_up: CatchUpRunner, replayer: ScriptedReplayer) -> None:
         reads = SharedReads(replayer)
         async with asyncio.TaskGroup() as group:
-            first = group.create_task(reads.records(MISSING).__aenter__())
+            first = group.create_task(reads.records(MISSING, "alice").__aenter__())
             await others()
             first.cancel()
             await asyncio.wait([first])
             replayer.may_answer.set()
-            async with reads.records(MISSING) as records:
+            async with reads.records(MISSING, "alice") as records:
                 assert [each.offset for each in records] == [MISSING.after + 1]
 
     play(scenario)
+
+
+def test_users_take_turns_with_steps() -> None:
+    async def scenario(catch_up: CatchUpRunner, _: ScriptedReplayer) -> None:
+        many = [ScriptedSteps(*[NOT_YET] * 3) for _ in range(30 * STEPS_PER_TURN)]
+        for each in many:
+            catch_up.start(WaitingClient("alice"), each)
+        await asyncio.sleep(0)
+        other = ScriptedSteps(NOT_YET)
+        catch_up.start(WaitingClient("bob"), other)
+        await other.finished.wait()
+        assert not any(each.finished.is_set() for each in many)
+        assert sum(len(each.records) for each in many) <= 10 * STEPS_PER_TURN
+        for each in many:
+            await each.finished.wait()
+
+    play(scenario)
+
+
+class OnePageAtATime(ScriptedReplayer):
+    """Answers one request each time that the test says so."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.answers = asyncio.Semaphore(0)
+
+    async def fetch(self, missing: JournalRange) -> Sequence[Record]:
+        """Wait, then answer."""
+        self.asked.append(missing)
+        await self.answers.acquire()
+        return [record(missing.after + 1)]
+
+
+@pytest.mark.parametrize("page", [3 * MAX_READS, 3 * MAX_READS - 1], ids=["own", "shared"])
+def test_users_take_turns_with_reads(page: int) -> None:
+    """Also if another user, in whose line it is far behind, waits for the same page."""
+
+    async def run() -> None:
+        replayer = OnePageAtATime()
+        catch_up = CatchUpRunner(replayer, EdgeStats())
+        many = [ScriptedSteps(read_of_page(page)) for page in range(3 * MAX_READS)]
+        for each in many:
+            catch_up.start(WaitingClient("alice"), each)
+        await others()
+        catch_up.start(WaitingClient("bob"), ScriptedSteps(read_of_page(page)))
+        await others()
+        assert len(replayer.asked) == MAX_READS
+        for _ in range(2):
+            replayer.answers.release()
+            await others()
+        assert read_of_page(page).missing in replayer.asked
+        catch_up.close()
+
+    asyncio.run(run())

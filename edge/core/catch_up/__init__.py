@@ -27,5 +27,5 @@ that the replay does not send those again. Permission is checked for every event
 Bounds: 64 KiB or one frame a step; the next step comes when the client has room. Requests that wait
 are at most twice the message burst and 8 MiB; with more, `Session` closes with 4029.
 `edge/catch_up_runner.py` lets 4 catch-ups step in a turn of the loop, and holds the records of at
-most 8 reads of about 1 MiB.
+most 8 reads of about 1 MiB; users take turns with both.
 """
