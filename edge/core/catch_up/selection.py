@@ -86,6 +86,8 @@ class Selection:
         self._coverage = coverage
         self._streams = streams
         self._windows: dict[str, Window] = {}
+        self.comparisons = 0
+        """Subscriptions that were compared with a topic so far: the work of the catch-up."""
 
     @property
     def is_active(self) -> bool:
@@ -154,6 +156,7 @@ class Selection:
     def _compute_window(self, topic: Topic) -> Window:
         if len(self._windows) >= MAX_WINDOWS:
             self._windows.clear()
+        self.comparisons += len(self._pending) + len(self._coverage)
         text, stream = topic
         newest_after = since = BEYOND_ALL
         newest_until = 0

@@ -6,11 +6,12 @@ import pytest
 
 from edge.core.catch_up.connection_catch_up import (
     STEP_BYTES,
+    STEP_COMPARISONS,
     STEP_RECORDS,
     CatchUpState,
     ConnectionCatchUp,
 )
-from edge.core.catch_up.coverage import CoverageList
+from edge.core.catch_up.coverage import Coverage, CoverageList
 from edge.core.catch_up.selection import PendingSubscription, Selection
 from edge.core.hub.connections import ConnectionManager
 from edge.core.protocol.requests import Subscribe
@@ -239,3 +240,29 @@ def test_a_search_ends_with_the_stream_that_it_searches(table: Table) -> None:
     table.streams.synchronize(1, {}, {})
     assert table.step_sizes(catch_up)[-1] == 0
     assert catch_up.state is CatchUpState.COMPLETE
+
+
+@pytest.mark.parametrize("are_live", [False, True], ids=["pending", "live"])
+def test_a_step_compares_few_subscriptions_with_new_topics(table: Table, are_live: bool) -> None:
+    patterns = [parse_pattern(f"event:z{number}*") for number in range(STEP_COMPARISONS // 4)]
+    pending = [
+        PendingSubscription(Subscribe(each, since={"event": 0}), (each,), {"event": 0})
+        for each in (patterns[:1] if are_live else patterns)
+    ]
+    live = [Coverage(each, (each,), {"event": 0}) for each in patterns if are_live]
+    selection = Selection(pending, CoverageList(live), table.streams)
+    manager = ConnectionManager(RecordingObserver())
+    manager.connect(table.connection)
+    stream = table.streams.get("event")
+    assert stream is not None
+    history = stream.history
+    for offset in range(1, 41):
+        history.append(record(offset, f"event:other{offset}"))
+    catch_up = ConnectionCatchUp(
+        table.connection, manager, table.streams, selection, table.ended.append
+    )
+    while not catch_up.state.is_final:
+        before = selection.comparisons
+        catch_up.step()
+        assert selection.comparisons - before <= STEP_COMPARISONS + len(patterns) + 1
+    assert selection.comparisons >= 40 * len(patterns)
