@@ -199,7 +199,8 @@ def _after(operation: _Operation) -> EventSpec:
     return EventSpec(name, name.topic, meaning, create_model(title, __base__=bases))
 
 
-def _catalogue() -> dict[EventName, EventSpec]:
+def build_catalogue() -> dict[EventName, EventSpec]:
+    """Return every event of the catalogue by its name, with models of its own."""
     specs = [spec for each in _OPERATIONS for spec in (_before(each), _after(each))]
     statuses = EventName.AFTER_SERVER_STATUSES_UPDATED
     meaning = "The manager's servers and their current status."
@@ -208,5 +209,5 @@ def _catalogue() -> dict[EventName, EventSpec]:
     return {name: by_name[name] for name in EventName}
 
 
-CATALOGUE: dict[EventName, EventSpec] = _catalogue()
+CATALOGUE: dict[EventName, EventSpec] = build_catalogue()
 """Every event of the catalogue by its name, in the order of `EventName`."""

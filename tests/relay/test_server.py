@@ -129,11 +129,13 @@ def test_a_subscription_that_is_too_long_ends_its_connection_and_not_the_relay(
 ) -> None:
     """libzmq ends a subscription by recursion, one call a byte: 150 KB were too much for it."""
     with running(Relay(settings)):
-        for _ in range(3):
+        for number in range(3):
             careless = open_socket(context, zmq.XSUB)
             careless.setsockopt(zmq.RECONNECT_IVL, -1)
             events = careless.get_monitor_socket(
-                zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED
+                zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED,
+                # The default is named after the descriptor, which the next socket may get again.
+                f"inproc://careless-{number}",
             )
             careless.connect(settings.egress)
             receive(events)

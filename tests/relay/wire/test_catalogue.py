@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from emitters.events import CATALOGUE, EventData, EventName, Outcome
+from relay.wire.catalogue import build_catalogue
 from relay.wire.topics import parse_topic
 
 NAMES = [
@@ -64,6 +65,36 @@ def test_every_entry_is_complete(name: EventName) -> None:
     assert spec.meaning.endswith(".")
     assert issubclass(spec.model, EventData)
     assert spec.model.model_json_schema()["type"] == "object"
+
+
+def test_the_catalogue_is_the_same_however_often_it_is_built() -> None:
+    def described() -> list[tuple[str, str, str, dict[str, Any]]]:
+        return [
+            (name, spec.topic, spec.meaning, spec.model.model_json_schema())
+            for name, spec in build_catalogue().items()
+        ]
+
+    assert [name for name, *_ in described()] == NAMES
+    assert described() == [
+        (spec.name, spec.topic, spec.meaning, spec.model.model_json_schema())
+        for spec in CATALOGUE.values()
+    ]
+
+
+@pytest.mark.parametrize(
+    ("operation", "fields"),
+    [
+        ("backup", {"server_name", "backup_type"}),
+        ("server_stop", {"server_name"}),
+        ("player_db_scan", set()),
+    ],
+)
+def test_after_an_operation_its_result_is_added(operation: str, fields: set[str]) -> None:
+    catalogue = build_catalogue()
+    before = catalogue[EventName(f"before_{operation}")].model
+    after = catalogue[EventName(f"after_{operation}")].model
+    assert set(before.model_fields) == fields
+    assert set(after.model_fields) == fields | {"result"}
 
 
 def test_meanings_are_all_different() -> None:

@@ -295,13 +295,28 @@ def test_a_heartbeat_survives_the_wire(heartbeat: Heartbeat) -> None:
 
 
 def test_a_request_has_at_most_1_mib() -> None:
-    packed = msgpack.packb({"op": "stats", "id": 1, "more": "x" * MAX_CONTROL_BYTES})
-    room = len(packed) - MAX_CONTROL_BYTES
-    largest = msgpack.packb({"op": "stats", "id": 1, "more": "x" * (MAX_CONTROL_BYTES - room)})
-    assert len(largest) == MAX_CONTROL_BYTES
+    def request(padding: int) -> bytes:
+        packed: bytes = msgpack.packb({"op": "stats", "id": 1, "more": "x" * padding})
+        return packed
+
+    room = 2 * MAX_CONTROL_BYTES - len(request(MAX_CONTROL_BYTES))
+    largest, larger = request(room), request(room + 1)
+    assert (len(largest), len(larger)) == (MAX_CONTROL_BYTES, MAX_CONTROL_BYTES + 1)
     assert unpack_request(largest) == StatsRequest(id=1)
+    with pytest.raises(InvalidFrame, match="bytes"):
+        unpack_request(larger)
+
+
+def test_a_field_without_a_value_is_left_out() -> None:
+    """Older peers take no nil for it."""
+    request = RetainedRequest(id=1, prefix="task:")
+    assert msgpack.unpackb(pack_message(request)) == {"op": "retained", "id": 1, "prefix": "task:"}
+
+
+@pytest.mark.parametrize("value", [None, True, "1", 1.0, (1,)])
+def test_the_id_of_a_reply_is_an_integer(value: object) -> None:
     with pytest.raises(InvalidFrame):
-        unpack_request(packed[: MAX_CONTROL_BYTES + 1])
+        reply_id(msgpack.packb({"id": value, "status": "success"}))
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ from relay.wire.envelope import (
     Envelope,
     complete_envelope,
     default_type,
+    is_finished_task,
     pack_envelope,
     unpack_envelope,
 )
@@ -218,16 +219,95 @@ def test_the_largest_integers_are_carried(number: int) -> None:
     assert unpack_envelope(pack_envelope(envelope, "event"), "event") == envelope
 
 
+@pytest.mark.parametrize("letter", ["x", "ü"])
 @pytest.mark.parametrize("field", ["type", "source", "id", "username"])
-def test_a_label_has_at_most_255_characters(field: str) -> None:
-    most: dict[str, Any] = {field: "ü" * MAX_LABEL_CHARS}
-    over: dict[str, Any] = {field: "ü" * (MAX_LABEL_CHARS + 1)}
+def test_a_label_has_at_most_255_characters(field: str, letter: str) -> None:
+    most: dict[str, Any] = {field: letter * MAX_LABEL_CHARS}
+    over: dict[str, Any] = {field: letter * (MAX_LABEL_CHARS + 1)}
     envelope = EVENT._replace(**most)
     assert unpack_envelope(pack_envelope(envelope, "event"), "event") == envelope
     with pytest.raises(InvalidEnvelope, match=f"^{field}: "):
         pack_envelope(EVENT._replace(**over), "event")
     with pytest.raises(InvalidEnvelope, match=f"^{field}: "):
         unpack_envelope(msgpack.packb(FIELDS | over), "event")
+
+
+WRONG: dict[str, tuple[Any, ...]] = {
+    "type": ("", None, 5, b"x", ["x"]),
+    "source": (None, 5, b"x", ["x"]),
+    "id": ("", None, 5, b"x", ["x"]),
+    "username": ("", 5, b"x", ["x"]),
+    "emitted_at": (None, -1, 2**53 + 1, 1.0, True, "1"),
+    "data": (None, "text", [], 5, {"a": b"x"}, {b"a": 1}),
+}
+
+
+@pytest.mark.parametrize(
+    ("field", "wrong"), [(field, wrong) for field, values in WRONG.items() for wrong in values]
+)
+@pytest.mark.parametrize("kind", ["event", "task"])
+def test_a_wrong_field_is_refused_by_its_name(field: str, wrong: Any, kind: str) -> None:
+    fields: dict[str, Any] = FIELDS | {"username": "alice", field: wrong}
+    payload = msgpack.packb(fields)
+    refusals: list[Callable[[], object]] = [
+        lambda: pack_envelope(from_fields(fields), kind),
+        lambda: unpack_envelope(payload, kind),
+        lambda: complete_envelope(payload, kind, now_ms=NOW_MS, new_id="new"),
+    ]
+    for refused in refusals:
+        with pytest.raises(InvalidEnvelope) as caught:
+            refused()
+        assert caught.value.field.partition(".")[0] == field
+
+
+@pytest.mark.parametrize("field", ["type", "source", "id", "username"])
+def test_a_label_that_utf_8_cannot_encode_is_refused_by_its_name(field: str) -> None:
+    changed: dict[str, Any] = {field: "a\ud800"}
+    with pytest.raises(InvalidEnvelope, match=rf"^{field}: "):
+        pack_envelope(EVENT._replace(**changed), "event")
+
+
+@pytest.mark.parametrize("emitted_at", [0, 2**53])
+def test_the_first_and_the_last_moment_are_carried(emitted_at: int) -> None:
+    envelope = EVENT._replace(emitted_at=emitted_at)
+    assert unpack_envelope(pack_envelope(envelope, "event"), "event") == envelope
+
+
+@pytest.mark.parametrize("value", [False, None, 1, "yes"])
+def test_only_true_binds_a_state_to_its_emitter(value: object) -> None:
+    """The value of a later version is no reason to end a task."""
+    assert not unpack_envelope(msgpack.packb(FIELDS | {"while_connected": value}), "event")[-1]
+    assert b"while_connected" not in pack_envelope(EVENT, "event")
+    bound = EVENT._replace(while_connected=True)
+    assert unpack_envelope(pack_envelope(bound, "event"), "event") == bound
+
+
+@pytest.mark.parametrize(
+    ("status", "is_last"),
+    [("success", True), ("error", True), ("in_progress", False), ("", False), (None, False)],
+)
+def test_a_task_is_finished_by_success_or_error(status: object, is_last: bool) -> None:
+    assert is_finished_task(EVENT._replace(data={"status": status})) == is_last
+    assert not is_finished_task(EVENT)
+
+
+@pytest.mark.parametrize("payload", [b"", b"\xc1", b"\x80\x80", b"\xc0", b"\x90", b"\xd4\x05x"])
+def test_a_payload_is_one_map(payload: bytes) -> None:
+    with pytest.raises(InvalidEnvelope, match=r"^envelope: "):
+        unpack_envelope(payload, "event")
+
+
+def test_a_payload_that_msgpack_does_not_descend_is_too_deep() -> None:
+    with pytest.raises(TooDeep, match=r"^envelope: "):
+        unpack_envelope(b"\x91" * 5000 + b"\xc0", "event")
+
+
+@pytest.mark.parametrize("key", [5, 10**40, ("x" * 100,)])
+def test_the_error_shows_the_start_of_a_wrong_key(key: object) -> None:
+    with pytest.raises(InvalidEnvelope) as caught:
+        pack_envelope(EVENT._replace(data={"a": {key: 1}}), "event")
+    shown = repr(key) if len(repr(key)) <= 40 else f"{repr(key)[:40]}…"
+    assert str(caught.value) == f"data.a: the key {shown} must be text"
 
 
 @pytest.mark.parametrize("in_lists", [False, True])

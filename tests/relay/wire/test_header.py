@@ -10,8 +10,10 @@ from relay.wire.errors import InvalidFrame
 from relay.wire.header import (
     Header,
     Stamp,
+    event_checksum,
     pack_header,
     pack_stamp,
+    pack_stamps,
     unpack_header,
     unpack_stamp,
 )
@@ -82,3 +84,18 @@ def test_any_bytes_are_a_stamp_or_an_invalid_frame(frame: bytes) -> None:
     except InvalidFrame:
         return
     assert pack_stamp(stamp) == frame
+
+
+@given(numbers, st.lists(numbers, max_size=3), numbers)
+def test_stamps_of_one_batch_are_those_of_its_events(
+    epoch: int, offsets: list[int], relayed_at: int
+) -> None:
+    stamps = [unpack_stamp(stamp) for stamp in pack_stamps(epoch, offsets, relayed_at)]
+    assert stamps == [Stamp(epoch, offset, relayed_at) for offset in offsets]
+
+
+def test_the_checksum_of_an_event_is_the_same_in_every_version() -> None:
+    """Edge and relay compare theirs, and may be of different versions."""
+    assert event_checksum(1_790_000_000_000, b"event:a", b"\x80") == 0xB7108C34
+    assert event_checksum(1_790_000_000_000, b"event:a", b"\x81") != 0xB7108C34
+    assert event_checksum(1_790_000_000_001, b"event:a", b"\x80") != 0xB7108C34

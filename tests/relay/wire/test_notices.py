@@ -91,3 +91,38 @@ def test_any_bytes_are_a_notice_a_reply_or_an_invalid_frame(frame: bytes) -> Non
         assert unpack_notice(pack_demand_notice(notice)) == notice
     else:
         assert unpack_notice(pack_notice(notice)) == notice
+
+
+@pytest.mark.parametrize(
+    ("packed", "field"),
+    [
+        *((pack_notice(Acknowledged(1, 1)), field) for field in ("epoch", "sequence")),
+        *((pack_notice(Resend(1, 1)), field) for field in ("epoch", "sequence")),
+        *(
+            (pack_demand_notice(DemandNotice(1, 1, 1, b"", b"")), field)
+            for field in ("epoch", "after", "version")
+        ),
+    ],
+)
+def test_numbers_have_64_bits_without_a_sign(packed: bytes, field: str) -> None:
+    fields = msgpack.unpackb(packed)
+    for number in (0, 2**64 - 1):
+        assert getattr(unpack_notice(msgpack.packb(fields | {field: number})), field) == number
+    for wrong in (-1, True, None, "1", 1.0):
+        with pytest.raises(InvalidFrame, match=f"^{field}: "):
+            unpack_notice(msgpack.packb(fields | {field: wrong}))
+
+
+@pytest.mark.parametrize("field", ["watch", "unwatch"])
+@pytest.mark.parametrize("wrong", [None, "8 bytes.", 8, bytes(1), bytes(7), bytes(9), bytes(12)])
+def test_a_notice_of_the_demand_has_whole_digests(field: str, wrong: object) -> None:
+    notice = DemandNotice(1, 2, 3, bytes(8), bytes(16))
+    assert unpack_notice(pack_demand_notice(notice)) == notice
+    with pytest.raises(InvalidFrame, match=f"^{field}: "):
+        unpack_notice(msgpack.packb({"op": "demand", **notice._asdict(), field: wrong}))
+
+
+@pytest.mark.parametrize("op", [None, "", "other", 5, b"resend", ["resend"], {"resend": 1}])
+def test_a_notice_has_a_known_op(op: object) -> None:
+    with pytest.raises(InvalidFrame, match="known op"):
+        unpack_notice(msgpack.packb({"op": op, "epoch": 1, "sequence": 1}))

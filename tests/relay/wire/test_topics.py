@@ -70,6 +70,28 @@ def test_a_topic_has_at_most_255_bytes_not_characters(letter: str) -> None:
             parse(f"event:{name}n")
 
 
+def test_a_pattern_starts_with_at_most_255_bytes() -> None:
+    longest = f"event:{'n' * (MAX_TOPIC_BYTES - len('event:'))}"
+    assert parse_pattern(f"{longest}*") == Pattern(longest, exact=False)
+    with pytest.raises(InvalidTopic, match="bytes"):
+        parse_pattern(f"{longest}n*")
+
+
+@pytest.mark.parametrize("text", ["event:a*b", "event:*b", "event:a\n", "event:\x85b"])
+def test_stars_and_control_characters_are_refused_everywhere(text: str) -> None:
+    for refused in (text, f"{text}*"):
+        with pytest.raises(InvalidTopic, match="allowed"):
+            parse_pattern(refused)
+    with pytest.raises(InvalidTopic, match="allowed"):
+        parse_topic(text)
+
+
+@pytest.mark.parametrize("name", ["a\u00a0b", "\u3000", "a\u200bb"])
+def test_other_characters_that_do_not_print_are_allowed(name: str) -> None:
+    assert parse_topic(f"event:{name}").text == f"event:{name}"
+    assert parse_pattern(f"event:{name}*").prefix == f"event:{name}"
+
+
 def test_the_shortest_topic_has_3_bytes() -> None:
     assert parse_topic("a:b").kind == "a"
 
