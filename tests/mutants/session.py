@@ -5,6 +5,7 @@ package has (`tests_for`). Functions are exchanged by their code (`trial`): noth
 again.
 """
 
+import gc
 import json
 import os
 import random
@@ -15,6 +16,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import _lru_cache_wrapper
 from pathlib import Path
 from types import FrameType
 from typing import Any, TextIO
@@ -178,7 +180,11 @@ class Baseline:
 
 
 def _measure(folder: str, items: Sequence[Item], report: TextIO) -> int:
+    caches = list(_caches(folder))
     for item in items:
+        # Or the test would not be seen to run what an earlier one has had computed.
+        for cache in caches:
+            cache.cache_clear()
         functions: set[str] = set()
 
         def watch(frame: FrameType, event: str, _argument: Any, seen: set[str] = functions) -> None:
@@ -199,6 +205,15 @@ def _measure(folder: str, items: Sequence[Item], report: TextIO) -> int:
         if green and functions and duration_s < SLOWEST_TEST_S:
             print(json.dumps([item.nodeid, duration_s, sorted(functions)]), file=report, flush=True)
     return 0
+
+
+def _caches(folder: str) -> Iterator["_lru_cache_wrapper[Any]"]:
+    """Yield the functions of a folder that remember their results."""
+    for each in gc.get_objects():
+        if type(each) is _lru_cache_wrapper:
+            code = getattr(each.__wrapped__, "__code__", None)
+            if code is not None and code.co_filename.startswith(folder):
+                yield each
 
 
 def tests_for(source: Path) -> str:
