@@ -216,7 +216,6 @@ class Sequencer:
         intake.count_lost(intake.take_runs())
         self._flights.clear()
         self._flight_bytes = 0
-        self._last_offsets = self._state.journal.last_offsets
 
     def _stamp(
         self, runs: Mapping[str, Sequence[TakenEvent]]
