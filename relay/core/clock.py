@@ -5,6 +5,7 @@ retention follow the monotonic clock instead, and a jump counts only after it ha
 """
 
 from enum import Enum, auto
+from typing import NamedTuple
 
 MAX_DRIFT_MS = 2_000
 """A larger difference between two looks is a jump; a smaller one is a clock that is slewed."""
@@ -23,6 +24,13 @@ class ClockNews(Enum):
     """A jump has lasted, and is followed now."""
 
 
+class _Jump(NamedTuple):
+    """A jump that is not followed yet."""
+
+    size_ms: int
+    seen_at: int
+
+
 class SteadyClock:
     """Follows the wall clock. All times are in milliseconds; monotonic ones never go back."""
 
@@ -30,16 +38,14 @@ class SteadyClock:
         """`newest` is the wall time of the newest event that an earlier process has stamped."""
         self._offset = wall - monotonic
         """The wall time at the monotonic time 0."""
-        self._jump: int | None = None
-        """The jump that is not followed yet."""
-        self._jumped_at = 0
+        self._jump: _Jump | None = None
         is_doubtful = newest is not None and wall - newest > MAX_PAUSE_MS
         self._may_judge_from = monotonic + TRUST_AFTER_MS if is_doubtful else monotonic
 
     @property
     def jump(self) -> int:
         """How far the machine's clock is ahead of this one, 0 unless it has jumped."""
-        return self._jump or 0
+        return self._jump.size_ms if self._jump else 0
 
     def look(self, wall: int, monotonic: int) -> ClockNews | None:
         """Look at both clocks."""
@@ -48,11 +54,10 @@ class SteadyClock:
             self._offset += difference
             self._jump = None
             return None
-        if self._jump is None or abs(difference - self._jump) > MAX_DRIFT_MS:
-            self._jump = difference
-            self._jumped_at = monotonic
+        if self._jump is None or abs(difference - self._jump.size_ms) > MAX_DRIFT_MS:
+            self._jump = _Jump(difference, monotonic)
             return ClockNews.JUMPED
-        if monotonic - self._jumped_at < TRUST_AFTER_MS:
+        if monotonic - self._jump.seen_at < TRUST_AFTER_MS:
             return None
         self._offset += difference
         self._jump = None

@@ -52,8 +52,8 @@ class DemandDifference(NamedTuple):
 class _Reporter:
     """One worker of an edge."""
 
-    version: int
     heard_at: float
+    version: int = 0
     topics: DigestSet = field(default_factory=DigestSet)
 
 
@@ -135,7 +135,7 @@ class Demand:
         self._forget(edge)
         if len(self._reporters) >= MAX_EDGES:
             raise DemandRefused(f"{MAX_EDGES} workers of edges report their demand already")
-        reporter = self._reporters[edge] = _Reporter(0, now)
+        reporter = self._reporters[edge] = _Reporter(now)
         return reporter
 
     def _forget(self, edge: bytes) -> None:

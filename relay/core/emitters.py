@@ -14,6 +14,8 @@ from relay.wire.header import Header
 MAX_KNOWN_EMITTERS = 20_000
 """Above it, an emitter without a cursor in the journal is dropped for each new one. Nothing is
 lost: it says hello again when its events stay unacknowledged."""
+NO_SEQUENCE = -1
+"""Differs from every sequence number."""
 
 
 class Cursor(NamedTuple):
@@ -57,7 +59,7 @@ class KnownEmitter:
         """The last sequence number that was handed over to be journaled."""
         self.peer: bytes | None = None
         """Its identity on the control socket, None while it is not connected."""
-        self.resend_requested_after = -1
+        self.resend_requested_after = NO_SEQUENCE
         """The `sequence` at which a resend was requested last."""
         self.inherited = 0
         """The last sequence number of its epoch that an earlier process has used: the process that
@@ -88,7 +90,7 @@ class KnownEmitter:
         """Continue after `sequence` of `epoch`."""
         self.epoch = epoch
         self.sequence = self.handed_over = self.committed = sequence
-        self.resend_requested_after = -1
+        self.resend_requested_after = NO_SEQUENCE
 
     def as_dict(self) -> dict[str, Any]:
         """Return its entry in the reply to `stats`."""
@@ -200,7 +202,7 @@ class KnownEmitters:
             emitter.start_at(cursor.epoch, cursor.sequence)
         if emitter.peer != peer:
             # On an unbroken connection, the events that were requested are still on their way.
-            emitter.resend_requested_after = -1
+            emitter.resend_requested_after = NO_SEQUENCE
         emitter.peer = peer
         emitter.process = process
         emitter.name = cursor.name
@@ -253,7 +255,7 @@ class KnownEmitters:
 
         Otherwise the next process of the relay would find once more that the journal lacks events.
         """
-        emitter.handed_over = -1
+        emitter.handed_over = NO_SEQUENCE
         self._touched.add(emitter)
 
     def take_progress(self) -> list[Progress]:
@@ -290,7 +292,7 @@ class KnownEmitters:
         for emitter in {*(each.emitter for each in progress), *self._touched}:
             emitter.taken -= emitter.sequence - emitter.committed
             emitter.sequence = emitter.handed_over = emitter.committed
-            emitter.resend_requested_after = -1
+            emitter.resend_requested_after = NO_SEQUENCE
             self._note_drop(emitter)
         self._touched.clear()
 

@@ -31,6 +31,10 @@ class FoundTail(NamedTuple):
     """Of the row that ends at the noted offset, None without such a row."""
 
 
+NOTHING_FOUND = FoundTail(1, 0, None)
+"""The answer of a stream without events."""
+
+
 class Origin(NamedTuple):
     """An epoch, and the place where it began."""
 
@@ -59,7 +63,7 @@ def lost_tails(noted: Mapping[str, Tail], found: Mapping[str, FoundTail]) -> lis
     return [
         stream
         for stream, tail in noted.items()
-        if tail.last_offset and not _has_tail(tail, found.get(stream, FoundTail(1, 0, None)))
+        if tail.last_offset and not _has_tail(tail, found.get(stream, NOTHING_FOUND))
     ]
 
 

@@ -38,6 +38,15 @@ def test_another_jump_has_to_last_as_well() -> None:
     assert clock.now(TRUST_AFTER_MS) == WALL + TRUST_AFTER_MS
 
 
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_jump_that_is_slewed_is_the_same_one_up_to_the_drift(sign: int) -> None:
+    clock = SteadyClock(WALL, 0, None)
+    clock.look(WALL + DAY, 0)
+    drifted = WALL + DAY + sign * MAX_DRIFT_MS
+    assert clock.look(drifted + 1000, 1000) is None
+    assert clock.look(drifted + sign + 2000, 2000) is ClockNews.JUMPED
+
+
 @given(st.lists(st.integers(-MAX_DRIFT_MS // 2, MAX_DRIFT_MS // 2), max_size=20))
 def test_a_clock_that_is_slewed_is_followed(steps: list[int]) -> None:
     clock = SteadyClock(WALL, 0, None)

@@ -29,6 +29,12 @@ def test_a_report_that_comes_again_changes_nothing(demand: Demand) -> None:
     assert (demand.version, len(demand)) == (before, 1)
 
 
+def test_a_first_report_that_comes_again_changes_nothing(demand: Demand) -> None:
+    """Its reply was lost. Otherwise every emitter would be told of all its topics once more."""
+    assert demand.report(EDGE, DemandReport(0, 1, [1, 2]), 0.0) == 1
+    assert demand.difference(2) == DemandDifference(2, 2, [], [])
+
+
 def test_a_report_after_a_hole_is_not_taken(demand: Demand) -> None:
     assert demand.report(EDGE, DemandReport(2, 3, [3]), 0.0) == 1
     assert demand.report(OTHER, DemandReport(5, 6, [3]), 0.0) == 0, "nothing is known of it"
@@ -58,11 +64,20 @@ def test_the_reports_of_a_silent_edge_end(demand: Demand) -> None:
 
 
 def test_a_relay_that_stood_still_gives_every_edge_another_lease(demand: Demand) -> None:
-    demand.expire(60.0)
-    assert 1 in demand
-    for second in range(61, 60 + int(LEASE_S) + 2):
+    for second in range(60, 60 + int(LEASE_S) + 1):
         demand.expire(float(second))
+        assert 1 in demand
+    demand.expire(60 + LEASE_S + 1)
     assert 1 not in demand
+
+
+@pytest.mark.parametrize(("pause_s", "is_renewed"), [(3.5, False), (3.6, True)])
+def test_a_relay_stood_still_if_it_was_a_second_later_than_half_a_lease(
+    demand: Demand, pause_s: float, is_renewed: bool
+) -> None:
+    demand.expire(pause_s)
+    demand.expire(LEASE_S + 0.1)
+    assert (1 in demand) is is_renewed
 
 
 def test_the_difference_holds_the_last_change_of_each_topic(demand: Demand) -> None:
@@ -86,6 +101,17 @@ def test_all_topics_come_in_pages(demand: Demand) -> None:
     demand.report(OTHER, DemandReport(0, 1, [2**64 - 1, 5, 3]), 0.0)
     assert demand.page(None, 3) == ([1, 2, 3], 3)
     assert demand.page(3, 3) == ([5, 2**64 - 1], None)
+
+
+@pytest.mark.parametrize(
+    ("bound", "value"), [("MAX_DEMAND_TOPICS", 4), ("MAX_TOPICS", 5), ("MAX_EDGES", 2)]
+)
+def test_an_edge_that_reaches_a_bound_is_taken(
+    demand: Demand, bound: str, value: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(demand_module, bound, value)
+    assert demand.report(OTHER, DemandReport(0, 1, [2, 3, 4, 5]), 0.0) == 1
+    assert len(demand) == 5
 
 
 @pytest.mark.parametrize(

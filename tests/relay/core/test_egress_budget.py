@@ -54,6 +54,12 @@ def test_a_new_connection_begins_with_nothing_and_each_is_judged_alone(
     assert budget.look({6: BLOCKED}) == [6]
 
 
+def test_a_connection_that_reads_hides_none_that_does_not(budget: EgressBudget) -> None:
+    budget.begin(6)
+    budget.publish(BUDGET + 1)
+    assert budget.look({5: FREE, 6: BLOCKED}) == [6]
+
+
 def test_a_look_is_due_many_times_within_the_budget() -> None:
     budget = EgressBudget(BUDGET * LOOKS_PER_BUDGET)
     assert budget.publish(1)

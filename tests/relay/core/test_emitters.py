@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule
 
 from relay.core.emitters import (
+    MAX_EPOCH,
     MAX_KNOWN_EMITTERS,
     Cursor,
     KnownEmitter,
@@ -127,6 +128,14 @@ class TestAdmit:
         assert emitter.committed == 50
         assert emitters.take_progress() == []
 
+    def test_an_emitter_is_shown_under_the_name_of_its_newest_hello(self) -> None:
+        emitters = KnownEmitters([cursor(5, 41)])
+        emitters.admit(cursor(5, 41)._replace(name="manager-2"), b"peer", gone)
+        assert only(emitters).as_dict()["name"] == "manager-2"
+
+    def test_an_emitter_has_no_events_of_an_earlier_process_unless_it_says_so(self) -> None:
+        assert only(admitted()).inherited == 0
+
     def test_names_are_told_apart_by_id(self) -> None:
         emitters = admitted(6)
         assert emitters.admit(cursor(5, emitter_id=b"f" * 16), b"peer-2", reached) == 0
@@ -177,6 +186,21 @@ class TestAdvance:
             emitters.advance(header(number))
         [emitter] = emitters.take_missing_events()
         assert emitter.sequence == 2
+
+    def test_a_gap_is_told_before_the_emitter_says_hello_to_a_new_process_of_the_relay(
+        self,
+    ) -> None:
+        emitters = KnownEmitters([cursor(5, 41)])
+        assert emitters.advance(header(43)) is SequenceVerdict.OUT_OF_SEQUENCE
+        assert emitters.take_missing_events() == [only(emitters)]
+
+    def test_a_gap_is_told_to_the_next_process_on_the_same_connection(self) -> None:
+        emitters = admitted()
+        emitters.advance(header(2))
+        assert len(emitters.take_missing_events()) == 1
+        emitters.admit(cursor(6), b"peer-1", gone)
+        emitters.advance(header(2, epoch=6))
+        assert len(emitters.take_missing_events()) == 1
 
     def test_a_gap_is_told_again_on_another_connection(self) -> None:
         emitters = admitted()
@@ -293,6 +317,17 @@ class TestHandOutEpoch:
         assert emitters.hand_out_epoch(ID, "manager-1", b"q" * 16, 100, gone) == 5_001
         assert emitters.hand_out_epoch(ID, "manager-1", b"q" * 16, 9_000, gone) == 9_000
 
+    def test_after_a_restart_of_the_relay_it_is_above_the_one_in_the_journal(self) -> None:
+        emitters = KnownEmitters([cursor(5_000, 41)])
+        assert emitters.hand_out_epoch(ID, "manager-1", b"q" * 16, 100, gone) == 5_001
+
+    @pytest.mark.parametrize(("last", "following"), [(MAX_EPOCH - 1, MAX_EPOCH), (MAX_EPOCH, 100)])
+    def test_the_greatest_epoch_is_handed_out_and_none_above_it(
+        self, last: int, following: int
+    ) -> None:
+        emitters = admitted(epoch=last)
+        assert emitters.hand_out_epoch(ID, "manager-1", b"q" * 16, 100, gone) == following
+
     def test_while_another_process_is_connected_it_gets_none(self) -> None:
         emitters = admitted()
         with pytest.raises(Refusal) as refused:
@@ -356,8 +391,9 @@ class TestDrops:
         assert emitters.take_missing_events() == []
         emitters.request_dropped()
         assert emitters.take_missing_events() == [only(emitters)]
+        emitters.advance(header(2))
         emitters.request_dropped()
-        assert emitters.take_missing_events() == []
+        assert emitters.take_missing_events() == [], "they are on their way"
 
 
 class TestForget:
@@ -405,6 +441,16 @@ def test_an_emitter_without_a_cursor_makes_room_for_a_new_one() -> None:
     assert emitters.advance(header(1, emitter_id=b"b" * 16)) is SequenceVerdict.NOT_ADMITTED
     assert emitters.admit(cursor(emitter_id=b"b" * 16), b"peer", reached) == 0
     assert emitters.advance(header(1, emitter_id=b"b" * 16)) is SequenceVerdict.TAKE
+
+
+def test_an_emitter_that_made_room_is_not_asked_for_its_dropped_events() -> None:
+    journaled = [cursor(emitter_id=n.to_bytes(16)) for n in range(MAX_KNOWN_EMITTERS - 1)]
+    emitters = KnownEmitters(journaled)
+    emitters.admit(cursor(emitter_id=b"a" * 16), b"peer", reached)
+    emitters.note_dropped(header(1, emitter_id=b"a" * 16))
+    emitters.admit(cursor(emitter_id=b"b" * 16), b"peer", reached)
+    emitters.request_dropped()
+    assert emitters.take_missing_events() == []
 
 
 class EmittersModel(RuleBasedStateMachine):

@@ -19,6 +19,11 @@ def test_an_epoch_is_greater_than_all_that_are_known(
     assert all(next_epoch(now_s, bits, known) > epoch for epoch in (*known, 0))
 
 
+@pytest.mark.parametrize(("known", "epoch"), [([], 1), ([7], 8), ([7, 9, 3], 10)])
+def test_while_the_clock_is_behind_epochs_count_on(known: list[int], epoch: int) -> None:
+    assert next_epoch(0, 0, known) == epoch
+
+
 @given(seconds, random, random)
 def test_a_second_that_comes_again_gives_another_epoch(now_s: int, one: int, other: int) -> None:
     """A clock was set back, and the journal that remembers the older epoch is gone."""
@@ -41,6 +46,7 @@ def test_an_epoch_is_a_number_of_a_browser(now_s: int, bits: int) -> None:
         (Tail(10, 77), FoundTail(1, 9, None), True),
         (Tail(10, 77), FoundTail(1, 10, 78), True),
         (Tail(10, 77), FoundTail(1, 12, None), True),
+        (Tail(10, 77), FoundTail(10, 12, None), True),
         (Tail(10, 77), FoundTail(1, 0, None), True),
         (Tail(10, 77), FoundTail(13, 12, None), True),
     ],
@@ -53,6 +59,7 @@ def test_an_epoch_is_a_number_of_a_browser(now_s: int, bits: int) -> None:
         "shorter",
         "another event",
         "other rows",
+        "a longer row in its place",
         "empty",
         "everything removed",
     ],

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.strategies import DataObject
 
+from relay.core import intake as intake_module
 from relay.core.counters import RelayCounters
 from relay.core.emitters import Cursor, KnownEmitters
 from relay.core.intake import MAX_BATCH_MESSAGES, Intake
@@ -83,6 +84,8 @@ def test_events_are_gathered_by_stream_in_the_order_they_came() -> None:
     assert entrance.intake.live == []
     assert entrance.intake.run_events == 4
     assert entrance.intake.run_bytes == 2 * len(payload()) + 2 * len(payload("task"))
+    entrance.end_batch()
+    assert (entrance.intake.run_events, entrance.intake.run_bytes) == (0, 0)
 
 
 def test_an_event_is_kept_as_it_came() -> None:
@@ -181,6 +184,23 @@ def test_a_batch_is_full_in_count_or_in_bytes(padding: int, count: int) -> None:
     assert not entrance.intake.is_full
 
 
+def test_an_event_with_an_invalid_topic_uses_up_its_number() -> None:
+    entrance = Entrance()
+    _, header, body = tracked("event:x", 1)
+    entrance.take([b"no topic", header, body], tracked("event:y", 2))
+    assert entrance.runs() == {"event": ["event:y"]}
+    assert entrance.counters.malformed == {"invalid_topic": 1}
+
+
+def test_a_batch_is_full_at_its_last_byte(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(intake_module, "MAX_BATCH_BYTES", 2 * len(payload()))
+    entrance = Entrance()
+    entrance.take(tracked("event:a", 1))
+    assert not entrance.intake.is_full
+    entrance.take(tracked("event:a", 2))
+    assert entrance.intake.is_full
+
+
 @pytest.mark.parametrize(
     ("topic", "status", "finishes"),
     [
@@ -211,6 +231,13 @@ class TestWithoutAJournal:
         entrance.intake.journaling = True
         entrance.take(tracked("event:x", 1))
         assert entrance.runs() == {"event": ["event:x"]}
+
+    def test_tracked_events_are_asked_for_once_the_journal_is_back(self) -> None:
+        entrance = Entrance()
+        entrance.intake.journaling = False
+        entrance.take(tracked("event:x", 1))
+        entrance.emitters.request_dropped()
+        assert [emitter.emitter_id for emitter in entrance.emitters.take_missing_events()] == [ID]
 
     def test_the_first_event_afterwards_shows_the_gap(self) -> None:
         entrance = Entrance()

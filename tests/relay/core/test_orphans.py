@@ -72,6 +72,16 @@ def test_a_process_that_goes_on_with_a_spool_has_its_own_tasks_only() -> None:
     assert owners.orphaned(30.0, lambda _: 10) == ["task:earlier"]
 
 
+def test_an_emitter_whose_tasks_have_all_ended_takes_up_no_turn() -> None:
+    owners = TaskOwners(GRACE_S)
+    owners.keep("task:a", A, 1)
+    owners.keep("task:b", B, 1)
+    owners.forget("task:a")
+    asked: list[TaskOwner] = []
+    owners.orphaned(0.0, lambda owner: asked.append(owner))
+    assert asked == [B]
+
+
 def test_each_emitter_has_its_turn(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(orphans_module, "MAX_EMITTERS_AT_ONCE", 2)
     owners = TaskOwners(0.0)
@@ -102,6 +112,19 @@ def test_the_tasks_of_one_look_are_bounded(monkeypatch: pytest.MonkeyPatch) -> N
             ended.append(topic)
     assert ended == [f"task:{n}" for n in range(8)]
     assert len(owners) == 0
+
+
+def test_a_look_that_has_enough_tasks_asks_no_further_emitter(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """So that the others come first at the next look."""
+    monkeypatch.setattr(orphans_module, "MAX_TASKS_AT_ONCE", 2)
+    owners = TaskOwners(0.0)
+    for n in range(2):
+        owners.keep(f"task:a{n}", A, n)
+        owners.keep(f"task:b{n}", B, n)
+    assert owners.orphaned(0.0, lambda _: None) == ["task:a0", "task:a1"]
+    assert owners.orphaned(0.0, lambda _: None) == ["task:b0", "task:b1"]
 
 
 def test_owners_to_be_looked_up_are_taken_once() -> None:

@@ -155,6 +155,15 @@ def test_pages_bring_everything_once_in_the_order_of_topics() -> None:
     assert all(len(page) == 3 for page in pages[:-1])
 
 
+@pytest.mark.parametrize(("short_by", "count"), [(0, 2), (1, 1)])
+def test_a_page_is_filled_up_to_its_last_byte(short_by: int, count: int) -> None:
+    retained = RetainedValues()
+    for topic in ("live:a", "live:b"):
+        size = sum(map(len, keep(retained, topic, "x" * 100)))
+    items, more = retained.page("", b"", max_bytes=2 * size - short_by)
+    assert (len(items), more) == (count, count < 2)
+
+
 def test_an_event_above_the_page_size_is_a_page_of_its_own() -> None:
     retained = RetainedValues()
     for topic in ("live:a", "live:b"):
