@@ -17,7 +17,7 @@ def test_a_jump_counts_when_it_has_lasted(jump: int) -> None:
     assert clock.look(WALL + 20 + jump, 20) is ClockNews.JUMPED
     assert (clock.now(20), clock.jump) == (WALL + 20, jump)
     last = 20 + TRUST_AFTER_MS
-    for monotonic in range(1000, last, 60_000):
+    for monotonic in (*range(1000, last, 60_000), last - 1):
         assert clock.look(WALL + monotonic + jump, monotonic) is None
         assert clock.now(monotonic) == WALL + monotonic
     assert clock.look(WALL + last + jump, last) is ClockNews.TRUSTED
@@ -45,6 +45,14 @@ def test_a_jump_that_is_slewed_is_the_same_one_up_to_the_drift(sign: int) -> Non
     drifted = WALL + DAY + sign * MAX_DRIFT_MS
     assert clock.look(drifted + 1000, 1000) is None
     assert clock.look(drifted + sign + 2000, 2000) is ClockNews.JUMPED
+
+
+@pytest.mark.parametrize("drift", [MAX_DRIFT_MS, -MAX_DRIFT_MS])
+def test_the_largest_drift_is_followed_at_once(drift: int) -> None:
+    clock = SteadyClock(WALL, 5000, None)
+    assert clock.now(5000) == WALL
+    assert clock.look(WALL + 10 + drift, 5010) is None
+    assert clock.now(5010) == WALL + 10 + drift
 
 
 @given(st.lists(st.integers(-MAX_DRIFT_MS // 2, MAX_DRIFT_MS // 2), max_size=20))
