@@ -92,6 +92,10 @@ class KnownEmitter:
         self.sequence = self.handed_over = self.committed = sequence
         self.resend_requested_after = NO_SEQUENCE
 
+    def progress(self) -> "Progress":
+        """Return how far it has come since events were handed over last."""
+        return Progress(self, self.epoch, self.sequence, self.sequence != self.handed_over)
+
     def as_dict(self) -> dict[str, Any]:
         """Return its entry in the reply to `stats`."""
         return {
@@ -133,6 +137,8 @@ class KnownEmitters:
         }
         self._touched: set[KnownEmitter] = set()
         """Emitters of events that were taken, or came again, since the last batch."""
+        self._replaced: list[Progress] = []
+        """Of processes that were replaced since the last batch, in which their last events are."""
         self._missing_events: dict[KnownEmitter, None] = {}
         """Emitters that have to be asked for a resend, in order."""
         self._dropped: set[KnownEmitter] = set()
@@ -167,6 +173,7 @@ class KnownEmitters:
         if (epoch := max(fresh, emitter.epoch + 1)) > MAX_EPOCH:
             # No relay has handed that one out; its process is gone.
             epoch = fresh
+            self._keep_last(emitter.progress())
             emitter.start_at(epoch, 0)
         return epoch
 
@@ -194,7 +201,9 @@ class KnownEmitters:
             emitter.drops = next(self._drop_numbers)
             self._known[cursor.emitter_id] = emitter
         elif cursor.epoch != emitter.epoch:
+            last = emitter.progress()
             _replace(emitter, cursor, reach, latest)
+            self._keep_last(last)
         elif cursor.sequence > emitter.committed:
             # The journal lacks events that it had acknowledged. The emitter has dropped them, so
             # that requesting them would stop it for ever.
@@ -260,12 +269,11 @@ class KnownEmitters:
 
     def take_progress(self) -> list[Progress]:
         """Return how far the emitters have come, for the batch that now goes to the journal."""
-        progress = [
-            Progress(each, each.epoch, each.sequence, each.sequence != each.handed_over)
-            for each in self._touched
-        ]
+        # In this order: of one emitter, the newest process comes last.
+        progress = [*self._replaced, *(each.progress() for each in self._touched)]
         for each in self._touched:
             each.handed_over = each.sequence
+        self._replaced.clear()
         self._touched.clear()
         return progress
 
@@ -294,6 +302,7 @@ class KnownEmitters:
             emitter.sequence = emitter.handed_over = emitter.committed
             emitter.resend_requested_after = NO_SEQUENCE
             self._note_drop(emitter)
+        self._replaced.clear()
         self._touched.clear()
 
     def take_missing_events(self) -> list[KnownEmitter]:
@@ -314,6 +323,11 @@ class KnownEmitters:
             if emitter.may_be_forgotten and not reach(emitter):
                 del self._known[emitter.emitter_id]
                 self._dropped.discard(emitter)
+
+    def _keep_last(self, progress: Progress) -> None:
+        """Have the next batch journal the cursor of a process whose last events are in it."""
+        if progress.has_moved:
+            self._replaced.append(progress)
 
     def _note_drop(self, emitter: KnownEmitter) -> None:
         emitter.drops = next(self._drop_numbers)

@@ -251,6 +251,29 @@ class TestCommit:
         assert emitters.commit(progress) == []
         assert only(emitters).committed == 0
 
+    def test_the_last_events_of_a_process_that_was_replaced_move_its_cursor(self) -> None:
+        """Or they would be taken again if it comes back to the next process of the relay."""
+        emitters = admitted()
+        emitters.advance(header(1))
+        emitters.admit(cursor(6), b"peer-2", gone)
+        emitters.advance(header(1, epoch=6))
+        progress = emitters.take_progress()
+        assert [each[1:] for each in progress] == [(5, 1, True), (6, 1, True)]
+        assert emitters.commit(progress) == [only(emitters)]
+        assert emitters.take_progress() == []
+
+    def test_a_process_that_was_replaced_moves_no_cursor_without_events(self) -> None:
+        emitters = admitted()
+        emitters.admit(cursor(6), b"peer-2", gone)
+        assert emitters.take_progress() == []
+
+    def test_the_last_events_of_a_replaced_process_are_rolled_back_with_the_others(self) -> None:
+        emitters = admitted(epoch=2**64 - 1)
+        emitters.advance(header(1, epoch=2**64 - 1))
+        emitters.hand_out_epoch(ID, "manager-1", b"q" * 16, 100, gone)
+        emitters.roll_back(())
+        assert emitters.take_progress() == []
+
     def test_an_emitter_whose_first_events_are_on_their_way_is_not_forgotten(self) -> None:
         """Or a duplicate of them would be journaled as a new event."""
         emitters = admitted()
@@ -332,8 +355,10 @@ class TestHandOutEpoch:
 
     def test_an_epoch_above_all_others_keeps_nobody_out(self) -> None:
         emitters = admitted(epoch=2**64 - 1)
+        emitters.advance(header(1, epoch=2**64 - 1))
         epoch = emitters.hand_out_epoch(ID, "manager-1", b"q" * 16, 100, gone)
         assert epoch == 100
+        assert [each.epoch for each in emitters.take_progress()] == [2**64 - 1, 100]
         assert emitters.admit(cursor(epoch), b"peer-2", gone, process=b"q" * 16) == 0
         assert emitters.advance(header(1, epoch=100)) is SequenceVerdict.TAKE
 
@@ -377,9 +402,12 @@ class TestDrops:
     def test_an_emitter_that_was_forgotten_has_another_number(self) -> None:
         emitters = admitted()
         before = only(emitters).drops
+        emitters.note_dropped(header(1))
         emitters.forget([], gone)
         emitters.admit(cursor(), b"peer-1", gone)
         assert only(emitters).drops != before
+        emitters.request_dropped()
+        assert emitters.take_missing_events() == [], "its hello says so"
 
     def test_the_dropped_events_are_asked_for_once_there_is_room(self) -> None:
         emitters = admitted()
