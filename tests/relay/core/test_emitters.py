@@ -388,6 +388,12 @@ class TestDrops:
         numbers.append(only(emitters).drops)
         assert len(set(numbers)) == 4
 
+    def test_the_first_drop_after_a_restart_of_the_relay_changes_the_number(self) -> None:
+        emitters = KnownEmitters([cursor(5, 41)])
+        before = only(emitters).drops
+        emitters.note_dropped(header(42))
+        assert only(emitters).drops != before
+
     def test_the_number_stays_when_nothing_was_dropped_or_it_was_asked_for(self) -> None:
         emitters = admitted()
         before = only(emitters).drops

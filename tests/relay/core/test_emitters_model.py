@@ -1,4 +1,4 @@
-"""What is acknowledged is journaled, once and in order, whatever fails."""
+"""Acknowledged events are in the journal, once and in order, whatever fails."""
 
 from typing import Any
 

@@ -14,7 +14,7 @@ from relay.core.emitters import Cursor, KnownEmitters
 from relay.core.intake import MAX_BATCH_MESSAGES, Intake
 from relay.wire.envelope import Envelope, pack_envelope, unpack_envelope
 from relay.wire.errors import WireError
-from relay.wire.header import Header, pack_header
+from relay.wire.header import SENT_AGAIN, Header, pack_header
 from relay.wire.topics import decode_topic
 
 ID = b"e" * 16
@@ -124,9 +124,18 @@ def test_sequence_0_is_not_tracked_whoever_sends_it() -> None:
     assert taken.frames[1] == b""
 
 
+def test_a_live_value_may_have_a_number_of_its_emitter() -> None:
+    entrance = Entrance()
+    entrance.take(tracked("resource-monitor:a", 1), tracked("event:x", 2))
+    assert len(entrance.intake.live) == 1
+    assert entrance.runs() == {"event": ["event:x"]}
+
+
 @pytest.mark.parametrize(
     ("frames", "reason"),
     [
+        (tracked("event:x", SENT_AGAIN), "out_of_sequence"),
+        (tracked("resource-monitor:a", 1), "duplicate"),
         (tracked("event:x", 1), "duplicate"),
         (tracked("event:x", 3), "out_of_sequence"),
         (tracked("event:x", 2, epoch=4), "not_admitted"),
