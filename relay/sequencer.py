@@ -186,7 +186,7 @@ class Sequencer:
                 self._give_up(outcome.error)
             if outcome.is_writable and not self._state.intake.journaling:
                 self._state.intake.journaling = True
-                # Another file may be in the journal's place.
+                # What was given up does not count, and another file may be in the journal's place.
                 self._last_offsets = self._state.journal.last_offsets
                 self._state.emitters.request_dropped()
                 logger.warning("the journal can be written again")

@@ -135,6 +135,27 @@ def test_the_quick_look_decides_as_the_thorough_one_does(payload: bytes, kind: s
         assert outcome(lambda: unpack_envelope(payload, kind)) == quick
 
 
+LONGEST, SHORTEST = "x" * MAX_LABEL_CHARS, "x"
+
+
+@pytest.mark.parametrize(
+    "envelope",
+    [
+        EVENT,
+        Envelope(SHORTEST, {}, SHORTEST, "", 0, SHORTEST),
+        Envelope(LONGEST, {"n": 1, "on": True, "of": None}, LONGEST, LONGEST, 2**53, LONGEST),
+    ],
+)
+def test_the_quick_look_is_enough_for_usual_envelopes(
+    envelope: Envelope, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def look_thoroughly(*_: object) -> None:
+        pytest.fail("this takes longer")
+
+    monkeypatch.setattr(module, "_check_fields", look_thoroughly)
+    assert unpack_envelope(pack_envelope(envelope, "event"), "event") == envelope
+
+
 @given(envelopes)
 def test_the_browser_gets_the_emitted_data_as_json(envelope: Envelope) -> None:
     message = json.loads(frame_payload(event("event:x", 1, envelope)))
