@@ -4,9 +4,10 @@ A client may resume one subscription while another brings the same events live. 
 what came live, the replay would send those events a second time.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from edge.core.catch_up.selector_index import SelectorIndex
 from edge.core.streams.streams import Streams
 from relay.wire.topics import Pattern
 
@@ -28,9 +29,9 @@ class Coverage:
     until: Mapping[str, int] | None = None
     """Stream to the last offset that the subscription has brought; None while it is live."""
 
-    def span(self, topic: str, stream: str) -> tuple[int, int] | None:
-        """Return the offsets `(after, until]` at which it covers `topic`, None if it does not."""
-        if stream not in self.after or not any(each.matches(topic) for each in self.selectors):
+    def span(self, stream: str) -> tuple[int, int] | None:
+        """Return the offsets `(after, until]` at which it covers its topics of `stream`, if any."""
+        if stream not in self.after:
             return None
         return self.after[stream], BEYOND_ALL if self.until is None else self.until.get(stream, 0)
 
@@ -50,13 +51,14 @@ class CoverageList:
 
     def __init__(self, live: list[Coverage]) -> None:
         self._coverages = live
+        self._index = _index_of(live)
 
     def __len__(self) -> int:
         return len(self._coverages)
 
     def spans(self, topic: str, stream: str) -> tuple[tuple[int, int], ...]:
         """Return the spans `(after, until]` of offsets that are covered on `topic`."""
-        spans = (each.span(topic, stream) for each in self._coverages)
+        spans = (each.span(stream) for each in self._index.matching(topic))
         return tuple(span for span in spans if span is not None)
 
     def replace(self, pattern: Pattern, heads: Mapping[str, int], live: Coverage | None) -> None:
@@ -67,6 +69,7 @@ class CoverageList:
         if live is not None:
             self._join_oldest(pattern)
             self._coverages.append(live)
+            self._index = _index_of(self._coverages)
 
     def _join_oldest(self, pattern: Pattern) -> None:
         """Keep the number of ended coverages of `pattern` within `MAX_ENDED`.
@@ -80,6 +83,10 @@ class CoverageList:
             oldest, second = ended[:2]
             self._coverages.remove(second)
             self._coverages[self._coverages.index(oldest)] = oldest.joined(second)
+
+
+def _index_of(coverages: Iterable[Coverage]) -> SelectorIndex[Coverage]:
+    return SelectorIndex((each, each.selectors) for each in coverages)
 
 
 class LiveCoverage:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from edge.core.catch_up.coverage import BEYOND_ALL, Coverage, CoverageList
+from edge.core.catch_up.selector_index import SelectorIndex
 from edge.core.protocol.requests import Subscribe
 from edge.core.streams.record import Record
 from edge.core.streams.streams import Streams
@@ -86,8 +87,9 @@ class Selection:
         self._coverage = coverage
         self._streams = streams
         self._windows: dict[str, Window] = {}
+        self._index = self._index_of_pending()
         self.comparisons = 0
-        """Subscriptions that were compared with a topic so far: the work of the catch-up."""
+        """Subscriptions and coverages that matched a new topic so far: the work of the catch-up."""
 
     @property
     def is_active(self) -> bool:
@@ -144,6 +146,7 @@ class Selection:
         """The client has a new role, under which `selectors_of` returns a pattern's selectors."""
         for each in self._pending:
             each.restrict(selectors_of(each.request.pattern))
+        self._index = self._index_of_pending()
         self._windows.clear()
 
     def replace_coverage(
@@ -153,15 +156,19 @@ class Selection:
         self._coverage.replace(pattern, heads, live)
         self._windows.clear()
 
+    def _index_of_pending(self) -> SelectorIndex[PendingSubscription]:
+        return SelectorIndex((each, each.selectors) for each in self._pending)
+
     def _compute_window(self, topic: Topic) -> Window:
         if len(self._windows) >= MAX_WINDOWS:
             self._windows.clear()
-        self.comparisons += len(self._pending) + len(self._coverage)
         text, stream = topic
         newest_after = since = BEYOND_ALL
         newest_until = 0
-        for each in self._pending if self._streams.serves(text) else ():
-            if stream not in each.since or not each.selects(text):
+        pending = self._index.matching(text) if self._streams.serves(text) else ()
+        for each in pending:
+            self.comparisons += 1
+            if stream not in each.since or not each.is_active:
                 continue
             if each.request.last is None:
                 since = min(since, each.since[stream])
@@ -171,6 +178,7 @@ class Selection:
                 # Later events belong to it like those of any other subscription.
                 since = min(since, newest_until)
         covered = self._coverage.spans(text, stream)
+        self.comparisons += 1 + len(covered)
         window = Window(newest_after, newest_until, since, covered)
         self._windows[text] = window
         return window

@@ -244,7 +244,7 @@ def test_a_search_ends_with_the_stream_that_it_searches(table: Table) -> None:
 
 @pytest.mark.parametrize("are_live", [False, True], ids=["pending", "live"])
 def test_a_step_compares_few_subscriptions_with_new_topics(table: Table, are_live: bool) -> None:
-    patterns = [parse_pattern(f"event:z{number}*") for number in range(STEP_COMPARISONS // 4)]
+    patterns = [parse_pattern("event:o*")] * (STEP_COMPARISONS // 4)
     pending = [
         PendingSubscription(Subscribe(each, since={"event": 0}), (each,), {"event": 0})
         for each in (patterns[:1] if are_live else patterns)

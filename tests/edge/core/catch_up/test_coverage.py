@@ -147,12 +147,12 @@ def test_of_joined_coverages_each_stream_keeps_its_first_begin_and_its_last_end(
     later = Coverage(EVERYTHING, (EVERYTHING,), {"event": 7, "x": 3}, {"event": 9, "x": 4})
     joined = first.joined(later)
     assert (joined.pattern, joined.selectors) == (EVERYTHING, (ALL, EVERYTHING))
-    spans = {stream: joined.span(f"{stream}:a", stream) for stream in ("event", "audit", "x")}
+    spans = {stream: joined.span(stream) for stream in ("event", "audit", "x")}
     assert spans == {"event": (1, 9), "audit": (2, 6), "x": (3, 4)}
 
 
 def test_a_stream_that_ended_before_it_brought_anything_covers_nothing() -> None:
-    assert Coverage(A, (A,), {"event": 0}, {}).span("event:a", "event") == (0, 0)
+    assert Coverage(A, (A,), {"event": 0}, {}).span("event") == (0, 0)
 
 
 def test_a_subscription_that_ended_covers_nothing_more(table: Table) -> None:
