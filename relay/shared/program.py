@@ -3,6 +3,7 @@
 Nothing here imports a library: while those are imported, signals are handled already.
 """
 
+import atexit
 import contextlib
 import faulthandler
 import os
@@ -26,6 +27,8 @@ def begin(*, serves: bool) -> None:
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(AttributeError):
             stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    # Its handlers run before the interpreter writes out what the streams still hold.
+    atexit.register(_discard_unwritten_errors)
     # Native libraries may crash, for instance when no memory is left: say where.
     with contextlib.suppress(OSError, ValueError):
         faulthandler.enable()
@@ -51,6 +54,20 @@ def end() -> None:
     """Call last in a program that serves: further signals change nothing any more."""
     for number in STOP_SIGNALS:
         signal.signal(number, signal.SIG_IGN)
+
+
+def _discard_unwritten_errors() -> None:
+    """Let the null device take what standard error has not taken (a full disk, for instance).
+
+    Otherwise the exit code would be 120, whatever the program says.
+    """
+    try:
+        sys.stderr.flush()
+    except (OSError, ValueError):
+        with contextlib.suppress(OSError, ValueError):
+            null_device = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(null_device, sys.stderr.fileno())
+            os.close(null_device)
 
 
 def _open_missing_streams() -> None:

@@ -134,11 +134,14 @@ def has_ended(pid: int) -> bool:
 
 @pytest.mark.parametrize("program", ["relay", "edge"])
 @pytest.mark.parametrize("redirection", [">&- 2>&-", "2>/dev/full"])
+@pytest.mark.parametrize("unbuffered", ["", "1"])
 def test_a_refusal_has_its_exit_code_without_a_reader(
-    cluster: Cluster, program: str, redirection: str
+    cluster: Cluster, program: str, redirection: str, unbuffered: str
 ) -> None:
+    """Also when the interpreter writes what the stream still holds at its end."""
     command = ["sh", "-c", f'exec "$@" {redirection}', "sh", *python("-m", program)]
-    process = cluster.start(program, command, EDGE_PORT="none", RELAY_INGRESS="none")
+    wrong = {"EDGE_PORT": "none", "RELAY_INGRESS": "none", "PYTHONUNBUFFERED": unbuffered}
+    process = cluster.start(program, command, **wrong)
     process.wait_ended()
     assert process.returncode == 2
 

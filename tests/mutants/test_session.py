@@ -4,7 +4,6 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-from _pytest.runner import SetupState
 
 from tests.mutants.session import Baseline
 
@@ -22,9 +21,8 @@ def sees_a_square() -> None:
 
 
 def test_a_test_runs_what_an_earlier_one_has_had_computed(
-    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+    request: pytest.FixtureRequest,
 ) -> None:
-    monkeypatch.setattr(request.session, "_setupstate", SetupState())
     items = [
         pytest.Function.from_parent(request.node.parent, name=name, callobj=sees_a_square)
         for name in ("first", "second")
