@@ -252,9 +252,11 @@ class TaskManager:
                     return
                 task = self._waiting.popleft()
             final = task.run()
-            # Its function has forked: the other tasks are the parent's.
             if os.getpid() != self._pid:
-                return
+                # Its function has forked: the other tasks are the parent's. This is the child's
+                # only thread. Its end would be that of the process too, but libraries would be
+                # closed then whose threads are not here, and may crash.
+                os._exit(0)
             try:
                 self._finish(task, final)
             except BaseException:  # A fault must not cost the thread, which runs other tasks too.
