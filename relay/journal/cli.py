@@ -74,9 +74,11 @@ def tail(stream: str, last: int, follow: bool) -> None:
     while True:
         seen = _state_of(path)
         with _reading() as reader:
+            newest = None
             if position is None:
-                position = _first_position(reader, stream, last)
-            position = _print_after(reader, stream, position)
+                position, newest = _newest(reader, stream, last)
+            # Without `follow`, as many as were asked for: more may be journaled meanwhile.
+            position = _print_after(reader, stream, position, None if follow else newest)
             # Polling: SQLite has no notification between processes.
             while follow and is_in_use(path):
                 if not _wait():
@@ -125,16 +127,21 @@ def restore(path: Path) -> None:
         refuse(PROGRAM, error)
 
 
-def _first_position(reader: JournalReader, stream: str, last: int) -> int:
+def _newest(reader: JournalReader, stream: str, last: int) -> tuple[int, int]:
+    """Return the offset before the newest `last` events, and that of the newest one."""
     found = {each.name: each for each in reader.streams()}.get(stream)
     if found is None:
         raise click.ClickException(f"{stream!r} is not a stream of this journal")
-    return max(found.first_offset - 1, found.last_offset - last)
+    return max(found.first_offset - 1, found.last_offset - last), found.last_offset
 
 
-def _print_after(reader: JournalReader, stream: str, position: int) -> int:
-    """Print the events after `position`; return the offset of the last one."""
+def _print_after(
+    reader: JournalReader, stream: str, position: int, until: int | None = None
+) -> int:
+    """Print the events after `position`, up to `until`; return the offset of the last one."""
     for event in reader.events(stream, position):
+        if until is not None and event.offset > until:
+            break
         if event.frames == LOST_FRAMES:
             click.echo(f"{stream} {event.offset} cannot be read", err=True)
         else:

@@ -52,6 +52,8 @@ def begin_command() -> None:
 
 def end() -> None:
     """Call last in a program that serves: further signals change nothing any more."""
+    # One that came between the last look at signals and the change would be told as a race.
+    signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
     for number in STOP_SIGNALS:
         signal.signal(number, signal.SIG_IGN)
 

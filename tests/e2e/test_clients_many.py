@@ -296,6 +296,7 @@ def test_who_is_closed_for_being_slow_resumes_without_a_hole(
         for _ in range(10):
             emitter.emit("event:x", {"ballast": "x" * 20_000})
             sent += 1
+        assert emitter.wait_acknowledged(30), "the relay takes them"
     assert slow.read_to_close() == (4008, "too slow")
     again = cluster.connect(edge, "alice")
     epoch = again.subscribe("event:none")["epoch"]
