@@ -173,8 +173,8 @@ class ControlService:
         # Without it the emitter knows of no acknowledged event.
         cursor = Cursor(emitter_id, name, epoch, request.acknowledged or 0)
         lost_before = emitters.lost_by_rollback
-        if request.epoch == self._state.journal.epoch and self._lacks_all_of(cursor):
-            emitters.lost_by_rollback += cursor.sequence
+        if request.epoch == self._state.journal.epoch:
+            emitters.count_unknown(cursor, knows_all=self._state.journal.knows_all_emitters)
         sequence = emitters.admit(cursor, peer, reach, process=process, latest=latest)
         emitter = emitters.get(emitter_id)
         assert emitter is not None, "it was admitted"
@@ -187,14 +187,6 @@ class ControlService:
         # While the journal cannot be written, every event is dropped.
         drops = emitter.drops if self._state.intake.journaling else None
         return _Admitted(sequence, handed_out, drops)
-
-    def _lacks_all_of(self, cursor: Cursor) -> bool:
-        """Whether an emitter has acknowledged events in the present epoch, of which the journal
-        never had one."""
-        known = self._state.emitters.get(cursor.emitter_id)
-        if known is not None:
-            return cursor.epoch > known.epoch and cursor.sequence > 0
-        return self._state.journal.knows_all_emitters and cursor.sequence > 0
 
     def _compare(self, name: str, heads: Mapping[str, Head]) -> None:
         """Begin a new epoch if an edge has received events that the journal does not hold."""

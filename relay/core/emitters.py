@@ -217,6 +217,17 @@ class KnownEmitters:
         emitter.name = cursor.name
         return emitter.committed
 
+    def count_unknown(self, cursor: Cursor, *, knows_all: bool) -> None:
+        """Count the acknowledged events of an emitter as lost if the journal never had one of them.
+
+        They were acknowledged in the journal's present epoch. With `knows_all`, the journal has
+        forgotten no emitter. To be called before `admit`.
+        """
+        known = self._known.get(cursor.emitter_id)
+        never_had_one = knows_all if known is None else cursor.epoch > known.epoch
+        if never_had_one:
+            self.lost_by_rollback += cursor.sequence
+
     def note_dropped(self, header: Header) -> None:
         """Note that an event was dropped, although it may be the next one."""
         emitter = self._known.get(header.emitter_id)
