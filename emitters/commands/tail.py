@@ -16,7 +16,8 @@ import click
 from emitters.commands.session import PROGRAM, BadInput, Unreachable, say
 from emitters.config import report_unknown_variables
 from emitters.relay_reader import RelayedEvent, RelayReader
-from relay.shared.console import discard_output, interrupt_once, is_unicode
+from relay.shared.console import interrupt_once, is_unicode
+from relay.shared.program import discard
 from relay.shared.seconds import SECONDS
 from relay.shared.settings import (
     PeerEndpoint,
@@ -85,7 +86,7 @@ def tail(prefix: str, pretty: bool, count: int | None, egress: str | None, timeo
     except KeyboardInterrupt:
         return
     except BrokenPipeError:
-        discard_output()
+        discard("stdout")
 
 
 def _follow(

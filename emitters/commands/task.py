@@ -2,7 +2,6 @@
 
 import contextvars
 import signal
-import sys
 import threading
 import time
 from collections.abc import Sequence
@@ -20,7 +19,7 @@ from emitters.commands.session import (
     say,
 )
 from emitters.tasks import TaskFailed, TaskManager, progress
-from relay.shared.console import discard_output
+from relay.shared.program import flush_quietly
 from relay.wire.errors import WireError
 
 EXIT_NOT_EXECUTABLE = 126
@@ -65,7 +64,7 @@ def task(username: str, command: tuple[str, ...], timeout: float, **relay: Any) 
         if emitter.close(timeout):
             fate = "could not be sent" if emitter.spool is None else "is kept in the spool"
             say(f"the relay has gone; the final update {fate}")
-    _flush_quietly()
+    flush_quietly("stdout")
     raise SystemExit(run.exit_code)
 
 
@@ -124,11 +123,3 @@ class _Run:
             message = stderr_tail or f"The command ended with exit code {self.exit_code}."
             raise TaskFailed(message, result)
         return result
-
-
-def _flush_quietly() -> None:
-    """Flush now: at its end the interpreter would report that it cannot write, as an error."""
-    try:
-        sys.stdout.flush()
-    except (OSError, ValueError):
-        discard_output()

@@ -4,15 +4,15 @@ A user's terminal, pipes and signals must bring no traceback, whatever the comma
 `relay.shared.program` has the moments before and after.
 """
 
-import contextlib
 import errno
-import os
 import signal
 import sys
 import threading
 from typing import Any, TextIO
 
 import click
+
+from relay.shared.program import discard
 
 CANNOT_WRITE = (
     errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF,
@@ -32,7 +32,7 @@ class Program(click.Group):
         except OSError as error:
             if error.errno not in CANNOT_WRITE:
                 raise
-            discard_output()
+            discard("stdout")
             click.echo(f"{self.name}: cannot write the output: {error.strerror}", err=True)
             sys.exit(1)
 
@@ -62,11 +62,3 @@ def interrupt_once(_number: int, _frame: object) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_DFL)
     raise KeyboardInterrupt
-
-
-def discard_output() -> None:
-    """Have standard output go nowhere: the interpreter flushes it once more at its end."""
-    with contextlib.suppress(OSError, ValueError):
-        null_device = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(null_device, sys.stdout.fileno())
-        os.close(null_device)

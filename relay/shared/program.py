@@ -28,7 +28,7 @@ def begin(*, serves: bool) -> None:
         with contextlib.suppress(AttributeError):
             stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     # Its handlers run before the interpreter writes out what the streams still hold.
-    atexit.register(_discard_unwritten_errors)
+    atexit.register(flush_quietly, "stderr")
     # Native libraries may crash, for instance when no memory is left: say where.
     with contextlib.suppress(OSError, ValueError):
         faulthandler.enable()
@@ -58,18 +58,23 @@ def end() -> None:
         signal.signal(number, signal.SIG_IGN)
 
 
-def _discard_unwritten_errors() -> None:
-    """Let the null device take what standard error has not taken (a full disk, for instance).
+def flush_quietly(name: str) -> None:
+    """Write out what the standard stream `name` holds; what it does not take goes nowhere.
 
-    Otherwise the exit code would be 120, whatever the program says.
+    Otherwise the interpreter would try again at its end, report that, and exit with the code 120.
     """
     try:
-        sys.stderr.flush()
+        getattr(sys, name).flush()
     except (OSError, ValueError):
-        with contextlib.suppress(OSError, ValueError):
-            null_device = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(null_device, sys.stderr.fileno())
-            os.close(null_device)
+        discard(name)
+
+
+def discard(name: str) -> None:
+    """Have the standard stream `name` (`stdout`, `stderr`) go nowhere."""
+    with contextlib.suppress(OSError, ValueError):
+        null_device = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null_device, getattr(sys, name).fileno())
+        os.close(null_device)
 
 
 def _open_missing_streams() -> None:
