@@ -97,8 +97,7 @@ class Sequencer:
         """Remember the states of tasks in the journal, oldest update first."""
         for task in tasks:
             self._remember(task)
-            if not task.is_finished:
-                self._state.owners.keep_unknown(task.topic)
+            self._note_owners([task])
 
     @property
     def has_room(self) -> bool:
@@ -180,7 +179,7 @@ class Sequencer:
                     self._state.counters.waiting -= len(run)
                     self._state.counters.count_relayed(stream, len(run))
                 self._remember_all(flight.tasks)
-                self._note_owners(flight.runs.get(TASK, ()))
+                self._note_owners(flight.tasks.values())
                 emitters |= dict.fromkeys(self._state.emitters.commit(flight.progress))
             if outcome.error is not None:
                 self._give_up(outcome.error)
@@ -239,7 +238,8 @@ class Sequencer:
                     topic = event.topic.text
                     # Removed first, so that the dict is in the order of the last updates.
                     tasks.pop(topic, None)
-                    tasks[topic] = StoredTask(topic, frames, event.finishes_task)
+                    header = event.frames[1]
+                    tasks[topic] = StoredTask(topic, frames, event.finishes_task, header)
         return events, tasks
 
     def _runs_to_store(self, runs: Mapping[str, Sequence[TakenEvent]]) -> dict[str, Run]:
@@ -273,19 +273,17 @@ class Sequencer:
         ]
 
     def _remember(self, task: StoredTask) -> None:
-        topic, frames, is_finished = task
         self._forgotten_tasks += self._state.retained.keep_task(
-            topic, frames, is_finished=is_finished
+            task.topic, task.frames, is_finished=task.is_finished
         )
 
-    def _note_owners(self, run: Sequence[TakenEvent]) -> None:
+    def _note_owners(self, tasks: Iterable[StoredTask]) -> None:
         owners = self._state.owners
-        for event in run:
-            topic, header_frame = event.topic.text, event.frames[1]
-            if event.finishes_task or not header_frame:
-                owners.forget(topic)
+        for task in tasks:
+            if task.is_finished or not task.header:
+                owners.forget(task.topic)
             else:
-                emitter_id, epoch, sequence = unpack_header(header_frame)
-                owners.keep(topic, TaskOwner(emitter_id, epoch), sequence)
+                emitter_id, epoch, sequence = unpack_header(task.header)
+                owners.keep(task.topic, TaskOwner(emitter_id, epoch), sequence)
         for topic in self._forgotten_tasks:
             owners.forget(topic)

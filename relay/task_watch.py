@@ -9,11 +9,8 @@ from relay.shared.logs import LimitedLog
 from relay.state import SharedState, new_event_id
 from relay.wire.envelope import pack_envelope, unpack_envelope
 from relay.wire.errors import WireError
-from relay.wire.header import unpack_header, unpack_stamp
 from relay.wire.topics import TASK
 
-MAX_LOOK_UPS_AT_ONCE = 64
-"""Owners that are read from the journal in one turn, after a start."""
 LATE_S = 1.0
 
 logger = logging.getLogger(__name__)
@@ -49,8 +46,6 @@ class TaskWatch:
             # The relay itself stood still: what its peers have sent meanwhile is not read yet.
             self._state.owners.forget_absences()
         self._looked_at = now
-        for topic in self._state.owners.take_unknown(MAX_LOOK_UPS_AT_ONCE):
-            self._look_up(topic)
         if not self._state.counters.waiting:
             self._on_their_way.clear()
         ended = [
@@ -65,21 +60,6 @@ class TaskWatch:
         if emitter is None or emitter.epoch != owner.epoch or not self._reach(emitter):
             return None
         return emitter.inherited
-
-    def _look_up(self, topic: str) -> None:
-        """Find the owner of a task's state in the journal, where its header is."""
-        frames = self._state.retained.get(topic)
-        if frames is None:
-            return
-        event = self._state.journal.event_at(TASK, unpack_stamp(frames[1]).offset)
-        # Another event has the offset if the journal was rolled back since.
-        if event is None or (event.frames[0], event.frames[2]) != (frames[0], frames[2]):
-            return
-        header_frame = event.frames[1]
-        if header_frame:
-            header = unpack_header(header_frame)
-            owner = TaskOwner(header.emitter_id, header.epoch)
-            self._state.owners.keep(topic, owner, header.sequence)
 
     def _end(self, topic: str, now_ms: int) -> bool:
         frames = self._state.retained.get(topic)

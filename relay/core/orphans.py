@@ -44,8 +44,6 @@ class TaskOwners:
         self._tasks: dict[TaskOwner, dict[str, int]] = {}
         """Owner to its tasks, each with the sequence number of its newest state."""
         self._away_since: dict[str, float] = {}
-        self._unknown: dict[str, None] = {}
-        """Tasks of an earlier process of the relay, whose owners are to be looked up."""
 
     def __len__(self) -> int:
         return len(self._owners)
@@ -56,20 +54,8 @@ class TaskOwners:
         self._owners[topic] = owner
         self._tasks.setdefault(owner, {})[topic] = sequence
 
-    def keep_unknown(self, topic: str) -> None:
-        """Note an unfinished task whose owner is to be looked up."""
-        self._unknown[topic] = None
-
-    def take_unknown(self, count: int) -> list[str]:
-        """Remove and return up to `count` tasks whose owners are to be looked up."""
-        topics = list(islice(self._unknown, count))
-        for topic in topics:
-            del self._unknown[topic]
-        return topics
-
     def forget(self, topic: str) -> None:
         """Drop the task: it is finished, no longer retained, or nobody's."""
-        self._unknown.pop(topic, None)
         self._away_since.pop(topic, None)
         owner = self._owners.pop(topic, None)
         if owner is not None:

@@ -55,7 +55,7 @@ import msgpack
 from relay.shared.sqlite_file import FileFormat, transaction
 from relay.wire.header import ReceivedFrames
 
-JOURNAL_FORMAT = FileFormat(application_id=0x45564A4C, version=2)
+JOURNAL_FORMAT = FileFormat(application_id=0x45564A4C, version=3)
 A_COPY = "a copy"
 """The boot id in a copy."""
 MAX_OFFSET = 2**63 - 1
@@ -73,7 +73,7 @@ CREATE TABLE IF NOT EXISTS emitters (
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS tasks (
     updated INTEGER PRIMARY KEY, topic TEXT NOT NULL UNIQUE, stamp BLOB NOT NULL,
-    envelope BLOB NOT NULL, finished INTEGER NOT NULL
+    envelope BLOB NOT NULL, finished INTEGER NOT NULL, header BLOB
 );
 """
 _STREAM_TABLE = """
@@ -105,6 +105,8 @@ def prepare(db: sqlite3.Connection, streams: Iterable[str], *, power_safe: bool)
         if version == 1:
             for table in stream_tables(db).values():
                 db.execute(f"ALTER TABLE {table} ADD COLUMN checksum INTEGER")
+        if version in (1, 2):
+            db.execute("ALTER TABLE tasks ADD COLUMN header BLOB")
         if version == 0:
             db.execute("INSERT INTO meta VALUES (?, '')", (ALL_EMITTERS,))
         for stream in streams:

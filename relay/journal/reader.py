@@ -19,7 +19,13 @@ from relay.journal.format import (
 )
 from relay.journal.stream_rows import EventRow, StreamRows
 from relay.wire.errors import WireError
-from relay.wire.header import EMITTER_ID_BYTES, ReceivedFrames, StampedFrames, unpack_stamp
+from relay.wire.header import (
+    EMITTER_ID_BYTES,
+    ReceivedFrames,
+    StampedFrames,
+    unpack_header,
+    unpack_stamp,
+)
 
 
 class StreamSummary(NamedTuple):
@@ -52,6 +58,8 @@ class StoredTask(NamedTuple):
     topic: str
     frames: StampedFrames
     is_finished: bool
+    header: bytes
+    """Of the emitter that has published it; empty if its publisher is not tracked."""
 
 
 class LostRange(NamedTuple):
@@ -187,16 +195,20 @@ class JournalReader:
 
     def tasks(self) -> Iterator[StoredTask]:
         """Yield the latest state of each task, oldest update first."""
-        for topic, stamp, envelope, finished in self._db.execute(
-            "SELECT topic, stamp, envelope, finished FROM tasks ORDER BY updated"
+        for topic, stamp, envelope, finished, header in self._db.execute(
+            "SELECT topic, stamp, envelope, finished, coalesce(header, x'') FROM tasks"
+            " ORDER BY updated"
         ):
-            if (type(topic), type(stamp), type(envelope)) != (str, bytes, bytes):
+            types = (type(topic), type(stamp), type(envelope), type(header))
+            if types != (str, bytes, bytes, bytes):
                 raise DamagedContent("a row of `tasks` is damaged")
             try:
                 unpack_stamp(stamp)
+                if header:
+                    unpack_header(header)
             except WireError as error:
                 raise DamagedContent(f"a row of `tasks` is damaged: {error}") from None
-            yield StoredTask(topic, (topic.encode(), stamp, envelope), bool(finished))
+            yield StoredTask(topic, (topic.encode(), stamp, envelope), bool(finished), header)
 
     def rows(self, stream: str, after: int = 0) -> Iterator[EventRow | LostRange]:
         """Yield the rows of `stream` with an offset above `after`, and the ranges between them."""

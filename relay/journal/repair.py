@@ -16,7 +16,7 @@ from relay.journal.reader import JournaledEvent, JournalReader, StoredTask
 from relay.shared.sqlite_file import is_damage, transaction
 from relay.wire.envelope import is_finished_task, unpack_envelope
 from relay.wire.errors import WireError
-from relay.wire.header import Stamp, pack_stamp, unpack_header
+from relay.wire.header import Stamp, pack_stamp, unpack_header, unpack_stamp
 from relay.wire.topics import TASK, decode_topic
 
 logger = logging.getLogger(__name__)
@@ -45,12 +45,30 @@ def repair_tables(db: sqlite3.Connection, reader: JournalReader, path: Path, now
         _rebuild(
             db,
             "tasks",
-            "INSERT INTO tasks (topic, stamp, envelope, finished) VALUES (?, ?, ?, ?)",
+            "INSERT INTO tasks (topic, stamp, envelope, finished, header) VALUES (?, ?, ?, ?, ?)",
             [
-                (topic, stamp, envelope, is_finished)
-                for topic, (_, stamp, envelope), is_finished in _tasks_of(reader).values()
+                (topic, stamp, envelope, is_finished, header)
+                for topic, (_, stamp, envelope), is_finished, header in _tasks_of(reader).values()
             ],
         )
+    _add_headers(db, reader)
+
+
+def _add_headers(db: sqlite3.Connection, reader: JournalReader) -> None:
+    """Add the headers that earlier versions have not stored, as far as the events are there."""
+    found = db.execute("SELECT topic, stamp, envelope FROM tasks WHERE header IS NULL").fetchall()
+    headers = []
+    for topic, stamp, envelope in found:
+        offset = unpack_stamp(stamp).offset
+        header = b""
+        for event in reader.some_events(TASK, offset - 1, 1, 1, offset):
+            # Another event has the offset if the journal was rolled back since.
+            if (event.frames[0], event.frames[2]) == (topic.encode(), envelope):
+                header = event.frames[1]
+        headers.append((header, topic))
+    if headers:
+        with transaction(db):
+            db.executemany("UPDATE tasks SET header = ? WHERE topic = ?", headers)
 
 
 def _rebuild(
@@ -104,7 +122,7 @@ def _tasks_of(reader: JournalReader) -> dict[str, StoredTask]:
     for stream, event in _events(reader):
         if stream != TASK:
             continue
-        topic_frame, _, payload = event.frames
+        topic_frame, header, payload = event.frames
         try:
             topic = decode_topic(topic_frame).text
             is_finished = is_finished_task(unpack_envelope(payload, TASK))
@@ -113,5 +131,6 @@ def _tasks_of(reader: JournalReader) -> dict[str, StoredTask]:
         stamp = Stamp(0 if origin is None else origin.epoch, event.offset, event.relayed_at)
         # Removed first, so that the dict is in the order of the last updates.
         tasks.pop(topic, None)
-        tasks[topic] = StoredTask(topic, (topic_frame, pack_stamp(stamp), payload), is_finished)
+        frames = (topic_frame, pack_stamp(stamp), payload)
+        tasks[topic] = StoredTask(topic, frames, is_finished, header)
     return tasks

@@ -132,13 +132,13 @@ class PublishedJournal:
             return False
         if offset > state.last_offset:
             return True
-        event = self.event_at(stream, offset)
+        event = self._event_at(stream, offset)
         if checksum is None or event is None:
             return False
         topic, _, envelope = event.frames
         return event_checksum(event.relayed_at, topic, envelope) != checksum
 
-    def event_at(self, stream: str, offset: int) -> JournaledEvent | None:
+    def _event_at(self, stream: str, offset: int) -> JournaledEvent | None:
         """Return the event at `offset` as it was received, None if it cannot be read."""
         try:
             event = next(self._reader.some_events(stream, offset - 1, 1, 1, offset), None)

@@ -8,6 +8,7 @@ import pytest
 
 from relay.core.emitters import Cursor, KnownEmitter
 from relay.core.orphans import ORPHANED_MESSAGE
+from relay.core.retention import Limits
 from relay.task_watch import TaskWatch
 from relay.wire.envelope import Envelope, pack_envelope, unpack_envelope
 from relay.wire.header import Header, pack_header, unpack_stamp
@@ -146,19 +147,24 @@ def test_the_tasks_that_a_spool_brings_from_an_earlier_process_end(parts: Parts)
     assert parts.look(100.0) == []
 
 
+@pytest.mark.parametrize("is_retired", [True, False])
 @pytest.mark.parametrize("comes_back", [True, False])
 def test_after_a_restart_of_the_relay_the_owners_are_known(
-    tmp_path: Path, comes_back: bool
+    tmp_path: Path, comes_back: bool, is_retired: bool
 ) -> None:
+    """Also of states that retention has removed."""
     path = tmp_path / "journal.db"
     with closing((before := Parts(path)).parts):
         before.hello()
         before.send("task:other", 1, "success")
         before.send("task:1", 2)
+        if is_retired:
+            before.send("task:other", 3, "success")
+            before.parts.journal.retire(Limits(0, 0), NOW_MS + 10**9)
     with closing((after := Parts(path)).parts):
         assert after.look(0.0) == []
         if comes_back:
-            after.hello(sequence=2)
+            after.hello(sequence=3)
         assert after.look(30.0) == ([] if comes_back else [("task:1", "error")])
     with closing((last := Parts(path)).parts):
         assert last.look(0.0) == []
@@ -173,19 +179,6 @@ def test_while_the_journal_cannot_be_written_the_task_waits(parts: Parts) -> Non
     assert not parts.watch.end_orphans(30.0, NOW_MS)
     parts.state.intake.journaling = True
     assert parts.look(31.0) == [("task:1", "error")]
-
-
-def test_a_task_whose_place_has_another_event_is_nobodys(parts: Parts, tmp_path: Path) -> None:
-    """After the journal was rolled back, offsets name other events."""
-    parts.send("task:1", 1)
-    frames = parts.state.retained.get("task:1")
-    assert frames is not None
-    parts.state.owners.forget("task:1")
-    other = (frames[0], frames[1], frames[2].replace(b"id-1", b"id-9"))
-    parts.state.retained.keep_task("task:1", other, is_finished=False)
-    parts.state.owners.keep_unknown("task:1")
-    parts.here.clear()
-    assert parts.look(0.0) == parts.look(100.0) == []
 
 
 def test_an_end_that_waits_for_the_disk_is_not_repeated(parts: Parts) -> None:

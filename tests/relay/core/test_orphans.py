@@ -127,17 +127,6 @@ def test_a_look_that_has_enough_tasks_asks_no_further_emitter(
     assert owners.orphaned(0.0, lambda _: None) == ["task:b0", "task:b1"]
 
 
-def test_owners_to_be_looked_up_are_taken_once() -> None:
-    owners = TaskOwners(GRACE_S)
-    for n in range(4):
-        owners.keep_unknown(f"task:{n}")
-    owners.forget("task:1")
-    owners.keep("task:2", A, 1)
-    assert owners.take_unknown(1) == ["task:0"]
-    assert owners.take_unknown(5) == ["task:3"], "a newer state says who the owner is"
-    assert owners.take_unknown(5) == []
-
-
 def test_only_states_that_end_with_their_emitter_are_orphans() -> None:
     assert is_orphan(state())
     assert not is_orphan(state(bound=False)), "a script that publishes with one process a state"

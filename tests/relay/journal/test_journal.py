@@ -226,7 +226,7 @@ class TestTasks:
 
     def test_states_survive_oldest_update_first_and_are_forgotten(self, path: Path) -> None:
         def state(topic: str, mark: bytes, is_finished: bool = False) -> StoredTask:
-            return StoredTask(topic, (topic.encode(), STAMP, mark), is_finished)
+            return StoredTask(topic, (topic.encode(), STAMP, mark), is_finished, b"")
 
         with closing(open_journal(path)) as journal:
             journal.append(batch(1, tasks=(state("task:1", b"a"), state("task:2", b"b"))))
@@ -326,7 +326,7 @@ class TestNoRoom:
 
     def test_a_statement_that_fails_takes_its_whole_batch_with_it(self, journal: Journal) -> None:
         journal.append(batch(1))
-        state = StoredTask("task:1", (b"task:1", b"stamp", b"envelope"), False)
+        state = StoredTask("task:1", (b"task:1", b"stamp", b"envelope"), False, b"")
         with pytest.raises(JournalUnavailable, match="UNIQUE"):
             journal.append(batch(1, tasks=(state,)))
         assert list(journal.tasks()) == []

@@ -10,7 +10,7 @@ from relay.core.emitters import Cursor
 from relay.journal.batch import JournalBatch, Run
 from relay.journal.reader import StoredTask
 from relay.wire.envelope import Envelope, pack_envelope
-from relay.wire.header import Header, pack_header, unpack_stamp
+from relay.wire.header import Header, Stamp, pack_header, pack_stamp, unpack_stamp
 from tests.relay.journal.journals import (
     EMITTER_ID,
     NOW_MS,
@@ -72,7 +72,7 @@ def test_it_is_rebuilt_from_the_events(
 
 
 def test_whole_tables_are_left_alone(updated: Path, caplog: pytest.LogCaptureFixture) -> None:
-    state = StoredTask("task:7", (b"task:7", pack_header_stamp(), b"envelope"), False)
+    state = StoredTask("task:7", (b"task:7", pack_header_stamp(), b"envelope"), False, b"")
     with closing(open_journal(updated)) as journal:
         journal.append(JournalBatch({}, (), [state]))
     with closing(open_journal(updated)) as journal:
@@ -84,3 +84,22 @@ def test_whole_tables_are_left_alone(updated: Path, caplog: pytest.LogCaptureFix
 def pack_header_stamp() -> bytes:
     """A stamp of no event in the journal."""
     return b"\x01" + bytes(24)
+
+
+@pytest.mark.parametrize("is_rolled_back", [False, True])
+def test_tasks_of_an_earlier_version_get_their_headers(path: Path, is_rolled_back: bool) -> None:
+    """By them the relay knows whose they are. After a rollback an offset names another event."""
+    received = update("task:1", 1, "in_progress")
+    topic_frame, header, envelope = received
+    stamp = pack_stamp(Stamp(7, 1, NOW_MS))
+    task = StoredTask("task:1", (topic_frame, stamp, envelope), False, header)
+    at_offset = update("task:1", 2, "in_progress") if is_rolled_back else received
+    with closing(open_journal(path)) as journal:
+        journal.append(JournalBatch({"task": Run(1, NOW_MS, [at_offset])}, (), [task]))
+        assert list(journal.tasks()) == [task]
+    with closing(sqlite3.connect(path)) as other, other:
+        other.execute("ALTER TABLE tasks DROP COLUMN header")
+        other.execute("PRAGMA user_version = 2")
+    for _ in range(2):
+        with closing(open_journal(path)) as journal:
+            assert [each.header for each in journal.tasks()] == [b"" if is_rolled_back else header]
