@@ -66,19 +66,14 @@ class Intake:
         except InvalidTopic:
             self._use_up_number(frames)
             raise
-        is_journaled = (kind := topic.kind) in self._journaled_kinds
+        kind = topic.kind
+        is_journaled = kind in self._journaled_kinds
         if len(frames) == 3:
             _, header_frame, payload = frames
             header = unpack_header(header_frame)
-            if header.sequence == 0 or (header.sequence == SENT_AGAIN and not is_journaled):
-                # By it the sequencer knows that a live value is sent again.
-                header_frame = header_frame if header.sequence else b""
-            # Before `advance`: the emitter has to send the event again once the journal is back.
-            elif is_journaled and not self.journaling:
-                self._drop(header)
-                return
-            elif (verdict := self._emitters.advance(header)) is not SequenceVerdict.TAKE:
-                counters.refused[verdict.name.lower()] += 1
+            if header.sequence == 0:
+                header_frame = b""
+            elif not self._is_next(header, is_journaled=is_journaled):
                 return
             # After `advance`: a malformed event uses its number up, or it would come for ever.
             envelope = unpack_envelope(payload, kind)
@@ -125,15 +120,24 @@ class Intake:
                 reason = "journal_unavailable" if is_tracked else "best_effort_drop"
                 self._counters.refused[reason] += 1
 
+    def _is_next(self, header: Header, *, is_journaled: bool) -> bool:
+        """Return whether a numbered event may be taken by its number; if not, it is counted."""
+        if header.sequence == SENT_AGAIN and not is_journaled:
+            return True  # No number. The sequencer looks at the time of such a value.
+        # Before `advance`: the emitter has to send the event again once the journal is back.
+        if is_journaled and not self.journaling:
+            self._counters.refused["journal_unavailable"] += 1
+            self._emitters.note_dropped(header)
+            return False
+        verdict = self._emitters.advance(header)
+        if verdict is not SequenceVerdict.TAKE:
+            self._counters.refused[verdict.name.lower()] += 1
+        return verdict is SequenceVerdict.TAKE
+
     def _complete(self, payload: bytes, kind: str, now_ms: int) -> tuple[bytes, Envelope]:
         """Return the envelope of a plain publisher with its missing fields, packed and unpacked."""
         envelope = complete_envelope(payload, kind, now_ms=now_ms, new_id=self._new_id())
         return pack_envelope(envelope, kind), envelope
-
-    def _drop(self, header: Header) -> None:
-        """Count an event that cannot be journaled now; its emitter will send it again."""
-        self._counters.refused["journal_unavailable"] += 1
-        self._emitters.note_dropped(header)
 
     def _use_up_number(self, frames: list[bytes]) -> None:
         """Advance past an event with an invalid topic, or its emitter would send it for ever."""
