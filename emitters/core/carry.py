@@ -10,8 +10,8 @@ is read. Whatever that code raises makes the value a text, except `KeyboardInter
 import dataclasses
 import enum
 import math
-from collections import UserString
-from collections.abc import Iterable, Mapping, Sequence, Set, ValuesView
+from collections import Counter, UserString
+from collections.abc import Container, Iterable, Mapping, Sequence, Set, ValuesView
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -37,9 +37,10 @@ def carry(value: object, max_bytes: int = MAX_CARRIED_BYTES) -> Any:
     """Return `value` made of None, bool, int, float, str, list and dict only.
 
     Models, dataclasses and mappings become maps; sequences, sets and the views of a dict become
-    lists, enumerations their value, dates ISO 8601, bytes and anything else a text. A value that is
-    too large, too deep or contains itself is cut, and a mark stands there; about `max_bytes` are
-    kept in all, and not many more items are read. Raises nothing but `STOPS`.
+    lists, enumerations their value, dates ISO 8601, bytes and anything else a text. Keys that are
+    equal as text get a number: `{1: "a", "1": "b"}` becomes `{"1": "a", "1 (2)": "b"}`. A value
+    that is too large, too deep or contains itself is cut, and a mark stands there; about
+    `max_bytes` are kept in all, and not many more items are read. Raises nothing but `STOPS`.
     """
     try:
         return _Carrier(max_bytes).carry(value, 1)
@@ -118,13 +119,14 @@ class _Carrier:
 
     def _map(self, parts: _Parts, depth: int) -> dict[str, Any]:
         carried: dict[str, Any] = {}
+        numbers: Counter[str] = Counter()
         for index, (key, item) in enumerate(parts.items):
             # Checked here and not only in `carry`: keys take room as well.
             if self._bytes_left < _LEAST_KEY_BYTES:
-                carried[CUT_OFF] = _left_out(parts, index)
+                carried[_unused(CUT_OFF, carried, numbers)] = _left_out(parts, index)
                 break
             # The key first: it is to have room, however large its value is.
-            name = self._key(key)
+            name = _unused(self._key(key), carried, numbers)
             carried[name] = self.carry(item, depth + 1)
         return carried
 
@@ -146,6 +148,18 @@ class _Carrier:
         text = carry_text(value, max(0, min(self._bytes_left, MAX_TEXT_BYTES)))
         self._bytes_left -= len(text.encode())
         return text
+
+
+def _unused(name: str, names: Container[str], numbers: Counter[str]) -> str:
+    """Return `name`, with a number if it is among `names`: 1 and "1" are the same as text.
+
+    `numbers` holds the last number of each name, for the next search to start there.
+    """
+    unused = name
+    while unused in names:
+        numbers[name] += 1
+        unused = f"{name} ({numbers[name] + 1})"
+    return unused
 
 
 def _parts(value: object, room: int) -> _Parts | None:

@@ -4,6 +4,7 @@ import dataclasses
 import enum
 import itertools
 import json
+import re
 import sys
 import weakref
 from array import array
@@ -140,6 +141,37 @@ def test_large_values_are_cut_and_say_so(value: object) -> None:
     carried = carry(value)
     assert len(msgpack.packb(carried)) < 1.1 * MAX_CARRIED_BYTES
     assert "…" in json.dumps(carried, ensure_ascii=False)
+
+
+@pytest.mark.parametrize(
+    ("value", "carried"),
+    [
+        ({1: "a", "1": "b"}, {"1": "a", "1 (2)": "b"}),
+        (
+            {1: "a", "1": "b", "1 (2)": "c", 1.5: "d"},
+            {"1": "a", "1 (2)": "b", "1 (2) (2)": "c", "1.5": "d"},
+        ),
+        (
+            {Colour.RED: "a", Colour.RED.value: "b"},
+            {Colour.RED.value: "a", f"{Colour.RED.value} (2)": "b"},
+        ),
+    ],
+)
+def test_no_entry_of_a_map_replaces_another(value: object, carried: object) -> None:
+    assert carry(value) == carried
+
+
+def test_keys_that_are_equal_after_their_cut_stay_apart() -> None:
+    keys = ["k" * 100_000 + end for end in "abc"]
+    carried = carry(dict.fromkeys(keys, 1))
+    assert len(carried) == 3
+    assert list(carried)[1] == f"{next(iter(carried))} (2)"
+
+
+def test_the_mark_of_what_is_left_out_replaces_no_entry() -> None:
+    carried = carry({"…": "mine"} | {str(number): number for number in range(100)}, 200)
+    assert carried["…"] == "mine"
+    assert re.fullmatch(r"\d+ more", carried["… (2)"])
 
 
 def test_what_is_left_out_of_a_list_is_counted() -> None:
