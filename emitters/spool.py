@@ -66,7 +66,7 @@ class SpoolHead(NamedTuple):
     sent: int | None
     """The last number that may have been sent; None when any may have been."""
     relay_epoch: str | None
-    """The relay's epoch when it was met last."""
+    """The relay's epoch when it was met last: a text, as 64 bits without a sign are too many."""
 
 
 class Spool:
@@ -203,11 +203,12 @@ class Spool:
         """
         try:
             self._database.execute("PRAGMA synchronous = FULL")
-            yield
+            try:
+                yield
+            finally:
+                self._database.execute("PRAGMA synchronous = NORMAL")
         except sqlite3.Error as error:
             raise self._unavailable(error) from None
-        finally:
-            self._database.execute("PRAGMA synchronous = NORMAL")
 
     def _note_last(self, sequence: int) -> None:
         """Note the last number outside of the database. It outlives the process as that does."""
