@@ -85,7 +85,7 @@ class ResourceMonitor:
         self._wake.set()
 
     def forget(self, server_name: str) -> None:
-        """Emit no more values of `server_name`."""
+        """Emit no more values of `server_name`. The relay remembers its last one."""
         self._refuse_in_child()
         shielded(self._remove, server_name)
 

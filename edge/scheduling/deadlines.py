@@ -12,7 +12,8 @@ class Deadlines(Generic[T]):
     """Calls `on_due` with each item `timeout_s` after it was added, or earlier for lack of room.
 
     Items cannot be removed: `on_due` must recognise those that no longer matter. Bound:
-    `max_items`; when there are more, the oldest is due at once.
+    `max_items`; when there are more, the oldest is due in the next
+    turn of the loop.
     """
 
     def __init__(

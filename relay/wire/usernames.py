@@ -4,7 +4,7 @@ import unicodedata
 
 MAX_NAME_CHARS = 255
 MAX_SPELLING_CHARS = 4 * MAX_NAME_CHARS
-"""NFC makes one character of at most four (Unicode Standard Annex 15, section 12)."""
+"""NFC makes one character of at most four."""
 
 
 def normal_username(name: str) -> str:

@@ -24,9 +24,9 @@ live events.
 go on during a catch-up; their *coverage* (`coverage.py`) tells which events they have brought, so
 that the replay does not send those again. Permission is checked for every event, when it is sent.
 
-Bounds: 64 KiB or one frame, and about 1 ms of comparisons, a step; the next step
-comes when the client has room. Requests that wait are at most twice the message burst and 8 MiB;
-with more, `Session` closes with 4029.
+Bounds: 64 KiB or one frame, and 2,048 comparisons of a subscription, a step; the next step comes
+when the client has room. Requests that wait are at most twice the message burst and 8 MiB; with
+more, `Session` closes with 4029.
 `edge/catch_up_runner.py` lets 4 catch-ups step in a turn of the loop, and holds the records of at
 most 8 reads of about 1 MiB; users take turns with both.
 """

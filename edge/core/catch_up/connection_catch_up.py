@@ -23,7 +23,7 @@ STEP_BYTES = 64 * 1024
 STEP_RECORDS = 512
 """Records that one step looks at before other clients have their turn."""
 STEP_COMPARISONS = 2048
-"""Subscriptions that one step compares with new topics, of about 0.5 us each, before its end."""
+"""Subscriptions that match a new topic, compared before the step ends."""
 
 
 class CatchUpState(Enum):

@@ -1,5 +1,6 @@
 """Two spellings of one user name are one user; names that look different stay different."""
 
+import sys
 import unicodedata
 
 import pytest
@@ -32,6 +33,12 @@ def test_a_text_that_is_no_name_stays_and_costs_no_time() -> None:
     """To compose it would take hours."""
     text = "\u0315" * 1_000_000 + "\u0316" * 1_000_000
     assert normal_username(text) == text
+
+
+def test_the_bound_is_that_of_unicode() -> None:
+    characters = map(chr, range(sys.maxunicode + 1))
+    composed = (each for each in characters if unicodedata.is_normalized("NFC", each))
+    assert max(len(unicodedata.normalize("NFD", each)) for each in composed) == 4
 
 
 @given(any_text)
