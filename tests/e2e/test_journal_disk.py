@@ -58,7 +58,8 @@ def fill(disk: Path) -> Path:
 def settled(peer: RelayPeer) -> int:
     """Return the number of events relayed or refused; each is received some time before."""
     stats = peer.stats()
-    return sum(stats["relayed"].values()) + sum(stats["refused"].values())
+    counts: list[int] = [*stats["relayed"].values(), *stats["refused"].values()]
+    return sum(counts)
 
 
 class TestFullDisk:

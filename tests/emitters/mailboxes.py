@@ -10,11 +10,10 @@ from emitters.core.outbox import Outbox, Store
 from emitters.core.outgoing import Outgoing
 from emitters.handover import OutboxBounds
 from emitters.mailbox import Mailbox
-from relay.wire.control import HelloReply
 from relay.wire.topics import parse_topic
+from tests.emitters.core.messages import accepting
 from tests.support.waiting import wait_for
 
-EPOCH = 5
 TIMEOUT_S = 10.0
 FOREVER_S = 1000.0
 """A wait of this length has to be ended by news."""
@@ -36,26 +35,13 @@ def mailbox_of(outbox: Outbox, max_events: int = 100, max_bytes: int = 10**9) ->
     return Mailbox(outbox, Dialogue("manager-1", outbox), OutboxBounds(max_events, max_bytes))
 
 
-def reply(*kinds: str) -> HelloReply:
-    """The relay accepts hello, and journals `kinds`."""
-    return HelloReply(
-        id=1,
-        epoch=1,
-        journaled_kinds=kinds,
-        tips={},
-        heartbeat_s=1.0,
-        sequence=0,
-        emitter_epoch=EPOCH,
-    )
-
-
 def open_mailbox(
     max_events: int = 100, max_bytes: int = 10**9, store: Store | None = None
 ) -> Mailbox:
     """A mailbox whose dialogue is open."""
     mailbox = closed_mailbox(max_events, max_bytes, store)
     assert mailbox.take_hello(0.0) == 0
-    mailbox.on_hello_accepted(reply("event", "task"), 0.0)
+    mailbox.on_hello_accepted(accepting(0), 0.0)
     mailbox.on_subscriptions([b"\x01event:", b"\x01task:"])
     assert mailbox.is_open
     return mailbox

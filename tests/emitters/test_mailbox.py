@@ -13,8 +13,8 @@ from emitters.errors import EmitterClosed, OutboxFull
 from emitters.mailbox import CLOSED, NAP_S
 from relay.wire.notices import Acknowledged
 from relay.wire.topics import parse_topic
+from tests.emitters.core.messages import EPOCH
 from tests.emitters.mailboxes import (
-    EPOCH,
     FOREVER_S,
     closed_mailbox,
     event,

@@ -10,14 +10,13 @@ from emitters.mailbox import CLOSED, Mailbox
 from relay.wire.control import WatchedReply
 from relay.wire.demand import FILTERED_PREFIX, pack_digests, topic_digest
 from relay.wire.notices import Acknowledged
+from tests.emitters.core.messages import EPOCH, accepting
 from tests.emitters.mailboxes import (
-    EPOCH,
     FOREVER_S,
     closed_mailbox,
     event,
     is_woken,
     open_mailbox,
-    reply,
     running,
     sleep,
     wait_until_waiting,
@@ -122,7 +121,7 @@ def test_the_link_reads_where_the_dialogue_is() -> None:
     assert mailbox.trouble(FIRST_AFTER_S) is Trouble.NOBODY
     states = [(mailbox.is_accepted, mailbox.is_fenced, mailbox.relay_epoch)]
     mailbox.take_hello(0.0)
-    mailbox.on_hello_accepted(reply("event", "task"), 0.0)
+    mailbox.on_hello_accepted(accepting(0), 0.0)
     states.append((mailbox.is_accepted, mailbox.is_fenced, mailbox.relay_epoch))
     mailbox.on_hello_refused("stale_epoch", "a newer process has taken over")
     states.append((mailbox.is_accepted, mailbox.is_fenced, mailbox.relay_epoch))
@@ -141,7 +140,7 @@ def test_a_thread_that_waits_for_the_connection_goes_on_when_it_is_open(
         wait_until_waiting(mailbox)
         if is_subscribed_first:
             mailbox.on_subscriptions(STREAMS)
-        mailbox.on_hello_accepted(reply("event", "task"), 0.0)
+        mailbox.on_hello_accepted(accepting(0), 0.0)
         if not is_subscribed_first:
             mailbox.on_subscriptions(STREAMS)
     assert found == [True]

@@ -11,15 +11,14 @@ from emitters.errors import EmitterClosed, SpoolUnavailable
 from emitters.mailbox import CLOSED, FAILED, Mailbox
 from relay.wire.notices import Acknowledged
 from relay.wire.topics import parse_topic
+from tests.emitters.core.messages import EPOCH, accepting
 from tests.emitters.core.stores import RecordingStore
 from tests.emitters.mailboxes import (
-    EPOCH,
     FOREVER_S,
     closed_mailbox,
     event,
     mailbox_of,
     open_mailbox,
-    reply,
     running,
     sleep,
     wait_until_waiting,
@@ -114,7 +113,7 @@ def test_a_live_value_whose_kind_is_journaled_since_is_not_lost_when_the_spool_i
     mailbox = closed_mailbox(store=store)
     assert mailbox.take_hello(0.0) == 0
     mailbox.add(event(1, "audit:a"), None)
-    mailbox.on_hello_accepted(reply("event", "task", "audit"), 0.0)
+    mailbox.on_hello_accepted(accepting(0, ("event", "task", "audit")), 0.0)
     store.full = True
     mailbox.take_new()
     assert mailbox.unacknowledged() == 0
@@ -174,7 +173,7 @@ def test_events_that_an_earlier_process_left_are_counted_and_waited_for() -> Non
     assert (counters["accepted"], counters["acknowledged"]) == (12, 10)
     assert mailbox.unacknowledged() == 2
     assert not mailbox.wait_acknowledged(0)
-    mailbox.on_hello_accepted(reply("event", "task").model_copy(update={"sequence": 10}), 0.0)
+    mailbox.on_hello_accepted(accepting(10), 0.0)
     mailbox.on_subscriptions([b"\x01event:", b"\x01task:"])
     assert mailbox.take_events(5, 0.0) == (11, [event(1), event(2)])
     mailbox.on_notices([Acknowledged(EPOCH, 12)], 0.0)

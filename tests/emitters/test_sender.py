@@ -11,7 +11,8 @@ from emitters.core.identity import EmitterIdentity
 from emitters.sender import SEND_BATCH, EventSender
 from relay.shared.transport import Socket, open_socket
 from relay.wire.header import SENT_AGAIN, unpack_header
-from tests.emitters.mailboxes import event, open_mailbox, reply
+from tests.emitters.core.messages import accepting
+from tests.emitters.mailboxes import event, open_mailbox
 from tests.support.waiting import wait_for
 
 IDENTITY = EmitterIdentity.of("manager-1")
@@ -97,7 +98,7 @@ def test_a_value_that_is_sent_to_the_next_relay_too_says_so(wire: Wire) -> None:
     sender.send_batch()
     mailbox.on_subscriptions([b"\x00event:", b"\x00task:", b"\x00live:"])
     mailbox.take_hello(0.0)
-    mailbox.on_hello_accepted(reply("event", "task"), 0.0)
+    mailbox.on_hello_accepted(accepting(0), 0.0)
     mailbox.on_subscriptions([b"\x01event:", b"\x01task:", b"\x01live:"])
     mailbox.add(event(2, "live:b"), None)
     mailbox.take_new()

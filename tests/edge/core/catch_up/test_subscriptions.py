@@ -22,14 +22,6 @@ def world() -> World:
     return world
 
 
-@pytest.fixture
-def alice(world: World) -> Viewer:
-    viewer = Viewer(world, "alice")
-    viewer.connect()
-    viewer.read()
-    return viewer
-
-
 def ask(viewer: Viewer, topic: str, since: Mapping[str, int] | None = None, **more: Any) -> None:
     request = Subscribe(parse_pattern(topic), since=since, epoch=EPOCH, **more)
     viewer.subscriptions.take(request)

@@ -107,14 +107,6 @@ def test_requests_that_come_before_the_updates_are_there_are_answered_behind_the
 # Catch-ups of subscriptions.
 
 
-@pytest.fixture
-def alice(world: World) -> Viewer:
-    viewer = Viewer(world, "alice")
-    viewer.connect()
-    viewer.read()
-    return viewer
-
-
 def resume(viewer: Viewer, since: int, *patterns: Any, epoch: int = EPOCH) -> None:
     for pattern in patterns:
         viewer.subscriptions.take(Subscribe(pattern, since={"event": since}, epoch=epoch))
