@@ -93,6 +93,7 @@ def _digests(fields: dict[object, object], name: str) -> bytes:
 
 def _unsigned(fields: dict[object, object], name: str) -> int:
     value = fields.get(name)
-    if type(value) is not int or not 0 <= value < 2**64:
+    # msgpack has no greater integers than those of 64 bits.
+    if type(value) is not int or value < 0:
         raise InvalidFrame(f"{name}: must be an unsigned integer of 64 bits")
     return value

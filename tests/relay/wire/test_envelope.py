@@ -2,7 +2,7 @@
 
 import json
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -234,9 +234,55 @@ def test_the_error_names_the_path_of_the_first_wrong_value(data: Any, path: str)
     assert str(caught.value).startswith(f"{path}: ")
 
 
+class Text(str):
+    __slots__ = ()
+
+
+class Number(int):
+    pass
+
+
+class Lookup(Mapping[str, int]):
+    def __getitem__(self, key: str) -> int:
+        raise KeyError(key)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(())
+
+    def __len__(self) -> int:
+        return 0
+
+
+@pytest.mark.parametrize(
+    ("changed", "text"),
+    [
+        ({"type": ""}, "type: must have 1 to 255 characters"),
+        ({"source": "x" * 256}, "source: must have 0 to 255 characters"),
+        ({"type": None}, "type: must be text, not nothing"),
+        ({"id": 5}, "id: must be text, not int"),
+        ({"data": None}, "data: must be a map, not nothing"),
+        ({"data": {"a": b"x"}}, "data.a: a value of type bytes cannot be carried"),
+        (
+            {"data": {"a": Lookup()}},
+            "data.a: a value of type Lookup cannot be carried (use a dict)",
+        ),
+    ],
+)
+def test_the_error_says_what_is_expected(changed: dict[str, Any], text: str) -> None:
+    with pytest.raises(InvalidEnvelope) as caught:
+        pack_envelope(EVENT._replace(**changed), "event")
+    assert str(caught.value) == text
+
+
+@pytest.mark.parametrize("value", [Text("x"), Number(5), Number(-(2**63)), Number(2**64 - 1)])
+def test_subclasses_of_leaves_are_carried(value: object) -> None:
+    envelope = EVENT._replace(data={"a": [value]})
+    assert unpack_envelope(pack_envelope(envelope, "event"), "event") == envelope
+
+
 @pytest.mark.parametrize("number", [-(2**63), 2**64 - 1])
 def test_the_largest_integers_are_carried(number: int) -> None:
-    envelope = EVENT._replace(data={"n": number})
+    envelope = EVENT._replace(data={"n": number, "more": [number]})
     assert unpack_envelope(pack_envelope(envelope, "event"), "event") == envelope
 
 
@@ -323,7 +369,7 @@ def test_a_payload_that_msgpack_does_not_descend_is_too_deep() -> None:
         unpack_envelope(b"\x91" * 5000 + b"\xc0", "event")
 
 
-@pytest.mark.parametrize("key", [5, 10**40, ("x" * 100,)])
+@pytest.mark.parametrize("key", [5, 10**39, 10**40, ("x" * 100,)])
 def test_the_error_shows_the_start_of_a_wrong_key(key: object) -> None:
     with pytest.raises(InvalidEnvelope) as caught:
         pack_envelope(EVENT._replace(data={"a": {key: 1}}), "event")
