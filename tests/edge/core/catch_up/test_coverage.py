@@ -159,3 +159,11 @@ def test_a_subscription_that_ended_covers_nothing_more(table: Table) -> None:
     table.subscribe(A, {"event": 3})
     table.unsubscribe(A)
     assert table.after(A) == {"event": 10}, "as one that was never there"
+
+
+def test_subscriptions_that_ended_take_no_memory(table: Table) -> None:
+    for number in range(100):
+        pattern = parse_pattern(f"event:{number}")
+        table.subscribe(pattern)
+        table.unsubscribe(pattern)
+    assert not table.covered._after

@@ -65,6 +65,8 @@ def test_a_pattern_selects_what_any_of_its_selectors_does(streams: Streams) -> N
     selection = Selection([pending], CoverageList([]), streams)
     counts = [len(wanted(selection, topic)) for topic in ("event:a", "event:b", "event:c")]
     assert counts == [5, 5, 0]
+    selected = [pending.selects(topic) for topic in ("event:a", "event:b", "event:c")]
+    assert selected == [True, True, False]
 
 
 def test_a_withdrawn_subscription_selects_nothing(streams: Streams) -> None:
@@ -83,6 +85,17 @@ def test_a_role_that_is_lost_ends_a_subscription_for_good(streams: Streams) -> N
     selection.restrict(lambda _: ())
     selection.restrict(lambda pattern: (pattern,))
     assert (wanted(selection), pending.selectors, pending.recovered) == ([], (), False)
+
+
+def test_a_role_that_allows_less_narrows_what_is_replayed(streams: Streams) -> None:
+    everything = parse_pattern("*")
+    request = Subscribe(everything, since={"event": 5}, epoch=1)
+    pending = PendingSubscription(request, (everything,), {"event": 5})
+    selection = Selection([pending], CoverageList([]), streams)
+    assert wanted(selection, "event:b")
+    selection.restrict(lambda _: (A,))
+    assert wanted(selection, "event:b") == []
+    assert wanted(selection) == list(range(6, 21))
 
 
 def test_a_role_that_allows_the_same_changes_nothing(streams: Streams) -> None:

@@ -386,6 +386,32 @@ def test_a_stream_that_begins_while_everything_is_live_is_not_replayed(world: Wo
     assert viewer.seen["audit"] == [1, 2, 3, 4, 5]
 
 
+def test_beyond_the_limit_of_subscriptions_nothing_is_replayed(alice: Viewer) -> None:
+    for number in range(100):
+        alice.subscriptions.take(
+            Subscribe(parse_pattern(f"event:{number}"), number, since={"event": 0}, epoch=EPOCH)
+        )
+    alice.subscriptions.take(
+        Subscribe(parse_pattern("event:*"), "over", since={"event": 0}, epoch=EPOCH)
+    )
+    alice.subscriptions.end_gathering()
+    while alice.step():
+        pass
+    assert alice.connection is not None
+    messages = alice.connection.take()
+    [refusal] = [each for each in messages if each.get("status") != "success"]
+    assert (refusal["id"], refusal["message"]) == ("over", "At most 100 subscriptions are allowed.")
+
+
+def test_what_comes_after_unsubscribing_is_not_covered(world: World, alice: Viewer) -> None:
+    ask(alice, "event:a")
+    alice.subscriptions.take(Unsubscribe(parse_pattern("event:a")))
+    world.emit("event:a")
+    ask(alice, "event:a", {"event": 20})
+    alice.settle()
+    assert alice.seen["event"] == [21]
+
+
 def test_unsubscribing_acts_at_once_though_its_answer_waits(world: World, alice: Viewer) -> None:
     for _ in range(1500):
         world.emit("event:b")

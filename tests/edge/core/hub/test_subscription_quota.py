@@ -76,3 +76,11 @@ def test_the_counts_are_those_of_the_subscriptions(
         quota.remove(user, [each for name, each in held.elements() if name == user])
     assert (quota.count, quota.size_bytes) == (0, 0)
     assert quota.excess("alice", pattern("event:a")) is None
+
+
+def test_users_without_subscriptions_take_no_memory() -> None:
+    quota = SubscriptionQuota()
+    for number in range(100):
+        quota.add(f"user-{number}", pattern("event:a"))
+        quota.remove(f"user-{number}", [pattern("event:a")])
+    assert not quota._by_user
