@@ -310,6 +310,15 @@ class TestTasks:
         with closing(small):
             assert [task.topic for task in small.journal.tasks()] == ["task:2", "task:3"]
 
+    def test_they_stay_in_the_order_of_their_last_updates(self, parts: RelayParts) -> None:
+        for n in (1, 2, 1):
+            parts.send(f"task:{n}", status="in_progress")
+        parts.commit()
+        assert [topic for topic, _ in self.states(parts)] == [b"task:2", b"task:1"]
+        again = self.restarted(parts)
+        with closing(again):
+            assert [topic for topic, _ in self.states(again)] == [b"task:2", b"task:1"]
+
     def test_one_that_is_forgotten_for_another_of_its_own_batch_stays(
         self, parts: RelayParts, monkeypatch: pytest.MonkeyPatch
     ) -> None:

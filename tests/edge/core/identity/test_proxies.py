@@ -43,6 +43,7 @@ def test_a_mapped_network_is_that_of_its_ipv4_addresses() -> None:
     proxies = TrustedProxies.parse(("::ffff:10.0.0.0/104", "::ffff:192.0.2.1"))
     trusted = [each for each in ("10.9.8.7", "192.0.2.1", "192.0.2.2") if proxies.trusts(each)]
     assert trusted == ["10.9.8.7", "192.0.2.1"]
+    assert TrustedProxies.parse(("::ffff:0:0/96",)).trusts("10.9.8.7")
 
 
 @pytest.mark.parametrize(
