@@ -4,6 +4,9 @@ Options must be set before `bind` or `connect`. `docs/decisions/0003-zeromq-opti
 reason for each value.
 """
 
+import contextlib
+import signal
+from collections.abc import Iterator
 from socket import AF_INET, AF_INET6, SOCK_STREAM, getaddrinfo
 
 import zmq
@@ -34,7 +37,10 @@ def open_socket(context: "zmq.Context[Socket]", kind: int) -> Socket:
     The loss of a host is noticed within 5 s, or 10 s if data was on its way to it. Messages that
     were queued for it are dropped, not kept for its successor.
     """
-    socket = context.socket(kind)
+    # An exception of a signal handler could leave a socket of which the context does not know, and
+    # the end of the context would wait for that socket for ever.
+    with _signals_held():
+        socket = context.socket(kind)
     # Closing must never hang on a peer that does not read.
     socket.linger = 0
     # Queue nothing for a peer that is not connected. Not on a SUB: libzmq aborts the process if
@@ -51,6 +57,18 @@ def open_socket(context: "zmq.Context[Socket]", kind: int) -> Socket:
     socket.setsockopt(zmq.RECONNECT_IVL, RECONNECT_INTERVAL_MS)
     socket.setsockopt(zmq.MAXMSGSIZE, MAX_FRAME_BYTES)
     return socket
+
+
+@contextlib.contextmanager
+def _signals_held() -> Iterator[None]:
+    """Let signals wait for the end of the body, if no other thread of Python takes them."""
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    try:
+        # Raises what the handler of an earlier signal raises, so that none is left for the body.
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
 def connect(socket: Socket, endpoint: str) -> None:

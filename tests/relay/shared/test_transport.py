@@ -1,7 +1,9 @@
 """Sockets of ours on real connections: messages whole and in order, and no wait."""
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, ClassVar
 
 import pytest
 import zmq
@@ -68,3 +70,39 @@ def test_every_kind_of_socket_has_the_options(kind: int) -> None:
         assert socket.getsockopt(zmq.MAXMSGSIZE) == MAX_FRAME_BYTES
         assert socket.getsockopt(zmq.IMMEDIATE) == (kind != zmq.SUB)
         assert socket.getsockopt(zmq.HEARTBEAT_IVL) == 0, "libzmq 4.3.5 may abort with them"
+
+
+class Interrupted(Exception):  # noqa: N818
+    """Raised by a signal handler."""
+
+
+class InterruptedContext(zmq.Context[Socket]):
+    """A signal comes while a socket is made."""
+
+    made: ClassVar[list[Socket]] = []
+
+    def socket(self, *args: Any, **kwargs: Any) -> Any:
+        signal.raise_signal(signal.SIGUSR1)
+        self.made.append(super().socket(*args, **kwargs))
+        return self.made[-1]
+
+
+def test_no_socket_is_lost_by_a_signal_whose_handler_raises() -> None:
+    """The end of the context would wait for such a socket for ever."""
+
+    def interrupt(*_: object) -> None:
+        raise Interrupted
+
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    before = signal.signal(signal.SIGUSR1, interrupt)
+    context = InterruptedContext()
+    try:
+        with pytest.raises(Interrupted):
+            open_socket(context, zmq.SUB)
+        [socket] = context.made
+        assert socket in context._sockets
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+        context.destroy(linger=0)
+        context.made.clear()
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == mask
