@@ -84,6 +84,14 @@ CREATE TABLE IF NOT EXISTS {table} (
 """
 _ROW_NUMBERS = struct.Struct("!qqq")
 
+# Expressions for the columns of a stream's row. SQLite keeps values of any type in any column, and
+# damage may change a type: what is read is always of the right type, and the checksum tells.
+FIRST = "CASE WHEN typeof(first) = 'integer' AND first BETWEEN 1 AND last THEN first ELSE last END"
+RELAYED_AT = "CASE WHEN typeof(relayed_at) = 'integer' THEN max(relayed_at, 0) ELSE 0 END"
+EVENTS = "ifnull(CAST(events AS BLOB), x'')"
+CHECKSUM = "CAST(checksum AS INTEGER) & 0xFFFFFFFF"
+"""NULL in rows of version 1."""
+
 
 class DamagedContent(Exception):  # noqa: N818 - clear without a suffix
     """A value that no relay has written, although SQLite finds the file consistent."""
@@ -129,8 +137,11 @@ def note_lost_emitters(db: sqlite3.Connection) -> None:
 
 
 def stream_tables(db: sqlite3.Connection) -> dict[str, str]:
-    """Return the name of each stream's table by stream."""
-    return dict(db.execute("SELECT name, 'stream_' || id FROM streams"))
+    """Return the name of each stream's table by stream. Raises `DamagedContent`."""
+    tables = dict(db.execute("SELECT name, 'stream_' || id FROM streams"))
+    if not all(isinstance(name, str) for name in tables):
+        raise DamagedContent("a row of `streams` is damaged")
+    return tables
 
 
 def row_checksum(last: int, first: int, relayed_at: int, events: bytes) -> int:

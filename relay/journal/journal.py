@@ -23,6 +23,8 @@ from relay.journal.file import (
 )
 from relay.journal.format import (
     ALL_EMITTERS,
+    EVENTS,
+    RELAYED_AT,
     DamagedContent,
     note_lost_emitters,
     pack_events,
@@ -335,7 +337,7 @@ class Journal:
         table = self._tables[stream]
         with self._transaction():
             found = self._db.execute(
-                f"SELECT last, relayed_at, length(events) FROM {table} ORDER BY last LIMIT ?",
+                f"SELECT last, {RELAYED_AT}, length({EVENTS}) FROM {table} ORDER BY last LIMIT ?",
                 # One more than can be removed, because the newest row always stays.
                 (MAX_RETIRED_ROWS + 1,),
             )

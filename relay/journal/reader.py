@@ -11,7 +11,11 @@ from relay.core.emitters import Cursor
 from relay.core.epochs import FoundTail, Origin, Tail
 from relay.journal.file import JournalRefused, looked_at, refused
 from relay.journal.format import (
+    CHECKSUM,
+    EVENTS,
+    FIRST,
     MAX_OFFSET,
+    RELAYED_AT,
     DamagedContent,
     row_checksum,
     stream_tables,
@@ -99,7 +103,7 @@ class JournalReader:
         self._db = db
         self._tables = stream_tables(db)
         (version,) = db.execute("PRAGMA user_version").fetchone()
-        self._checksum = "checksum" if version >= 2 else "NULL"
+        self._checksum = CHECKSUM if version >= 2 else "NULL"
         """The expression for a row's checksum: tables of version 1 have none."""
 
     @property
@@ -134,7 +138,7 @@ class JournalReader:
     def tail(self, name: str) -> Tail:
         """Return the newest row of the stream `name`."""
         found = self._db.execute(
-            f"SELECT last, first, relayed_at, events, {self._checksum}"
+            f"SELECT last, {FIRST}, {RELAYED_AT}, {EVENTS}, {self._checksum}"
             f" FROM {self._tables[name]} ORDER BY last DESC LIMIT 1"
         ).fetchone()
         return Tail(0, 0) if found is None else Tail(found[0], _checksum(*found))
@@ -142,9 +146,10 @@ class JournalReader:
     def found_tail(self, name: str, offset: int) -> FoundTail:
         """Return the stream's place, and the checksum of its row that ends at `offset`."""
         table = self._tables[name]
-        first = self._db.execute(f"SELECT first FROM {table} ORDER BY last LIMIT 1").fetchone()
+        first = self._db.execute(f"SELECT {FIRST} FROM {table} ORDER BY last LIMIT 1").fetchone()
         found = self._db.execute(
-            f"SELECT last, first, relayed_at, events, {self._checksum} FROM {table} WHERE last = ?",
+            f"SELECT last, {FIRST}, {RELAYED_AT}, {EVENTS}, {self._checksum}"
+            f" FROM {table} WHERE last = ?",
             (min(offset, MAX_OFFSET),),
         ).fetchone()
         last = self.tail(name).last_offset
@@ -154,14 +159,14 @@ class JournalReader:
     def stream(self, name: str) -> StreamSummary:
         """Return the summary of the stream `name`."""
         first, last, rows, stored_bytes, *times = self._db.execute(
-            "SELECT min(first), max(last), count(*), sum(length(events)), min(relayed_at),"
-            f" max(relayed_at) FROM {self._tables[name]}"
+            f"SELECT min({FIRST}), max(last), count(*), sum(length(events)), min({RELAYED_AT}),"
+            f" max({RELAYED_AT}) FROM {self._tables[name]}"
         ).fetchone()
         return StreamSummary(name, first or 1, last or 0, rows, stored_bytes or 0, *times)
 
     def ends(self, name: str) -> tuple[EventRowEnds, EventRowEnds] | None:
         """Return the first and the last row of the stream `name`, None if it is empty."""
-        query = f"SELECT first, last, relayed_at FROM {self._tables[name]} ORDER BY last"
+        query = f"SELECT {FIRST}, last, {RELAYED_AT} FROM {self._tables[name]} ORDER BY last"
         oldest = self._db.execute(f"{query} LIMIT 1").fetchone()
         newest = self._db.execute(f"{query} DESC LIMIT 1").fetchone()
         return None if oldest is None else (EventRowEnds(*oldest), EventRowEnds(*newest))

@@ -4,7 +4,15 @@ import sqlite3
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from relay.journal.format import MAX_OFFSET, DamagedContent, row_checksum, unpack_events
+from relay.journal.format import (
+    EVENTS,
+    FIRST,
+    MAX_OFFSET,
+    RELAYED_AT,
+    DamagedContent,
+    row_checksum,
+    unpack_events,
+)
 from relay.shared.sqlite_file import is_damage
 from relay.wire.header import ReceivedFrames
 
@@ -33,7 +41,7 @@ class StreamRows:
         while position is not None:
             try:
                 for last, first, relayed_at, packed, checksum in self._db.execute(
-                    f"SELECT last, first, relayed_at, events, {self._checksum}"
+                    f"SELECT last, {FIRST}, {RELAYED_AT}, {EVENTS}, {self._checksum}"
                     f" FROM {self._table} WHERE last > ? ORDER BY last",
                     (position,),
                 ):
@@ -87,7 +95,7 @@ class StreamRows:
         """Return the offset of the first event, 1 if there is none or it cannot be read."""
         try:
             found = self._db.execute(
-                f"SELECT first FROM {self._table} ORDER BY last LIMIT 1"
+                f"SELECT {FIRST} FROM {self._table} ORDER BY last LIMIT 1"
             ).fetchone()
         except sqlite3.DatabaseError as error:
             if not is_damage(error):
