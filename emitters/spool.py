@@ -21,7 +21,9 @@ import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import Annotated, BinaryIO, NamedTuple
+
+from pydantic import Field, TypeAdapter, ValidationError
 
 from emitters.core.outgoing import Outgoing
 from emitters.errors import SpoolInUse, SpoolRefused, SpoolUnavailable
@@ -57,16 +59,24 @@ _DAMAGED_TOPIC = "event:damaged"
 logger = logging.getLogger(__name__)
 
 
+_Text = Annotated[str, Field(strict=True, min_length=1)]
+_Number = Annotated[int, Field(strict=True, ge=0)]
+
+
 class SpoolHead(NamedTuple):
     """The row of the table `spool`."""
 
-    name: str
-    epoch: int
-    acknowledged: int
-    sent: int | None
+    name: _Text
+    epoch: _Number
+    acknowledged: _Number
+    sent: _Number | None
     """The last number that may have been sent; None when any may have been."""
-    relay_epoch: str | None
-    """The relay's epoch when it was met last: a text, as 64 bits without a sign are too many."""
+    relay_epoch: Annotated[int, Field(ge=0, lt=2**64)] | None
+    """The relay's epoch when it was met last. The table has it as a text, for SQLite has no
+    integers of 64 bits without a sign."""
+
+
+_HEAD = TypeAdapter(SpoolHead)
 
 
 class Spool:
@@ -94,9 +104,7 @@ class Spool:
             head = _read_head(self._database)
             if name not in (None, head.name):
                 raise _Unsuitable(f"belongs to the emitter {head.name!r}, not to {name!r}")
-            self.name, self.epoch, self.acknowledged, sent, relay_epoch = head
-            self.relay_epoch = None if relay_epoch is None else int(relay_epoch)
-            """The relay's epoch when it was met last, if that is known."""
+            self.name, self.epoch, self.acknowledged, sent, self.relay_epoch = head
             self.kept = _read_events(path, self._database, head.acknowledged)
             """The events that the relay may not have, in order, from `acknowledged` + 1."""
             last = self.acknowledged + len(self.kept)
@@ -260,7 +268,12 @@ def _read_head(database: sqlite3.Connection) -> SpoolHead:
     ).fetchall()
     if len(rows) != 1:
         raise _Unsuitable("is damaged (it does not say whose it is)")
-    return SpoolHead(*rows[0])
+    try:
+        return _HEAD.validate_python(rows[0])
+    except ValidationError as error:
+        first = error.errors()[0]
+        column = SpoolHead._fields[int(first["loc"][0])]
+        raise _Unsuitable(f"is damaged ({column}: {first['msg']})") from None
 
 
 def _read_events(path: Path, database: sqlite3.Connection, acknowledged: int) -> list[Outgoing]:

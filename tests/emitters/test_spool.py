@@ -172,6 +172,31 @@ def test_a_file_that_is_no_spool_of_ours_is_refused_and_left_as_it_is(
         Emitter(name="manager-1", spool=path)
 
 
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        ("name", b"manager-1"),
+        ("name", ""),
+        ("epoch", "x"),
+        ("epoch", -1),
+        ("acknowledged", b"x"),
+        ("acknowledged", 1.5),
+        ("sent", "x"),
+        ("relay_epoch", "x"),
+        ("relay_epoch", str(2**64)),
+        ("relay_epoch", b"\xff"),
+    ],
+)
+def test_a_spool_whose_head_cannot_be_read_is_refused(
+    path: Path, column: str, value: object
+) -> None:
+    open_spool(path).close()
+    with closing(sqlite3.connect(path, isolation_level=None)) as database:
+        database.execute(f"UPDATE spool SET {column} = ?", (value,))
+    with pytest.raises(SpoolRefused, match=rf" is damaged \({column}: "):
+        open_spool(path)
+
+
 def test_a_path_that_cannot_be_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SpoolRefused, match="cannot be opened: No such file or directory"):
         open_spool(tmp_path / "missing" / "spool")
