@@ -12,8 +12,7 @@ class Deadlines(Generic[T]):
     """Calls `on_due` with each item `timeout_s` after it was added, or earlier for lack of room.
 
     Items cannot be removed: `on_due` must recognise those that no longer matter. Bound:
-    `max_items`; when there are more, the oldest is due in the next
-    turn of the loop.
+    `max_items`; when there are more, the oldest is due in the next turn of the loop.
     """
 
     def __init__(
