@@ -1,7 +1,9 @@
-"""Waiting for ZeroMQ sockets in the main thread, where Python calls signal handlers."""
+"""ZeroMQ in the main thread, where Python calls signal handlers."""
 
+import contextlib
+import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 R = TypeVar("R")
@@ -22,3 +24,15 @@ def poll_in_slices(poll: Callable[[int], R], timeout_s: float) -> R:
         result = poll(int(1000 * min(left_s, SLICE_S)) + 1)
         if result or left_s <= SLICE_S:
             return result
+
+
+@contextlib.contextmanager
+def signals_held() -> Iterator[None]:
+    """Let signals wait for the end of the body, if no other thread of Python takes them."""
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    try:
+        # Raises what the handler of an earlier signal raises, so that none is left for the body.
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)

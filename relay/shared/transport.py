@@ -4,15 +4,13 @@ Options must be set before `bind` or `connect`. `docs/decisions/0003-zeromq-opti
 reason for each value.
 """
 
-import contextlib
-import signal
-from collections.abc import Iterator
 from socket import AF_INET, AF_INET6, SOCK_STREAM, getaddrinfo
 
 import zmq
 from zmq import backend
 
 from relay.shared.addresses import ZmqAddress, parse_peer_address, parse_zmq_address
+from relay.shared.interruptible import signals_held
 from relay.wire.envelope import MAX_ENVELOPE_BYTES
 from relay.wire.header import StampedFrames
 
@@ -39,7 +37,7 @@ def open_socket(context: "zmq.Context[Socket]", kind: int) -> Socket:
     """
     # An exception of a signal handler could leave a socket of which the context does not know, and
     # the end of the context would wait for that socket for ever.
-    with _signals_held():
+    with signals_held():
         socket = context.socket(kind)
     # Closing must never hang on a peer that does not read.
     socket.linger = 0
@@ -57,18 +55,6 @@ def open_socket(context: "zmq.Context[Socket]", kind: int) -> Socket:
     socket.setsockopt(zmq.RECONNECT_IVL, RECONNECT_INTERVAL_MS)
     socket.setsockopt(zmq.MAXMSGSIZE, MAX_FRAME_BYTES)
     return socket
-
-
-@contextlib.contextmanager
-def _signals_held() -> Iterator[None]:
-    """Let signals wait for the end of the body, if no other thread of Python takes them."""
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
-    try:
-        # Raises what the handler of an earlier signal raises, so that none is left for the body.
-        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
 def connect(socket: Socket, endpoint: str) -> None:
