@@ -33,6 +33,7 @@ def test_the_newest_value_survives_a_relay_that_is_killed_right_after_it(cluster
         relay.kill()
         relay = cluster.start_relay()
         wait_shown(staying, number)
+        edge.wait_ready()
         late = cluster.connect(edge, f"bob-{number}")
         late.subscribe(TOPIC)
         wait_shown(late, number)

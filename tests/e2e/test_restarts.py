@@ -89,7 +89,7 @@ def test_workers_of_a_killed_edge_end_by_themselves(cluster: Cluster) -> None:
     cluster.start_relay()
     edge = cluster.start_edge(EDGE_WORKERS="2")
     edge.process.kill()
-    wait_for(lambda: edge.status("/healthz") == 0, "the workers are gone")
+    wait_for(lambda: not edge.is_listening(), "the workers are gone")
     replaced = cluster.start_edge(port=edge.port, EDGE_WORKERS="2")
     assert replaced.status("/readyz") == 200
 

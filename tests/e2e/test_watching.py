@@ -163,6 +163,7 @@ def test_the_watched_topics_are_known_again_after_every_restart(
     for each in (emitter, cluster.emitter("after")):
         wait_for(partial(each.is_watched, TOPIC), "the topic is watched again")
         assert not each.is_watched(OTHERS)
+    edge.wait_ready()
     late = cluster.connect(edge, "bob")
     late.subscribe(OTHERS)
     wait_for(lambda: emitter.is_watched(OTHERS), "changes arrive as well")

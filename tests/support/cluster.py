@@ -170,6 +170,11 @@ class Edge:
         """The base URL of its pages."""
         return f"http://127.0.0.1:{self.port}"
 
+    def is_listening(self) -> bool:
+        """Return whether any process still accepts connections at the port."""
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", self.port)) == 0
+
     def status(self, path: str) -> int:
         """Return the HTTP status of a GET, 0 without an answer."""
         try:

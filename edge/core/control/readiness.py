@@ -1,7 +1,7 @@
 """`Readiness`: whether a client that comes now would get its events (protocol section 6)."""
 
 from edge.core.control.control_health import ControlHealth
-from edge.core.streams.relay_state import RelayState
+from edge.core.streams.relay_state import RelayPhase, RelayState
 from edge.core.websocket.close_codes import Close, CloseCode, try_again
 
 RETURNING_PER_S = 1_000
@@ -21,8 +21,11 @@ class Readiness:
 
     @property
     def trouble(self) -> str | None:
-        """The reason for which new clients are refused; None while a resume would succeed."""
-        if not self.relay.is_alive:
+        """The reason for which new clients are refused; None while a resume would succeed.
+
+        A relay that was restarted is no reason: newcomers get the same as the clients that stay.
+        """
+        if self.relay.phase is RelayPhase.SEARCHING:
             return "the relay's heartbeat is missing"
         if not self._control.is_answering:
             return "the relay does not answer requests"

@@ -2,7 +2,7 @@
 
 from edge.core.control.control_health import REPLAY_TIMEOUT_S, ControlHealth
 from edge.core.control.readiness import Readiness
-from edge.core.streams.relay_state import RelayState
+from edge.core.streams.relay_state import Heard, RelayState
 from edge.core.websocket.close_codes import Close
 
 
@@ -26,6 +26,21 @@ def test_both_connections_to_the_relay_are_needed() -> None:
     assert trouble() == "the relay does not replay events"
     control.hear(now, is_replay=True)
     assert trouble() is None
+
+
+def test_a_restarted_relay_turns_no_newcomer_away() -> None:
+    """A newcomer is served like the clients that stay while the edge synchronizes."""
+    relay, control = RelayState(3.0), ControlHealth()
+    readiness = Readiness(relay, control)
+    relay.follow(7, 1)
+    control.hear(1.0)
+    relay.hear(1.0)
+    relay.tick(1.0)
+    assert relay.take_heartbeat(7, 2, is_answer=False) is Heard.RESTART
+    assert (relay.is_alive, readiness.refusal) == (False, None)
+    ticks = [relay.tick(1.0 + n / 2).is_lost for n in range(1, 8)]
+    assert ticks == [False] * 6 + [True]
+    assert readiness.trouble == "the relay's heartbeat is missing"
 
 
 def test_clients_that_are_sent_away_together_are_told_to_return_spread_out() -> None:
