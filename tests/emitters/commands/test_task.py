@@ -107,8 +107,14 @@ def test_a_signal_is_passed_on_to_the_whole_command(
     wait_for(lambda: not _exists(child), "the command's own child ends")
 
 
-# One write, in case Python does not buffer: the signal comes as soon as "ready" is there.
-WAITING = 'import os, signal; os.write(1, b"ready %d\\n" % os.getpid()); signal.pause()'
+# One write, in case Python does not buffer: the signal comes as soon as "ready" is there. It is not
+# left to Python, which would miss one between its last look for signals and `pause`.
+WAITING = """
+import os, signal
+signal.signal(signal.SIGINT, signal.SIG_DFL)
+os.write(1, b"ready %d\\n" % os.getpid())
+signal.pause()
+"""
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
