@@ -22,7 +22,7 @@ STOPPED_S = 5.0
 DISK_FULL_S = (0.5, 3.0)
 """The time for each of two stages: files cannot grow, then no write succeeds."""
 WIRE_FAILS_S = (1.0, 8.0)
-EFFECT_TIMEOUT_S = 30.0
+EFFECT_TIMEOUT_S = 90.0
 
 
 class Fault(NamedTuple):
