@@ -24,6 +24,7 @@ from emitters.green_threads import refuse_green_threads
 from emitters.handover import OutboxBounds
 from emitters.link import LinkThread
 from emitters.mailbox import CLOSED, Mailbox
+from emitters.shielded import shielded
 from relay.shared.process_room import require_room
 from relay.shared.settings import load
 from relay.wire.envelope import Envelope, default_type, pack_envelope
@@ -102,7 +103,8 @@ class Emitter:
             spool=None if spool is None else os.fspath(spool),
         )
         report_unknown_variables(logger.warning)
-        require_room(NEEDED_DESCRIPTORS, NEEDED_THREADS, NEEDED_BYTES)
+        # What it tries out for a moment, an exception of a signal handler would leave behind.
+        shielded(require_room, NEEDED_DESCRIPTORS, NEEDED_THREADS, NEEDED_BYTES)
         self._id_start = secrets.token_hex(8)
         self._id_numbers = itertools.count()
         suffix = f"/{self._id_start}" if shared_name else ""

@@ -4,8 +4,8 @@ libzmq ends the whole process (SIGABRT) if it cannot open a descriptor, start a 
 memory while it sets itself up.
 """
 
+import _thread
 import mmap
-import threading
 
 from relay.shared.descriptors import are_left
 from relay.shared.settings import SettingsError
@@ -32,20 +32,33 @@ def require_room(descriptors: int, threads: int, memory_bytes: int) -> None:
 
 
 def _can_start(count: int) -> bool:
-    may_end = threading.Event()
-    started: list[threading.Thread] = []
+    gate = _taken_lock()
+    started: list[_thread.LockType] = []
+
+    def wait(has_ended: _thread.LockType) -> None:
+        with gate:
+            has_ended.release()
+
     try:
         for _ in range(count):
-            thread = threading.Thread(target=may_end.wait, daemon=True)
-            thread.start()
-            started.append(thread)
+            has_ended = _taken_lock()
+            # Not `threading.Thread`: `threading` would go on listing the thread that calls this,
+            # which may be none of its own.
+            _thread.start_new_thread(wait, (has_ended,))
+            started.append(has_ended)
     except RuntimeError:
         return False
     finally:
-        may_end.set()
-        for thread in started:
-            thread.join()
+        gate.release()
+        for has_ended in started:
+            has_ended.acquire()
     return True
+
+
+def _taken_lock() -> _thread.LockType:
+    lock = _thread.allocate_lock()
+    lock.acquire()
+    return lock
 
 
 def _can_reserve(memory_bytes: int) -> bool:

@@ -1,7 +1,9 @@
 """An exception of a signal handler, at any moment of any call, harms nothing but that call."""
 
+import gc
 import itertools
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -62,6 +64,10 @@ class Opener:
         """Close all that were opened."""
         for emitter in self._emitters:
             emitter.close(0)
+
+    def forget(self) -> None:
+        """Keep none of them."""
+        self._emitters.clear()
 
 
 @pytest.fixture(params=["memory", "spool"])
@@ -142,15 +148,23 @@ def test_close_is_interrupted_at_each_line_and_made_again(cluster: Cluster, open
     check_journal(cluster, ids, len(ids))
 
 
-def test_opening_is_interrupted_at_each_line_and_leaves_name_and_spool_free(
-    opened: Opener,
-) -> None:
+def test_opening_is_interrupted_at_each_line_and_leaves_nothing_behind(opened: Opener) -> None:
+    threads, descriptors = threading.active_count(), open_descriptors()
     interrupts = interrupt_each_line(opened, lambda _place: reopen(opened))
     opened.close()
-    assert interrupts > 50
+    assert interrupts > 20
+    wait_for(lambda: threading.active_count() <= threads, "its threads end")
+    opened.forget()
+    gc.collect()
+    assert open_descriptors() <= descriptors
     emitter = opened()
     emitter.emit("event:a", {})
     assert emitter.wait_acknowledged(CLOSE_S)
+
+
+def open_descriptors() -> int:
+    """Return the number of open file descriptors of this process."""
+    return len(os.listdir("/proc/self/fd"))
 
 
 def reopen(opened: Opener) -> None:

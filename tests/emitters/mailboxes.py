@@ -1,6 +1,5 @@
 """Mailboxes with and without a relay, and the threads that use them."""
 
-import select
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,7 +11,7 @@ from emitters.handover import OutboxBounds
 from emitters.mailbox import Mailbox
 from relay.wire.topics import parse_topic
 from tests.emitters.core.messages import accepting
-from tests.support.waiting import wait_for
+from tests.support.waiting import is_readable, wait_for
 
 TIMEOUT_S = 10.0
 FOREVER_S = 1000.0
@@ -49,7 +48,7 @@ def open_mailbox(
 
 def is_woken(mailbox: Mailbox) -> bool:
     """Whether the link thread was sent a wake-up call; takes it."""
-    ready = bool(select.select([mailbox.wake_up], [], [], 0)[0])
+    ready = is_readable(mailbox.wake_up.fileno())
     mailbox.wake_up.drain()
     return ready
 

@@ -1,5 +1,6 @@
 """Waits for a condition until a deadline; the failure names the condition."""
 
+import select
 import time
 from collections.abc import Callable
 from typing import TypeVar
@@ -7,6 +8,13 @@ from typing import TypeVar
 T = TypeVar("T")
 
 INTERVAL_S = 0.02
+
+
+def is_readable(descriptor: int) -> bool:
+    """Whether something can be read now. Unlike `select`, `poll` takes any descriptor."""
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    return bool(poll.poll(0))
 
 
 def wait_for(condition: Callable[[], T], what: str, timeout: float = 20.0) -> T:

@@ -1,6 +1,5 @@
 """Work is done in order beside the loop, and a failure gives up everything that depended on it."""
 
-import select
 import sqlite3
 import threading
 from collections.abc import Iterator
@@ -16,7 +15,7 @@ from relay.journal.reader import reading_journal
 from relay.journal.writer import JournalWriter, WriteOutcome
 from relay.shared import sqlite_file
 from tests.relay.journal.journals import NOW_MS, SetClock, batch, offsets, open_journal, reopened
-from tests.support.waiting import wait_for
+from tests.support.waiting import is_readable, wait_for
 
 DEADLINE_S = 20
 
@@ -34,7 +33,7 @@ class Work:
         """Wait until there were so many outcomes of each kind."""
 
         def is_done() -> bool:
-            if select.select([self.writer.readable], [], [], 0)[0]:
+            if is_readable(self.writer.readable.fileno()):
                 self.outcomes += self.writer.outcomes()
             found = (
                 sum(each.committed for each in self.outcomes),

@@ -352,6 +352,12 @@ def test_the_tokens_that_are_remembered_are_limited(monkeypatch: pytest.MonkeyPa
 
 def bytes_kept(action: Callable[[], Tokens]) -> int:
     """How many bytes what `action` returns takes."""
+    # Other threads of the test process may allocate too; they can only add to it.
+    return min(bytes_kept_once(action) for _ in range(3))
+
+
+def bytes_kept_once(action: Callable[[], Tokens]) -> int:
+    """The bytes that this process has more after `action`."""
     action()  # What modules and parsers keep for themselves.
     gc.collect()
     tracemalloc.start()
