@@ -46,13 +46,17 @@ class DemoManager:
     ) -> None:
         self._emitter = emitter
         self._inbox: queue.SimpleQueue[_Crash | _Stop] = queue.SimpleQueue()
-        self._stopping = threading.Event()
+        self._is_stopping = False
+        """Set by `stop`. Not an `Event`: a signal handler that interrupts its `set` or `wait` would
+        wait for the lock for ever."""
+        self._ending = threading.Event()
+        """Ends backups."""
         self._servers = {
             name: ServerProcess(name, data_dir / name, self._on_crash) for name in server_names
         }
         self._monitor = ResourceMonitor(emitter)
         self._tasks = TaskManager(emitter)
-        self._operations = Operations(emitter, self._monitor, self._servers, self._stopping)
+        self._operations = Operations(emitter, self._monitor, self._servers, self._ending)
         self._random = Random()
         self._schedule = Schedule(server_names, users, time.monotonic(), self._random)
         self._busy: set[str] = set()
@@ -64,7 +68,7 @@ class DemoManager:
         try:
             for name in self._servers:
                 self._do(Step(Do.START, name))
-            while not self._stopping.is_set():
+            while not self._is_stopping:
                 self._handle_message()
                 self._do_what_is_due()
         finally:
@@ -72,7 +76,7 @@ class DemoManager:
 
     def stop(self) -> None:
         """End `run` soon. Safe to call from a signal handler."""
-        self._stopping.set()
+        self._is_stopping = True
         self._inbox.put(_Stop())
         for server in self._servers.values():
             server.interrupt()
@@ -96,7 +100,7 @@ class DemoManager:
     def _do_what_is_due(self) -> None:
         running = {name for name, server in self._servers.items() if server.is_running}
         for step in self._schedule.take_due(time.monotonic(), running, self._busy):
-            if not self._stopping.is_set():
+            if not self._is_stopping:
                 self._do(step)
 
     def _do(self, step: Step) -> None:
@@ -104,7 +108,7 @@ class DemoManager:
             self._carry_out(step)
         # Any error: a damaged file or a full disk must not end the manager.
         except Exception as error:
-            if not self._stopping.is_set():
+            if not self._is_stopping:
                 logger.warning("%s", error, exc_info=not isinstance(error, ServerError))
                 self._try_again(step)
         if step.do in (Do.START, Do.STOP, Do.RESTART):
@@ -151,7 +155,7 @@ class DemoManager:
             self._busy.discard(server_name)
 
     def _close_orphans(self) -> None:
-        while not self._stopping.is_set():
+        while not self._is_stopping:
             try:
                 self._tasks.close_orphans(ORPHANS_TIMEOUT_S)
                 return
@@ -167,11 +171,12 @@ class DemoManager:
             logger.warning("%s was not stopped: %s", name, error)
 
     def _end(self) -> None:
+        self._ending.set()
         self._monitor.stop()
         running = [name for name, server in self._servers.items() if server.is_running]
         with ThreadPoolExecutor(max(1, len(running))) as pool:
             list(pool.map(self._stop_server, running))
-        self._tasks.shutdown(timeout=TASKS_END_WITHIN_S if self._stopping.is_set() else 0)
+        self._tasks.shutdown(timeout=TASKS_END_WITHIN_S if self._is_stopping else 0)
         self._emit(self._operations.emit_statuses)
         unsent = self._emitter.close(EVENTS_GO_OUT_WITHIN_S)
         if unsent:

@@ -8,7 +8,6 @@ import json
 import mmap
 import signal
 import sys
-import threading
 import time
 from pathlib import Path
 
@@ -21,6 +20,17 @@ RETRY_S = 0.05
 MAX_BEHIND_S = 1.0
 """An emitter that is further behind continues at its rate and does not catch up."""
 CLOSE_TIMEOUT_S = 60.0
+
+
+class Stopping:
+    """Whether SIGTERM has come. Not an `Event`: its lock is taken while it is waited for, and the
+    handler would wait for that lock for ever."""
+
+    has_begun = False
+
+    def begin(self, *_: object) -> None:
+        """Handle the signal."""
+        self.has_begun = True
 
 
 class Counter:
@@ -51,8 +61,8 @@ def main() -> None:
     parser.add_argument("--spool", type=Path)
     parser.add_argument("--max-events", type=int, default=100_000)
     options = parser.parse_args()
-    stopping = threading.Event()
-    signal.signal(signal.SIGTERM, lambda *_: stopping.set())
+    stopping = Stopping()
+    signal.signal(signal.SIGTERM, stopping.begin)
     emitter = Emitter(name=options.name, max_events=options.max_events, spool=options.spool)
     print("emitting", flush=True)
     emitted, refused = _emit(emitter, options.run, options.rate, Counter(options.counter), stopping)
@@ -62,23 +72,23 @@ def main() -> None:
 
 
 def _emit(
-    emitter: Emitter, run: int, rate: float, counter: Counter, stopping: threading.Event
+    emitter: Emitter, run: int, rate: float, counter: Counter, stopping: Stopping
 ) -> tuple[int, int]:
     """Return how many events were taken, and how often the outbox was full."""
     number, refused = 1, 0
     due_at = time.monotonic()
-    while not stopping.is_set():
+    while not stopping.has_begun:
         now = time.monotonic()
         due_at = max(due_at, now - MAX_BEHIND_S)
         if due_at > now:
-            stopping.wait(TICK_S)
+            time.sleep(TICK_S)
             continue
         topic, username = route(run, number)
         try:
             emitter.emit(topic, payload(run, number, topic), username=username)
         except OutboxFull:
             refused += 1
-            stopping.wait(RETRY_S)
+            time.sleep(RETRY_S)
             continue
         counter.set(number)
         number += 1
