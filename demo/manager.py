@@ -16,6 +16,7 @@ from demo.server_process import ServerError, ServerProcess
 from emitters import Emitter, EmitterClosed, EmitterError, RelayUnavailable
 from emitters.resources import ResourceMonitor
 from emitters.tasks import TaskManager
+from relay.shared.interruptible import SLICE_S
 
 TASKS_END_WITHIN_S = 0.5
 EVENTS_GO_OUT_WITHIN_S = 0.8
@@ -86,7 +87,9 @@ class DemoManager:
 
     def _handle_message(self) -> None:
         try:
-            message = self._inbox.get(timeout=max(0.0, self._schedule.next_at() - time.monotonic()))
+            # In slices: a signal that comes just before the wait does not end it.
+            left_s = self._schedule.next_at() - time.monotonic()
+            message = self._inbox.get(timeout=min(SLICE_S, max(0.0, left_s)))
         except queue.Empty:
             return
         if isinstance(message, _Crash):

@@ -4,12 +4,18 @@ An exception of a signal handler can interrupt Python code anywhere, also betwee
 which `with lock:` has taken the lock and its body, in `threading.Condition` and `threading.Event`
 as well. A lock that it leaves taken would stop the link thread. So each wait makes a lock of its
 own that only the link thread releases, and an interrupted wait leaves nothing behind that matters.
+
+A signal that comes just before the main thread begins to wait, or to another thread, ends no wait:
+Python calls the handler when the main thread runs again. So waits are made in slices.
 """
 
 import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+
+SLICE_S = 0.25
+"""A signal handler waits for so long at most."""
 
 
 class Waiters:
@@ -19,9 +25,9 @@ class Waiters:
         self._locks: set[threading.Lock] = set()
 
     def wait(self, is_met: Callable[[], bool], timeout_s: float) -> bool:
-        """Wait up to `timeout_s` seconds until `is_met`, which is asked after each `notify`.
+        """Wait up to `timeout_s` seconds until `is_met`; return whether it is met.
 
-        Returns whether it is met.
+        It is asked after each `notify`, and in between.
         """
         give_up_at = time.monotonic() + timeout_s
         while True:
@@ -35,7 +41,7 @@ class Waiters:
                     return True
                 if left_s <= 0:
                     return False
-                lock.acquire(timeout=min(left_s, threading.TIMEOUT_MAX))
+                lock.acquire(timeout=min(left_s, SLICE_S))
             finally:
                 self._locks.discard(lock)
 
@@ -70,6 +76,6 @@ class Receipt:
         """Wait for the answer, and raise its error if it has one."""
         # By several threads or twice, it is enough that the first has got the lock.
         while not self.is_given:
-            self._lock.acquire()
+            self._lock.acquire(timeout=SLICE_S)
         if self.error is not None:
             raise self.error
