@@ -103,7 +103,7 @@ class Emitter:
             spool=None if spool is None else os.fspath(spool),
         )
         report_unknown_variables(logger.warning)
-        # What it tries out for a moment, an exception of a signal handler would leave behind.
+        # An exception of a signal handler would leave the probe's descriptors and threads behind.
         shielded(require_room, NEEDED_DESCRIPTORS, NEEDED_THREADS, NEEDED_BYTES)
         self._id_start = secrets.token_hex(8)
         self._id_numbers = itertools.count()

@@ -14,8 +14,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
-SLICE_S = 0.25
-"""A signal handler waits for so long at most."""
+from relay.shared.interruptible import SLICE_S
 
 
 class Waiters:

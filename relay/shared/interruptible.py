@@ -9,7 +9,7 @@ from typing import TypeVar
 R = TypeVar("R")
 
 SLICE_S = 0.25
-"""A Ctrl-C waits for so long at most."""
+"""A signal handler waits for so long at most."""
 
 
 def poll_in_slices(poll: Callable[[int], R], timeout_s: float) -> R:

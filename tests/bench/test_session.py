@@ -11,7 +11,7 @@ from bench.load.generator import LoadGenerator
 from bench.peers.event_relay import EventRelay, run_relay_and_edge
 from bench.peers.peer import Peer
 from bench.servers import OURS, PEERS
-from bench.session import session
+from bench.session import Run, Session, session
 from tests.support.cluster import free_ports
 from tests.support.waiting import wait_for
 
@@ -45,13 +45,19 @@ def test_every_client_gets_every_event(peer: Peer, groups: int) -> None:
     assert cpu_us > 0
 
 
+def saturated(load: Session) -> Run:
+    """Measure again if on a busy machine nobody has run in the time that is measured."""
+    for _ in range(10):
+        run = load.saturated(0.3)
+        if run.deliveries:
+            break
+    return run
+
+
 @pytest.mark.parametrize("load_name", ["closed loop", "one at a time"])
 def test_other_loads_lose_nothing(load_name: str) -> None:
     with session(PEERS[OURS], CLIENTS) as load:
-        run = load.saturated(0.3) if load_name == "closed loop" else load.one_at_a_time(2)
-        # On a busy machine nobody may have run in the time that is measured.
-        while run.deliveries < 2 * CLIENTS:
-            run = load.saturated(0.3)
+        run = saturated(load) if load_name == "closed loop" else load.one_at_a_time(2)
     outcome = run.outcome
     assert (outcome.faults, outcome.wrong, outcome.lost) == ((), 0, 0)
     assert run.deliveries >= 2 * CLIENTS

@@ -152,7 +152,7 @@ def test_opening_is_interrupted_at_each_line_and_leaves_nothing_behind(opened: O
     threads, descriptors = threading.active_count(), open_descriptors()
     interrupts = interrupt_each_line(opened, lambda _place: reopen(opened))
     opened.close()
-    assert interrupts > 20
+    assert interrupts > 50
     wait_for(lambda: threading.active_count() <= threads, "its threads end")
     opened.forget()
     gc.collect()
