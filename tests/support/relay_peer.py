@@ -56,12 +56,17 @@ class RelayPeer:
         assert isinstance(reply, StatsReply), reply
         return reply.stats
 
+    def page(self, stream: str, after: int = 0) -> ReplayReply:
+        """The events after an offset; none if retention is about to remove what is asked for."""
+        page = self.ask(ReplayRequest(id=next(self._ids), stream=stream, after=after))
+        assert isinstance(page, ReplayReply), page
+        return page
+
     def replay(self, stream: str) -> Iterator[ReplayReply]:
         """Yield the journal of `stream` from its first event to its tip, page by page."""
         after = 0
         while True:
-            page = self.ask(ReplayRequest(id=next(self._ids), stream=stream, after=after))
-            assert isinstance(page, ReplayReply), page
+            page = self.page(stream, after)
             if not page.items:
                 assert after == page.tip, f"{stream}: nothing after {after}, the tip is {page.tip}"
                 return
