@@ -13,7 +13,7 @@ from typing import NamedTuple
 from demo.operations import Operations
 from demo.schedule import Do, Schedule, Step
 from demo.server_process import ServerError, ServerProcess
-from emitters import Emitter, EmitterClosed, EmitterError, RelayUnavailable
+from emitters import Emitter, EmitterError
 from emitters.resources import ResourceMonitor
 from emitters.tasks import TaskManager
 from relay.shared.interruptible import SLICE_S
@@ -65,7 +65,6 @@ class DemoManager:
 
     def run(self) -> None:
         """Manage the servers until `stop`, then stop them and send the last events."""
-        threading.Thread(target=self._close_orphans, daemon=True).start()
         try:
             for name in self._servers:
                 self._do(Step(Do.START, name))
@@ -156,16 +155,6 @@ class DemoManager:
             return self._operations.back_up_and_prune(server_name)
         finally:
             self._busy.discard(server_name)
-
-    def _close_orphans(self) -> None:
-        while not self._is_stopping:
-            try:
-                self._tasks.close_orphans(ORPHANS_TIMEOUT_S)
-                return
-            except EmitterClosed:
-                return
-            except RelayUnavailable as error:
-                logger.info("earlier tasks cannot be read yet: %s", error)
 
     def _stop_server(self, name: str) -> None:
         try:

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from relay.shared.settings import JournaledKinds, PeerEndpoint, Settings, settings_config
 from relay.shared.unknown_variables import unknown_variables
-from relay.wire.topics import EVENT, TASK
+from relay.wire.topics import ADDRESSED, EVENT, TASK
 
 OTHER_VARIABLES = ("EMITTER_RELAY_EGRESS",)
 """The variables of `event-emit tail`."""
@@ -37,9 +37,8 @@ class EmitterSettings(Settings):
     relay_ingress: PeerEndpoint = "tcp://127.0.0.1:5555"
     relay_control: PeerEndpoint = "tcp://127.0.0.1:5557"
     name: str = Field(default_factory=_default_name, min_length=1, max_length=255)
-    """The `source` of every event, and the emitter's identity at the relay: it should be the same
-    after a restart, and no two live processes may share it."""
-    journaled_kinds: JournaledKinds = (EVENT, TASK)
+    """The `source` of every event. Any number of processes may share it."""
+    journaled_kinds: JournaledKinds = (EVENT, TASK, ADDRESSED)
     """The kinds that the relay journals. Its reply to hello replaces them."""
     spool: Path | None = None
     """A file that keeps the unacknowledged events for the next start."""

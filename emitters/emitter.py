@@ -1,38 +1,37 @@
-"""`Emitter`: the public face of the emitter side.
-
-It puts mailbox, link thread and spool together; `emitters.core` says how they work.
-"""
+"""`Emitter`: the public face of the emitter side; `emitters.running` is what works behind it."""
 
 import asyncio
-import itertools
 import logging
 import os
-import secrets
+import threading
 import time
-from collections.abc import Callable, Mapping
+import weakref
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Self, TypedDict, Unpack
 
 from emitters.config import EmitterSettings, report_unknown_variables
-from emitters.core.dialogue import Dialogue
-from emitters.core.identity import EmitterIdentity
-from emitters.core.outbox import Outbox
+from emitters.core.emitter_state import EmitterState, EmitterStatus
+from emitters.core.json_values import Default, json_value
 from emitters.core.outgoing import Outgoing
 from emitters.errors import EmitterClosed
-from emitters.exit_hook import ExitHook
+from emitters.forks import in_forked_child
 from emitters.green_threads import refuse_green_threads
 from emitters.handover import OutboxBounds
-from emitters.link import LinkThread
-from emitters.mailbox import CLOSED, Mailbox
+from emitters.mailbox import CLOSED
+from emitters.returned import is_async_function, refuse_function
+from emitters.running import CLOSE_TIMEOUT_S, RunningEmitter
 from emitters.shielded import shielded
 from relay.shared.process_room import require_room
-from relay.shared.settings import load
+from relay.shared.settings import SettingsError, load
 from relay.wire.envelope import Envelope, default_type, pack_envelope
-from relay.wire.topics import parse_topic
+from relay.wire.errors import InvalidEnvelope
+from relay.wire.topics import addressed_topic, parse_topic
 
 DEFAULT_MAX_EVENTS = 100_000
 DEFAULT_MAX_BYTES = 64 * 1024 * 1024
-CLOSE_TIMEOUT_S = 5.0
+MAX_WATCH_CALLBACKS = 1000
 NEEDED_DESCRIPTORS = 24
 NEEDED_THREADS = 3
 """The emitter's own and two of libzmq."""
@@ -65,9 +64,9 @@ class Emitter:
     Without arguments it takes the `EMITTER_*` settings; keyword arguments override them. Safe to
     use from any thread and from async code: `emit` never waits for the network.
 
-    The relay knows an emitter by its `name`, and of several processes with one name it admits one
-    at a time. With `shared_name` the name is only the `source` of the events, and any number of
-    processes may have it, unless there is a spool.
+    `name` is the `source` of the events; any number of processes may have the same one. A process
+    that is forked gets its own connection to the relay with its first call, and the events that its
+    parent had emitted stay with the parent.
 
     `max_events` (100,000) and `max_bytes` (64 MiB) bound the events that the relay has not
     acknowledged yet. When they are reached, `emit` raises `OutboxFull`, or first waits up to
@@ -76,8 +75,10 @@ class Emitter:
     `conflated`.
 
     `spool` is a file that holds every event until it is acknowledged, so that even after
-    `kill -9` the next emitter on that file sends them. Without a name, an emitter has that of its
-    spool. See `emitters.spool` for the cost of a power cut.
+    `kill -9` the next emitter on that file sends them. It belongs to one process at a time. Without
+    a name, an emitter has that of its spool. See `emitters.spool` for the cost of a power cut.
+
+    `default` is called with each value of an event that has no JSON form, and returns one that has.
 
     Raises `relay.shared.settings.SettingsError` for a setting that cannot be used, or if the
     process may not open 24 more file descriptors or start 3 more threads; `SpoolInUse` or
@@ -91,11 +92,11 @@ class Emitter:
         ingress: str | None = None,
         control: str | None = None,
         spool: str | os.PathLike[str] | None = None,
-        shared_name: bool = False,
+        default: Default | None = None,
         **limits: Unpack[OutboxLimits],
     ) -> None:
         refuse_green_threads()
-        settings = load(
+        self._settings = load(
             EmitterSettings,
             name=name,
             relay_ingress=ingress,
@@ -103,44 +104,40 @@ class Emitter:
             spool=None if spool is None else os.fspath(spool),
         )
         report_unknown_variables(logger.warning)
-        # An exception of a signal handler would leave the probe's descriptors and threads behind.
-        shielded(require_room, NEEDED_DESCRIPTORS, NEEDED_THREADS, NEEDED_BYTES)
-        self._id_start = secrets.token_hex(8)
-        self._id_numbers = itertools.count()
-        suffix = f"/{self._id_start}" if shared_name else ""
+        self._default = default
         all_limits = _Limits(**limits)
+        self._bounds = OutboxBounds(all_limits.max_events, all_limits.max_bytes)
         self._block_timeout_s = all_limits.block_timeout_s
-        self._pid = os.getpid()
-        self.spool = settings.spool
-        """The file of the spool, None without one."""
-        self._exit_hook = ExitHook(self._close_at_exit)
-        self._start(settings, suffix, all_limits)
+        self._watch_callbacks: list[Callable[[], None]] = []
+        self._beginning = threading.Lock()
+        """Held while this process's running emitter is made, in a thread that no signal reaches."""
+        self._running: RunningEmitter | None = None
+        """None in a forked process that has not used this emitter yet."""
+        self._closed_at = 0.0
+        """Unix time of `close` in such a process."""
+        self.name = self._here().name
+        """The `source` of the events."""
+        in_forked_child(self, Emitter._leave_to_parent)
 
-    def _start(self, settings: EmitterSettings, suffix: str, limits: _Limits) -> None:
-        """Open the spool and start the link thread; a call that raises leaves neither behind."""
-        outbox: Outbox | None = None
-        link: LinkThread | None = None
+    @property
+    def spool(self) -> Path | None:
+        """The file of the spool, None without one."""
+        return self._settings.spool
+
+    @property
+    def state(self) -> EmitterState:
+        """Whether events reach the relay, and if not, what stands in their way. Never waits."""
         try:
-            identity, outbox = _open_outbox(settings, suffix)
-            self.name = identity.name
-            dialogue = Dialogue(identity.name, outbox)
-            bounds = OutboxBounds(limits.max_events, limits.max_bytes)
-            self._mailbox = Mailbox(outbox, dialogue, bounds)
-            self._link = link = LinkThread(settings, identity, self._mailbox)
-            link.start()
-            # Last, and nothing follows: from here on the program can close it.
-            self._exit_hook.register()
-        except BaseException:
-            # Nobody could close them, and the end of the process would wait for them.
-            self._exit_hook.cancel()
-            if outbox is not None and (link is None or link.abandon()):
-                outbox.close()
-            raise
+            return self._here().state
+        except EmitterClosed as error:
+            return EmitterState(EmitterStatus.CLOSED, str(error), self._closed_at)
+        except SettingsError as error:
+            return EmitterState(EmitterStatus.REFUSED, str(error), time.time())
 
     def emit(
         self,
         topic: str,
-        data: Mapping[str, Any],
+        data: Any,
         *,
         type: str | None = None,
         username: str | None = None,
@@ -148,37 +145,41 @@ class Emitter:
     ) -> str:
         """Take one event and return its id.
 
-        `data` may hold what JSON can carry. `type` defaults to the one of the topic's kind.
-        With `username` only that user's connections get it; topics of kind `task` need it. With
-        `while_connected` the relay ends the task as an error if this emitter goes away for longer
-        than `RELAY_TASK_GRACE_S`, and this is the newest state of the task, `in_progress`.
+        `data` is any value that JSON can carry, or of a type in `emitters.core.json_values`; of a
+        task it is a map. `type` defaults to the one of the topic's kind.
+        With `username` all connections of that user get it, whether subscribed or not, and nobody
+        else; topics of kind `task` need it. With `while_connected` the relay ends the task as an
+        error if this emitter goes away for longer than `RELAY_TASK_GRACE_S`, and this is the newest
+        state of the task, `in_progress`.
 
         Raises `InvalidTopic`, `InvalidEnvelope` (whose `field` says where), `OutboxFull`,
-        `SpoolUnavailable`, or `EmitterClosed`, also in a forked child process and when another
-        process has taken the name over. Then the event was not taken. A signal handler may emit;
-        if it raises while it interrupts this call, the event was taken or not, never half.
+        `SpoolUnavailable`, `EmitterClosed`, or `SpoolInUse` in a forked process, whose parent has
+        the spool. Then the event was not taken. A signal handler may emit; if it raises while it
+        interrupts this call, the event was taken or not, never half.
         """
         parsed = parse_topic(topic)
-        event_id = f"{self._id_start}{next(self._id_numbers):08x}"
+        running = self._running or self._here()
+        event_id = running.new_id()
         envelope = Envelope(
             type=default_type(parsed.kind) if type is None else type,
-            data=data if isinstance(data, dict) or not isinstance(data, Mapping) else dict(data),
+            data=data,
             username=username,
             source=self.name,
             emitted_at=time.time_ns() // 1_000_000,
             id=event_id,
             while_connected=while_connected,
         )
-        event = Outgoing(parsed, pack_envelope(envelope, parsed.kind))
-        # A forked child has no link thread.
-        if os.getpid() != self._pid:
-            raise EmitterClosed("a forked process needs an emitter of its own")
-        self._mailbox.add(event, self._block_timeout_s)
+        sent = parsed if username is None else addressed_topic(parsed)
+        event = Outgoing(sent, self._packed(envelope, sent.kind))
+        running.mailbox.add(event, self._block_timeout_s)
         return event_id
 
     def is_watched(self, topic: str) -> bool:
-        """Whether somebody is subscribed to the live topic `topic` right now."""
-        return self._mailbox.is_watched(topic)
+        """Whether somebody is subscribed to the live topic `topic` right now.
+
+        Raises `InvalidTopic`.
+        """
+        return self._here().mailbox.is_watched(parse_topic(topic).text)
 
     def on_watch_change(self, callback: Callable[[], None]) -> None:
         """Call `callback` whenever the set of watched live topics changes.
@@ -186,18 +187,23 @@ class Emitter:
         It is called from the emitter's own thread and must return at once. Raises `RuntimeError`
         for more than 1000 callbacks.
         """
-        self._link.on_watch_change(callback)
+        refuse_function(callback, "on_watch_change")
+        if is_async_function(callback):
+            raise TypeError("on_watch_change takes a plain function: nobody would await its result")
+        if len(self._watch_callbacks) >= MAX_WATCH_CALLBACKS:
+            raise RuntimeError(f"on_watch_change takes at most {MAX_WATCH_CALLBACKS} callbacks")
+        self._watch_callbacks.append(callback)
 
     def wait_connected(self, timeout: float) -> bool:
         """Wait up to `timeout` seconds until events reach the relay; return whether they do."""
-        return self._mailbox.wait_open(timeout)
+        return self._here().mailbox.wait_open(timeout)
 
     def wait_acknowledged(self, timeout: float) -> bool:
         """Wait up to `timeout` seconds until the relay has all that was emitted before this call.
 
         Returns whether it has. That includes events that an earlier process left in the spool.
         """
-        return self._mailbox.wait_acknowledged(timeout)
+        return self._here().mailbox.wait_acknowledged(timeout)
 
     def retained(self, prefix: str, timeout: float = 5.0) -> list[tuple[str, Envelope]]:
         """Return topic and envelope of what the relay remembers of topics that start with `prefix`.
@@ -205,11 +211,11 @@ class Emitter:
         That is the last value of a live topic, and the latest state of a task. Raises
         `RelayUnavailable` when it does not answer within `timeout` seconds.
         """
-        return self._link.retained(prefix, timeout)
+        return self._here().link.retained(prefix, timeout)
 
     def counters(self) -> dict[str, int]:
         """Return this emitter's counters, by the names of protocol section 9."""
-        return self._mailbox.counters()
+        return self._here().mailbox.counters()
 
     def close(self, timeout: float = CLOSE_TIMEOUT_S) -> int:
         """Wait for acknowledgements for at most `timeout` seconds, and end.
@@ -217,13 +223,12 @@ class Emitter:
         Returns the number of journaled events that the relay has not acknowledged. With a spool
         they stay in it. A second call waits for the end of the first, and returns the same.
         """
-        if os.getpid() != self._pid:
+        running = self._running
+        if running is None:
+            # A forked process that has emitted nothing.
+            self._closed_at = self._closed_at or time.time()
             return 0
-        self._mailbox.refuse(CLOSED)
-        self._link.close(timeout)
-        if self._mailbox.has_ended:
-            self._exit_hook.cancel()
-        return self._mailbox.unacknowledged()
+        return running.close(timeout)
 
     async def aclose(self, timeout: float = CLOSE_TIMEOUT_S) -> int:  # noqa: ASYNC109 - as `close`
         """Do what `close` does, in a thread of its own: the event loop goes on meanwhile."""
@@ -241,38 +246,36 @@ class Emitter:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _close_at_exit(self) -> None:
-        left = self.close()
-        if left and self.spool is not None:
-            logger.warning(
-                "%s ends with %d unacknowledged events, kept in the spool %s",
-                self.name,
-                left,
-                self.spool,
-            )
-        elif left:
-            logger.error("%s ends with %d events that the relay may not have", self.name, left)
+    def _packed(self, envelope: Envelope, kind: str) -> bytes:
+        try:
+            return pack_envelope(envelope, kind)
+        except InvalidEnvelope:
+            # Only now: most values need no other form.
+            data = json_value(envelope.data, self._default)
+        return pack_envelope(envelope._replace(data=data), kind)
 
+    def _here(self) -> RunningEmitter:
+        """Return the running emitter of this process."""
+        # A signal handler that raises could leave a lock taken, or half an emitter.
+        return self._running or shielded(self._begin_once)
 
-def _open_outbox(settings: EmitterSettings, suffix: str) -> tuple[EmitterIdentity, Outbox]:
-    """Return the outbox and whose it is; with a spool, both go on where it stopped.
+    def _begin_once(self) -> RunningEmitter:
+        if self._closed_at:
+            raise EmitterClosed(CLOSED)
+        with self._beginning:
+            return self._running or self._begin()
 
-    `suffix` makes the identity this emitter's alone, except with a spool: that is to be found again
-    by the relay.
-    """
-    kinds = settings.journaled_kinds
-    if settings.spool is None:
-        outbox = Outbox(journaled_kinds=kinds)
-        return EmitterIdentity.of(settings.name, suffix), outbox
-    # Imported here, because it needs file locks that not every platform has.
-    from emitters.spool import Spool
+    def _begin(self) -> RunningEmitter:
+        require_room(NEEDED_DESCRIPTORS, NEEDED_THREADS, NEEDED_BYTES)
+        running = RunningEmitter(self._settings, self._bounds, self._watch_callbacks)
+        # Nobody can call `close` any more when this object is gone.
+        weakref.finalize(self, running.release).atexit = False
+        self._running = running
+        return running
 
-    wanted = settings.name if "name" in settings.model_fields_set else None
-    spool = Spool(settings.spool, wanted, default_name=settings.name)
-    outbox = Outbox(
-        journaled_kinds=kinds,
-        acknowledged=spool.acknowledged,
-        kept=spool.kept,
-        store=spool,
-    )
-    return EmitterIdentity.of(spool.name), outbox
+    def _leave_to_parent(self) -> None:
+        """In a forked child: leave all that was begun to the parent, which has its threads."""
+        self._beginning = threading.Lock()
+        running = self._running
+        if running is not None and not running.is_closed:
+            self._running = None

@@ -12,7 +12,7 @@ class OutboxFull(EmitterError):  # noqa: N818 - the name says what it is at ever
 
 
 class EmitterClosed(EmitterError):  # noqa: N818
-    """The event was not taken: `close` was called, or another process has the name now."""
+    """The event was not taken: `close` was called, or another process has the spool now."""
 
 
 class RelayUnavailable(EmitterError):  # noqa: N818

@@ -9,19 +9,20 @@ from collections.abc import Callable
 import zmq
 
 from emitters.config import EmitterSettings
+from emitters.connections import Connections
 from emitters.control_client import ControlClient
+from emitters.core.emitter_state import EmitterState
 from emitters.core.identity import EmitterIdentity
 from emitters.errors import RelayUnavailable
 from emitters.fault_log import log_fault
 from emitters.link_loop import LinkLoop
+from emitters.link_watch import LinkWatch
 from emitters.mailbox import CLOSED, FAILED, Mailbox
-from emitters.returned import is_async_function, refuse_function
 from relay.shared.transport import Socket, connect, open_socket
 from relay.wire.control import RetainedReply, RetainedRequest
 from relay.wire.envelope import Envelope, unpack_envelope
 from relay.wire.topics import decode_topic
 
-MAX_WATCH_CALLBACKS = 1000
 LINGER_S = 1.0
 """How long live values may take from libzmq to the kernel when the emitter is closed."""
 JOIN_TIMEOUT_S = 1.0
@@ -34,8 +35,14 @@ class LinkThread(threading.Thread):
     """Connects the mailbox with the relay until `close`."""
 
     def __init__(
-        self, settings: EmitterSettings, identity: EmitterIdentity, mailbox: Mailbox
+        self,
+        settings: EmitterSettings,
+        identity: EmitterIdentity,
+        mailbox: Mailbox,
+        watch_callbacks: list[Callable[[], None]],
+        on_end: Callable[[], None],
     ) -> None:
+        """Call each of `watch_callbacks` when other topics may be watched, and `on_end` last."""
         # Daemon: a program that forgets `close` still ends, and the exit hook calls it.
         super().__init__(name=f"emitter-{identity.name}", daemon=True)
         self._settings = settings
@@ -44,20 +51,19 @@ class LinkThread(threading.Thread):
         self._role: dict[None, str] = {}
         """Under the key None, what came first: "running" or "abandoned"."""
         self._client = ControlClient()
-        self._watch_callbacks: list[Callable[[], None]] = []
-        self._close_at = math.inf
-        """Monotonic seconds at which the thread ends at the latest; infinite before `close`."""
+        self.connections = Connections()
+        self._watch = LinkWatch(identity.name, settings)
+        self._watch_callbacks = watch_callbacks
+        self._on_end = on_end
+        self._close_at: float | None = None
+        """Monotonic seconds at which the thread ends at the latest; None before it is to end."""
 
     # Called from any thread.
 
-    def on_watch_change(self, callback: Callable[[], None]) -> None:
-        """Call `callback` from this thread when other topics may be watched."""
-        refuse_function(callback, "on_watch_change")
-        if is_async_function(callback):
-            raise TypeError("on_watch_change takes a plain function: nobody would await its result")
-        if len(self._watch_callbacks) >= MAX_WATCH_CALLBACKS:
-            raise RuntimeError(f"on_watch_change takes at most {MAX_WATCH_CALLBACKS} callbacks")
-        self._watch_callbacks.append(callback)
+    @property
+    def state(self) -> EmitterState:
+        """Whether events reach the relay."""
+        return self._watch.state
 
     def retained(self, prefix: str, timeout: float) -> list[tuple[str, Envelope]]:
         """Ask the relay for the last values of topics that start with `prefix`, page by page."""
@@ -68,23 +74,28 @@ class LinkThread(threading.Thread):
             page = self._ask_retained(prefix, after, deadline - time.monotonic())
             for topic_frame, _stamp, payload in page.items:
                 topic = decode_topic(topic_frame)
-                items.append((topic.text, unpack_envelope(payload, topic.kind)))
+                items.append((topic.shown, unpack_envelope(payload, topic.kind)))
             if page.next is None:
                 return items
             after = page.next
 
-    def close(self, timeout: float) -> None:
-        """Wait for acknowledgements for at most `timeout` seconds, and end the thread.
+    def end_when_drained(self) -> None:
+        """End as soon as everything is acknowledged."""
+        self._end_by(math.inf)
 
-        Only the first call sets the time; later ones wait for the end.
+    def end_within(self, timeout: float) -> None:
+        """End as soon as everything is acknowledged, or `timeout` seconds from now.
+
+        Only the first call sets the time.
         """
-        if math.isinf(self._close_at):
-            self._close_at = time.monotonic() + timeout
-            timeout += LINGER_S + 1.0
-        # Also by a second call: the first may have been interrupted before it.
-        self._mailbox.wake_up.send()
+        self._end_by(time.monotonic() + timeout)
+
+    def wait_end(self) -> None:
+        """Wait for the end that `end_within` has set."""
         if threading.current_thread() is self:
             return
+        assert self._close_at is not None
+        timeout = max(0.0, self._close_at - time.monotonic()) + LINGER_S + 1.0
         if self._mailbox.waiters.wait(lambda: self._mailbox.has_ended, timeout):
             self.join(JOIN_TIMEOUT_S)
 
@@ -94,6 +105,12 @@ class LinkThread(threading.Thread):
         is_abandoned = self._role.setdefault(None, "abandoned") == "abandoned"
         self._mailbox.wake_up.send()
         return is_abandoned
+
+    def _end_by(self, close_at: float) -> None:
+        if self._close_at is None or math.isinf(self._close_at):
+            self._close_at = close_at
+        # Also by a second call: the first may have been interrupted before it.
+        self._mailbox.wake_up.send()
 
     def _ask_retained(self, prefix: str, after: bytes | None, timeout: float) -> RetainedReply:
         pending = self._client.ask(lambda key: RetainedRequest(id=key, prefix=prefix, after=after))
@@ -121,9 +138,10 @@ class LinkThread(threading.Thread):
             loop = LinkLoop(data, control, self._mailbox, self._client, self._identity)
             while not loop.is_done(self._close_at):
                 if loop.turn(self._close_at):
+                    self.connections.read()
                     self._call_watch_callbacks()
-                self._tell_trouble()
-            if self._mailbox.is_open:
+                self._watch.look(self._mailbox.trouble)
+            if self._mailbox.is_open and self._close_at is not None:
                 # A live value is never acknowledged; give libzmq the time to write it.
                 linger_s = min(LINGER_S, max(0.0, self._close_at - time.monotonic()))
         except BaseException:
@@ -136,28 +154,20 @@ class LinkThread(threading.Thread):
             self._client.close()
             context.destroy(linger=int(linger_s * 1000))
             self._mailbox.finish(reason)
+            self._watch.end(self._mailbox.end_reason)
             self._mailbox.wake_up.close()
+            self._on_end()
 
     def _open_sockets(self, context: "zmq.Context[Socket]") -> tuple[Socket, Socket]:
         data = open_socket(context, zmq.XPUB)
         # At the high-water mark the event stays with us instead of being dropped by libzmq.
         data.setsockopt(zmq.XPUB_NODROP, 1)
-        connect(data, self._settings.relay_ingress)
         control = open_socket(context, zmq.DEALER)
+        self.connections.follow(data)
+        self.connections.follow(control)
+        connect(data, self._settings.relay_ingress)
         connect(control, self._settings.relay_control)
         return data, control
-
-    def _tell_trouble(self) -> None:
-        trouble = self._mailbox.trouble(time.monotonic())
-        if trouble is not None:
-            settings = self._settings
-            logger.error(
-                trouble.value.format(
-                    name=self._identity.name,
-                    ingress=settings.relay_ingress,
-                    control=settings.relay_control,
-                )
-            )
 
     def _call_watch_callbacks(self) -> None:
         for callback in self._watch_callbacks:

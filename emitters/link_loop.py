@@ -47,9 +47,9 @@ class LinkLoop:
         self._poller.register(mailbox.wake_up.fileno(), zmq.POLLIN)
         self._all_requests_sent = True
 
-    def is_done(self, close_at: float) -> bool:
-        """Whether the thread may end; `close_at` is when it must (infinite before `close`)."""
-        if close_at == math.inf:
+    def is_done(self, close_at: float | None) -> bool:
+        """Whether the thread may end; `close_at` is when it must, None before it is to end."""
+        if close_at is None:
             return False
         if time.monotonic() >= close_at or self._mailbox.is_fenced:
             return True
@@ -58,7 +58,7 @@ class LinkLoop:
         # The last report is worth a round trip, but not a wait for a relay that is gone.
         return not self._mailbox.is_accepted or self._requests.has_reported_all
 
-    def turn(self, close_at: float) -> bool:
+    def turn(self, close_at: float | None) -> bool:
         """Wait until there is something to do, and do it.
 
         Returns whether other topics may be watched now.
@@ -74,16 +74,18 @@ class LinkLoop:
         self._requests.say_hello(time.monotonic())
         has_changed |= self._requests.follow_demand(demand, time.monotonic())
         self._sender.send_batch()
-        is_last = close_at < math.inf and self._mailbox.is_drained()
+        is_last = close_at is not None and self._mailbox.is_drained()
         self._requests.report(time.monotonic(), is_last=is_last)
         self._send_requests()
         return has_changed
 
-    def _wait_ms(self, close_at: float) -> int:
+    def _wait_ms(self, close_at: float | None) -> int:
         now = time.monotonic()
         blocked_until = self._sender.blocked_until
         is_blocked = now < blocked_until
-        due_at = min(close_at, self._mailbox.prepare_to_sleep(now, may_send=not is_blocked))
+        due_at = self._mailbox.prepare_to_sleep(now, may_send=not is_blocked)
+        if close_at is not None:
+            due_at = min(due_at, close_at)
         if is_blocked:
             due_at = min(due_at, blocked_until)
         # Rounded up, or the thread would spin through the last millisecond.

@@ -126,7 +126,7 @@ class LinkRequests:
             self._mailbox.on_hello_refused(error.code, str(error))
             if self._mailbox.is_fenced:
                 name = self._identity.name
-                self._mailbox.refuse(f"another process has taken the name {name!r} over")
+                self._mailbox.refuse(f"another process has taken over the spool of {name!r}")
         except SpoolUnavailable as error:
             # The disk may have room again at the next hello.
             logger.warning("%s", error)

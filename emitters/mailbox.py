@@ -115,6 +115,11 @@ class Mailbox:
         published = self._published
         return self._handover.last().events - published.freed_events
 
+    @property
+    def end_reason(self) -> str:
+        """The reason for which no event is taken any more; empty while events are taken."""
+        return self._handover.last().end or ""
+
     def refuse(self, reason: str) -> None:
         """Take no event any more. The first reason is the one that `add` names."""
         self._handover.end(reason)
@@ -132,13 +137,14 @@ class Mailbox:
         """Whether the relay has accepted the hello. The link thread alone changes it."""
         return self._dialogue.is_accepted
 
-    def trouble(self, now: float) -> Trouble | None:
-        """Return the part of the connection that is missing, if it is time to tell."""
-        return self._dialogue.trouble(now)
+    @property
+    def trouble(self) -> Trouble | None:
+        """The reason for which events do not reach the relay; None while they do."""
+        return self._dialogue.trouble
 
     @property
     def is_fenced(self) -> bool:
-        """Whether a newer process has the name. The link thread alone changes it."""
+        """Whether another process has the spool. The link thread alone changes it."""
         return self._dialogue.is_fenced
 
     @property

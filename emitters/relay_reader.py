@@ -14,7 +14,7 @@ from relay.wire.control import HEARTBEAT_TOPIC, unpack_heartbeat
 from relay.wire.envelope import Envelope, unpack_envelope
 from relay.wire.errors import WireError
 from relay.wire.header import Stamp, unpack_stamp
-from relay.wire.topics import decode_topic
+from relay.wire.topics import ADDRESSED, Topic, decode_topic
 
 QUEUE_EVENTS = 1_000
 """The most events that libzmq queues for a slow reader. Further ones wait at the relay, up to its
@@ -31,13 +31,14 @@ logger = logging.getLogger(__name__)
 class RelayedEvent(NamedTuple):
     """One event as the relay sent it out."""
 
-    topic: str
+    topic: Topic
     stamp: Stamp
     envelope: Envelope
 
 
 class RelayReader:
-    """Subscribes to every topic that starts with `prefix` (protocol section 4)."""
+    """Subscribes to every topic that starts with `prefix` (protocol section 4), also of events that
+    are for one user."""
 
     def __init__(self, endpoint: str, prefix: str) -> None:
         self.endpoint = endpoint
@@ -53,6 +54,7 @@ class RelayReader:
         # the order of their bytes, and `!sync:` would come before the prefix.
         connect(self._socket, endpoint)
         self._socket.subscribe(prefix.encode())
+        self._socket.subscribe(f"{ADDRESSED}:{prefix}".encode())
         self._socket.subscribe(HEARTBEAT_TOPIC)
         self._handshake = SyncHandshake(self._socket)
         self._handshake.begin()
@@ -128,7 +130,7 @@ class RelayReader:
             topic_frame, stamp_frame, payload = frames
             topic = decode_topic(topic_frame)
             envelope = unpack_envelope(payload, topic.kind)
-            self._read_ahead.append(RelayedEvent(topic.text, unpack_stamp(stamp_frame), envelope))
+            self._read_ahead.append(RelayedEvent(topic, unpack_stamp(stamp_frame), envelope))
             self._read_ahead_bytes += len(payload)
         except (WireError, ValueError) as error:
             self._log.warning("malformed", "left out a malformed event: %s", error)

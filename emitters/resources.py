@@ -8,7 +8,6 @@ It owns one thread. The use of a process is read in `emitters.process_tree`.
 
 import logging
 import math
-import os
 import threading
 import time
 from typing import Self
@@ -16,6 +15,7 @@ from typing import Self
 from emitters.core.ports import EmitsWatched
 from emitters.core.readable import carry_text, type_name
 from emitters.core.unsent_values import MAX_LIVE_TOPICS
+from emitters.forks import in_forked_child
 from emitters.process_tree import ProcessTree, Reading, process_info
 from emitters.shielded import shielded
 from relay.shared.logs import LimitedLog
@@ -40,7 +40,8 @@ class ResourceMonitor:
     The data is `{"process_info": {"pid", "cpu_percent", "memory_mb", "uptime"}}` for the process
     with all its descendants, or `{"process_info": None}` when the process is gone. While nobody
     watches, nothing is read and the thread sleeps. A reading that fails, for whatever reason, is
-    logged, and tried again after `interval_s`.
+    logged, and tried again after `interval_s`. In a forked process it begins without servers: those
+    of the parent are measured by the parent.
     """
 
     def __init__(self, emitter: EmitsWatched, interval_s: float = 1.0) -> None:
@@ -50,30 +51,33 @@ class ResourceMonitor:
             raise ValueError(
                 f"interval_s must be positive and at most {MAX_INTERVAL_S:g}, not {interval_s}"
             )
-        self._pid = os.getpid()
         self._emitter = emitter
         self._interval_s = interval_s
-        self._lock = threading.Lock()
-        """Guards the servers; held while a value is emitted, so that none follows `forget`."""
-        self._servers: dict[str, _Server] = {}
         self._log = LimitedLog(logger)
         self._stopping = False
+        self._begin()
+        emitter.on_watch_change(lambda: self._wake.set())
+        in_forked_child(self, ResourceMonitor._begin)
+
+    def _begin(self) -> None:
+        """Begin without servers and without a thread."""
+        self._lock = threading.Lock()
+        """Guards the fields below; held while a value is emitted, so that none follows `forget`."""
+        self._servers: dict[str, _Server] = {}
+        self._thread: threading.Thread | None = None
+        """None before the first server."""
         self._wake = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="resource-monitor", daemon=True)
-        shielded(self._thread.start)
-        emitter.on_watch_change(self._wake.set)
 
     def watch(self, server_name: str, pid: int) -> None:
         """Emit the use of process `pid` as that of `server_name`, in place of an earlier process.
 
         Raises `InvalidTopic` for a name that no topic can have; `TypeError` and `ValueError` for an
         argument that is no name or no process id, and for more than 10,000 servers; `RuntimeError`
-        in a forked process, which has no thread that would measure.
+        if no thread can be started.
         """
         if not isinstance(server_name, str):
             raise TypeError(f"server_name must be text, not {type_name(server_name)}")
         parse_topic(_topic(server_name))
-        self._refuse_in_child()
         shielded(self._add, _Server(server_name, ProcessTree(_checked_pid(pid))))
 
     def _add(self, server: "_Server") -> None:
@@ -81,12 +85,15 @@ class ResourceMonitor:
         with self._lock:
             if len(self._servers) >= MAX_SERVERS and server_name not in self._servers:
                 raise ValueError(f"at most {MAX_SERVERS} servers are monitored")
+            if self._thread is None:
+                thread = threading.Thread(target=self._run, name="resource-monitor", daemon=True)
+                thread.start()
+                self._thread = thread
             self._servers[server_name] = server
         self._wake.set()
 
     def forget(self, server_name: str) -> None:
         """Emit no more values of `server_name`. The relay remembers its last one."""
-        self._refuse_in_child()
         shielded(self._remove, server_name)
 
     def _remove(self, server_name: str) -> None:
@@ -95,14 +102,12 @@ class ResourceMonitor:
 
     def stop(self) -> None:
         """End the thread; nothing is emitted afterwards."""
-        if os.getpid() != self._pid:
-            return
         shielded(self._end)
 
     def _end(self) -> None:
         self._stopping = True
         self._wake.set()
-        if threading.current_thread() is not self._thread:
+        if self._thread not in (None, threading.current_thread()):
             self._thread.join(STOP_TIMEOUT_S)
 
     def __enter__(self) -> Self:
@@ -110,10 +115,6 @@ class ResourceMonitor:
 
     def __exit__(self, *_: object) -> None:
         self.stop()
-
-    def _refuse_in_child(self) -> None:
-        if os.getpid() != self._pid:
-            raise RuntimeError("a forked process needs a resource monitor of its own")
 
     def _run(self) -> None:
         while not self._stopping:

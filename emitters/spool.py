@@ -16,7 +16,6 @@ write-ahead log that was damaged.
 import logging
 import os
 import sqlite3
-import weakref
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
@@ -25,24 +24,27 @@ from typing import Annotated, BinaryIO, NamedTuple
 
 from pydantic import Field, TypeAdapter, ValidationError
 
+from emitters.core.identity import emitter_id_of_name, new_emitter_id
 from emitters.core.outgoing import Outgoing
 from emitters.errors import SpoolInUse, SpoolRefused, SpoolUnavailable
+from emitters.forks import in_forked_child
 from relay.shared.file_lock import PathInUse, lock_beside
 from relay.shared.logs import LimitedLog
 from relay.shared.sqlite_file import FileFormat, FileRefused, open_sqlite, refusal, transaction
 from relay.wire.errors import InvalidTopic
-from relay.wire.topics import parse_topic
+from relay.wire.topics import decode_topic, parse_topic
 
 APPLICATION_ID = 0x45525350
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 FORMAT = FileFormat(APPLICATION_ID, SCHEMA_VERSION)
 _WITH_CHECKSUMS = 2
 _WITH_RELAY_EPOCH = 3
+_WITH_EMITTER_ID = 4
 
 _SCHEMA = (
     "CREATE TABLE spool"
     " (name TEXT NOT NULL, epoch INTEGER NOT NULL, acknowledged INTEGER NOT NULL, sent INTEGER,"
-    " relay_epoch TEXT)",
+    " relay_epoch TEXT, emitter_id BLOB)",
     "CREATE TABLE events"
     " (sequence INTEGER PRIMARY KEY, topic TEXT NOT NULL, envelope BLOB NOT NULL,"
     " checksum INTEGER)",
@@ -74,6 +76,8 @@ class SpoolHead(NamedTuple):
     relay_epoch: Annotated[int, Field(ge=0, lt=2**64)] | None
     """The relay's epoch when it was met last. The table has it as a text, for SQLite has no
     integers of 64 bits without a sign."""
+    emitter_id: Annotated[bytes, Field(strict=True, min_length=16, max_length=16)] | None
+    """The id of its emitter; None in a spool that was made when names were identities."""
 
 
 _HEAD = TypeAdapter(SpoolHead)
@@ -104,7 +108,8 @@ class Spool:
             head = _read_head(self._database)
             if name not in (None, head.name):
                 raise _Unsuitable(f"belongs to the emitter {head.name!r}, not to {name!r}")
-            self.name, self.epoch, self.acknowledged, sent, self.relay_epoch = head
+            self.name, self.epoch, self.acknowledged, sent, self.relay_epoch, emitter_id = head
+            self.emitter_id = emitter_id or emitter_id_of_name(head.name)
             self.kept = _read_events(path, self._database, head.acknowledged)
             """The events that the relay may not have, in order, from `acknowledged` + 1."""
             last = self.acknowledged + len(self.kept)
@@ -114,7 +119,7 @@ class Spool:
             """The last sequence number that an earlier process may have sent."""
             self._prepare_to_write()
             undo.pop_all()
-        _OPEN.add(self)
+        in_forked_child(self, Spool._leave_to_parent)
 
     def append(self, first: int, events: Sequence[Outgoing]) -> None:
         """Commit `events`, numbered from `first`, or raise `SpoolUnavailable` and keep none."""
@@ -176,12 +181,11 @@ class Spool:
 
     def close(self) -> None:
         """Let another process open the spool. A second call does nothing."""
-        _OPEN.discard(self)
         self._database.close()
         self._last_file.close()
         self._lock_file.close()
 
-    def leave_to_parent(self) -> None:
+    def _leave_to_parent(self) -> None:
         """In a forked child: give the lock up, or a child that outlives its parent would keep it.
 
         The database stays as it is: SQLite allows a child neither to use nor to close it.
@@ -193,7 +197,9 @@ class Spool:
             with transaction(self._database):
                 if version < _WITH_CHECKSUMS:
                     self._database.execute("ALTER TABLE events ADD COLUMN checksum INTEGER")
-                self._database.execute("ALTER TABLE spool ADD COLUMN relay_epoch TEXT")
+                if version < _WITH_RELAY_EPOCH:
+                    self._database.execute("ALTER TABLE spool ADD COLUMN relay_epoch TEXT")
+                self._database.execute("ALTER TABLE spool ADD COLUMN emitter_id BLOB")
                 self._database.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
         self._database.execute("PRAGMA journal_mode = WAL")
         # Nothing is synced at a commit: the page cache outlives the process. Syncing at
@@ -234,17 +240,6 @@ class _Unsuitable(FileRefused):
     """A spool of a known format that is not this emitter's, or not whole."""
 
 
-_OPEN: "weakref.WeakSet[Spool]" = weakref.WeakSet()
-
-
-def _leave_spools_to_parent() -> None:
-    for spool in _OPEN:
-        spool.leave_to_parent()
-
-
-os.register_at_fork(after_in_child=_leave_spools_to_parent)
-
-
 def _create(path: Path, name: str) -> None:
     """Make an empty spool, so that a kill at any moment leaves a whole spool or none."""
     draft = Path(f"{path}.new")
@@ -257,14 +252,17 @@ def _create(path: Path, name: str) -> None:
     with closing(sqlite3.connect(draft, isolation_level=None)) as database, transaction(database):
         for statement in _SCHEMA:
             database.execute(statement)
-        database.execute("INSERT INTO spool VALUES (?, 0, 0, NULL, NULL)", (name,))
+        row = (name, new_emitter_id())
+        database.execute("INSERT INTO spool VALUES (?, 0, 0, NULL, NULL, ?)", row)
     draft.rename(path)
 
 
 def _read_head(database: sqlite3.Connection) -> SpoolHead:
-    relay_epoch = "relay_epoch" if _version(database) >= _WITH_RELAY_EPOCH else "NULL"
+    version = _version(database)
+    relay_epoch = "relay_epoch" if version >= _WITH_RELAY_EPOCH else "NULL"
+    emitter_id = "emitter_id" if version >= _WITH_EMITTER_ID else "NULL"
     rows = database.execute(
-        f"SELECT name, epoch, acknowledged, sent, {relay_epoch} FROM spool"
+        f"SELECT name, epoch, acknowledged, sent, {relay_epoch}, {emitter_id} FROM spool"
     ).fetchall()
     if len(rows) != 1:
         raise _Unsuitable("is damaged (it does not say whose it is)")
@@ -292,7 +290,7 @@ def _read_events(path: Path, database: sqlite3.Connection, acknowledged: int) ->
             damaged.append(sequence)
             events.append(_without_content(topic))
         else:
-            events.append(Outgoing(parse_topic(topic), envelope))
+            events.append(Outgoing(decode_topic(topic.encode()), envelope))
     if damaged:
         shown = ", ".join(map(str, damaged[:_SHOWN_NUMBERS]))
         more = ", …" if len(damaged) > _SHOWN_NUMBERS else ""
@@ -310,7 +308,7 @@ def _read_events(path: Path, database: sqlite3.Connection, acknowledged: int) ->
 def _without_content(topic: object) -> Outgoing:
     """Return an event that uses a number up; the relay counts it as malformed."""
     try:
-        return Outgoing(parse_topic(str(topic)), b"")
+        return Outgoing(decode_topic(str(topic).encode(errors="replace")), b"")
     except InvalidTopic:
         return Outgoing(parse_topic(_DAMAGED_TOPIC), b"")
 

@@ -27,8 +27,9 @@ from emitters.core.ports import EmitsTasks
 from emitters.core.progress_pacing import Pacer
 from emitters.core.readable import carry_text, type_name
 from emitters.core.task_state import ORPHANED_MESSAGE, TaskState
-from emitters.errors import OutboxFull, RelayUnavailable
+from emitters.errors import OutboxFull
 from emitters.exit_hook import ExitHook
+from emitters.forks import in_forked_child
 from emitters.returned import refuse_function
 from emitters.shielded import shielded
 from emitters.task_call import TaskCall, current_task, progress
@@ -52,8 +53,8 @@ logger = logging.getLogger(__name__)
 
 
 class TasksRefused(RuntimeError):  # noqa: N818 - the name says what it is at every call site
-    """The task was not taken: the manager is shut down, 1000 tasks wait already, no thread can be
-    started, or this is a forked process."""
+    """The task was not taken: the manager is shut down, 1000 tasks wait already, or no thread can
+    be started."""
 
 
 class TaskManager:
@@ -66,7 +67,7 @@ class TaskManager:
     Whatever a task raises is the end of this task alone, as an error with the exception's text:
     also `SystemExit`, `KeyboardInterrupt`, `GeneratorExit` and `CancelledError`.
 
-    A forked process has no threads of its parent's manager: it needs a manager of its own.
+    In a forked process it begins without tasks: those of the parent are run by the parent.
     """
 
     def __init__(self, emitter: EmitsTasks, *, max_workers: int = DEFAULT_MAX_WORKERS) -> None:
@@ -75,9 +76,16 @@ class TaskManager:
         if max_workers < 1:
             raise ValueError(f"max_workers must be at least 1, not {max_workers}")
         self._emitter = emitter
-        self._pid = os.getpid()
         self._log = LimitedLog(logger)
         self._max_workers = max_workers
+        self._shut_down = False
+        self._exit_hook = ExitHook(partial(_end_at_exit, weakref.ref(self)))
+        self._exit_hook_pid = 0
+        self._begin()
+        in_forked_child(self, TaskManager._begin)
+
+    def _begin(self) -> None:
+        """Begin without tasks and without threads."""
         self._changed = threading.Condition()
         """Guards the fields below; notified when a task ends and when progress becomes due."""
         self._active: dict[str, TaskCall] = {}
@@ -90,15 +98,11 @@ class TaskManager:
         self._pacer = Pacer(PROGRESS_INTERVAL_S)
         self._has_progress_thread = False
         """Whether the thread runs that sends progress; it ends with the last active task."""
-        self._shut_down = False
         self._give_up = threading.Event()
         """Set by `shutdown`: final updates that a full outbox refuses are not tried again."""
-        # Registered after the emitter's own hook, so that it runs before the emitter is closed.
-        self._exit_hook = ExitHook(partial(_end_at_exit, weakref.ref(self)))
-        self._exit_hook.register()
 
     def run_task(
-        self, function: Callable[P, Any], username: str, /, *args: P.args, **kwargs: P.kwargs
+        self, function: Callable[P, Any], username: str, *args: P.args, **kwargs: P.kwargs
     ) -> str:
         """Run `function(*args, **kwargs)` as a task of `username` and return the task's id.
 
@@ -110,14 +114,12 @@ class TaskManager:
         raises; then nothing is run.
         """
         refuse_function(function, "run_task")
-        if os.getpid() != self._pid:
-            raise TasksRefused("a forked process needs a task manager of its own")
         state = TaskState(id=uuid.uuid4().hex, username=username)
         task = TaskCall(state, self._advance, function, args, kwargs)
-        shielded(self._begin, task)
+        shielded(self._take, task)
         return state.id
 
-    def _begin(self, task: TaskCall) -> None:
+    def _take(self, task: TaskCall) -> None:
         """Announce the task and let a thread run it."""
         state = task.state
         with self._changed:
@@ -126,6 +128,7 @@ class TaskManager:
         # Sent before it may run, or the final update could overtake this one.
         try:
             self._send_start(task)
+            self._register_exit_hook()
         except BaseException:
             with self._changed:
                 self._active.pop(state.id, None)
@@ -151,45 +154,17 @@ class TaskManager:
             active = {task_id: task.state for task_id, task in self._active.items()}
             return dict(self._finished.items()) | active
 
-    def close_orphans(self, timeout: float = 5.0) -> int:
-        """End the unfinished tasks of an earlier process with this emitter's name.
-
-        Their users get a final update with the status `error`. Returns the number of such tasks.
-        Raises `RelayUnavailable` when the relay does not answer within `timeout` seconds, or does
-        not take this emitter's events because the earlier process still lives.
-        """
-        give_up_at = time.monotonic() + timeout
-        emitter = self._emitter
-        # Events that an earlier process left in a spool may end its tasks, so they come first.
-        if not (emitter.wait_connected(timeout) and emitter.wait_acknowledged(_until(give_up_at))):
-            raise RelayUnavailable(f"the relay does not take the events of {emitter.name} yet")
-        orphans = 0
-        for topic, envelope in emitter.retained("task:", _until(give_up_at)):
-            task_id = topic.removeprefix("task:")
-            if (
-                envelope.source != emitter.name
-                or envelope.username is None
-                or envelope.data.get("status") != "in_progress"
-                or self.get_task(task_id) is not None
-            ):
-                continue
-            self._send(TaskState(task_id, envelope.username).failed(ORPHANED_MESSAGE))
-            orphans += 1
-        return orphans
-
     def shutdown(self, *, wait: bool = True, timeout: float | None = None) -> int:
         """Refuse new tasks, wait for the others, and return the number that did not finish.
 
         Waits for at most `timeout` seconds; with None without limit, with `wait=False` not at all.
         The user of a task that did not finish gets a final update with the status `error`. A task
-        that calls it does not wait for itself. In a forked process it does nothing.
+        that calls it does not wait for itself.
 
         Raises `ValueError` for a timeout that is not a number.
         """
         if timeout is not None and math.isnan(timeout):
             raise ValueError("timeout must be a number of seconds, not nan")
-        if os.getpid() != self._pid:
-            return 0
         # Longer times, and infinity, are the same as no limit.
         limit = None if timeout is None or timeout > threading.TIMEOUT_MAX else timeout
         return shielded(self._end_all, limit if wait else 0)
@@ -212,6 +187,13 @@ class TaskManager:
         for task in unfinished:
             self._finish(task, task.state.failed(ORPHANED_MESSAGE))
         return len(unfinished)
+
+    def _register_exit_hook(self) -> None:
+        """Register it in this process, after that of the emitter, so that it is called before."""
+        with self._changed:
+            if self._exit_hook_pid != os.getpid():
+                self._exit_hook_pid = os.getpid()
+                self._exit_hook.register()
 
     def _refuse_when_full(self) -> None:
         if self._shut_down:
@@ -245,6 +227,7 @@ class TaskManager:
             self._send(task.state)
 
     def _work(self) -> None:
+        pid = os.getpid()
         while True:
             with self._changed:
                 if not self._waiting:
@@ -252,7 +235,7 @@ class TaskManager:
                     return
                 task = self._waiting.popleft()
             final = task.run()
-            if os.getpid() != self._pid:
+            if os.getpid() != pid:
                 # Its function has forked: the other tasks are the parent's. This is the child's
                 # only thread. Its end would be that of the process too, but libraries would be
                 # closed then whose threads are not here, and may crash.
@@ -350,10 +333,6 @@ class TaskManager:
             except BaseException as error:  # noqa: BLE001 - the thread sends that of other tasks too
                 text = carry_text(error)
                 logger.warning("progress of task %s could not be sent: %s", task.state.id, text)
-
-
-def _until(deadline: float) -> float:
-    return max(0.0, deadline - time.monotonic())
 
 
 def _start_thread(target: Callable[[], None], name: str) -> None:

@@ -14,7 +14,7 @@ from relay.shared.settings import (
     default_data_dir,
     settings_config,
 )
-from relay.wire.topics import EVENT, TASK
+from relay.wire.topics import ADDRESSED, EVENT, TASK
 
 
 class RelaySettings(Settings):
@@ -36,7 +36,7 @@ class RelaySettings(Settings):
     """Seconds for which an event is kept for replay."""
     retention_bytes: int = Field(default=256 * 1024 * 1024, ge=64 * 1024, le=MAX_BYTES)
     """For each stream. Above it, the oldest events are removed."""
-    journaled_kinds: JournaledKinds = (EVENT, TASK)
+    journaled_kinds: JournaledKinds = (EVENT, TASK, ADDRESSED)
     """The kinds of topics that are streams; all others are live."""
     task_grace_s: float = Field(default=30.0, ge=0, le=7 * 86400)
     """Seconds for which an emitter may be away before the relay ends its unfinished tasks."""

@@ -18,7 +18,12 @@ from edge.core.hub.connections import ConnectionManager
 from edge.core.identity.access import Identity
 from edge.core.identity.tokens import InvalidToken, Tokens
 from edge.core.protocol import messages, replies
-from edge.core.protocol.requests import InvalidRequest, TaskPosition, Unsubscribe, parse_subscribe
+from edge.core.protocol.requests import (
+    InvalidRequest,
+    PersonalPosition,
+    Unsubscribe,
+    parse_subscribe,
+)
 from edge.core.rate_limit import TokenBucket
 from edge.core.streams.snapshots import Snapshots
 from edge.core.streams.streams import Streams
@@ -49,7 +54,7 @@ class Visitor(NamedTuple):
     """None if the client authenticates with its first message."""
     cookies: tuple[str, ...]
     """The tokens in cookies, if the handshake's origin is allowed."""
-    tasks_since: TaskPosition | None
+    personal_since: PersonalPosition | None
     """The last task update that the client has."""
 
 
@@ -75,10 +80,10 @@ class Session:
         "_identity",
         "_limits",
         "_manager",
+        "_personal_since",
         "_snapshots",
         "_streams",
         "_subscriptions",
-        "_tasks_since",
         "_tokens",
     )
 
@@ -104,7 +109,7 @@ class Session:
             catch_up,
             limits.max_subscriptions,
         )
-        self._tasks_since = visitor.tasks_since
+        self._personal_since = visitor.personal_since
         self._tokens = services.tokens
         self._limits = limits
         self._cookies = visitor.cookies
@@ -143,7 +148,7 @@ class Session:
         if others >= self._limits.max_connections_per_user:
             return CloseCode.TOO_MANY_CONNECTIONS.close()
         self._become(identity, now, unix_now)
-        self._subscriptions.open(self._tasks_since)
+        self._subscriptions.open(self._personal_since)
         return None
 
     def is_expired(self, now: float) -> bool:

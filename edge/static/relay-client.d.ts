@@ -4,12 +4,15 @@
 export interface RelayMessage {
   type: string;
   topic: string;
-  data: Record<string, unknown>;
+  /** Any JSON value. */
+  data: any;
   source?: string;
   /** Unix time in milliseconds, by the emitter's clock. */
   emitted_at?: number;
   /** The number in its stream; only events of journaled kinds have one. */
   offset?: number;
+  /** The stream, where that is not the topic's kind: "addressed" of an event for this user alone. */
+  stream?: string;
   /** True for a state from before this connection; it is not a new event. */
   retained?: boolean;
 }

@@ -89,7 +89,9 @@ function remainingTimeMs({ expires_in, expires_at }) {
 
 /** @type {typeof import("./relay-client.d.ts").topicMatches} */
 export function topicMatches(pattern, topic) {
-  return pattern.endsWith("*") ? topic.startsWith(pattern.slice(0, -1)) : topic === pattern;
+  if (!pattern.endsWith("*")) return topic === pattern;
+  // A colon follows every kind, also one that stands alone: so `app_log:*` matches `app_log`.
+  return (topic.includes(":") ? topic : `${topic}:`).startsWith(pattern.slice(0, -1));
 }
 
 /** @type {typeof import("./relay-client.d.ts").connect} */
@@ -137,15 +139,19 @@ class Listeners {
   }
 }
 
-/** @param {RelayMessage} message */
-function streamOf({ topic }) {
-  return topic.slice(0, topic.indexOf(":"));
+/** The stream of an event: of a topic's kind, but all events for one user are in a stream of their own.
+ * @param {RelayMessage} message */
+function streamOf({ topic, stream }) {
+  return stream ?? topic.split(":", 1)[0] ?? "";
 }
+
+/** Streams whose events come without a subscription, and so without `since`. */
+const PERSONAL_STREAMS = ["task", "addressed"];
 
 /** Whether the pattern can match topics of the stream.
  * @param {string} pattern @param {string} stream */
 function canMatch(pattern, stream) {
-  if (pattern.startsWith(`${stream}:`)) return true;
+  if (pattern === stream || pattern.startsWith(`${stream}:`)) return true;
   return pattern.endsWith("*") && `${stream}:`.startsWith(pattern.slice(0, -1));
 }
 
@@ -514,12 +520,14 @@ class Client {
     );
   }
 
-  /** The URL. It carries the position in the stream of tasks, which has no subscription. */
+  /** The URL. It carries the position in the streams that have no subscription. */
   #address() {
     const { epoch, position } = this.#seen;
-    const { task } = position;
-    if (epoch === null || task === undefined) return this.#url;
-    return `${this.#url}${this.#url.includes("?") ? "&" : "?"}epoch=${epoch}&task=${task}`;
+    const since = PERSONAL_STREAMS.filter((stream) => position[stream] !== undefined)
+      .map((stream) => `&${stream}=${position[stream]}`)
+      .join("");
+    if (epoch === null || since === "") return this.#url;
+    return `${this.#url}${this.#url.includes("?") ? "&" : "?"}epoch=${epoch}${since}`;
   }
 
   /**
@@ -690,8 +698,8 @@ class Client {
   /** @param {RelayMessage} message */
   #deliver(message) {
     const stream = streamOf(message);
-    // Only tasks come before the epoch is known; under another epoch their offsets mean nothing.
-    const isComparable = this.#isEpochKnown || stream !== "task";
+    // These alone come before the epoch is known; under another epoch their offsets mean nothing.
+    const isComparable = this.#isEpochKnown || !PERSONAL_STREAMS.includes(stream);
     // A retained state is no event of the stream: its offset and the position are unrelated.
     const isKnown = message.retained
       ? this.#knownTasks.has(message)

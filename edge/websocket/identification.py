@@ -7,7 +7,7 @@ from edge.core.identity.access import Identity
 from edge.core.identity.credentials import CredentialRules
 from edge.core.identity.request_head import RequestHead
 from edge.core.identity.tokens import InvalidToken, Tokens, TokenTooLong
-from edge.core.protocol.requests import InvalidRequest, parse_task_position
+from edge.core.protocol.requests import InvalidRequest, parse_personal_position
 from edge.core.session import Visitor
 from relay.shared.logs import LimitedLog
 
@@ -55,7 +55,7 @@ class Identification:
                 )
                 raise HandshakeRefused(401, detail, {"WWW-Authenticate": "Bearer"}) from None
         try:
-            return Visitor(identity, credentials.cookies, parse_task_position(dict(head.query)))
+            return Visitor(identity, credentials.cookies, parse_personal_position(dict(head.query)))
         except InvalidRequest as error:
             raise HandshakeRefused(400, str(error)) from None
 

@@ -70,7 +70,7 @@ def open_emitter(*, block_timeout_s: float | None = None, **settings: Any) -> It
     """
     report_unknown_variables(say)
     try:
-        emitter = Emitter(shared_name=True, block_timeout_s=block_timeout_s, **settings)
+        emitter = Emitter(block_timeout_s=block_timeout_s, **settings)
     except SettingsError as error:
         refuse(PROGRAM, error)
     try:

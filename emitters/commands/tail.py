@@ -140,7 +140,7 @@ def _fields(event: RelayedEvent) -> dict[str, Any]:
     return {
         "epoch": stamp.epoch,
         "offset": stamp.offset,
-        "topic": event.topic,
+        "topic": event.topic.shown,
         "type": envelope.type,
         "data": envelope.data,
         "username": envelope.username,
@@ -157,7 +157,8 @@ def _pretty(event: RelayedEvent) -> str:
     number = f" #{event.stamp.offset}" if event.stamp.offset else ""
     whom = f" for {_harmless(envelope.username)}" if envelope.username is not None else ""
     source = f" from {_harmless(envelope.source)}" if envelope.source else ""
-    head = f"{click.style(at, dim=True)} {click.style(_harmless(event.topic), bold=True)}{number}"
+    topic = click.style(_harmless(event.topic.shown), bold=True)
+    head = f"{click.style(at, dim=True)} {topic}{number}"
     data = json.dumps(envelope.data, ensure_ascii=False, indent=2)
     return "\n".join([f"{head}{source}{whom}", *map(_harmless, data.splitlines())])
 

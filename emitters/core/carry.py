@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 from pydantic import BaseModel
 
 from emitters.core.readable import CUT_OFF, MAX_TEXT_BYTES, STOPS, carry_text, type_name
+from relay.wire.envelope import MAX_SAFE_INT
 
 MAX_CARRIED_BYTES = 256 * 1024
 MAX_CARRIED_DEPTH = 24
@@ -27,7 +28,6 @@ _ITEM_BYTES = 9
 """The most that a number, or the start of a text, list or map, takes in msgpack."""
 _LEAST_KEY_BYTES = _ITEM_BYTES + 4
 """With room for a character: a key that is cut is never the mark alone, which has its own entry."""
-_MIN_INT, _MAX_INT = -(2**63), 2**64 - 1
 _MAX_SHOWN_BITS = 4096
 """Python refuses to write greater numbers in decimal."""
 _CYCLE = "(contains itself)"
@@ -95,7 +95,7 @@ class _Carrier:
         return self._container(value, depth)
 
     def _integer(self, number: int) -> Any:
-        if _MIN_INT <= number <= _MAX_INT:
+        if -MAX_SAFE_INT <= number <= MAX_SAFE_INT:
             return number
         bits = number.bit_length()
         return self._text(number if bits <= _MAX_SHOWN_BITS else f"(integer of {bits} bits)")

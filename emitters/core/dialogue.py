@@ -8,7 +8,8 @@ clock.
 import logging
 from enum import Enum, auto
 
-from emitters.core.connection_watch import ConnectionWatch, Trouble
+from emitters.core.connection_watch import NO_CONTROL, NO_INGRESS, NOBODY, Trouble
+from emitters.core.emitter_state import EmitterStatus
 from emitters.core.outbox import WINDOW_EVENTS, Outbox
 from emitters.core.received_subscriptions import ReceivedSubscriptions
 from relay.wire.control import HelloReply
@@ -23,8 +24,16 @@ REPORT_INTERVAL_S = 1.0
 REPORT_AGAIN_S = 10.0
 """Unchanged counters are reported so often. By a report the relay learns on which connection the
 emitter is, and it ends the tasks of an emitter that it cannot reach for longer."""
-NO_EPOCH = "no_epoch"
-"""Stands among the error codes that were logged for a relay that hands out no epoch."""
+NO_EPOCH = Trouble(
+    EmitterStatus.REFUSED,
+    "the relay at {control} is of an earlier version and hands out no epoch; events wait."
+    " Upgrade the relay.",
+)
+IN_USE = Trouble(
+    EmitterStatus.REFUSED,
+    "another live process has this spool, or a copy of it; events wait until that process ends."
+    " Give each process a spool of its own, or none.",
+)
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +53,7 @@ class DialogueState(Enum):
     PROBING = auto()
     """As OPEN, one event at a time: the relay takes nothing, because its disk is full maybe."""
     FENCED = auto()
-    """A newer process has the emitter's name. Nothing is sent any more."""
+    """Another process has the emitter's spool. Nothing is sent any more."""
 
 
 class DialogueSignal(Enum):
@@ -104,12 +113,11 @@ class Dialogue:
         self.subscriptions = ReceivedSubscriptions()
         self._journaled_kinds: frozenset[str] = frozenset()
         """Named by the last reply to hello."""
-        self._logged_code = ""
-        """The error code of the refusal that was logged last."""
+        self._refusal: Trouble | None = None
+        """The relay's refusal of the last hello that it answered."""
         self._hello_due_at = 0.0
         self.relay_epoch = outbox.relay_epoch
         """The relay's epoch in the last reply to hello, perhaps to an earlier process."""
-        self._watch = ConnectionWatch()
         self._stall_s = STALL_S
         self._drops: int | None = None
         """The `drops` of the last reply to hello."""
@@ -137,19 +145,19 @@ class Dialogue:
 
     @property
     def is_fenced(self) -> bool:
-        """Whether a newer process has the name."""
+        """Whether another process has the spool."""
         return self._state is DialogueState.FENCED
 
-    def trouble(self, now: float) -> Trouble | None:
-        """Return the part of the connection that is missing, if it is time to tell."""
-        # A refusal was told when it came.
-        is_told = bool(self._logged_code) or self.is_fenced
-        return self._watch.check(
-            now,
-            is_open=self.is_open or is_told,
-            is_accepted=self.is_accepted,
-            is_subscribed=len(self.subscriptions) > 0,
-        )
+    @property
+    def trouble(self) -> Trouble | None:
+        """The reason for which events do not reach the relay; None while they do."""
+        if self.is_open or self.is_fenced:
+            return None
+        if self._refusal is not None:
+            return self._refusal
+        if self.is_accepted:
+            return NO_INGRESS
+        return NO_CONTROL if len(self.subscriptions) > 0 else NOBODY
 
     def on_subscription(self, frame: bytes) -> None:
         """Take a frame that the data socket received: one subscription gained or lost."""
@@ -195,22 +203,23 @@ class Dialogue:
         self._quiet_since = now
 
     def on_hello_refused(self, code: str, text: str) -> None:
-        """Wait, or stop for good: the relay refused the hello. A refusal with the same code as the
-        previous one is not logged."""
-        if code == "stale_epoch":
-            self._change_state(DialogueSignal.TAKEN_OVER)
-            logger.error(
-                "another process has taken over the name %s; %d events are unacknowledged: %s",
-                self._name,
-                len(self._outbox),
-                text,
-            )
-        elif code != self._logged_code:
-            self._logged_code = code
-            if code == "emitter_in_use":
-                logger.warning("%s waits: another live process has this name", self._name)
-            else:
-                logger.error("%s: %s", self._name, text)
+        """Wait, or stop for good: the relay refused the hello."""
+        match code:
+            case "stale_epoch":
+                self._change_state(DialogueSignal.TAKEN_OVER)
+                logger.error(
+                    "another process has taken over the spool of %s; %d events are"
+                    " unacknowledged: %s",
+                    self._name,
+                    len(self._outbox),
+                    text,
+                )
+            case "emitter_in_use":
+                self._refusal = IN_USE
+            case _:
+                # Braces of the relay's text are no fields of the log line.
+                told = text.replace("{", "{{").replace("}", "}}")
+                self._refusal = Trouble(EmitterStatus.REFUSED, f"{told}; events wait")
 
     def on_notice(self, notice: Notice, now: float) -> None:
         """Take an acknowledgement or a request to send again."""
@@ -278,11 +287,8 @@ class Dialogue:
         """Return whether the events have an epoch, maybe from `reply`."""
         if reply.emitter_epoch is not None and not self._outbox.epoch:
             self._outbox.keep_epoch(reply.emitter_epoch)
-        if not self._outbox.epoch and self._logged_code != NO_EPOCH:
-            self._logged_code = NO_EPOCH
-            logger.error(
-                "%s: the relay is of an earlier version and hands out no epoch", self._name
-            )
+        if not self._outbox.epoch:
+            self._refusal = NO_EPOCH
         return bool(self._outbox.epoch)
 
     def _begin(self, sequence: int, kinds: frozenset[str]) -> None:
@@ -311,7 +317,7 @@ class Dialogue:
         self._journaled_kinds = kinds
         # A relay that was restarted has no counters of this emitter.
         self._reported = {}
-        self._logged_code = ""
+        self._refusal = None
         self._stall_s = STALL_S
 
     def _go_on_after_stall(self, sequence: int, drops: int | None) -> None:
@@ -355,8 +361,7 @@ class Dialogue:
             logger.warning("%s has lost the relay", self._name)
         # The next relay is greeted at once, however recently this one was.
         self._hello_due_at = 0.0
-        # Its refusal is news again, and that it is missing has to be told, too.
-        self._logged_code = ""
+        self._refusal = None
         self._outbox.live.connection_lost()
         self._change_state(DialogueSignal.RELAY_LOST)
 

@@ -12,9 +12,9 @@ from typing import Protocol
 
 from emitters.core.outgoing import Outgoing
 from emitters.core.unsent_values import UnsentValues
-from relay.wire.topics import EVENT, TASK, Topic
+from relay.wire.topics import ADDRESSED, EVENT, TASK, Topic
 
-DEFAULT_JOURNALED_KINDS = frozenset({EVENT, TASK})
+DEFAULT_JOURNALED_KINDS = frozenset({EVENT, TASK, ADDRESSED})
 """Counts until the relay has named the kinds that it journals."""
 
 WINDOW_EVENTS = 8192

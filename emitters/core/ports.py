@@ -3,10 +3,8 @@
 `emitters.Emitter` has all of them; tests pass recorders instead.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, Protocol
-
-from relay.wire.envelope import Envelope
 
 
 class Emits(Protocol):
@@ -15,7 +13,7 @@ class Emits(Protocol):
     def emit(
         self,
         topic: str,
-        data: Mapping[str, Any],
+        data: Any,
         *,
         type: str | None = None,
         username: str | None = None,
@@ -25,35 +23,18 @@ class Emits(Protocol):
 
 
 class EmitsTasks(Emits, Protocol):
-    """Takes events and knows the task states that the relay remembers."""
+    """Takes events, and states of tasks that end with this process."""
 
     def emit(
         self,
         topic: str,
-        data: Mapping[str, Any],
+        data: Any,
         *,
         type: str | None = None,
         username: str | None = None,
         while_connected: bool = False,
     ) -> str:
         """Take one event and return its id, as `Emitter.emit` does."""
-        ...
-
-    @property
-    def name(self) -> str:
-        """The `source` of its events."""
-        ...
-
-    def wait_connected(self, timeout: float) -> bool:
-        """Wait until the relay takes its events, as `Emitter.wait_connected` does."""
-        ...
-
-    def wait_acknowledged(self, timeout: float) -> bool:
-        """Wait until the relay has its events, as `Emitter.wait_acknowledged` does."""
-        ...
-
-    def retained(self, prefix: str, timeout: float) -> list[tuple[str, Envelope]]:
-        """Return the latest states, as `Emitter.retained` does."""
         ...
 
 

@@ -1,7 +1,8 @@
 """The known emitters, and how far the relay has come with the events of each.
 
-A name is an identity: one live process at a time uses it, under an epoch of its own, and numbers
-its events 1, 2, 3… The relay takes each number once and in order (protocol section 5).
+An emitter is known by its id, which is that of a process or of a spool. One live process at a time
+uses it, under an epoch of its own, and numbers its events 1, 2, 3… The relay takes each number once
+and in order (protocol section 5).
 """
 
 import itertools
@@ -157,10 +158,10 @@ class KnownEmitters:
     def hand_out_epoch(
         self, emitter_id: bytes, name: str, process: bytes, fresh: int, reach: Reach
     ) -> int:
-        """Return the epoch of a process that has none: above every epoch known under its name.
+        """Return the epoch of a process that has none: above every epoch known of its id.
 
         The same process gets the same one again. `fresh` is an epoch that was never handed out.
-        Raises `Refusal` if another process under its name is still connected.
+        Raises `Refusal` if another process under its id is still connected.
         """
         emitter = self._known.get(emitter_id)
         if emitter is None:
@@ -189,21 +190,20 @@ class KnownEmitters:
         """Admit the emitter at `peer`, for which `cursor.sequence` is acknowledged.
 
         Returns the last sequence number of its epoch that the journal has. Raises `Refusal` if a
-        newer process was admitted under its name, or if another process under its name is still
+        newer process was admitted under its id, or if another process under its id is still
         connected. An epoch above `latest` is of a process whose clock was wrong: once that process
         is gone, it keeps nobody out.
         """
         emitter = self._known.get(cursor.emitter_id)
         if emitter is None:
-            self._make_room()
-            emitter = KnownEmitter(cursor, is_journaled=False)
-            # It may have been known and forgotten, and have sent events since.
-            emitter.drops = next(self._drop_numbers)
-            self._known[cursor.emitter_id] = emitter
+            emitter = self._know(cursor)
         elif cursor.epoch != emitter.epoch:
             last = emitter.progress()
             _replace(emitter, cursor, reach, latest)
             self._keep_last(last)
+        elif _is_anothers(emitter, peer, process) and reach(emitter):
+            # A copy of a spool has the same epoch, and would give other events the same numbers.
+            raise _in_use(cursor.name)
         elif cursor.sequence > emitter.committed:
             # The journal lacks events that it had acknowledged. The emitter has dropped them, so
             # that requesting them would stop it for ever.
@@ -335,6 +335,14 @@ class KnownEmitters:
                 del self._known[emitter.emitter_id]
                 self._dropped.discard(emitter)
 
+    def _know(self, cursor: Cursor) -> KnownEmitter:
+        self._make_room()
+        emitter = KnownEmitter(cursor, is_journaled=False)
+        # It may have been known and forgotten, and have sent events since.
+        emitter.drops = next(self._drop_numbers)
+        self._known[cursor.emitter_id] = emitter
+        return emitter
+
     def _keep_last(self, progress: Progress) -> None:
         """Have the next batch journal the cursor of a process whose last events are in it."""
         if progress.has_moved:
@@ -355,7 +363,12 @@ class KnownEmitters:
 
 
 def _in_use(name: str) -> Refusal:
-    return Refusal("emitter_in_use", f"another live process has the name {name!r}")
+    return Refusal("emitter_in_use", f"another live process has the spool of {name!r}")
+
+
+def _is_anothers(emitter: KnownEmitter, peer: bytes, process: bytes) -> bool:
+    """Whether another process than `process`, at `peer`, was admitted last."""
+    return emitter.peer not in (None, peer) and emitter.process not in (b"", process)
 
 
 def _replace(emitter: KnownEmitter, cursor: Cursor, reach: Reach, latest: int) -> None:
@@ -366,5 +379,5 @@ def _replace(emitter: KnownEmitter, cursor: Cursor, reach: Reach, latest: int) -
         if is_connected:
             raise _in_use(cursor.name)
     elif is_connected or emitter.epoch <= latest:
-        raise Refusal("stale_epoch", f"a newer process has taken over the name {cursor.name!r}")
+        raise Refusal("stale_epoch", f"a newer process has taken over the spool of {cursor.name!r}")
     emitter.start_at(cursor.epoch, cursor.sequence)

@@ -18,7 +18,7 @@ from relay.wire.envelope import (
 )
 from relay.wire.errors import InvalidFrame, InvalidTopic
 from relay.wire.header import SENT_AGAIN, Header, ReceivedFrames, unpack_header
-from relay.wire.topics import TASK, Topic, decode_topic
+from relay.wire.topics import PERSONAL_KINDS, TASK, Topic, addressed_topic, decode_topic
 
 MAX_BATCH_MESSAGES = 256
 MAX_BATCH_BYTES = 4 * 1024 * 1024
@@ -82,6 +82,10 @@ class Intake:
             payload, envelope = self._complete(frames[1], kind, now_ms)
         else:
             raise InvalidFrame(f"an event has 2 or 3 frames, not {len(frames)}")
+        if header_frame == b"" and envelope.username is not None and kind not in PERSONAL_KINDS:
+            topic = addressed_topic(topic)
+            kind, is_journaled = topic.kind, True
+            frames[0] = topic.text.encode()
         finishes_task = kind == TASK and is_finished_task(envelope)
         event = TakenEvent(topic, (frames[0], header_frame, payload), finishes_task)
         if not is_journaled:

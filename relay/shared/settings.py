@@ -4,7 +4,6 @@ A settings class is frozen, reads the environment once, and is built in a progra
 """
 
 import contextlib
-import re
 import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn, TypeVar, get_args
@@ -13,7 +12,7 @@ from pydantic import AfterValidator, BeforeValidator, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from relay.shared.addresses import parse_peer_address, parse_zmq_address
-from relay.wire.topics import TASK
+from relay.wire.topics import ADDRESSED, TASK, is_kind
 
 S = TypeVar("S", bound="Settings")
 
@@ -22,7 +21,6 @@ MAX_BYTES = 2**44
 MAX_COUNT = 1_000_000_000
 """Upper bounds of settings, far above any use: each number has two bounds."""
 MAX_JOURNALED_KINDS = 64
-_KIND = re.compile(r"[a-z0-9-]{1,64}\Z")
 
 
 class SettingsError(Exception):
@@ -121,15 +119,17 @@ LogLevel = Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], BeforeValidat
 
 def _check_kinds(kinds: tuple[str, ...]) -> tuple[str, ...]:
     for kind in kinds:
-        if not _KIND.match(kind):
-            raise ValueError(f"{kind!r} is not a kind: use 1 to 64 of a-z, 0-9 and '-'")
+        if not is_kind(kind):
+            raise ValueError(
+                f"{kind!r} is not a kind: use 1 to 64 of a-z, 0-9, '_' and '-', a letter first"
+            )
     if TASK not in kinds:
         raise ValueError(f"must contain {TASK!r}, whose events may not be lost")
-    distinct = tuple(dict.fromkeys(kinds))
+    distinct = tuple(dict.fromkeys((*kinds, ADDRESSED)))
     if len(distinct) > MAX_JOURNALED_KINDS:
         raise ValueError(f"names {len(distinct)} kinds, the limit is {MAX_JOURNALED_KINDS}")
     return distinct
 
 
 JournaledKinds = Annotated[CommaSeparated, AfterValidator(_check_kinds)]
-"""The kinds of topics that are streams, separated by commas."""
+"""The kinds of topics that are streams, separated by commas; `addressed` always is one."""

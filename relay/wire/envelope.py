@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import msgpack
 
 from relay.wire.errors import InvalidEnvelope, TooDeep, TooLarge
-from relay.wire.topics import RESOURCE_MONITOR, TASK
+from relay.wire.topics import PERSONAL_KINDS, RESOURCE_MONITOR, TASK
 from relay.wire.usernames import normal_username
 
 MAX_ENVELOPE_BYTES = 1024 * 1024
@@ -19,8 +19,11 @@ MAX_DEPTH = 32
 MAX_LABEL_CHARS = 255
 """For `type`, `username`, `source` and `id`."""
 
-# msgpack carries integers of either sign in 64 bits.
-_MIN_INT, _MAX_INT = -(2**63), 2**64 - 1
+MAX_SAFE_INT = 2**53 - 1
+"""The greatest integer, of either sign, that JavaScript tells from its neighbours."""
+_SAFE_INTS = (-MAX_SAFE_INT, MAX_SAFE_INT)
+_WIRE_INTS = (-(2**63), 2**64 - 1)
+"""The integers of msgpack. Earlier versions let them pass, so that journals may hold them."""
 _MAX_TIME_MS = 2**53
 _TEXT = frozenset({str})
 _PLAIN = frozenset({str, int, bool, type(None)})
@@ -33,7 +36,8 @@ class Envelope(NamedTuple):
     """
 
     type: str
-    data: dict[str, Any]
+    data: Any
+    """Any JSON value; of a task, a map."""
     username: str | None
     source: str
     emitted_at: int
@@ -70,16 +74,12 @@ def pack_envelope(envelope: Envelope, kind: str) -> bytes:
         fields["username"] = envelope.username
     if envelope.while_connected:
         fields["while_connected"] = True
-    if not _is_plainly_right(fields, kind):
-        _check_fields(fields, kind)
+    if not (_is_plainly_right(fields, kind) and _has_safe_integers(envelope.data)):
+        _check_fields(fields, kind, _SAFE_INTS)
     try:
         packed: bytes = msgpack.packb(fields)
     except UnicodeEncodeError as error:
         raise InvalidEnvelope("data", f"text must be encodable as UTF-8: {error}") from None
-    except OverflowError:
-        # An integer above 64 bits, which the quick check does not look for: name its path.
-        check_value(envelope.data, "data")
-        raise
     if len(packed) > MAX_ENVELOPE_BYTES:
         raise TooLarge("data", f"{len(packed)} bytes, the limit is {MAX_ENVELOPE_BYTES}")
     return packed
@@ -93,21 +93,22 @@ def unpack_envelope(payload: bytes, kind: str) -> Envelope:
     """
     fields = _unpack_map(payload)
     if not _is_plainly_right(fields, kind):
-        _check_fields(fields, kind)
+        _check_fields(fields, kind, _WIRE_INTS)
     return _from_fields(fields)
 
 
 def complete_envelope(payload: bytes, kind: str, *, now_ms: int, new_id: str) -> Envelope:
     """Return the envelope for the `payload` of a plain publisher.
 
-    A map without both `type` and `data` is itself the data. A missing `source`, `emitted_at` or
-    `id` becomes `""`, `now_ms` or `new_id`. Raises the same errors as `unpack_envelope`.
+    A value that is no map, or one without both `type` and `data`, is itself the data. A missing
+    `source`, `emitted_at` or `id` becomes `""`, `now_ms` or `new_id`. Raises the same errors as
+    `unpack_envelope`.
     """
-    fields = _unpack_map(payload)
-    if not ("type" in fields and "data" in fields):
+    fields = _unpack(payload)
+    if not (isinstance(fields, dict) and "type" in fields and "data" in fields):
         fields = {"type": default_type(kind), "data": fields}
     fields = {"source": "", "emitted_at": now_ms, "id": new_id} | fields
-    _check_fields(fields, kind)
+    _check_fields(fields, kind, _SAFE_INTS)
     return _from_fields(fields)
 
 
@@ -125,10 +126,17 @@ def _from_fields(fields: dict[str, Any]) -> Envelope:
 
 
 def _unpack_map(payload: bytes) -> dict[str, Any]:
+    fields = _unpack(payload)
+    if not isinstance(fields, dict):
+        raise InvalidEnvelope("envelope", f"must be a map, not {_name(fields)}")
+    return fields
+
+
+def _unpack(payload: bytes) -> Any:
     if len(payload) > MAX_ENVELOPE_BYTES:
         raise TooLarge("envelope", f"{len(payload)} bytes, the limit is {MAX_ENVELOPE_BYTES}")
     try:
-        fields = msgpack.unpackb(payload, ext_hook=_refuse_extension)
+        return msgpack.unpackb(payload, ext_hook=_refuse_extension)
     except InvalidEnvelope:
         raise
     except msgpack.StackError:
@@ -137,9 +145,6 @@ def _unpack_map(payload: bytes) -> dict[str, Any]:
         raise InvalidEnvelope(
             "envelope", f"not msgpack ({error or type(error).__name__})"
         ) from None
-    if not isinstance(fields, dict):
-        raise InvalidEnvelope("envelope", f"must be a map, not {_name(fields)}")
-    return fields
 
 
 def _refuse_extension(code: int, _data: bytes) -> Any:
@@ -156,8 +161,8 @@ def _is_plainly_right(fields: dict[str, Any], kind: str) -> bool:
         emitted_at, data = fields["emitted_at"], fields["data"]
     except KeyError:
         return False
-    # A missing username is right except for tasks, which the length check refuses as "".
-    username = fields.get("username", "" if kind == TASK else "anybody")
+    # A missing username is right except for personal events, which the length check refuses as "".
+    username = fields.get("username", "" if kind in PERSONAL_KINDS else "anybody")
     return (
         type(label) is type(source) is type(event_id) is type(username) is str
         and 0 < len(label) <= MAX_LABEL_CHARS
@@ -174,7 +179,14 @@ def _is_plainly_right(fields: dict[str, Any], kind: str) -> bool:
     )
 
 
-def _check_fields(fields: dict[str, Any], kind: str) -> None:
+def _has_safe_integers(data: dict[str, Any]) -> bool:
+    """Return False if a value of `data` is too great an integer. It has plain values only."""
+    return all(
+        type(value) is not int or -MAX_SAFE_INT <= value <= MAX_SAFE_INT for value in data.values()
+    )
+
+
+def _check_fields(fields: dict[str, Any], kind: str, ints: tuple[int, int]) -> None:
     for name in ("type", "source", "id"):
         if name not in fields:
             raise InvalidEnvelope(name, "is missing")
@@ -182,16 +194,18 @@ def _check_fields(fields: dict[str, Any], kind: str) -> None:
     username = fields.get("username")
     if username is not None:
         _check_label("username", username, may_be_empty=False)
-    elif kind == TASK:
-        raise InvalidEnvelope("username", "a task event is always addressed to one user")
+    elif kind in PERSONAL_KINDS:
+        raise InvalidEnvelope("username", f"an event of kind {kind!r} is addressed to one user")
     emitted_at = fields.get("emitted_at")
     # Not `isinstance`: True is an instance of int.
     if type(emitted_at) is not int or not 0 <= emitted_at <= _MAX_TIME_MS:
         raise InvalidEnvelope("emitted_at", "must be Unix time in milliseconds")
-    data = fields.get("data")
-    if not isinstance(data, dict):
-        raise InvalidEnvelope("data", f"must be a map, not {_name(data)}")
-    check_value(data, "data")
+    if "data" not in fields:
+        raise InvalidEnvelope("data", "is missing")
+    data = fields["data"]
+    if kind == TASK and not isinstance(data, dict):
+        raise InvalidEnvelope("data", f"of a task must be a map, not {_name(data)}")
+    check_value(data, "data", ints=ints)
 
 
 def _check_label(field: str, value: object, *, may_be_empty: bool) -> None:
@@ -207,17 +221,23 @@ def _check_label(field: str, value: object, *, may_be_empty: bool) -> None:
             raise InvalidEnvelope(field, f"must be encodable as UTF-8: {error}") from None
 
 
-def check_value(value: object, path: str, depth: int = 1) -> None:
+def check_value(
+    value: object, path: str, depth: int = 1, *, ints: tuple[int, int] = _SAFE_INTS
+) -> None:
     """Raise `InvalidEnvelope` or `TooDeep` unless both msgpack and JSON can carry `value`.
 
-    Allowed are None, bool, int (64 bits), finite float, str, lists, tuples, and maps with str
+    Allowed are None, bool, int (within `ints`), finite float, str, lists, tuples, and maps with str
     keys. The error names the path of the first other value.
     """
     if value is None or isinstance(value, str | bool):
         return
     if isinstance(value, int):
-        if not _MIN_INT <= value <= _MAX_INT:
-            raise InvalidEnvelope(path, "an integer must fit 64 bits")
+        if not ints[0] <= value <= ints[1]:
+            raise InvalidEnvelope(
+                path,
+                "an integer beyond 2**53 - 1, of either sign, does not reach browsers unharmed:"
+                " carry it as text",
+            )
     elif isinstance(value, float):
         if not math.isfinite(value):
             raise InvalidEnvelope(path, f"{value} cannot be carried by JSON")
@@ -226,23 +246,23 @@ def check_value(value: object, path: str, depth: int = 1) -> None:
         for key, item in value.items():
             if not isinstance(key, str):
                 raise InvalidEnvelope(path, f"the key {_shown(key)} must be text")
-            if not _is_plain(item):
-                check_value(item, f"{path}.{key}", depth + 1)
+            if not _is_plain(item, ints):
+                check_value(item, f"{path}.{key}", depth + 1, ints=ints)
     elif isinstance(value, list | tuple):
         _check_depth(path, depth)
         for index, item in enumerate(value):
-            if not _is_plain(item):
-                check_value(item, f"{path}[{index}]", depth + 1)
+            if not _is_plain(item, ints):
+                check_value(item, f"{path}[{index}]", depth + 1, ints=ints)
     else:
         hint = " (use a dict)" if isinstance(value, Mapping) else ""
         raise InvalidEnvelope(path, f"a value of type {_name(value)} cannot be carried{hint}")
 
 
-def _is_plain(value: object) -> bool:
+def _is_plain(value: object, ints: tuple[int, int]) -> bool:
     """Return whether `value` is a valid leaf. Most values are, and need no path for an error."""
     kind = type(value)
     if kind is int:
-        return _MIN_INT <= value <= _MAX_INT  # type: ignore[operator]
+        return ints[0] <= value <= ints[1]  # type: ignore[operator]
     return kind is str or kind is bool or value is None
 
 

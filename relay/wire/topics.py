@@ -1,6 +1,9 @@
 """Topics and subscription patterns (protocol section 2).
 
-A topic is `kind:name`. A pattern is a topic, or a prefix that ends in `*`.
+A topic is `kind:name`, or a `kind` alone. A pattern is a topic, or a prefix that ends in `*`.
+
+On the wire and in files, a kind alone is followed by a colon, as every other kind is: so the prefix
+`app_log:` finds every topic of that kind and no other.
 """
 
 import re
@@ -10,23 +13,39 @@ from typing import NamedTuple
 
 from relay.wire.errors import InvalidTopic
 
-MIN_TOPIC_BYTES = 3
 MAX_TOPIC_BYTES = 255
+MAX_KIND_CHARS = 64
 
 EVENT = "event"
 TASK = "task"
 RESOURCE_MONITOR = "resource-monitor"
+ADDRESSED = "addressed"
+"""The stream of events for one user, other than tasks. Such an event on `notice:42` has the topic
+`addressed:notice:42` on the wire and in files."""
+PERSONAL_KINDS = frozenset({TASK, ADDRESSED})
+"""The streams whose events reach the connections of their user without a subscription."""
 
 # Not `$`, which also matches before a newline at the end.
-_KIND = re.compile(r"[a-z0-9-]+\Z")
-_KIND_START = re.compile(r"[a-z0-9-]*\Z")
+_KIND = re.compile(rf"[a-z][a-z0-9_-]{{0,{MAX_KIND_CHARS - 1}}}\Z")
+_KIND_START = re.compile(rf"(?:[a-z][a-z0-9_-]{{0,{MAX_KIND_CHARS - 1}}})?\Z")
 
 
 class Topic(NamedTuple):
     """A valid topic and its kind."""
 
     text: str
+    """As it is on the wire."""
     kind: str
+
+    @property
+    def subject(self) -> str:
+        """The topic of which the event is, on the wire: without the mark of an addressed event."""
+        return self.text[len(ADDRESSED) + 1 :] if self.kind == ADDRESSED else self.text
+
+    @property
+    def shown(self) -> str:
+        """The topic as emitters and clients write it."""
+        return _shown(self.subject)
 
 
 class Pattern(NamedTuple):
@@ -45,24 +64,34 @@ class Pattern(NamedTuple):
         return self.prefix.startswith(start) or (not self.exact and start.startswith(self.prefix))
 
     def __str__(self) -> str:
-        return self.prefix if self.exact else f"{self.prefix}*"
+        return _shown(self.prefix) if self.exact else f"{self.prefix}*"
+
+
+def is_kind(text: str) -> bool:
+    """Return whether `text` can be a kind."""
+    return bool(_KIND.match(text))
 
 
 @lru_cache(maxsize=8192)
 def parse_topic(text: str) -> Topic:
     """Return the topic `text`. Raises `InvalidTopic`, with the problem as its text."""
     kind, colon, name = text.partition(":")
-    if not colon or not name or not _KIND.match(kind):
-        raise InvalidTopic(
-            f"{text!r} is not a topic: expected kind:name, the kind of a-z, 0-9 and '-'"
-        )
-    size = len(_encoded(text))
-    if not MIN_TOPIC_BYTES <= size <= MAX_TOPIC_BYTES:
-        raise InvalidTopic(
-            f"a topic has {MIN_TOPIC_BYTES} to {MAX_TOPIC_BYTES} bytes, this one has {size}"
-        )
-    _refuse_special_characters(text, name)
-    return Topic(text, kind)
+    if bool(colon) is not bool(name):
+        raise InvalidTopic(f"{text!r} is not a topic: nothing follows the colon")
+    if kind == ADDRESSED:
+        raise InvalidTopic(f"{text!r}: the relay itself uses the kind {ADDRESSED!r}")
+    return _checked(text if colon else f"{text}:", kind, name)
+
+
+@lru_cache(maxsize=8192)
+def addressed_topic(topic: Topic) -> Topic:
+    """Return the topic under which an event on `topic` travels to one user. Raises `InvalidTopic`.
+
+    Tasks are always addressed, and have no other topic.
+    """
+    if topic.kind in PERSONAL_KINDS:
+        return topic
+    return _checked(f"{ADDRESSED}:{topic.text}", ADDRESSED, topic.text)
 
 
 # Bounded: publishers choose topics, so that an unbounded cache would be theirs to fill.
@@ -75,7 +104,9 @@ def decode_topic(frame: bytes) -> Topic:
         text = frame.decode()
     except UnicodeDecodeError as error:
         raise InvalidTopic(f"a topic must be UTF-8: {error}") from None
-    return parse_topic(text)
+    if text.startswith(f"{ADDRESSED}:"):
+        return addressed_topic(_wire_topic(text[len(ADDRESSED) + 1 :]))
+    return _wire_topic(text)
 
 
 @lru_cache(maxsize=8192)
@@ -88,12 +119,36 @@ def parse_pattern(text: str) -> Pattern:
         return Pattern(parse_topic(text).text, exact=True)
     prefix = text[:-1]
     kind, colon, name = prefix.partition(":")
-    if not (_KIND if colon else _KIND_START).match(kind):
+    if not (_KIND if colon else _KIND_START).match(kind) or (colon and kind == ADDRESSED):
         raise InvalidTopic(f"no topic starts with {prefix!r}")
     if len(_encoded(prefix)) > MAX_TOPIC_BYTES:
         raise InvalidTopic(f"a topic has at most {MAX_TOPIC_BYTES} bytes")
     _refuse_special_characters(text, name)
     return Pattern(prefix, exact=False)
+
+
+def _wire_topic(text: str) -> Topic:
+    kind, colon, name = text.partition(":")
+    if not colon:
+        raise InvalidTopic(f"{text!r} is not a topic: a colon follows the kind on the wire")
+    return _checked(text, kind, name)
+
+
+def _checked(text: str, kind: str, name: str) -> Topic:
+    if not _KIND.match(kind):
+        raise InvalidTopic(
+            f"{_shown(text)!r} is not a topic: expected kind:name or a kind, which begins with a-z,"
+            f" has {MAX_KIND_CHARS} characters at most, and consists of a-z, 0-9, '_' and '-'"
+        )
+    size = len(_encoded(text))
+    if size > MAX_TOPIC_BYTES:
+        raise InvalidTopic(f"a topic has at most {MAX_TOPIC_BYTES} bytes, this one has {size}")
+    _refuse_special_characters(text, name)
+    return Topic(text, kind)
+
+
+def _shown(text: str) -> str:
+    return text[:-1] if text.find(":") == len(text) - 1 else text
 
 
 def _refuse_special_characters(text: str, name: str) -> None:

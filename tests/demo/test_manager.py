@@ -13,6 +13,7 @@ import pytest
 
 from demo import server
 from emitters.events import CATALOGUE, EventName
+from relay.core.orphans import ORPHANED_MESSAGE
 from tests.support.cluster import Cluster
 from tests.support.processes import ManagedProcess, python, run_cli
 from tests.support.waiting import wait_for
@@ -156,16 +157,18 @@ def test_it_stops_quickly_and_leaves_no_process(manager: Manager, number: signal
     wait_statuses(manager, survival="STOPPED", creative="STOPPED")
 
 
-def test_a_killed_manager_leaves_no_server_and_its_next_process_closes_its_tasks(
-    manager: Manager,
+def test_a_killed_manager_leaves_no_server_and_its_next_process_keeps_no_task_of_it_open(
+    cluster: Cluster,
 ) -> None:
+    cluster.start_relay(RELAY_TASK_GRACE_S="1")
+    manager = Manager(cluster)
     task = manager.wait_event("task:", status="in_progress")
     children = manager.children()
     manager.process.kill()
     wait_for(lambda: not [pid for pid in children if psutil.pid_exists(pid)], "the servers end too")
     manager.start()
     end = manager.wait_event(task["topic"], status="error")
-    assert end["data"]["message"] == "The manager stopped before the task finished."
+    assert end["data"]["message"] == ORPHANED_MESSAGE
     assert end["username"] == task["username"]
 
 

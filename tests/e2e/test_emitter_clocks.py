@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from emitters import Emitter
-from tests.emitters.relay_control import emitter_stats, read_journal
+from tests.e2e.journaled import inspecting
+from tests.emitters.relay_control import read_journal
 from tests.support.cluster import Cluster
 from tests.support.raw_emitter import RawEmitter
 
@@ -48,10 +49,16 @@ def test_an_epoch_of_the_future_locks_no_later_process_out(
 def test_processes_of_one_name_follow_each_other_also_over_a_relay_that_is_killed(
     cluster: Cluster,
 ) -> None:
-    epochs = []
-    for _ in range(3):
+    """Each has an identity of its own, and the relay remembers those before it."""
+    identities: set[tuple[bytes, int]] = set()
+    for count in range(1, 4):
         relay = cluster.start_relay()
         emit(cluster)
-        epochs.append(emitter_stats(cluster.control, "manager-1")["epoch"])
+        assert len(read_journal(cluster.control)) == count
         relay.kill()
-    assert epochs == sorted(set(epochs))
+        with inspecting(cluster) as inspection:
+            cursors = [row.cursor for row in inspection.emitters()]
+        assert [(each.name, each.sequence) for each in cursors] == [("manager-1", 1)] * count
+        assert len({each.emitter_id for each in cursors}) == count
+        known, identities = identities, {(each.emitter_id, each.epoch) for each in cursors}
+        assert known < identities, "a later process changes nothing of an earlier one"

@@ -142,7 +142,7 @@ def test_a_wrong_position_is_refused_with_400(cluster: Cluster, raw: RawSockets)
     client = raw.connect()
     client.send(request(f"/ws?token={cluster.token('alice')}&task=1"))
     status, _, body = client.response()
-    assert (status, json.loads(body)) == (400, {"detail": "task needs the epoch."})
+    assert (status, json.loads(body)) == (400, {"detail": "task and addressed need the epoch."})
 
 
 def test_headers_that_are_too_large_are_refused_with_431(edge: Edge, raw: RawSockets) -> None:

@@ -215,4 +215,5 @@ def test_a_resource_monitor_is_interrupted_at_each_line_and_at_random(opened: Op
     interrupt_each_line(call, lambda _place: call())
     interrupt_at_random(call, INTERRUPTS // 10, LONGEST_S)
     monitor.stop()
+    assert monitor._thread is not None
     assert not monitor._thread.is_alive()

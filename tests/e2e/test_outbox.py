@@ -1,63 +1,24 @@
 """Events that `emit` accepted reach the journal once and in order, or the emitter says so."""
 
-import logging
-import re
 import signal
 import threading
 from functools import partial
 
 import pytest
 
-from emitters import Emitter, OutboxFull, RelayUnavailable
-from emitters.tasks import TaskManager
+from emitters import Emitter, OutboxFull
 from relay.shared.settings import SettingsError
 from relay.wire.envelope import Envelope
 from tests.emitters.relay_control import emitter_stats, read_journal
 from tests.support.cluster import Cluster
-from tests.support.processes import ManagedProcess, python
+from tests.support.processes import python
 from tests.support.waiting import wait_for
 
 CLOSE_S = 30.0
 
-RIVAL = """\
-import sys
-from emitters import Emitter, EmitterClosed
-emitter = Emitter(name="manager-1")
-assert emitter.wait_connected(10)
-emitter.emit("event:rival", {"n": 1})
-assert emitter.wait_acknowledged(10)
-print("connected", flush=True)
-if sys.argv[1:] == ["emit"]:
-    n = 1
-    try:
-        while True:
-            n += 1
-            emitter.emit("event:rival", {"n": n})
-            emitter.wait_acknowledged(0.1)
-    except EmitterClosed as error:
-        left = emitter.close(30)
-        print("refused:", error, flush=True)
-        print("unacknowledged:", left, "of", emitter.counters()["accepted"], flush=True)
-else:
-    from emitters.tasks import TaskManager
-    import threading
-    tasks = TaskManager(emitter)
-    tasks.run_task(threading.Event().wait, "alice")
-    assert emitter.wait_acknowledged(10)
-    print("working", flush=True)
-    threading.Event().wait()
-"""
-
 
 def numbers(events: list[Envelope]) -> list[int]:
     return [event.data["n"] for event in events]
-
-
-def start_rival(cluster: Cluster, *arguments: str) -> ManagedProcess:
-    """Start another emitter named manager-1 and wait until the relay has admitted it."""
-    rival = cluster.start("rival", python("-u", "-c", RIVAL, *arguments))
-    rival.wait_for_output("connected")
-    return rival
 
 
 def open_emitter(cluster: Cluster, **options: int | float) -> Emitter:
@@ -178,78 +139,6 @@ def test_emit_waits_for_room_if_told_to(cluster: Cluster) -> None:
         relay.signal(signal.SIGCONT)
         emitter.close(0)
     assert numbers(read_journal(cluster.control)) == list(range(1_000))
-
-
-def test_a_second_live_process_waits_for_the_end_of_the_first(
-    cluster: Cluster, caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level(logging.WARNING)
-    cluster.start_relay()
-    rival = start_rival(cluster)
-    emitter = open_emitter(cluster)
-    try:
-        emitter.emit("event:mine", {"n": 1})
-        wait_for(lambda: "another live process has this name" in caplog.text, "it is told")
-        assert not emitter.wait_connected(1.5)
-        rival.kill()
-        assert emitter.wait_connected(10)
-        assert emitter.close(CLOSE_S) == 0
-    finally:
-        emitter.close(0)
-    sources = [(event.source, event.data) for event in read_journal(cluster.control)]
-    assert sources == [("manager-1", {"n": 1})] * 2
-    assert caplog.text.count("another live process") == 1, "told once, not every second"
-
-
-def test_tasks_of_a_killed_process_are_closed_by_the_next_and_not_before(
-    cluster: Cluster,
-) -> None:
-    cluster.start_relay()
-    rival = start_rival(cluster)
-    rival.wait_for_output("working")
-    emitter = open_emitter(cluster)
-    tasks = TaskManager(emitter)
-    try:
-        with pytest.raises(RelayUnavailable, match="does not take the events of manager-1 yet"):
-            tasks.close_orphans(1.5)
-        assert len(read_journal(cluster.control, "task")) == 1
-        rival.kill()
-        assert tasks.close_orphans(10) == 1
-        assert emitter.close(CLOSE_S) == 0
-    finally:
-        emitter.close(0)
-    states = [event.data["status"] for event in read_journal(cluster.control, "task")]
-    assert states == ["in_progress", "error"]
-
-
-def test_a_process_whose_name_was_taken_over_is_told_and_takes_nothing_more(
-    cluster: Cluster,
-) -> None:
-    """It stood still while the relay was started anew, which then let another one in."""
-    relay = cluster.start_relay()
-    rival = start_rival(cluster, "emit")
-    rival.signal(signal.SIGSTOP)
-    relay.kill()
-    cluster.start_relay()
-    emitter = open_emitter(cluster)
-    try:
-        assert emitter.wait_connected(20)
-        rival.signal(signal.SIGCONT)
-        rival.wait_for_output("refused: another process has taken the name 'manager-1' over")
-        wait_for(lambda: rival.returncode is not None, "it ends")
-        told = re.search(r"unacknowledged: (\d+) of (\d+)", rival.output())
-        assert told is not None, rival.output()
-        left, accepted = int(told[1]), int(told[2])
-        emitter.emit("event:mine", {"n": 1})
-        assert emitter.close(CLOSE_S) == 0
-    finally:
-        emitter.close(0)
-    *of_rival, mine = read_journal(cluster.control)
-    assert left > 0, "what it emitted after it was replaced"
-    assert mine.data == {"n": 1}
-    # The last acknowledgement before it stood still may not have reached it.
-    assert numbers(of_rival) == list(range(1, len(of_rival) + 1))
-    assert accepted - left <= len(of_rival) < accepted
 
 
 FORKING = """\

@@ -88,7 +88,7 @@ for frames in (
     [b"event:" + b"x" * 300, good],
     [b"event:x", b"\\xc1"],
     [b"event:x", b""],
-    [b"event:x", msgpack.packb([1])],
+    [b"event:x", msgpack.packb([b"bytes"])],
     [b"event:x", msgpack.packb({"a": b"bytes"})],
     [b"event:x", msgpack.packb({"a": float("nan")})],
     [b"event:x", b"\\x81\\xa1a" * 100 + b"\\x01"],
@@ -96,7 +96,7 @@ for frames in (
     [b"event:x"],
     [b"event:x", b"header", good],
     [b"event:x", good, good, good, good],
-    [b"event:x", msgpack.packb({"type": "event", "data": 5})],
+    [b"event:x", msgpack.packb({"type": "event", "data": 2**53})],
 ):
     publisher.send_multipart(frames)
 publisher.send_multipart([b"event:marker", good])

@@ -42,8 +42,8 @@ def ws_url(edge: Edge, query: str = "") -> str:
             {"message": "Unknown action: 'foo'", "code": "unknown_action", "id": "7"},
         ),
         (
-            '{"action":"subscribe","topic":"x"}',
-            {"message": "Invalid topic: 'x'", "code": "invalid_topic"},
+            '{"action":"subscribe","topic":"X"}',
+            {"message": "Invalid topic: 'X'", "code": "invalid_topic"},
         ),
         (
             '{"action":"subscribe","topic":"task:1","id":3}',

@@ -184,24 +184,6 @@ def listening(cluster: Cluster, prefix: bytes) -> Iterator[Callable[[], list[byt
         context.destroy(linger=0)
 
 
-def test_a_forked_child_is_told_to_make_its_own_emitter(cluster: Cluster, edge: Edge) -> None:
-    """The thread that sends does not survive a fork; events would wait for ever."""
-    emitter = cluster.emitter()
-    reader, writer = os.pipe()
-    child = os.fork()
-    if child == 0:
-        try:
-            emitter.emit("event:x", {})
-        except EmitterClosed as error:
-            os.write(writer, str(error).encode())
-        finally:
-            os._exit(0)
-    os.waitpid(child, 0)
-    os.close(writer)
-    with os.fdopen(reader) as told:
-        assert told.read() == "a forked process needs an emitter of its own"
-
-
 def test_an_emitter_that_is_closed_says_so(cluster: Cluster, edge: Edge) -> None:
     emitter = cluster.emitter()
     assert emitter.close() == 0

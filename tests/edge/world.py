@@ -11,7 +11,7 @@ from typing import Any
 from edge.core.catch_up.connection_catch_up import CatchUpState, ConnectionCatchUp, JournalRange
 from edge.core.catch_up.subscriptions import Subscriptions
 from edge.core.hub.connections import ConnectionManager
-from edge.core.protocol.requests import Subscribe, TaskPosition
+from edge.core.protocol.requests import PersonalPosition, Subscribe
 from edge.core.stats import EdgeStats
 from edge.core.streams.inbound import Inbound
 from edge.core.streams.last_values import LastValues
@@ -139,7 +139,7 @@ class Viewer:
             100,
         )
         task = self.positions.get("task")
-        self.subscriptions.open(None if task is None else TaskPosition(EPOCH, task))
+        self.subscriptions.open(None if task is None else PersonalPosition(EPOCH, {"task": task}))
 
     def subscribe_all(self) -> None:
         since = {"event": self.positions["event"]} if "event" in self.positions else None

@@ -2,11 +2,11 @@
 
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from emitters.errors import OutboxFull
-from relay.wire.envelope import Envelope, check_value
+from relay.wire.envelope import check_value
 from relay.wire.topics import parse_topic
 
 
@@ -27,10 +27,6 @@ class RecordingEmitter:
 
     name: str = "manager-1"
     full: bool = False
-    connected: bool = True
-    acknowledged: bool = True
-    remembered: list[tuple[str, Envelope]] = field(default_factory=list)
-    """The answer of `retained`."""
 
     def __post_init__(self) -> None:
         self.emitted: list[Emitted] = []
@@ -61,18 +57,6 @@ class RecordingEmitter:
             self.emitted.append(Emitted(topic, dict(data), type, username, while_connected))
             self._changed.notify_all()
             return str(len(self.emitted))
-
-    def wait_connected(self, timeout: float) -> bool:
-        """Whether it is `connected`."""
-        return self.connected
-
-    def wait_acknowledged(self, timeout: float) -> bool:
-        """Whether everything is `acknowledged`."""
-        return self.acknowledged
-
-    def retained(self, prefix: str, timeout: float) -> list[tuple[str, Envelope]]:
-        """Return what is `remembered`."""
-        return [each for each in self.remembered if each[0].startswith(prefix)]
 
     def is_watched(self, topic: str) -> bool:
         """Whether `topic` was given to `watch`."""

@@ -1,13 +1,12 @@
 """The link thread carries events, requests and subscriptions between mailbox and relay."""
 
-import hashlib
 import threading
 
 import pytest
 import zmq
 
 from emitters import Emitter, EmitterClosed, RelayUnavailable
-from emitters import link as link_module
+from emitters import emitter as emitter_module
 from emitters.sender import SEND_BATCH
 from relay.shared.settings import SettingsError
 from relay.wire.control import (
@@ -35,7 +34,9 @@ def test_hello_says_who_the_emitter_is_and_events_wait_for_the_reply(
     emitter.emit("event:a", {"n": 1})
     hello = relay.read_hello()
     assert (hello.role, hello.name, hello.acknowledged) == ("emitter", "manager-1", 0)
-    assert hello.emitter_id == hashlib.blake2b(b"manager-1", digest_size=16).digest()
+    assert hello.emitter_id is not None
+    assert hello.process is not None
+    assert (len(hello.emitter_id), len(hello.process)) == (16, 16)
     relay.subscribe("event:", "task:")
     assert not relay.has_event()
     relay.accept(hello)
@@ -204,14 +205,14 @@ def test_an_emitter_without_live_topics_never_asks_for_the_demand(
 
 
 def test_callbacks_are_bounded(emitter: Emitter, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(link_module, "MAX_WATCH_CALLBACKS", 2)
+    monkeypatch.setattr(emitter_module, "MAX_WATCH_CALLBACKS", 2)
     for _ in range(2):
         emitter.on_watch_change(lambda: None)
     with pytest.raises(RuntimeError, match="at most 2 callbacks"):
         emitter.on_watch_change(lambda: None)
 
 
-def test_a_name_in_use_is_asked_for_again(relay: RawRelay, emitter: Emitter) -> None:
+def test_a_spool_in_use_is_asked_for_again(relay: RawRelay, emitter: Emitter) -> None:
     emitter.emit("event:a", {})
     relay.subscribe("event:", "task:")
     first = relay.read_hello()
@@ -222,14 +223,14 @@ def test_a_name_in_use_is_asked_for_again(relay: RawRelay, emitter: Emitter) -> 
     assert relay.read_sequences(1) == [1]
 
 
-def test_an_emitter_whose_name_is_taken_over_refuses_events(
+def test_an_emitter_whose_spool_is_taken_over_refuses_events(
     relay: RawRelay, emitter: Emitter
 ) -> None:
     emitter.emit("event:a", {})
     hello = relay.read_hello()
     relay.send(ErrorReply(id=hello.id, code="stale_epoch", message="a newer process"))
     assert not emitter.wait_acknowledged(TIMEOUT_S)
-    with pytest.raises(EmitterClosed, match="another process has taken the name 'manager-1' over"):
+    with pytest.raises(EmitterClosed, match="has taken over the spool of 'manager-1'"):
         emitter.emit("event:a", {})
     assert emitter.close(TIMEOUT_S) == 1, "it does not wait for what will never come"
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from emitters.core.connection_watch import FIRST_AFTER_S, Trouble
+from emitters.core.connection_watch import NOBODY
 from emitters.core.dialogue import STALL_S
 from emitters.core.watched_topics import RETRY_S
 from emitters.errors import OutboxFull
@@ -117,8 +117,7 @@ def test_the_demand_is_asked_for_again_when_the_relay_is_lost_and_only_then() ->
 
 def test_the_link_reads_where_the_dialogue_is() -> None:
     mailbox = closed_mailbox()
-    assert mailbox.trouble(0.0) is None
-    assert mailbox.trouble(FIRST_AFTER_S) is Trouble.NOBODY
+    assert mailbox.trouble == NOBODY
     states = [(mailbox.is_accepted, mailbox.is_fenced, mailbox.relay_epoch)]
     mailbox.take_hello(0.0)
     mailbox.on_hello_accepted(accepting(0), 0.0)

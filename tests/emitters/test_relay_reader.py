@@ -81,12 +81,12 @@ def test_it_is_subscribed_when_the_nonce_comes_back(
     publisher: Publisher, egress: RelayReader
 ) -> None:
     assert not egress.wait_subscribed(0.01)
-    assert publisher.answer_sync() == [b"\x01event:", b"\x01!heartbeat"]
+    assert publisher.answer_sync() == [b"\x01event:", b"\x01addressed:event:", b"\x01!heartbeat"]
     publisher.send(1)
     assert egress.wait_subscribed(TIMEOUT_S)
     assert publisher.read_subscription().startswith(b"\x00!sync:"), "it is taken back"
     [[event]] = read_all(egress, 1)
-    assert (event.topic, event.stamp.offset, event.envelope.id) == ("event:a", 1, "id-1")
+    assert (event.topic.shown, event.stamp.offset, event.envelope.id) == ("event:a", 1, "id-1")
 
 
 def test_events_of_1_mib_are_read_a_few_at_a_time(

@@ -303,22 +303,6 @@ def test_a_wrong_name_is_refused(monitor: ResourceMonitor) -> None:
         monitor.watch(None, 1)  # type: ignore[arg-type]
 
 
-@pytest.mark.process
-def test_a_forked_process_is_refused(monitor: ResourceMonitor) -> None:
-    """Its thread stayed in the parent: nothing would ever be measured."""
-    child = os.fork()
-    if child == 0:
-        code = 1
-        try:
-            monitor.watch("survival", 1)
-        except RuntimeError:
-            monitor.stop()
-            code = 0
-        finally:
-            os._exit(code)
-    assert os.waitpid(child, 0) == (child, 0)
-
-
 def test_the_number_of_servers_is_bounded(
     monitor: ResourceMonitor, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -15,7 +15,7 @@ from tests.emitters.core.messages import accepting
 from tests.emitters.mailboxes import event, open_mailbox
 from tests.support.waiting import wait_for
 
-IDENTITY = EmitterIdentity.of("manager-1")
+IDENTITY = EmitterIdentity.of_process("manager-1")
 TIMEOUT_MS = 10_000
 HIGH_WATER_MARK = 10
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from emitters import Emitter, EmitterError, SpoolInUse, SpoolRefused, SpoolUnavailable
+from emitters.core.identity import emitter_id_of_name
 from emitters.core.outgoing import Outgoing
 from emitters.spool import APPLICATION_ID, SCHEMA_VERSION, Spool
 from relay.shared.settings import SettingsError
@@ -149,7 +150,10 @@ def a_directory(path: Path) -> None:
         (short_file, "is not a SQLite database"),
         (foreign_database, "is another program's database"),
         (foreign_application, "is another program's database"),
-        (newer_version, "has version 4, and this program knows version 3"),
+        (
+            newer_version,
+            f"has version {SCHEMA_VERSION + 1}, and this program knows version {SCHEMA_VERSION}",
+        ),
         (without_owner, "is damaged (it does not say whose it is)"),
         (without_tables, "is damaged: no such table: spool"),
         (with_a_hole, "is damaged (event 2 is missing)"),
@@ -431,12 +435,14 @@ def test_a_damaged_event_uses_its_number_up_and_the_others_are_sent(
     assert "1 of 3 events are damaged and lost: 2" in caplog.text
 
 
-@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize("version", [1, 2, 3])
 def test_a_spool_of_an_earlier_version_is_read(path: Path, version: int) -> None:
     with closing(open_spool(path)) as spool:
         spool.append(1, [outgoing(1)])
     with closing(sqlite3.connect(path)) as database, database:
-        database.execute("ALTER TABLE spool DROP COLUMN relay_epoch")
+        database.execute("ALTER TABLE spool DROP COLUMN emitter_id")
+        if version < 3:
+            database.execute("ALTER TABLE spool DROP COLUMN relay_epoch")
         if version == 1:
             database.execute("ALTER TABLE events DROP COLUMN checksum")
         database.execute(f"PRAGMA user_version = {version}")
@@ -444,5 +450,6 @@ def test_a_spool_of_an_earlier_version_is_read(path: Path, version: int) -> None
         with closing(open_spool(path)) as spool:
             assert spool.kept == [outgoing(each) for each in range(1, number)]
             assert spool.relay_epoch == (None if number == 2 else 2**64 - 1)
+            assert spool.emitter_id == emitter_id_of_name("manager-1"), "the journal knows it"
             spool.keep_relay_epoch(2**64 - 1)
             spool.append(number, [outgoing(number)])

@@ -3,7 +3,6 @@
 import asyncio
 import functools
 import logging
-import multiprocessing
 import os
 import subprocess
 import sys
@@ -342,46 +341,6 @@ def test_a_task_that_forks_runs_nothing_twice(emitter: RecordingEmitter) -> None
     assert os.read(reader, 100) == b"ran\n"
     os.close(reader)
     assert manager.shutdown(timeout=TIMEOUT_S) == 0
-
-
-def use_in_child(manager: TaskManager, answers: Any) -> None:
-    progress(0.7, "in the child")
-    try:
-        manager.run_task(print, "alice")
-    except TasksRefused as error:
-        answers.put((str(error), manager.shutdown()))
-
-
-@pytest.mark.process
-def test_in_a_forked_process_the_manager_refuses_and_progress_does_nothing(
-    manager: TaskManager, emitter: RecordingEmitter
-) -> None:
-    """Also while another thread of the parent holds the manager's lock."""
-    context = multiprocessing.get_context("fork")
-    answers = context.SimpleQueue()
-
-    held, released = threading.Event(), threading.Event()
-
-    def hold() -> None:
-        with manager._changed:
-            held.set()
-            assert released.wait(FORKED_S)
-
-    def work() -> Any:
-        holder = threading.Thread(target=hold)
-        holder.start()
-        assert held.wait(FORKED_S)
-        child = context.Process(target=use_in_child, args=(manager, answers))
-        child.start()
-        released.set()
-        holder.join()
-        child.join(FORKED_S)
-        child.kill()
-        return answers.get() if child.exitcode == 0 else child.exitcode
-
-    end = wait_finished(emitter, manager.run_task(work, "alice"))[-1]
-    assert end["result"] == ["a forked process needs a task manager of its own", 0]
-    assert "progress" not in end
 
 
 AT_EXIT = """

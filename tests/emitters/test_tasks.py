@@ -10,9 +10,8 @@ import pytest
 
 from emitters import tasks as tasks_module
 from emitters.core.task_state import TaskState
-from emitters.errors import OutboxFull, RelayUnavailable
+from emitters.errors import OutboxFull
 from emitters.tasks import TaskFailed, TaskManager, TasksRefused, progress
-from relay.wire.envelope import Envelope
 from tests.emitters.recording import RecordingEmitter
 from tests.support.waiting import wait_for
 
@@ -342,53 +341,6 @@ def test_tasks_that_many_threads_start_at_once_do_not_pass_the_limit(
     assert (len(manager.get_all_tasks()), len(refused)) == (6, 14)
     gate.opened.set()
     assert manager.shutdown(timeout=TIMEOUT_S) == 0
-
-
-def remembered(task_id: str, **changes: Any) -> tuple[str, Envelope]:
-    fields: dict[str, Any] = {"source": "manager-1", "username": "alice", "status": "in_progress"}
-    fields |= changes
-    data = {"status": fields["status"], "message": "", "result": None, "username": "alice"}
-    return f"task:{task_id}", Envelope(
-        "task_update", data, fields["username"], fields["source"], 0, "id"
-    )
-
-
-def test_orphans_of_an_earlier_process_are_closed(
-    manager: TaskManager, emitter: RecordingEmitter
-) -> None:
-    gate = Gate()
-    own = manager.run_task(gate, "alice")
-    emitter.remembered = [
-        remembered("orphan"),
-        remembered("done", status="success"),
-        remembered("foreign", source="manager-2"),
-        remembered(own),
-    ]
-    before = len(emitter.emitted)
-    assert manager.close_orphans(timeout=1) == 1
-    [closed] = emitter.emitted[before:]
-    assert (closed.topic, closed.username, closed.type) == ("task:orphan", "alice", "task_update")
-    assert closed.data == {
-        "status": "error",
-        "message": "The manager stopped before the task finished.",
-        "result": None,
-        "username": "alice",
-    }
-    gate.opened.set()
-
-
-@pytest.mark.parametrize("missing", ["connected", "acknowledged"])
-def test_orphans_are_not_looked_for_before_the_relay_has_what_was_left(
-    manager: TaskManager, emitter: RecordingEmitter, missing: str
-) -> None:
-    """Their process may still live, or have told in its spool how they ended."""
-    emitter.remembered = [remembered("orphan")]
-    setattr(emitter, missing, False)
-    with pytest.raises(RelayUnavailable, match="does not take the events of manager-1 yet"):
-        manager.close_orphans(timeout=1)
-    assert emitter.emitted == []
-    setattr(emitter, missing, True)
-    assert manager.close_orphans(timeout=1) == 1
 
 
 def test_many_tasks_from_many_threads_each_end_once(emitter: RecordingEmitter) -> None:

@@ -99,6 +99,21 @@ test("a subscription resumes after the last received message", async () => {
   assert.deepEqual(heard, [41, 42, 43, 44, 45, 46, 47]);
 });
 
+test("a kind alone resumes in the stream of that kind", async () => {
+  for (const pattern of ["app_log", "app_logs", "app_log:*"]) {
+    subscribed(pattern, { app_log: 40 });
+  }
+  await comeBack();
+  assert.deepEqual(
+    asked().map(({ topic, since }) => [topic, since]),
+    [
+      ["app_logs", undefined],
+      ["app_log", { app_log: 40 }],
+      ["app_log:*", { app_log: 40 }],
+    ],
+  );
+});
+
 test("several subscriptions resume together, each with its own streams", async () => {
   for (const pattern of ["event:a", "audit:*", "au*", "*"]) {
     subscribed(pattern, { event: 40, audit: 5 });

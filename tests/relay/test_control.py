@@ -297,7 +297,7 @@ class TestHello:
         assert parts.ask(hello(epoch=5)) == ErrorReply(
             id=3,
             code="stale_epoch",
-            message="a newer process has taken over the name 'manager-1'",
+            message="a newer process has taken over the spool of 'manager-1'",
         )
 
     def test_a_second_process_is_refused_until_the_first_is_gone(self, parts: RelayParts) -> None:
@@ -307,7 +307,7 @@ class TestHello:
         assert parts.ask(second, b"peer-2") == ErrorReply(
             id=3,
             code="emitter_in_use",
-            message="another live process has the name 'manager-1'",
+            message="another live process has the spool of 'manager-1'",
         )
         parts.connected.clear()
         assert isinstance(parts.ask(second, b"peer-2"), HelloReply)

@@ -53,8 +53,9 @@ class RelayParts:
         """Take the emitter's next event."""
         self._sent += 1
         data = {"status": status, "padding": "x" * padding}
-        envelope = Envelope("any", data, "alice", "m", 5, "id")
-        payload = pack_envelope(envelope, topic.partition(":")[0])
+        kind = topic.partition(":")[0]
+        envelope = Envelope("any", data, "alice" if kind == "task" else None, "m", 5, "id")
+        payload = pack_envelope(envelope, kind)
         header = pack_header(Header(ID, 5, self._sent))
         self.intake.take([topic.encode(), header, payload], NOW_MS)
 

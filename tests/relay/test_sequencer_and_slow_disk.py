@@ -86,8 +86,10 @@ class SlowRelay:
         self, number: int, topic: str = "event:a", *, status: str = "", by: bytes = EMITTER_ID
     ) -> None:
         """Take an event with any sequence number."""
-        envelope = Envelope("any", {"status": status}, "alice", "m", NOW_MS, f"id-{number}")
-        payload = pack_envelope(envelope, topic.partition(":")[0])
+        kind = topic.partition(":")[0]
+        username = "alice" if kind == "task" else None
+        envelope = Envelope("any", {"status": status}, username, "m", NOW_MS, f"id-{number}")
+        payload = pack_envelope(envelope, kind)
         header = pack_header(Header(by, EPOCH, number))
         self.state.intake.take([topic.encode(), header, payload], NOW_MS)
 

@@ -20,11 +20,11 @@ from relay.wire.control import (
 from relay.wire.envelope import Envelope, pack_envelope
 from relay.wire.header import Header, pack_header
 from relay.wire.notices import Acknowledged, DemandNotice, Notice, unpack_notice
-from relay.wire.topics import decode_topic
+from relay.wire.topics import TASK, decode_topic
 from tests.support.waiting import wait_for
 
 ANSWER_TIMEOUT_MS = 20_000
-STREAM_PREFIXES = {b"event:", b"task:"}
+STREAM_PREFIXES = {b"event:", b"task:", b"addressed:"}
 
 
 class RawEmitter:
@@ -123,13 +123,24 @@ class RawEmitter:
         )
 
     def send(
-        self, sequences: Iterable[int], topic: str = "event:x", *, padding: int = 0, **data: Any
+        self,
+        sequences: Iterable[int],
+        topic: str = "event:x",
+        *,
+        username: str | None = None,
+        padding: int = 0,
+        **data: Any,
     ) -> None:
-        """Send an event for each of `sequences`, with the number in its data."""
+        """Send an event for each of `sequences`, with the number in its data.
+
+        A task is for alice, and any other event for everybody, unless `username` says another.
+        """
         kind = decode_topic(topic.encode()).kind
+        if kind == TASK and username is None:
+            username = "alice"
         for sequence in sequences:
             content = {"n": sequence, "padding": "x" * padding} | data
-            envelope = Envelope("any", content, "alice", self.name, 1, f"id-{sequence}")
+            envelope = Envelope("any", content, username, self.name, 1, f"id-{sequence}")
             self.send_frames(topic.encode(), sequence, pack_envelope(envelope, kind))
 
     def send_frames(self, topic: bytes, sequence: int, envelope: bytes) -> None:

@@ -11,7 +11,8 @@ from urllib.parse import urlencode
 
 Message = dict[str, Any]
 
-TASK_STREAM = "task"
+PERSONAL_STREAMS = ("task", "addressed")
+"""The streams whose events reach their user without a subscription."""
 _RUN_SHIFT = 40
 
 
@@ -42,11 +43,11 @@ class StreamRecord:
 class Record:
     """The memory of one client.
 
-    `task_position` is the offset after which the client wants its tasks; without one it has no
-    place in that stream until the edge tells it.
+    `personal_position` is the offset after which the client wants the events of each personal
+    stream; without one it has no place in them until the edge tells it.
     """
 
-    def __init__(self, patterns: tuple[str, ...], task_position: int | None = None) -> None:
+    def __init__(self, patterns: tuple[str, ...], personal_position: int | None = None) -> None:
         self.patterns = patterns
         self.epoch: int | None = None
         self.epochs: set[int] = set()
@@ -56,6 +57,8 @@ class Record:
         """Stream to the offset up to which the client is complete."""
         self.starts: dict[str, dict[str, int]] = {}
         """Pattern to stream to the offset after which the first subscription began."""
+        self.personal_starts: dict[str, int] = {}
+        """Personal stream to the offset after which the client gets its user's events."""
         self.recovered: Counter[bool] = Counter()
         self.gaps: list[Message] = []
         self.retained = 0
@@ -65,8 +68,9 @@ class Record:
         self.replies = 0
         """The number of answered subscriptions on this connection."""
         self._since: dict[str, int] = {}
-        if task_position is not None:
-            self.positions[TASK_STREAM] = task_position
+        if personal_position is not None:
+            self.personal_starts = dict.fromkeys(PERSONAL_STREAMS, personal_position)
+            self.positions |= self.personal_starts
 
     def __len__(self) -> int:
         return sum(len(stream) for stream in self.streams.values())
@@ -78,14 +82,18 @@ class Record:
 
     @property
     def follows(self) -> set[str]:
-        """The streams of its subscriptions, and the stream of tasks."""
-        return {TASK_STREAM}.union(*self.starts.values())
+        """The streams of its subscriptions, and the personal streams."""
+        return set(PERSONAL_STREAMS).union(*self.starts.values())
 
     def query(self) -> str:
-        """Return the part of the handshake's query that resumes tasks; empty without a position."""
-        if self.epoch is None or TASK_STREAM not in self.positions:
+        """Return the part of the handshake's query that resumes the personal streams.
+
+        It is empty without a position in them.
+        """
+        known = {name: self.positions[name] for name in PERSONAL_STREAMS if name in self.positions}
+        if self.epoch is None or not known:
             return ""
-        return "&" + urlencode({"epoch": self.epoch, "task": self.positions[TASK_STREAM]})
+        return "&" + urlencode({"epoch": self.epoch, **known})
 
     def begin_connection(self) -> list[Message]:
         """Return the requests for a new connection; together they are one catch-up."""
@@ -112,7 +120,7 @@ class Record:
             self.retained += 1
             return
         topic: str = message["topic"]
-        stream = topic[: topic.index(":")]
+        stream: str = message.get("stream") or topic[: topic.index(":")]
         data = message["data"]
         taken = self.streams[stream]
         taken.offsets.append(offset)
@@ -127,6 +135,7 @@ class Record:
             self.errors.append(f"error reply {message}")
         elif message.get("type") == "position":
             self._take_epoch(message["epoch"])
+            self._begin_personal(message["position"])
             self._move(message["position"])
         elif message.get("type") == "gap":
             self.gaps.append(message)
@@ -149,6 +158,11 @@ class Record:
     def _take_epoch(self, epoch: int) -> None:
         self.epoch = epoch
         self.epochs.add(epoch)
+
+    def _begin_personal(self, position: dict[str, int]) -> None:
+        for stream in PERSONAL_STREAMS:
+            if stream in position:
+                self.personal_starts.setdefault(stream, position[stream])
 
     def _move(self, position: dict[str, int]) -> None:
         for stream, offset in position.items():

@@ -56,7 +56,7 @@ def reply(number: int, **fields: object) -> dict[str, object]:
 
 
 def test_the_first_connection_asks_for_nothing_that_is_past() -> None:
-    record = Record(("event:a", "event:b*"), task_position=0)
+    record = Record(("event:a", "event:b*"), personal_position=0)
     assert record.query() == ""
     assert record.begin_connection() == [
         {"action": "subscribe", "topic": "event:a", "id": 0},
@@ -65,7 +65,7 @@ def test_the_first_connection_asks_for_nothing_that_is_past() -> None:
 
 
 def test_the_next_connection_resumes_all_as_one() -> None:
-    record = Record(("event:a", "event:b*"), task_position=0)
+    record = Record(("event:a", "event:b*"), personal_position=0)
     record.begin_connection()
     record.take(reply(0, position={"event": 40}))
     assert record.replies == 1
@@ -73,8 +73,9 @@ def test_the_next_connection_resumes_all_as_one() -> None:
     assert record.is_settled
     record.take(event(43))
     record.take(event(7, "task:x"))
-    assert record.query() == f"&epoch={EPOCH}&task=7"
-    since = {"event": 43, "task": 7}
+    record.take(event(5, "event:a", stream="addressed"))
+    assert record.query() == f"&epoch={EPOCH}&task=7&addressed=5"
+    since = {"event": 43, "task": 7, "addressed": 5}
     assert record.begin_connection() == [
         {
             "action": "subscribe",
@@ -91,7 +92,7 @@ def test_the_next_connection_resumes_all_as_one() -> None:
 
 
 def test_a_subscription_that_was_never_answered_begins_where_it_resumed() -> None:
-    record = Record(("event:a", "event:b"), task_position=0)
+    record = Record(("event:a", "event:b"), personal_position=0)
     record.begin_connection()
     record.take(reply(0, position={"event": 40}))
     record.begin_connection()
@@ -102,22 +103,31 @@ def test_a_subscription_that_was_never_answered_begins_where_it_resumed() -> Non
 
 
 def test_a_position_moves_on_where_nothing_is_for_the_client() -> None:
-    record = Record(("event:a",), task_position=0)
+    record = Record(("event:a",), personal_position=0)
     record.take({"type": "position", "epoch": EPOCH, "position": {"event": 9, "task": 3}})
-    assert record.positions == {"event": 9, "task": 3}
+    assert record.positions == {"event": 9, "task": 3, "addressed": 0}
     assert len(record) == 0
 
 
 def test_states_shown_on_connect_are_not_events() -> None:
-    record = Record((), task_position=0)
+    record = Record((), personal_position=0)
     record.take(event(7, "task:x", retained=True))
     assert len(record) == 0
     assert record.retained == 1
-    assert record.positions == {"task": 0}
+    assert record.positions == {"task": 0, "addressed": 0}
+
+
+def test_a_client_without_a_place_gets_what_is_for_its_user_from_the_first_position_on() -> None:
+    record = Record(())
+    assert record.personal_starts == {}
+    record.take({"type": "position", "epoch": EPOCH, "position": {"task": 3, "addressed": 5}})
+    record.take({"type": "position", "epoch": EPOCH, "position": {"task": 4, "addressed": 6}})
+    assert record.personal_starts == {"task": 3, "addressed": 5}
+    assert record.query() == f"&epoch={EPOCH}&task=4&addressed=6"
 
 
 def test_a_resume_that_is_not_answered_as_one_is_noticed() -> None:
-    record = Record(("event:a",), task_position=0)
+    record = Record(("event:a",), personal_position=0)
     record.begin_connection()
     record.take(reply(0, position={"event": 40}))
     record.begin_connection()

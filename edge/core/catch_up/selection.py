@@ -9,7 +9,7 @@ from edge.core.catch_up.selector_index import SelectorIndex
 from edge.core.protocol.requests import Subscribe
 from edge.core.streams.record import Record
 from edge.core.streams.streams import Streams
-from relay.wire.topics import TASK, Pattern, Topic
+from relay.wire.topics import PERSONAL_KINDS, Pattern, Topic
 
 MAX_WINDOWS = 1024
 """Topics whose window one catch-up remembers, about 0.5 MiB; beyond it all are computed anew."""
@@ -44,7 +44,7 @@ class PendingSubscription:
         if request.epoch != streams.epoch:
             self.recovered = False
             return
-        concerned = streams.offsets_concerning(self.selectors).keys() - {TASK}
+        concerned = streams.offsets_concerning(self.selectors).keys() - PERSONAL_KINDS
         self.since = {
             stream: offset for stream, offset in request.since.items() if stream in concerned
         }
@@ -116,7 +116,7 @@ class Selection:
             for each in self._pending
             if each.request.last is not None
             for stream in self._streams.offsets_concerning(each.selectors)
-            if stream != TASK
+            if stream not in PERSONAL_KINDS
         ]
 
     def wants(self, record: Record) -> bool:
@@ -184,25 +184,25 @@ class Selection:
         return window
 
 
-class TaskSelection(Selection):
-    """Selects the updates of a user's own tasks after an offset.
+class PersonalSelection(Selection):
+    """Selects a user's personal events after an offset of each stream.
 
-    Tasks come without a subscription, so neither a role nor an unsubscribe ends them.
+    They come without a subscription, so neither a role nor an unsubscribe ends them.
     """
 
-    def __init__(self, since: int, streams: Streams) -> None:
+    def __init__(self, since: dict[str, int], streams: Streams) -> None:
         super().__init__((), CoverageList([]), streams)
         self._since = since
 
     @property
     def is_active(self) -> bool:
-        """True: neither a role nor an unsubscribe ends tasks."""
+        """True: neither a role nor an unsubscribe ends personal events."""
         return True
 
     def offsets(self) -> tuple[dict[str, int], dict[str, int]]:
-        """Return the offset of the last update that the client has, as lowest and as highest."""
-        return {TASK: self._since}, {TASK: self._since}
+        """Return the offsets of the last events that the client has, as lowest and as highest."""
+        return dict(self._since), dict(self._since)
 
     def wants(self, record: Record) -> bool:
-        """Whether this edge serves the task; its owner is checked for every record."""
-        return self._streams.serves(record.topic.text)
+        """Whether this edge serves the topic; its user is checked for every record."""
+        return self._streams.serves(record.topic.subject)

@@ -9,7 +9,7 @@ from functools import partial
 
 from edge.core.catch_up.connection_catch_up import CatchUpState, ConnectionCatchUp
 from edge.core.catch_up.coverage import NO_OFFSETS, Coverage, LiveCoverage
-from edge.core.catch_up.selection import PendingSubscription, Selection, TaskSelection
+from edge.core.catch_up.selection import PendingSubscription, PersonalSelection, Selection
 from edge.core.catch_up.states import (
     LIVE,
     TRANSITIONS,
@@ -25,7 +25,7 @@ from edge.core.hub.connections import ConnectionManager
 from edge.core.hub.subscription_quota import QuotaExcess, QuotaLimits
 from edge.core.identity.access import selectors
 from edge.core.protocol import messages, replies
-from edge.core.protocol.requests import Request, Subscribe, TaskPosition, Unsubscribe
+from edge.core.protocol.requests import PersonalPosition, Request, Subscribe, Unsubscribe
 from edge.core.streams.snapshots import Snapshots
 from edge.core.streams.streams import Streams
 from relay.wire.topics import TASK, Pattern
@@ -83,19 +83,25 @@ class Subscriptions:
             case _:
                 return 0, 0
 
-    def open(self, since: TaskPosition | None) -> None:
-        """The client is there: let its user's tasks reach it, from `since` on if possible."""
+    def open(self, since: PersonalPosition | None) -> None:
+        """The client is there: let its user's events reach it, from `since` on if possible."""
         self._manager.connect(self._connection)
         if since is None:
-            self._receive_tasks(is_new=True)
+            self._receive_personal(shows_tasks=True)
             return
-        # Before any update, so that the client can tell whether its offset is of this epoch.
+        # Before any event, so that the client can tell whether its offsets are of this epoch.
         self._send(messages.position(self._streams.epoch, NO_OFFSETS))
-        if since.epoch != self._streams.epoch or not self._streams.get(TASK):
-            self._receive_tasks(is_new=True)
+        is_known = since.epoch == self._streams.epoch
+        offsets = {
+            stream: offset
+            for stream, offset in since.offsets.items()
+            if is_known and self._streams.is_stream(stream)
+        }
+        if not offsets:
+            self._receive_personal(shows_tasks=True)
             return
-        selection = TaskSelection(since.offset, self._streams)
-        self._catch_up(selection, self._end_task_catch_up)
+        on_end = partial(self._end_personal_catch_up, TASK in offsets)
+        self._catch_up(PersonalSelection(offsets, self._streams), on_end)
 
     def take(self, request: Request) -> None:
         """Act on `request` when it is its turn."""
@@ -211,9 +217,9 @@ class Subscriptions:
         else:
             self._run_catch_up(catch_up)
 
-    def _end_task_catch_up(self, catch_up: ConnectionCatchUp) -> None:
+    def _end_personal_catch_up(self, has_tasks: bool, catch_up: ConnectionCatchUp) -> None:
         waiting = self._leave_catch_up()
-        self._receive_tasks(is_new=not catch_up.has_reached_claims)
+        self._receive_personal(shows_tasks=not (has_tasks and catch_up.has_reached_claims))
         self._perform_waiting(waiting)
 
     def _end_catch_up(self, gathered: RequestQueue, catch_up: ConnectionCatchUp) -> None:
@@ -262,14 +268,14 @@ class Subscriptions:
 
     # Live subscriptions.
 
-    def _receive_tasks(self, *, is_new: bool) -> None:
-        if is_new:
+    def _receive_personal(self, *, shows_tasks: bool) -> None:
+        if shows_tasks:
             for frame in self._snapshots.unfinished_tasks(self._connection.identity.username):
                 self._send(frame)
-        self._manager.receive_tasks(self._connection)
-        if tasks := self._streams.get(TASK):
-            # From here the client can resume, even if no update ever comes.
-            self._send(messages.position(self._streams.epoch, {TASK: tasks.history.head}))
+        self._manager.receive_personal(self._connection)
+        if position := self._snapshots.personal_position_of(self._connection):
+            # From here the client can resume, even if no event ever comes.
+            self._send(messages.position(self._streams.epoch, position))
 
     def _go_live(self, request: Subscribe, allowed: tuple[Pattern, ...]) -> None:
         """Subscribe from now on, if the client's role allows it."""

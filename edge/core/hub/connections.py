@@ -12,7 +12,7 @@ from edge.core.hub.audience import Audience, Connection, Deliver, deliver_to_eac
 from edge.core.hub.subscription_quota import QuotaExcess, SubscriptionQuota
 from edge.core.identity.access import may_receive
 from relay.shared.prefix_index import PrefixIndex
-from relay.wire.topics import TASK, Pattern
+from relay.wire.topics import PERSONAL_KINDS, Pattern
 
 MAX_GATHERED_BYTES = 4 * 1024 * 1024
 """Frames gathered for all audiences; with more, they are sent at once."""
@@ -63,8 +63,8 @@ class ConnectionManager:
         """The subscriptions that users may have, and have."""
         self._members: dict[Connection, _Member] = {}
         self._by_user: dict[str, tuple[Connection, ...]] = {}
-        self._task_receivers: dict[str, tuple[Connection, ...]] = {}
-        """By user: the connections that receive the user's tasks."""
+        self._personal_receivers: dict[str, tuple[Connection, ...]] = {}
+        """By user: the connections that receive the user's personal events."""
         self._audiences: dict[frozenset[Pattern], Audience] = {}
         self._by_topic: dict[str, set[Audience]] = {}
         self._by_prefix: PrefixIndex[str, set[Audience]] = PrefixIndex()
@@ -99,9 +99,9 @@ class ConnectionManager:
         """Return the connections of one user."""
         return self._by_user.get(username, ())
 
-    def task_receivers(self, username: str) -> Collection[Connection]:
-        """Return the connections of one user that receive the user's tasks."""
-        return self._task_receivers.get(username, ())
+    def personal_receivers(self, username: str) -> Collection[Connection]:
+        """Return the connections of one user that receive the user's personal events."""
+        return self._personal_receivers.get(username, ())
 
     def subscriptions(self, connection: Connection) -> Mapping[Pattern, tuple[Pattern, ...]]:
         """Return the patterns to which `connection` is subscribed, each with its selectors."""
@@ -114,8 +114,8 @@ class ConnectionManager:
 
     def follows(self, connection: Connection, stream: str) -> bool:
         """Whether `connection` receives events of `stream` live."""
-        if stream == TASK:
-            return connection in self.task_receivers(connection.identity.username)
+        if stream in PERSONAL_KINDS:
+            return connection in self.personal_receivers(connection.identity.username)
         return any(selector.concerns(stream) for selector in self.selectors(connection))
 
     def connect(self, connection: Connection) -> None:
@@ -123,10 +123,10 @@ class ConnectionManager:
         self._members[connection] = _Member()
         _add(self._by_user, connection.identity.username, connection)
 
-    def receive_tasks(self, connection: Connection) -> None:
-        """Let the connection receive its user's tasks from now on."""
-        if connection not in self.task_receivers(connection.identity.username):
-            _add(self._task_receivers, connection.identity.username, connection)
+    def receive_personal(self, connection: Connection) -> None:
+        """Let the connection receive its user's personal events from now on."""
+        if connection not in self.personal_receivers(connection.identity.username):
+            _add(self._personal_receivers, connection.identity.username, connection)
 
     def disconnect(self, connection: Connection) -> None:
         """Remove a connection and its subscriptions. Unknown ones are ignored."""
@@ -137,7 +137,7 @@ class ConnectionManager:
         self.quota.remove(connection.identity.username, member.subscriptions.keys())
         del self._members[connection]
         _discard(self._by_user, connection.identity.username, connection)
-        _discard(self._task_receivers, connection.identity.username, connection)
+        _discard(self._personal_receivers, connection.identity.username, connection)
 
     def subscribe(
         self, connection: Connection, pattern: Pattern, selectors: tuple[Pattern, ...]
@@ -213,8 +213,11 @@ class ConnectionManager:
         return count
 
     def send_to_user(self, username: str, frame: bytes) -> int:
-        """Send `frame` to the connections that receive tasks of `username`; return their number."""
-        connections = self._task_receivers.get(username, ())
+        """Send `frame` to those connections of `username` that receive personal events.
+
+        Returns their number.
+        """
+        connections = self._personal_receivers.get(username, ())
         for connection in connections:
             self.forward_to_client(connection, frame)
         return len(connections)

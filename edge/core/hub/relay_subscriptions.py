@@ -8,8 +8,9 @@ of prefixes that cover the selectors of all clients, and reports the watched top
 from collections.abc import Iterable, Iterator
 from typing import Protocol
 
+from edge.core.hub.served import is_served
 from relay.shared.covering_prefixes import Routes
-from relay.wire.topics import EVENT, TASK, Pattern
+from relay.wire.topics import ADDRESSED, EVENT, TASK, Pattern
 
 
 class PrefixSocket(Protocol):
@@ -64,7 +65,7 @@ class WorkerSubscriptions:
         self._selectors: set[Pattern] = set()
         self._routes = Routes()
         self._streams: frozenset[bytes] = frozenset()
-        self.follow_streams((EVENT, TASK))
+        self.follow_streams((EVENT, TASK, ADDRESSED))
 
     def follow_streams(self, journaled_kinds: Iterable[str]) -> bool:
         """Subscribe to the streams of `journaled_kinds`; return whether that changed nothing."""
@@ -157,7 +158,5 @@ def stream_prefixes(
     A stream is subscribed to as a whole, so that a missing offset always means a lost event.
     """
     return frozenset(
-        f"{kind}:".encode()
-        for kind in journaled_kinds
-        if any(Pattern(served, exact=False).concerns(kind) for served in served_prefixes)
+        f"{kind}:".encode() for kind in journaled_kinds if is_served(kind, served_prefixes)
     )

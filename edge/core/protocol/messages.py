@@ -7,19 +7,25 @@ import orjson
 
 from edge.core.websocket.frames import frame_payload, text_frame
 from relay.wire.envelope import Envelope
+from relay.wire.topics import ADDRESSED, Topic
 
 
-def event(topic: str, offset: int, envelope: Envelope) -> bytes:
-    """Return the message of an event, with `offset` unless that is 0: a live event has none."""
+def event(topic: Topic, offset: int, envelope: Envelope) -> bytes:
+    """Return the message of an event, with `offset` unless that is 0: a live event has none.
+
+    The offset is one of the stream that the topic's kind names, unless `stream` names another.
+    """
     fields: dict[str, Any] = {
         "type": envelope.type,
-        "topic": topic,
+        "topic": topic.shown,
         "data": envelope.data,
         "source": envelope.source,
         "emitted_at": envelope.emitted_at,
     }
     if offset:
         fields["offset"] = offset
+    if topic.kind == ADDRESSED:
+        fields["stream"] = ADDRESSED
     return frame(fields)
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from relay.wire.topics import Pattern
+from relay.wire.topics import PERSONAL_KINDS, Pattern
 
 MAX_LAST = 1000
 _MAX_OFFSET = 2**64 - 1
@@ -45,11 +45,12 @@ Request = Subscribe | Unsubscribe
 
 
 @dataclass(frozen=True, slots=True)
-class TaskPosition:
-    """The last task update that a client has, from the query of its handshake."""
+class PersonalPosition:
+    """The last personal events that a client has, from the query of its handshake."""
 
     epoch: int
-    offset: int
+    offsets: Mapping[str, int]
+    """Stream to offset; one at least."""
 
 
 def parse_subscribe(message: Mapping[str, Any], pattern: Pattern) -> Subscribe:
@@ -68,20 +69,21 @@ def parse_subscribe(message: Mapping[str, Any], pattern: Pattern) -> Subscribe:
     return Subscribe(pattern, message.get("id"), since, epoch if since is not None else None, last)
 
 
-def parse_task_position(query: Mapping[str, str]) -> TaskPosition | None:
-    """Return the position that `epoch` and `task` of a handshake's query name.
+def parse_personal_position(query: Mapping[str, str]) -> PersonalPosition | None:
+    """Return the position that `epoch`, `task` and `addressed` of a handshake's query name.
 
-    None without `task`. Raises `InvalidRequest`.
+    None without an offset. Raises `InvalidRequest`.
     """
-    epoch, task = query.get("epoch"), query.get("task")
-    for value in (epoch, task):
+    epoch = query.get("epoch")
+    offsets = {kind: query[kind] for kind in sorted(PERSONAL_KINDS) if kind in query}
+    for value in (epoch, *offsets.values()):
         if value is not None and not _is_number(value):
-            raise InvalidRequest("epoch and task must be numbers.")
-    if task is None:
+            raise InvalidRequest("epoch, task and addressed must be numbers.")
+    if not offsets:
         return None
     if epoch is None:
-        raise InvalidRequest("task needs the epoch.")
-    return TaskPosition(int(epoch), int(task))
+        raise InvalidRequest("task and addressed need the epoch.")
+    return PersonalPosition(int(epoch), {kind: int(value) for kind, value in offsets.items()})
 
 
 def _is_offset(value: object) -> bool:

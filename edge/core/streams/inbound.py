@@ -18,7 +18,7 @@ from relay.wire.control import Heartbeat, ReplayReply
 from relay.wire.envelope import Envelope, unpack_envelope
 from relay.wire.errors import InvalidTopic, WireError
 from relay.wire.header import Stamp, unpack_stamp
-from relay.wire.topics import TASK, Pattern, Topic, decode_topic
+from relay.wire.topics import PERSONAL_KINDS, TASK, Pattern, Topic, decode_topic
 
 UNKNOWN_KIND = "unknown"
 """Counts events whose topic cannot be read."""
@@ -220,10 +220,11 @@ class Inbound:
         if not text:
             self._stats.malformed[InvalidTopic.reason] += 1
             return
-        is_task = topic.kind == TASK
-        is_served = self._serves_all or self._streams.serves(text)
-        # An event without a receiver is never decoded; a task is, for the task board.
-        if not (is_served and (is_task or self._manager.is_wanted(text))):
+        is_personal = topic.kind in PERSONAL_KINDS
+        is_served = self._serves_all or self._streams.serves(topic.subject)
+        # An event without a receiver is never decoded; a personal one does not say before whose it
+        # is.
+        if not (is_served and (is_personal or self._manager.is_wanted(text))):
             self._stats.events_filtered[topic.kind] += 1
             return
         try:
@@ -231,8 +232,8 @@ class Inbound:
         except WireError as error:
             self._count_malformed(error)
             return
-        if is_task:
-            count = self._forward_task(record, envelope)
+        if is_personal:
+            count = self._forward_personal(record, envelope)
         else:
             count = self._manager.broadcast_to_topic(
                 text, record.frame, addressed_to=envelope.username
@@ -243,10 +244,11 @@ class Inbound:
         else:
             self._stats.events_filtered[topic.kind] += 1
 
-    def _forward_task(self, record: Record, envelope: Envelope) -> int:
-        stamp = Stamp(self._streams.epoch, record.offset, record.relayed_at)
-        self._tasks.update(record.topic.text, stamp, envelope, record.frame)
-        assert envelope.username is not None, "a task event is always addressed"
+    def _forward_personal(self, record: Record, envelope: Envelope) -> int:
+        if record.topic.kind == TASK:
+            stamp = Stamp(self._streams.epoch, record.offset, record.relayed_at)
+            self._tasks.update(record.topic.text, stamp, envelope, record.frame)
+        assert envelope.username is not None, "a personal event is always addressed"
         return self._manager.send_to_user(envelope.username, record.frame)
 
     def _take_live(self, topic: Topic, stamp: Stamp, payload: bytes) -> None:
@@ -268,7 +270,7 @@ class Inbound:
 
     def _take_retained_task(self, topic: Topic, stamp: Stamp, envelope: Envelope) -> None:
         """Show a task's state to the connections that came before it was known here."""
-        frame = messages.event(topic.text, stamp.offset, envelope)
+        frame = messages.event(topic, stamp.offset, envelope)
         state = self._tasks.update(topic.text, stamp, envelope, frame)
         stream = self._streams.get(TASK)
         if state is None or state.finished or envelope.username is None or stream is None:
@@ -276,7 +278,7 @@ class Inbound:
         # A state ahead of the stream is on its way as an event as well, and is sent then.
         if stamp.epoch == self._streams.epoch and stamp.offset <= stream.history.head:
             shown = messages.retained(frame)
-            for connection in tuple(self._manager.task_receivers(envelope.username)):
+            for connection in tuple(self._manager.personal_receivers(envelope.username)):
                 self._manager.send_to_client(connection, shown)
 
     def _send_live(self, topic: Topic, value: LastValue) -> int:
@@ -294,5 +296,5 @@ class Inbound:
 
 def _last_value(topic: Topic, stamp: Stamp, envelope: Envelope) -> LastValue:
     # A live event has the offset 0, and its message none.
-    frame = messages.event(topic.text, stamp.offset, envelope)
+    frame = messages.event(topic, stamp.offset, envelope)
     return LastValue(stamp.relayed_at, envelope.username, frame)

@@ -63,7 +63,7 @@ class Record:
         """Decode the event. Raises a `WireError` if it is malformed; it is then never sent."""
         self._frame = b""
         envelope = unpack_envelope(self.payload, self.topic.kind)
-        self._frame = messages.event(self.topic.text, self.offset, envelope)
+        self._frame = messages.event(self.topic, self.offset, envelope)
         self._addressed_to = envelope.username
         return envelope
 

@@ -8,7 +8,7 @@ from edge.core.identity.access import Identity, may_receive
 from edge.core.streams.last_values import LastValues
 from edge.core.streams.streams import Streams
 from edge.core.streams.task_board import TaskBoard
-from relay.wire.topics import TASK, Pattern
+from relay.wire.topics import PERSONAL_KINDS, Pattern
 
 
 class Snapshots:
@@ -42,9 +42,16 @@ class Snapshots:
     def position_of(self, connection: Connection) -> dict[str, int]:
         """Return the position of `connection`: each stream that it follows, to its head."""
         position = self._streams.offsets_concerning(self._manager.selectors(connection))
-        # An administrator's `*` matches task topics, but tasks reach their own user only.
-        position.pop(TASK, None)
-        tasks = self._streams.get(TASK)
-        if tasks is not None and self._manager.follows(connection, TASK):
-            position[TASK] = tasks.history.head
-        return position
+        # An administrator's `*` matches personal topics, but those reach their own user only.
+        for kind in PERSONAL_KINDS:
+            position.pop(kind, None)
+        return position | self.personal_position_of(connection)
+
+    def personal_position_of(self, connection: Connection) -> dict[str, int]:
+        """Return the position in the streams that `connection` follows without a subscription."""
+        return {
+            kind: stream.history.head
+            for kind in sorted(PERSONAL_KINDS)
+            if (stream := self._streams.get(kind)) is not None
+            and self._manager.follows(connection, kind)
+        }

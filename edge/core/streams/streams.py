@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+from edge.core.hub.served import is_served
 from edge.core.stats import Dropped
 from edge.core.streams.follower import Replayed, StreamFollower
 from edge.core.streams.history import History, PageMemory
@@ -198,8 +199,7 @@ class Streams:
         self._disputed.clear()
         self._kinds.clear()
         for kind, last in (begins or last_offsets).items():
-            served = (Pattern(prefix, exact=False) for prefix in self._served_prefixes)
-            if not any(pattern.concerns(kind) for pattern in served):
+            if not is_served(kind, self._served_prefixes):
                 continue
             if kind not in self._streams:
                 follower = StreamFollower(kind, last, self._dropped)

@@ -17,9 +17,10 @@ import msgpack
 
 from relay.wire.control import ReplayReply, ReplayRequest
 from relay.wire.header import unpack_stamp
-from tests.e2e.chaos.judge import Address, JournalStream, Watcher, expected
+from tests.e2e.chaos.journal_reader import STREAMS
+from tests.e2e.chaos.judge import Address, JournalStream, Watcher, address_problems, expected
 from tests.e2e.chaos.lives import LoadEmitter
-from tests.e2e.chaos.traffic import TOPICS, USERS
+from tests.e2e.chaos.traffic import TOPICS, USERS, route
 from tests.support.cluster import Cluster
 from tests.support.processes import ManagedProcess
 from tests.support.relay_peer import RelayPeer
@@ -28,7 +29,8 @@ from tests.support.swarm_client import SwarmClient
 from tests.support.swarm_record import Message, Record, StreamRecord, payload_key, split_key
 from tests.support.waiting import wait_for
 
-STREAM = "event"
+EDGE_SETTINGS = {"EDGE_POSITION_INTERVAL_S": "0.5"}
+"""Positions move on soon past events that are not for a client."""
 LOAD_EVENTS = 400
 """Events that every emitter has emitted between two damages."""
 RECOVERY_S = 60.0
@@ -46,9 +48,10 @@ class EpochRecord(Record):
             self.streams.clear()
             self.gaps.clear()
             self.positions.clear()
+            self.personal_starts.clear()
             # Without places, the replies to the subscriptions say where they begin.
             self._since = {}
-            is_live = message.get("type") == "position" and STREAM in place
+            is_live = message.get("type") == "position" and "event" in place
             self.starts = {pattern: dict(place) for pattern in self.patterns if is_live}
         super().take(message)
 
@@ -124,7 +127,7 @@ class DamageRound:
         self._peer = self._opened(RelayPeer(self.cluster.control))
         self._swarm = self._opened(Swarm())
         self._relay = self.cluster.start_relay()
-        self._edge = self.cluster.start_edge()
+        self._edge = self.cluster.start_edge(**EDGE_SETTINGS)
         self._swarm.add(self._clients())
         self._settle()
         self._emitters = [LoadEmitter(self.cluster, directory, index, {}) for index in (0, 2)]
@@ -146,18 +149,21 @@ class DamageRound:
         for emitter in self._emitters:
             emitter.finish()
         journal, lost = self._read_journal()
-        tip = journal.offsets[-1]
-        wait_for(
-            lambda: all(
-                c.is_settled and c.record.positions[STREAM] >= tip for c in self._swarm.clients
-            ),
-            "every client is at the tip",
-            RECOVERY_S,
-        )
+        self._wait_for_clients({name: stream.offsets[-1] for name, stream in journal.items()})
         problems = [*self._journal_problems(journal, accepted_before)]
+        problems += address_problems(journal, route)
         for client in self._swarm.clients:
             problems += self._client_problems(journal, lost, client)
         return problems
+
+    def _wait_for_clients(self, tips: dict[str, int]) -> None:
+        def are_at_tips() -> bool:
+            return all(
+                c.is_settled and all(c.record.positions[name] >= tips[name] for name in tips)
+                for c in self._swarm.clients
+            )
+
+        wait_for(are_at_tips, "every client is at the tips", RECOVERY_S)
 
     def _restarted_relay(self, directory: Path) -> ManagedProcess:
         """Start the relay; move a journal away that it refuses, as it says."""
@@ -196,7 +202,7 @@ class DamageRound:
         """Wait until every client is subscribed under the relay's epoch."""
 
         def is_settled() -> bool:
-            epoch = self._page(0).epoch
+            epoch = self._page("event", 0).epoch
             return all(c.is_settled and c.record.epoch == epoch for c in self._swarm.clients)
 
         wait_for(is_settled, "every client is under the present epoch", RECOVERY_S)
@@ -206,15 +212,22 @@ class DamageRound:
         for emitter, number in zip(self._emitters, until, strict=True):
             wait_for(lambda e=emitter, n=number: e.accepted() >= n, f"{emitter.name} emits")  # type: ignore[misc]
 
-    def _page(self, after: int) -> ReplayReply:
-        page = self._peer.ask(ReplayRequest(id=1, stream=STREAM, after=after))
+    def _page(self, stream: str, after: int) -> ReplayReply:
+        page = self._peer.ask(ReplayRequest(id=1, stream=stream, after=after))
         assert isinstance(page, ReplayReply), page
         return page
 
-    def _read_journal(self) -> tuple[JournalStream, set[int]]:
-        """Return the events, and the offsets of damaged rows."""
+    def _read_journal(self) -> tuple[dict[str, JournalStream], dict[str, set[int]]]:
+        """Return the events of each stream, and the offsets of its damaged rows."""
+        read = {name: self._read_stream(name) for name in STREAMS}
+        return (
+            {name: stream for name, (stream, _) in read.items()},
+            {name: lost for name, (_, lost) in read.items()},
+        )
+
+    def _read_stream(self, name: str) -> tuple[JournalStream, set[int]]:
         stream, lost, after = JournalStream(), set(), 0
-        while (page := self._page(after)).items:
+        while (page := self._page(name, after)).items:
             for topic, stamp, envelope in page.items:
                 after = unpack_stamp(stamp).offset
                 if not topic:
@@ -225,40 +238,43 @@ class DamageRound:
                 stream.add(after, key, Address(topic.decode(), unpacked.get("username")))
         return stream, lost
 
-    def _journal_problems(self, journal: JournalStream, before: dict[str, int]) -> Iterator[str]:
-        if len(set(journal.keys)) < len(journal):
+    def _journal_problems(
+        self, journal: dict[str, JournalStream], before: dict[str, int]
+    ) -> Iterator[str]:
+        keys = [key for stream in journal.values() for key in stream.keys]
+        if len(set(keys)) < len(keys):
             yield "the journal has an event twice"
-        found: dict[int, list[int]] = {}
-        for key in journal.keys:
-            run, number = split_key(key)
-            found.setdefault(run, []).append(number)
-        for run, numbers in found.items():
-            if numbers != sorted(numbers):
-                yield f"run {run} is out of order"
+        found: dict[int, set[int]] = {}
+        for name, stream in journal.items():
+            last: dict[int, int] = {}
+            for run, number in map(split_key, stream.keys):
+                found.setdefault(run, set()).add(number)
+                if number < last.get(run, 0):
+                    yield f"{name}: run {run} is out of order"
+                last[run] = number
         for emitter in self._emitters:
             life = emitter.runs[-1]
-            due = {
-                number
-                for number in range(before[emitter.name] + 1, life.recorded + 1)
-                if emitter.topic(number).startswith(f"{STREAM}:")
-            }
+            due = set(range(before[emitter.name] + 1, life.recorded + 1))
             if missing := sorted(due.difference(found.get(life.id, ()))):
                 yield f"{emitter.name}: {len(missing)} missing after the last damage: {missing[:5]}"
 
     def _client_problems(
-        self, journal: JournalStream, lost: set[int], client: SwarmClient
+        self, journal: dict[str, JournalStream], lost: dict[str, set[int]], client: SwarmClient
     ) -> Iterator[str]:
         record = client.record
-        due = expected(STREAM, journal, Watcher(client.name, client.username, record))
-        got = _without(record.streams.get(STREAM, StreamRecord()), lost)
-        if (got.offsets, got.keys) != (due.offsets, due.keys):
-            missing = sorted(set(due.offsets) - set(got.offsets))
-            more = sorted(set(got.offsets) - set(due.offsets))
-            yield (
-                f"{client.name}: {len(got)} of {len(due)} events, missing {missing[:5]},"
-                f" not due {more[:5]}, in order: {got.offsets == array('Q', sorted(got.offsets))}"
-            )
+        for name, stream in journal.items():
+            due = expected(name, stream, Watcher(client.name, client.username, record))
+            got = _without(record.streams.get(name, StreamRecord()), lost[name])
+            if (got.offsets, got.keys) != (due.offsets, due.keys):
+                missing = sorted(set(due.offsets) - set(got.offsets))
+                more = sorted(set(got.offsets) - set(due.offsets))
+                in_order = got.offsets == array("Q", sorted(got.offsets))
+                yield (
+                    f"{client.name}: {name}: {len(got)} of {len(due)} events,"
+                    f" missing {missing[:5]}, not due {more[:5]}, in order: {in_order}"
+                )
         for gap in record.gaps:
-            if not lost.issuperset(range(gap["from"], gap["to"] + 1)):
-                yield f"{client.name}: was told {gap}, but lost are {sorted(lost)[:5]}"
+            damaged = lost[gap["stream"]]
+            if not damaged.issuperset(range(gap["from"], gap["to"] + 1)):
+                yield f"{client.name}: was told {gap}, but lost are {sorted(damaged)[:5]}"
         yield from (f"{client.name}: {error}" for error in record.errors)

@@ -7,7 +7,7 @@ from tests.e2e.chaos.judge import Address, JournalStream
 from tests.support.relay_peer import RelayPeer
 from tests.support.swarm_record import payload_key
 
-STREAMS = ("event", "task")
+STREAMS = ("event", "task", "addressed")
 
 
 def read_journal(relay: RelayPeer) -> tuple[int, dict[str, JournalStream]]:

@@ -6,12 +6,13 @@ of permission are written here a second time, independent of the edge.
 
 from array import array
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import compress, pairwise
 from typing import NamedTuple
 
-from tests.support.swarm_record import TASK_STREAM, Record, StreamRecord, split_key
+from tests.e2e.chaos.traffic import Route
+from tests.support.swarm_record import PERSONAL_STREAMS, Record, StreamRecord, split_key
 
 SHOWN = 5
 """The number of differences that are listed; the rest is counted."""
@@ -94,6 +95,21 @@ def journal_problems(journal: Journal, runs: Sequence[Run]) -> list[str]:
     return problems
 
 
+def address_problems(journal: Journal, route: Callable[[int, int], Route]) -> list[str]:
+    """Each event is in the stream where it belongs, with the topic and the user of its `emit`.
+
+    `route` returns those of an event, from its run and its number.
+    """
+    problems = []
+    for name, stream in journal.items():
+        for offset, key, address in zip(stream.offsets, stream.keys, stream.addresses, strict=True):
+            emitted = route(*split_key(key))
+            right = Address(emitted.wire_topic, emitted.username)
+            if address != right or not address.topic.startswith(f"{name}:"):
+                problems.append(f"journal, {name} {offset}: {address}, but was emitted as {right}")
+    return problems[:SHOWN]
+
+
 def _order_of_runs(name: str, stream: JournalStream, runs: Sequence[Run]) -> Iterator[str]:
     """The events of one life of an emitter all precede those of its next life."""
     emitter_of = {run.id: run.emitter for run in runs}
@@ -150,8 +166,8 @@ def _start(name: str, address: Address, watcher: Watcher) -> int | None:
     """Return the offset after which `watcher` gets events with `address`; None if never."""
     if address.username not in (None, watcher.username):
         return None
-    if name == TASK_STREAM:
-        return 0 if address.username is not None else None
+    if name in PERSONAL_STREAMS:
+        return watcher.record.personal_starts[name] if address.username is not None else None
     return min(
         (
             start[name]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from tests.e2e.chaos.judge import Run
 from tests.e2e.chaos.load_emitter import CLOSE_TIMEOUT_S, read_counter
-from tests.e2e.chaos.traffic import RUNS_PER_EMITTER, route
+from tests.e2e.chaos.traffic import RUNS_PER_EMITTER
 from tests.support.cluster import Cluster
 from tests.support.processes import ManagedProcess, python
 
@@ -48,10 +48,6 @@ class LoadEmitter:
     def accepted(self) -> int:
         """The number of `emit` calls of the present life that have returned."""
         return read_counter(self._counter(len(self.runs)))
-
-    def topic(self, number: int) -> str:
-        """The topic of an event of the last life that ended."""
-        return route(self.runs[-1].id, number).topic
 
     def finish(self) -> dict[str, int]:
         """Close the emitter and return its own counters; `left` must be 0."""

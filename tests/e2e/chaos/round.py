@@ -19,8 +19,9 @@ from tests.e2e.chaos.accounts import (
 )
 from tests.e2e.chaos.faults import Fault, Scene, all_faults
 from tests.e2e.chaos.journal_reader import read_journal
-from tests.e2e.chaos.judge import journal_problems, watcher_problems
+from tests.e2e.chaos.judge import address_problems, journal_problems, watcher_problems
 from tests.e2e.chaos.stage import Stage
+from tests.e2e.chaos.traffic import route
 from tests.support.waiting import wait_for
 
 SEED_VARIABLE = "CHAOS_SEED"
@@ -159,6 +160,7 @@ class _Round:
         epoch, journal = read_journal(stage.peer)
         runs = [run for emitter in stage.emitters for run in emitter.runs]
         problems = [*stage.probe_problems, *journal_problems(journal, runs)]
+        problems += address_problems(journal, route)
         for watcher in stage.watchers:
             problems += watcher_problems(journal, watcher, epoch)
         stats = stage.peer.stats()

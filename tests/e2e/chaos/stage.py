@@ -19,7 +19,7 @@ from tests.support.processes import ManagedProcess
 from tests.support.relay_peer import RelayPeer
 from tests.support.swarm import Swarm
 from tests.support.swarm_client import ConnectionAccount, SwarmClient
-from tests.support.swarm_record import TASK_STREAM, Record
+from tests.support.swarm_record import PERSONAL_STREAMS, Record
 from tests.support.waiting import wait_for
 
 EDGES = 2
@@ -221,7 +221,7 @@ class Stage:
                     f"client-{number}",
                     self._port_of(number),
                     self.cluster.token(username, subscriber.role, ttl_s=86400),
-                    Record(subscriber.patterns, task_position=0),
+                    Record(subscriber.patterns, personal_position=0),
                     username=username,
                     receive_buffer_bytes=(
                         SLOW_RECEIVE_BUFFER_BYTES if subscriber.reads_slowly else None
@@ -233,7 +233,8 @@ class Stage:
             lambda: all(client.is_settled and client.record.epoch for client in clients),
             "every client is subscribed",
         )
-        assert all(client.record.positions[TASK_STREAM] == 0 for client in clients)
+        for stream in PERSONAL_STREAMS:
+            assert all(client.record.positions[stream] == 0 for client in clients)
 
 
 def limit_file_size(process: ManagedProcess, size_bytes: int) -> None:

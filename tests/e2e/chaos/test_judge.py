@@ -9,9 +9,11 @@ from tests.e2e.chaos.judge import (
     JournalStream,
     Run,
     Watcher,
+    address_problems,
     journal_problems,
     watcher_problems,
 )
+from tests.e2e.chaos.traffic import Route
 from tests.support.swarm_record import Record, StreamRecord, payload_key
 
 EPOCH = 17
@@ -51,7 +53,7 @@ def journal() -> dict[str, JournalStream]:
 @pytest.fixture
 def alice(journal: dict[str, JournalStream]) -> Watcher:
     """A client of alice with the subscriptions `event:a` and `event:bc*` and all of its events."""
-    record = Record(("event:a", "event:bc*"), task_position=0)
+    record = Record(("event:a", "event:bc*"), personal_position=0)
     record.starts = {"event:a": {"event": 0}, "event:bc*": {"event": 0}}
     record.epochs = {EPOCH}
     for name, offsets in ALICE_OFFSETS.items():
@@ -232,3 +234,82 @@ def test_an_event_nobody_emitted_is_noticed(journal: dict[str, JournalStream]) -
     assert journal_problems(journal, [KILLED, CLOSED]) == [
         "journal, event 8: run 9 was never started"
     ]
+
+
+NOTES = Address("addressed:event:a", "alice"), Address("addressed:event:b", "bob")
+SENT = {
+    payload_key(3, 1): Route("event:a", None),
+    payload_key(3, 2): Route("event:a", "alice"),
+    payload_key(3, 3): Route("event:b", "bob"),
+    payload_key(3, 4): Route("task:1", "alice"),
+    payload_key(3, 5): Route("event:a", "alice"),
+}
+
+
+def sent(run: int, number: int) -> Route:
+    return SENT[payload_key(run, number)]
+
+
+@pytest.fixture
+def notes() -> dict[str, JournalStream]:
+    """A journal with events for one user."""
+    return {
+        "event": make_journal((3, 1, EVERYBODY)),
+        "task": make_journal((3, 4, Address("task:1", "alice"))),
+        "addressed": make_journal((3, 2, NOTES[0]), (3, 3, NOTES[1]), (3, 5, NOTES[0])),
+    }
+
+
+@pytest.fixture
+def tab(notes: dict[str, JournalStream]) -> Watcher:
+    """A client of alice without a subscription, and with all of its events."""
+    record = Record((), personal_position=0)
+    record.epochs = {EPOCH}
+    for name, offsets in {"addressed": [1, 3], "task": [1]}.items():
+        record.streams[name].offsets.extend(offsets)
+        record.streams[name].keys.extend(notes[name].keys[offset - 1] for offset in offsets)
+    return Watcher("client-3", "alice", record)
+
+
+def test_events_for_one_user_are_due_without_a_subscription(
+    notes: dict[str, JournalStream], tab: Watcher
+) -> None:
+    run = Run(id=3, emitter="load-1", recorded=5, killed=False)
+    assert journal_problems(notes, [run]) == []
+    assert address_problems(notes, sent) == []
+    assert watcher_problems(notes, tab, EPOCH) == []
+    lost = tab.record.streams.pop("addressed")
+    assert watcher_problems(notes, tab, EPOCH) == [
+        "client-3 (alice): addressed: 0 of 2 events: missing 1, 3"
+    ]
+    lost.offsets.insert(1, 2)
+    lost.keys.insert(1, payload_key(3, 3))
+    tab.record.streams["addressed"] = lost
+    assert watcher_problems(notes, tab, EPOCH) == [
+        "client-3 (alice): addressed: 3 of 2 events: not for it 2"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "address"),
+    [
+        ("event", Address("event:b", None)),
+        ("event", Address("event:a", "alice")),
+        ("addressed", Address("event:a", "alice")),
+        ("addressed", Address("addressed:event:a", "bob")),
+        ("addressed", Address("addressed:event:a", None)),
+        ("task", Address("addressed:task:1", "alice")),
+    ],
+)
+def test_an_event_under_another_address_is_noticed(
+    notes: dict[str, JournalStream], name: str, address: Address
+) -> None:
+    notes[name].addresses[0] = address
+    [problem] = address_problems(notes, sent)
+    assert problem.startswith(f"journal, {name} 1: {address}, but was emitted as ")
+
+
+def test_an_event_in_another_stream_is_noticed(notes: dict[str, JournalStream]) -> None:
+    notes["event"].add(2, payload_key(3, 2), NOTES[0])
+    [problem] = address_problems(notes, sent)
+    assert problem.startswith("journal, event 2: ")

@@ -80,7 +80,7 @@ class Table:
     def open(self, connection: RecordingConnection, cookie: str | None = None) -> Session:
         """Return another client of the same edge."""
         cookies = () if cookie is None else (cookie,)
-        visitor = Visitor(identity=None, cookies=cookies, tasks_since=None)
+        visitor = Visitor(identity=None, cookies=cookies, personal_since=None)
         return Session(connection, self.services, self.catch_ups.append, visitor, NOW)
 
     def show_task(self, task: int, username: str = "alice") -> None:

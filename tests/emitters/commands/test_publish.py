@@ -43,7 +43,7 @@ def test_json_lines(relayed: Cluster, tail: Tail) -> None:
         "not json",
         "",
         '{"topic": "event:b"}',
-        '{"topic": "eventb", "data": {}}',
+        '{"topic": "Event:b", "data": {}}',
         '{"topic": "event:b", "data": {}, "typ": "x"}',
         '{"topic": 5, "data": {}}',
         '{"topic": "event:c", "data": {"n": NaN}}',
@@ -55,8 +55,8 @@ def test_json_lines(relayed: Cluster, tail: Tail) -> None:
     assert result.stderr.splitlines() == [
         "event-emit: line 2: not JSON: Expecting value at character 1",
         "event-emit: line 4: data: is missing",
-        "event-emit: line 5: topic: 'eventb' is not a topic: expected kind:name, "
-        "the kind of a-z, 0-9 and '-'",
+        "event-emit: line 5: topic: 'Event:b' is not a topic: expected kind:name or a kind, "
+        "which begins with a-z, has 64 characters at most, and consists of a-z, 0-9, '_' and '-'",
         "event-emit: line 6: typ: unknown field, known are topic, data, type, username",
         "event-emit: line 7: topic: must be text",
         "event-emit: line 8: data.n: nan cannot be carried by JSON",

@@ -1,55 +1,55 @@
-"""A missing connection is told soon and then each minute, with the part that is missing."""
-
-import pytest
+"""A trouble is told soon, and then each minute."""
 
 from emitters.core.connection_watch import (
     AGAIN_AFTER_S,
     FIRST_AFTER_S,
+    NO_CONTROL,
+    NO_INGRESS,
+    NOBODY,
     ConnectionWatch,
     Trouble,
 )
+from emitters.core.emitter_state import EmitterStatus
+
+REFUSED = Trouble(EmitterStatus.REFUSED, "the relay refused: no")
 
 
-def check(watch: ConnectionWatch, now: float, *, is_open: bool = False) -> Trouble | None:
-    return watch.check(now, is_open=is_open, is_accepted=is_open, is_subscribed=is_open)
-
-
-def test_it_is_told_soon_and_again_each_minute() -> None:
+def told(*troubles: Trouble | None) -> list[int]:
+    """Return the seconds at which `troubles`, one each second, are told."""
     watch = ConnectionWatch()
-    told = [now for now in range(200) if check(watch, now)]
-    assert told == [
-        FIRST_AFTER_S,
-        FIRST_AFTER_S + AGAIN_AFTER_S,
-        FIRST_AFTER_S + 2 * AGAIN_AFTER_S,
-        FIRST_AFTER_S + 3 * AGAIN_AFTER_S,
-    ]
+    return [now for now, trouble in enumerate(troubles) if watch.is_due(now, trouble)]
+
+
+def test_a_missing_relay_is_told_soon_and_again_each_minute() -> None:
+    first = int(FIRST_AFTER_S)
+    assert told(*[NOBODY] * 200) == [first + n * int(AGAIN_AFTER_S) for n in range(4)]
 
 
 def test_a_connection_that_comes_back_soon_is_not_told() -> None:
-    watch = ConnectionWatch()
-    for now in range(100):
-        assert check(watch, now, is_open=now % 3 == 0) is None
+    assert told(*[None, NOBODY, NOBODY] * 30) == []
 
 
-@pytest.mark.parametrize(
-    ("is_accepted", "is_subscribed", "trouble"),
-    [
-        (False, False, Trouble.NOBODY),
-        (False, True, Trouble.NO_CONTROL),
-        (True, False, Trouble.NO_INGRESS),
-        (True, True, Trouble.NO_INGRESS),
-    ],
-)
-def test_the_missing_part_is_named(
-    is_accepted: bool, is_subscribed: bool, trouble: Trouble
-) -> None:
-    watch = ConnectionWatch()
+def test_another_part_that_is_missing_is_not_told_sooner() -> None:
+    assert told(*[NOBODY] * 10, *[NO_CONTROL] * 10, *[NO_INGRESS] * 50) == [3, 63]
 
-    def check_at(now: float) -> Trouble | None:
-        return watch.check(now, is_open=False, is_accepted=is_accepted, is_subscribed=is_subscribed)
 
-    check_at(0.0)
-    assert check_at(FIRST_AFTER_S) is trouble
-    line = trouble.value.format(name="manager-1", ingress="tcp://a:1", control="tcp://b:2")
-    assert "tcp://a:1" in line
-    assert "tcp://b:2" in line
+def test_a_refusal_is_told_at_once_and_again_each_minute() -> None:
+    assert told(NOBODY, *[REFUSED] * 130) == [1, 61, 121]
+
+
+def test_another_refusal_is_told_at_once() -> None:
+    other = REFUSED._replace(text="the relay refused: never")
+    assert told(*[REFUSED] * 5, *[other] * 5, *[REFUSED] * 5) == [0, 5, 10]
+
+
+def test_a_refusal_that_comes_again_later_is_told_at_once() -> None:
+    assert told(*[REFUSED] * 5, None, REFUSED) == [0, 6]
+    assert told(*[REFUSED] * 5, NOBODY, REFUSED) == [0, 6]
+
+
+def test_each_missing_part_names_both_addresses() -> None:
+    for trouble in (NOBODY, NO_CONTROL, NO_INGRESS):
+        line = trouble.text.format(ingress="tcp://a:1", control="tcp://b:2")
+        assert "tcp://a:1" in line
+        assert "tcp://b:2" in line
+        assert trouble.status is EmitterStatus.CONNECTING

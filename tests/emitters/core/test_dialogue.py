@@ -1,10 +1,8 @@
 """The dialogue sends hello, events and reports when it should, and only then."""
 
-import logging
-
 import pytest
 
-from emitters.core.dialogue import REPORT_AGAIN_S, STALL_S, Dialogue
+from emitters.core.dialogue import IN_USE, REPORT_AGAIN_S, STALL_S, Dialogue
 from emitters.core.outbox import Outbox
 from relay.wire.notices import Acknowledged, Notice, Resend
 from tests.emitters.core.messages import EPOCH, KINDS, accepting, outgoing, subscribe, unsubscribe
@@ -187,14 +185,15 @@ def test_a_resend_notice_that_was_overtaken_changes_nothing() -> None:
     assert (talk.outbox.acknowledged, talk.outbox.in_flight) == (3, 1)
 
 
-def test_a_name_in_use_is_asked_for_again_and_told_once(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_spool_in_use_is_asked_for_again() -> None:
     dialogue = Dialogue("manager-1", Outbox())
     for second in range(3):
         assert dialogue.hello_is_due(second)
         dialogue.on_hello_sent(second)
-        dialogue.on_hello_refused("emitter_in_use", "another live process has the name 'manager-1'")
-    assert [record.levelno for record in caplog.records] == [logging.WARNING]
-    assert "another live process" in caplog.text
+        dialogue.on_hello_refused(
+            "emitter_in_use", "another live process has the spool of 'manager-1'"
+        )
+    assert dialogue.trouble == IN_USE
 
 
 def test_an_emitter_whose_name_was_taken_over_is_silent(caplog: pytest.LogCaptureFixture) -> None:

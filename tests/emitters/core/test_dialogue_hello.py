@@ -2,8 +2,16 @@
 
 import pytest
 
-from emitters.core.connection_watch import AGAIN_AFTER_S, FIRST_AFTER_S, Trouble
-from emitters.core.dialogue import HELLO_RETRY_S, REPORT_AGAIN_S, STALL_S, Dialogue
+from emitters.core.connection_watch import NO_CONTROL, NO_INGRESS, NOBODY
+from emitters.core.dialogue import (
+    HELLO_RETRY_S,
+    IN_USE,
+    NO_EPOCH,
+    REPORT_AGAIN_S,
+    STALL_S,
+    Dialogue,
+)
+from emitters.core.emitter_state import EmitterStatus
 from emitters.core.outbox import Outbox
 from emitters.core.outgoing import Outgoing
 from relay.wire.notices import Acknowledged
@@ -81,9 +89,7 @@ def test_numbers_keep_their_epoch_whatever_a_later_relay_hands_out() -> None:
     assert dialogue.is_open
 
 
-def test_a_relay_without_epochs_is_not_sent_anything_and_told_once(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
+def test_a_relay_without_epochs_is_not_sent_anything() -> None:
     outbox = Outbox()
     dialogue = Dialogue("manager-1", outbox)
     subscribe(dialogue, *KINDS)
@@ -93,25 +99,9 @@ def test_a_relay_without_epochs_is_not_sent_anything_and_told_once(
         dialogue.on_hello_sent(second)
         dialogue.on_hello_accepted(earlier, second)
         assert (dialogue.is_accepted, outbox.epoch) == (False, 0)
-    assert [record.levelname for record in caplog.records] == ["ERROR"]
+        assert dialogue.trouble == NO_EPOCH
     greet(dialogue, 3.0)
     assert dialogue.is_open, "it was updated"
-    assert len(caplog.records) == 1
-
-
-@pytest.mark.parametrize("between", [reconnect, lambda dialogue: greet(dialogue, 1.0)])
-def test_a_refusal_is_told_again_after_anything_else(
-    between: object, caplog: pytest.LogCaptureFixture
-) -> None:
-    dialogue = Dialogue("manager-1", Outbox())
-    subscribe(dialogue, *KINDS)
-    dialogue.on_hello_sent(0.0)
-    for _ in range(2):
-        dialogue.on_hello_refused("journal_unavailable", "the disk is full")
-    assert caplog.text.count("the disk is full") == 1
-    between(dialogue)  # type: ignore[operator]
-    dialogue.on_hello_refused("journal_unavailable", "the disk is full")
-    assert caplog.text.count("the disk is full") == 2
 
 
 @pytest.mark.parametrize("was_accepted", [False, True])
@@ -184,36 +174,45 @@ def test_a_dialogue_that_is_over_has_nothing_to_do_for_a_minute() -> None:
     assert dialogue.due_at(100.0) == 160.0
 
 
-def troubles(dialogue: Dialogue, first: float, last: float) -> list[Trouble]:
-    """Return the troubles that are told from second `first` to `last`."""
-    told = (dialogue.trouble(now) for now in range(int(first), int(last) + 1))
-    return [each for each in told if each is not None]
-
-
-def test_what_is_missing_for_the_connection_is_told_until_it_is_open() -> None:
+def test_what_is_missing_for_the_connection_is_named_until_it_is_open() -> None:
     dialogue = Dialogue("manager-1", Outbox())
-    assert troubles(dialogue, 0, FIRST_AFTER_S) == [Trouble.NOBODY]
+    assert dialogue.trouble == NOBODY
     subscribe(dialogue, "event")
-    assert troubles(dialogue, FIRST_AFTER_S, FIRST_AFTER_S + AGAIN_AFTER_S) == [Trouble.NO_CONTROL]
+    assert dialogue.trouble == NO_CONTROL
     greet(dialogue, 100.0)
-    assert troubles(dialogue, 100, 200) == [Trouble.NO_INGRESS] * 2
+    assert dialogue.trouble == NO_INGRESS
     subscribe(dialogue, "task")
-    assert troubles(dialogue, 200, 300) == []
+    assert dialogue.trouble is None
 
 
-@pytest.mark.parametrize("code", ["emitter_in_use", "stale_epoch"])
-def test_a_refusal_was_told_and_is_no_further_trouble(code: str) -> None:
+def refused(code: str, text: str = "another live process has the spool of 'manager-1'") -> Dialogue:
+    """Return the dialogue of an emitter that the relay does not admit."""
     dialogue = Dialogue("manager-1", Outbox())
     subscribe(dialogue, *KINDS)
     dialogue.on_hello_sent(0.0)
-    dialogue.on_hello_refused(code, "another live process has the name 'manager-1'")
-    assert troubles(dialogue, 0, 100) == []
+    dialogue.on_hello_refused(code, text)
+    return dialogue
+
+
+def test_a_spool_that_another_process_has_is_named_until_the_relay_admits_this_one() -> None:
+    dialogue = refused("emitter_in_use")
+    assert dialogue.trouble == IN_USE
+    greet(dialogue, 1.0)
+    assert dialogue.trouble is None
+
+
+def test_the_relays_own_words_are_told_for_any_other_refusal() -> None:
+    trouble = refused("journal_unavailable", "the relay refused: {no} disk").trouble
+    assert trouble is not None
+    assert trouble.status is EmitterStatus.REFUSED
+    assert trouble.text.format() == "the relay refused: {no} disk; events wait"
+
+
+def test_an_emitter_that_was_replaced_is_over_and_in_no_trouble() -> None:
+    assert refused("stale_epoch").trouble is None
 
 
 def test_a_relay_that_is_gone_after_its_refusal_is_missing() -> None:
-    dialogue = Dialogue("manager-1", Outbox())
-    subscribe(dialogue, *KINDS)
-    dialogue.on_hello_sent(0.0)
-    dialogue.on_hello_refused("emitter_in_use", "another live process has the name 'manager-1'")
+    dialogue = refused("emitter_in_use")
     unsubscribe(dialogue, *KINDS)
-    assert troubles(dialogue, 0, FIRST_AFTER_S) == [Trouble.NOBODY]
+    assert dialogue.trouble == NOBODY

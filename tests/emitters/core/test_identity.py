@@ -1,20 +1,21 @@
-"""The id that stands for a name on the wire never changes: the relay's journal knows it."""
+"""A name is a label, and identity is the process or the spool."""
 
-from emitters.core.identity import EmitterIdentity
-
-
-def test_the_id_is_the_digest_of_the_name() -> None:
-    first, again = EmitterIdentity.of("manager-1"), EmitterIdentity.of("manager-1")
-    assert first.emitter_id.hex() == "fe8182a92794839308287e28f0dd7dc6"
-    assert first.emitter_id == again.emitter_id
-    assert first.name == "manager-1"
-    assert first.process != again.process, "each is a process of its own"
+from emitters.core.identity import EmitterIdentity, emitter_id_of_name
 
 
-def test_a_suffix_makes_another_id_of_the_same_name() -> None:
-    shared = EmitterIdentity.of("shell", "/1")
-    assert shared.name == "shell"
-    assert shared.emitter_id not in (
-        EmitterIdentity.of("shell").emitter_id,
-        EmitterIdentity.of("shell", "/2").emitter_id,
-    )
+def test_each_process_has_an_id_of_its_own_under_the_same_name() -> None:
+    identities = [EmitterIdentity.of_process("manager-1") for _ in range(3)]
+    assert {each.name for each in identities} == {"manager-1"}
+    assert len({each.emitter_id for each in identities}) == 3
+    assert len({each.process for each in identities}) == 3
+
+
+def test_processes_that_follow_each_other_on_a_spool_share_its_id() -> None:
+    first, again = (EmitterIdentity.of_spool("manager-1", b"i" * 16) for _ in range(2))
+    assert first.emitter_id == again.emitter_id == b"i" * 16
+    assert first.process != again.process
+
+
+def test_the_id_of_an_earlier_spool_never_changes() -> None:
+    """The relay's journal knows it."""
+    assert emitter_id_of_name("manager-1").hex() == "fe8182a92794839308287e28f0dd7dc6"

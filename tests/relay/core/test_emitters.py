@@ -323,7 +323,7 @@ class TestCommit:
 
 
 class TestHandOutEpoch:
-    """A process without an epoch gets one above every epoch known under its name."""
+    """A process without an epoch gets one above every epoch known of its id."""
 
     def test_the_same_process_gets_the_same_one_again(self) -> None:
         emitters = KnownEmitters(())
@@ -352,6 +352,16 @@ class TestHandOutEpoch:
         with pytest.raises(Refusal) as refused:
             emitters.hand_out_epoch(ID, "manager-1", b"q" * 16, 100, reached)
         assert refused.value.code == "emitter_in_use"
+
+    def test_another_process_with_the_same_epoch_has_a_copy_of_the_spool(self) -> None:
+        emitters = KnownEmitters([])
+        emitters.admit(cursor(5), b"peer-1", reached, process=b"p" * 16)
+        with pytest.raises(Refusal) as refused:
+            emitters.admit(cursor(5), b"peer-2", reached, process=b"q" * 16)
+        assert refused.value.code == "emitter_in_use"
+        assert emitters.admit(cursor(5), b"peer-2", reached, process=b"p" * 16) == 0, "reconnected"
+        assert emitters.admit(cursor(5), b"peer-3", gone, process=b"q" * 16) == 0, "its successor"
+        assert emitters.admit(cursor(5), b"peer-3", reached, process=b"q" * 16) == 0
 
     def test_an_epoch_above_all_others_keeps_nobody_out(self) -> None:
         emitters = admitted(epoch=2**64 - 1)

@@ -20,11 +20,13 @@ from relay.wire.topics import decode_topic
 ID = b"e" * 16
 NOW_MS = 1_790_000_000_000
 Frames = list[bytes]
+EVERYBODY = Envelope("any", {}, None, "m", 5, "id-1")
 
 
 def payload(kind: str = "event", *, padding: int = 0) -> bytes:
     data = {"n": 1, "padding": "x" * max(0, padding - 200)}
-    return pack_envelope(Envelope("any", data, "alice", "manager-1", 5, "id-1"), kind)
+    username = "alice" if kind == "task" else None
+    return pack_envelope(Envelope("any", data, username, "manager-1", 5, "id-1"), kind)
 
 
 def tracked(topic: str, sequence: int, epoch: int = 5) -> Frames:
@@ -41,7 +43,9 @@ class Entrance:
         self.emitters = KnownEmitters(())
         self.emitters.admit(Cursor(ID, "manager-1", 5, 0), b"peer", lambda _: False)
         self.counters = RelayCounters()
-        self.intake = Intake(("event", "task"), self.emitters, self.counters, lambda: "new-id")
+        self.intake = Intake(
+            ("event", "task", "addressed"), self.emitters, self.counters, lambda: "new-id"
+        )
 
     def take(self, *messages: Frames) -> None:
         """Take messages as the relay does."""
@@ -222,7 +226,8 @@ def test_a_batch_is_full_at_its_last_byte(monkeypatch: pytest.MonkeyPatch) -> No
 def test_the_last_update_of_a_task_is_marked(topic: str, status: str, finishes: bool) -> None:
     entrance = Entrance()
     kind = topic.partition(":")[0]
-    envelope = pack_envelope(Envelope("any", {"status": status}, "alice", "m", 5, "id"), kind)
+    username = "alice" if kind == "task" else None
+    envelope = pack_envelope(Envelope("any", {"status": status}, username, "m", 5, "id"), kind)
     entrance.take([topic.encode(), envelope])
     [taken] = entrance.intake.runs[kind]
     assert taken.finishes_task is finishes
@@ -313,3 +318,22 @@ def test_every_message_is_in_exactly_one_count(data: DataObject) -> None:
         assert entrance.counters.received == entrance.accounted() + waiting
         entrance.end_batch(succeeds=data.draw(st.booleans(), label="commit succeeds"))
         assert entrance.counters.received == entrance.accounted()
+
+
+@pytest.mark.parametrize("topic", ["event:a", "resource-monitor:a", "notice:", "notice:42"])
+def test_what_a_plain_publisher_addresses_to_a_user_is_an_addressed_event(topic: str) -> None:
+    """Of a stream as of a live topic: it is journaled, and nobody else may see it."""
+    entrance = Entrance()
+    envelope = Envelope("any", {"n": 1}, "alice", "m", 5, "id-1")
+    entrance.take([topic.encode(), pack_envelope(envelope, topic.partition(":")[0])])
+    assert not entrance.intake.live
+    [taken] = entrance.intake.runs["addressed"]
+    assert taken.topic.text == f"addressed:{topic}"
+    assert taken.frames[0] == f"addressed:{topic}".encode()
+    assert unpack_envelope(taken.frames[2], "addressed") == envelope
+
+
+def test_an_addressed_event_without_a_user_is_malformed() -> None:
+    entrance = Entrance()
+    entrance.take([b"addressed:notice:42", pack_envelope(EVERYBODY, "notice")])
+    assert entrance.counters.malformed == {"invalid_envelope": 1}

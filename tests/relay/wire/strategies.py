@@ -5,7 +5,7 @@ from typing import Any
 import msgpack
 from hypothesis import strategies as st
 
-from relay.wire.envelope import Envelope
+from relay.wire.envelope import MAX_SAFE_INT, Envelope
 from relay.wire.errors import WireError
 from relay.wire.topics import MAX_TOPIC_BYTES, parse_topic
 
@@ -28,7 +28,7 @@ kinds = st.sampled_from(KINDS)
 topics = (
     st.builds(
         "{}:{}".format,
-        st.text("abcxyz019-", min_size=1, max_size=20),
+        st.from_regex(r"[a-cxyz][a-cxyz019_-]{0,20}", fullmatch=True),
         st.text(
             st.characters(codec="utf-8", exclude_categories=["Cc"], exclude_characters="*"),
             min_size=1,
@@ -42,7 +42,7 @@ topics = (
 _plain = (
     st.none()
     | st.booleans()
-    | st.integers(-(2**63), 2**64 - 1)
+    | st.integers(-MAX_SAFE_INT, MAX_SAFE_INT)
     | st.floats(allow_nan=False, allow_infinity=False)
     | utf8_text
 )

@@ -14,7 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from edge.core.catch_up.connection_catch_up import CatchUpState, ConnectionCatchUp, JournalRange
 from edge.core.catch_up.subscriptions import Subscriptions
 from edge.core.identity.access import Identity, selectors
-from edge.core.protocol.requests import Subscribe, TaskPosition, Unsubscribe
+from edge.core.protocol.requests import PersonalPosition, Subscribe, Unsubscribe
 from relay.wire.topics import Pattern, parse_pattern
 from tests.edge.journal import Journal
 from tests.edge.recorders import RecordingConnection
@@ -73,7 +73,9 @@ class Client:
             self.catch_ups.append,
             MAX_SUBSCRIPTIONS,
         )
-        position = None if tasks_since is None else TaskPosition(world.epoch, tasks_since)
+        position = (
+            None if tasks_since is None else PersonalPosition(world.epoch, {"task": tasks_since})
+        )
         self.subscriptions.open(position)
 
     @property
@@ -172,7 +174,7 @@ class Client:
 
     def forget_epoch(self) -> None:
         self.read()
-        receivers = self.world.edge.manager.task_receivers(self.identity.username)
+        receivers = self.world.edge.manager.personal_receivers(self.identity.username)
         if self.connection not in receivers:
             # Its task catch-up is abandoned: states are shown to it, in place of updates.
             self.is_shown_task_states = True
@@ -217,7 +219,7 @@ class ResumeModel(RuleBasedStateMachine):
         if user not in (None, client.identity.username):
             return False
         if topic.startswith("task:"):
-            return client.connection in self.world.edge.manager.task_receivers(user or "")
+            return client.connection in self.world.edge.manager.personal_receivers(user or "")
         return any(each.matches(topic) for live in client.live.values() for each in live)
 
     @rule(topic=st.sampled_from(EMITTED), count=st.sampled_from([20, 600]))

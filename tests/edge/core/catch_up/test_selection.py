@@ -6,7 +6,7 @@ import pytest
 
 from edge.core.catch_up import selection as module
 from edge.core.catch_up.coverage import Coverage, CoverageList
-from edge.core.catch_up.selection import PendingSubscription, Selection, TaskSelection
+from edge.core.catch_up.selection import PendingSubscription, PersonalSelection, Selection
 from edge.core.protocol.requests import Subscribe
 from edge.core.streams.streams import Streams
 from relay.wire.topics import Pattern, parse_pattern
@@ -118,7 +118,7 @@ def test_a_bounded_number_of_topics_is_remembered(
 
 
 def test_tasks_are_selected_whatever_the_subscriptions(streams: Streams) -> None:
-    selection = TaskSelection(3, streams)
+    selection = PersonalSelection({"task": 3}, streams)
     selection.withdraw(parse_pattern("task:1"))
     selection.restrict(lambda _: ())
     assert selection.is_active

@@ -6,7 +6,7 @@ import pytest
 
 from edge.core.catch_up.subscriptions import Subscriptions
 from edge.core.identity.access import Identity
-from edge.core.protocol.requests import Subscribe, TaskPosition, Unsubscribe
+from edge.core.protocol.requests import PersonalPosition, Subscribe, Unsubscribe
 from relay.wire.topics import parse_pattern
 from tests.edge.journal import Journal
 from tests.edge.recorders import RecordingConnection
@@ -26,7 +26,7 @@ def world() -> World:
     return world
 
 
-def opened(edge: EdgeCore, since: TaskPosition | None) -> list[dict[str, Any]]:
+def opened(edge: EdgeCore, since: PersonalPosition | None) -> list[dict[str, Any]]:
     """The messages that a client gets that opens with this position."""
     connection = RecordingConnection("alice")
     catch_ups: list[Any] = []
@@ -54,14 +54,14 @@ def told(messages: list[dict[str, Any]]) -> list[object]:
     ("since", "expected"),
     [
         (None, ["state", {"task": 10}]),
-        (TaskPosition(EPOCH, 7), [{}, 8, 9, 10, {"task": 10}]),
-        (TaskPosition(EPOCH, 10), [{}, {"task": 10}]),
-        (TaskPosition(EPOCH - 1, 7), [{}, "state", {"task": 10}]),
+        (PersonalPosition(EPOCH, {"task": 7}), [{}, 8, 9, 10, {"task": 10}]),
+        (PersonalPosition(EPOCH, {"task": 10}), [{}, {"task": 10}]),
+        (PersonalPosition(EPOCH - 1, {"task": 7}), [{}, "state", {"task": 10}]),
     ],
     ids=["new", "behind", "up to date", "of another epoch"],
 )
 def test_a_client_is_shown_its_tasks_or_the_updates_that_it_missed(
-    world: World, since: TaskPosition | None, expected: list[object]
+    world: World, since: PersonalPosition | None, expected: list[object]
 ) -> None:
     assert told(opened(world.edge, since)) == expected
 
@@ -69,7 +69,7 @@ def test_a_client_is_shown_its_tasks_or_the_updates_that_it_missed(
 def test_an_edge_without_tasks_tells_its_epoch_alone() -> None:
     edge = EdgeCore(("event:",))
     edge.inbound.synchronize(EPOCH, World().heartbeat())
-    assert told(opened(edge, TaskPosition(EPOCH, 7))) == [{}]
+    assert told(opened(edge, PersonalPosition(EPOCH, {"task": 7}))) == [{}]
 
 
 def test_a_client_whose_epoch_ends_before_it_has_its_updates_is_shown_its_tasks(

@@ -49,8 +49,8 @@ class ManagerMachine(RuleBasedStateMachine):
         return connection
 
     @rule(connection=connections)
-    def receive_tasks(self, connection: RecordingConnection) -> None:
-        self.manager.receive_tasks(connection)
+    def receive_personal(self, connection: RecordingConnection) -> None:
+        self.manager.receive_personal(connection)
         self.ready.add(connection)
 
     @rule(connection=consumes(connections), again=st.booleans())
@@ -404,5 +404,5 @@ def test_a_connection_follows_the_streams_of_its_selectors_and_its_own_tasks(
 ) -> None:
     connection = subscriber(manager, *topics)
     assert manager.follows(connection, stream) == follows
-    manager.receive_tasks(connection)
+    manager.receive_personal(connection)
     assert manager.follows(connection, "task")

@@ -63,7 +63,7 @@ def test_the_throttle_learns_how_many_frames_one_client_was_sent(
 
 def test_messages_that_are_no_events_are_counted(manager: ConnectionManager) -> None:
     connection = subscriber(manager, "event:a", "live:a")
-    manager.receive_tasks(connection)
+    manager.receive_personal(connection)
     manager.forward_to_client(connection, b"an event")
     manager.broadcast_to_topic("event:a", b"an event")
     manager.send_to_user("alice", b"an event")

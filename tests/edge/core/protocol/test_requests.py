@@ -7,10 +7,10 @@ from hypothesis import given
 
 from edge.core.protocol.requests import (
     InvalidRequest,
+    PersonalPosition,
     Subscribe,
-    TaskPosition,
+    parse_personal_position,
     parse_subscribe,
-    parse_task_position,
 )
 from relay.wire.topics import parse_pattern
 from tests.relay.wire.strategies import json_values
@@ -86,12 +86,14 @@ def test_anything_is_read_or_refused(since: Any, epoch: Any, last: Any) -> None:
     [
         ({}, None),
         ({"epoch": "5"}, None),
-        ({"epoch": "5", "task": "77"}, TaskPosition(5, 77)),
-        ({"epoch": str(MAX), "task": "0"}, TaskPosition(MAX, 0)),
+        ({"epoch": "5", "task": "77"}, PersonalPosition(5, {"task": 77})),
+        ({"epoch": str(MAX), "task": "0"}, PersonalPosition(MAX, {"task": 0})),
     ],
 )
-def test_a_task_position_in_the_query(query: dict[str, str], position: TaskPosition | None) -> None:
-    assert parse_task_position(query) == position
+def test_a_task_position_in_the_query(
+    query: dict[str, str], position: PersonalPosition | None
+) -> None:
+    assert parse_personal_position(query) == position
 
 
 @pytest.mark.parametrize(
@@ -111,4 +113,4 @@ def test_a_task_position_in_the_query(query: dict[str, str], position: TaskPosit
 )
 def test_a_task_position_that_makes_no_sense(query: dict[str, str]) -> None:
     with pytest.raises(InvalidRequest):
-        parse_task_position(query)
+        parse_personal_position(query)

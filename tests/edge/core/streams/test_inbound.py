@@ -49,7 +49,7 @@ def connect(
 ) -> RecordingConnection:
     connection = RecordingConnection(username, role)
     edge.manager.connect(connection)
-    edge.manager.receive_tasks(connection)
+    edge.manager.receive_personal(connection)
     for text in patterns:
         pattern = parse_pattern(text)
         edge.manager.subscribe(connection, pattern, selectors(role, pattern))
@@ -320,7 +320,7 @@ def test_an_edge_that_serves_a_part_of_a_stream_follows_it_whole() -> None:
     for offset, topic in ((11, "event:b"), (12, "event:ab"), (13, "event:b")):
         edge.arrive(frames(topic, offset))
     assert [message["offset"] for message in alice.take()] == [12]
-    assert edge.streams.offsets == {"event": 13}
+    assert edge.streams.offsets == {"event": 13, "addressed": 0}
     assert edge.stats.events_filtered == {"event": 2}
 
 

@@ -54,7 +54,7 @@ def test_a_last_value_for_one_user_is_shown_to_nobody_else(edge: EdgeCore) -> No
 def test_a_position_names_the_streams_that_the_connection_follows(edge: EdgeCore) -> None:
     alice = connect(edge, "event:a", "live:x")
     edge.arrive(frames("event:b", 11))
-    assert edge.snapshots.position_of(alice) == {"event": 11, "task": 20}
+    assert edge.snapshots.position_of(alice) == {"event": 11, "task": 20, "addressed": 0}
 
 
 def test_an_administrator_who_selects_everything_does_not_follow_others_tasks(

@@ -18,6 +18,7 @@ from edge.core.streams.task_board import (
 from edge.core.websocket.frames import frame_payload, text_frame
 from relay.wire.envelope import Envelope
 from relay.wire.header import Stamp
+from relay.wire.topics import TASK, Topic
 
 
 def update(
@@ -30,7 +31,7 @@ def update(
 ) -> TaskUpdate | None:
     envelope = Envelope("task_update", {"status": status}, username, "m", 0, "id")
     stamp = Stamp(epoch, offset, 0)
-    frame = messages.event(topic, stamp.offset, envelope)
+    frame = messages.event(Topic(topic, TASK), stamp.offset, envelope)
     return board.update(topic, stamp, envelope, frame)
 
 
