@@ -12,6 +12,7 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp
 
 from edge.config import EdgeSettings
+from edge.core.identity.access import KindAccess
 from edge.core.identity.tokens import Tokens
 from edge.http.api import answers_of, api_router, operations_router
 from edge.http.auth import Authentication, SessionCookie, auth_router
@@ -35,6 +36,7 @@ from edge.websocket.request_bounds import MAX_BODY_BYTES
 from edge.worker import Worker
 from relay.shared.settings import SettingsError, load, refuse
 from relay.shared.unknown_variables import unknown_variables
+from relay.wire.kinds import Kinds
 
 logger = logging.getLogger(__name__)
 
@@ -73,10 +75,11 @@ def create_worker_app(siblings: Path | None = None) -> ASGIApp:
 
 def _build_app(settings: EdgeSettings, directory: Path | None = None) -> ASGIApp:
     tokens = Tokens(settings.secret())
+    access = KindAccess(Kinds())
 
     @contextlib.asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[dict[str, Any]]:
-        worker = Worker(settings, tokens, asyncio.get_running_loop())
+        worker = Worker(settings, tokens, access, asyncio.get_running_loop())
         siblings = Siblings(directory, str(os.getpid()), answers_of(worker))
         async with worker.running(), siblings.answering():
             yield {"worker": worker, "siblings": siblings, STATE: worker.endpoint}

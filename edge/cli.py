@@ -16,7 +16,7 @@ from starlette.types import ASGIApp
 from uvicorn.importer import import_from_string
 
 from edge.config import EdgeSettings
-from edge.core.identity.access import DEFAULT_ROLE, ROLES
+from edge.core.identity.access import DEFAULT_ROLE
 from edge.core.identity.tokens import Tokens, is_encodable
 from edge.http.users import UsersError, UsersFile
 from edge.listener import listening
@@ -33,6 +33,7 @@ from relay.shared.addresses import parse_listen_address
 from relay.shared.console import BOM, Program
 from relay.shared.settings import SettingsError, refuse
 from relay.shared.unknown_variables import load_for
+from relay.wire.kinds import Kinds
 
 GRACEFUL_SHUTDOWN_S = 3
 MAX_TTL_S = 100 * 365 * 86400
@@ -117,7 +118,7 @@ def _create_worker_app(siblings: Path | None) -> ASGIApp:
 
 @main.command()
 @click.argument("username")
-@click.option("--role", type=click.Choice(ROLES), default=DEFAULT_ROLE, show_default=True)
+@click.option("--role", type=click.Choice(Kinds().roles), default=DEFAULT_ROLE, show_default=True)
 @click.option(
     "--ttl",
     type=click.IntRange(min=1, max=MAX_TTL_S),
@@ -143,7 +144,7 @@ def user() -> None:
 
 @user.command("add")
 @click.argument("username")
-@click.option("--role", type=click.Choice(ROLES), default=DEFAULT_ROLE, show_default=True)
+@click.option("--role", type=click.Choice(Kinds().roles), default=DEFAULT_ROLE, show_default=True)
 @click.option(
     "--password-stdin", is_flag=True, help="Read the password from standard input, for scripts."
 )

@@ -13,6 +13,7 @@ from edge.config import EdgeSettings
 from edge.core.control.readiness import Readiness
 from edge.core.hub.connections import ConnectionManager
 from edge.core.hub.subscription_quota import SubscriptionQuota
+from edge.core.identity.access import Access
 from edge.core.identity.tokens import Tokens
 from edge.core.session import SessionServices
 from edge.core.stats import EdgeStats
@@ -46,8 +47,13 @@ class Worker:
     """
 
     def __init__(
-        self, settings: EdgeSettings, tokens: Tokens, loop: asyncio.AbstractEventLoop
+        self,
+        settings: EdgeSettings,
+        tokens: Tokens,
+        access: Access,
+        loop: asyncio.AbstractEventLoop,
     ) -> None:
+        """`access` decides what each client may see."""
         self.stats = stats = EdgeStats()
         relay = connect(settings, loop)
         quota = SubscriptionQuota(settings.quota_limits)
@@ -62,7 +68,9 @@ class Worker:
         )
         self._replay = JournalReplay(streams, relay.requests, stats)
         snapshots = Snapshots(manager, streams, self.tasks, live)
-        services = SessionServices(manager, streams, snapshots, tokens, settings.session_limits)
+        services = SessionServices(
+            manager, streams, snapshots, access, tokens, settings.session_limits
+        )
         catch_up = CatchUpRunner(self._replay, stats)
         room = raised_room(settings.max_connections)
         self.cutter = SocketCutter(loop, CLOSE_TIMEOUT_S)

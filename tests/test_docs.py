@@ -8,6 +8,7 @@ from typing import get_args
 import pytest
 
 from edge.config import EdgeSettings
+from edge.core.identity.access import KindAccess
 from edge.core.identity.tokens import Tokens
 from edge.core.protocol import replies
 from edge.core.websocket.close_codes import CloseCode
@@ -19,6 +20,7 @@ from emitters.core.dialogue import TRANSITIONS
 from relay.config import RelaySettings
 from relay.shared.settings import Settings
 from relay.wire import control
+from relay.wire.kinds import Kinds
 from tests import event_docs
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
@@ -97,7 +99,9 @@ def test_the_closing_states_of_the_protocol_are_the_edges() -> None:
 
 async def scrape() -> str:
     """Return the metrics of a worker in which every labelled counter has a value."""
-    worker = Worker(EdgeSettings(), Tokens("s" * 32), asyncio.get_running_loop())
+    worker = Worker(
+        EdgeSettings(), Tokens("s" * 32), KindAccess(Kinds()), asyncio.get_running_loop()
+    )
     stats = worker.stats
     stats.events_received["event"] = stats.events_filtered["event"] = 1
     stats.sign_ins["wrong"] = 1

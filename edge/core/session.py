@@ -2,8 +2,8 @@
 
 A `Session` takes the text of each client message and answers through the connection. It returns
 a `Close` when the connection must end. It decides who the client is and whether a message is
-understood. `Subscriptions` performs the requests, and `identity.access` decides which events the
-client may receive.
+understood. `Subscriptions` performs the requests, and an `Access` decides which events the client
+may receive.
 """
 
 import math
@@ -15,7 +15,7 @@ import orjson
 from edge.core.catch_up.subscriptions import RunCatchUp, Subscriptions
 from edge.core.hub.audience import Connection
 from edge.core.hub.connections import ConnectionManager
-from edge.core.identity.access import Identity
+from edge.core.identity.access import Access, Identity
 from edge.core.identity.tokens import InvalidToken, Tokens
 from edge.core.protocol import messages, replies
 from edge.core.protocol.requests import (
@@ -65,6 +65,7 @@ class SessionServices:
     manager: ConnectionManager
     streams: Streams
     snapshots: Snapshots
+    access: Access
     tokens: Tokens
     limits: SessionLimits
 
@@ -102,12 +103,7 @@ class Session:
         self._streams = services.streams
         self._snapshots = services.snapshots
         self._subscriptions = Subscriptions(
-            connection,
-            services.manager,
-            services.streams,
-            services.snapshots,
-            catch_up,
-            limits.max_subscriptions,
+            connection, services, catch_up, limits.max_subscriptions
         )
         self._personal_since = visitor.personal_since
         self._tokens = services.tokens

@@ -9,10 +9,11 @@ from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from edge.core.identity.access import DEFAULT_ROLE, ROLES
+from edge.core.identity.access import DEFAULT_ROLE
 from edge.core.identity.tokens import is_encodable
 from edge.private_files import read_whole, write_private
 from relay.shared.file_lock import lock_beside
+from relay.wire.kinds import MAX_ROLE_CHARS, is_role
 from relay.wire.usernames import MAX_NAME_CHARS, normal_username
 
 MAX_PASSWORD_CHARS = 1024
@@ -84,8 +85,11 @@ class UsersFile:
             raise UsersError(f"a user name has 1 to {MAX_NAME_CHARS} printable characters")
         if not _is_password(password):
             raise UsersError(f"a password has 1 to {MAX_PASSWORD_CHARS} characters")
-        if role not in ROLES:
-            raise UsersError(f"a role is one of {', '.join(ROLES)}, not {role!r}")
+        if not is_role(role):
+            raise UsersError(
+                f"a role has 1 to {MAX_ROLE_CHARS} of a-z, 0-9, '_' and '-', a letter first;"
+                f" {role[:MAX_ROLE_CHARS]!r} is none"
+            )
         with self._changing() as users:
             is_new = name not in users
             users[name] = User(role=role, password_hash=self._hasher.hash(password))

@@ -11,6 +11,7 @@ from typing import Any
 from edge.core.catch_up.connection_catch_up import CatchUpState, ConnectionCatchUp, JournalRange
 from edge.core.catch_up.subscriptions import Subscriptions
 from edge.core.hub.connections import ConnectionManager
+from edge.core.identity.access import KindAccess
 from edge.core.protocol.requests import PersonalPosition, Subscribe
 from edge.core.stats import EdgeStats
 from edge.core.streams.inbound import Inbound
@@ -22,6 +23,7 @@ from edge.core.streams.task_board import TaskBoard
 from edge.core.websocket.frames import frame_payload
 from relay.wire.control import Heartbeat
 from relay.wire.header import Stamp, pack_stamp
+from relay.wire.kinds import Kinds
 from relay.wire.topics import Pattern, parse_pattern
 from tests.edge.journal import Journal
 from tests.edge.recorders import RecordingConnection, RecordingObserver
@@ -46,6 +48,7 @@ class EdgeCore:
         )
         self.tasks, self.live = TaskBoard(), LastValues()
         self.snapshots = Snapshots(self.manager, self.streams, self.tasks, self.live)
+        self.access = KindAccess(Kinds())
         self.warnings: list[str] = []
         self.inbound = Inbound(
             self.streams, self.manager, self.tasks, self.live, self.stats, self._warn
@@ -131,12 +134,7 @@ class Viewer:
     def connect(self, role: str = "user") -> None:
         self.connection = RecordingConnection(self.username, role)
         self.subscriptions = Subscriptions(
-            self.connection,
-            self.world.edge.manager,
-            self.world.edge.streams,
-            self.world.edge.snapshots,
-            self.pending.append,
-            100,
+            self.connection, self.world.edge, self.pending.append, 100
         )
         task = self.positions.get("task")
         self.subscriptions.open(None if task is None else PersonalPosition(EPOCH, {"task": task}))

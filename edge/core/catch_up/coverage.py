@@ -74,9 +74,10 @@ class CoverageList:
     def _join_oldest(self, pattern: Pattern) -> None:
         """Keep the number of ended coverages of `pattern` within `MAX_ENDED`.
 
-        Only `*` continues with other selectors after a change of role, so only a client that
-        changes its role again and again gets here. The events between two coverages are those
-        that one of its roles did not permit; a resume of them is not `recovered` in any case.
+        Only a prefix of several kinds, such as `*`, continues with other selectors after a change
+        of role, so only a client that changes its role again and again gets here. The events
+        between two coverages are those that one of its roles did not permit; a resume of them is
+        not `recovered` in any case.
         """
         ended = [each for each in self._coverages if each.pattern == pattern]
         if len(ended) > MAX_ENDED:

@@ -6,6 +6,7 @@ is caught up waits: its reply names a position that the client has not reached b
 
 from collections.abc import Callable, Mapping
 from functools import partial
+from typing import Protocol
 
 from edge.core.catch_up.connection_catch_up import CatchUpState, ConnectionCatchUp
 from edge.core.catch_up.coverage import NO_OFFSETS, Coverage, LiveCoverage
@@ -23,7 +24,7 @@ from edge.core.catch_up.states import (
 from edge.core.hub.audience import Connection
 from edge.core.hub.connections import ConnectionManager
 from edge.core.hub.subscription_quota import QuotaExcess, QuotaLimits
-from edge.core.identity.access import selectors
+from edge.core.identity.access import Access
 from edge.core.protocol import messages, replies
 from edge.core.protocol.requests import PersonalPosition, Request, Subscribe, Unsubscribe
 from edge.core.streams.snapshots import Snapshots
@@ -34,10 +35,24 @@ RunCatchUp = Callable[[ConnectionCatchUp], None]
 """Has a catch-up stepped until it ends, at the speed of the client and of the relay."""
 
 
+class SubscriptionServices(Protocol):
+    """The objects of a worker that the subscriptions of all its connections share."""
+
+    @property
+    def manager(self) -> ConnectionManager: ...
+    @property
+    def streams(self) -> Streams: ...
+    @property
+    def snapshots(self) -> Snapshots: ...
+    @property
+    def access(self) -> Access: ...
+
+
 class Subscriptions:
     """The subscriptions of one connection, whose identity is known."""
 
     __slots__ = (
+        "_access",
         "_connection",
         "_covered",
         "_manager",
@@ -51,19 +66,18 @@ class Subscriptions:
     def __init__(
         self,
         connection: Connection,
-        manager: ConnectionManager,
-        streams: Streams,
-        snapshots: Snapshots,
+        services: SubscriptionServices,
         run_catch_up: RunCatchUp,
         max_subscriptions: int,
     ) -> None:
         self._connection = connection
-        self._manager = manager
-        self._streams = streams
-        self._snapshots = snapshots
+        self._access = services.access
+        self._manager = services.manager
+        self._streams = services.streams
+        self._snapshots = services.snapshots
         self._run_catch_up = run_catch_up
         self._max_subscriptions = max_subscriptions
-        self._covered = LiveCoverage(streams)
+        self._covered = LiveCoverage(self._streams)
         self._state: State = LIVE
 
     @property
@@ -145,7 +159,7 @@ class Subscriptions:
                 self._subscribe_live(pattern, now_allowed)
             else:
                 self._unsubscribe_live(pattern)
-                self.answer(replies.no_longer_allowed(pattern))
+                self.answer(replies.no_longer_allowed(pattern, self._why_refused(pattern)))
             self._replace_coverage(pattern)
         match self._state:
             case Gathering(pending=pending):
@@ -183,7 +197,7 @@ class Subscriptions:
 
     def _refusal(self, request: Subscribe, allowed: tuple[Pattern, ...]) -> bytes | None:
         if not allowed:
-            return replies.forbidden(request.pattern, request.id)
+            return self._forbidden(request)
         patterns = set(self._live)
         if isinstance(self._state, Gathering):
             patterns.update(each.request.pattern for each in self._state.pending)
@@ -291,7 +305,7 @@ class Subscriptions:
         # Once more: the role may be another one, and the room may have been used up meanwhile.
         refusal = None if pending.is_withdrawn else self._refusal(request, pending.selectors)
         if refusal or not pending.selectors:
-            self.answer(refusal or replies.forbidden(request.pattern, request.id))
+            self.answer(refusal or self._forbidden(request))
             return
         if not pending.is_withdrawn:
             is_abandoned = catch_up.state is CatchUpState.ABANDONED
@@ -358,7 +372,13 @@ class Subscriptions:
         self._manager.send_to_client(self._connection, frame)
 
     def _selectors(self, pattern: Pattern) -> tuple[Pattern, ...]:
-        return selectors(self._connection.identity.role, pattern)
+        return self._access.selectors(self._connection.identity, pattern)
+
+    def _why_refused(self, pattern: Pattern) -> str:
+        return self._access.refusal(self._connection.identity, pattern)
+
+    def _forbidden(self, request: Subscribe) -> bytes:
+        return replies.forbidden(request.pattern, self._why_refused(request.pattern), request.id)
 
 
 def _excess_text(excess: QuotaExcess, limits: QuotaLimits) -> str:

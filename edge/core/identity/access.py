@@ -1,22 +1,17 @@
-"""Permissions: the topics that a role may see, and the events of one user.
+"""Permissions: the topics that a user may see and publish, and the events of one user.
 
-No other file decides about permissions. A role grants topic prefixes. An event that is addressed
-to a user is for that user alone, whatever the role; `ConnectionManager` delivers it through its
-index of users.
+No other file decides about permissions. `Access` is the question that the core asks, and
+`KindAccess` answers it by the roles of each kind. An event that is addressed to a user is for that
+user alone, whatever the role; `ConnectionManager` delivers it through its index of users.
 """
 
 from dataclasses import dataclass
+from typing import Protocol
 
-from relay.wire.topics import EVENT, RESOURCE_MONITOR, Pattern
+from relay.wire.kinds import ADMIN_ROLE, EVERYBODY, USER_ROLE, Kinds, is_role
+from relay.wire.topics import PERSONAL_KINDS, Pattern, Topic
 
-DEFAULT_ROLE = "user"
-ADMIN_ROLE = "admin"
-
-_GRANTED_PREFIXES: dict[str, tuple[str, ...]] = {
-    DEFAULT_ROLE: (f"{EVENT}:", f"{RESOURCE_MONITOR}:"),
-    ADMIN_ROLE: ("",),
-}
-ROLES = tuple(_GRANTED_PREFIXES)
+DEFAULT_ROLE = USER_ROLE
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,15 +24,69 @@ class Identity:
     """Unix time in seconds."""
 
 
-def selectors(role: str, pattern: Pattern) -> tuple[Pattern, ...]:
-    """Return the selectors that `pattern` stands for with `role`; none if it is not allowed.
+class Access(Protocol):
+    """Decides what users may see and publish. Asked for every request, so it answers at once.
 
-    `*` stands for all granted prefixes. Every other pattern must lie within one of them.
+    The answers for one identity stay the same: a session asks again when its identity changes.
     """
-    granted = _GRANTED_PREFIXES.get(role, ())
-    if not pattern.exact and not pattern.prefix:
-        return tuple(Pattern(prefix, exact=False) for prefix in granted)
-    return (pattern,) if pattern.prefix.startswith(granted) else ()
+
+    def selectors(self, identity: Identity, pattern: Pattern) -> tuple[Pattern, ...]:
+        """Return the selectors that `pattern` stands for; none if it is not allowed.
+
+        They match no topic that `pattern` does not match.
+        """
+
+    def refusal(self, identity: Identity, pattern: Pattern) -> str:
+        """Return why `pattern` is not allowed, and who can change that; "" to say nothing."""
+
+    def may_publish(self, identity: Identity, topic: Topic) -> bool:
+        """Return whether the user may publish an event on `topic`."""
+
+
+class KindAccess:
+    """Access by role and kind, as `relay.toml` has it; an `Access`."""
+
+    def __init__(self, kinds: Kinds) -> None:
+        self._kinds = kinds
+
+    def selectors(self, identity: Identity, pattern: Pattern) -> tuple[Pattern, ...]:
+        """Return the selectors that `pattern` stands for; none if it is not allowed.
+
+        A pattern within one kind is allowed or not. `*`, or a prefix of several kinds, stands for
+        those of them that the role may see.
+        """
+        role = identity.role
+        if role == ADMIN_ROLE:
+            return (pattern,)
+        kind, colon, _ = pattern.prefix.partition(":")
+        if colon:
+            return (pattern,) if self._kinds.may_subscribe(role, kind) else ()
+        return tuple(
+            Pattern(f"{each.name}:", exact=False)
+            for each in self._kinds.listed
+            if each.name.startswith(kind) and self._kinds.may_subscribe(role, each.name)
+        )
+
+    def refusal(self, identity: Identity, pattern: Pattern) -> str:
+        """Return why `pattern` is not allowed: the table and the role in `relay.toml`."""
+        kind, colon, _ = pattern.prefix.partition(":")
+        # A token may have any text as its role; it is not repeated to the client.
+        role = identity.role if is_role(identity.role) else EVERYBODY
+        if not colon:
+            which = f"no kind that starts with '{kind}'" if kind else "no kind"
+            return f'{which} has the role "{role}" in subscribe in relay.toml'
+        if kind in PERSONAL_KINDS:
+            return ""  # Nobody can allow it: their events come without a subscription.
+        if self._kinds.get(kind) is None:
+            return f'add [kinds.{kind}] with subscribe = ["{role}"] to relay.toml'
+        return f'subscribe of [kinds.{kind}] in relay.toml lacks the role "{role}"'
+
+    def may_publish(self, identity: Identity, topic: Topic) -> bool:
+        """Return whether the role may publish on the kind of `topic`, addressed to a user or not.
+
+        That is not asked of emitters, which connect to the relay itself.
+        """
+        return self._kinds.may_publish(identity.role, topic.subject.partition(":")[0])
 
 
 def may_receive(identity: Identity, addressed_to: str | None) -> bool:

@@ -84,15 +84,14 @@ def invalid_topic(topic: str, request_id: object) -> bytes:
     return error("invalid_topic", f"Invalid topic: '{_shown(topic)}'", request_id)
 
 
-def forbidden(pattern: Pattern, request_id: object) -> bytes:
-    """The client's role does not allow the subscription."""
-    return error("forbidden", f"Not allowed to subscribe to topic '{pattern}'", request_id)
+def forbidden(pattern: Pattern, reason: str, request_id: object) -> bytes:
+    """The user may not have the subscription; `reason` may be ""."""
+    return error("forbidden", _not_allowed(pattern, reason), request_id)
 
 
-def no_longer_allowed(pattern: Pattern) -> bytes:
+def no_longer_allowed(pattern: Pattern, reason: str) -> bytes:
     """A new role ends a live subscription. No request is answered, so the topic is named."""
-    text = f"Not allowed to subscribe to topic '{pattern}'"
-    return error("forbidden", text, topic=str(pattern))
+    return error("forbidden", _not_allowed(pattern, reason), topic=str(pattern))
 
 
 def too_many_subscriptions(limit: int, request_id: object) -> bytes:
@@ -121,6 +120,11 @@ def error(code: ErrorCode, message: str, request_id: object = None, **fields: An
 
 def _echo(request_id: object) -> dict[str, Any]:
     return {} if request_id is None else {"id": request_id}
+
+
+def _not_allowed(pattern: Pattern, reason: str) -> str:
+    text = f"Not allowed to subscribe to topic '{pattern}'"
+    return f"{text}: {reason}" if reason else text
 
 
 def _shown(text: str) -> str:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from edge.core.catch_up.connection_catch_up import ConnectionCatchUp
 from edge.core.hub.connections import ConnectionManager
 from edge.core.hub.subscription_quota import QuotaLimits, SubscriptionQuota
-from edge.core.identity.access import Identity
+from edge.core.identity.access import Identity, KindAccess
 from edge.core.identity.tokens import Tokens
 from edge.core.protocol.replies import MAX_SHOWN_CHARS
 from edge.core.session import (
@@ -29,6 +29,7 @@ from edge.core.websocket.close_codes import Close
 from edge.core.websocket.frames import text_frame
 from relay.wire.envelope import Envelope
 from relay.wire.header import Stamp
+from relay.wire.kinds import Kinds
 from tests.edge.journal import record
 from tests.edge.recorders import RecordingConnection, RecordingObserver
 from tests.relay.wire.strategies import any_text, json_values
@@ -71,6 +72,7 @@ class Table:
             self.manager,
             self.streams,
             Snapshots(self.manager, self.streams, self.tasks, self.live),
+            KindAccess(Kinds()),
             TOKENS,
             SessionLimits(10.0, burst, max_subscriptions, max_connections_per_user),
         )
@@ -539,7 +541,8 @@ def test_a_lower_role_loses_what_it_may_not_see_and_is_told() -> None:
     welcome, *lost = table.say(authenticate(token(role="user")))
     assert welcome["status"] == "success"
     assert sorted(reply["message"] for reply in lost) == [
-        "Not allowed to subscribe to topic 'secret:x'",
+        "Not allowed to subscribe to topic 'secret:x': add [kinds.secret] with subscribe ="
+        ' ["user"] to relay.toml',
         "Not allowed to subscribe to topic 'task:*'",
     ]
     assert {reply["code"] for reply in lost} == {"forbidden"}

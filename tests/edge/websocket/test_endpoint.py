@@ -78,7 +78,12 @@ def spend_the_slice() -> None:
 def new_endpoint(stats: EdgeStats) -> ClientEndpoint:
     edge, settings = World().edge, EdgeSettings()
     services = SessionServices(
-        edge.manager, edge.streams, edge.snapshots, Tokens("s" * 32), settings.session_limits
+        edge.manager,
+        edge.streams,
+        edge.snapshots,
+        edge.access,
+        Tokens("s" * 32),
+        settings.session_limits,
     )
     readiness = Readiness(RelayState(3.0), ControlHealth())
     return ClientEndpoint(settings, services, cast(Any, NoCatchUp()), stats, ROOM, readiness)
@@ -138,7 +143,12 @@ def test_clients_are_closed_with_the_relay_and_refused_until_a_resume_would_succ
         edge = World().edge
         settings = EdgeSettings()
         services = SessionServices(
-            edge.manager, edge.streams, edge.snapshots, Tokens("s" * 32), settings.session_limits
+            edge.manager,
+            edge.streams,
+            edge.snapshots,
+            edge.access,
+            Tokens("s" * 32),
+            settings.session_limits,
         )
         relay, control = RelayState(3.0), ControlHealth()
         endpoint = ClientEndpoint(

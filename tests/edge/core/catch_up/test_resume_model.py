@@ -13,7 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from edge.core.catch_up.connection_catch_up import CatchUpState, ConnectionCatchUp, JournalRange
 from edge.core.catch_up.subscriptions import Subscriptions
-from edge.core.identity.access import Identity, selectors
+from edge.core.identity.access import Identity
 from edge.core.protocol.requests import PersonalPosition, Subscribe, Unsubscribe
 from relay.wire.topics import Pattern, parse_pattern
 from tests.edge.journal import Journal
@@ -67,9 +67,7 @@ class Client:
         edge = world.edge
         self.subscriptions = Subscriptions(
             self.connection,
-            edge.manager,
-            edge.streams,
-            edge.snapshots,
+            edge,
             self.catch_ups.append,
             MAX_SUBSCRIPTIONS,
         )
@@ -90,7 +88,7 @@ class Client:
 
     def may_see(self, stream: str, pattern: Pattern, after: int, until: int) -> set[int]:
         """The offsets of `pattern` in `(after, until]` that the client may see."""
-        allowed = selectors(self.identity.role, pattern)
+        allowed = self.world.edge.access.selectors(self.identity, pattern)
         offsets = permitted(self.world.journals[stream], self.identity.username, allowed, after)
         return {offset for offset in offsets if offset <= until}
 
@@ -122,7 +120,11 @@ class Client:
         return stream, offset
 
     def is_permitted(self, stream: str, pattern: Pattern, offset: int) -> bool:
-        allowed = (pattern,) if stream == "task" else selectors(self.identity.role, pattern)
+        allowed = (
+            (pattern,)
+            if stream == "task"
+            else self.world.edge.access.selectors(self.identity, pattern)
+        )
         record = self.world.journals[stream].records[offset - 1]
         return any(each.matches(record.topic.text) for each in allowed) and (
             user_of(record) in (None, self.identity.username)

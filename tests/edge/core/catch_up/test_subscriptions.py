@@ -66,7 +66,8 @@ def test_what_a_lower_role_may_not_see_ends_in_the_middle_of_its_replay(world: W
     messages = root.connection.take()
     assert messages[-1] == {
         "status": "error",
-        "message": "Not allowed to subscribe to topic 'secret:*'",
+        "message": "Not allowed to subscribe to topic 'secret:*': add [kinds.secret] with"
+        ' subscribe = ["user"] to relay.toml',
         "code": "forbidden",
         "id": 1,
     }

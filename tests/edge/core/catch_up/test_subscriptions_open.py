@@ -30,9 +30,7 @@ def opened(edge: EdgeCore, since: PersonalPosition | None) -> list[dict[str, Any
     """The messages that a client gets that opens with this position."""
     connection = RecordingConnection("alice")
     catch_ups: list[Any] = []
-    subscriptions = Subscriptions(
-        connection, edge.manager, edge.streams, edge.snapshots, catch_ups.append, 100
-    )
+    subscriptions = Subscriptions(connection, edge, catch_ups.append, 100)
     subscriptions.open(since)
     for catch_up in catch_ups:
         while not catch_up.step().state.is_final:

@@ -1,18 +1,34 @@
-"""Permissions: role × pattern."""
+"""Permissions: role × pattern, and role × topic to publish."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.core.identity.access import ROLES, Identity, may_receive, selectors
-from relay.wire.topics import parse_pattern
+from edge.core.identity.access import Access, Identity, KindAccess, may_receive
+from relay.wire.kinds import EVERYBODY, Kind, Kinds
+from relay.wire.topics import addressed_topic, parse_pattern, parse_topic
 from tests.relay.wire.strategies import topics
 
 USER_PREFIXES = ("event:", "resource-monitor:")
+BUILT_IN = KindAccess(Kinds())
+SHOP = KindAccess(
+    Kinds.with_built_in(
+        (
+            Kind("server_log", subscribe=("user", "shop")),
+            Kind("server_load", subscribe=("user",), publish=("shop",)),
+            Kind("server", subscribe=("shop",)),
+            Kind("news", subscribe=(EVERYBODY,), publish=(EVERYBODY,)),
+        )
+    )
+)
 
 
-def selected(role: str, pattern: str) -> list[str]:
-    return [str(selector) for selector in selectors(role, parse_pattern(pattern))]
+def who(role: str) -> Identity:
+    return Identity("alice", role, 0)
+
+
+def selected(access: Access, role: str, pattern: str) -> list[str]:
+    return [str(selector) for selector in access.selectors(who(role), parse_pattern(pattern))]
 
 
 @pytest.mark.parametrize(
@@ -24,34 +40,123 @@ def selected(role: str, pattern: str) -> list[str]:
         ("event:a*", ["event:a*"]),
         ("resource-monitor:a", ["resource-monitor:a"]),
         ("resource-monitor:*", ["resource-monitor:*"]),
+        ("event*", ["event:*"]),
+        ("e*", ["event:*"]),
+        ("events*", []),
         ("task:1", []),
         ("task:*", []),
-        ("event*", []),
-        ("e*", []),
+        ("t*", []),
+        ("task*", []),
+        ("addressed*", []),
         ("events:x", []),
+        ("event-x:1", []),
         ("secret:x", []),
     ],
 )
-def test_what_a_pattern_selects_for_each_role(pattern: str, for_user: list[str]) -> None:
-    assert selected("user", pattern) == for_user
-    assert selected("admin", pattern) == [pattern]
-    assert selected("unknown", pattern) == []
-    assert selected("", pattern) == []
+def test_what_a_pattern_selects_without_a_file(pattern: str, for_user: list[str]) -> None:
+    assert selected(BUILT_IN, "user", pattern) == for_user
+    assert selected(BUILT_IN, "admin", pattern) == [pattern]
+    for role in ("unknown", "", "*", "User"):
+        assert selected(BUILT_IN, role, pattern) == []
 
 
-def test_the_roles() -> None:
-    assert ROLES == ("user", "admin")
-
-
-@given(topics, st.sampled_from(["*", "exact", "prefix"]), st.integers(0, 300))
-def test_a_user_never_selects_a_topic_that_is_not_granted(
-    topic: str, form: str, length: int
+@pytest.mark.parametrize(
+    ("role", "pattern", "expected"),
+    [
+        ("user", "*", ["event:*", "resource-monitor:*", "server_log:*", "server_load:*", "news:*"]),
+        ("user", "server*", ["server_log:*", "server_load:*"]),
+        ("user", "server_lo*", ["server_log:*", "server_load:*"]),
+        ("user", "server_log*", ["server_log:*"]),
+        ("user", "server_log:*", ["server_log:*"]),
+        ("user", "server_log:a", ["server_log:a"]),
+        ("user", "server_log", ["server_log"]),
+        ("user", "server:*", []),
+        ("user", "server", []),
+        ("shop", "server*", ["server_log:*", "server:*"]),
+        ("shop", "*", ["server_log:*", "server:*", "news:*"]),
+        ("shop", "event:a", []),
+        ("guest", "*", ["news:*"]),
+        ("guest", "server*", []),
+        ("*", "*", ["news:*"]),
+        ("admin", "server*", ["server*"]),
+    ],
+)
+def test_what_a_pattern_selects_with_kinds_of_ones_own(
+    role: str, pattern: str, expected: list[str]
 ) -> None:
-    pattern = {"*": "*", "exact": topic, "prefix": f"{topic[:length]}*"}[form]
-    for selector in selectors("user", parse_pattern(pattern)):
+    assert selected(SHOP, role, pattern) == expected
+
+
+@given(
+    topics,
+    st.sampled_from(["*", "exact", "prefix"]),
+    st.integers(0, 300),
+    st.sampled_from(["user", "shop", "guest"]),
+)
+def test_only_granted_topics_of_the_pattern_are_selected(
+    topic: str, form: str, length: int, role: str
+) -> None:
+    pattern = parse_pattern({"*": "*", "exact": topic, "prefix": f"{topic[:length]}*"}[form])
+    for access in (BUILT_IN, SHOP):
+        found = access.selectors(who(role), pattern)
+        parsed = parse_topic(topic)
+        may_see = bool(access.selectors(who(role), parse_pattern(topic)))
+        matched = any(selector.matches(parsed.text) for selector in found)
+        assert matched == (may_see and pattern.matches(parsed.text))
+
+
+@given(topics, st.integers(0, 300))
+def test_a_user_never_selects_a_topic_that_is_not_granted(topic: str, length: int) -> None:
+    for selector in BUILT_IN.selectors(who("user"), parse_pattern(f"{topic[:length]}*")):
         assert selector.prefix.startswith(USER_PREFIXES)
-        if selector.matches(topic):
-            assert topic.startswith(USER_PREFIXES)
+
+
+@pytest.mark.parametrize(
+    ("role", "topic", "expected"),
+    [
+        ("user", "news:1", True),
+        ("guest", "news", True),
+        ("shop", "server_load:a", True),
+        ("user", "server_load:a", False),
+        ("shop", "server_log:a", False),
+        ("user", "event:a", False),
+        ("user", "secret:x", False),
+        ("admin", "secret:x", True),
+        ("admin", "task:1", True),
+        ("user", "task:1", False),
+    ],
+)
+def test_who_may_publish(role: str, topic: str, expected: bool) -> None:
+    parsed = parse_topic(topic)
+    assert SHOP.may_publish(who(role), parsed) is expected
+    assert SHOP.may_publish(who(role), addressed_topic(parsed)) is expected
+
+
+@pytest.mark.parametrize(
+    ("role", "pattern", "reason"),
+    [
+        ("user", "order:1", 'add [kinds.order] with subscribe = ["user"] to relay.toml'),
+        ("user", "order", 'add [kinds.order] with subscribe = ["user"] to relay.toml'),
+        ("user", "server:a", 'subscribe of [kinds.server] in relay.toml lacks the role "user"'),
+        ("shop", "event:a", 'subscribe of [kinds.event] in relay.toml lacks the role "shop"'),
+        (
+            "shop",
+            "ev*",
+            "no kind that starts with 'ev' has the role \"shop\" in subscribe in relay.toml",
+        ),
+        ("x" * 65, "order:*", 'add [kinds.order] with subscribe = ["*"] to relay.toml'),
+        ("]\n<b>", "order:*", 'add [kinds.order] with subscribe = ["*"] to relay.toml'),
+        ("user", "task:1", ""),
+    ],
+)
+def test_a_refusal_says_how_to_allow_it(role: str, pattern: str, reason: str) -> None:
+    assert SHOP.selectors(who(role), parse_pattern(pattern)) == ()
+    assert SHOP.refusal(who(role), parse_pattern(pattern)) == reason
+
+
+def test_a_role_that_sees_nothing_is_told_so_for_everything() -> None:
+    reason = 'no kind has the role "guest" in subscribe in relay.toml'
+    assert BUILT_IN.refusal(who("guest"), parse_pattern("*")) == reason
 
 
 @pytest.mark.parametrize("role", ["user", "admin", "unknown"])

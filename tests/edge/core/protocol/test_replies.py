@@ -48,9 +48,16 @@ def test_the_fields_of_a_subscribed_reply_come_in_the_documented_order() -> None
 
 
 def test_a_refusal_names_the_topic_only_if_no_request_is_answered() -> None:
-    asked, unasked = read(replies.forbidden(TOPIC, 1)), read(replies.no_longer_allowed(TOPIC))
+    asked = read(replies.forbidden(TOPIC, "", 1))
+    unasked = read(replies.no_longer_allowed(TOPIC, ""))
     assert asked["message"] == unasked["message"] == "Not allowed to subscribe to topic 'event:*'"
     assert ("topic" in asked, unasked["topic"]) == (False, "event:*")
+
+
+def test_a_refusal_ends_with_its_reason() -> None:
+    text = "Not allowed to subscribe to topic 'event:*': why"
+    assert read(replies.forbidden(TOPIC, "why", 1))["message"] == text
+    assert read(replies.no_longer_allowed(TOPIC, "why"))["message"] == text
 
 
 def test_long_words_of_a_client_are_shown_at_a_bounded_length() -> None:

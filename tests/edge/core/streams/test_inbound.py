@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.core.identity.access import selectors
 from edge.core.protocol import messages
 from edge.core.streams.inbound import ALL_TASKS, Repair
 from edge.core.websocket.frames import frame_payload
@@ -52,7 +51,9 @@ def connect(
     edge.manager.receive_personal(connection)
     for text in patterns:
         pattern = parse_pattern(text)
-        edge.manager.subscribe(connection, pattern, selectors(role, pattern))
+        edge.manager.subscribe(
+            connection, pattern, edge.access.selectors(connection.identity, pattern)
+        )
     return connection
 
 

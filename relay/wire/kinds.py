@@ -1,0 +1,115 @@
+"""The kinds of topics: which are streams, what is kept of them, and who may see and publish them.
+
+Protocol sections 2 and 7. Four kinds are built in; `relay.toml` changes them and adds others. A
+kind that is not listed is live, and only administrators may see or publish it.
+"""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+
+from relay.wire.topics import ADDRESSED, EVENT, PERSONAL_KINDS, RESOURCE_MONITOR, TASK
+
+USER_ROLE = "user"
+ADMIN_ROLE = "admin"
+"""May see and publish every kind."""
+EVERYBODY = "*"
+"""In the place of a role: every signed-in user, whatever the role."""
+MAX_ROLE_CHARS = 64
+
+_ROLE = re.compile(rf"[a-z][a-z0-9_-]{{0,{MAX_ROLE_CHARS - 1}}}\Z")
+
+
+def is_role(text: str) -> bool:
+    """Return whether `text` can be the name of a role."""
+    return bool(_ROLE.match(text))
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One kind of topics."""
+
+    name: str
+    is_stream: bool = False
+    """Whether its events are stored, numbered and replayed; else the newest value counts."""
+    subscribe: tuple[str, ...] = ()
+    """The roles that may subscribe, beside `admin`; `EVERYBODY` may be one of them."""
+    publish: tuple[str, ...] = ()
+    """The roles that may publish through the edge, in the same way."""
+    retention_s: float | None = None
+    """Seconds for which the events of a stream are kept; None for the relay's setting."""
+    retention_bytes: int | None = None
+    """Bytes that are kept of a stream; None for the relay's setting."""
+
+
+BUILT_IN = (
+    Kind(EVENT, is_stream=True, subscribe=(USER_ROLE,)),
+    Kind(TASK, is_stream=True),
+    Kind(ADDRESSED, is_stream=True),
+    Kind(RESOURCE_MONITOR, subscribe=(USER_ROLE,)),
+)
+"""The kinds that exist without a file."""
+
+
+@dataclass(frozen=True)
+class Kinds:
+    """All kinds that are listed, and what follows for any kind."""
+
+    listed: tuple[Kind, ...] = BUILT_IN
+    """Each with a name of its own."""
+
+    @classmethod
+    def with_built_in(cls, kinds: Iterable[Kind]) -> "Kinds":
+        """Return `kinds` and the built-in ones that they do not replace."""
+        return cls(tuple(({each.name: each for each in BUILT_IN} | _by_name(kinds)).values()))
+
+    def get(self, name: str) -> Kind | None:
+        """Return the kind `name`, None if it is not listed."""
+        return self._known.get(name)
+
+    @cached_property
+    def streams(self) -> tuple[str, ...]:
+        """The names of the kinds that are streams."""
+        return tuple(each.name for each in self.listed if each.is_stream)
+
+    @cached_property
+    def roles(self) -> tuple[str, ...]:
+        """The known roles: `user`, `admin`, and those that a kind names."""
+        named = (role for each in self.listed for role in (*each.subscribe, *each.publish))
+        known = dict.fromkeys((USER_ROLE, ADMIN_ROLE, *named))
+        return tuple(role for role in known if role != EVERYBODY)
+
+    def may_subscribe(self, role: str, kind: str) -> bool:
+        """Return whether `role` may subscribe to topics of `kind`.
+
+        Events that are addressed to one user reach that user alone, whatever the role.
+        """
+        listed = self._known.get(kind)
+        return role == ADMIN_ROLE or (listed is not None and _names(listed.subscribe, role))
+
+    def may_publish(self, role: str, kind: str) -> bool:
+        """Return whether `role` may publish events on topics of `kind`."""
+        listed = self._known.get(kind)
+        return role == ADMIN_ROLE or (listed is not None and _names(listed.publish, role))
+
+    def visible(self, role: str) -> tuple[Kind, ...]:
+        """Return the listed kinds to which `role` may subscribe, and those of personal events."""
+        return tuple(
+            each
+            for each in self.listed
+            if each.name in PERSONAL_KINDS or self.may_subscribe(role, each.name)
+        )
+
+    @cached_property
+    def _known(self) -> dict[str, Kind]:
+        return _by_name(self.listed)
+
+
+def _by_name(kinds: Iterable[Kind]) -> dict[str, Kind]:
+    return {each.name: each for each in kinds}
+
+
+def _names(roles: tuple[str, ...], role: str) -> bool:
+    # A token may name any text as its role, so also the one that stands for everybody.
+    return EVERYBODY in roles or role in roles

@@ -1,0 +1,74 @@
+"""Kinds: which are streams, which roles exist, and what each may see and publish."""
+
+import pickle
+
+import pytest
+
+from relay.wire.kinds import BUILT_IN, EVERYBODY, Kind, Kinds, is_role
+
+ORDERS = Kind("order_paid", is_stream=True, subscribe=("shop",), publish=("till", "shop"))
+NEWS = Kind("news", subscribe=(EVERYBODY,))
+
+
+def test_the_built_in_kinds() -> None:
+    kinds = Kinds()
+    assert kinds.streams == ("event", "task", "addressed")
+    assert kinds.roles == ("user", "admin")
+    seen = {role: [each.name for each in kinds.visible(role)] for role in ("user", "admin", "x")}
+    assert seen == {
+        "user": ["event", "task", "addressed", "resource-monitor"],
+        "admin": ["event", "task", "addressed", "resource-monitor"],
+        "x": ["task", "addressed"],
+    }
+
+
+def test_others_are_added_and_built_in_ones_replaced_in_place() -> None:
+    kinds = Kinds.with_built_in((ORDERS, Kind("event", subscribe=(EVERYBODY,)), NEWS))
+    names = [each.name for each in kinds.listed]
+    assert names == ["event", "task", "addressed", "resource-monitor", "order_paid", "news"]
+    assert kinds.streams == ("task", "addressed", "order_paid")
+    assert kinds.get("event") == Kind("event", subscribe=(EVERYBODY,))
+    assert kinds.get("other") is None
+    assert BUILT_IN[0].is_stream, "the built-in ones stay as they are"
+
+
+def test_the_roles_are_those_that_a_kind_names() -> None:
+    assert Kinds.with_built_in((ORDERS, NEWS)).roles == ("user", "admin", "shop", "till")
+
+
+@pytest.mark.parametrize(
+    ("role", "subscribes", "publishes"),
+    [
+        ("shop", {"order_paid", "news"}, {"order_paid"}),
+        ("till", {"news"}, {"order_paid"}),
+        ("user", {"event", "resource-monitor", "news"}, set()),
+        ("unknown", {"news"}, set()),
+        ("*", {"news"}, set()),
+        ("", {"news"}, set()),
+        (
+            "admin",
+            {"event", "task", "addressed", "resource-monitor", "order_paid", "news", "other"},
+            {"event", "task", "addressed", "resource-monitor", "order_paid", "news", "other"},
+        ),
+    ],
+)
+def test_what_a_role_may(role: str, subscribes: set[str], publishes: set[str]) -> None:
+    kinds = Kinds.with_built_in((ORDERS, NEWS))
+    names = {each.name for each in kinds.listed} | {"other"}
+    assert {name for name in names if kinds.may_subscribe(role, name)} == subscribes
+    assert {name for name in names if kinds.may_publish(role, name)} == publishes
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("shop", True), ("a-b_9", True), ("a" * 64, True), ("a" * 65, False), ("", False)]
+    + [(text, False) for text in ("Shop", "9a", "*", "a b", "a\n", "é")],
+)
+def test_the_names_of_roles(text: str, expected: bool) -> None:
+    assert is_role(text) is expected
+
+
+def test_they_travel_to_workers() -> None:
+    kinds = Kinds.with_built_in((ORDERS,))
+    assert kinds.may_subscribe("shop", "order_paid")
+    assert pickle.loads(pickle.dumps(kinds)) == kinds
