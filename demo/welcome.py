@@ -9,15 +9,25 @@ import urllib.request
 import click
 
 from relay.shared.addresses import LOOPBACK, bracketed, parse_listen_address
+from relay.shared.config_file import read_config_file
 from relay.shared.seconds import SECONDS
+from relay.shared.settings import SettingsError, refuse
 
 ASK_AGAIN_AFTER_S = 0.2
 ANSWER_WITHIN_S = 2.0
 
 
+def _in_file(name: str, default: object) -> object:
+    """Return the edge's setting `name` in `relay.toml`, else `default`."""
+    try:
+        return read_config_file().sections.get("edge", {}).get(name, default)
+    except SettingsError as error:
+        refuse("demo.welcome", error)
+
+
 @click.command()
-@click.option("--host", envvar="EDGE_HOST", default="127.0.0.1")
-@click.option("--port", envvar="EDGE_PORT", default=8000)
+@click.option("--host", envvar="EDGE_HOST", default=lambda: _in_file("host", "127.0.0.1"))
+@click.option("--port", envvar="EDGE_PORT", type=int, default=lambda: _in_file("port", 8000))
 @click.option("--timeout", type=SECONDS, default=60.0, help="Seconds to wait for the edge.")
 def main(host: str, port: int, timeout: float) -> None:
     """Wait until the edge is ready, then print how to sign in."""

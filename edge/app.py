@@ -34,19 +34,23 @@ from edge.websocket.asgi import serve_websocket
 from edge.websocket.front_door import STATE
 from edge.websocket.request_bounds import MAX_BODY_BYTES
 from edge.worker import Worker
+from relay.shared.config_file import read_config_file
 from relay.shared.settings import SettingsError, load, refuse
-from relay.shared.unknown_variables import unknown_variables
 from relay.wire.kinds import Kinds
 
 logger = logging.getLogger(__name__)
 
 
-def create_app(settings: EdgeSettings | None = None) -> ASGIApp:
+def create_app(settings: EdgeSettings | None = None, kinds: Kinds | None = None) -> ASGIApp:
     """Return the application, with the settings of the environment unless `settings` are given.
 
-    For any ASGI server: `uvicorn --factory edge.app:create_app`. A wrong setting in the environment
-    ends the process with one line and exit code 2.
+    For any ASGI server: `uvicorn --factory edge.app:create_app`. A wrong setting ends the process
+    with one line and exit code 2. `kinds` are those of `relay.toml` unless given.
     """
+    try:
+        kinds = read_config_file().kinds if kinds is None else kinds
+    except SettingsError as error:
+        refuse(PROGRAM, error)
     if settings is None:
         try:
             settings = load(EdgeSettings)
@@ -57,25 +61,23 @@ def create_app(settings: EdgeSettings | None = None) -> ASGIApp:
             refuse(PROGRAM, error)
         warn_of_too_few_descriptors(room, settings.max_connections)
         warn_of_too_little_memory(settings)
-        for line in unknown_variables(EdgeSettings, os.environ):
-            logger.warning("%s", line)
-    return _build_app(settings)
+    return _build_app(settings, kinds)
 
 
-def create_worker_app(siblings: Path | None = None) -> ASGIApp:
-    """Return the application of a worker of `event-edge`, which has checked the settings.
+def create_worker_app(settings: EdgeSettings, kinds: Kinds, siblings: Path | None) -> ASGIApp:
+    """Return the application of a worker of `event-edge`, which has read `settings` and `kinds`.
 
+    So all workers have the same, also one that starts again after `relay.toml` has changed.
     `siblings` is the directory in which the workers of the edge find each other.
     """
     prepare_worker_process()
-    settings = load(EdgeSettings)
     configure_logging(settings)
-    return _build_app(settings, siblings)
+    return _build_app(settings, kinds, siblings)
 
 
-def _build_app(settings: EdgeSettings, directory: Path | None = None) -> ASGIApp:
+def _build_app(settings: EdgeSettings, kinds: Kinds, directory: Path | None = None) -> ASGIApp:
     tokens = Tokens(settings.secret())
-    access = KindAccess(Kinds())
+    access = KindAccess(kinds)
 
     @contextlib.asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[dict[str, Any]]:
@@ -98,7 +100,7 @@ def _build_app(settings: EdgeSettings, directory: Path | None = None) -> ASGIApp
     passwords = PasswordSignIn(tokens, UsersFile(settings.users_path), rules, settings.token_ttl_s)
     cookie = SessionCookie(settings.own_cookie, authentication)
     app.include_router(auth_router(passwords, authentication, cookie))
-    app.include_router(api_router(authentication))
+    app.include_router(api_router(authentication, kinds, access))
     app.include_router(operations_router())
     add_pages(app)
     app.websocket("/ws")(serve_websocket)

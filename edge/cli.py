@@ -5,7 +5,7 @@ import logging
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import NoReturn
@@ -30,9 +30,10 @@ from edge.process import (
 from edge.server import serve
 from edge.websocket.front_door import FrontDoor
 from relay.shared.addresses import parse_listen_address
+from relay.shared.config_file import FILE_NAME, read_config_file
 from relay.shared.console import BOM, Program
-from relay.shared.settings import SettingsError, refuse
-from relay.shared.unknown_variables import load_for
+from relay.shared.settings import SettingsError, load_for, refuse
+from relay.shared.shown_config import shown_config
 from relay.wire.kinds import Kinds
 
 GRACEFUL_SHUTDOWN_S = 3
@@ -47,9 +48,9 @@ logger = logging.getLogger(__name__)
 def main(context: click.Context) -> None:
     """Forward events to authenticated WebSocket clients. Without a command, run the edge.
 
-    Settings come from the environment: EDGE_HOST, EDGE_PORT, EDGE_WORKERS, EDGE_RELAY_EGRESS,
-    EDGE_RELAY_CONTROL, EDGE_TOPIC_PREFIXES, EDGE_DATA_DIR, EDGE_JWT_SECRET, EDGE_USERS_FILE and
-    those that docs/operations.md lists.
+    Settings come from the environment, and from [edge] in relay.toml: EDGE_HOST, EDGE_PORT,
+    EDGE_WORKERS, EDGE_RELAY_EGRESS, EDGE_RELAY_CONTROL, EDGE_TOPIC_PREFIXES, EDGE_DATA_DIR,
+    EDGE_JWT_SECRET, EDGE_USERS_FILE and those that docs/operations.md lists.
     """
     if context.invoked_subcommand is None:
         run()
@@ -60,6 +61,7 @@ def run() -> None:
     settings = _settings()
     configure_logging(settings)
     try:
+        kinds = read_config_file().kinds
         settings.secret()
         room = descriptor_room(settings.max_connections)
         with listening(settings, room.backlog) as listener:
@@ -69,7 +71,8 @@ def run() -> None:
             warn_of_too_little_memory(settings)
             logger.info("serving %s with %d worker(s)", url, settings.workers)
             with _siblings_directory(settings.workers) as siblings:
-                serve(_server_config(settings, room.backlog, siblings), listener)
+                make_app = partial(_create_worker_app, settings, kinds, siblings)
+                serve(_server_config(settings, room.backlog, make_app), listener)
     except SettingsError as error:
         refuse(PROGRAM, error)
 
@@ -90,9 +93,11 @@ def _siblings_directory(workers: int) -> Iterator[Path | None]:
         yield Path(path)
 
 
-def _server_config(settings: EdgeSettings, backlog: int, siblings: Path | None) -> uvicorn.Config:
+def _server_config(
+    settings: EdgeSettings, backlog: int, make_app: Callable[[], ASGIApp]
+) -> uvicorn.Config:
     return uvicorn.Config(
-        partial(_create_worker_app, siblings),
+        make_app,
         factory=True,
         workers=settings.workers,
         http=FrontDoor,
@@ -110,15 +115,42 @@ def _server_config(settings: EdgeSettings, backlog: int, siblings: Path | None) 
     )
 
 
-def _create_worker_app(siblings: Path | None) -> ASGIApp:
+def _create_worker_app(settings: EdgeSettings, kinds: Kinds, siblings: Path | None) -> ASGIApp:
     # By name: `event-edge token` and the like need neither FastAPI nor libzmq.
-    app: ASGIApp = import_from_string("edge.app:create_worker_app")(siblings)
-    return app
+    create: Callable[..., ASGIApp] = import_from_string("edge.app:create_worker_app")
+    return create(settings, kinds, siblings)
+
+
+def _check_role(_: click.Context, __: click.Parameter, role: str) -> str:
+    """Return `role`, if it is one of those that `relay.toml` knows."""
+    try:
+        known = read_config_file().kinds.roles
+    except SettingsError as error:
+        refuse(PROGRAM, error)
+    if role not in known:
+        raise click.BadParameter(
+            f"{role!r} is none of {', '.join(known)}. A role exists when [kinds.<kind>] in"
+            f" {FILE_NAME} has it in subscribe or publish"
+        )
+    return role
+
+
+ROLE = click.option(
+    "--role", metavar="ROLE", default=DEFAULT_ROLE, show_default=True, callback=_check_role
+)
+
+
+@main.command()
+def config() -> None:
+    """Print the kinds of topics and the settings, each with where it comes from."""
+    settings = _settings()
+    for line in shown_config(settings, read_config_file()):
+        click.echo(line)
 
 
 @main.command()
 @click.argument("username")
-@click.option("--role", type=click.Choice(Kinds().roles), default=DEFAULT_ROLE, show_default=True)
+@ROLE
 @click.option(
     "--ttl",
     type=click.IntRange(min=1, max=MAX_TTL_S),
@@ -144,7 +176,7 @@ def user() -> None:
 
 @user.command("add")
 @click.argument("username")
-@click.option("--role", type=click.Choice(Kinds().roles), default=DEFAULT_ROLE, show_default=True)
+@ROLE
 @click.option(
     "--password-stdin", is_flag=True, help="Read the password from standard input, for scripts."
 )

@@ -2,27 +2,13 @@
 
 import os
 import socket
-import threading
-from collections.abc import Callable
 from pathlib import Path
+from typing import ClassVar
 
 from pydantic import Field
 
 from relay.shared.settings import JournaledKinds, PeerEndpoint, Settings, settings_config
-from relay.shared.unknown_variables import unknown_variables
 from relay.wire.topics import ADDRESSED, EVENT, TASK
-
-OTHER_VARIABLES = ("EMITTER_RELAY_EGRESS",)
-"""The variables of `event-emit tail`."""
-_are_reported = threading.Event()
-
-
-def report_unknown_variables(report: Callable[[str], None]) -> None:
-    """Call `report` with a line for each unknown `EMITTER_*` variable, once in a process."""
-    if not _are_reported.is_set():
-        _are_reported.set()
-        for line in unknown_variables(EmitterSettings, os.environ, OTHER_VARIABLES):
-            report(line)
 
 
 def _default_name() -> str:
@@ -33,6 +19,8 @@ class EmitterSettings(Settings):
     """The relay's addresses and this emitter's name."""
 
     model_config = settings_config("EMITTER_")
+    others_of_section: ClassVar[tuple[str, ...]] = ("relay_egress",)
+    """The setting of `event-emit tail`."""
 
     relay_ingress: PeerEndpoint = "tcp://127.0.0.1:5555"
     relay_control: PeerEndpoint = "tcp://127.0.0.1:5557"

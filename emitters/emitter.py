@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self, TypedDict, Unpack
 
-from emitters.config import EmitterSettings, report_unknown_variables
+from emitters.config import EmitterSettings
 from emitters.core.emitter_state import EmitterState, EmitterStatus
 from emitters.core.json_values import Default, json_value
 from emitters.core.outgoing import Outgoing
@@ -103,7 +103,6 @@ class Emitter:
             relay_control=control,
             spool=None if spool is None else os.fspath(spool),
         )
-        report_unknown_variables(logger.warning)
         self._default = default
         all_limits = _Limits(**limits)
         self._bounds = OutboxBounds(all_limits.max_events, all_limits.max_bytes)

@@ -16,14 +16,15 @@ from relay.journal.file import JournalRefused
 from relay.server import Relay
 from relay.shared import program
 from relay.shared.addresses import ZmqAddress, loopback, parse_zmq_address
+from relay.shared.config_file import read_config_file
 from relay.shared.console import Program
 from relay.shared.interruptible import poll_in_slices
 from relay.shared.logs import configure
 from relay.shared.process_room import require_room
 from relay.shared.seconds import SECONDS
-from relay.shared.settings import SettingsError, refuse
+from relay.shared.settings import SettingsError, load_for, refuse
+from relay.shared.shown_config import shown_config
 from relay.shared.transport import connect, open_socket
-from relay.shared.unknown_variables import load_for
 from relay.sockets import AddressInUse
 from relay.wire.control import StatsReply, StatsRequest, pack_message, unpack_reply
 
@@ -40,8 +41,8 @@ NEEDED_BYTES = 128 * 1024 * 1024
 def main(context: click.Context) -> None:
     """Relay events from emitters to edges. Without a command, run the relay.
 
-    Settings come from the environment: RELAY_INGRESS, RELAY_EGRESS, RELAY_CONTROL,
-    RELAY_DATA_DIR, RELAY_DURABILITY, RELAY_RETENTION_S, RELAY_RETENTION_BYTES,
+    Settings come from the environment, and from [relay] in relay.toml: RELAY_INGRESS, RELAY_EGRESS,
+    RELAY_CONTROL, RELAY_DATA_DIR, RELAY_DURABILITY, RELAY_RETENTION_S, RELAY_RETENTION_BYTES,
     RELAY_JOURNALED_KINDS, RELAY_TASK_GRACE_S, RELAY_HEARTBEAT_S, RELAY_EGRESS_HWM,
     RELAY_EGRESS_BYTES, RELAY_LOG_LEVEL.
     """
@@ -55,7 +56,7 @@ def run() -> None:
     configure(PROGRAM, settings.log_level)
     try:
         require_room(NEEDED_DESCRIPTORS, NEEDED_THREADS, NEEDED_BYTES)
-        relay = Relay(settings)
+        relay = Relay(settings, read_config_file().kinds)
     except (SettingsError, AddressInUse, JournalRefused) as error:
         refuse(PROGRAM, error)
     # After construction: until then a signal may end the process, which has relayed nothing.
@@ -66,6 +67,14 @@ def run() -> None:
 
 
 main.add_command(journal)
+
+
+@main.command()
+def config() -> None:
+    """Print the kinds of topics and the settings, each with where it comes from."""
+    settings = _settings()
+    for line in shown_config(settings, read_config_file()):
+        click.echo(line)
 
 
 @main.command()

@@ -14,6 +14,7 @@ from relay.shared.settings import (
     default_data_dir,
     settings_config,
 )
+from relay.wire.kinds import MAX_RETENTION_BYTES, MAX_RETENTION_S, MIN_RETENTION_BYTES
 from relay.wire.topics import ADDRESSED, EVENT, TASK
 
 
@@ -32,9 +33,11 @@ class RelaySettings(Settings):
     """The directory of the journal."""
     durability: Literal["process", "power"] = "process"
     """Acknowledged events survive the end of the process, or with `power` a power cut as well."""
-    retention_s: float = Field(default=7 * 86400.0, gt=0, le=100 * 365 * 86400)
+    retention_s: float = Field(default=7 * 86400.0, gt=0, le=MAX_RETENTION_S)
     """Seconds for which an event is kept for replay."""
-    retention_bytes: int = Field(default=256 * 1024 * 1024, ge=64 * 1024, le=MAX_BYTES)
+    retention_bytes: int = Field(
+        default=256 * 1024 * 1024, ge=MIN_RETENTION_BYTES, le=MAX_RETENTION_BYTES
+    )
     """For each stream. Above it, the oldest events are removed."""
     journaled_kinds: JournaledKinds = (EVENT, TASK, ADDRESSED)
     """The kinds of topics that are streams; all others are live."""

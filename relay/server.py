@@ -37,12 +37,14 @@ from relay.task_watch import TaskWatch
 from relay.wire.control import HEARTBEAT_TOPIC, pack_message
 from relay.wire.errors import InvalidFrame, WireError
 from relay.wire.header import Stamp, StampedFrames, pack_stamp
+from relay.wire.kinds import Kinds
 
 MAX_SUBSCRIPTIONS_AT_ONCE = 1_000
 """Subscriptions read before the other sockets are served."""
 MAX_REQUESTS_AT_ONCE = 16
 """Requests answered before the other sockets are served. A reply has at most about 1 MiB."""
 FORGET_INTERVAL_S = 600.0
+NO_FILE = Kinds()
 
 logger = logging.getLogger(__name__)
 
@@ -53,12 +55,13 @@ class Relay:
     Raises `JournalRefused`, or `AddressInUse` when an endpoint cannot be bound.
     """
 
-    def __init__(self, settings: RelaySettings) -> None:
+    def __init__(self, settings: RelaySettings, kinds: Kinds = NO_FILE) -> None:
+        """`kinds` have the retention of their streams; `settings` say which are streams."""
         started = time.monotonic()
         self._settings = settings
         with ExitStack() as undo:
             journal = _open_journal(settings)
-            limits = Limits(int(settings.retention_s * 1000), settings.retention_bytes)
+            limits = Limits.of_kinds(kinds, settings.retention_s, settings.retention_bytes)
             reopen = partial(_open_journal, settings)
             newest = max(stream.newest_at for stream in journal.streams.values())
             self._clock = RelayClock(newest or None)

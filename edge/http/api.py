@@ -7,13 +7,14 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from edge.core.identity.access import Identity
+from edge.core.identity.access import Access, Identity
 from edge.core.streams.relay_state import RelayState
 from edge.http.auth import Authentication
 from edge.http.metrics import exposition, snapshot
 from edge.http.siblings import Siblings
-from edge.http.topics import TOPICS
+from edge.http.topics import topics_for
 from edge.worker import Worker
+from relay.wire.kinds import Kinds
 
 
 def _worker(request: Request) -> Worker:
@@ -46,8 +47,8 @@ SiblingsOf = Annotated[Siblings, Depends(_siblings)]
 """All workers of the edge: a parameter of a route."""
 
 
-def api_router(authentication: Authentication) -> APIRouter:
-    """Return the routes under `/api`."""
+def api_router(authentication: Authentication, kinds: Kinds, access: Access) -> APIRouter:
+    """Return the routes under `/api`; `access` decides which of `kinds` a caller may see."""
     router = APIRouter(prefix="/api", tags=["events"])
 
     @router.get("/tasks", response_model=dict[str, Any])
@@ -60,9 +61,13 @@ def api_router(authentication: Authentication) -> APIRouter:
         return Response(b'{"tasks":[' + messages + b"]}", media_type="application/json")
 
     @router.get("/topics")
-    async def topics(_: Annotated[Identity, Depends(authentication)]) -> dict[str, Any]:
-        """The events that managers emit, with the JSON schema of their data, and the kinds."""
-        return TOPICS
+    async def topics(identity: Annotated[Identity, Depends(authentication)]) -> dict[str, Any]:
+        """The events that managers emit, with the JSON schema of their data, and the kinds.
+
+        Of the kinds, those that the caller may see: each with its mode, and whether the caller may
+        publish on its topics.
+        """
+        return topics_for(identity, kinds, access)
 
     return router
 

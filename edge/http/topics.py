@@ -2,29 +2,48 @@
 
 from typing import Any
 
+from edge.core.identity.access import Access, Identity
 from relay.wire.catalogue import CATALOGUE
+from relay.wire.kinds import Kind, Kinds
+from relay.wire.topics import ADDRESSED, EVENT, RESOURCE_MONITOR, TASK, Pattern, Topic
 
-TOPICS: dict[str, Any] = {
-    "events": [
-        {
-            "topic": spec.topic,
-            "meaning": spec.meaning,
-            "schema": spec.model.model_json_schema(),
-        }
-        for spec in CATALOGUE.values()
-    ],
-    "kinds": [
-        {"kind": "event", "topic": "event:{event_name}", "meaning": "Something happened."},
-        {
-            "kind": "resource-monitor",
-            "topic": "resource-monitor:{server_name}",
-            "meaning": "The newest reading of a server's CPU and memory.",
-        },
-        {
-            "kind": "task",
-            "topic": "task:{task_id}",
-            "meaning": "The state of a task, pushed to the user who started it.",
-        },
-    ],
+EVENTS: list[dict[str, Any]] = [
+    {
+        "topic": spec.topic,
+        "meaning": spec.meaning,
+        "schema": spec.model.model_json_schema(),
+    }
+    for spec in CATALOGUE.values()
+]
+_MEANINGS = {
+    EVENT: ("event:{event_name}", "Something happened."),
+    RESOURCE_MONITOR: (
+        "resource-monitor:{server_name}",
+        "The newest reading of a server's CPU and memory.",
+    ),
+    TASK: ("task:{task_id}", "The state of a task, pushed to the user who started it."),
 }
-"""The reply as a whole."""
+
+
+def topics_for(identity: Identity, kinds: Kinds, access: Access) -> dict[str, Any]:
+    """Return the reply: all events, and those of `kinds` that the user may see."""
+    seen = [each for each in kinds.listed if _may_see(identity, each.name, access)]
+    return {"events": EVENTS, "kinds": [_described(identity, each, access) for each in seen]}
+
+
+def _may_see(identity: Identity, kind: str, access: Access) -> bool:
+    if kind in (TASK, ADDRESSED):
+        # Everybody has tasks of their own. Nobody uses the other kind by name.
+        return kind == TASK
+    return bool(access.selectors(identity, Pattern(f"{kind}:", exact=False)))
+
+
+def _described(identity: Identity, kind: Kind, access: Access) -> dict[str, Any]:
+    topic, meaning = _MEANINGS.get(kind.name, (f"{kind.name}:{{name}}", ""))
+    return {
+        "kind": kind.name,
+        "topic": topic,
+        "meaning": meaning,
+        "mode": "stream" if kind.is_stream else "live",
+        "may_publish": access.may_publish(identity, Topic(f"{kind.name}:", kind.name)),
+    }

@@ -7,7 +7,6 @@ from typing import Any, TypeVar
 
 import click
 
-from emitters.config import report_unknown_variables
 from emitters.emitter import Emitter
 from emitters.errors import EmitterError
 from emitters.tasks import TasksRefused
@@ -68,7 +67,6 @@ def open_emitter(*, block_timeout_s: float | None = None, **settings: Any) -> It
     The body closes it if events must still go out; events that wait at its end are given up.
     Several programs may run at once under one name.
     """
-    report_unknown_variables(say)
     try:
         emitter = Emitter(block_timeout_s=block_timeout_s, **settings)
     except SettingsError as error:

@@ -9,12 +9,12 @@ import sys
 import time
 from collections.abc import Iterator
 from datetime import datetime
-from typing import Any
+from typing import Any, ClassVar
 
 import click
 
 from emitters.commands.session import PROGRAM, BadInput, Unreachable, say
-from emitters.config import report_unknown_variables
+from emitters.config import EmitterSettings
 from emitters.relay_reader import RelayedEvent, RelayReader
 from relay.shared.console import interrupt_once, is_unicode
 from relay.shared.program import discard
@@ -37,6 +37,7 @@ class TailSettings(Settings):
     """Where `tail` finds the relay: `EMITTER_RELAY_EGRESS`."""
 
     model_config = settings_config("EMITTER_")
+    others_of_section: ClassVar[tuple[str, ...]] = tuple(EmitterSettings.model_fields)
 
     relay_egress: PeerEndpoint = "tcp://127.0.0.1:5556"
 
@@ -75,7 +76,6 @@ def tail(prefix: str, pretty: bool, count: int | None, egress: str | None, timeo
         settings = load(TailSettings, relay_egress=egress)
     except SettingsError as error:
         refuse(PROGRAM, error)
-    report_unknown_variables(say)
     signal.signal(signal.SIGTERM, interrupt_once)
     wanted = prefix.removesuffix("*")
     if not _is_utf8(wanted):

@@ -1,7 +1,10 @@
 """Which rows of a stream the journal no longer keeps: old ones, and the oldest above a size."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
+
+from relay.wire.kinds import Kinds
 
 
 class Limits(NamedTuple):
@@ -9,6 +12,32 @@ class Limits(NamedTuple):
 
     max_age_ms: int
     max_bytes: int
+    exceptions: Mapping[str, "Limits"] = MappingProxyType({})
+    """Stream to the limits that it has instead."""
+
+    @classmethod
+    def of_kinds(cls, kinds: Kinds, retention_s: float, retention_bytes: int) -> "Limits":
+        """Return the limits of each kind, or in their place `retention_s` and `retention_bytes`."""
+
+        def limits(seconds: float | None, size: int | None) -> Limits:
+            age_s = retention_s if seconds is None else seconds
+            return cls(int(age_s * 1000), retention_bytes if size is None else size)
+
+        exceptions = {
+            each.name: limits(each.retention_s, each.retention_bytes)
+            for each in kinds.listed
+            if each.retention_s is not None or each.retention_bytes is not None
+        }
+        return limits(None, None)._replace(exceptions=exceptions)
+
+    def of(self, stream: str) -> "Limits":
+        """Return the limits of `stream`."""
+        return self.exceptions.get(stream, self)
+
+    def with_age(self, max_age_ms: int) -> "Limits":
+        """Return the same sizes with another age, for every stream."""
+        exceptions = {name: each.with_age(max_age_ms) for name, each in self.exceptions.items()}
+        return self._replace(max_age_ms=max_age_ms, exceptions=exceptions)
 
 
 class StoredRow(NamedTuple):

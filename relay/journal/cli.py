@@ -23,8 +23,7 @@ from relay.journal.file import (
 from relay.journal.reader import LOST_FRAMES, JournaledEvent, JournalReader, reading_journal
 from relay.journal.verify import problems
 from relay.shared.console import is_unicode
-from relay.shared.settings import refuse
-from relay.shared.unknown_variables import load_for
+from relay.shared.settings import load_for, refuse
 from relay.wire.envelope import unpack_envelope
 from relay.wire.errors import WireError
 from relay.wire.header import unpack_header

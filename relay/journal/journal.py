@@ -217,7 +217,7 @@ class Journal:
         The newest row of a stream always stays. Returns whether any were removed. Raises
         `JournalUnavailable`.
         """
-        retired = [self._retire(stream, limits, now_ms) for stream in self._streams]
+        retired = [self._retire(stream, limits.of(stream), now_ms) for stream in self._streams]
         if any(retired):
             self._write_note()
         return any(retired)

@@ -207,7 +207,7 @@ class JournalWriter:
     def _retire(self) -> bool:
         limits = self._limits
         if not self._clock.may_judge_age():
-            limits = limits._replace(max_age_ms=NEVER_MS)
+            limits = limits.with_age(NEVER_MS)
         return self._journal.retire(limits, self._clock.now_ms())
 
     def _replace_journal(self) -> None:

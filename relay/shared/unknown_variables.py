@@ -1,15 +1,9 @@
 """Names the variables of the environment that look like settings and are none."""
 
-import os
 import re
-import sys
 from collections.abc import Collection, Iterable, Iterator
-from difflib import get_close_matches
-from typing import Any, TypeVar
 
-from relay.shared.settings import Settings, SettingsError, load, refuse
-
-S = TypeVar("S", bound=Settings)
+from relay.shared.config_file import FILE_NAME, nearest
 
 _OF_KUBERNETES = re.compile(
     r"(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)\Z"
@@ -18,32 +12,23 @@ _OF_KUBERNETES = re.compile(
 
 
 def unknown_variables(
-    settings: type[Settings], environment: Iterable[str], others: Collection[str] = ()
+    prefix: str,
+    known: Collection[str],
+    environment: Iterable[str],
+    ignored: Collection[str] = (),
 ) -> Iterator[str]:
-    """Yield a line for each name in `environment` with the prefix of `settings` that is no setting.
+    """Yield a line for each name in `environment` that begins with `prefix` and is no setting.
 
-    `others` are further known names. A wrong name is no error: other software may use the prefix.
+    `known` are the variables that are settings, `ignored` those that belong to other software,
+    all in upper case. The service links of Kubernetes belong to other software too.
     """
-    prefix = settings.model_config.get("env_prefix", "")
-    known = {f"{prefix}{name.upper()}" for name in settings.model_fields} | set(others)
-    for name in sorted({name.upper() for name in environment} - known):
+    for name in sorted({name.upper() for name in environment} - {*known, *ignored}):
         if not name.startswith(prefix) or _OF_KUBERNETES.match(name.removeprefix(prefix)):
             continue
-        nearest = get_close_matches(name, sorted(known), 1, 0.8)
-        hint = f"; did you mean {nearest[0]}?" if nearest else ""
+        similar = nearest(name, known)
+        question = f"did you mean {similar}? If" if similar else "if"
         # A variable's name may hold anything, and the line goes to terminals and logs.
-        yield f"{ascii(name[:80])[1:-1]} is not a setting and has no effect{hint}"
-
-
-def load_for(program: str, settings: type[S], others: Collection[str] = (), **overrides: Any) -> S:
-    """Return the settings of `program`; write a line for each unknown variable.
-
-    A wrong setting ends the program with one line and exit code 2.
-    """
-    try:
-        loaded = load(settings, **overrides)
-    except SettingsError as error:
-        refuse(program, error)
-    for line in unknown_variables(settings, os.environ, others):
-        print(f"{program}: {line}", file=sys.stderr)
-    return loaded
+        yield (
+            f"{ascii(name[:80])[1:-1]}: there is no such setting; {question} it belongs to other"
+            f" software, name it in ignore_variables of {FILE_NAME}"
+        )

@@ -6,10 +6,10 @@ kind that is not listed is live, and only administrators may see or publish it.
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
-from relay.wire.topics import ADDRESSED, EVENT, PERSONAL_KINDS, RESOURCE_MONITOR, TASK
+from relay.wire.topics import ADDRESSED, EVENT, RESOURCE_MONITOR, TASK
 
 USER_ROLE = "user"
 ADMIN_ROLE = "admin"
@@ -17,6 +17,12 @@ ADMIN_ROLE = "admin"
 EVERYBODY = "*"
 """In the place of a role: every signed-in user, whatever the role."""
 MAX_ROLE_CHARS = 64
+MAX_KINDS = 256
+MAX_STREAMS = 64
+"""Of the listed kinds."""
+MAX_RETENTION_S = 100 * 365 * 86_400
+MIN_RETENTION_BYTES = 64 * 1024
+MAX_RETENTION_BYTES = 2**44
 
 _ROLE = re.compile(rf"[a-z][a-z0-9_-]{{0,{MAX_ROLE_CHARS - 1}}}\Z")
 
@@ -64,6 +70,14 @@ class Kinds:
         """Return `kinds` and the built-in ones that they do not replace."""
         return cls(tuple(({each.name: each for each in BUILT_IN} | _by_name(kinds)).values()))
 
+    def with_streams(self, names: Iterable[str]) -> "Kinds":
+        """Return the same kinds, of which exactly `names` are streams; unlisted ones are added."""
+        streams = tuple(names)
+        others = tuple(Kind(name) for name in streams if name not in self._known)
+        return Kinds(
+            tuple(replace(each, is_stream=each.name in streams) for each in (*self.listed, *others))
+        )
+
     def get(self, name: str) -> Kind | None:
         """Return the kind `name`, None if it is not listed."""
         return self._known.get(name)
@@ -92,14 +106,6 @@ class Kinds:
         """Return whether `role` may publish events on topics of `kind`."""
         listed = self._known.get(kind)
         return role == ADMIN_ROLE or (listed is not None and _names(listed.publish, role))
-
-    def visible(self, role: str) -> tuple[Kind, ...]:
-        """Return the listed kinds to which `role` may subscribe, and those of personal events."""
-        return tuple(
-            each
-            for each in self.listed
-            if each.name in PERSONAL_KINDS or self.may_subscribe(role, each.name)
-        )
 
     @cached_property
     def _known(self) -> dict[str, Kind]:

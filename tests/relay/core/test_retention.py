@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relay.core.retention import Limits, StoredRow, rows_to_retire
+from relay.wire.kinds import Kind, Kinds
 
 NOW_MS = 1_000_000
 UNLIMITED = Limits(max_age_ms=NOW_MS, max_bytes=2**60)
@@ -69,3 +70,30 @@ def test_no_row_goes_that_may_stay_and_the_newest_always_stays(
     assert all(must_go(index) for index in range(count))
     if count < len(found) - 1:
         assert not must_go(count)
+
+
+KINDS = Kinds.with_built_in(
+    (
+        Kind("short", is_stream=True, retention_s=1.5),
+        Kind("small", is_stream=True, retention_bytes=100),
+        Kind("both", is_stream=True, retention_s=1.5, retention_bytes=100),
+    )
+)
+
+
+@pytest.mark.parametrize(
+    ("stream", "expected"),
+    [
+        ("event", (60_000, 5000)),
+        ("unlisted", (60_000, 5000)),
+        ("short", (1500, 5000)),
+        ("small", (60_000, 100)),
+        ("both", (1500, 100)),
+    ],
+)
+def test_a_kind_has_its_own_limits_or_those_of_the_relay(
+    stream: str, expected: tuple[int, int]
+) -> None:
+    limits = Limits.of_kinds(KINDS, 60.0, 5000)
+    assert limits.of(stream)[:2] == expected
+    assert limits.with_age(7).of(stream)[:2] == (7, expected[1]), "for every stream"

@@ -265,6 +265,14 @@ class TestRetirement:
             assert (state.first_offset, state.last_offset, state.retired) == (31, 50, 30)
             assert state.stored_bytes <= size * 2 // 5 + 5
 
+    def test_a_stream_may_have_limits_of_its_own(self, path: Path) -> None:
+        much, little = Limits(10**9, UNLIMITED_BYTES), Limits(2000, UNLIMITED_BYTES)
+        with closing(self.filled(path)) as journal:
+            journal.retire(much._replace(exceptions={"task": little}), NOW_MS + 4000)
+            assert journal.streams["event"].first_offset == 1
+            journal.retire(much._replace(exceptions={"event": little}), NOW_MS + 4000)
+            assert journal.streams["event"].first_offset == 21
+
     def test_the_newest_row_stays_so_that_the_stream_keeps_its_place(self, path: Path) -> None:
         with closing(self.filled(path)) as journal:
             journal.retire(Limits(0, 0), NOW_MS + 10**9)

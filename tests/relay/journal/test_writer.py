@@ -213,7 +213,8 @@ def test_a_fault_of_ours_is_an_error_and_not_the_end(
 
 
 def test_a_doubtful_clock_removes_nothing_by_age(journal: Journal) -> None:
-    with closing(Work(journal, Limits(1000, 2**40))) as work:
+    limits = Limits(2**40, 2**40, {"event": Limits(1000, 2**40)})
+    with closing(Work(journal, limits)) as work:
         for number in range(1, 4):
             work.writer.append(batch(number))
         work.clock.is_sure = False

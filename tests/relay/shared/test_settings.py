@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge.config import EdgeSettings
+from emitters.commands.tail import TailSettings
 from emitters.config import EmitterSettings
 from relay.config import RelaySettings
 from relay.shared.settings import Settings, SettingsError, load, refuse
@@ -100,12 +101,17 @@ WRONG: list[tuple[type[Settings], str, str]] = [
 
 
 @pytest.fixture(autouse=True)
-def set_environment(monkeypatch: pytest.MonkeyPatch) -> SetEnvironment:
-    """Begin with an environment that has none of our settings."""
+def set_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SetEnvironment:
+    """Begin with an environment that has none of our settings, and no file."""
     for name in list(os.environ):
-        if name.startswith(("RELAY_", "EDGE_", "EMITTER_")):
+        if name.startswith(("RELAY_", "EDGE_", "EMITTER_", "EVENT_RELAY_")):
             monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
     return monkeypatch.setenv
+
+
+def write_file(text: str) -> None:
+    Path("relay.toml").write_text(text, encoding="utf-8")
 
 
 @pytest.mark.parametrize(
@@ -240,6 +246,111 @@ def test_an_override_wins_over_the_environment_and_none_does_not(
     set_environment("EMITTER_NAME", "from-environment")
     assert load(EmitterSettings, name="given").name == "given"
     assert load(EmitterSettings, name=None).name == "from-environment"
+
+
+def test_variables_win_over_the_file_and_overrides_over_both(
+    set_environment: SetEnvironment,
+) -> None:
+    write_file("[edge]\nport = 1000\nworkers = 2\ntoken_ttl_s = 60")
+    set_environment("EDGE_PORT", "2000")
+    set_environment("EDGE_WORKERS", "")
+    edge = load(EdgeSettings, token_ttl_s=70)
+    assert (edge.port, edge.workers, edge.token_ttl_s) == (2000, 2, 70)
+    assert EdgeSettings(token_ttl_s=80).port == 2000
+
+
+def test_the_file_has_every_type_of_setting() -> None:
+    write_file(
+        f"""
+        [relay]
+        data_dir = "/data"
+        heartbeat_s = 2
+        log_level = "debug"
+        [edge]
+        allowed_origins = ["https://a.org", "http://b.org:8080"]
+        trusted_proxies = "127.0.0.1, ::1"
+        compression = true
+        messages_per_s = 0.5
+        jwt_secret = "{"s" * 32}"
+        [emitter]
+        name = "manager"
+        relay_egress = "tcp://127.0.0.1:9"
+        """
+    )
+    relay, edge, emitter = load(RelaySettings), load(EdgeSettings), load(EmitterSettings)
+    assert (relay.data_dir, relay.heartbeat_s, relay.log_level) == (Path("/data"), 2.0, "DEBUG")
+    assert edge.allowed_origins == ("https://a.org", "http://b.org:8080")
+    assert edge.trusted_proxies == ("127.0.0.1", "::1")
+    assert (edge.compression, edge.messages_per_s, edge.secret()) == (True, 0.5, "s" * 32)
+    assert emitter.name == "manager"
+    assert load(TailSettings).relay_egress == "tcp://127.0.0.1:9"
+
+
+def test_the_kinds_of_the_file_are_the_journaled_ones(set_environment: SetEnvironment) -> None:
+    write_file("[kinds.order]\nmode = 'stream'\n[kinds.event]\nmode = 'live'\n[kinds.log]")
+    assert load(RelaySettings).journaled_kinds == ("task", "addressed", "order")
+    assert load(EmitterSettings).journaled_kinds == ("task", "addressed", "order")
+    set_environment("RELAY_JOURNALED_KINDS", "task,log")
+    assert load(RelaySettings).journaled_kinds == ("task", "log", "addressed")
+
+
+@pytest.mark.parametrize(
+    ("settings", "text", "problem"),
+    [
+        (RelaySettings, "heartbeet_s = 1", "heartbeet_s: there is no such setting; did you mean h"),
+        (RelaySettings, "x = 1", "x: there is no such setting; known are control, data_dir, d"),
+        (RelaySettings, "heartbeat_s = '1'", "heartbeat_s: must be a number (it is '1')"),
+        (RelaySettings, "heartbeat_s = true", "heartbeat_s: must be a number (it is True)"),
+        (RelaySettings, "egress_hwm = 1.0", "egress_hwm: must be a whole number (it is 1.0)"),
+        (RelaySettings, "heartbeat_s = 99", "heartbeat_s: Input should be less than or equal to"),
+        (RelaySettings, "heartbeat_s = nan", "heartbeat_s: Input should be a finite number"),
+        (RelaySettings, "data_dir = 1", "data_dir: Input is not a valid path"),
+        (RelaySettings, "durability = 'x'", "durability: Input should be 'process' or 'power'"),
+        (RelaySettings, "journaled_kinds = ['task']", "journaled_kinds: instead, add mode = "),
+        (EdgeSettings, "compression = 'yes'", "compression: must be true or false (it is 'yes')"),
+        (EdgeSettings, "allowed_origins = ['x']", "allowed_origins: must be origins such as"),
+        (EdgeSettings, "allowed_origins = 5", "allowed_origins: Input should be a valid tuple"),
+        (EdgeSettings, "jwt_secret = 'short'", "jwt_secret: must have at least 32 bytes"),
+        (EdgeSettings, "port = 1979-05-27", "port: must be a whole number (it is datetime.date("),
+        (EmitterSettings, "egress = 'x'", "egress: there is no such setting; known are name, re"),
+        (EmitterSettings, "journaled_kinds = []", "journaled_kinds: instead, add mode = "),
+        (TailSettings, "relay_egress = 'x'", "relay_egress: must be tcp://HOST:PORT or ipc://PATH"),
+    ],
+)
+def test_a_wrong_setting_in_the_file_gives_one_line_that_names_it(
+    settings: type[Settings], text: str, problem: str
+) -> None:
+    section = str(settings.model_config["env_prefix"]).rstrip("_").lower()
+    write_file(f"[{section}]\n{text}")
+    with pytest.raises(SettingsError) as caught:
+        load(settings)
+    line = str(caught.value)
+    assert line.startswith(f"relay.toml: [{section}] {problem}")
+    assert len(line.splitlines()) == 1
+    assert "'short'" not in line, "a secret is not shown"
+
+
+def test_a_wrong_variable_is_blamed_although_the_file_has_the_setting(
+    set_environment: SetEnvironment,
+) -> None:
+    write_file("[edge]\nport = 1000")
+    set_environment("EDGE_PORT", "x")
+    with pytest.raises(SettingsError, match=r"^EDGE_PORT: "):
+        load(EdgeSettings)
+    with pytest.raises(SettingsError, match=r"^EDGE_PORT: .*\(it is '0'\)$"):
+        load(EdgeSettings, port=0)
+
+
+def test_variables_of_other_software_are_neither_refused_nor_read(
+    set_environment: SetEnvironment,
+) -> None:
+    """Kubernetes sets EDGE_PORT for a service named `edge`."""
+    set_environment("EDGE_CONFIG", "x")
+    set_environment("EDGE_PORT", "tcp://10.0.0.1:8000")
+    with pytest.raises(SettingsError, match=r"^EDGE_CONFIG: "):
+        load(EdgeSettings)
+    write_file("ignore_variables = ['EDGE_CONFIG', 'EDGE_PORT']\n[edge]\nport = 9000")
+    assert load(EdgeSettings).port == 9000
 
 
 def test_an_unknown_override_is_refused() -> None:

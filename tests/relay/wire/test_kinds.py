@@ -14,12 +14,6 @@ def test_the_built_in_kinds() -> None:
     kinds = Kinds()
     assert kinds.streams == ("event", "task", "addressed")
     assert kinds.roles == ("user", "admin")
-    seen = {role: [each.name for each in kinds.visible(role)] for role in ("user", "admin", "x")}
-    assert seen == {
-        "user": ["event", "task", "addressed", "resource-monitor"],
-        "admin": ["event", "task", "addressed", "resource-monitor"],
-        "x": ["task", "addressed"],
-    }
 
 
 def test_others_are_added_and_built_in_ones_replaced_in_place() -> None:
@@ -30,6 +24,13 @@ def test_others_are_added_and_built_in_ones_replaced_in_place() -> None:
     assert kinds.get("event") == Kind("event", subscribe=(EVERYBODY,))
     assert kinds.get("other") is None
     assert BUILT_IN[0].is_stream, "the built-in ones stay as they are"
+
+
+def test_a_variable_may_say_which_are_streams() -> None:
+    kinds = Kinds.with_built_in((ORDERS, NEWS)).with_streams(("task", "addressed", "news", "new"))
+    assert kinds.streams == ("task", "addressed", "news", "new")
+    assert kinds.may_subscribe("shop", "order_paid")
+    assert not kinds.may_subscribe("shop", "new")
 
 
 def test_the_roles_are_those_that_a_kind_names() -> None:
