@@ -87,15 +87,16 @@ def _printable(text: str) -> str:
     return text if text.isprintable() else ascii(text)[1:-1]
 
 
-def nearest(wrong: str, known: Iterable[str]) -> str:
-    """Return the name in `known` that is most like `wrong`, "" if none is."""
-    return next(iter(get_close_matches(wrong, sorted(known), 1, 0.8)), "")
+def nearest(wrong: str, known: Iterable[str], similarity: float = 0.8) -> str:
+    """Return the name in `known` that is most like `wrong`, "" if none is; 1 means equal."""
+    return next(iter(get_close_matches(wrong, sorted(known), 1, similarity)), "")
 
 
 def hint(wrong: str, known: Iterable[str]) -> str:
     """Return the end of a message about a wrong name: the nearest known one, else all of them."""
     names = sorted(known)
-    similar = nearest(wrong, names)
+    # Less than of variables, which have a prefix in common.
+    similar = nearest(wrong, names, 0.7)
     return f"did you mean {similar}?" if similar else f"known are {', '.join(names)}"
 
 

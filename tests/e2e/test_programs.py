@@ -5,8 +5,10 @@ import socket
 
 import pytest
 
-from tests.support.cluster import Cluster
-from tests.support.processes import run_cli
+from tests.support.cluster import Cluster, asgi_options, free_ports
+from tests.support.processes import ROOT, run_cli
+
+EXAMPLE = ROOT / "docs" / "relay.example.toml"
 
 
 @pytest.mark.parametrize(
@@ -98,42 +100,98 @@ def test_statistics_of_a_missing_relay_are_one_line(cluster: Cluster) -> None:
     assert (ended.returncode, ended.stderr) == (1, f"Error: no relay at {cluster.control}\n")
 
 
-@pytest.mark.parametrize("workers", ["1", "2"])
-def test_an_edge_names_an_unknown_variable_once(cluster: Cluster, workers: str) -> None:
-    cluster.start_relay()
-    edge = cluster.start_edge(EDGE_MAX_CONECTIONS="5", EDGE_WORKERS=workers)
-    assert edge.process.output().count("EDGE_MAX_CONECTIONS") == 1
-    assert "did you mean EDGE_MAX_CONNECTIONS?" in edge.process.output()
+COMMANDS = [
+    (("relay",), "RELAY_INGRES"),
+    (("relay", "config"), "RELAY_INGRES"),
+    (("relay", "stats"), "RELAY_CONTORL"),
+    (("relay", "journal", "list"), "RELAY_DATADIR"),
+    (("edge",), "EDGE_MAX_CONECTIONS"),
+    (("edge", "config"), "EDGE_MAX_CONECTIONS"),
+    (("edge", "user", "list"), "EDGE_USER_FILE"),
+    (("edge", "token", "alice"), "EDGE_JWT_SECRETS"),
+    (("emitters", "event:a", "{}"), "EMITTER_NAMES"),
+    (("emitters", "task", "--user", "alice", "--", "true"), "EMITTER_SPOOLS"),
+    (("emitters", "tail", "--timeout", "0"), "EMITTER_RELAY_EGRES"),
+    (
+        ("demo", "m", "--servers", "a", "--data-dir", "unused", "--user", "alice"),
+        "EMITTER_RELAY_INGRES",
+    ),
+]
+"""Each program and command, with a variable that is none of its settings."""
 
 
-def test_an_edge_on_another_server_names_an_unknown_variable(cluster: Cluster) -> None:
-    cluster.env["EDGE_MAX_CONECTIONS"] = "5"
-    cluster.start_relay()
-    edge = cluster.start_plain_edge()
-    assert edge.process.output().count("EDGE_MAX_CONECTIONS is not a setting") == 1
-
-
-@pytest.mark.parametrize(
-    ("command", "variable"),
-    [
-        (("relay", "stats"), "RELAY_CONTORL"),
-        (("relay", "journal", "list"), "RELAY_DATADIR"),
-        (("edge", "user", "list"), "EDGE_USER_FILE"),
-        (("edge", "token", "alice"), "EDGE_JWT_SECRETS"),
-        (("emitters", "event:a", "{}"), "EMITTER_NAMES"),
-        (("emitters", "task", "--user", "alice", "--", "true"), "EMITTER_SPOOLS"),
-        (("emitters", "tail", "--timeout", "0"), "EMITTER_RELAY_EGRES"),
-    ],
-)
-def test_every_command_names_an_unknown_variable_once(
+@pytest.mark.parametrize(("command", "variable"), COMMANDS)
+def test_an_unknown_variable_is_one_line_and_exit_code_2(
     cluster: Cluster, command: tuple[str, ...], variable: str
 ) -> None:
-    cluster.start_relay()
     ended = run_cli(*command, env=cluster.env | {variable: "x"})
-    assert ended.stderr.count(f"{variable} is not a setting and has no effect") == 1
-    assert variable not in ended.stdout
+    assert (ended.returncode, ended.stdout) == (2, "")
+    [line] = ended.stderr.splitlines()
+    assert f": {variable}: there is no such setting; did you mean " in line
 
 
-def test_the_relay_names_an_unknown_variable_and_starts(cluster: Cluster) -> None:
-    relay = cluster.start_relay(RELAY_INGRES="x")
-    assert relay.output().count("did you mean RELAY_INGRESS?") == 1
+@pytest.mark.parametrize(("command", "variable"), COMMANDS)
+def test_a_wrong_file_is_one_line_and_exit_code_2(
+    cluster: Cluster, command: tuple[str, ...], variable: str
+) -> None:
+    """Also for a misspelt key in the section of the program."""
+    wrong = cluster.directory / "wrong.toml"
+    section, key = variable.lower().split("_", 1)
+    for text, problem in (
+        ("[kinds.order]\nmode = 'steam'", "[kinds.order] mode: Input should be 'stream' or 'live'"),
+        (f"[{section}]\n{key} = 'x'", f"[{section}] {key}: there is no such setting; did you mean"),
+    ):
+        wrong.write_text(text)
+        ended = run_cli(*command, env=cluster.env | {"EVENT_RELAY_CONFIG": str(wrong)})
+        assert (ended.returncode, ended.stdout) == (2, "")
+        [line] = ended.stderr.splitlines()
+        assert f": {wrong}: {problem}" in line
+
+
+def test_the_application_on_another_server_refuses_both(cluster: Cluster) -> None:
+    """Here `uvicorn` is the program; others let their worker processes end as well."""
+    command = ("uvicorn", *asgi_options("uvicorn", free_ports(1)[0]))
+    missing = str(cluster.directory / "missing.toml")
+    for name, value in (("EDGE_MAX_CONECTIONS", "5"), ("EVENT_RELAY_CONFIG", missing)):
+        ended = run_cli(*command, env=cluster.env | {name: value})
+        assert ended.returncode == 2
+        [line] = ended.stderr.splitlines()
+        assert line.startswith(f"event-edge: {name}: there is no ")
+
+
+def test_variables_of_other_software_are_left_alone(cluster: Cluster) -> None:
+    file = cluster.directory / "relay.toml"
+    file.write_text('ignore_variables = ["RELAY_SERVER_URL", "EDGE_CONFIG"]')
+    cluster.env |= {
+        "EVENT_RELAY_CONFIG": str(file),
+        "RELAY_SERVER_URL": "x",
+        "EDGE_CONFIG": "y",
+        "EDGE_SERVICE_HOST": "10.0.0.1",
+    }
+    cluster.start_relay()
+    edge = cluster.start_edge(EDGE_WORKERS="2")
+    assert "EDGE_CONFIG" not in edge.process.output()
+
+
+def test_config_shows_what_holds_and_no_secret(cluster: Cluster) -> None:
+    ended = run_cli("edge", "config", env=cluster.env | {"EVENT_RELAY_CONFIG": str(EXAMPLE)})
+    assert ended.returncode == 0, ended.stderr
+    shown = [line.split() for line in ended.stdout.splitlines()]
+    assert ["EDGE_WORKERS", "2", "file"] in shown
+    assert ["EDGE_JWT_SECRET", "(secret)", "variable"] in shown
+    assert cluster.env["EDGE_JWT_SECRET"] not in ended.stdout
+    ended = run_cli("relay", "config", env=cluster.env | {"EVENT_RELAY_CONFIG": str(EXAMPLE)})
+    assert "RELAY_JOURNALED_KINDS  event,task,addressed,order_paid" in ended.stdout
+
+
+def test_a_role_of_the_file_is_given_to_users_and_tokens(cluster: Cluster) -> None:
+    env = cluster.env | {"EVENT_RELAY_CONFIG": str(EXAMPLE)}
+    token = run_cli("edge", "token", "ann", "--role", "till", env=env).stdout.strip()
+    assert cluster.tokens.verify(token, 0).role == "till"
+    add = ("user", "add", "ann", "--password-stdin", "--role")
+    added = run_cli("edge", *add, "accounting", env=env, stdin="secret\n")
+    assert added.stdout == "Added ann (accounting).\n"
+    refused = run_cli("edge", *add, "accountant", env=env, stdin="secret\n")
+    assert refused.returncode == 2
+    known = "user, admin, shop, accounting, till, editor"
+    assert f"'accountant' is none of {known}. A role exists when" in refused.stderr

@@ -4,6 +4,7 @@ import asyncio
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -45,6 +46,33 @@ def test_events_that_no_one_could_be_sent_are_refused(emitter: Emitter) -> None:
 def test_a_setting_that_cannot_be_used_is_refused(arguments: dict[str, str]) -> None:
     with pytest.raises(SettingsError, match="EMITTER_"):
         Emitter(**arguments)  # type: ignore[arg-type]
+
+
+def test_a_misspelt_variable_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EMITTER_RELAY_INGRES", "tcp://127.0.0.1:1")
+    for _ in range(2):
+        with pytest.raises(SettingsError, match=r"^EMITTER_RELAY_INGRES: .*EMITTER_RELAY_INGRESS"):
+            Emitter()
+
+
+def test_the_file_has_the_settings_of_an_emitter(
+    tmp_path: Path, relay: RawRelay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "relay.toml"
+    file.write_text(
+        f"[emitter]\nname = 'from-file'\nrelay_ingress = '{relay.ingress}'\n"
+        f"relay_control = '{relay.control}'\n[kinds.order]\nmode = 'stream'"
+    )
+    monkeypatch.setenv("EVENT_RELAY_CONFIG", str(file))
+    with Emitter() as emitter:
+        assert emitter.name == "from-file"
+        for _ in range(2):
+            emitter.emit("order:1", {})
+        assert emitter.counters()["conflated"] == 0, "a stream before any relay has said so"
+        emitter.close(0)
+    file.write_text("[emitter]\nnmae = 'x'")
+    with pytest.raises(SettingsError, match=r"relay\.toml: \[emitter\] nmae: .*name\?$"):
+        Emitter()
 
 
 def test_an_unknown_argument_is_refused() -> None:

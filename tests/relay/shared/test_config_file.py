@@ -5,8 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from edge.config import EdgeSettings
+from emitters.config import EmitterSettings
+from relay.config import RelaySettings
 from relay.shared.config_file import MAX_FILE_BYTES, ConfigFile, read_config_file
-from relay.shared.settings import SettingsError
+from relay.shared.settings import SettingsError, settings_in_file
 from relay.wire.kinds import MAX_KINDS, MAX_STREAMS, Kind, Kinds
 
 Write = Callable[[str], Path]
@@ -219,3 +222,14 @@ def test_sizes_are_bounded(write: Write) -> None:
 def test_bytes_that_are_no_text_are_refused(write: Write) -> None:
     write("").write_bytes(b"\xff")
     assert refusal().startswith("relay.toml: is not TOML: 'utf-8' codec can't decode")
+
+
+def test_the_example_of_the_documentation_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EVENT_RELAY_CONFIG", str(EXAMPLE))
+    file = read_config_file()
+    names = [each.name for each in file.kinds.listed]
+    built_in = ["event", "task", "addressed", "resource-monitor"]
+    assert names == [*built_in, "order_paid", "server_log", "news"]
+    for settings in (RelaySettings, EdgeSettings, EmitterSettings):
+        assert settings_in_file(settings, file), "a section that means something"
+        settings()
