@@ -61,11 +61,10 @@ class Relay:
         self._settings = settings
         with ExitStack() as undo:
             journal = _open_journal(settings)
-            limits = Limits.of_kinds(kinds, settings.retention_s, settings.retention_bytes)
             reopen = partial(_open_journal, settings)
             newest = max(stream.newest_at for stream in journal.streams.values())
             self._clock = RelayClock(newest or None)
-            self._writer = JournalWriter(journal, limits, self._clock, reopen)
+            self._writer = JournalWriter(journal, _limits(settings, kinds), self._clock, reopen)
             undo.enter_context(closing(self._writer))
             published = PublishedJournal(journal.path, journal.state, self._writer.begin_epoch)
             undo.enter_context(closing(published))
@@ -271,6 +270,10 @@ class Relay:
     def _count_malformed(self, error: WireError) -> None:
         self._state.counters.malformed[error.reason] += 1
         self._log.warning(error.reason, "dropped a malformed message: %s", error)
+
+
+def _limits(settings: RelaySettings, kinds: Kinds) -> Limits:
+    return Limits.of_kinds(kinds, settings.retention_s, settings.retention_bytes)
 
 
 def _open_journal(settings: RelaySettings, noted: TailNote | None = None) -> Journal:

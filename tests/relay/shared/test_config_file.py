@@ -1,5 +1,6 @@
 """`relay.toml`: found, read, and refused with one line that names file, key and known names."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -233,3 +234,14 @@ def test_the_example_of_the_documentation_is_read(monkeypatch: pytest.MonkeyPatc
     for settings in (RelaySettings, EdgeSettings, EmitterSettings):
         assert settings_in_file(settings, file), "a section that means something"
         settings()
+
+
+def test_the_snippets_of_the_documentation_are_read(write: Write) -> None:
+    text = (EXAMPLE.parent / "operations.md").read_text(encoding="utf-8")
+    snippets = re.findall(r"```toml\n(.*?)```", text, re.DOTALL)
+    assert snippets
+    for snippet in snippets:
+        write(snippet)
+        assert read_config_file().kinds.get("order_paid")
+        for settings in (RelaySettings, EdgeSettings, EmitterSettings):
+            settings()
