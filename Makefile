@@ -100,5 +100,6 @@ $(CHARTS): package.json package-lock.json | .venv/.installed
 	cp node_modules/swagger-ui-dist/LICENSE $(VENDOR)/swagger-ui.LICENSE
 	cp node_modules/uplot/LICENSE $(VENDOR)/uPlot.LICENSE
 	cp node_modules/uplot/dist/uPlot.min.css $(VENDOR)
+	echo 'export { default } from "uplot";' > $(VENDOR)/uPlot.esm.d.ts
 	cp node_modules/uplot/dist/uPlot.esm.js $(CHARTS)
 	@touch $@

@@ -5,3 +5,24 @@
 (time on the event loop), `http` (routes), `catch_up_runner` (steps the catch-ups), `worker` (builds
 the objects of one process), `process`, `app`, `cli` and `config`.
 """
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from edge.host.connection import ClientConnection
+    from edge.host.edge import Edge
+
+__all__ = ["ClientConnection", "Edge"]
+
+
+def __getattr__(name: str) -> Any:
+    # `edge.core`, `edge.client` and the command line need neither FastAPI nor libzmq.
+    if name == "Edge":
+        from edge.host.edge import Edge
+
+        return Edge
+    if name == "ClientConnection":
+        from edge.host.connection import ClientConnection
+
+        return ClientConnection
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

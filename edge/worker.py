@@ -7,14 +7,15 @@ import os
 import time
 from collections.abc import AsyncIterator
 from functools import partial
+from typing import Protocol
 
 from edge.catch_up_runner import CatchUpRunner
 from edge.config import EdgeSettings
 from edge.core.control.readiness import Readiness
-from edge.core.hub.connections import ConnectionManager
+from edge.core.hub.connections import ConnectionManager, MembershipObserver
 from edge.core.hub.subscription_quota import SubscriptionQuota
 from edge.core.identity.access import Access
-from edge.core.identity.tokens import Tokens
+from edge.core.identity.tokens import TokenVerifier
 from edge.core.session import SessionServices
 from edge.core.stats import EdgeStats
 from edge.core.streams.inbound import Inbound
@@ -30,12 +31,22 @@ from edge.upstream.connection import connect
 from edge.upstream.replayer import JournalReplay
 from edge.upstream.subscriber import RelaySubscriber
 from edge.websocket.broadcast import write_to_all
-from edge.websocket.endpoint import CLOSE_TIMEOUT_S, ClientEndpoint
+from edge.websocket.endpoint import CLOSE_TIMEOUT_S, Application, ClientEndpoint
 from edge.websocket.socket_cutter import SocketCutter
 from relay.shared.logs import LimitedLog
 
 HOUSEKEEPING_S = 1.0
 logger = logging.getLogger(__name__)
+
+
+class HostApplication(Application, MembershipObserver, Protocol):
+    """The application in which this edge is, if it has functions of its own (`edge.host`)."""
+
+    def begin(self, manager: ConnectionManager) -> None:
+        """The worker begins to serve the connections of `manager`."""
+
+    async def end(self) -> None:
+        """The worker ends: finish what is begun, within seconds."""
 
 
 class Worker:
@@ -49,33 +60,35 @@ class Worker:
     def __init__(
         self,
         settings: EdgeSettings,
-        tokens: Tokens,
+        tokens: TokenVerifier,
         access: Access,
         loop: asyncio.AbstractEventLoop,
+        application: HostApplication | None = None,
     ) -> None:
         """`access` decides what each client may see."""
+        self._application = application
         self.stats = stats = EdgeStats()
         relay = connect(settings, loop)
-        quota = SubscriptionQuota(settings.quota_limits)
-        manager = ConnectionManager(relay.subscriptions, partial(write_to_all, stats), quota)
+        deliver, quota = partial(write_to_all, stats), SubscriptionQuota(settings.quota_limits)
+        manager = ConnectionManager(relay.subscriptions, deliver, quota, application)
+        self.manager = manager
         streams = Streams(
             settings.topic_prefixes, settings.history_bytes, stats.dropped, stats.unreadable
         )
         self.tasks = TaskBoard()
         live = LastValues()
-        self._inbound = Inbound(
-            streams, manager, self.tasks, live, stats, LimitedLog(logger).warning
-        )
+        warn = LimitedLog(logger).warning
+        self._inbound = Inbound(streams, manager, self.tasks, live, stats, warn)
         self._replay = JournalReplay(streams, relay.requests, stats)
         snapshots = Snapshots(manager, streams, self.tasks, live)
         services = SessionServices(
             manager, streams, snapshots, access, tokens, settings.session_limits
         )
         catch_up = CatchUpRunner(self._replay, stats)
-        room = raised_room(settings.max_connections)
         self.cutter = SocketCutter(loop, CLOSE_TIMEOUT_S)
         self.relay_state = RelayState(settings.relay_timeout_s)
         self.readiness = Readiness(self.relay_state, relay.requests.health)
+        room = raised_room(settings.max_connections)
         self.endpoint = ClientEndpoint(settings, services, catch_up, stats, room, self.readiness)
         self._throttle = FlushThrottle(loop, manager.flush)
         self._subscriber = RelaySubscriber(
@@ -86,13 +99,23 @@ class Worker:
         )
 
     @contextlib.asynccontextmanager
-    async def running(self) -> AsyncIterator[None]:
-        """Serve clients while the body runs, then end everything."""
-        tame_garbage_collection()
-        housekeeping = asyncio.create_task(self._housekeep())
+    async def running(self, *, owns_process: bool) -> AsyncIterator[None]:
+        """Serve clients while the body runs, then end everything.
+
+        With `owns_process`, the process does nothing else: its garbage collection is set for many
+        clients, and it ends with the process that has started it.
+        """
+        if owns_process:
+            tame_garbage_collection()
+        if self._application is not None:
+            self.endpoint.application = self._application
+            self._application.begin(self.manager)
+        housekeeping = asyncio.create_task(self._housekeep(owns_process))
         try:
             yield
         finally:
+            if self._application is not None:
+                await self._application.end()
             housekeeping.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await housekeeping
@@ -106,7 +129,7 @@ class Worker:
         self._throttle.ask()
         self._replay.wake_waiting()
 
-    async def _housekeep(self) -> None:
+    async def _housekeep(self, owns_process: bool) -> None:
         while True:
             await asyncio.sleep(HOUSEKEEPING_S)
             try:
@@ -115,5 +138,5 @@ class Worker:
             except Exception:
                 # One fault of ours must not end housekeeping for good.
                 logger.exception("housekeeping failed")
-            if stop_if_orphaned():
+            if owns_process and stop_if_orphaned():
                 return

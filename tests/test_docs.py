@@ -109,7 +109,7 @@ async def scrape() -> str:
     for counts in (stats.events_forwarded, stats.retention, stats.replayed):
         counts["event"] = 1
     stats.dropped.repeated["event"] = stats.dropped.out_of_order["event"] = 1
-    async with worker.running():
+    async with worker.running(owns_process=False):
         return exposition([snapshot(worker.metrics)]).decode()
 
 

@@ -1,4 +1,5 @@
-"""Imports flow one way: words, decisions, shells; and edge and emitters never meet."""
+"""Imports flow one way: words, decisions, shells; and edge and emitters meet in one file only,
+in which an application's edge emits."""
 
 import ast
 from collections.abc import Iterator
@@ -44,6 +45,9 @@ ALLOWED = {
     "edge.upstream": ("edge.upstream", "edge.core", "edge.config", "relay.wire", "relay.shared"),
     "edge.websocket": ("edge", "relay.wire", "relay.shared"),
     "edge": ("edge", "relay.wire", "relay.shared"),
+    "edge.host": ("edge", "relay.wire", "relay.shared"),
+    "edge.host.embedded_relay": ("edge", "relay.wire", "relay.shared", "relay.config"),
+    "edge.host.publisher": ("edge", "emitters", "relay.wire", "relay.shared"),
     "emitters.core": (*WORDS, "emitters.core", "emitters.errors"),
     "emitters": ("emitters", "relay.wire", "relay.shared"),
     "demo": ("demo", "emitters", "relay.wire", "relay.shared"),

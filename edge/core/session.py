@@ -7,6 +7,7 @@ may receive.
 """
 
 import math
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeGuard
 
@@ -16,7 +17,7 @@ from edge.core.catch_up.subscriptions import RunCatchUp, Subscriptions
 from edge.core.hub.audience import Connection
 from edge.core.hub.connections import ConnectionManager
 from edge.core.identity.access import Access, Identity
-from edge.core.identity.tokens import InvalidToken, Tokens
+from edge.core.identity.tokens import InvalidToken, TokenVerifier
 from edge.core.protocol import messages, replies
 from edge.core.protocol.requests import (
     InvalidRequest,
@@ -30,7 +31,7 @@ from edge.core.streams.streams import Streams
 from edge.core.websocket import close_codes
 from edge.core.websocket.close_codes import Close, CloseCode
 from relay.wire.errors import InvalidTopic
-from relay.wire.topics import parse_pattern
+from relay.wire.topics import Pattern, parse_pattern
 
 MAX_REQUEST_ID_CHARS = 255
 MAX_WAITING_BYTES = 8 * 1024 * 1024
@@ -55,7 +56,9 @@ class Visitor(NamedTuple):
     cookies: tuple[str, ...]
     """The tokens in cookies, if the handshake's origin is allowed."""
     personal_since: PersonalPosition | None
-    """The last task update that the client has."""
+    """The last personal events that the client has."""
+    handshake: object = None
+    """For the application in which the edge is, to identify the client again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +69,7 @@ class SessionServices:
     streams: Streams
     snapshots: Snapshots
     access: Access
-    tokens: Tokens
+    tokens: TokenVerifier
     limits: SessionLimits
 
 
@@ -118,6 +121,11 @@ class Session:
     def identity(self) -> Identity | None:
         """The user whose valid token the client presented, None before authentication."""
         return self._identity
+
+    @property
+    def patterns(self) -> Collection[Pattern] | None:
+        """The patterns to which the client is subscribed; None while a request waits."""
+        return () if self._identity is None else self._subscriptions.patterns
 
     def tell_position(self) -> None:
         """Send the client its position; during a catch-up the epoch alone.

@@ -9,7 +9,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 
 from edge.core.identity.access import Access, Identity
 from edge.core.streams.relay_state import RelayState
-from edge.http.auth import Authentication
+from edge.http.auth import Identify
 from edge.http.metrics import exposition, snapshot
 from edge.http.siblings import Siblings
 from edge.http.topics import topics_for
@@ -47,21 +47,19 @@ SiblingsOf = Annotated[Siblings, Depends(_siblings)]
 """All workers of the edge: a parameter of a route."""
 
 
-def api_router(authentication: Authentication, kinds: Kinds, access: Access) -> APIRouter:
+def api_router(identify: Identify, kinds: Kinds, access: Access) -> APIRouter:
     """Return the routes under `/api`; `access` decides which of `kinds` a caller may see."""
     router = APIRouter(prefix="/api", tags=["events"])
 
     @router.get("/tasks", response_model=dict[str, Any])
-    async def tasks(
-        identity: Annotated[Identity, Depends(authentication)], worker: WorkerOf
-    ) -> Response:
+    async def tasks(identity: Annotated[Identity, Depends(identify)], worker: WorkerOf) -> Response:
         """The caller's own tasks as `task_update` messages, newest update first."""
         # The messages are JSON already, as they are sent to clients.
         messages = b",".join(worker.tasks.tasks_of(identity.username))
         return Response(b'{"tasks":[' + messages + b"]}", media_type="application/json")
 
     @router.get("/topics")
-    async def topics(identity: Annotated[Identity, Depends(authentication)]) -> dict[str, Any]:
+    async def topics(identity: Annotated[Identity, Depends(identify)]) -> dict[str, Any]:
         """The events that managers emit, with the JSON schema of their data, and the kinds.
 
         Of the kinds, those that the caller may see: each with its mode, and whether the caller may

@@ -1,13 +1,14 @@
 """Sign-in over HTTP: the routes under `/auth`, and the dependency that authenticates requests."""
 
 import time
+from collections.abc import Awaitable, Callable
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, HTTPException, Request, Response
 from fastapi.security import OAuth2PasswordRequestForm
 from pydantic import BaseModel
 
-from edge.core.identity.access import Identity
+from edge.core.identity.access import NEVER, Identity
 from edge.core.identity.credentials import COOKIE_NAME, CredentialRules
 from edge.core.identity.request_head import RequestHead
 from edge.core.identity.tokens import InvalidToken, Tokens, TokenTooLong
@@ -18,14 +19,18 @@ KNOWN_FOR_S = 30 * 24 * 3600
 but `PasswordSignIn` knows the browser by it."""
 
 
+Identify = Callable[..., Identity | Awaitable[Identity]]
+"""A FastAPI dependency that returns the user of a request, or answers 401."""
+
+
 class WhoAmI(BaseModel):
     """The identity in the request's token."""
 
     username: str
     role: str
-    expires_at: int
-    """Unix time in seconds."""
-    expires_in: int
+    expires_at: int | None
+    """Unix time in seconds; null if the sign-in does not expire."""
+    expires_in: int | None
     """Seconds."""
 
 
@@ -94,10 +99,8 @@ class SessionCookie:
             response.delete_cookie(name, httponly=True, samesite="strict")
 
 
-def auth_router(
-    passwords: PasswordSignIn, authentication: Authentication, cookie: SessionCookie
-) -> APIRouter:
-    """Return the routes under `/auth`."""
+def sign_in_router(passwords: PasswordSignIn, cookie: SessionCookie) -> APIRouter:
+    """Return the routes under `/auth` where users sign in and out."""
     router = APIRouter(prefix="/auth", tags=["authentication"])
 
     @router.post("/token")
@@ -115,14 +118,22 @@ def auth_router(
         """Clear the cookie. The token itself stays valid until it expires."""
         cookie.clear(response, request)
 
+    return router
+
+
+def identity_router(identify: Identify) -> APIRouter:
+    """Return the route under `/auth` that tells who is signed in."""
+    router = APIRouter(prefix="/auth", tags=["authentication"])
+
     @router.get("/me")
-    async def who_am_i(identity: Annotated[Identity, Depends(authentication)]) -> WhoAmI:
+    async def who_am_i(identity: Annotated[Identity, Depends(identify)]) -> WhoAmI:
         """Return the signed-in user."""
+        until = identity.expires_at
         return WhoAmI(
             username=identity.username,
             role=identity.role,
-            expires_at=identity.expires_at,
-            expires_in=int(identity.expires_at - time.time()),
+            expires_at=None if until == NEVER else until,
+            expires_in=None if until == NEVER else int(until - time.time()),
         )
 
     return router

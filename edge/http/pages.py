@@ -65,11 +65,11 @@ def add_pages(app: FastAPI) -> None:
     @app.get("/docs", include_in_schema=False)
     async def docs() -> HTMLResponse:
         page = get_swagger_ui_html(
-            openapi_url="/openapi.json",
+            openapi_url="openapi.json",
             title="Event Relay edge",
-            swagger_js_url="/static/vendor/swagger-ui-bundle.js",
-            swagger_css_url="/static/vendor/swagger-ui.css",
-            swagger_favicon_url="/static/favicon.svg",
+            swagger_js_url="static/vendor/swagger-ui-bundle.js",
+            swagger_css_url="static/vendor/swagger-ui.css",
+            swagger_favicon_url="static/favicon.svg",
         )
         # Only this page needs inline scripts: it starts Swagger UI with one.
         page.headers["Content-Security-Policy"] = CONTENT_SECURITY_POLICY.replace(

@@ -1,6 +1,6 @@
 // A small line chart of the last two minutes, drawn by uPlot in the page's colours.
 
-import uPlot from "/static/vendor/uPlot.esm.js";
+import uPlot from "./vendor/uPlot.esm.js";
 import { roundCeiling, WINDOW_S } from "./readings.js";
 
 const HEIGHT_PX = 84;
@@ -66,7 +66,7 @@ export class LineChart {
     return getComputedStyle(this.#host).getPropertyValue(name);
   }
 
-  /** @returns {import("/static/vendor/uPlot.esm.js").Options} */
+  /** @returns {import("uplot").Options} */
   #options() {
     const label = () => this.#css("--text-muted");
     const line = () => this.#css(this.#colour);

@@ -408,7 +408,7 @@ class Client {
 
   /** @param {ConnectOptions} options */
   constructor(options) {
-    this.#url = options.url ?? `${location.origin.replace(/^http/, "ws")}/ws`;
+    this.#url = options.url ?? defaultUrl();
     this.#getToken = options.token;
     this.#maxDelayMs = options.maxDelayMs ?? DEFAULT_MAX_DELAY_MS;
     this.#WebSocket = options.WebSocket ?? globalThis.WebSocket;
@@ -802,4 +802,12 @@ class Client {
     this.#state = state;
     this.#stateListeners.notify(state);
   }
+}
+
+/** The `/ws` of the edge that serves this module, under any prefix; in a package, that of the page.
+ * @returns {string} */
+function defaultUrl() {
+  const served = /^(https?:.*\/)static\/relay-client\.js/.exec(import.meta.url);
+  const base = served?.[1] ?? `${location.origin}/`;
+  return `${base.replace(/^http/, "ws")}ws`;
 }

@@ -3,7 +3,7 @@
 
 /**
  * @typedef {import("./relay-client.js").TaskMessage} TaskMessage
- * @typedef {{username: string, role: string, expires_at: number, expires_in: number}} Session
+ * @typedef {{username: string, role: string}} Session
  */
 
 /** The edge refused the request; `message` has its reason. */
@@ -14,7 +14,7 @@ export class UnreachableError extends Error {}
 
 /** @returns {Promise<Session | null>} null if no user is signed in */
 export async function whoAmI() {
-  const response = await call("/auth/me");
+  const response = await call("auth/me");
   if (response.status === 401) return null;
   return (await expectOk(response)).json();
 }
@@ -22,7 +22,8 @@ export async function whoAmI() {
 /** @param {string} username @param {string} password */
 export async function signIn(username, password) {
   const body = new URLSearchParams({ grant_type: "password", username, password });
-  const response = await call("/auth/token", { method: "POST", body });
+  const response = await call("auth/token", { method: "POST", body });
+  if (response.status === 404) throw new RefusedError("Sign in at the application first.");
   if (response.status >= 400 && response.status < 500) {
     const { detail } = await response.json().catch(() => ({}));
     throw new RefusedError(
@@ -33,27 +34,27 @@ export async function signIn(username, password) {
 }
 
 export async function signOut() {
-  await expectOk(await call("/auth/logout", { method: "POST" }));
+  await expectOk(await call("auth/logout", { method: "POST" }));
 }
 
 /** @returns {Promise<TaskMessage[]>} newest first */
 export async function loadTasks() {
-  const { tasks } = await (await expectOk(await call("/api/tasks"))).json();
+  const { tasks } = await (await expectOk(await call("api/tasks"))).json();
   return tasks;
 }
 
 /** @returns {Promise<Map<string, string>>} the meaning of each known event topic */
 export async function loadMeanings() {
-  const { events } = await (await expectOk(await call("/api/topics"))).json();
+  const { events } = await (await expectOk(await call("api/topics"))).json();
   /** @type {{topic: string, meaning: string}[]} */
   const known = events;
   return new Map(known.map(({ topic, meaning }) => [topic, meaning]));
 }
 
-/** @param {string} path @param {RequestInit} [init] */
+/** @param {string} path below the page @param {RequestInit} [init] */
 async function call(path, init) {
   try {
-    return await fetch(path, { ...init, credentials: "same-origin", cache: "no-store" });
+    return await fetch(new URL(`../${path}`, import.meta.url), { ...init, credentials: "same-origin", cache: "no-store" });
   } catch (error) {
     throw new UnreachableError("The server cannot be reached.", { cause: error });
   }

@@ -15,6 +15,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from edge.core.identity.credentials import chosen_subprotocol
 from edge.core.identity.request_head import RequestHead
+from edge.core.session import Visitor
 from edge.core.websocket.close_codes import CloseCode
 from edge.core.websocket.frames import Opcode, split_frames
 from edge.core.websocket.reader import Message
@@ -196,17 +197,20 @@ async def serve_websocket(websocket: WebSocket) -> None:
         "the ASGI server opens WebSockets itself, with fewer protections than event-edge:"
         " see docs/operations.md",
     )
-    worker: Worker = websocket.state.worker
-    endpoint = worker.endpoint
     head = RequestHead.of(websocket.scope["headers"], websocket.scope["query_string"])
+    endpoint = _worker(websocket).endpoint
     try:
-        visitor = endpoint.identify(
-            head, None if websocket.client is None else websocket.client.host
-        )
+        visitor = endpoint.identify(head, _peer(websocket))
     except HandshakeRefused as refused:
-        endpoint.handshake_refused()
-        await _refuse(websocket, refused)
+        await refuse(websocket, refused)
         return
+    await admit(websocket, head, visitor)
+
+
+async def admit(websocket: WebSocket, head: RequestHead, visitor: Visitor) -> None:
+    """Serve `visitor`, who has sent the handshake `head`, until the connection ends."""
+    worker = _worker(websocket)
+    endpoint = worker.endpoint
     wait_s = endpoint.overload_s()
     await websocket.accept(chosen_subprotocol(head))
     if wait_s is not None:
@@ -219,11 +223,21 @@ async def serve_websocket(websocket: WebSocket) -> None:
     await transport.run()
 
 
-async def _refuse(websocket: WebSocket, refused: HandshakeRefused) -> None:
+async def refuse(websocket: WebSocket, refused: HandshakeRefused) -> None:
     """Refuse the handshake; a server that cannot answer with a response answers 403."""
+    _worker(websocket).endpoint.handshake_refused()
     if "websocket.http.response" not in websocket.scope.get("extensions", {}):
         await websocket.close()
         return
     await websocket.send_denial_response(
         JSONResponse({"detail": refused.detail}, refused.status, refused.headers)
     )
+
+
+def _worker(websocket: WebSocket) -> Worker:
+    worker: Worker = websocket.state.worker
+    return worker
+
+
+def _peer(websocket: WebSocket) -> str | None:
+    return None if websocket.client is None else websocket.client.host

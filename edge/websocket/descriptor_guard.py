@@ -16,7 +16,7 @@ REFUSAL_TIMEOUT_S = 2.0
 """Seconds for a connection on a reserved descriptor to send its request and to go."""
 RETRY_AFTER_S = 5
 SERVED_PATHS = ("/healthz", "/readyz", "/metrics")
-"""Served on the reserved descriptors; requests for other paths get 503."""
+"""Served on the reserved descriptors, beside `/ws`; requests for other paths get 503."""
 
 logger = logging.getLogger(__name__)
 
@@ -63,13 +63,15 @@ class DescriptorGuard:
 class OperationsOnly:
     """The application on a reserved descriptor: health and metrics, then the connection ends."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, websocket_path: str = "/ws") -> None:
         self._app = app
+        prefix = websocket_path.removesuffix("/ws")
+        self._paths = tuple(prefix + path for path in SERVED_PATHS)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """See ASGI."""
         headers = {"Connection": "close", "Retry-After": str(RETRY_AFTER_S)}
-        if scope["type"] != "http" or scope["path"] in SERVED_PATHS:
+        if scope["type"] != "http" or scope["path"] in self._paths:
             await self._app(scope, receive, send)
         else:
             detail = {"detail": "Too many connections"}

@@ -4,10 +4,12 @@ import asyncio
 import time
 from collections.abc import Callable, Hashable
 from functools import partial
+from typing import Protocol
 
 from edge.catch_up_runner import CatchUpRunner
 from edge.config import EdgeSettings
 from edge.core.control.readiness import Readiness
+from edge.core.identity.request_head import RequestHead
 from edge.core.session import Session, SessionServices, Visitor
 from edge.core.stats import EdgeStats
 from edge.core.websocket import close_codes
@@ -37,8 +39,27 @@ LATE_TICK_S = 5.0
 """Seconds between two ticks after which this process, and not its clients, stood still."""
 
 
+class Application(Protocol):
+    """The application in which this edge is, if it has functions of its own (`edge.host`)."""
+
+    async def visitor(self, head: RequestHead, peer: str | None) -> Visitor:
+        """Return the claims of a handshake from the address `peer`. Raises `HandshakeRefused`."""
+
+    def opened(self, client: Client, session: Session, visitor: Visitor) -> None:
+        """A client is there, and is about to be admitted."""
+
+    def message(self, client: Client, text: str) -> None:
+        """Act on a message of the client, in its order."""
+
+    def lost(self, client: Client) -> None:
+        """A client is gone, and the manager has been told so."""
+
+
 class ClientEndpoint:
     """The `Host` of all clients of a worker: their sessions, deadlines and keepalive."""
+
+    application: Application | None = None
+    """Takes part in the conversations."""
 
     def __init__(
         self,
@@ -165,6 +186,8 @@ class ClientEndpoint:
             client, self._services, partial(self._catch_up.start, client), visitor, time.monotonic()
         )
         self._sessions[client] = session
+        if self.application is not None:
+            self.application.opened(client, session, visitor)
         now = self._loop.time()
         self._positions.add(client, now)
         self._keepalive.add(client, now)
@@ -201,6 +224,8 @@ class ClientEndpoint:
         self._catch_up.cancel(client)
         self._sessions.pop(client, None)
         self._services.manager.disconnect(client)
+        if self.application is not None:
+            self.application.lost(client)
 
     def _party(self, client: Client) -> Hashable:
         """Return who takes turns with others in the queue of requests: a user, if known.
@@ -223,6 +248,9 @@ class ClientEndpoint:
                 text = message.payload.decode()
             except UnicodeDecodeError:
                 client.fail(CloseCode.INVALID_TEXT.close())
+                return
+            if self.application is not None:
+                self.application.message(client, text)
                 return
             close = session.act_on(text, time.monotonic(), time.time())
         if close is not None:

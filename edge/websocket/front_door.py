@@ -15,6 +15,7 @@ from uvicorn.server import ServerState
 
 from edge.core.identity.credentials import chosen_subprotocol
 from edge.core.identity.request_head import RequestHead
+from edge.core.session import Visitor
 from edge.core.websocket.close_codes import Close, CloseCode
 from edge.core.websocket.frames import close_frame
 from edge.core.websocket.handshake import (
@@ -26,14 +27,13 @@ from edge.core.websocket.handshake import (
 )
 from edge.websocket.client import Client, half_close
 from edge.websocket.descriptor_guard import OperationsOnly
-from edge.websocket.endpoint import ClientEndpoint
-from edge.websocket.http_connection import HttpConnection
+from edge.websocket.endpoint import Application, ClientEndpoint
+from edge.websocket.http_connection import ENTRANCE, Entrance, HttpConnection
 from edge.websocket.identification import HandshakeRefused
 from edge.websocket.request_bounds import MAX_HEAD_BYTES
 
 STATE = "client_endpoint"
 """The name of the endpoint in the application's lifespan state."""
-REQUEST_LINE = b"GET /ws"
 
 
 class FrontDoor(asyncio.Protocol):
@@ -58,6 +58,7 @@ class FrontDoor(asyncio.Protocol):
         self._app_state = app_state
         self._loop = _loop
         self._endpoint: ClientEndpoint = app_state[STATE]
+        self._entrance: Entrance = app_state.get(ENTRANCE, Entrance())
         self._received = b""
         """The bytes so far of the request; then those behind it."""
         self._request = RequestHead()
@@ -69,6 +70,8 @@ class FrontDoor(asyncio.Protocol):
         """Whether the last words are written."""
         self._is_served = True
         """Whether there is a descriptor for more than a refusal."""
+        self._asking: asyncio.Task[None] | None = None
+        """The question to the application who it is."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin to wait for the first request."""
@@ -80,6 +83,8 @@ class FrontDoor(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Leave the server's connections."""
         self._connections.discard(self)
+        if self._asking is not None:
+            self._asking.cancel()
 
     def shutdown(self) -> None:
         """Close the connection. Called by uvicorn when the server stops."""
@@ -102,9 +107,10 @@ class FrontDoor(asyncio.Protocol):
         received = self._received
         if self._is_opening:
             return
-        start = received[: len(REQUEST_LINE) + 1]
-        if start not in (REQUEST_LINE + b" ", REQUEST_LINE + b"?"):
-            if not REQUEST_LINE.startswith(start):
+        request_line = b"GET " + self._entrance.path.encode()
+        start = received[: len(request_line) + 1]
+        if start not in (request_line + b" ", request_line + b"?"):
+            if not request_line.startswith(start):
                 self._hand_over()
             return
         end = received.find(b"\r\n\r\n", 0, MAX_HEAD_BYTES)
@@ -152,9 +158,8 @@ class FrontDoor(asyncio.Protocol):
             reason = f"overloaded, retry in {math.ceil(wait_s)} s"
             self._turn_away(CloseCode.TRY_AGAIN_LATER.close(reason))
         else:
-            self._is_paused = not self._endpoint.requests.run(self._open_or_abort)
-            if self._is_paused:
-                self._transport.pause_reading()
+            if not self._endpoint.requests.run(self._open_or_abort):
+                self._pause()
 
     def _open_or_abort(self) -> None:
         try:
@@ -170,13 +175,41 @@ class FrontDoor(asyncio.Protocol):
         compresses = endpoint.settings.compression and offers_deflate(request.headers)
         try:
             opening = accept(request.headers, chosen_subprotocol(request), compress=compresses)
+            if endpoint.application is not None:
+                self._ask(endpoint.application, opening, compresses)
+                return
             visitor = endpoint.identify(request, _peer(transport))
         except BadHandshake as bad:
             self._refuse(bad.response)
-            return
         except HandshakeRefused as refused:
             self._refuse(response(refused.status, refused.detail, refused.headers))
-            return
+        else:
+            self._enter(opening, visitor, compresses=compresses)
+
+    def _pause(self) -> None:
+        """Read nothing until the WebSocket is open."""
+        if not self._is_paused:
+            self._is_paused = True
+            self._transport.pause_reading()
+
+    def _ask(self, application: Application, opening: bytes, compresses: bool) -> None:
+        """Let the application say who it is. Meanwhile the connection is not read."""
+
+        async def ask() -> None:
+            try:
+                visitor = await application.visitor(self._request, _peer(self._transport))
+            except HandshakeRefused as refused:
+                if not self._transport.is_closing():
+                    self._refuse(response(refused.status, refused.detail, refused.headers))
+            else:
+                if not self._transport.is_closing():
+                    self._enter(opening, visitor, compresses=compresses)
+
+        self._pause()
+        self._asking = asyncio.create_task(ask())
+
+    def _enter(self, opening: bytes, visitor: Visitor, *, compresses: bool) -> None:
+        transport, endpoint = self._transport, self._endpoint
         self._connections.discard(self)
         client = Client(
             transport, endpoint.client_services, self._connections, opening, compresses=compresses
@@ -220,7 +253,7 @@ class FrontDoor(asyncio.Protocol):
             self._endpoint.arriving,
         )
         if not self._is_served:
-            protocol.app = OperationsOnly(protocol.app)
+            protocol.app = OperationsOnly(protocol.app, self._entrance.path)
         protocol.connection_made(self._transport)
         self._transport.set_protocol(protocol)
         protocol.data_received(received)

@@ -7,7 +7,7 @@ connections), or in a form that the front door does not look for (`/%77s`, a lea
 import asyncio
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import unquote
 
 import httptools
@@ -22,7 +22,19 @@ from edge.scheduling.deadlines import Deadlines
 from edge.websocket.client import half_close
 from edge.websocket.request_bounds import MAX_BODY_BYTES, MAX_WAITING_REQUESTS, RequestBounds
 
-PATH = "/ws"
+ENTRANCE = "entrance"
+"""The name of the `Entrance` in the application's lifespan state; without one, the edge is at the
+root."""
+
+
+class Entrance(NamedTuple):
+    """Where the edge is in the application that the server serves."""
+
+    path: str = "/ws"
+    max_body_bytes: int | None = MAX_BODY_BYTES
+    """Of any request; None where other routes than the edge's have bodies of their own."""
+
+
 MAX_EARLY_BYTES = 64 * 1024
 """Bytes behind a request for `/ws` that waits for earlier responses; with more the connection is
 cut."""
@@ -61,7 +73,8 @@ class HttpConnection(HttpToolsProtocol):
         """Whether a request for `/ws` was read, behind which nothing is HTTP."""
         self._early = b""
         """The bytes behind that request."""
-        self._bounds = RequestBounds()
+        self._entrance: Entrance = app_state.get(ENTRANCE, Entrance())
+        self._bounds = RequestBounds(self._entrance.max_body_bytes)
         self._is_over = False
         """Whether the last words are written, and nothing more is read."""
         self._unread_bytes = 0
@@ -130,7 +143,7 @@ class HttpConnection(HttpToolsProtocol):
         if len(self.pipeline) >= MAX_WAITING_REQUESTS:
             # The connection is cut: an answer would come before those to earlier requests.
             self._give_up(b"")
-        elif any(size > MAX_BODY_BYTES for size in sizes):
+        elif not all(map(self._bounds.allows_body, sizes)):
             self._give_up(_BODY_TOO_LARGE)
         else:
             super().on_headers_complete()
@@ -196,7 +209,7 @@ class HttpConnection(HttpToolsProtocol):
         """
         if self._is_over:
             return
-        if not _is_path(self.url):
+        if _path(self.url) != self._entrance.path:
             super().handle_websocket_upgrade()
             return
         upgrade = sys.exception()
@@ -262,9 +275,9 @@ def _disconnect(cycle: RequestResponseCycle) -> None:
     cycle.message_event.set()
 
 
-def _is_path(url: bytes) -> bool:
+def _path(url: bytes) -> str | None:
     try:
         path = httptools.parse_url(url).path
     except httptools.HttpParserError:
-        return False
-    return path is not None and unquote(path.decode("latin-1")) == PATH
+        return None
+    return None if path is None else unquote(path.decode("latin-1"))

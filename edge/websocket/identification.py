@@ -6,8 +6,12 @@ import time
 from edge.core.identity.access import Identity
 from edge.core.identity.credentials import CredentialRules
 from edge.core.identity.request_head import RequestHead
-from edge.core.identity.tokens import InvalidToken, Tokens, TokenTooLong
-from edge.core.protocol.requests import InvalidRequest, parse_personal_position
+from edge.core.identity.tokens import InvalidToken, TokenTooLong, TokenVerifier
+from edge.core.protocol.requests import (
+    InvalidRequest,
+    PersonalPosition,
+    parse_personal_position,
+)
 from edge.core.session import Visitor
 from relay.shared.logs import LimitedLog
 
@@ -27,7 +31,7 @@ class HandshakeRefused(Exception):  # noqa: N818
 class Identification:
     """Reads handshakes, on every road to `/ws`."""
 
-    def __init__(self, rules: CredentialRules, tokens: Tokens) -> None:
+    def __init__(self, rules: CredentialRules, tokens: TokenVerifier) -> None:
         self._rules = rules
         self._tokens = tokens
         self._log = LimitedLog(logger)
@@ -54,10 +58,28 @@ class Identification:
                     else "Invalid token"
                 )
                 raise HandshakeRefused(401, detail, {"WWW-Authenticate": "Bearer"}) from None
+        return Visitor(identity, credentials.cookies, self.personal_position(head))
+
+    def personal_position(self, head: RequestHead) -> PersonalPosition | None:
+        """Return the last personal events that the client has. Raises `HandshakeRefused`."""
         try:
-            return Visitor(identity, credentials.cookies, parse_personal_position(dict(head.query)))
+            return parse_personal_position(dict(head.query))
         except InvalidRequest as error:
             raise HandshakeRefused(400, str(error)) from None
+
+    def cookies(self, head: RequestHead, peer: str | None) -> tuple[str, ...]:
+        """Return the tokens in the cookies of a handshake, if its page may use them."""
+        return self._rules.of_handshake(head, peer).cookies
+
+    def refuse_foreign_page(self, head: RequestHead, peer: str | None) -> None:
+        """Refuse a handshake of a page elsewhere, whatever is in it. Raises `HandshakeRefused`.
+
+        An application may know its users by any cookie, and a browser sends that for every page.
+        """
+        origin = head.headers.get("origin")
+        if origin is not None and not self._rules.is_allowed(origin, head, peer):
+            self._warn_of_origin(origin, head)
+            raise HandshakeRefused(403, "This origin is not allowed")
 
     def _warn_of_origin(self, origin: str, head: RequestHead) -> None:
         self._log.warning(

@@ -1,12 +1,15 @@
 """`RequestBounds`: size and time of the HTTP request that is arriving on a connection."""
 
+import math
+
 MAX_HEAD_BYTES = 32 * 1024
 """Bytes of request line and headers, with room for the longest token; a larger head is answered
 with 431."""
 MAX_BODY_BYTES = 64 * 1024
 """Bytes of a request's body, which only signing in has; a larger one is answered with 413."""
-MAX_CODED_BODY_BYTES = 4 * MAX_BODY_BYTES
-"""Bytes of a body with its transfer coding: the sizes of chunks, their extensions, and trailers."""
+CODED_BYTES_PER_BYTE = 4
+"""Bytes that a body may have with its transfer coding (the sizes of chunks, their extensions, and
+trailers), for each byte that it may have without."""
 MAX_WAITING_REQUESTS = 32
 """Requests that wait for the responses before theirs; with more the connection is cut."""
 
@@ -18,13 +21,16 @@ class RequestBounds:
         "_coded_body_bytes",
         "_head_bytes",
         "_header_bytes",
+        "_max_body_bytes",
         "_was_awaited",
         "body_bytes",
         "is_in_body",
         "is_unfinished",
     )
 
-    def __init__(self) -> None:
+    def __init__(self, max_body_bytes: int | None = MAX_BODY_BYTES) -> None:
+        """With `max_body_bytes` None, a body may be as large and as slow as it likes."""
+        self._max_body_bytes = max_body_bytes
         self._head_bytes = 0
         """Bytes that came while the head was incomplete."""
         self._header_bytes = 0
@@ -58,10 +64,17 @@ class RequestBounds:
         self._header_bytes += size_bytes
         return self._header_bytes <= MAX_HEAD_BYTES
 
+    def allows_body(self, size_bytes: int) -> bool:
+        """Return whether a body may have `size_bytes`."""
+        return self._max_body_bytes is None or size_bytes <= self._max_body_bytes
+
     @property
     def body_is_too_large(self) -> bool:
         """Whether the body, or what it is wrapped in, is too large."""
-        return self.body_bytes > MAX_BODY_BYTES or self._coded_body_bytes > MAX_CODED_BODY_BYTES
+        return not (
+            self.allows_body(self.body_bytes)
+            and self.allows_body(math.ceil(self._coded_body_bytes / CODED_BYTES_PER_BYTE))
+        )
 
     def head_is_complete(self) -> None:
         """The head has ended; a body may follow."""
@@ -76,5 +89,7 @@ class RequestBounds:
     def is_late(self) -> bool:
         """A deadline has passed: return whether the one before found this request awaited too."""
         is_late = self._was_awaited
-        self._was_awaited = self.is_unfinished
+        self._was_awaited = self.is_unfinished and not (
+            self.is_in_body and self._max_body_bytes is None
+        )
         return is_late

@@ -42,7 +42,7 @@ class Server(NamedTuple):
 SERVERS = {
     "uvicorn with our HTTP": Server(
         "uvicorn",
-        ("--http", "edge.websocket.front_door:FrontDoor"),
+        ("--http", "edge.uvicorn:http"),
         compression=False,
         counts_pings=True,
     ),

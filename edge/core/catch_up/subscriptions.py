@@ -4,7 +4,7 @@ Replies leave in the order of the requests. That is why a request that comes whi
 is caught up waits: its reply names a position that the client has not reached before.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from typing import Protocol
 
@@ -96,6 +96,11 @@ class Subscriptions:
                 return len(queue), queue.size_bytes
             case _:
                 return 0, 0
+
+    @property
+    def patterns(self) -> Collection[Pattern] | None:
+        """The patterns of all subscriptions; None while a request waits for a catch-up."""
+        return self._live.keys() if self._state is LIVE else None
 
     def open(self, since: PersonalPosition | None) -> None:
         """The client is there: let its user's events reach it, from `since` on if possible."""

@@ -30,6 +30,22 @@ class SelectorObserver(Protocol):
         """No client is subscribed to `selector` any more."""
 
 
+class MembershipObserver(Protocol):
+    """Learns which connections there are and what they are subscribed to. Called at once."""
+
+    def connected(self, connection: Connection) -> None:
+        """An authenticated connection was added."""
+
+    def disconnected(self, connection: Connection) -> None:
+        """A connection was removed; `unsubscribed` was called for each of its patterns before."""
+
+    def subscribed(self, connection: Connection, pattern: Pattern) -> None:
+        """A connection has a new subscription."""
+
+    def unsubscribed(self, connection: Connection, pattern: Pattern) -> None:
+        """A connection has lost a subscription."""
+
+
 class _Member:
     """The subscriptions of one connection."""
 
@@ -56,8 +72,10 @@ class ConnectionManager:
         observer: SelectorObserver,
         deliver: Deliver = deliver_to_each,
         quota: SubscriptionQuota | None = None,
+        members: MembershipObserver | None = None,
     ) -> None:
         self._observer = observer
+        self._member_observer = members
         self._deliver = deliver
         self.quota = SubscriptionQuota() if quota is None else quota
         """The subscriptions that users may have, and have."""
@@ -84,6 +102,9 @@ class ConnectionManager:
 
     def __iter__(self) -> Iterator[Connection]:
         return iter(tuple(self._members))
+
+    def __contains__(self, connection: object) -> bool:
+        return connection in self._members
 
     @property
     def users(self) -> Collection[str]:
@@ -122,6 +143,8 @@ class ConnectionManager:
         """Add an authenticated connection."""
         self._members[connection] = _Member()
         _add(self._by_user, connection.identity.username, connection)
+        if self._member_observer is not None:
+            self._member_observer.connected(connection)
 
     def receive_personal(self, connection: Connection) -> None:
         """Let the connection receive its user's personal events from now on."""
@@ -138,6 +161,10 @@ class ConnectionManager:
         del self._members[connection]
         _discard(self._by_user, connection.identity.username, connection)
         _discard(self._personal_receivers, connection.identity.username, connection)
+        if self._member_observer is not None:
+            for pattern in member.subscriptions:
+                self._member_observer.unsubscribed(connection, pattern)
+            self._member_observer.disconnected(connection)
 
     def subscribe(
         self, connection: Connection, pattern: Pattern, selectors: tuple[Pattern, ...]
@@ -147,10 +174,13 @@ class ConnectionManager:
         Subscribing again replaces the selectors. The caller has asked `excess` before.
         """
         member = self._members[connection]
-        if pattern not in member.subscriptions:
+        is_new = pattern not in member.subscriptions
+        if is_new:
             self.quota.add(connection.identity.username, pattern)
         member.subscriptions[pattern] = selectors
         self._regroup(connection, member)
+        if is_new and self._member_observer is not None:
+            self._member_observer.subscribed(connection, pattern)
 
     def unsubscribe(self, connection: Connection, pattern: Pattern) -> None:
         """Undo `subscribe`. Not being subscribed is not an error."""
@@ -159,6 +189,8 @@ class ConnectionManager:
             del member.subscriptions[pattern]
             self.quota.remove(connection.identity.username, (pattern,))
             self._regroup(connection, member)
+            if self._member_observer is not None:
+                self._member_observer.unsubscribed(connection, pattern)
 
     def excess(self, connection: Connection, pattern: Pattern) -> QuotaExcess | None:
         """Return the bound that another subscription would pass, None if there is room."""

@@ -12,6 +12,8 @@ from relay.wire.kinds import ADMIN_ROLE, EVERYBODY, USER_ROLE, Kinds, is_role
 from relay.wire.topics import PERSONAL_KINDS, Pattern, Topic
 
 DEFAULT_ROLE = USER_ROLE
+NEVER = 2**53
+"""Unix time in seconds. Larger integers are not exact in JavaScript and as floats."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +23,7 @@ class Identity:
     username: str
     role: str
     expires_at: int
-    """Unix time in seconds."""
+    """Unix time in seconds, or `NEVER`."""
 
 
 class Access(Protocol):

@@ -60,7 +60,7 @@ class CredentialRules:
         """
         cookies = self._cookies(head)
         origin = head.headers.get("origin")
-        if not cookies or self._is_allowed(origin, head, peer):
+        if not cookies or self.is_allowed(origin, head, peer):
             return Credentials(_explicit(head), cookies)
         return Credentials(_explicit(head), (), origin)
 
@@ -74,7 +74,8 @@ class CredentialRules:
             if token
         )
 
-    def _is_allowed(self, origin: str | None, head: RequestHead, peer: str | None) -> bool:
+    def is_allowed(self, origin: str | None, head: RequestHead, peer: str | None) -> bool:
+        """Return whether pages of `origin` may use the cookies of this edge."""
         if origin is None:
             return False
         if origin in self.allowed_origins:

@@ -4,12 +4,12 @@ import base64
 import hashlib
 import math
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Protocol
 
 import jwt
 import orjson
 
-from edge.core.identity.access import DEFAULT_ROLE, Identity
+from edge.core.identity.access import DEFAULT_ROLE, NEVER, Identity
 from relay.wire.usernames import normal_username
 
 ALGORITHM = "HS256"
@@ -21,8 +21,6 @@ LEEWAY_S = 60
 """Seconds that the clock of another issuer may be ahead of ours (`iat`, `nbf`)."""
 MAX_VERIFIED = 20_000
 """Verified tokens that are remembered: a client that returns costs a hash, not a signature."""
-MAX_EXPIRY = 2**53
-"""Unix time in seconds. Larger integers are not exact in JavaScript and as floats."""
 
 
 class InvalidToken(Exception):  # noqa: N818
@@ -31,6 +29,13 @@ class InvalidToken(Exception):  # noqa: N818
 
 class TokenTooLong(InvalidToken):
     """The token has more than `MAX_TOKEN_CHARS` characters."""
+
+
+class TokenVerifier(Protocol):
+    """Knows whose a token is. `Tokens` is one; an application may have its own."""
+
+    def first_valid(self, tokens: Iterable[str], now: float) -> Identity:
+        """Return the identity in the first of `tokens` that is valid. Raises `InvalidToken`."""
 
 
 class Tokens:
@@ -124,7 +129,7 @@ def _identity(claims: dict[str, Any]) -> Identity:
     if not (is_encodable(username) and is_encodable(role)):
         raise InvalidToken("sub and role must be encodable as UTF-8")
     expires_at = _seconds(claims, "exp")
-    if expires_at > MAX_EXPIRY:
+    if expires_at > NEVER:
         raise InvalidToken("exp must be Unix time in seconds")
     return Identity(normal_username(username), role, int(expires_at))
 

@@ -8,7 +8,7 @@ about subscriptions.
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from edge.core.identity.access import Identity
+from edge.core.identity.access import NEVER, Identity
 from edge.core.protocol.messages import frame
 from relay.wire.topics import Pattern
 
@@ -24,14 +24,18 @@ ErrorCode = Literal[
 
 
 def authenticated(identity: Identity, unix_now: float, request_id: object) -> bytes:
-    """The token is valid. The reply tells until when, also as a duration: clocks differ."""
+    """The token is valid. The reply tells until when, also as a duration: clocks differ.
+
+    It tells neither for a user whose sign-in does not expire.
+    """
+    until = identity.expires_at
+    expiry = {} if until == NEVER else {"expires_at": until, "expires_in": int(until - unix_now)}
     return success(
         "authenticate",
         "Authenticated successfully",
         request_id,
         username=identity.username,
-        expires_at=identity.expires_at,
-        expires_in=int(identity.expires_at - unix_now),
+        **expiry,
     )
 
 

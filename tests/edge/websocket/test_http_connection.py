@@ -58,6 +58,7 @@ class Endpoint:
         self.arriving = Arriving()
         self.guard = SimpleNamespace(is_served=lambda _: True)
         self.wait_s: float | None = None
+        self.application = None
         self.opened: list[Client] = []
         self.stats = EdgeStats()
 

@@ -1,0 +1,82 @@
+"""`ClientConnection`: one client, as the functions of the application see it."""
+
+import secrets
+from collections.abc import Collection
+from typing import Any, Protocol
+
+import orjson
+
+from edge.core.hub.audience import Connection
+from edge.core.hub.connections import ConnectionManager
+from edge.core.identity.access import Identity
+from edge.core.websocket.close_codes import Close
+from edge.core.websocket.frames import text_frame
+from relay.wire.topics import Pattern
+
+MIN_APP_CODE, MAX_APP_CODE = 4000, 4999
+"""Close codes for applications (RFC 6455, section 7.4.2)."""
+
+
+class Closable(Connection, Protocol):
+    """A connection that can be closed from here."""
+
+    @property
+    def closed(self) -> bool: ...
+
+    def close(self, close: Close) -> None: ...
+
+
+class ClientConnection:
+    """An open WebSocket on this worker. `id` is unique among all workers."""
+
+    __slots__ = ("_client", "_manager", "id", "state")
+
+    def __init__(self, client: Closable, manager: ConnectionManager) -> None:
+        self._client = client
+        self._manager = manager
+        self.id = secrets.token_hex(8)
+        self.state: dict[str, Any] = {}
+        """For the application: it ends with the connection."""
+
+    @property
+    def identity(self) -> Identity:
+        """The user, with `username`, `role` and `expires_at` (Unix seconds)."""
+        return self._client.identity
+
+    @property
+    def username(self) -> str:
+        """The name of the user."""
+        return self._client.identity.username
+
+    @property
+    def topics(self) -> Collection[str]:
+        """The topics and patterns to which the client is subscribed."""
+        return [str(pattern) for pattern in self._patterns()]
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether the connection is being closed: messages go nowhere any more."""
+        return self._client.closed
+
+    def send(self, message: Any) -> None:
+        """Send `message`, any JSON value, to this client alone. It is not kept for a resume.
+
+        Raises `TypeError` for a value without a JSON form.
+        """
+        self._manager.send_to_client(self._client, text_frame(orjson.dumps(message)))
+
+    def close(self, code: int = 4000, reason: str = "") -> None:
+        """Close the connection with a code of the application's own, 4000 to 4999.
+
+        Raises `ValueError` for another code or a reason of more than 123 bytes.
+        """
+        if not MIN_APP_CODE <= code <= MAX_APP_CODE:
+            raise ValueError(f"code must be {MIN_APP_CODE} to {MAX_APP_CODE}, not {code}")
+        if len(reason.encode()) > 123:
+            raise ValueError("reason has more than 123 bytes")
+        self._client.close(Close(code, reason))
+
+    def _patterns(self) -> Collection[Pattern]:
+        if self._client not in self._manager:
+            return ()
+        return self._manager.subscriptions(self._client).keys()

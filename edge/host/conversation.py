@@ -1,0 +1,148 @@
+"""`Conversation`: what one client says, acted on after the application has decided about it.
+
+Messages and hooks wait in one line, so that the application learns of everything in its order.
+While the line is not empty, nothing more is read from the client.
+"""
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import orjson
+
+from edge.core.session import Session
+from edge.host.connection import ClientConnection
+from edge.host.decisions import Decisions
+from edge.host.functions import AppIdentity, call
+from edge.host.hooks import Hooks
+from edge.websocket.client import Client
+
+MAX_SPARE_ANSWERS = 64
+"""Answers about topics to which the client is not subscribed."""
+OWN_ACTIONS = frozenset({"authenticate", "subscribe", "unsubscribe"})
+
+Step = Callable[[], Awaitable[Any]]
+
+logger = logging.getLogger(__name__)
+
+
+class Conversation:
+    """One client of an application that has functions of its own."""
+
+    def __init__(
+        self,
+        client: Client,
+        session: Session,
+        connection: ClientConnection,
+        handshake: Any,
+        decisions: Decisions,
+        hooks: Hooks,
+    ) -> None:
+        """`handshake` is what `Decisions.visitor` has put into the visitor."""
+        self.client = client
+        self.session = session
+        self.connection = connection
+        self._handshake = handshake
+        self._decisions = decisions
+        self._hooks = hooks
+        self._line: deque[Step] = deque()
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing waits for its turn."""
+        return self._task is None
+
+    def take(self, text: str) -> None:
+        """Act on a message of the client when it is its turn."""
+        self.add(lambda: self._act_on(text))
+
+    def add(self, step: Step) -> None:
+        """Do `step` when it is its turn."""
+        self._line.append(step)
+        if self._task is None:
+            self.client.pause_reading()
+            self._task = asyncio.create_task(self._run())
+
+    def on_end(self, callback: Callable[[], object]) -> None:
+        """Call `callback` when nothing waits any more."""
+        if self._task is None:
+            callback()
+        else:
+            self._task.add_done_callback(lambda _: callback())
+
+    async def wait_end(self) -> None:
+        """Wait until nothing waits any more."""
+        if self._task is not None:
+            await asyncio.wait([self._task])
+
+    async def _run(self) -> None:
+        try:
+            while self._line:
+                try:
+                    await self._line.popleft()()
+                except Exception:
+                    # A fault of the application must not stop the conversation.
+                    logger.exception("a function of the application has failed")
+        finally:
+            self._task = None
+            self.client.resume_reading()
+
+    async def _act_on(self, text: str) -> None:
+        if self.client.closed:
+            return
+        message = _parsed(text)
+        action = message.get("action")
+        if action == "authenticate":
+            prepared = await self._verified(message.get("token"))
+            with self._decisions.tokens.prepared(prepared):
+                self._act_now(text)
+        elif self.session.identity is None:
+            self._act_now(text)
+        elif action == "subscribe":
+            await self._decisions.ask_subscribe(self.session.identity, message.get("topic"))
+            self._act_now(text)
+            self._forget_answers()
+        elif self._hooks.message and isinstance(action, str) and action not in OWN_ACTIONS:
+            for hook in self._hooks.message:
+                await call(hook, self.connection, message)
+        else:
+            self._act_now(text)
+
+    def _act_now(self, text: str) -> None:
+        if not self.client.closed:
+            close = self.session.act_on(text, time.monotonic(), time.time())
+            if close is not None:
+                self.client.close(close)
+
+    async def _verified(self, token: Any) -> dict[str, AppIdentity]:
+        """Return the user of `token`, with the application's answers for all it goes on with."""
+        found = await self._decisions.verify(self._handshake, token)
+        if found is None:
+            return {}
+        shown, identity = found
+        before = self.session.identity
+        if isinstance(before, AppIdentity):
+            for pattern in tuple(before.allowed):
+                await self._decisions.ask_subscribe(identity, str(pattern))
+        return {shown: identity}
+
+    def _forget_answers(self) -> None:
+        """Keep the answers for live subscriptions only, when there are many others."""
+        identity, patterns = self.session.identity, self.session.patterns
+        if not isinstance(identity, AppIdentity) or patterns is None:
+            return
+        if len(identity.allowed) > 2 * len(patterns) + MAX_SPARE_ANSWERS:
+            for pattern in identity.allowed.keys() - patterns:
+                del identity.allowed[pattern]
+
+
+def _parsed(text: str) -> dict[str, Any]:
+    try:
+        message = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return {}
+    return message if isinstance(message, dict) else {}

@@ -1,0 +1,172 @@
+"""`Decisions`: who a client is and what it may do, by the functions of the application.
+
+The core asks at once and waits for nobody. So `Conversation` has the application answer first, and
+the answers are ready when the core asks: identities in `PreparedTokens`, permissions in the
+identity itself.
+"""
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+from edge.core.identity.access import Identity
+from edge.core.identity.credentials import CredentialRules
+from edge.core.identity.request_head import RequestHead
+from edge.core.identity.tokens import InvalidToken, TokenVerifier
+from edge.core.protocol.requests import PersonalPosition
+from edge.core.session import Visitor
+from edge.host.authentication import AppAuthentication
+from edge.host.functions import AppFunction, AppIdentity, call
+from edge.websocket.identification import Identification
+from relay.wire.errors import InvalidTopic
+from relay.wire.topics import Pattern, Topic, parse_pattern
+
+HANDSHAKE = "handshake"
+"""Stands for the credentials of the handshake, where the core expects a token."""
+
+logger = logging.getLogger(__name__)
+
+
+class Handshake(NamedTuple):
+    """The request that has opened a WebSocket."""
+
+    head: RequestHead
+    peer: str | None
+    """The address of its sender."""
+
+
+class PreparedTokens:
+    """The identities of the message that is acted on now; a `TokenVerifier`."""
+
+    def __init__(self) -> None:
+        self._prepared: Mapping[str, AppIdentity] = {}
+
+    @contextlib.contextmanager
+    def prepared(self, identities: Mapping[str, AppIdentity]) -> Iterator[None]:
+        """Know `identities`, by their token, during the body, which waits for nothing."""
+        self._prepared = identities
+        try:
+            yield
+        finally:
+            self._prepared = {}
+
+    def first_valid(self, tokens: Iterable[str], now: float) -> Identity:
+        """Return the identity of the first known token. Raises `InvalidToken`."""
+        for token in tokens:
+            identity = self._prepared.get(token)
+            if identity is not None and identity.expires_at > now:
+                return identity
+        raise InvalidToken("refused by the application")
+
+
+class AnsweredAccess:
+    """Permissions as `authorize` has answered; an `Access`."""
+
+    def selectors(self, identity: Identity, pattern: Pattern) -> tuple[Pattern, ...]:
+        """Return `pattern` itself if the application allows it, else nothing."""
+        is_allowed = isinstance(identity, AppIdentity) and identity.allowed.get(pattern, False)
+        return (pattern,) if is_allowed else ()
+
+    def refusal(self, identity: Identity, pattern: Pattern) -> str:
+        """Return "": the application alone knows why."""
+        return ""
+
+    def may_publish(self, identity: Identity, topic: Topic) -> bool:
+        """Return whether the application allows it."""
+        pattern = Pattern(topic.text, exact=True)
+        return isinstance(identity, AppIdentity) and identity.may_publish.get(pattern, False)
+
+
+class Decisions:
+    """The application's `authenticate` and `authorize`, each if there is one."""
+
+    def __init__(
+        self,
+        authentication: AppAuthentication | None,
+        authorize: AppFunction | None,
+        rules: CredentialRules,
+        verifier: TokenVerifier | None,
+        timeout_s: float,
+    ) -> None:
+        """Without `authentication`, `verifier` knows whose the tokens are.
+
+        `authorize` may take `timeout_s` seconds.
+        """
+        self.tokens = PreparedTokens()
+        self._authentication = authentication
+        self._authorize = authorize
+        self._verifier = self.tokens if verifier is None else verifier
+        self._identification = Identification(rules, self._verifier)
+        self._timeout_s = timeout_s
+
+    async def visitor(self, head: RequestHead, peer: str | None) -> Visitor:
+        """Return the claims of a handshake from the address `peer`. Raises `HandshakeRefused`."""
+        handshake = Handshake(head, peer)
+        if self._authentication is None:
+            visitor = self._identification(head, peer)
+            known = None if visitor.identity is None else _own(visitor.identity)
+            return visitor._replace(identity=known, handshake=handshake)
+        since = self._refuse_wrong(head, peer)
+        identity = await self._authentication.identify(head, peer)
+        return Visitor(identity, (HANDSHAKE,), since, handshake)
+
+    def known_visitor(
+        self, head: RequestHead, peer: str | None, identity: AppIdentity | None
+    ) -> Visitor:
+        """Return the claims of a handshake whose sender the application has identified.
+
+        Raises `HandshakeRefused`.
+        """
+        since = self._refuse_wrong(head, peer)
+        return Visitor(identity, (HANDSHAKE,), since, Handshake(head, peer))
+
+    async def verify(self, handshake: Handshake, token: Any) -> tuple[str, AppIdentity] | None:
+        """Return the user whose token came in a message, and the token as the core will show it.
+
+        Without a token the credentials of the handshake count. None for an invalid one.
+        """
+        shown = token if isinstance(token, str) and token else None
+        if self._authentication is not None:
+            identity = await self._authentication.verify(handshake.head, handshake.peer, shown)
+            return None if identity is None else (shown or HANDSHAKE, identity)
+        cookies = self._identification.cookies(handshake.head, handshake.peer)
+        for each in (shown,) if shown else cookies:
+            with contextlib.suppress(InvalidToken):
+                return each, _own(self._verifier.first_valid((each,), time.time()))
+        return None
+
+    def _refuse_wrong(self, head: RequestHead, peer: str | None) -> PersonalPosition | None:
+        """Return the position in a handshake. Raises `HandshakeRefused` for one of another site."""
+        self._identification.refuse_foreign_page(head, peer)
+        return self._identification.personal_position(head)
+
+    async def ask_subscribe(self, identity: Identity, topic: Any) -> None:
+        """Have the application answer whether `identity` may subscribe to `topic`."""
+        if self._authorize is None or not isinstance(identity, AppIdentity):
+            return
+        try:
+            pattern = parse_pattern(topic)
+        except (InvalidTopic, AttributeError):
+            # The core says what is wrong with it.
+            return
+        identity.allowed[pattern] = await self.is_allowed(identity, "subscribe", str(pattern))
+
+    async def is_allowed(self, identity: AppIdentity, action: str, topic: str) -> bool:
+        """Return the answer of `authorize`; a failure of it counts as no."""
+        if self._authorize is None:
+            return False
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                return bool(await call(self._authorize, identity, action, topic))
+        except TimeoutError:
+            logger.error("authorize has not answered within %g s: %s", self._timeout_s, topic)
+        except Exception:
+            logger.exception("authorize has failed")
+        return False
+
+
+def _own(identity: Identity) -> AppIdentity:
+    return AppIdentity(identity.username, identity.role, identity.expires_at)

@@ -1,0 +1,253 @@
+"""`Edge`: the edge as a part of another application."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Annotated, Any, TypeVar
+
+from fastapi import APIRouter, Depends, FastAPI, HTTPException, WebSocket
+from starlette.types import ASGIApp
+
+from edge.config import EdgeSettings
+from edge.core.identity.access import Access, Identity, KindAccess
+from edge.core.identity.request_head import RequestHead
+from edge.core.identity.tokens import Tokens
+from edge.host.authentication import ASKED, AppAuthentication
+from edge.host.clients import HostClients
+from edge.host.decisions import AnsweredAccess, Decisions
+from edge.host.embedded_relay import EmbeddedRelay
+from edge.host.functions import AppFunction, AppIdentity, identity_of
+from edge.host.hooks import Hooks
+from edge.host.publisher import Publisher
+from edge.http.auth import Identify
+from edge.routes import Parts, build, own_sign_in
+from edge.serving import Serving
+from edge.websocket.asgi import admit, refuse, serve_websocket
+from edge.websocket.http_connection import Entrance
+from edge.websocket.identification import HandshakeRefused
+from edge.worker import Worker
+from relay.shared.config_file import read_config_file
+from relay.shared.settings import SettingsError, load
+
+EMBEDDED = "embedded"
+NAME = "event-relay"
+"""The name of the route to the edge."""
+F = TypeVar("F", bound=AppFunction)
+
+
+class Edge:
+    """The edge in an application of one's own (docs/embedding.md).
+
+    `install` gives a FastAPI application the routes, under a prefix, and the edge's start and end.
+    Everything else follows from the settings, which are those of `event-edge`: `EDGE_*` variables,
+    `relay.toml`, and keyword arguments, which win.
+
+    With `relay="embedded"`, a relay runs beside the application unless one runs at the address
+    already.
+
+    `authenticate` is a FastAPI dependency, with any parameters of its own. It returns the user of a
+    request or of a WebSocket's handshake: a name, or an object with `username` and perhaps `role`
+    and `expires_at` (Unix seconds); None if the client is to authenticate by its first message.
+    Without it, users sign in at `/auth/token` with the edge's own tokens.
+
+    `authorize(identity, action, topic)` returns whether a user may `"subscribe"` to a topic or
+    pattern, or `"publish"` on a topic. Without it, the roles in `relay.toml` decide. Both functions
+    are plain or async.
+
+    Raises `relay.shared.settings.SettingsError` for a setting that cannot be used.
+    """
+
+    def __init__(
+        self,
+        *,
+        relay: str | None = None,
+        authenticate: AppFunction | None = None,
+        authorize: AppFunction | None = None,
+        **settings: Any,
+    ) -> None:
+        if relay not in (None, EMBEDDED):
+            raise SettingsError(f'relay: must be "{EMBEDDED}" (it is {relay!r})')
+        self.settings = load(EdgeSettings, **settings)
+        self._kinds = read_config_file().kinds
+        self._access: Access = KindAccess(self._kinds) if authorize is None else AnsweredAccess()
+        self._relay = EmbeddedRelay.of(self.settings) if relay == EMBEDDED else None
+        self._authenticate = authenticate
+        self._authorize = authorize
+        self._hooks = Hooks()
+        self._clients: HostClients | None = None
+        self._host: ASGIApp | None = None
+        self._publisher = Publisher(self.settings)
+        self._tokens = None if authenticate is not None else Tokens(self.settings.secret())
+        self._serving = Serving(self._make_worker, owns_process=False)
+        self.user: Identify
+        """The signed-in user of a request, a FastAPI dependency; it answers 401 to others."""
+        self.routes: FastAPI
+        """The edge's own routes."""
+        self.routes, served = self._build()
+        self.app: ASGIApp = self._serving.wrap(served)
+        """The application with the edge's routes, to be mounted by hand with `lifespan`."""
+
+    # In the application.
+
+    def install(self, app: FastAPI, prefix: str = "") -> None:
+        """Serve the edge below `prefix` of `app`, from the start of `app` to its end.
+
+        `prefix` is empty or a path such as `/live`. The routes of `app` itself come first. Raises
+        `RuntimeError` if it is installed already.
+        """
+        if self._host is not None:
+            raise RuntimeError("this Edge is installed already")
+        if prefix and (not prefix.startswith("/") or prefix.endswith("/")):
+            raise ValueError(f"prefix must be empty or begin, and not end, with /: {prefix!r}")
+        self._serving.entrance = Entrance(f"{prefix}/ws", None)
+        self._host = app
+        self.routes.state = app.state
+        self.routes.dependency_overrides = app.dependency_overrides
+        if prefix:
+            app.mount(prefix, self.app, name=NAME)
+        theirs = app.router.lifespan_context
+
+        @contextlib.asynccontextmanager
+        async def lifespan(host: Any) -> AsyncIterator[dict[str, Any]]:
+            if not prefix and not any(getattr(route, "name", None) == NAME for route in app.routes):
+                # Only now: it takes every request that the routes before it do not.
+                app.mount("", self.app, name=NAME)
+            async with self.lifespan(host) as ours, theirs(host) as state:
+                yield {**(state or {}), **ours}
+
+        app.router.lifespan_context = lifespan
+
+    @contextlib.asynccontextmanager
+    async def lifespan(self, _app: object = None) -> AsyncIterator[dict[str, Any]]:
+        """Run the edge during the body, which gets the state of the lifespan (see ASGI)."""
+        async with contextlib.AsyncExitStack() as stack:
+            if self._relay is not None:
+                await stack.enter_async_context(self._relay.running())
+            stack.push_async_callback(self._publisher.close)
+            yield await stack.enter_async_context(self._serving.running())
+
+    # For handlers.
+
+    async def emit(
+        self, topic: str, data: Any, *, type: str | None = None, username: str | None = None
+    ) -> str:
+        """Emit an event to everybody who may see it, on all workers and edges; return its id.
+
+        As `emitters.Emitter.emit`, whose errors it raises. It returns when the event is taken:
+        from then on it reaches the relay, however long that is away, while this process lives.
+        """
+        return await self._publisher.emit(topic, data, type=type, username=username)
+
+    async def send_to_user(self, username: str, topic: str, data: Any) -> str:
+        """Emit an event to all connections of one user, and to nobody else; return its id."""
+        return await self.emit(topic, data, username=username)
+
+    # What happens on `/ws`.
+
+    def on_connect(self, hook: F) -> F:
+        """Have `hook(connection)` called when a client is authenticated."""
+        self._hooks.connect.append(hook)
+        return hook
+
+    def on_disconnect(self, hook: F) -> F:
+        """Have `hook(connection)` called when a connection has ended."""
+        self._hooks.disconnect.append(hook)
+        return hook
+
+    def on_subscribe(self, hook: F) -> F:
+        """Have `hook(connection, topic)` called when a client has subscribed."""
+        self._hooks.subscribe.append(hook)
+        return hook
+
+    def on_unsubscribe(self, hook: F) -> F:
+        """Have `hook(connection, topic)` called when a subscription has ended."""
+        self._hooks.unsubscribe.append(hook)
+        return hook
+
+    def on_message(self, hook: F) -> F:
+        """Have `hook(connection, message)` called for messages with an action of one's own."""
+        self._hooks.message.append(hook)
+        return hook
+
+    # Inside.
+
+    def _build(self) -> tuple[FastAPI, ASGIApp]:
+        if self._authenticate is None:
+            assert self._tokens is not None
+            identify, sign_in = own_sign_in(self.settings, self._tokens)
+            self.user = identify
+            return build(self._parts(identify, sign_in), self._serve_websocket)
+        authenticate = self._authenticate
+
+        async def user(found: Annotated[Any, Depends(authenticate)]) -> Identity:
+            identity = identity_of(found)
+            if identity is None:
+                raise HTTPException(401, "Not authenticated")
+            return identity
+
+        async def serve(websocket: WebSocket, found: Annotated[Any, Depends(authenticate)]) -> None:
+            await self._serve_known(websocket, identity_of(found))
+
+        self.user = user
+        return build(self._parts(user, None), serve)
+
+    def _parts(self, identify: Identify, sign_in: APIRouter | None) -> Parts:
+        return Parts(self.settings, self._kinds, self._access, identify, sign_in)
+
+    def _make_worker(self) -> Worker:
+        settings, access = self.settings, self._access
+        loop = asyncio.get_running_loop()
+        if self._authenticate is None and self._authorize is None and not self._hooks.are_any:
+            assert self._tokens is not None
+            return Worker(settings, self._tokens, access, loop)
+        decisions = self._decisions()
+        self._clients = HostClients(decisions, self._hooks)
+        return Worker(settings, decisions.tokens, access, loop, self._clients)
+
+    def _decisions(self) -> Decisions:
+        timeout_s = self.settings.authentication_timeout_s
+        authentication: AppAuthentication | None = None
+        if self._authenticate is not None:
+            asked = self.app if self._host is None else self._host
+            path = "/ws" if self._host is None else self._serving.entrance.path
+            authentication = AppAuthentication(asked, path, timeout_s, lambda: self._serving.state)
+        return Decisions(
+            authentication, self._authorize, self.settings.credential_rules, self._tokens, timeout_s
+        )
+
+    async def _serve_websocket(self, websocket: WebSocket) -> None:
+        """Serve a client that is known by the edge's own tokens."""
+        clients = self._clients
+        if clients is None:
+            await serve_websocket(websocket)
+            return
+        head = _head(websocket)
+        try:
+            visitor = await clients.visitor(head, _peer(websocket))
+        except HandshakeRefused as refused:
+            await refuse(websocket, refused)
+        else:
+            await admit(websocket, head, visitor)
+
+    async def _serve_known(self, websocket: WebSocket, identity: AppIdentity | None) -> None:
+        """Serve a client that the application has identified, or answer its own question."""
+        question = websocket.scope.get(ASKED)
+        if question is not None:
+            question.answer(identity)
+            return
+        assert self._clients is not None
+        head = _head(websocket)
+        try:
+            visitor = self._clients.known_visitor(head, _peer(websocket), identity)
+        except HandshakeRefused as refused:
+            await refuse(websocket, refused)
+        else:
+            await admit(websocket, head, visitor)
+
+
+def _head(websocket: WebSocket) -> RequestHead:
+    return RequestHead.of(websocket.scope["headers"], websocket.scope["query_string"])
+
+
+def _peer(websocket: WebSocket) -> str | None:
+    return None if websocket.client is None else websocket.client.host

@@ -1,0 +1,76 @@
+"""Calls the functions of the application, and reads what they return."""
+
+import inspect
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from starlette.concurrency import run_in_threadpool
+
+from edge.core.identity.access import DEFAULT_ROLE, NEVER, Identity
+from edge.core.identity.tokens import is_encodable
+from relay.wire.topics import Pattern
+from relay.wire.usernames import normal_username
+
+AppFunction = Callable[..., Any]
+"""A plain function, or one that returns an awaitable."""
+
+
+@dataclass(frozen=True, slots=True)
+class AppIdentity(Identity):
+    """A user by the word of the application."""
+
+    user: Any = None
+    """The object that `authenticate` returned."""
+    allowed: dict[Pattern, bool] = field(default_factory=dict, compare=False, repr=False)
+    """The answers of `authorize` about the subscriptions of one connection."""
+    may_publish: dict[Pattern, bool] = field(default_factory=dict, compare=False, repr=False)
+    """Its answers about what this user may publish."""
+
+
+async def call(function: AppFunction, *args: Any) -> Any:
+    """Return what `function` returns; a plain one runs in a thread, because it may block."""
+    if _is_async(function):
+        return await function(*args)
+    result = await run_in_threadpool(function, *args)
+    return await result if inspect.isawaitable(result) else result
+
+
+def identity_of(found: Any) -> AppIdentity | None:
+    """Return the user that `authenticate` has returned, None for nobody.
+
+    `found` is None, a user name, an `Identity`, or an object with a `username` and perhaps a `role`
+    and `expires_at` (Unix seconds). Raises `TypeError` for anything else.
+    """
+    if found is None:
+        return None
+    username: Any
+    if isinstance(found, str):
+        username, role, expires_at = found, DEFAULT_ROLE, None
+    else:
+        username = getattr(found, "username", None)
+        role = getattr(found, "role", DEFAULT_ROLE)
+        expires_at = getattr(found, "expires_at", None)
+    if not (isinstance(username, str) and username and is_encodable(username)):
+        raise TypeError(
+            "authenticate must return None, a user name, or an object whose `username` is text;"
+            f" it returned {type(found).__name__}"
+        )
+    if not isinstance(role, str):
+        raise TypeError(f"authenticate returned a role that is no text: {type(role).__name__}")
+    return AppIdentity(normal_username(username), role, _expiry(expires_at), found)
+
+
+def _expiry(value: Any) -> int:
+    if value is None:
+        return NEVER
+    if isinstance(value, bool) or not isinstance(value, int | float) or math.isnan(value):
+        raise TypeError(f"authenticate returned expires_at {value!r}: expected Unix seconds")
+    return int(max(0, min(value, NEVER)))
+
+
+def _is_async(function: AppFunction) -> bool:
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
+        getattr(function, "__call__", None)  # noqa: B004 - an object with an async `__call__`
+    )

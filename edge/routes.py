@@ -1,0 +1,69 @@
+"""All routes of an edge as one application, to be served alone or below another one."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from fastapi import APIRouter, FastAPI
+from starlette.types import ASGIApp, Lifespan
+
+from edge.config import EdgeSettings
+from edge.core.identity.access import Access
+from edge.core.identity.tokens import Tokens
+from edge.http.api import api_router, operations_router
+from edge.http.auth import Authentication, Identify, SessionCookie, identity_router, sign_in_router
+from edge.http.forwarded import ForwardedRequests
+from edge.http.pages import SecurityHeaders, add_pages
+from edge.http.passwords import PasswordSignIn
+from edge.http.requests import HeadRequests, QuietEnd
+from edge.http.users import UsersFile
+from edge.websocket.request_bounds import MAX_BODY_BYTES
+from relay.wire.kinds import Kinds
+
+ServeWebSocket = Callable[..., Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """The parts of which the routes are made."""
+
+    settings: EdgeSettings
+    kinds: Kinds
+    access: Access
+    identify: Identify
+    """The dependency that returns the signed-in user of a request."""
+    sign_in: APIRouter | None
+    """None if users sign in elsewhere."""
+
+
+def build(
+    parts: Parts, serve_websocket: ServeWebSocket, lifespan: Lifespan[FastAPI] | None = None
+) -> tuple[FastAPI, ASGIApp]:
+    """Return the routes, and the application that serves them; `serve_websocket` is the one of
+    `/ws`."""
+    app = FastAPI(
+        title="Event Relay edge",
+        description="Signs users in and forwards events to them on `/ws`.",
+        docs_url=None,
+        redoc_url=None,
+        lifespan=lifespan,
+        # Our own server refuses earlier; this one is for all others.
+        max_body_size=MAX_BODY_BYTES,
+    )
+    if parts.sign_in is not None:
+        app.include_router(parts.sign_in)
+    app.include_router(identity_router(parts.identify))
+    app.include_router(api_router(parts.identify, parts.kinds, parts.access))
+    app.include_router(operations_router())
+    add_pages(app)
+    app.websocket("/ws")(serve_websocket)
+    served = HeadRequests(SecurityHeaders(app))
+    return app, QuietEnd(ForwardedRequests(served, parts.settings.credential_rules.proxies))
+
+
+def own_sign_in(settings: EdgeSettings, tokens: Tokens) -> tuple[Authentication, APIRouter]:
+    """Return the dependency that knows users by `tokens`, and the routes where they get these."""
+    rules = settings.credential_rules
+    authentication = Authentication(tokens, rules)
+    passwords = PasswordSignIn(tokens, UsersFile(settings.users_path), rules, settings.token_ttl_s)
+    cookie = SessionCookie(settings.own_cookie, authentication)
+    return authentication, sign_in_router(passwords, cookie)

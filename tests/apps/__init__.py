@@ -1,0 +1,1 @@
+"""Applications with an edge in them, which the tests serve."""
