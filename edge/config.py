@@ -12,6 +12,7 @@ from edge.core.identity.credentials import COOKIE_NAME, CredentialRules
 from edge.core.identity.proxies import TrustedProxies
 from edge.core.identity.tokens import MIN_SECRET_BYTES
 from edge.core.session import SessionLimits
+from edge.core.websocket.close_codes import CloseCodes
 from edge.private_files import write_private
 from relay.shared.addresses import parse_listen_address
 from relay.shared.file_lock import lock_beside
@@ -100,6 +101,8 @@ class EdgeSettings(Settings):
     jwt_secret: Annotated[SecretStr | None, AfterValidator(_check_secret)] = None
     users_file: Path | None = None
     token_ttl_s: int = Field(default=8 * 3600, ge=60, le=MAX_TTL_S)
+    remembered_ttl_s: int = Field(default=28 * 86_400, ge=60, le=MAX_TTL_S)
+    """Seconds that a token is valid when the user asked to be remembered."""
     cookie_name: Annotated[str | None, AfterValidator(_check_cookie_name)] = None
     """The cookie that signing in sets; by default `access_token_cookie_` and the port."""
     allowed_origins: Annotated[CommaSeparated, AfterValidator(_check_origins)] = ()
@@ -110,6 +113,8 @@ class EdgeSettings(Settings):
     )
     """Addresses and networks of proxies whose forwarded headers count."""
     authentication_timeout_s: float = Field(default=5.0, ge=0.1, le=60)
+    close_codes: CloseCodes = CloseCodes.STANDARD
+    """Those in close frames: `legacy` for front ends that do not come back after 4000 and more."""
     max_message_bytes: int = Field(default=64 * 1024, ge=1024, le=MAX_MESSAGE_BYTES)
     max_connections: int = Field(default=20_000, ge=1, le=MAX_COUNT)
     max_connections_per_user: int = Field(default=1_000, ge=1, le=MAX_COUNT)

@@ -56,7 +56,7 @@ def test_every_setting_is_documented_with_its_default(settings: type[Settings]) 
 
 def test_the_close_codes_of_the_protocol_are_the_codes_table() -> None:
     rows = [row for row in table_rows(protocol()) if re.fullmatch(r"\d{4}", row[0])]
-    table = [[str(code.code), code.meaning, code.advice] for code in CloseCode]
+    table = [[str(code.code), code.meaning, code.advice, str(code.legacy)] for code in CloseCode]
     assert sorted(rows) == sorted(table)
 
 

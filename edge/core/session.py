@@ -52,11 +52,13 @@ class Visitor(NamedTuple):
     """The claims of one WebSocket handshake."""
 
     identity: Identity | None
-    """None if the client authenticates with its first message."""
+    """None without a valid token in header, URL or subprotocols."""
     cookies: tuple[str, ...]
     """The tokens in cookies, if the handshake's origin is allowed."""
     personal_since: PersonalPosition | None
     """The last personal events that the client has."""
+    by_cookie: Identity | None = None
+    """The identity in the cookies, if `identity` is None: a token in the first message wins."""
     handshake: object = None
     """For the application in which the edge is, to identify the client again."""
 
@@ -78,6 +80,8 @@ class Session:
 
     __slots__ = (
         "_bucket",
+        "_by_cookie",
+        "_catch_up",
         "_connection",
         "_cookies",
         "_expires_at",
@@ -85,10 +89,12 @@ class Session:
         "_limits",
         "_manager",
         "_personal_since",
+        "_services",
         "_snapshots",
         "_streams",
         "_subscriptions",
         "_tokens",
+        "_was_heard",
     )
 
     def __init__(
@@ -105,13 +111,16 @@ class Session:
         self._manager = services.manager
         self._streams = services.streams
         self._snapshots = services.snapshots
-        self._subscriptions = Subscriptions(
-            connection, services, catch_up, limits.max_subscriptions
-        )
+        self._limits = limits
+        self._services = services
+        self._catch_up = catch_up
+        self._subscriptions = self._no_subscriptions()
         self._personal_since = visitor.personal_since
         self._tokens = services.tokens
-        self._limits = limits
         self._cookies = visitor.cookies
+        self._by_cookie = visitor.by_cookie
+        self._was_heard = False
+        """Whether a message of the client has come."""
         self._bucket = TokenBucket(limits.messages_per_s, limits.message_burst, now)
         self._identity: Identity | None = None
         self._expires_at = math.inf
@@ -155,6 +164,15 @@ class Session:
         self._subscriptions.open(self._personal_since)
         return None
 
+    def admit_by_cookie(self, now: float, unix_now: float) -> Close | None:
+        """The client is the user of its cookie, unless it has authenticated in another way.
+
+        `now` is monotonic, `unix_now` Unix time, both in seconds.
+        """
+        if self._identity is not None or self._by_cookie is None:
+            return None
+        return self.admit(self._by_cookie, now, unix_now)
+
     def is_expired(self, now: float) -> bool:
         """Whether the token that the client presented last is no longer valid.
 
@@ -173,54 +191,50 @@ class Session:
 
         `now` is monotonic, `unix_now` Unix time, both in seconds.
         """
-        try:
-            message = orjson.loads(text)
-        except orjson.JSONDecodeError:
-            return self._refuse(replies.invalid_json())
-        if not isinstance(message, dict):
-            return self._refuse(replies.bad_request("A JSON object is required."))
-        if message.get("action") == "authenticate" and _is_request_id(message.get("id")):
-            return self._authenticate(message, now, unix_now)
+        is_first, self._was_heard = not self._was_heard, True
+        message = _read(text)
+        if isinstance(message, dict) and _is_authentication(message):
+            return self._authenticate(message, is_first, now, unix_now)
+        if close := self.admit_by_cookie(now, unix_now):
+            return close
         if self._identity is None:
+            # Before authentication there is no conversation that an error could keep.
             return close_codes.MISSING_AUTHENTICATION
-        close = self._act(message)
+        if isinstance(message, bytes):
+            self._subscriptions.answer(message)
+            return None
+        self._act(message)
         if message.get("action") == "subscribe" and message.get("more") is not True:
             # Also if this one was refused: those before it must not wait for ever.
             self._subscriptions.end_gathering()
-        return close
+        return None
 
-    def _act(self, message: dict[str, Any]) -> Close | None:
-        request_id = message.get("id")
-        if not _is_request_id(request_id):
-            return self._refuse(replies.bad_request("An id is text or a number."))
+    def _act(self, message: dict[str, Any]) -> None:
+        answer, request_id = self._subscriptions.answer, message.get("id")
         action, topic = message.get("action"), message.get("topic")
-        if not (isinstance(action, str) and action and isinstance(topic, str) and topic):
-            text = "Action and topic are required."
-            return self._refuse(replies.bad_request(text, request_id))
-        if action not in ("subscribe", "unsubscribe"):
-            return self._refuse(replies.unknown_action(action, request_id))
-        try:
-            pattern = parse_pattern(topic)
-            if action == "subscribe":
-                self._subscriptions.take(parse_subscribe(message, pattern))
-            else:
-                self._subscriptions.take(Unsubscribe(pattern, request_id))
-        except InvalidTopic:
-            return self._refuse(replies.invalid_topic(topic, request_id))
-        except InvalidRequest as error:
-            return self._refuse(replies.bad_request(str(error), request_id))
-        return None
+        if not _is_request_id(request_id):
+            answer(replies.invalid_id())
+        elif not (isinstance(action, str) and action and isinstance(topic, str) and topic):
+            answer(replies.bad_request("Action and topic are required.", request_id))
+        elif action not in ("subscribe", "unsubscribe"):
+            answer(replies.unknown_action(action, request_id))
+        else:
+            try:
+                pattern = parse_pattern(topic)
+                if action == "subscribe":
+                    self._subscriptions.take(parse_subscribe(message, pattern))
+                else:
+                    self._subscriptions.take(Unsubscribe(pattern, request_id))
+            except InvalidTopic:
+                answer(replies.invalid_topic(topic, request_id))
+            except InvalidRequest as error:
+                answer(replies.bad_request(str(error), request_id))
 
-    def _refuse(self, reply: bytes) -> Close | None:
-        """Answer with an error; before authentication there is no conversation to keep."""
-        if self._identity is None:
-            return close_codes.MISSING_AUTHENTICATION
-        self._subscriptions.answer(reply)
-        return None
-
-    def _authenticate(self, message: dict[str, Any], now: float, unix_now: float) -> Close | None:
+    def _authenticate(
+        self, message: dict[str, Any], is_first: bool, now: float, unix_now: float
+    ) -> Close | None:
         token = message.get("token")
-        tokens = self._cookies if token == "" else (token,)
+        tokens = (token,) if token else self._cookies
         if not any(tokens):
             return close_codes.MISSING_TOKEN
         try:
@@ -229,14 +243,36 @@ class Session:
             return close_codes.INVALID_TOKEN
         previous = self._identity
         if previous is not None and previous.username != identity.username:
-            # The connection's tasks and addressed events belong to the first user.
-            return close_codes.INVALID_TOKEN
+            if not (is_first and self._may_change_user):
+                # The connection's tasks and addressed events belong to the first user.
+                return close_codes.INVALID_TOKEN
+            self._leave_user()
+            previous = None
         self._subscriptions.answer(replies.authenticated(identity, unix_now, message.get("id")))
         if previous is None:
             return self.admit(identity, now, unix_now)
         self._become(identity, now, unix_now)
         self._subscriptions.renew()
         return None
+
+    @property
+    def _may_change_user(self) -> bool:
+        """Whether the client was taken for the user of its cookie, and has asked for nothing.
+
+        It holds that user's cookie, so it has got nothing that is not its own.
+        """
+        # A catch-up would go on with events of that user.
+        return self._by_cookie is not None and not self._subscriptions.is_catching_up
+
+    def _leave_user(self) -> None:
+        self._manager.disconnect(self._connection)
+        self._subscriptions = self._no_subscriptions()
+        self._identity = None
+
+    def _no_subscriptions(self) -> Subscriptions:
+        return Subscriptions(
+            self._connection, self._services, self._catch_up, self._limits.max_subscriptions
+        )
 
     def _become(self, identity: Identity, now: float, unix_now: float) -> None:
         self._identity = identity
@@ -248,6 +284,21 @@ class Session:
         count, size_bytes = self._subscriptions.waiting
         # A subscribe may wait as two entries, itself and the end of the gathering.
         return count > 2 * self._limits.message_burst or size_bytes > MAX_WAITING_BYTES
+
+
+def _read(text: str) -> dict[str, Any] | bytes:
+    """Return the object in a message of a client, or the reply that there is none."""
+    try:
+        message = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return replies.invalid_json()
+    if not isinstance(message, dict):
+        return replies.bad_request("A JSON object is required.")
+    return message
+
+
+def _is_authentication(message: dict[str, Any]) -> bool:
+    return message.get("action") == "authenticate" and _is_request_id(message.get("id"))
 
 
 def _is_text(value: object) -> TypeGuard[str]:

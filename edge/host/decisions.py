@@ -107,11 +107,14 @@ class Decisions:
         handshake = Handshake(head, peer)
         if self._authentication is None:
             visitor = self._identification(head, peer)
-            known = None if visitor.identity is None else _own(visitor.identity)
-            return visitor._replace(identity=known, handshake=handshake)
+            return visitor._replace(
+                identity=_own(visitor.identity),
+                by_cookie=_own(visitor.by_cookie),
+                handshake=handshake,
+            )
         since = self._refuse_wrong(head, peer)
         identity = await self._authentication.identify(head, peer)
-        return Visitor(identity, (HANDSHAKE,), since, handshake)
+        return Visitor(identity, (HANDSHAKE,), since, handshake=handshake)
 
     def known_visitor(
         self, head: RequestHead, peer: str | None, identity: AppIdentity | None
@@ -121,7 +124,7 @@ class Decisions:
         Raises `HandshakeRefused`.
         """
         since = self._refuse_wrong(head, peer)
-        return Visitor(identity, (HANDSHAKE,), since, Handshake(head, peer))
+        return Visitor(identity, (HANDSHAKE,), since, handshake=Handshake(head, peer))
 
     async def verify(self, handshake: Handshake, token: Any) -> tuple[str, AppIdentity] | None:
         """Return the user whose token came in a message, and the token as the core will show it.
@@ -135,7 +138,8 @@ class Decisions:
         cookies = self._identification.cookies(handshake.head, handshake.peer)
         for each in (shown,) if shown else cookies:
             with contextlib.suppress(InvalidToken):
-                return each, _own(self._verifier.first_valid((each,), time.time()))
+                identity = _own(self._verifier.first_valid((each,), time.time()))
+                return None if identity is None else (each, identity)
         return None
 
     def _refuse_wrong(self, head: RequestHead, peer: str | None) -> PersonalPosition | None:
@@ -168,5 +172,8 @@ class Decisions:
         return False
 
 
-def _own(identity: Identity) -> AppIdentity:
+def _own(identity: Identity | None) -> AppIdentity | None:
+    """Return the identity as one of a single connection, which holds answers about it."""
+    if identity is None:
+        return None
     return AppIdentity(identity.username, identity.role, identity.expires_at)

@@ -7,6 +7,8 @@ const REASONS = new Map([
   [1001, "the server is restarting"],
   [1006, "the server cannot be reached"],
   [1008, "the session was refused"],
+  [1012, "the server is restarting"],
+  [1013, "the server has to be asked later"],
   [4001, "the session has to be renewed"],
   [4008, "this page could not keep up"],
   [4009, "too many connections are open"],

@@ -45,6 +45,8 @@ const CLOSE_ACTIONS = new Map([
   [1007, "stop"],
   [1008, "authenticate"],
   [1009, "stop"],
+  [1012, "spread"],
+  [1013, "spread"],
   [4001, "renew"],
   [4008, "reconnect"],
   [4009, "later"],

@@ -215,8 +215,7 @@ async def admit(websocket: WebSocket, head: RequestHead, visitor: Visitor) -> No
     await websocket.accept(chosen_subprotocol(head))
     if wait_s is not None:
         close = CloseCode.TRY_AGAIN_LATER.close(f"overloaded, retry in {math.ceil(wait_s)} s")
-        endpoint.turned_away(close)
-        await websocket.close(close.code, close.reason)
+        await websocket.close(*endpoint.turned_away(close))
         return
     transport = AsgiTransport(websocket, endpoint.client_services, worker.cutter)
     endpoint.open(transport.client, visitor)

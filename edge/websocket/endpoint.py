@@ -34,6 +34,8 @@ ARRIVAL_TIMEOUT_S = 10.0
 MAX_ARRIVING = 50_000
 """Connections of the last `ARRIVAL_TIMEOUT_S` and those of HTTP; with more, the oldest are due."""
 KEEPALIVE_INTERVAL_S = 20.0
+FIRST_MESSAGE_WAIT_S = 1.0
+"""Seconds for a client with a cookie to name another token; then it is the cookie's user."""
 TICK_S = 0.25
 LATE_TICK_S = 5.0
 """Seconds between two ticks after which this process, and not its clients, stood still."""
@@ -82,7 +84,7 @@ class ClientEndpoint:
         self._budget = Budget(settings.max_queued_total_bytes)
         self.client_services = ClientServices(
             self,
-            Sending(stats, self._budget, settings.max_queued_bytes),
+            _sending(settings, stats, self._budget),
             EndOfTurnWrites(loop),
             Deadlines[Client](loop, CLOSE_TIMEOUT_S, Client.abort),
             settings.max_message_bytes,
@@ -93,9 +95,9 @@ class ClientEndpoint:
         self._stats = stats
         self._loop = loop
         self._sessions: dict[Client, Session] = {}
-        self._authenticating = Deadlines[Client](
-            loop, settings.authentication_timeout_s, self._authentication_is_due
-        )
+        wait_s = settings.authentication_timeout_s
+        self._authenticating = Deadlines[Client](loop, wait_s, self._authentication_is_due)
+        self._by_cookie = Deadlines[Client](loop, FIRST_MESSAGE_WAIT_S, self._cookie_is_due)
         self._positions = PeriodicVisits(settings.position_interval_s, self._tell_position)
         self._keepalive = PeriodicVisits(KEEPALIVE_INTERVAL_S, self._check_alive)
         self._readiness = readiness
@@ -139,6 +141,7 @@ class ClientEndpoint:
         self.arriving.close()
         self.guard.close()
         self._authenticating.close()
+        self._by_cookie.close()
         self.client_services.closing.close()
 
     def relay_found(self) -> None:
@@ -166,10 +169,11 @@ class ClientEndpoint:
         wait_s = self.requests.wait_s
         return wait_s if wait_s > self.settings.admission_wait_s else None
 
-    def turned_away(self, close: Close) -> None:
-        """Count a connection that was accepted and closed at once."""
+    def turned_away(self, close: Close) -> Close:
+        """Count a connection that is accepted and closed at once; return its close as sent."""
         self._stats.connections_accepted += 1
         self._stats.closed[close.code] += 1
+        return self.settings.close_codes.on_wire(close)
 
     def handshake_refused(self) -> None:
         """Count a handshake that was answered with an HTTP error."""
@@ -178,8 +182,7 @@ class ClientEndpoint:
     def open(self, client: Client, visitor: Visitor) -> None:
         """Serve a client whose handshake is done."""
         self._stats.connections_accepted += 1
-        refusal = self._refusal()
-        if refusal is not None:
+        if (refusal := self._refusal()) is not None:
             client.close(refusal)
             return
         session = Session(
@@ -191,12 +194,12 @@ class ClientEndpoint:
         now = self._loop.time()
         self._positions.add(client, now)
         self._keepalive.add(client, now)
-        if visitor.identity is None:
-            self._authenticating.add(client)
+        if visitor.identity is not None:
+            _close_if(client, session.admit(visitor.identity, time.monotonic(), time.time()))
+        elif visitor.by_cookie is not None:
+            self._by_cookie.add(client)
         else:
-            refusal = session.admit(visitor.identity, time.monotonic(), time.time())
-            if refusal is not None:
-                client.close(refusal)
+            self._authenticating.add(client)
 
     # As `Host`.
 
@@ -206,8 +209,7 @@ class ClientEndpoint:
         if session is None:
             return True
         close = session.count_message(time.monotonic())
-        if close is not None:
-            client.close(close)
+        _close_if(client, close)
         return close is None
 
     def message_received(self, client: Client, message: Message) -> None:
@@ -253,8 +255,16 @@ class ClientEndpoint:
                 self.application.message(client, text)
                 return
             close = session.act_on(text, time.monotonic(), time.time())
-        if close is not None:
-            client.close(close)
+        _close_if(client, close)
+
+    def _cookie_is_due(self, client: Client) -> None:
+        # Behind a first message that waits for its turn: its token wins over the cookie.
+        self.requests.run(partial(self._admit_by_cookie, client), self._party(client))
+
+    def _admit_by_cookie(self, client: Client) -> None:
+        session = self._sessions.get(client)
+        if session is not None and not client.closed:
+            _close_if(client, session.admit_by_cookie(time.monotonic(), time.time()))
 
     def _authentication_is_due(self, client: Client) -> None:
         # Behind the messages that the client has sent and that still wait for their turn.
@@ -292,3 +302,14 @@ class ClientEndpoint:
         if len(self._sessions) >= self.max_connections:
             return CloseCode.TOO_MANY_CONNECTIONS.close()
         return self._readiness.refusal
+
+
+def _sending(settings: EdgeSettings, stats: EdgeStats, budget: Budget) -> Sending:
+    limit_bytes = settings.max_queued_bytes
+    return Sending(stats, budget, limit_bytes, close_codes=settings.close_codes)
+
+
+def _close_if(client: Client, close: Close | None) -> None:
+    """Close the connection if there is a reason."""
+    if close is not None:
+        client.close(close)

@@ -227,8 +227,7 @@ class FrontDoor(asyncio.Protocol):
         except BadHandshake as bad:
             self._refuse(bad.response)
             return
-        self._endpoint.turned_away(close)
-        self._end_with(opening + close_frame(close))
+        self._end_with(opening + close_frame(self._endpoint.turned_away(close)))
 
     def _refuse(self, answer: bytes) -> None:
         self._endpoint.handshake_refused()

@@ -4,7 +4,7 @@ import logging
 import time
 
 from edge.core.identity.access import Identity
-from edge.core.identity.credentials import CredentialRules
+from edge.core.identity.credentials import CredentialRules, Credentials
 from edge.core.identity.request_head import RequestHead
 from edge.core.identity.tokens import InvalidToken, TokenTooLong, TokenVerifier
 from edge.core.protocol.requests import (
@@ -44,21 +44,21 @@ class Identification:
         credentials = self._rules.of_handshake(head, peer)
         if credentials.refused_origin is not None:
             self._warn_of_origin(credentials.refused_origin, head)
-        identity: Identity | None = None
+        identity = by_cookie = None
         try:
-            identity = self._tokens.first_valid(
-                (*credentials.explicit, *credentials.cookies), time.time()
-            )
+            identity = self._tokens.first_valid(credentials.explicit, time.time())
         except InvalidToken as error:
+            by_cookie = self._by_cookie(credentials)
             # With an invalid cookie the client may still authenticate with its first message.
-            if credentials.explicit:
+            if credentials.explicit and by_cookie is None:
                 detail = (
                     f"Invalid token: {error}"
                     if isinstance(error, TokenTooLong)
                     else "Invalid token"
                 )
                 raise HandshakeRefused(401, detail, {"WWW-Authenticate": "Bearer"}) from None
-        return Visitor(identity, credentials.cookies, self.personal_position(head))
+        since = self.personal_position(head)
+        return Visitor(identity, credentials.cookies, since, by_cookie)
 
     def personal_position(self, head: RequestHead) -> PersonalPosition | None:
         """Return the last personal events that the client has. Raises `HandshakeRefused`."""
@@ -66,6 +66,12 @@ class Identification:
             return parse_personal_position(dict(head.query))
         except InvalidRequest as error:
             raise HandshakeRefused(400, str(error)) from None
+
+    def _by_cookie(self, credentials: Credentials) -> Identity | None:
+        try:
+            return self._tokens.first_valid(credentials.cookies, time.time())
+        except InvalidToken:
+            return None
 
     def cookies(self, head: RequestHead, peer: str | None) -> tuple[str, ...]:
         """Return the tokens in the cookies of a handshake, if its page may use them."""

@@ -48,7 +48,7 @@ class StormClient:
         """Connect; return after the reply to the subscription, or after a close by the edge."""
         self.closed_with, self._rest = None, b""
         key = base64.b64encode(os.urandom(16)).decode()
-        ask = json.dumps({"action": "subscribe", "topic": self._topic}).encode()
+        ask = json.dumps({"action": "subscribe", "topic": self._topic, "id": 1}).encode()
         async with CONNECTING:
             self._reader, self._writer = await asyncio.open_connection("127.0.0.1", self._port)
             self._writer.write(

@@ -142,7 +142,7 @@ class Viewer:
     def subscribe_all(self) -> None:
         since = {"event": self.positions["event"]} if "event" in self.positions else None
         for pattern in self.patterns:
-            self.subscriptions.take(Subscribe(pattern, since=since, epoch=EPOCH))
+            self.subscriptions.take(Subscribe(pattern, "id", since=since, epoch=EPOCH))
         self.subscriptions.end_gathering()
 
     def disconnect(self) -> None:

@@ -1,5 +1,6 @@
 """A WebSocket client for tests: plain, synchronous, with deadlines."""
 
+import itertools
 import json
 import time
 from collections.abc import Callable
@@ -22,11 +23,17 @@ class Client:
         self._socket = self._stack.enter_context(
             connect(url, open_timeout=TIMEOUT_S, close_timeout=1, proxy=None, **options)
         )
+        self._ids = itertools.count(1)
         self.received: list[Message] = []
         """All messages so far, in the order of arrival."""
 
     def send(self, message: object) -> None:
-        """Send `message` as JSON; send text and bytes unchanged."""
+        """Send `message` as JSON; send text and bytes unchanged.
+
+        A map gets an `id`, unless it has one: so it is answered with all fields.
+        """
+        if isinstance(message, dict):
+            message = {"id": f"auto-{next(self._ids)}", **message}
         raw = message if isinstance(message, str | bytes) else json.dumps(message)
         self._socket.send(raw)
 
@@ -41,9 +48,11 @@ class Client:
         return message
 
     def ask(self, message: object) -> Message:
-        """Send `message` and return the reply, skipping events."""
+        """Send `message` and return the reply, skipping events; without an `id` not asked for."""
         self.send(message)
-        return self.receive_until(lambda reply: "status" in reply, f"a reply to {message!r}")
+        reply = self.receive_until(lambda reply: "status" in reply, f"a reply to {message!r}")
+        is_asked_for = not isinstance(message, dict) or "id" in message
+        return reply if is_asked_for else {k: v for k, v in reply.items() if k != "id"}
 
     def subscribe(self, topic: str) -> Message:
         """Subscribe and return the reply, which must be a success."""

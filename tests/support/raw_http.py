@@ -118,8 +118,9 @@ def request(path: str, *more: str, **headers: str) -> bytes:
 
 
 def subscribe(topic: str) -> bytes:
-    """A request to subscribe, as one frame."""
-    return client_frame(TEXT, json.dumps({"action": "subscribe", "topic": topic}).encode())
+    """A request to subscribe, as one frame. Its `id` asks for a reply with all fields."""
+    request = {"action": "subscribe", "topic": topic, "id": topic}
+    return client_frame(TEXT, json.dumps(request).encode())
 
 
 def assert_served(client: RawSocket) -> None:

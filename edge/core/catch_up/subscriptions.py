@@ -191,18 +191,21 @@ class Subscriptions:
     def _subscribe(self, request: Subscribe) -> None:
         allowed = self._selectors(request.pattern)
         is_gathering = isinstance(self._state, Gathering)
-        if not (request.asks_for_the_past or is_gathering):
+        # Of a task only the state can be asked for; its updates resume in the handshake.
+        asks_for_the_past = request.asks_for_the_past and bool(allowed)
+        if not (asks_for_the_past or is_gathering):
             self._go_live(request, allowed)
         elif refusal := self._refusal(request, allowed):
             self.answer(refusal)
-        elif request.asks_for_the_past:
+        elif asks_for_the_past:
             self._gather(request, allowed)
         elif isinstance(self._state, Gathering):
             self._state.queue.append(request)
 
     def _refusal(self, request: Subscribe, allowed: tuple[Pattern, ...]) -> bytes | None:
         if not allowed:
-            return self._forbidden(request)
+            # The same text for a task of another user and for one that nobody has.
+            return None if self._task_state(request.pattern) else self._forbidden(request)
         patterns = set(self._live)
         if isinstance(self._state, Gathering):
             patterns.update(each.request.pattern for each in self._state.pending)
@@ -297,12 +300,16 @@ class Subscriptions:
             self._send(messages.position(self._streams.epoch, position))
 
     def _go_live(self, request: Subscribe, allowed: tuple[Pattern, ...]) -> None:
-        """Subscribe from now on, if the client's role allows it."""
+        """Subscribe from now on, if the client's role allows it, or if it is the user's task."""
         if refusal := self._refusal(request, allowed):
             self.answer(refusal)
-            return
-        self._subscribe_live(request.pattern, allowed)
-        self._welcome(request, allowed, None)
+        elif allowed:
+            self._subscribe_live(request.pattern, allowed)
+            self._welcome(request, allowed, None)
+        else:
+            # The updates of a user's tasks come without a subscription, so none is kept.
+            recovered = False if request.asks_for_the_past else None
+            self._welcome(request, (request.pattern,), recovered)
 
     def _go_live_after(self, catch_up: ConnectionCatchUp, pending: PendingSubscription) -> None:
         """Subscribe at the heads to which `catch_up` has brought the client."""
@@ -329,6 +336,8 @@ class Subscriptions:
         )
         for topic, frame in self._snapshots.last_values(self._connection.identity, allowed):
             self._manager.show_to_client(self._connection, topic, frame)
+        if state := self._task_state(request.pattern):
+            self._send(state)
 
     @property
     def _live(self) -> Mapping[Pattern, tuple[Pattern, ...]]:
@@ -372,6 +381,9 @@ class Subscriptions:
             if selectors is not None:
                 live = Coverage(pattern, selectors, self._covered.after(pattern, selectors))
             self._state.selection.replace_coverage(pattern, self._streams.offsets, live)
+
+    def _task_state(self, pattern: Pattern) -> bytes | None:
+        return self._snapshots.task_state(self._connection.identity.username, pattern)
 
     def _send(self, frame: bytes) -> None:
         self._manager.send_to_client(self._connection, frame)

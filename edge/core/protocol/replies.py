@@ -1,5 +1,8 @@
 """The replies to client messages, ready to be written to a socket (protocol section 7).
 
+A request with an `id` gets the full reply. One without gets `status` and `message` alone, as the
+Bedrock Server Manager answers: its front ends take any message with a `topic` for an event.
+
 Every reply is built here. `Session` decides about messages that are malformed, unknown or have a
 wrong topic; `requests.py` has the texts about malformed `since` and `last`. `Subscriptions` decides
 about subscriptions.
@@ -73,6 +76,11 @@ def bad_request(text: str, request_id: object = None) -> bytes:
     return error("bad_request", text, request_id)
 
 
+def invalid_id() -> bytes:
+    """The request has an `id` that cannot be echoed."""
+    return unasked_error("bad_request", "An id is text or a number.")
+
+
 def invalid_json() -> bytes:
     """The message is not JSON, so that nothing in it can be echoed."""
     return error("invalid_json", "Invalid JSON.")
@@ -95,7 +103,7 @@ def forbidden(pattern: Pattern, reason: str, request_id: object) -> bytes:
 
 def no_longer_allowed(pattern: Pattern, reason: str) -> bytes:
     """A new role ends a live subscription. No request is answered, so the topic is named."""
-    return error("forbidden", _not_allowed(pattern, reason), topic=str(pattern))
+    return unasked_error("forbidden", _not_allowed(pattern, reason), topic=str(pattern))
 
 
 def too_many_subscriptions(limit: int, request_id: object) -> bytes:
@@ -110,20 +118,22 @@ def no_room(text: str, request_id: object) -> bytes:
 
 def success(action: str, message: str, request_id: object = None, **fields: Any) -> bytes:
     """The reply to a request that was performed."""
-    return frame(
-        {"status": "success", "message": message, "action": action, **fields, **_echo(request_id)}
-    )
+    return _reply("success", message, request_id, {"action": action, **fields})
 
 
-def error(code: ErrorCode, message: str, request_id: object = None, **fields: Any) -> bytes:
+def error(code: ErrorCode, message: str, request_id: object = None) -> bytes:
     """The reply to a request that was refused; the connection stays open."""
-    return frame(
-        {"status": "error", "message": message, "code": code, **fields, **_echo(request_id)}
-    )
+    return _reply("error", message, request_id, {"code": code})
 
 
-def _echo(request_id: object) -> dict[str, Any]:
-    return {} if request_id is None else {"id": request_id}
+def unasked_error(code: ErrorCode, message: str, **fields: Any) -> bytes:
+    """An error that answers no request, or one whose `id` cannot be echoed."""
+    return frame({"status": "error", "message": message, "code": code, **fields})
+
+
+def _reply(status: str, message: str, request_id: object, fields: Mapping[str, Any]) -> bytes:
+    reply: dict[str, Any] = {"status": status, "message": message}
+    return frame(reply if request_id is None else {**reply, **fields, "id": request_id})
 
 
 def _not_allowed(pattern: Pattern, reason: str) -> str:

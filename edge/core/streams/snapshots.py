@@ -26,6 +26,13 @@ class Snapshots:
         """Return frames with the latest state of each unfinished task of `username`."""
         return self._tasks.unfinished_of(username)
 
+    def task_state(self, username: str, pattern: Pattern) -> bytes | None:
+        """Return a frame with the latest state of the task with the topic `pattern`.
+
+        None if that is not a topic of one task, or none of `username`.
+        """
+        return self._tasks.state_of(username, pattern.prefix) if pattern.exact else None
+
     def last_values(
         self, identity: Identity, selectors: tuple[Pattern, ...]
     ) -> Iterable[tuple[str, bytes]]:

@@ -74,6 +74,16 @@ class TaskBoard:
             if not update.finished
         ]
 
+    def message_of(self, username: str, topic: str) -> bytes | None:
+        """Return the user's task as a `task_update` message in JSON, or None."""
+        update = self._tasks.get((username, topic))
+        return None if update is None else frame_payload(update.frame)
+
+    def state_of(self, username: str, topic: str) -> bytes | None:
+        """Return a frame of the latest state of the user's task, marked as retained, or None."""
+        update = self._tasks.get((username, topic))
+        return None if update is None else messages.retained(update.frame)
+
     def _updates_of(self, username: str) -> list[TaskUpdate]:
         found = (self._tasks.get((username, topic)) for topic in self._topics.get(username, ()))
         updates = [update for update in found if update is not None]

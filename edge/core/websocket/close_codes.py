@@ -1,7 +1,7 @@
 """The one table of close codes (protocol section 7)."""
 
 import math
-from enum import Enum
+from enum import Enum, StrEnum
 from typing import NamedTuple
 
 
@@ -13,32 +13,51 @@ class Close(NamedTuple):
 
 
 class CloseCode(Enum):
-    """Code, meaning, and advice to the client."""
+    """Code, meaning, advice to the client, and the code for clients that know no others."""
 
-    GOING_AWAY = (1001, "edge is shutting down", "reconnect after a random delay, resume")
+    GOING_AWAY = (1001, "edge is shutting down", "reconnect after a random delay, resume", 1012)
     PROTOCOL_ERROR = (1002, "broken WebSocket frame", "stop: a bug in the client")
     UNSUPPORTED_DATA = (1003, "binary message", "stop: a bug in the client")
     INVALID_TEXT = (1007, "bad UTF-8", "stop: a bug in the client")
     TOO_LARGE = (1009, "message too large", "stop: a bug in the client")
     NOT_AUTHENTICATED = (1008, "not authenticated", "get a new token first")
-    TOKEN_EXPIRED = (4001, "token expired", "get a new token, reconnect, resume")
-    TOO_SLOW = (4008, "too slow", "reconnect, resume")
-    TOO_MANY_CONNECTIONS = (4009, "too many connections", "reconnect later")
+    TOKEN_EXPIRED = (4001, "token expired", "get a new token, reconnect, resume", 1008)
+    TOO_SLOW = (4008, "too slow", "reconnect, resume", 1013)
+    TOO_MANY_CONNECTIONS = (4009, "too many connections", "reconnect later", 1013)
     TRY_AGAIN_LATER = (
         4013,
         "edge has lost the relay or is overloaded",
         "reconnect after the delay in the reason",
+        1013,
     )
-    TOO_MANY_MESSAGES = (4029, "too many messages", "reconnect later")
+    TOO_MANY_MESSAGES = (4029, "too many messages", "reconnect later", 1013)
 
-    def __init__(self, code: int, meaning: str, advice: str) -> None:
+    def __init__(self, code: int, meaning: str, advice: str, legacy: int | None = None) -> None:
         self.code = code
         self.meaning = meaning
         self.advice = advice
+        self.legacy = code if legacy is None else legacy
 
     def close(self, reason: str | None = None) -> Close:
         """Return the content of the close frame; `reason` defaults to the meaning."""
         return Close(self.code, self.meaning if reason is None else reason)
+
+
+_LEGACY = {row.code: row.legacy for row in CloseCode}
+
+
+class CloseCodes(StrEnum):
+    """The codes in close frames. Counters and logs have those of `CloseCode` in either case."""
+
+    STANDARD = "standard"
+    LEGACY = "legacy"
+    """Registered codes alone (RFC 6455 and IANA): some front ends do not come back after others."""
+
+    def on_wire(self, close: Close) -> Close:
+        """Return the content of the close frame for `close`."""
+        if self is CloseCodes.STANDARD:
+            return close
+        return Close(_LEGACY.get(close.code, close.code), close.reason)
 
 
 def try_again(reason: str, seconds: float) -> Close:

@@ -9,7 +9,7 @@ from enum import IntEnum
 from typing import Protocol
 
 from edge.core.stats import EdgeStats
-from edge.core.websocket.close_codes import Close, CloseCode
+from edge.core.websocket.close_codes import Close, CloseCode, CloseCodes
 from edge.core.websocket.frames import FrameDeflater, close_frame, ping_frame, pong_frame
 from edge.core.websocket.reader import FrameReader, ProtocolViolation, read_close
 from edge.core.websocket.send_queue import Budget, SendQueue, SlowClient
@@ -79,6 +79,7 @@ class Sending:
     max_queued_bytes: int
     """The bytes that may wait for one client."""
     deflater: FrameDeflater = field(default_factory=FrameDeflater)
+    close_codes: CloseCodes = CloseCodes.STANDARD
 
 
 class Shell(SlowClient, Protocol):
@@ -248,7 +249,7 @@ class ServerProtocol:
         if self.state is not _OPEN:
             return b""
         self._stats.closed[close.code] += 1
-        return self._last_words(_CLOSING, close)
+        return self._last_words(_CLOSING, self._sending.close_codes.on_wire(close))
 
     def close_too_slow(self) -> bytes:
         """Close with 4008 and give up the queue; nothing if none waits."""

@@ -11,8 +11,9 @@ from edge.core.catch_up.connection_catch_up import ConnectionCatchUp
 from edge.core.hub.connections import ConnectionManager
 from edge.core.hub.subscription_quota import QuotaLimits, SubscriptionQuota
 from edge.core.identity.access import Identity, KindAccess
-from edge.core.identity.tokens import Tokens
+from edge.core.identity.tokens import InvalidToken, Tokens
 from edge.core.protocol.replies import MAX_SHOWN_CHARS
+from edge.core.protocol.requests import PersonalPosition
 from edge.core.session import (
     MAX_REQUEST_ID_CHARS,
     Session,
@@ -39,6 +40,7 @@ VECTORS = vectors("messages")
 NOW = 1_789_000_000.0
 EXPIRES_AT = 1_790_000_000
 TOKENS = Tokens("s" * 32)
+NOT_A_TASK = {"status": "error", "message": "Not allowed to subscribe to topic 'task:1'"}
 INVALID_TOKEN = Close(1008, "Invalid token")
 MISSING_TOKEN = Close(1008, "Missing token")
 MISSING_AUTHENTICATION = Close(1008, "Missing authentication message")
@@ -79,10 +81,19 @@ class Table:
         self.connection = RecordingConnection("nobody yet")
         self.session = self.open(self.connection, cookie)
 
-    def open(self, connection: RecordingConnection, cookie: str | None = None) -> Session:
+    def open(
+        self,
+        connection: RecordingConnection,
+        cookie: str | None = None,
+        since: PersonalPosition | None = None,
+    ) -> Session:
         """Return another client of the same edge."""
         cookies = () if cookie is None else (cookie,)
-        visitor = Visitor(identity=None, cookies=cookies, personal_since=None)
+        try:
+            by_cookie = TOKENS.first_valid(cookies, NOW)
+        except InvalidToken:
+            by_cookie = None
+        visitor = Visitor(None, cookies, since, by_cookie)
         return Session(connection, self.services, self.catch_ups.append, visitor, NOW)
 
     def show_task(self, task: int, username: str = "alice") -> None:
@@ -98,8 +109,9 @@ class Table:
         return self.connection.take()
 
     def subscribe(self, topic: str, **more: object) -> dict[str, Any]:
-        (reply,) = self.say({"action": "subscribe", "topic": topic, **more})
-        return reply
+        """Return the reply with all fields; without an `id` unless `more` has one."""
+        (reply,) = self.say({"action": "subscribe", "topic": topic, "id": "full", **more})
+        return reply if "id" in more else {k: v for k, v in reply.items() if k != "id"}
 
     def settle(self) -> list[dict[str, Any]]:
         """Replay the missing records of the catch-ups; return the messages that are no events."""
@@ -128,11 +140,12 @@ def token(
 
 
 def authenticate(token_text: object, **more: object) -> str:
-    return json.dumps({"action": "authenticate", "token": token_text, **more})
+    return json.dumps({"action": "authenticate", "token": token_text, "id": "a", **more})
 
 
 def subscribe_since(topic: str, offset: int) -> dict[str, Any]:
-    return {"action": "subscribe", "topic": topic, "since": {"event": offset}, "epoch": 1}
+    past = {"since": {"event": offset}, "epoch": 1}
+    return {"action": "subscribe", "topic": topic, "id": "s", **past}
 
 
 def admitted(role: str = "user", **options: Any) -> Table:
@@ -204,9 +217,10 @@ def test_a_valid_token_is_welcomed_with_username_and_expiry() -> None:
     assert list(table.manager) == [table.connection]
 
 
-def test_an_empty_token_means_the_cookie() -> None:
+@pytest.mark.parametrize("empty", [{"token": ""}, {"token": None}, {}])
+def test_no_token_means_the_cookie(empty: dict[str, Any]) -> None:
     table = Table(cookie=token("bob"))
-    assert table.say(authenticate(""))[0]["username"] == "bob"
+    assert table.say({"action": "authenticate", "id": 1, **empty})[0]["username"] == "bob"
 
 
 def test_an_empty_token_with_a_wrong_cookie_is_invalid() -> None:
@@ -214,9 +228,69 @@ def test_an_empty_token_with_a_wrong_cookie_is_invalid() -> None:
     assert receive(table.session, authenticate(""), NOW) == INVALID_TOKEN
 
 
-def test_the_cookie_is_not_used_unless_asked_for() -> None:
-    table = Table(cookie=token())
-    assert receive(table.session, '{"action":"authenticate"}', NOW) == MISSING_TOKEN
+@pytest.mark.parametrize("named", [False, True])
+def test_a_token_in_the_first_message_wins_over_the_cookie(named: bool) -> None:
+    """Also after the client was taken for the user of its cookie, because it said nothing."""
+    table = Table(cookie=token("bob"))
+    table.show_task(1, "bob")
+    table.show_task(2, "alice")
+    if named:
+        assert table.session.admit_by_cookie(NOW, NOW) is None
+        assert table.connection.take() == [{"task": 1, "retained": True}, TASKS_FROM_HERE]
+    reply, *state = table.say(authenticate(token("alice")))
+    assert (reply["message"], reply["username"]) == ("Authenticated successfully", "alice")
+    assert state == [{"task": 2, "retained": True}, TASKS_FROM_HERE]
+    assert table.session.identity == Identity("alice", "user", EXPIRES_AT)
+    assert list(table.manager.users) == ["alice"]
+    assert [*table.manager.personal_receivers("alice")] == [table.connection]
+    assert not table.manager.personal_receivers("bob"), "nothing of bob follows"
+    assert table.session.admit_by_cookie(NOW, NOW) is None
+    assert table.connection.identity.username == "alice"
+    assert table.subscribe("event:a")["status"] == "success"
+
+
+def test_only_the_first_message_may_name_another_user_than_the_cookie() -> None:
+    table = Table(cookie=token("bob"))
+    assert len(table.say({"action": "subscribe", "topic": "event:a"})) == 2
+    assert receive(table.session, authenticate(token("alice")), NOW) == INVALID_TOKEN
+    assert table.connection.identity.username == "bob"
+
+
+def test_a_first_message_of_another_kind_is_that_of_the_cookies_user() -> None:
+    table = Table(cookie=token("bob"))
+    table.show_task(1, "bob")
+    state, position, reply = table.say({"action": "subscribe", "topic": "event:a"})
+    assert (state, position) == ({"task": 1, "retained": True}, TASKS_FROM_HERE)
+    assert reply == {"status": "success", "message": "Subscribed to topic 'event:a'"}
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "{}", '{"action":"authenticate","id":[]}'])
+def test_a_first_message_that_is_not_understood_keeps_the_cookies_user(text: str) -> None:
+    table = Table(cookie=token("bob"))
+    *_, reply = table.say(text)
+    assert reply["status"] == "error"
+    assert list(table.manager.users) == ["bob"]
+
+
+def test_an_invalid_token_in_the_first_message_closes_in_spite_of_the_cookie() -> None:
+    table = Table(cookie=token("bob"))
+    assert receive(table.session, authenticate("x"), NOW) == INVALID_TOKEN
+
+
+def test_a_client_of_a_cookie_may_be_one_too_many() -> None:
+    table = Table(cookie=token("bob"), max_connections_per_user=1)
+    bob = Identity("bob", "user", EXPIRES_AT)
+    assert table.open(RecordingConnection("bob")).admit(bob, NOW, NOW) is None
+    assert receive(table.session, "{}", NOW) == TOO_MANY_CONNECTIONS
+
+
+def test_while_a_catch_up_runs_the_cookies_user_stays() -> None:
+    table = Table()
+    since = PersonalPosition(1, {"task": 70})
+    table.session = table.open(table.connection, token("bob"), since)
+    assert table.session.admit_by_cookie(NOW, NOW) is None
+    assert len(table.catch_ups) == 1
+    assert receive(table.session, authenticate(token("alice")), NOW) == INVALID_TOKEN
 
 
 # Admission.
@@ -342,7 +416,7 @@ def test_a_client_with_a_past_is_answered_when_it_has_it() -> None:
 def test_a_subscribe_without_more_starts_the_catch_up_whatever_its_outcome(closing: Any) -> None:
     table = admitted()
     table.say(subscribe_since("event:a", 1000) | {"more": True})
-    table.say({"action": "unsubscribe", "topic": "event:c"})
+    table.say({"action": "unsubscribe", "topic": "event:c", "id": 2})
     assert table.catch_ups == []
     assert table.say(closing) == []
     first, second, third = table.settle()
@@ -459,8 +533,7 @@ def test_room_that_was_used_up_during_a_catch_up_refuses_its_subscription() -> N
     session = table.open(waiting)
     receive(session, json.dumps({"action": "authenticate", "token": token()}), NOW)
     waiting.take()
-    message = {"action": "subscribe", "topic": "event:a", "since": {"event": 1041}, "epoch": 1}
-    receive(session, json.dumps(message), NOW)
+    receive(session, json.dumps(subscribe_since("event:a", 1041)), NOW)
     table.subscribe("event:b")
     table.settle()
     replies = [each for each in waiting.take() if "status" in each]
@@ -482,6 +555,71 @@ def test_an_administrator_may_subscribe_to_any_kind() -> None:
     table = admitted("admin")
     assert table.subscribe("secret:x")["status"] == "success"
     assert table.subscribe("*")["position"] == {"event": 1042, "task": 77}
+
+
+# The state of one task.
+
+
+def test_its_owner_asks_for_the_state_of_a_task() -> None:
+    table = admitted()
+    table.show_task(1)
+    reply, state = table.say({"action": "subscribe", "topic": "task:1", "id": 1})
+    assert reply["message"] == "Subscribed to topic 'task:1'"
+    assert (reply["position"], "recovered" in reply) == ({"task": 77}, False)
+    assert state == {"task": 1, "retained": True}
+    assert table.topics() == [], "updates come without a subscription"
+
+
+def test_without_an_id_the_state_of_a_task_follows_two_fields() -> None:
+    table = admitted()
+    table.show_task(1)
+    assert table.say({"action": "subscribe", "topic": "task:1"}) == [
+        {"status": "success", "message": "Subscribed to topic 'task:1'"},
+        {"task": 1, "retained": True},
+    ]
+
+
+@pytest.mark.parametrize("owner", ["bob", None])
+def test_a_task_of_another_and_one_of_nobody_are_refused_alike(owner: str | None) -> None:
+    table = admitted()
+    if owner is not None:
+        table.show_task(1, owner)
+    assert table.say({"action": "subscribe", "topic": "task:1"}) == [NOT_A_TASK]
+
+
+def test_unsubscribing_from_a_task_does_not_stop_its_updates() -> None:
+    table = admitted()
+    table.show_task(1)
+    table.say({"action": "subscribe", "topic": "task:1"})
+    (reply,) = table.say({"action": "unsubscribe", "topic": "task:1"})
+    assert reply == {"status": "success", "message": "Unsubscribed from topic 'task:1'"}
+    assert table.manager.send_to_user("alice", text_frame(b'{"task":1}')) == 1
+
+
+@pytest.mark.parametrize("past", [{"last": 5}, {"since": {"task": 70}, "epoch": 1}])
+def test_the_past_of_a_task_is_not_replayed(past: dict[str, Any]) -> None:
+    table = admitted()
+    table.show_task(1)
+    reply, _state = table.say({"action": "subscribe", "topic": "task:1", "id": 1, **past})
+    assert reply["recovered"] is False
+    assert table.catch_ups == []
+
+
+def test_a_task_waits_for_the_catch_up_that_is_gathered() -> None:
+    table = admitted()
+    table.show_task(1)
+    table.say(subscribe_since("event:a", 1000) | {"more": True})
+    assert table.say({"action": "subscribe", "topic": "task:1", "id": 2}) == []
+    first, second, state = table.settle()
+    assert [first["id"], second["id"], state] == ["s", 2, {"task": 1, "retained": True}]
+
+
+def test_an_administrator_gets_the_state_of_a_task_of_its_own_only() -> None:
+    table = admitted("admin")
+    table.show_task(1)
+    table.show_task(2, "bob")
+    assert len(table.say({"action": "subscribe", "topic": "task:1"})) == 2
+    assert len(table.say({"action": "subscribe", "topic": "task:2"})) == 1
 
 
 # Renewal.

@@ -159,9 +159,10 @@ class OverloadedEndpoint:
         """The wait of the oldest request."""
         return 7.5
 
-    def turned_away(self, close: Close) -> None:
+    def turned_away(self, close: Close) -> Close:
         """Remember."""
         self.closes.append(close.code)
+        return close
 
 
 def test_an_overloaded_edge_turns_clients_away_with_4013() -> None:

@@ -66,9 +66,10 @@ class Endpoint:
         """As the test says."""
         return self.wait_s
 
-    def turned_away(self, close: Any) -> None:
+    def turned_away(self, close: Any) -> Any:
         """Count."""
         self.stats.closed[close.code] += 1
+        return close
 
     def handshake_refused(self) -> None:
         """Count."""

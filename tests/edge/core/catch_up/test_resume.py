@@ -131,7 +131,7 @@ def test_a_message_of_several_subscriptions_arrives_once_also_across_resumes(
             since = {"event": min(how, journal.tip)} if move in ("since", "more") else None
             last = how if move == "last" else None
             epoch = None if since is None else EPOCH
-            viewer.subscriptions.take(Subscribe(pattern, since=since, epoch=epoch, last=last))
+            viewer.subscriptions.take(Subscribe(pattern, "id", since, epoch, last))
             if since is not None:
                 asked.append((pattern, since["event"]))
             if move != "more":

@@ -23,7 +23,7 @@ def world() -> World:
 
 
 def ask(viewer: Viewer, topic: str, since: Mapping[str, int] | None = None, **more: Any) -> None:
-    request = Subscribe(parse_pattern(topic), since=since, epoch=EPOCH, **more)
+    request = Subscribe(parse_pattern(topic), since=since, epoch=EPOCH, **({"id": "id"} | more))
     viewer.subscriptions.take(request)
     viewer.subscriptions.end_gathering()
 
@@ -89,7 +89,7 @@ def test_in_a_new_epoch_nothing_of_the_old_one_is_recovered(world: World, alice:
     alice.read()
     assert alice.seen["event"] == [1]
     # What the live subscription has brought in the new epoch does not come again.
-    viewer_request = Subscribe(parse_pattern("event:*"), since={"event": 0}, epoch=EPOCH + 1)
+    viewer_request = Subscribe(parse_pattern("event:*"), "id", since={"event": 0}, epoch=EPOCH + 1)
     alice.subscriptions.take(viewer_request)
     alice.subscriptions.end_gathering()
     alice.settle()
@@ -220,7 +220,7 @@ def test_what_was_brought_live_in_this_epoch_is_not_replayed_in_it(
     world.emit("event:a")
     world.emit("event:b")
     alice.subscriptions.take(
-        Subscribe(parse_pattern("event:*"), since={"event": 0}, epoch=world.epoch)
+        Subscribe(parse_pattern("event:*"), "id", since={"event": 0}, epoch=world.epoch)
     )
     alice.subscriptions.end_gathering()
     alice.settle()
@@ -247,7 +247,7 @@ def test_only_those_subscriptions_are_not_recovered_that_the_gap_concerns(world:
     alice.connect()
     for topic, since in (("event:a", 5), ("event:b", 14), ("event:bb", 13)):
         alice.subscriptions.take(
-            Subscribe(parse_pattern(topic), since={"event": since}, epoch=EPOCH)
+            Subscribe(parse_pattern(topic), "id", since={"event": since}, epoch=EPOCH)
         )
     alice.subscriptions.end_gathering()
     alice.settle()
@@ -263,7 +263,7 @@ def test_a_gap_in_one_of_several_streams_leaves_nothing_recovered(world: World) 
     root.connect("admin")
     everything = parse_pattern("*")
     for since in ({"event": 50, "audit": 1400}, {"event": 1400, "audit": 1400}):
-        root.subscriptions.take(Subscribe(everything, since=since, epoch=EPOCH))
+        root.subscriptions.take(Subscribe(everything, "id", since=since, epoch=EPOCH))
         root.subscriptions.end_gathering()
         root.settle()
     assert root.gaps == [(51, 99)]
@@ -301,15 +301,15 @@ def test_a_client_that_stays_ahead_gets_neither_a_reply_nor_an_event_twice(
 def test_a_new_epoch_between_gathered_requests_spoils_only_those_before_it(
     world: World, alice: Viewer, more: bool
 ) -> None:
-    before = Subscribe(parse_pattern("event:a"), since={"event": 20}, epoch=EPOCH)
+    before = Subscribe(parse_pattern("event:a"), "id", since={"event": 20}, epoch=EPOCH)
     alice.subscriptions.take(before)
     world.journals = {"event": Journal(), "task": Journal()}
     world.epoch += 1
     world.synchronize()
     for _ in range(3):
         world.emit("event:b")
-    after = Subscribe(parse_pattern("event:b"), since={"event": 1}, epoch=EPOCH + 1)
-    newest = Subscribe(parse_pattern("event:b"), last=1)
+    after = Subscribe(parse_pattern("event:b"), "id", since={"event": 1}, epoch=EPOCH + 1)
+    newest = Subscribe(parse_pattern("event:b"), "id", last=1)
     for request in (after, newest) if more else (after,):
         alice.subscriptions.take(request)
     alice.subscriptions.end_gathering()
@@ -341,7 +341,9 @@ def change_role(viewer: Viewer, role: str) -> None:
 
 def test_a_permission_that_is_lost_during_the_catch_up_does_not_come_back(world: World) -> None:
     viewer = of_two_streams(world, "admin")
-    viewer.subscriptions.take(Subscribe(parse_pattern("event:*"), since={"event": 20}, epoch=EPOCH))
+    viewer.subscriptions.take(
+        Subscribe(parse_pattern("event:*"), "id", since={"event": 20}, epoch=EPOCH)
+    )
     viewer.subscriptions.take(
         Subscribe(parse_pattern("audit:*"), "x", since={"audit": 0}, epoch=EPOCH)
     )
@@ -431,9 +433,9 @@ def test_what_was_withdrawn_before_it_was_sent_is_not_recovered(
 ) -> None:
     """Also if the same pattern was resumed once more, from further on."""
     everything = parse_pattern("event:*")
-    alice.subscriptions.take(Subscribe(everything, since={"event": 5}, epoch=EPOCH))
+    alice.subscriptions.take(Subscribe(everything, "id", since={"event": 5}, epoch=EPOCH))
     alice.subscriptions.take(Unsubscribe(everything))
-    alice.subscriptions.take(Subscribe(everything, since={"event": 15}, epoch=EPOCH))
+    alice.subscriptions.take(Subscribe(everything, "id", since={"event": 15}, epoch=EPOCH))
     alice.subscriptions.end_gathering()
     alice.settle()
     assert alice.seen["event"] == list(range(16, 21))

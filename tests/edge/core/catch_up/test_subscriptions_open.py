@@ -107,7 +107,7 @@ def test_requests_that_come_before_the_updates_are_there_are_answered_behind_the
 
 def resume(viewer: Viewer, since: int, *patterns: Any, epoch: int = EPOCH) -> None:
     for pattern in patterns:
-        viewer.subscriptions.take(Subscribe(pattern, since={"event": since}, epoch=epoch))
+        viewer.subscriptions.take(Subscribe(pattern, "id", since={"event": since}, epoch=epoch))
     viewer.subscriptions.end_gathering()
 
 
@@ -174,7 +174,7 @@ def test_gathered_requests_count_as_the_subscriptions_that_they_become(alice: Vi
     """A viewer may have 100."""
     patterns = [parse_pattern(f"event:{number}") for number in range(100)]
     for pattern in (*patterns, patterns[0], A):
-        alice.subscriptions.take(Subscribe(pattern, since={"event": 20}, epoch=EPOCH))
+        alice.subscriptions.take(Subscribe(pattern, "id", since={"event": 20}, epoch=EPOCH))
     alice.subscriptions.end_gathering()
     while alice.step():
         pass

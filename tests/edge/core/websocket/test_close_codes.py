@@ -4,7 +4,7 @@ import pytest
 from websockets.frames import Close as CloseFrame
 
 from edge.core.websocket import close_codes
-from edge.core.websocket.close_codes import Close, CloseCode
+from edge.core.websocket.close_codes import Close, CloseCode, CloseCodes
 from tests.relay.wire.vectors import vectors
 
 ROWS = vectors("close_codes")
@@ -12,8 +12,27 @@ ROWS = vectors("close_codes")
 
 def test_the_table_is_the_one_that_clients_rely_on() -> None:
     assert [
-        {"code": row.code, "meaning": row.meaning, "client_should": row.advice} for row in CloseCode
+        {
+            "code": row.code,
+            "meaning": row.meaning,
+            "client_should": row.advice,
+            "legacy_code": row.legacy,
+        }
+        for row in CloseCode
     ] == ROWS
+
+
+@pytest.mark.parametrize("row", CloseCode, ids=lambda row: row.name)
+def test_legacy_codes_are_registered_ones_and_keep_the_reason(row: CloseCode) -> None:
+    close = CloseCodes.LEGACY.on_wire(row.close("because"))
+    assert close == Close(row.legacy, "because")
+    assert 1000 < close.code < 1015
+    assert CloseCodes.STANDARD.on_wire(row.close("because")) == Close(row.code, "because")
+
+
+def test_a_code_outside_of_the_table_is_sent_as_it_is() -> None:
+    close = Close(1011, "keepalive ping timeout")
+    assert CloseCodes.LEGACY.on_wire(close) == close
 
 
 def test_no_code_has_two_meanings() -> None:

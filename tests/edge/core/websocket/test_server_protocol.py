@@ -15,7 +15,7 @@ from hypothesis.stateful import (
 )
 
 from edge.core.stats import EdgeStats
-from edge.core.websocket.close_codes import CloseCode
+from edge.core.websocket.close_codes import CloseCode, CloseCodes
 from edge.core.websocket.frames import Opcode, split_frames, text_frame
 from edge.core.websocket.reader import FrameReader, ProtocolViolation
 from edge.core.websocket.send_queue import Budget
@@ -330,6 +330,21 @@ def test_a_client_that_compresses_gets_no_batches_as_they_are() -> None:
     assert ws.writing is Writing.FREE
     assert shell.open_fd == NO_FD
     assert ws.fd == FD
+
+
+def test_legacy_codes_are_sent_and_the_others_counted() -> None:
+    shell = Recorder(1)
+    sending = Sending(shell.stats, Budget(1), 1, close_codes=CloseCodes.LEGACY)
+    ws = ServerProtocol(shell, sending, FrameReader(1))
+    assert ws.close(CloseCode.TOO_MANY_MESSAGES.close()) == b"\x88\x13\x03\xf5too many messages"
+    assert shell.stats.closed == {4029: 1}
+
+
+def test_the_clients_own_code_is_answered_with_the_same_also_under_legacy_codes() -> None:
+    shell = Recorder(1)
+    sending = Sending(shell.stats, Budget(1), 1, close_codes=CloseCodes.LEGACY)
+    ws = ServerProtocol(shell, sending, FrameReader(1))
+    assert ws.answer_close(b"\x0f\xa1") == b"\x88\x02\x0f\xa1"
 
 
 def test_the_first_frame_of_a_turn_has_its_end_scheduled() -> None:
