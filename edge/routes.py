@@ -11,10 +11,12 @@ from edge.core.identity.access import Access
 from edge.core.identity.tokens import Tokens
 from edge.http.api import api_router, operations_router
 from edge.http.auth import Authentication, Identify, SessionCookie, identity_router, sign_in_router
+from edge.http.cross_origin import CrossOriginRequests
 from edge.http.forwarded import ForwardedRequests
 from edge.http.pages import SecurityHeaders, add_pages
 from edge.http.passwords import PasswordSignIn
 from edge.http.requests import HeadRequests, QuietEnd
+from edge.http.tasks import tasks_router
 from edge.http.users import UsersFile
 from edge.websocket.request_bounds import MAX_BODY_BYTES
 from relay.wire.kinds import Kinds
@@ -53,10 +55,12 @@ def build(
         app.include_router(parts.sign_in)
     app.include_router(identity_router(parts.identify))
     app.include_router(api_router(parts.identify, parts.kinds, parts.access))
+    app.include_router(tasks_router(parts.identify))
     app.include_router(operations_router())
     add_pages(app)
     app.websocket("/ws")(serve_websocket)
-    served = HeadRequests(SecurityHeaders(app))
+    readable = CrossOriginRequests(app, parts.settings.allowed_origins)
+    served = HeadRequests(SecurityHeaders(readable))
     return app, QuietEnd(ForwardedRequests(served, parts.settings.credential_rules.proxies))
 
 
@@ -64,6 +68,12 @@ def own_sign_in(settings: EdgeSettings, tokens: Tokens) -> tuple[Authentication,
     """Return the dependency that knows users by `tokens`, and the routes where they get these."""
     rules = settings.credential_rules
     authentication = Authentication(tokens, rules)
-    passwords = PasswordSignIn(tokens, UsersFile(settings.users_path), rules, settings.token_ttl_s)
+    passwords = PasswordSignIn(
+        tokens,
+        UsersFile(settings.users_path),
+        rules,
+        settings.token_ttl_s,
+        settings.remembered_ttl_s,
+    )
     cookie = SessionCookie(settings.own_cookie, authentication)
-    return authentication, sign_in_router(passwords, cookie)
+    return authentication, sign_in_router(passwords, authentication, cookie)

@@ -5,7 +5,6 @@ from collections.abc import Awaitable, Callable
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, HTTPException, Request, Response
-from fastapi.security import OAuth2PasswordRequestForm
 from pydantic import BaseModel
 
 from edge.core.identity.access import NEVER, Identity
@@ -13,6 +12,7 @@ from edge.core.identity.credentials import COOKIE_NAME, CredentialRules
 from edge.core.identity.request_head import RequestHead
 from edge.core.identity.tokens import InvalidToken, Tokens, TokenTooLong
 from edge.http.passwords import PasswordSignIn, TokenReply
+from edge.http.sign_in_request import REQUEST_BODY, SignIn, read_sign_in
 
 KNOWN_FOR_S = 30 * 24 * 3600
 """Seconds that a browser keeps the cookie after its token has expired: it signs nobody in any more,
@@ -21,6 +21,13 @@ but `PasswordSignIn` knows the browser by it."""
 
 Identify = Callable[..., Identity | Awaitable[Identity]]
 """A FastAPI dependency that returns the user of a request, or answers 401."""
+
+
+class SignedOut(BaseModel):
+    """The reply to `GET /auth/logout`."""
+
+    status: str = "success"
+    message: str = "Successfully logged out."
 
 
 class WhoAmI(BaseModel):
@@ -56,6 +63,20 @@ class Authentication:
                 else "Not authenticated"
             )
             raise HTTPException(401, detail, {"WWW-Authenticate": "Bearer"}) from None
+
+    def is_own_request(self, request: Request) -> bool:
+        """Return whether no other page has made the browser send this request with its cookie.
+
+        A token elsewhere than in a cookie shows that the page has it. Allowed origins may do what
+        our own pages do.
+        """
+        head = RequestHead.of(request.scope["headers"], request.scope["query_string"])
+        site = head.headers.get("sec-fetch-site", "none")
+        return (
+            site in ("none", "same-origin")
+            or head.headers.get("origin") in self._rules.allowed_origins
+            or bool(self._rules.of_request(head).explicit)
+        )
 
     def accepts_cookie(self, request: Request, name: str) -> bool:
         """Return whether a cookie with this name signs in here."""
@@ -99,24 +120,24 @@ class SessionCookie:
             response.delete_cookie(name, httponly=True, samesite="strict")
 
 
-def sign_in_router(passwords: PasswordSignIn, cookie: SessionCookie) -> APIRouter:
+def sign_in_router(
+    passwords: PasswordSignIn, authentication: Authentication, cookie: SessionCookie
+) -> APIRouter:
     """Return the routes under `/auth` where users sign in and out."""
     router = APIRouter(prefix="/auth", tags=["authentication"])
 
-    @router.post("/token")
+    @router.post("/token", openapi_extra={"requestBody": REQUEST_BODY})
     async def sign_in(
-        form: Annotated[OAuth2PasswordRequestForm, Depends()], request: Request, response: Response
+        asked: Annotated[SignIn, Depends(read_sign_in)], request: Request, response: Response
     ) -> TokenReply:
-        """Sign in with a password (OAuth2 password form). Also sets the cookie."""
-        reply = await passwords.token(form.username, form.password, request)
+        """Sign in with a password: an OAuth2 password form, or JSON. Also sets the cookie."""
+        password = asked.password.get_secret_value()
+        reply = await passwords.token(asked.username, password, request, asked.remember_me)
         cookie.set(response, request, reply)
         response.headers["Cache-Control"] = "no-store"
         return reply
 
-    @router.post("/logout", status_code=204)
-    async def sign_out(request: Request, response: Response) -> None:
-        """Clear the cookie. The token itself stays valid until it expires."""
-        cookie.clear(response, request)
+    _add_sign_out(router, authentication, cookie)
 
     return router
 
@@ -137,3 +158,24 @@ def identity_router(identify: Identify) -> APIRouter:
         )
 
     return router
+
+
+def _add_sign_out(router: APIRouter, authentication: Authentication, cookie: SessionCookie) -> None:
+    @router.post("/logout", status_code=204)
+    async def sign_out(request: Request, response: Response) -> None:
+        """Clear the cookie. The token itself stays valid until it expires."""
+        cookie.clear(response, request)
+
+    @router.get("/logout", dependencies=[Depends(authentication)])
+    async def sign_out_by_link(request: Request, response: Response) -> SignedOut:
+        """The same, for front ends that sign out so, with a valid token.
+
+        A page elsewhere can make a browser send this request, and must not end its session. The
+        cookie is `SameSite=Strict`: browsers send it with no request of another site, which is
+        answered 401 and clears nothing. A page of the same site is refused by `Sec-Fetch-Site`.
+        """
+        if not authentication.is_own_request(request):
+            raise HTTPException(403, "A page elsewhere cannot sign out")
+        cookie.clear(response, request)
+        response.headers["Cache-Control"] = "no-store"
+        return SignedOut()

@@ -43,17 +43,26 @@ class PasswordSignIn:
     """Checks passwords and issues tokens."""
 
     def __init__(
-        self, tokens: Tokens, users: UsersFile, rules: CredentialRules, token_ttl_s: int
+        self,
+        tokens: Tokens,
+        users: UsersFile,
+        rules: CredentialRules,
+        token_ttl_s: int,
+        remembered_ttl_s: int,
     ) -> None:
+        """Tokens are valid for `token_ttl_s`, or `remembered_ttl_s` for who asks for that."""
         self._tokens = tokens
         self._users = users
         self._rules = rules
         self._token_ttl_s = token_ttl_s
+        self._remembered_ttl_s = remembered_ttl_s
         self._queue = HashingQueue()
         self._wrong = WrongPasswords()
         self._log = LimitedLog(logger)
 
-    async def token(self, username: str, password: str, request: Request) -> TokenReply:
+    async def token(
+        self, username: str, password: str, request: Request, remember_me: bool = False
+    ) -> TokenReply:
         """Return a token for the user, or answer 401, 429 or 503.
 
         Counts the outcome in the `sign_ins` of the worker.
@@ -88,8 +97,9 @@ class PasswordSignIn:
                 401, "Incorrect username or password", {"WWW-Authenticate": "Bearer"}
             )
         outcomes["succeeded"] += 1
-        token = self._tokens.issue(username, user.role, int(time.time()) + self._token_ttl_s)
-        return TokenReply(access_token=token, expires_in=self._token_ttl_s)
+        ttl_s = self._remembered_ttl_s if remember_me else self._token_ttl_s
+        token = self._tokens.issue(username, user.role, int(time.time()) + ttl_s)
+        return TokenReply(access_token=token, expires_in=ttl_s)
 
     async def _verify(
         self, attempt: Attempt, username: str, password: str, request: Request

@@ -82,9 +82,8 @@ def test_head_leaves_the_connection_usable(edge: Edge, stack: ExitStack) -> None
     assert client.response()[0] == 200
 
 
-@pytest.mark.parametrize("path", ["/auth/token", "/auth/logout"])
-def test_head_of_an_action_is_not_allowed(edge: Edge, path: str) -> None:
-    assert ask(edge, "HEAD", path, "")[0] == 405
+def test_head_of_an_action_is_not_allowed(edge: Edge) -> None:
+    assert ask(edge, "HEAD", "/auth/token", "")[0] == 405
 
 
 @pytest.mark.parametrize("road", ["our server", "another server"])
