@@ -149,7 +149,7 @@ class Emitter:
         With `username` all connections of that user get it, whether subscribed or not, and nobody
         else; topics of kind `task` need it. With `while_connected` the relay ends the task as an
         error if this emitter goes away for longer than `RELAY_TASK_GRACE_S`, and this is the newest
-        state of the task, `in_progress`.
+        state of the task: `in_progress`, `queued` or `running`.
 
         Raises `InvalidTopic`, `InvalidEnvelope` (whose `field` says where), `OutboxFull`,
         `SpoolUnavailable`, `EmitterClosed`, or `SpoolInUse` in a forked process, whose parent has

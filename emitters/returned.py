@@ -7,8 +7,10 @@ will run it: it is refused.
 """
 
 import asyncio
+import contextlib
 import functools
 import inspect
+from collections.abc import Callable
 from concurrent.futures import Future
 from types import GeneratorType
 from typing import Any
@@ -16,6 +18,11 @@ from typing import Any
 from emitters.core.readable import carry_text, type_name
 
 _LAZY = (map, filter)
+
+Stop = Callable[[], object]
+"""Asks that what is waited for ends as cancelled. It may be called from any thread, at any time."""
+Watch = Callable[[Stop], None]
+"""Learns how to stop each thing that is waited for, before it is."""
 
 
 def refuse_function(function: object, user: str) -> None:
@@ -71,26 +78,34 @@ def refusal_of(function: object, value: object) -> str:
     )
 
 
-def settle(function: object, value: object) -> Any:
+def _unwatched(_stop: Stop) -> None:
+    """Nobody stops it."""
+
+
+def settle(function: object, value: object, watch: Watch = _unwatched) -> Any:
     """Return the outcome of `value`, which `function` returned, or raise its exception.
 
     Waits for awaitables and futures, also for those that they return. For a thread that runs no
-    event loop. Raises `TypeError` for a generator, a `map` or a `filter`.
+    event loop. Raises `TypeError` for a generator, a `map` or a `filter`, and the `CancelledError`
+    of `asyncio` or of `concurrent.futures` when it was stopped.
     """
     while True:
         if is_future(value):
-            value = _result_of(value)
+            value = _result_of(value, watch)
         elif is_awaitable(value):
-            value = _checked(asyncio.run(_outcome(value)))
+            value = _checked(asyncio.run(_outcome(value, watch)))
         elif is_generator(value) or issubclass(type(value), _LAZY):
             raise TypeError(refusal_of(function, value))
         else:
             return value
 
 
-async def _outcome(value: Any) -> tuple[Any, BaseException | None]:
+async def _outcome(value: Any, watch: Watch) -> tuple[Any, BaseException | None]:
     """Return the outcome of `value`, or the exception. It does not raise: an event loop does not
     survive exceptions of every kind."""
+    task = asyncio.current_task()
+    assert task is not None
+    watch(functools.partial(_stop_soon, asyncio.get_running_loop(), task))
     try:
         # In one event loop: a task that the coroutine returned belongs to this one.
         while is_awaitable(value):
@@ -100,6 +115,12 @@ async def _outcome(value: Any) -> tuple[Any, BaseException | None]:
     return value, None
 
 
+def _stop_soon(loop: asyncio.AbstractEventLoop, task: "asyncio.Task[Any]") -> None:
+    # Its loop is closed if it has ended meanwhile.
+    with contextlib.suppress(RuntimeError):
+        loop.call_soon_threadsafe(task.cancel)
+
+
 def _checked(outcome: tuple[Any, BaseException | None]) -> Any:
     value, error = outcome
     if error is not None:
@@ -107,13 +128,16 @@ def _checked(outcome: tuple[Any, BaseException | None]) -> Any:
     return value
 
 
-def _result_of(future: Any) -> Any:
-    if isinstance(future, Future) or future.done():
+def _result_of(future: Any, watch: Watch) -> Any:
+    if isinstance(future, Future):
+        watch(future.cancel)
+        return future.result()
+    if future.done():
         return future.result()
     loop = future.get_loop()
     if not loop.is_running():
         raise RuntimeError("the function returned a future of an event loop that does not run")
-    return _checked(asyncio.run_coroutine_threadsafe(_outcome(future), loop).result())
+    return _checked(asyncio.run_coroutine_threadsafe(_outcome(future, watch), loop).result())
 
 
 def _called(function: object) -> tuple[object, object]:

@@ -3,7 +3,8 @@
     tasks = TaskManager(emitter)
     task_id = tasks.run_task(backup, "alice", "survival", keep=3)
 
-Inside the function `progress(0.5, "Half way")` reports its progress. The states themselves are in
+Inside the function `progress(0.5, "Half way")` reports its progress, and `is_cancelled()` tells
+whether the task was cancelled. The states themselves are in
 `emitters.core.task_state`, and the call of the function is in `emitters.task_call`.
 
 Lock order: a task's `update_lock`, then the manager's lock, then the emitter's. Code of the caller
@@ -32,11 +33,11 @@ from emitters.exit_hook import ExitHook
 from emitters.forks import in_forked_child
 from emitters.returned import refuse_function
 from emitters.shielded import shielded
-from emitters.task_call import TaskCall, current_task, progress
+from emitters.task_call import TaskCall, current_task, is_cancelled, progress
 from relay.shared.logs import LimitedLog
 from relay.shared.newest import Newest
 
-__all__ = ["TaskFailed", "TaskManager", "TasksRefused", "progress"]
+__all__ = ["TaskFailed", "TaskManager", "TasksRefused", "is_cancelled", "progress"]
 
 P = ParamSpec("P")
 
@@ -139,6 +140,34 @@ class TaskManager:
             self._finish(task, task.state.failed(problem))
             raise TasksRefused(problem)
 
+    def cancel(self, task_id: str) -> bool:
+        """Cancel a task that waits or runs; return False for one that has ended, or is unknown.
+
+        A task that waits never begins. Of one that runs, a coroutine or future that it waits for is
+        cancelled, and a plain function is asked to end: `is_cancelled()` is true for it. It ends as
+        `cancelled`, with its result if it returns one, unless its function was not told in time or
+        raises another exception than `CancelledError`.
+        """
+        return shielded(self._cancel, task_id)
+
+    def _cancel(self, task_id: str) -> bool:
+        with self._changed:
+            task = self._active.get(task_id)
+            if task is None or task.state.is_finished:
+                return False
+            has_begun = task.has_begun
+            if not has_begun:
+                # Here: a thread that takes it now finds it cancelled. There is nothing to stop, so
+                # no code of the caller runs under the lock.
+                task.cancel()
+                if task in self._waiting:
+                    self._waiting.remove(task)
+        if has_begun:
+            task.cancel()
+        else:
+            self._finish(task, task.state.cancelled())
+        return True
+
     def get_task(self, task_id: str) -> TaskState | None:
         """Return the state of a task, None when it is unknown or finished long ago."""
         # Without a lock: a task that ends is among the finished ones before it stops being active.
@@ -206,7 +235,7 @@ class TaskManager:
         """Let a thread take the task; return the reason if none can be started."""
         with self._changed:
             if task.state.is_finished:
-                return None  # Shut down meanwhile, and its user got the final update.
+                return None  # Shut down or cancelled meanwhile; its user got the final update.
             self._waiting.append(task)
             if self._workers == self._max_workers:
                 return None
@@ -222,6 +251,8 @@ class TaskManager:
 
     def _send_start(self, task: TaskCall) -> None:
         with task.update_lock:
+            if task.state.status == "cancelled":
+                return
             if task.state.is_finished:
                 raise TasksRefused("the task manager is shut down")
             self._send(task.state)
@@ -234,6 +265,7 @@ class TaskManager:
                     self._workers -= 1
                     return
                 task = self._waiting.popleft()
+                task.has_begun = True
             final = task.run()
             if os.getpid() != pid:
                 # Its function has forked: the other tasks are the parent's. This is the child's

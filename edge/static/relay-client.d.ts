@@ -18,7 +18,16 @@ export interface RelayMessage {
 }
 
 export interface TaskData extends Record<string, unknown> {
-  status: "in_progress" | "success" | "error";
+  /** Unfinished: in_progress, queued, running; the others are a task's last. */
+  status:
+    | "in_progress"
+    | "success"
+    | "error"
+    | "queued"
+    | "running"
+    | "completed"
+    | "failed"
+    | "cancelled";
   message: string;
   result: unknown;
   username: string;

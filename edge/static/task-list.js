@@ -16,6 +16,12 @@
  */
 
 export const MAX_TASKS = 200;
+const UNFINISHED = new Set(["in_progress", "queued", "running"]);
+
+/** @param {string} status */
+export function isUnfinished(status) {
+  return UNFINISHED.has(status);
+}
 
 export class TaskList {
   #maxTasks;
@@ -39,7 +45,7 @@ export class TaskList {
   }
 
   get runningCount() {
-    return [...this.#tasks.values()].filter((task) => task.status === "in_progress").length;
+    return [...this.#tasks.values()].filter((task) => isUnfinished(task.status)).length;
   }
 
   /**
@@ -55,7 +61,8 @@ export class TaskList {
     if (known) task.firstSeenAt = known.firstSeenAt;
     this.#tasks.set(message.topic, task);
     this.#dropOldest();
-    return { task, hasFinished: known?.status === "in_progress" && task.status !== "in_progress" };
+    const wasUnfinished = known !== undefined && isUnfinished(known.status);
+    return { task, hasFinished: wasUnfinished && !isUnfinished(task.status) };
   }
 
   clear() {

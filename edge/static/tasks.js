@@ -3,7 +3,7 @@
 import { find, instantiate, oncePerFrame, setHidden, setText } from "./dom.js";
 import { clockTime, counted, isoTime, wholeNumber } from "./format.js";
 import { loadTasks } from "./session.js";
-import { TaskList } from "./task-list.js";
+import { isUnfinished, TaskList } from "./task-list.js";
 
 /**
  * @typedef {import("./relay-client.js").RelayClient} RelayClient
@@ -16,6 +16,11 @@ const STATUSES = new Map([
   ["in_progress", { text: "Running", tone: "busy" }],
   ["success", { text: "Done", tone: "good" }],
   ["error", { text: "Failed", tone: "bad" }],
+  ["queued", { text: "Waiting", tone: "busy" }],
+  ["running", { text: "Running", tone: "busy" }],
+  ["completed", { text: "Done", tone: "good" }],
+  ["failed", { text: "Failed", tone: "bad" }],
+  ["cancelled", { text: "Cancelled", tone: "quiet" }],
 ]);
 
 export class Tasks {
@@ -118,8 +123,9 @@ function renderTask(card, task) {
 
 /** @param {HTMLProgressElement} bar @param {Task} task */
 function renderProgress(bar, task) {
-  const isFailed = task.status !== "in_progress" && task.status !== "success";
-  const value = task.status === "success" ? 1 : task.progress;
+  const isDone = task.status === "success" || task.status === "completed";
+  const isFailed = !isDone && !isUnfinished(task.status);
+  const value = isDone ? 1 : task.progress;
   if (value === null) bar.removeAttribute("value");
   else bar.value = value;
   bar.setAttribute("aria-label", `Progress of ${task.message}`);

@@ -13,9 +13,10 @@ from emitters.core.readable import carry_text, type_name
 
 RUNNING_MESSAGE = "Task is running."
 SUCCESS_MESSAGE = "Task completed successfully."
+CANCELLED_MESSAGE = "Task was cancelled."
 ORPHANED_MESSAGE = "The manager stopped before the task finished."
 
-Status = Literal["in_progress", "success", "error"]
+Status = Literal["in_progress", "success", "error", "cancelled"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +83,12 @@ class TaskState:
             status="error",
             message=carry_text(message, MAX_MESSAGE_BYTES),
             result=carry(result),
+        )
+
+    def cancelled(self, result: object = None) -> Self:
+        """Return the final state of a task that was cancelled, with what it has until then."""
+        return dataclasses.replace(
+            self, status="cancelled", message=CANCELLED_MESSAGE, result=carry(result)
         )
 
 

@@ -10,10 +10,11 @@ from collections.abc import Callable
 from itertools import islice
 from typing import NamedTuple
 
-from relay.wire.envelope import Envelope
+from relay.wire.envelope import UNFINISHED_STATUSES, Envelope
 
 ORPHANED_MESSAGE = "The process that ran this task is gone."
-IN_PROGRESS = "in_progress"
+FAILED_AFTER = {"queued": "failed", "running": "failed"}
+"""The status of an orphaned task after its last one, in the words of its emitter; else `error`."""
 MAX_EMITTERS_AT_ONCE = 512
 MAX_TASKS_AT_ONCE = 256
 """Bounds of one look, which keeps the relay's loop from its sockets. The others have their turn at
@@ -91,13 +92,13 @@ class TaskOwners:
 
 def is_orphan(state: Envelope) -> bool:
     """Return whether the task with the newest state `state` ends with its emitter."""
-    return state.while_connected and state.data.get("status") == IN_PROGRESS
+    return state.while_connected and state.data.get("status") in UNFINISHED_STATUSES
 
 
 def orphaned_state(state: Envelope, now_ms: int, new_id: str) -> Envelope:
     """Return the final state of an orphaned task, whose newest state is `state`."""
     data = {
-        "status": "error",
+        "status": FAILED_AFTER.get(state.data["status"], "error"),
         "message": ORPHANED_MESSAGE,
         "result": None,
         "username": state.username,

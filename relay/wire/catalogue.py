@@ -51,6 +51,10 @@ class EventName(StrEnum):
     AFTER_WORLD_IMPORT = auto()
     BEFORE_WORLD_RESET = auto()
     AFTER_WORLD_RESET = auto()
+    # Of later versions of the manager that the names above come from.
+    BEFORE_SERVER_STATUS_CHANGE = auto()
+    AFTER_SERVER_STATUS_CHANGE = auto()
+    BEFORE_SERVER_STATUSES_UPDATED = auto()
 
     @property
     def topic(self) -> str:
@@ -132,6 +136,17 @@ class WorldFile(ServerEvent):
     file: str | None = None
 
 
+class ServerStatusChange(ServerEvent):
+    status: str | None = None
+    """The new status: `RUNNING`, `STOPPED`, `CRASHED`, or a manager's own."""
+
+
+class ServerPlayers(EventData):
+    server_name: str | None = None
+    player_count: int | None = None
+    players: list[Any] = Field(default_factory=list)
+
+
 class ServerStatus(EventData):
     """One server in `ServerStatuses`."""
 
@@ -183,6 +198,7 @@ _OPERATIONS = (
     _Operation("world_export", "export a server's world to a file", WorldFile),
     _Operation("world_import", "replace a server's world by one from a file", WorldFile),
     _Operation("world_reset", "delete a server's world so that it starts afresh", ServerEvent),
+    _Operation("server_status_change", "note another status of a server", ServerStatusChange),
 )
 
 
@@ -202,9 +218,19 @@ def _after(operation: _Operation) -> EventSpec:
 def build_catalogue() -> dict[EventName, EventSpec]:
     """Return every event of the catalogue by its name, with models of its own."""
     specs = [spec for each in _OPERATIONS for spec in (_before(each), _after(each))]
-    statuses = EventName.AFTER_SERVER_STATUSES_UPDATED
-    meaning = "The manager's servers and their current status."
-    specs.append(EventSpec(statuses, statuses.topic, meaning, ServerStatuses))
+    for name, meaning, model in (
+        (
+            EventName.AFTER_SERVER_STATUSES_UPDATED,
+            "The manager's servers and their current status.",
+            ServerStatuses,
+        ),
+        (
+            EventName.BEFORE_SERVER_STATUSES_UPDATED,
+            "About to tell the players of a server.",
+            ServerPlayers,
+        ),
+    ):
+        specs.append(EventSpec(name, name.topic, meaning, model))
     by_name = {spec.name: spec for spec in specs}
     return {name: by_name[name] for name in EventName}
 

@@ -29,6 +29,12 @@ _TEXT = frozenset({str})
 _PLAIN = frozenset({str, int, bool, type(None)})
 
 
+UNFINISHED_STATUSES = ("in_progress", "queued", "running")
+FINISHED_STATUSES = ("success", "error", "completed", "failed", "cancelled")
+"""The statuses of a task, in the words of both vocabularies. A task may have others, which are not
+its last ones."""
+
+
 class Envelope(NamedTuple):
     """The content of one event. With `username`, only this user's connections receive it.
 
@@ -48,8 +54,9 @@ class Envelope(NamedTuple):
 
 
 def is_finished_task(envelope: Envelope) -> bool:
-    """Return whether a task's update is its last one: its status is `success` or `error`."""
-    return envelope.data.get("status") in ("success", "error")
+    """Return whether a task's update is its last one, by its status."""
+    # A tuple, because a stranger's status may be a list, which is in no set.
+    return envelope.data.get("status") in FINISHED_STATUSES
 
 
 def default_type(kind: str) -> str:

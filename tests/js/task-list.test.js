@@ -28,6 +28,17 @@ test("a task goes from start to progress to end", () => {
   ]);
 });
 
+test("queued and running tasks are unfinished, and each last status ends them", () => {
+  for (const last of ["completed", "failed", "cancelled", "success", "error"]) {
+    const list = new TaskList();
+    list.apply(update("a", "queued"), 0);
+    list.apply(update("a", "running", { at: 2000, offset: 2 }), 0);
+    assert.equal(list.runningCount, 1);
+    assert.equal(list.apply(update("a", last, { at: 3000, offset: 3 }), 0)?.hasFinished, true);
+    assert.equal(list.runningCount, 0);
+  }
+});
+
 test("the list from HTTP does not undo an update from the socket", () => {
   const list = new TaskList();
   list.apply(update("a", "success", { at: 3000, offset: 3 }), 0);

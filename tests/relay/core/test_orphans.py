@@ -130,8 +130,18 @@ def test_a_look_that_has_enough_tasks_asks_no_further_emitter(
 def test_only_states_that_end_with_their_emitter_are_orphans() -> None:
     assert is_orphan(state())
     assert not is_orphan(state(bound=False)), "a script that publishes with one process a state"
+    assert is_orphan(state("queued"))
+    assert is_orphan(state("running"))
     assert not is_orphan(state("success"))
+    assert not is_orphan(state("cancelled"))
     assert not is_orphan(state("paused")), "a status of somebody else's own"
+
+
+@pytest.mark.parametrize(
+    ("status", "last"), [("in_progress", "error"), ("queued", "failed"), ("running", "failed")]
+)
+def test_the_final_state_is_in_the_words_of_the_emitter(status: str, last: str) -> None:
+    assert orphaned_state(state(status), 9, "id").data["status"] == last
 
 
 def test_the_final_state_has_the_shape_of_any_other() -> None:

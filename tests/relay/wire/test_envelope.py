@@ -17,10 +17,12 @@ from edge.core.protocol.messages import event
 from edge.core.websocket.frames import frame_payload
 from relay.wire import envelope as module
 from relay.wire.envelope import (
+    FINISHED_STATUSES,
     MAX_DEPTH,
     MAX_ENVELOPE_BYTES,
     MAX_LABEL_CHARS,
     MAX_SAFE_INT,
+    UNFINISHED_STATUSES,
     Envelope,
     complete_envelope,
     default_type,
@@ -379,9 +381,12 @@ def test_only_true_binds_a_state_to_its_emitter(value: object) -> None:
 
 @pytest.mark.parametrize(
     ("status", "is_last"),
-    [("success", True), ("error", True), ("in_progress", False), ("", False), (None, False)],
+    [
+        *((status, True) for status in FINISHED_STATUSES),
+        *((status, False) for status in (*UNFINISHED_STATUSES, "", None, ["success"], "paused")),
+    ],
 )
-def test_a_task_is_finished_by_success_or_error(status: object, is_last: bool) -> None:
+def test_a_task_is_finished_by_its_status(status: object, is_last: bool) -> None:
     assert is_finished_task(EVENT._replace(data={"status": status})) == is_last
     assert not is_finished_task(EVENT)
 
