@@ -5,11 +5,12 @@ import functools
 import inspect
 import logging
 from asyncio import CancelledError
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import Future
 from typing import Any, ParamSpec, TypeVar, cast
 
 from emitters.core.carry import carry
+from emitters.core.event_arguments import ChosenArguments
 from emitters.core.failure import failure_of
 from emitters.core.ports import Emits
 from emitters.core.readable import STOPS, carry_text, type_name
@@ -33,7 +34,12 @@ logger = logging.getLogger(__name__)
 
 
 def emits(
-    *, before: str | None = None, after: str | None = None, emitter: EmitterSource | None = None
+    *,
+    before: str | None = None,
+    after: str | None = None,
+    emitter: EmitterSource | None = None,
+    exclude: Collection[str] = (),
+    include: Collection[str] = (),
 ) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Emit the events named `before` and `after` around each call of the decorated function.
 
@@ -43,35 +49,38 @@ def emits(
     `backup("survival")` emits `event:before_backup` with `{"server_name": "survival", "keep": 3}`,
     and `event:after_backup` with the same and `result`: the returned value, or
     `{"status": "error", "message": …}` if the function raised. The exception goes on to the caller.
-    Values that an event cannot carry become text (`emitters.core.carry`).
+
+    Arguments in `exclude` are left out. So are those with the word of a secret in their names
+    (`password`, `api_key`: `emitters.core.event_arguments`) and objects without a JSON form, unless
+    they are in `include`. Other values that an event cannot carry become text (`carry`).
 
     `emitter` is an emitter, or a function that returns one and is called for each call. A method
     may leave it out: then it is the `emitter` attribute of the method's object.
 
     Works on plain and `async` functions and methods; put it under `@classmethod` and
-    `@staticmethod`. A function may also be async in disguise (a lambda, an async function behind a
-    plain decorator): if it returns an awaitable, the event after it follows its outcome. The
-    caller gets a coroutine that awaits it, or the same future.
+    `@staticmethod`. If a plain function returns an awaitable, the event after it follows its
+    outcome, and the caller gets a coroutine that awaits it, or the same future.
 
-    The decorated function never fails because of its events: the first that cannot be emitted is
-    logged, and no other until one could be. `KeyboardInterrupt` and `SystemExit` go on to the
-    caller from wherever they are raised, as a signal handler means them.
+    The function never fails because of its events: the first that cannot be emitted is logged, and
+    no other until one could be. `KeyboardInterrupt` and `SystemExit` go on to the caller.
 
-    Raises `InvalidTopic` for a name that no topic can have, and `TypeError` where `emitter` is
-    missing or wrong and for a generator function, all when decorating. A function that returns a
-    generator, which shows at its call only, raises `TypeError` to its caller.
+    Raises, all when decorating, `InvalidTopic` for a name that no topic can have, and `TypeError`
+    for an emitter that is missing or wrong, a name that is no parameter, and a generator function.
+    A function that returns a generator raises `TypeError` to its caller.
     """
-    topics = [
-        None if name is None else parse_topic(f"event:{name}").text for name in (before, after)
-    ]
+    topics = (_topic(before), _topic(after))
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
-        announcer = _Announcer(function, topics[0], topics[1], emitter)
+        announcer = _Announcer(function, topics, emitter, exclude, include)
         if is_async_function(function):
             return cast(Callable[P, R], _wrap_async(function, announcer))
         return _wrap(function, announcer)
 
     return decorate
+
+
+def _topic(name: str | None) -> str | None:
+    return None if name is None else parse_topic(f"event:{name}").text
 
 
 def _wrap(function: Callable[P, R], announcer: "_Announcer") -> Callable[P, R]:
@@ -109,16 +118,17 @@ class _Announcer:
     def __init__(
         self,
         function: Callable[..., Any],
-        before: str | None,
-        after: str | None,
+        topics: tuple[str | None, str | None],
         emitter: EmitterSource | None,
+        exclude: Collection[str],
+        include: Collection[str],
     ) -> None:
         refuse_function(function, "@emits")
         self.function = function
         self._signature = inspect.signature(function)
+        self._chosen = ChosenArguments(self._signature, exclude, include)
         self._name = getattr(function, "__qualname__", type_name(function))
-        self._before = before
-        self._after = after
+        self._before, self._after = topics
         self._emitter = emitter
         first = next(iter(self._signature.parameters), None)
         self._owner = first if first in _OWNERS else None
@@ -152,7 +162,9 @@ class _Announcer:
             return None, {}  # The function itself is about to raise the same.
         bound.apply_defaults()
         try:
-            return self._find_emitter(bound.arguments), carry(self._arguments(bound.arguments))
+            return self._find_emitter(bound.arguments), carry(
+                self._chosen(bound.arguments, self._owner)
+            )
         except STOPS:
             raise
         except BaseException as error:  # noqa: BLE001 - the function must not fail; logged
@@ -164,17 +176,6 @@ class _Announcer:
             assert self._owner is not None
             return cast(Emits, arguments[self._owner].emitter)
         return self._emitter() if callable(self._emitter) else self._emitter
-
-    def _arguments(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
-        data: dict[str, Any] = {}
-        for name, parameter in self._signature.parameters.items():
-            if name == self._owner:
-                continue
-            if parameter.kind is inspect.Parameter.VAR_KEYWORD:
-                data |= arguments[name]
-            else:
-                data[name] = arguments[name]
-        return data
 
     def _emit(self, emitter: Emits, topic: str | None, make: Callable[[], dict[str, Any]]) -> None:
         if topic is None:

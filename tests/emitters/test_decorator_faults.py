@@ -232,7 +232,8 @@ def test_hooks_and_values_that_raise_harm_nothing(
     logging.getLogger("emitters.decorators").addFilter(without_traceback)
     try:
         for source in (raises(error), broken, emitter):
-            function = emits(before="x", after="y", emitter=source)(lambda each: each)
+            decorate = emits(before="x", after="y", emitter=source, include=["each"])
+            function = decorate(lambda each: each)
             assert function(value) is value
     finally:
         logging.getLogger("emitters.decorators").removeFilter(without_traceback)

@@ -43,6 +43,22 @@ def test_variable_arguments(emitter: RecordingEmitter) -> None:
     assert told(emitter) == [("event:x", {"a": 1, "rest": [2, 3], "b": 4})]
 
 
+def test_a_secret_is_told_only_if_its_name_is_given(emitter: RecordingEmitter) -> None:
+    @emits(before="before_users_add", after="after_users_add", emitter=emitter)
+    def add(name: str, password: str) -> None: ...
+
+    @emits(before="x", emitter=emitter, exclude=["note"], include=["token"])
+    def asked(note: str, token: str) -> None: ...
+
+    add("alice", "hunter2")
+    asked("private", "public after all")
+    assert told(emitter) == [
+        ("event:before_users_add", {"name": "alice"}),
+        ("event:after_users_add", {"name": "alice", "result": None}),
+        ("event:x", {"token": "public after all"}),
+    ]
+
+
 def test_an_exception_is_told_and_raised(emitter: RecordingEmitter) -> None:
     @emits(before="before_restore", after="after_restore", emitter=emitter)
     def restore(server_name: str) -> None:
