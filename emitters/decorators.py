@@ -54,29 +54,31 @@ def emits(
     (`password`, `api_key`: `emitters.core.event_arguments`) and objects without a JSON form, unless
     they are in `include`. Other values that an event cannot carry become text (`carry`).
 
-    `emitter` is an emitter, or a function that returns one and is called for each call. A method
-    may leave it out: then it is the `emitter` attribute of the method's object.
+    `emitter` is an emitter, or a function that returns one, for each call. A method may leave it
+    out: then it is the `emitter` attribute of the method's object.
 
     Works on plain and `async` functions and methods; put it under `@classmethod` and
     `@staticmethod`. If a plain function returns an awaitable, the event after it follows its
     outcome, and the caller gets a coroutine that awaits it, or the same future.
 
     The function never fails because of its events: the first that cannot be emitted is logged, and
-    no other until one could be. `KeyboardInterrupt` and `SystemExit` go on to the caller.
+    no other until one could be. Only `KeyboardInterrupt` and `SystemExit` go on to the caller.
 
-    Raises, all when decorating, `InvalidTopic` for a name that no topic can have, and `TypeError`
-    for an emitter that is missing or wrong, a name that is no parameter, and a generator function.
-    A function that returns a generator raises `TypeError` to its caller.
+    Raises `InvalidTopic` for a name that no topic can have, and `TypeError` for a wrong emitter, a
+    name that is no parameter, and a generator function; at the call if it only returns a generator.
     """
     topics = (_topic(before), _topic(after))
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
-        announcer = _Announcer(function, topics, emitter, exclude, include)
-        if is_async_function(function):
-            return cast(Callable[P, R], _wrap_async(function, announcer))
-        return _wrap(function, announcer)
+        return _announced(function, _Announcer(function, topics, emitter, exclude, include))
 
     return decorate
+
+
+def _announced(function: Callable[P, R], announcer: "_Announcer") -> Callable[P, R]:
+    if is_async_function(function):
+        return cast(Callable[P, R], _wrap_async(function, announcer))
+    return _wrap(function, announcer)
 
 
 def _topic(name: str | None) -> str | None:
