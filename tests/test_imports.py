@@ -1,5 +1,9 @@
-"""Imports flow one way: words, decisions, shells; and edge and emitters meet in one file only,
-in which an application's edge emits."""
+"""Imports flow one way: words, decisions, shells; and edge and emitters hardly ever meet.
+
+`edge.client` stands between them: it is a client and no part of the server, and imports neither web
+framework nor ZeroMQ. `event-emit tail --url` watches an edge through it. In `edge.host.publisher`,
+an application's edge emits.
+"""
 
 import ast
 from collections.abc import Iterator
@@ -41,6 +45,8 @@ ALLOWED = {
         name: (*WORDS, name, *(f"edge.core.{below}" for below in lower))
         for name, lower in EDGE_CORE.items()
     },
+    "edge.client.core": ("edge.client.core", "edge.core.websocket.close_codes"),
+    "edge.client": ("edge.client",),
     "edge.scheduling": ("edge.scheduling",),
     "edge.upstream": ("edge.upstream", "edge.core", "edge.config", "relay.wire", "relay.shared"),
     "edge.websocket": ("edge", "relay.wire", "relay.shared"),
@@ -49,6 +55,7 @@ ALLOWED = {
     "edge.host.embedded_relay": ("edge", "relay.wire", "relay.shared", "relay.config"),
     "edge.host.publisher": ("edge", "emitters", "relay.wire", "relay.shared"),
     "emitters.core": (*WORDS, "emitters.core", "emitters.errors"),
+    "emitters.commands": ("emitters", "edge.client", "relay.wire", "relay.shared"),
     "emitters": ("emitters", "relay.wire", "relay.shared"),
     "demo": ("demo", "emitters", "relay.wire", "relay.shared"),
 }
@@ -60,6 +67,7 @@ PURE = (
     "relay.shared.descriptor_room",
     "relay.core",
     "edge.core",
+    "edge.client.core",
     "emitters.core",
 )
 SHELL_MODULES = (

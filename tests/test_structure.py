@@ -20,6 +20,7 @@ DECISIONS = (
     "relay/journal",
     "relay/shared",
     "edge/core",
+    "edge/client/core",
     "emitters/core",
 )
 
