@@ -10,7 +10,7 @@ CHARTS := $(VENDOR)/uPlot.esm.js
 # bytes. This one is short, however long the path of the working directory is.
 HERE := $(if $(wildcard /proc/self/cwd/cluster.conf),/proc/self/cwd,.)
 
-.PHONY: run test test-fast check format bench chaos mutants screenshot docs dist lock clean
+.PHONY: run test test-fast check format bench chaos mutants screenshot docs dist npm lock clean
 
 run: .venv/.installed $(CHARTS)
 	@mkdir -p .run
@@ -68,8 +68,17 @@ screenshot: .venv/.installed $(CHARTS)
 docs: .venv/.installed
 	$(BIN)/python -m tests.event_docs docs/events.md
 
-dist: .venv/.installed $(CHARTS)
+dist: .venv/.installed $(CHARTS) npm
 	$(BIN)/hatchling build
+
+# The npm package: its files are those that the edge serves.
+NPM_DIST ?= dist
+npm: $(CHARTS)
+	rm -rf $(NPM_DIST)/npm
+	mkdir -p $(NPM_DIST)/npm
+	cp clients/js/package.json clients/js/README.md LICENSE $(NPM_DIST)/npm
+	cp edge/static/relay-client*.js edge/static/relay-client.d.ts $(NPM_DIST)/npm
+	cd $(NPM_DIST) && PATH="$$PATH:$(CURDIR)/$(BIN)" npm pack --silent ./npm
 
 lock: .venv/.installed
 	$(BIN)/python -m pip install --quiet "uv>=0.9,<1"

@@ -57,7 +57,7 @@ def build(
     app.include_router(api_router(parts.identify, parts.kinds, parts.access))
     app.include_router(tasks_router(parts.identify))
     app.include_router(operations_router())
-    add_pages(app)
+    add_pages(app, parts.settings.allowed_origins)
     app.websocket("/ws")(serve_websocket)
     readable = CrossOriginRequests(app, parts.settings.allowed_origins)
     served = HeadRequests(SecurityHeaders(readable))

@@ -1,5 +1,6 @@
 """The pages for people: the dashboard, the API's documentation, and their security headers."""
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,7 @@ from fastapi import FastAPI
 from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import FileResponse, HTMLResponse
 from fastapi.staticfiles import StaticFiles
+from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -46,7 +48,24 @@ class SecurityHeaders:
 
 
 class RevalidatedFiles(StaticFiles):
-    """Makes browsers ask whether a file has changed, so that a page never mixes two versions."""
+    """Makes browsers ask whether a file has changed, so that a page never mixes two versions.
+
+    Pages of allowed origins may import the files, such as `relay-client.js`.
+    """
+
+    def __init__(self, allowed_origins: Collection[str]) -> None:
+        super().__init__(directory=STATIC)
+        self._allowed_origins = allowed_origins
+
+    async def get_response(self, path: str, scope: Scope) -> Response:
+        """See Starlette."""
+        response = await super().get_response(path, scope)
+        origin = Headers(scope=scope).get("origin")
+        # An answer to one origin must not be taken from a cache for another one.
+        response.headers.add_vary_header("Origin")
+        if origin is not None and origin in self._allowed_origins:
+            response.headers["Access-Control-Allow-Origin"] = origin
+        return response
 
     def file_response(self, *args: Any, **kwargs: Any) -> Response:
         """See Starlette."""
@@ -55,8 +74,8 @@ class RevalidatedFiles(StaticFiles):
         return response
 
 
-def add_pages(app: FastAPI) -> None:
-    """Add `/`, `/docs` and `/static`."""
+def add_pages(app: FastAPI, allowed_origins: Collection[str] = ()) -> None:
+    """Add `/`, `/docs` and `/static`, whose files pages of `allowed_origins` may import."""
 
     @app.get("/", include_in_schema=False)
     async def dashboard() -> FileResponse:
@@ -77,4 +96,4 @@ def add_pages(app: FastAPI) -> None:
         )
         return page
 
-    app.mount("/static", RevalidatedFiles(directory=STATIC), name="static")
+    app.mount("/static", RevalidatedFiles(allowed_origins), name="static")

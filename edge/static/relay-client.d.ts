@@ -88,6 +88,16 @@ export interface StreamPosition {
   position: Record<string, number>;
 }
 
+/** The part of a WebSocket that the client uses. */
+export interface WebSocketLike {
+  readonly readyState: number;
+  onopen: ((event: any) => void) | null;
+  onmessage: ((event: any) => void) | null;
+  onclose: ((event: any) => void) | null;
+  send(text: string): void;
+  close(): void;
+}
+
 export interface ConnectOptions {
   /** Default: `/ws` on the host that served the page. */
   url?: string;
@@ -96,16 +106,23 @@ export interface ConnectOptions {
   token?: () => string | Promise<string>;
   /** The longest usual delay between two tries, in milliseconds. Default 3000. */
   maxDelayMs?: number;
-  /** For environments without a global WebSocket. */
-  WebSocket?: typeof WebSocket;
+  /** For environments without a global WebSocket, such as Node 20: the class of the package `ws`.
+   * Without both, `connect` throws a TypeError. */
+  WebSocket?: new (url: string) => WebSocketLike;
+  /**
+   * One connection for all tabs of this browser whose URL is the same, in a SharedWorker. A text
+   * separates tabs that must not share one, such as those of different users. Where there is no
+   * SharedWorker, or the script comes from another origin than the page, each tab has its own.
+   */
+  shared?: boolean | string;
 }
 
 export interface SubscribeOptions {
   /**
    * From 1 to 1000: begin with this number of the newest matching messages of each stream. They
    * come together, before the first live one, and include messages that other subscriptions have
-   * brought before. The option takes effect for the first handler of a pattern, and once: after a
-   * lost connection a subscription resumes at its position.
+   * brought before. The option takes effect once: after a lost connection a subscription resumes
+   * at its position.
    */
   last?: number;
 }
@@ -130,6 +147,11 @@ export interface RelayClient {
    * updates.
    */
   onTask(handler: (message: TaskMessage) => void): () => void;
+  /**
+   * Calls `handler` with events of any topic that are for this user alone; they need no
+   * subscription. After a lost connection the missed ones come first.
+   */
+  onAddressed(handler: (message: RelayMessage) => void): () => void;
   /** Calls `handler` at once with the present state, then at each change. */
   onState(handler: (state: ConnectionState) => void): () => void;
   /** Calls `handler` for each refused request. */
@@ -149,6 +171,9 @@ export interface RelayClient {
 }
 
 export function connect(options?: ConnectOptions): RelayClient;
+
+/** The URL of `/ws` on the host that served the page. */
+export function defaultUrl(): string;
 
 /** The reaction of the client to a close code. */
 export type CloseAction = "stop" | "authenticate" | "renew" | "reconnect" | "spread" | "later";

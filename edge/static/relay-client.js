@@ -3,6 +3,9 @@
 //
 // Implements the client side of the WebSocket protocol (docs/protocol.md, section 7), and knows
 // nothing of any page. It has no dependencies. Its types are in relay-client.d.ts.
+// relay-client-tabs.js lets the tabs of a browser share one connection.
+
+import { connectShared } from "./relay-client-tabs.js";
 
 /**
  * @typedef {import("./relay-client.d.ts").RelayMessage} RelayMessage
@@ -92,13 +95,18 @@ function remainingTimeMs({ expires_in, expires_at }) {
 /** @type {typeof import("./relay-client.d.ts").topicMatches} */
 export function topicMatches(pattern, topic) {
   if (!pattern.endsWith("*")) return topic === pattern;
-  // A colon follows every kind, also one that stands alone: so `app_log:*` matches `app_log`.
+  // To a prefix, a topic that is a kind alone has a colon.
   return (topic.includes(":") ? topic : `${topic}:`).startsWith(pattern.slice(0, -1));
 }
 
 /** @type {typeof import("./relay-client.d.ts").connect} */
 export function connect(options = {}) {
-  return new Client(options);
+  return connectShared(options) ?? new Client(options);
+}
+
+/** The URL of `/ws` on the host that served the page. */
+export function defaultUrl() {
+  return `${location.origin.replace(/^http/, "ws")}/ws`;
 }
 
 /** @param {unknown} error */
@@ -157,10 +165,48 @@ function canMatch(pattern, stream) {
   return pattern.endsWith("*") && `${stream}:`.startsWith(pattern.slice(0, -1));
 }
 
+/**
+ * In stream order and each once: a message may have come through another subscription before.
+ * @param {RelayMessage[]} backlog
+ */
+function inStreamOrder(backlog) {
+  backlog.sort(
+    (a, b) => streamOf(a).localeCompare(streamOf(b)) || (a.offset ?? 0) - (b.offset ?? 0),
+  );
+  return backlog.filter((message, index) => {
+    const before = backlog[index - 1];
+    return !before || before.offset !== message.offset || streamOf(before) !== streamOf(message);
+  });
+}
+
+/** A handler that asks for the newest messages of a pattern whose subscription is confirmed. */
+class Newcomer {
+  /** @type {"idle" | "requested"} */
+  state = "idle";
+  /** @type {Listeners<RelayMessage>} */
+  listeners = new Listeners();
+  /** @type {RelayMessage[]} */
+  backlog = [];
+  /** Makes it a handler like the others. */
+  settle = () => {};
+
+  /** @param {number} last */
+  constructor(last) {
+    this.last = last;
+  }
+
+  replied() {
+    for (const message of inStreamOrder(this.backlog)) this.listeners.notify(message);
+    this.settle();
+  }
+}
+
 /** One pattern, its handlers, and the state of its request at the edge. */
 class Subscription {
   /** @type {Listeners<RelayMessage>} */
   listeners = new Listeners();
+  /** Handlers that wait for their newest messages. @type {Set<Newcomer>} */
+  newcomers = new Set();
   /** Whether the edge has ever confirmed it: then it resumes on the next connection. */
   isConfirmed = false;
   /** On the present connection. @type {"idle" | "requested" | "refused"} */
@@ -174,6 +220,34 @@ class Subscription {
     this.last = last;
   }
 
+  /** Whether no handler is left. */
+  get isUnheard() {
+    return this.listeners.size === 0 && this.newcomers.size === 0;
+  }
+
+  /** The next newcomer to request for. @returns {Newcomer | undefined} */
+  get idleNewcomer() {
+    if (!this.isConfirmed || this.#backlog) return undefined;
+    return [...this.newcomers].find(({ state }) => state === "idle");
+  }
+
+  /**
+   * @param {(message: RelayMessage) => void} handler
+   * @param {number} [last]
+   * @returns {() => boolean} removes the handler; returns false if it was already removed
+   */
+  add(handler, last) {
+    if (last === undefined || last === this.last) return this.listeners.add(handler);
+    const newcomer = new Newcomer(last);
+    this.newcomers.add(newcomer);
+    newcomer.listeners.add(handler);
+    const settle = { remove: () => this.newcomers.delete(newcomer) };
+    newcomer.settle = () => {
+      if (this.newcomers.delete(newcomer)) settle.remove = this.listeners.add(handler);
+    };
+    return () => settle.remove();
+  }
+
   /** @param {Request} request */
   requested({ last }) {
     this.state = "requested";
@@ -183,6 +257,10 @@ class Subscription {
   connectionLost() {
     this.state = "idle";
     this.#backlog = null;
+    for (const newcomer of this.newcomers) {
+      newcomer.state = "idle";
+      newcomer.backlog = [];
+    }
   }
 
   ended() {
@@ -197,6 +275,10 @@ class Subscription {
    * @param {boolean} isRepeat
    */
   deliver(message, isRepeat) {
+    for (const newcomer of this.newcomers) {
+      if (message.offset === undefined) newcomer.listeners.notify(message);
+      else if (newcomer.state === "requested") newcomer.backlog.push(message);
+    }
     if (this.#backlog && message.offset !== undefined) this.#backlog.push(message);
     else if (isRepeat) return;
     else if (this.isConfirmed || message.offset === undefined) this.listeners.notify(message);
@@ -215,15 +297,7 @@ class Subscription {
     else this.state = "refused";
     const backlog = this.#backlog ?? [];
     this.#backlog = null;
-    backlog.sort(
-      (a, b) => streamOf(a).localeCompare(streamOf(b)) || (a.offset ?? 0) - (b.offset ?? 0),
-    );
-    backlog.forEach((message, index) => {
-      const before = backlog[index - 1];
-      const isRepeat =
-        before && before.offset === message.offset && streamOf(before) === streamOf(message);
-      if (!isRepeat) this.listeners.notify(message);
-    });
+    for (const message of inStreamOrder(backlog)) this.listeners.notify(message);
   }
 }
 
@@ -245,14 +319,22 @@ class Subscriptions {
   add(pattern, handler, last) {
     const subscription = this.#byPattern.get(pattern) ?? new Subscription(pattern, last);
     this.#byPattern.set(pattern, subscription);
-    const removeHandler = subscription.listeners.add(handler);
+    const removeHandler = subscription.add(handler, last);
     /** @returns {boolean} whether this was the last handler */
     const remove = () => {
-      const wasLast = removeHandler() && subscription.listeners.size === 0;
+      const wasLast = removeHandler() && subscription.isUnheard;
       if (wasLast) this.#byPattern.delete(pattern);
       return wasLast;
     };
     return { subscription, remove };
+  }
+
+  /** @returns {[Subscription, Newcomer][]} newcomers to request for, one of each pattern */
+  get newcomers() {
+    return [...this.#byPattern.values()].flatMap((subscription) => {
+      const newcomer = subscription.idleNewcomer;
+      return newcomer ? [[subscription, newcomer]] : [];
+    });
   }
 
   /** The edge has ended a subscription: the user's role no longer allows it.
@@ -367,6 +449,8 @@ class Client {
   #restart = null;
   /** @type {Listeners<TaskMessage>} */
   #taskListeners = new Listeners();
+  /** @type {Listeners<RelayMessage>} */
+  #addressedListeners = new Listeners();
   /** @type {Listeners<ConnectionState>} */
   #stateListeners = new Listeners();
   /** @type {Listeners<RelayError>} */
@@ -379,7 +463,7 @@ class Client {
 
   /** @type {ConnectionState} */
   #state = { name: "connecting" };
-  /** @type {WebSocket | null} */
+  /** @type {import("./relay-client.d.ts").WebSocketLike | null} */
   #socket = null;
   /** The number of the connection. A token that was requested for an earlier one is ignored. */
   #generation = 0;
@@ -393,7 +477,7 @@ class Client {
   #heardAt = 0;
 
   #nextRequestId = 1;
-  /** @type {Map<number, {request: Request, subscription?: Subscription}>} */
+  /** @type {Map<number, {request: Request, subscription?: Subscription, newcomer?: Newcomer}>} */
   #unanswered = new Map();
 
   /** @type {ReturnType<typeof setTimeout> | undefined} */
@@ -414,6 +498,9 @@ class Client {
     this.#getToken = options.token;
     this.#maxDelayMs = options.maxDelayMs ?? DEFAULT_MAX_DELAY_MS;
     this.#WebSocket = options.WebSocket ?? globalThis.WebSocket;
+    if (!this.#WebSocket) {
+      throw new TypeError("WebSocket: this environment has none; pass one as an option");
+    }
     this.#listenForWakeups();
     void this.#open();
   }
@@ -443,6 +530,12 @@ class Client {
   /** @param {(message: TaskMessage) => void} handler */
   onTask(handler) {
     const remove = this.#taskListeners.add(handler);
+    return () => void remove();
+  }
+
+  /** @param {(message: RelayMessage) => void} handler */
+  onAddressed(handler) {
+    const remove = this.#addressedListeners.add(handler);
     return () => void remove();
   }
 
@@ -497,6 +590,7 @@ class Client {
     // The token comes before the socket: once that is open, the edge waits only 5 s for the token.
     const token = await this.#freshToken(generation);
     if (token === null) return;
+    /** @type {import("./relay-client.d.ts").WebSocketLike} */
     const socket = new this.#WebSocket(this.#address());
     this.#socket = socket;
     socket.onopen = () => {
@@ -581,13 +675,18 @@ class Client {
     }
     if (this.#isCatchingUp()) return;
     for (const each of fresh) this.#sendSubscribe(each, { last: each.last });
+    for (const [{ pattern }, newcomer] of this.#subscriptions.newcomers) {
+      newcomer.state = "requested";
+      const request = { action: "subscribe", topic: pattern, last: newcomer.last };
+      this.#request(request, { newcomer });
+    }
   }
 
   /** @param {Subscription} subscription @param {Omit<Request, "action">} options */
   #sendSubscribe(subscription, options) {
     const request = { action: "subscribe", topic: subscription.pattern, ...options };
     subscription.requested(request);
-    this.#request(request, subscription);
+    this.#request(request, { subscription });
   }
 
   #isCatchingUp() {
@@ -651,11 +750,14 @@ class Client {
 
   // ---- Messages ----
 
-  /** @param {Request} request @param {Subscription} [subscription] the requested one */
-  #request(request, subscription) {
+  /**
+   * @param {Request} request
+   * @param {{subscription?: Subscription, newcomer?: Newcomer}} [requester]
+   */
+  #request(request, requester) {
     if (this.#socket?.readyState !== 1) return;
     const id = this.#nextRequestId++;
-    this.#unanswered.set(id, { request, subscription });
+    this.#unanswered.set(id, { request, ...requester });
     this.#socket.send(JSON.stringify({ ...request, id }));
   }
 
@@ -711,6 +813,8 @@ class Client {
     if (stream === "task" && !isRepeat) {
       this.#knownTasks.add(message);
       this.#taskListeners.notify(/** @type {TaskMessage} */ (message));
+    } else if (stream === "addressed" && !isRepeat) {
+      this.#addressedListeners.notify(message);
     }
     this.#subscriptions.dispatch(message, isRepeat);
   }
@@ -725,13 +829,14 @@ class Client {
   /** @param {Record<string, unknown>} reply */
   #replied(reply) {
     const id = Number(reply.id);
-    const { request, subscription } = this.#unanswered.get(id) ?? {};
+    const { request, subscription, newcomer } = this.#unanswered.get(id) ?? {};
     this.#unanswered.delete(id);
     const isGranted = reply.status !== "error";
     if (!isGranted) this.#refused(request, reply);
     else if (reply.action === "authenticate") this.#authenticationReplied(reply);
     else if (reply.action === "subscribe") this.#adopt(reply);
     subscription?.replied(isGranted);
+    newcomer?.replied();
     this.#subscribe();
     this.#becomeLiveWhenReplied();
   }
