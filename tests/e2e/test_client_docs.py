@@ -1,0 +1,105 @@
+"""Every snippet of docs/clients.md runs as it stands, but for the address and the token."""
+
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, sync_playwright
+
+from tests.support.browser import CHROMIUM_ARGUMENTS, require_chromium
+from tests.support.cluster import Cluster, Edge
+from tests.support.node import find_node
+from tests.support.processes import ROOT, python
+from tests.support.waiting import wait_for
+
+SNIPPETS = re.findall(r"^```(\w+)\n(.*?)^```$", (ROOT / "docs/clients.md").read_text(), re.M | re.S)
+PYTHON = [text for language, text in SNIPPETS if language == "python"]
+JAVASCRIPT = [text for language, text in SNIPPETS if language == "js"]
+IN_NODE = [text for text in JAVASCRIPT if "process.env" in text]
+IN_PAGES = [text for text in JAVASCRIPT if text not in IN_NODE]
+
+
+def test_all_snippets_were_found() -> None:
+    assert (len(PYTHON), len(IN_NODE), len(IN_PAGES)) == (2, 1, 3)
+    assert len(SNIPPETS) == 6
+
+
+def at(edge: Edge, snippet: str) -> str:
+    """Return the snippet with the address of `edge`."""
+    return snippet.replace("wss://example.org/ws", f"ws://127.0.0.1:{edge.port}/ws")
+
+
+def emit_until(cluster: Cluster, is_shown: Callable[[], bool]) -> None:
+    """Emit one event of each sort again and again, until the snippet has shown its own."""
+    emitter = cluster.emitter()
+
+    def emitted() -> bool:
+        emitter.emit("event:shown", {"n": 1})
+        emitter.emit("notice:shown", {"n": 2}, username="alice")
+        emitter.emit("task:shown", {"status": "in_progress"}, username="alice")
+        emitter.emit("resource-monitor:survival", {"process_info": None})
+        return is_shown()
+
+    wait_for(emitted, "the snippet shows its events")
+
+
+@pytest.mark.parametrize(
+    ("snippet", "shown"),
+    [
+        (PYTHON[0], ["event:shown {'n': 1}"]),
+        (PYTHON[1], ["resource-monitor:survival None", "task:shown ", "notice:shown ", "live"]),
+    ],
+)
+def test_a_snippet_in_python(
+    cluster: Cluster, edge: Edge, tmp_path: Path, snippet: str, shown: list[str]
+) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(at(edge, snippet))
+    process = cluster.start("python", python(str(program)), TOKEN=cluster.token("alice"))
+    emit_until(cluster, lambda: all(text in process.output() for text in shown))
+
+
+def test_the_snippet_in_node(cluster: Cluster, edge: Edge, tmp_path: Path) -> None:
+    modules = tmp_path / "node_modules"
+    modules.mkdir()
+    (modules / "ws").symlink_to(ROOT / "node_modules/ws")
+    (modules / "event-relay-client").mkdir()
+    for file in (*(ROOT / "edge/static").glob("relay-client*"), ROOT / "clients/js/package.json"):
+        (modules / "event-relay-client" / file.name).write_bytes(file.read_bytes())
+    program = tmp_path / "program.mjs"
+    program.write_text(at(edge, IN_NODE[0]))
+    command = [find_node(), str(program)]
+    process = cluster.start("node", command, TOKEN=cluster.token("alice"))
+    emit_until(cluster, lambda: "event:shown { n: 1 }" in process.output())
+
+
+@pytest.fixture
+def page(cluster: Cluster, edge: Edge) -> Iterator[Page]:
+    """A page of the edge without scripts."""
+    path = require_chromium()
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=CHROMIUM_ARGUMENTS)
+        page = browser.new_page()
+        page.goto(f"{edge.url}/healthz")
+        yield page
+        browser.close()
+
+
+@pytest.mark.parametrize("snippet", IN_PAGES, ids=["module", "tabs", "plain"])
+def test_a_snippet_in_a_page(cluster: Cluster, edge: Edge, page: Page, snippet: str) -> None:
+    printed: list[str] = []
+    page.on("console", lambda message: printed.append(message.text))
+    # The page's policy allows no script in its text; this is the same as `import … from`.
+    body = re.sub(r'import (\{.*\}) from (".*");', r"const \1 = await import(\2);", snippet)
+    body = at(edge, body).replace('"TOKEN"', f'"{cluster.token("alice")}"')
+    page.evaluate(f"async () => {{ {body} }}")
+
+    def is_shown() -> bool:
+        page.evaluate("0")  # Lets Playwright hand over what the page has printed.
+        return any(text.startswith("event:shown") for text in printed)
+
+    emit_until(cluster, is_shown)
+    if "onTask" in snippet:
+        assert any(text.startswith("task:shown") for text in printed)
+        assert any(text.startswith("notice:shown") for text in printed)
