@@ -104,9 +104,12 @@ export function connect(options = {}) {
   return connectShared(options) ?? new Client(options);
 }
 
-/** The URL of `/ws` on the host that served the page. */
+/** The `/ws` of the edge that serves this module, under any prefix; in a package, that of the page.
+ * @returns {string} */
 export function defaultUrl() {
-  return `${location.origin.replace(/^http/, "ws")}/ws`;
+  const served = /^(https?:.*\/)static\/relay-client\.js/.exec(import.meta.url);
+  const base = served?.[1] ?? `${location.origin}/`;
+  return `${base.replace(/^http/, "ws")}ws`;
 }
 
 /** @param {unknown} error */
@@ -909,12 +912,4 @@ class Client {
     this.#state = state;
     this.#stateListeners.notify(state);
   }
-}
-
-/** The `/ws` of the edge that serves this module, under any prefix; in a package, that of the page.
- * @returns {string} */
-function defaultUrl() {
-  const served = /^(https?:.*\/)static\/relay-client\.js/.exec(import.meta.url);
-  const base = served?.[1] ?? `${location.origin}/`;
-  return `${base.replace(/^http/, "ws")}ws`;
 }

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Error, Page, sync_playwright
 
 from tests.support.browser import CHROMIUM_ARGUMENTS, require_chromium
 from tests.support.cluster import Cluster, Edge
@@ -139,12 +139,12 @@ def open_tab(context: BrowserContext, edge: Edge, token: str, **options: object)
         }""",
         [token, options],
     )
-    page.wait_for_function("relay.state.name === 'live'")
+    wait_for(lambda: page.evaluate("relay.state.name === 'live'"), "the tab is live")
     return page
 
 
 def heard(page: Page, count: int) -> list[object]:
-    page.wait_for_function("count => heard.length >= count", arg=count)
+    wait_for(lambda: page.evaluate("heard.length") >= count, f"the tab hears {count} events")
     return list(page.evaluate("heard"))
 
 
@@ -176,6 +176,23 @@ def test_three_tabs_have_one_connection(cluster: Cluster, edge: Edge, browser: B
     assert connections(edge) == 1
     tabs[2].evaluate("relay.close()")
     wait_for(lambda: connections(edge) == 0, "the last tab ends the connection")
+
+
+def test_a_tab_that_crashes_leaves_its_subscriptions(
+    cluster: Cluster, edge: Edge, browser: Browser
+) -> None:
+    """The edge forwards events of a topic as long as a tab is subscribed to it."""
+    context = browser.new_context()
+    token = cluster.token("alice")
+    first, second = (open_tab(context, edge, token) for _ in range(2))
+    second.evaluate("void relay.subscribe('resource-monitor:x', () => {})")
+    with cluster.emitter() as emitter:
+        wait_for(lambda: emitter.is_watched("resource-monitor:x"), "it is watched")
+        with pytest.raises(Error):
+            second.goto("chrome://crash")
+        wait_for(lambda: not emitter.is_watched("resource-monitor:x"), "nobody watches any more")
+        emitter.emit("event:a", {"n": 1})
+        assert heard(first, 1) == [1]
 
 
 def test_tabs_with_another_name_or_without_shared_workers_have_their_own(

@@ -72,6 +72,10 @@ def test_the_newest_update_of_a_task_is_known(monkeypatch: pytest.MonkeyPatch) -
 
     monkeypatch.setattr(position, "KNOWN_TASKS", 2)
     known = KnownTasks()
+    assert not known.has(update(1, 0))
+    known.add(replace(update(4, 0), offset=None))
+    assert known.has(replace(update(4, 0), offset=None))
+    assert not known.has(update(4, 1))
     known.add(update(1, 5))
     assert (known.has(update(1, 4)), known.has(update(1, 5)), known.has(update(1, 6))) == (
         True,

@@ -96,6 +96,9 @@ def test_an_ended_subscription_is_requested_again_after_a_new_token() -> None:
 
 def test_sinks_that_a_loss_concerns() -> None:
     table = SubscriptionTable()
+    table.add("event:new", Recorder(), None)
+    assert table.sinks_of(None) == []
+    table = SubscriptionTable()
     events, values, wide = Recorder(), Recorder(), Recorder()
     table.add("event:a", events, None).grant(has_streams=True)
     table.add("resource-monitor:a", values, None).grant(has_streams=False)
