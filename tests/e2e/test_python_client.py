@@ -70,6 +70,9 @@ def test_events_arrive_in_order_and_newest_first_come_with_last(
     async def test() -> None:
         async with connect(url(edge), token=cluster.token("alice")) as relay:
             assert (relay.state.name, relay.state.username) == ("live", "alice")
+            assert numbers(await take(relay.subscribe("event:a", last=99), 10)) == list(
+                range(1, 11)
+            )
             async with relay.subscribe("event:*", last=3) as events:
                 emit(emitter, range(11, 14))
                 heard = await take(events, 6)
@@ -137,7 +140,14 @@ def fill(cluster: Cluster, emitter: Emitter) -> None:
     with RelayPeer(cluster.control) as peer:
         for number in range(1000):
             emitter.emit("event:filler", {"n": number, "text": "x" * 8192})
-        wait_for(lambda: next(peer.replay("event")).low > 100, "retention removes events")
+        wait_for(lambda: peer.page("event", 0).low > 100, "retention removes events")
+
+
+async def after_gaps(stream: EventStream) -> Event:
+    """Return the next event: retention may have gone on during the catch-up, with further gaps."""
+    while True:
+        with contextlib.suppress(EventsLost):
+            return await anext(stream)
 
 
 def test_a_gap_takes_the_place_of_lost_events(cluster: Cluster) -> None:
@@ -163,9 +173,9 @@ def test_a_gap_takes_the_place_of_lost_events(cluster: Cluster) -> None:
             gap = lost.value.loss
             assert isinstance(gap, Gap)
             assert (gap.stream, gap.first, gap.reason) == ("event", 4, "retention")
-            assert numbers(await take(events, 1)) == [4], "the iteration goes on"
+            assert (await after_gaps(events)).data == {"n": 4}, "the iteration goes on"
             assert numbers(await take(others, 1)) == [4]
-            assert [type(loss) for loss in losses] == [Gap]
+            assert {type(loss) for loss in losses} == {Gap}
 
     run(test())
 
