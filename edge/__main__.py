@@ -9,6 +9,7 @@ def main() -> None:
     """Run the edge, or one of its commands."""
     serves = len(sys.argv) == 1
     program.begin(serves=serves)
+    program.require_posix("event-edge")
     from edge.cli import main as edge
 
     if not serves:

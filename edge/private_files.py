@@ -7,9 +7,10 @@ overwritten in place, behind a backup. The callers hold a lock, so there is one 
 
 import contextlib
 import errno
-import fcntl
 import os
 from pathlib import Path
+
+from relay.shared.posix import fcntl
 
 PRIVATE_MODE = 0o600
 NOT_FOR_OTHERS = 0o770

@@ -5,13 +5,13 @@ import gc
 import logging
 import multiprocessing
 import os
-import resource
 import signal
 
 from edge.config import EdgeSettings
 from relay.shared.descriptor_room import OWN, DescriptorRoom
 from relay.shared.descriptors import raise_limit
 from relay.shared.logs import LimitedRecords, configure
+from relay.shared.posix import resource
 from relay.shared.process_room import require_room
 from relay.shared.settings import SettingsError
 

@@ -17,9 +17,9 @@ from emitters.core.json_values import Default, json_value
 from emitters.core.outgoing import Outgoing
 from emitters.errors import EmitterClosed
 from emitters.forks import in_forked_child
-from emitters.green_threads import refuse_green_threads
 from emitters.handover import OutboxBounds
 from emitters.mailbox import CLOSED
+from emitters.real_threads import refuse_other_green_threads
 from emitters.returned import is_async_function, refuse_function
 from emitters.running import CLOSE_TIMEOUT_S, RunningEmitter
 from emitters.shielded import shielded
@@ -95,7 +95,7 @@ class Emitter:
         default: Default | None = None,
         **limits: Unpack[OutboxLimits],
     ) -> None:
-        refuse_green_threads()
+        refuse_other_green_threads()
         self._settings = load(
             EmitterSettings,
             name=name,

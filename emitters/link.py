@@ -2,7 +2,6 @@
 
 import logging
 import math
-import threading
 import time
 from collections.abc import Callable
 
@@ -18,6 +17,7 @@ from emitters.fault_log import log_fault
 from emitters.link_loop import LinkLoop
 from emitters.link_watch import LinkWatch
 from emitters.mailbox import CLOSED, FAILED, Mailbox
+from emitters.real_threads import RealThread
 from relay.shared.transport import Socket, connect, open_socket
 from relay.wire.control import RetainedReply, RetainedRequest
 from relay.wire.envelope import Envelope, unpack_envelope
@@ -31,7 +31,7 @@ JOIN_TIMEOUT_S = 1.0
 logger = logging.getLogger(__name__)
 
 
-class LinkThread(threading.Thread):
+class LinkThread:
     """Connects the mailbox with the relay until `close`."""
 
     def __init__(
@@ -43,8 +43,8 @@ class LinkThread(threading.Thread):
         on_end: Callable[[], None],
     ) -> None:
         """Call each of `watch_callbacks` when other topics may be watched, and `on_end` last."""
-        # Daemon: a program that forgets `close` still ends, and the exit hook calls it.
-        super().__init__(name=f"emitter-{identity.name}", daemon=True)
+        # A program that forgets `close` still ends: the exit hook calls it.
+        self._thread = RealThread(f"emitter-{identity.name}", self._run)
         self._settings = settings
         self._identity = identity
         self._mailbox = mailbox
@@ -59,6 +59,10 @@ class LinkThread(threading.Thread):
         """Monotonic seconds at which the thread ends at the latest; None before it is to end."""
 
     # Called from any thread.
+
+    def start(self) -> None:
+        """Begin. Raises `RuntimeError` if no thread can be started."""
+        self._thread.start()
 
     @property
     def state(self) -> EmitterState:
@@ -92,12 +96,12 @@ class LinkThread(threading.Thread):
 
     def wait_end(self) -> None:
         """Wait for the end that `end_within` has set."""
-        if threading.current_thread() is self:
+        if self._thread.is_current:
             return
         assert self._close_at is not None
         timeout = max(0.0, self._close_at - time.monotonic()) + LINGER_S + 1.0
         if self._mailbox.waiters.wait(lambda: self._mailbox.has_ended, timeout):
-            self.join(JOIN_TIMEOUT_S)
+            self._thread.join(JOIN_TIMEOUT_S)
 
     def abandon(self) -> bool:
         """End the thread whether or not it has begun; return whether it will never run."""
@@ -125,7 +129,7 @@ class LinkThread(threading.Thread):
 
     # Runs in the thread.
 
-    def run(self) -> None:
+    def _run(self) -> None:
         """Own the sockets until `close`."""
         if self._role.setdefault(None, "running") != "running":
             return

@@ -21,6 +21,7 @@ from emitters.core.watched_topics import WatchedTopics
 from emitters.errors import EmitterClosed, OutboxFull, SpoolUnavailable
 from emitters.handover import Freed, Handover, Node, OutboxBounds, answer
 from emitters.published import Published
+from emitters.real_threads import new_lock
 from emitters.waiters import Receipt, Waiters
 from emitters.wakeup import WakeUp
 from relay.wire.control import HelloReply
@@ -52,7 +53,7 @@ class Mailbox:
         self.has_ended = False
         """Whether the link thread has come to its end, and has closed the spool."""
         self._link_thread = 0
-        self._follows = threading.Lock()
+        self._follows = new_lock()
         """Released by the bell while the link thread waits for the next event of a thread."""
         self._follows.acquire()
         self._has_taken = False

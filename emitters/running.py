@@ -12,6 +12,7 @@ from emitters.core.dialogue import Dialogue
 from emitters.core.emitter_state import EmitterState
 from emitters.core.identity import EmitterIdentity
 from emitters.core.outbox import Outbox
+from emitters.errors import SpoolRefused
 from emitters.exit_hook import ExitHook
 from emitters.forks import in_forked_child
 from emitters.handover import OutboxBounds
@@ -117,7 +118,10 @@ def _open_outbox(settings: EmitterSettings) -> tuple[EmitterIdentity, Outbox]:
     if settings.spool is None:
         return EmitterIdentity.of_process(settings.name), Outbox(journaled_kinds=kinds)
     # Imported here, because it needs file locks that not every platform has.
-    from emitters.spool import Spool
+    try:
+        from emitters.spool import Spool
+    except ImportError as error:
+        raise SpoolRefused(f"EMITTER_SPOOL: {error}") from None
 
     wanted = settings.name if "name" in settings.model_fields_set else None
     spool = Spool(settings.spool, wanted, default_name=settings.name)

@@ -3,6 +3,7 @@
 Python runs signal handlers in the main thread only. Interrupted there, code that holds a lock may
 leave it taken, and every other thread would wait for it for ever. So the main thread has such code
 run in a thread of its own, and waits. If the wait is interrupted, the call still comes to its end.
+Under gevent it has no such protection.
 """
 
 import _thread
@@ -11,6 +12,7 @@ import threading
 from collections.abc import Callable
 from typing import Generic, ParamSpec, TypeVar
 
+from emitters.real_threads import is_green
 from emitters.waiters import Receipt
 
 P = ParamSpec("P")
@@ -20,6 +22,10 @@ R = TypeVar("R")
 def shielded(function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
     """Return `function(*args, **kwargs)`, or raise what it raises; with the context variables of
     the caller."""
+    if is_green():
+        # A helper thread could wait for a green lock for ever, and green threads that it starts
+        # would end with it.
+        return function(*args, **kwargs)
     call = _Call(lambda: function(*args, **kwargs))
     if threading.get_ident() != threading.main_thread().ident:
         return call.function()

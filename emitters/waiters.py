@@ -9,11 +9,12 @@ A signal that comes just before the main thread begins to wait, or to another th
 Python calls the handler when the main thread runs again. So waits are made in slices.
 """
 
-import threading
+import _thread
 import time
 from collections.abc import Callable
 from contextlib import suppress
 
+from emitters.real_threads import acquired, new_lock
 from relay.shared.interruptible import SLICE_S
 
 
@@ -21,7 +22,7 @@ class Waiters:
     """Any thread waits, one thread notifies."""
 
     def __init__(self) -> None:
-        self._locks: set[threading.Lock] = set()
+        self._locks: set[_thread.LockType] = set()
 
     def wait(self, is_met: Callable[[], bool], timeout_s: float) -> bool:
         """Wait up to `timeout_s` seconds until `is_met`; return whether it is met.
@@ -30,7 +31,7 @@ class Waiters:
         """
         give_up_at = time.monotonic() + timeout_s
         while True:
-            lock = threading.Lock()
+            lock = new_lock()
             lock.acquire()
             try:
                 # Before the look: what happens after it must end the wait.
@@ -40,7 +41,7 @@ class Waiters:
                     return True
                 if left_s <= 0:
                     return False
-                lock.acquire(timeout=min(left_s, SLICE_S))
+                acquired(lock, min(left_s, SLICE_S))
             finally:
                 self._locks.discard(lock)
 
@@ -59,7 +60,7 @@ class Receipt:
     __slots__ = ("_lock", "error", "is_given")
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = new_lock()
         self._lock.acquire()
         self.error: BaseException | None = None
         self.is_given = False
@@ -75,6 +76,6 @@ class Receipt:
         """Wait for the answer, and raise its error if it has one."""
         # By several threads or twice, it is enough that the first has got the lock.
         while not self.is_given:
-            self._lock.acquire(timeout=SLICE_S)
+            acquired(self._lock, SLICE_S)
         if self.error is not None:
             raise self.error

@@ -1,7 +1,9 @@
 """A wake-up call for a thread that waits in `zmq.Poller.poll`."""
 
+import _socket
 import contextlib
 import socket
+import sys
 from collections.abc import Callable
 from functools import partial
 
@@ -15,7 +17,8 @@ class WakeUp:
     """
 
     def __init__(self) -> None:
-        self._reader, self._writer = socket.socketpair()
+        # Without Python code of ours, of the library or of gevent between `ring` and the kernel.
+        self._reader, self._writer = _pair()
         self._reader.setblocking(False)
         self._writer.setblocking(False)
         self.ring: Callable[[], object] = partial(self._writer.send, b"\0")
@@ -40,3 +43,9 @@ class WakeUp:
         """Close both ends."""
         self._reader.close()
         self._writer.close()
+
+
+def _pair() -> tuple[_socket.socket, _socket.socket]:
+    if sys.platform == "win32":
+        return socket.socketpair()
+    return _socket.socketpair()

@@ -9,6 +9,7 @@ def main() -> None:
     """Run the relay, or one of its commands."""
     serves = len(sys.argv) == 1
     program.begin(serves=serves)
+    program.require_posix("event-relay")
     from relay.cli import main as relay
 
     if not serves:

@@ -19,12 +19,12 @@ from emitters.commands.session import (
     say,
 )
 from emitters.tasks import TaskFailed, TaskManager, progress
-from relay.shared.program import flush_quietly
+from relay.shared.program import flush_quietly, require_posix
 from relay.wire.errors import WireError
 
 EXIT_NOT_EXECUTABLE = 126
 EXIT_NOT_FOUND = 127
-PASSED_ON = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+PASSED_ON = ("SIGTERM", "SIGINT", "SIGHUP")
 
 
 @click.command(
@@ -47,10 +47,12 @@ def task(username: str, command: tuple[str, ...], timeout: float, **relay: Any) 
       event-emit task --user alice -- rsync -a world/ backup/
       event-emit task --user alice -- sh -c 'make && make install'
     """
+    # It passes signals on to a process group.
+    require_posix("event-emit task")
     run = _Run(command)
     # Before the command is started: a signal in the meantime must reach it as well.
-    for number in PASSED_ON:
-        signal.signal(number, run.on_signal)
+    for name in PASSED_ON:
+        signal.signal(signal.Signals[name], run.on_signal)
     with open_emitter(**relay) as emitter:
         if not emitter.wait_connected(timeout):
             raise Unreachable(timeout, "the command was not started")

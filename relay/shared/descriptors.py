@@ -16,7 +16,7 @@ def raise_limit(wanted: int) -> int:
     programs that it starts inherit the limit, and some close as many descriptors as they may have.
     """
     # Imported here: emitters also run where there are no such limits.
-    import resource
+    from relay.shared.posix import resource
 
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY:

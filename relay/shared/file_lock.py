@@ -3,10 +3,11 @@
 `path` itself is never locked: SQLite and libzmq replace or lock it by rules of their own.
 """
 
-import fcntl
 import os
 from pathlib import Path
 from typing import IO
+
+from relay.shared.posix import fcntl
 
 
 class PathInUse(Exception):  # noqa: N818 - clear without a suffix

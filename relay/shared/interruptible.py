@@ -29,6 +29,10 @@ def poll_in_slices(poll: Callable[[int], R], timeout_s: float) -> R:
 @contextlib.contextmanager
 def signals_held() -> Iterator[None]:
     """Let signals wait for the end of the body, if no other thread of Python takes them."""
+    if not hasattr(signal, "pthread_sigmask"):
+        # Windows: a signal handler may still interrupt the body.
+        yield
+        return
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
     try:
         # Raises what the handler of an earlier signal raises, so that none is left for the body.

@@ -12,8 +12,10 @@ import sys
 from types import FrameType
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+NEEDS_POSIX = "needs a POSIX system, such as Linux, macOS, or WSL under Windows"
 _SIGNALLED = 128
 """Shells add it to the number of the signal that ended a command."""
+_UNUSABLE = 2
 
 
 def begin(*, serves: bool) -> None:
@@ -41,6 +43,15 @@ def begin(*, serves: bool) -> None:
         # A signal that is ignored from the start stays ignored, as with `nohup`.
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, end)
+
+
+def require_posix(program: str) -> None:
+    """End `program` with one line and exit code 2 where there are no locks of POSIX."""
+    try:
+        import fcntl  # noqa: F401
+    except ImportError:
+        print(f"{program}: {NEEDS_POSIX}", file=sys.stderr)
+        raise SystemExit(_UNUSABLE) from None
 
 
 def begin_command() -> None:

@@ -14,7 +14,7 @@ import pytest
 from emitters import Emitter, SpoolInUse
 from emitters.core.emitter_state import EmitterStatus
 from emitters.tasks import TaskManager
-from tests.emitters.relay_control import read_journal
+from tests.emitters.relay_control import journaled_by_process, read_journal
 from tests.support.cluster import Cluster
 from tests.support.processes import ManagedProcess, python
 from tests.support.waiting import wait_for
@@ -107,13 +107,7 @@ def wait_well(process: ManagedProcess) -> None:
 
 
 def journaled(cluster: Cluster) -> Counter[str]:
-    """Return the number of events by the process that emitted them; each comes in order, once."""
-    last: Counter[str] = Counter()
-    for event in read_journal(cluster.control):
-        by, number = event.data["by"], event.data["n"]
-        assert number == last[by] + 1, f"of {by}: {number} after {last[by]}"
-        last[by] = number
-    return last
+    return journaled_by_process(cluster.control)
 
 
 def test_processes_with_one_name(cluster: Cluster) -> None:

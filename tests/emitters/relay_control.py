@@ -1,5 +1,6 @@
 """The journal and the counters of a relay, by its control socket."""
 
+from collections import Counter
 from typing import Any
 
 from relay.wire.envelope import Envelope, unpack_envelope
@@ -16,6 +17,16 @@ def read_journal(control: str, stream: str = "event") -> list[Envelope]:
                 events.append(unpack_envelope(envelope, stream))
                 assert unpack_stamp(stamp).offset == len(events)
     return events
+
+
+def journaled_by_process(control: str) -> Counter[str]:
+    """Return the number of events by their `by`, whose `n` must be 1, 2, 3…"""
+    last: Counter[str] = Counter()
+    for event in read_journal(control):
+        by, number = str(event.data["by"]), event.data["n"]
+        assert number == last[by] + 1, f"of {by}: {number} after {last[by]}"
+        last[by] = number
+    return last
 
 
 def emitter_stats(control: str, name: str) -> dict[str, Any]:
