@@ -22,6 +22,7 @@ from edge.serving import Serving
 from edge.websocket.asgi import serve_websocket
 from edge.worker import Worker
 from relay.shared.config_file import read_config_file
+from relay.shared.contract_modules import load_contracts
 from relay.shared.settings import SettingsError, load, refuse
 from relay.wire.kinds import Kinds
 
@@ -43,6 +44,7 @@ def create_app(settings: EdgeSettings | None = None, kinds: Kinds | None = None)
             settings = load(EdgeSettings)
             configure_logging(settings)
             settings.secret()
+            load_contracts(settings.contracts, "EDGE_CONTRACTS")
             room = descriptor_room(settings.max_connections)
         except SettingsError as error:
             refuse(PROGRAM, error)
@@ -64,6 +66,7 @@ def create_worker_app(settings: EdgeSettings, kinds: Kinds, siblings: Path | Non
 
 def _build_app(settings: EdgeSettings, kinds: Kinds, siblings: Path | None = None) -> ASGIApp:
     tokens = Tokens(settings.secret())
+    load_contracts(settings.contracts, "EDGE_CONTRACTS")
     access = KindAccess(kinds)
     serving = Serving(
         lambda: Worker(settings, tokens, access, asyncio.get_running_loop()),

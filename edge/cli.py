@@ -32,6 +32,7 @@ from edge.websocket.front_door import FrontDoor
 from relay.shared.addresses import parse_listen_address
 from relay.shared.config_file import FILE_NAME, read_config_file
 from relay.shared.console import BOM, Program
+from relay.shared.contract_modules import load_contracts
 from relay.shared.settings import SettingsError, load_for, refuse
 from relay.shared.shown_config import shown_config
 from relay.wire.kinds import Kinds
@@ -63,6 +64,7 @@ def run() -> None:
     try:
         kinds = read_config_file().kinds
         settings.secret()
+        load_contracts(settings.contracts, "EDGE_CONTRACTS")
         room = descriptor_room(settings.max_connections)
         with listening(settings, room.backlog) as listener:
             url = parse_listen_address(settings.host).url(settings.port)

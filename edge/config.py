@@ -15,6 +15,7 @@ from edge.core.session import SessionLimits
 from edge.core.websocket.close_codes import CloseCodes
 from edge.private_files import write_private
 from relay.shared.addresses import parse_listen_address
+from relay.shared.contract_modules import EXAMPLE
 from relay.shared.file_lock import lock_beside
 from relay.shared.settings import (
     MAX_BYTES,
@@ -73,6 +74,13 @@ def _check_proxies(proxies: tuple[str, ...]) -> tuple[str, ...]:
     except ValueError:
         raise ValueError("must be addresses or networks such as 10.0.0.0/8, or *") from None
     return proxies
+
+
+def _check_modules(modules: tuple[str, ...]) -> tuple[str, ...]:
+    for name in modules:
+        if not all(part.isidentifier() for part in name.split(".")):
+            raise ValueError("must be names of modules such as myapp.events, separated by commas")
+    return modules
 
 
 def _check_secret(secret: SecretStr | None) -> SecretStr | None:
@@ -138,6 +146,8 @@ class EdgeSettings(Settings):
     messages_per_s: float = Field(default=100.0, gt=0, le=MAX_COUNT)
     message_burst: int = Field(default=2_000, ge=1, le=MAX_COUNT)
     position_interval_s: float = Field(default=20.0, ge=0.1, le=86_400)
+    contracts: Annotated[CommaSeparated, AfterValidator(_check_modules)] = (EXAMPLE,)
+    """Modules that register models of events, for `/api/topics` and `/asyncapi.json`."""
     log_level: LogLevel = "INFO"
 
     @property

@@ -9,7 +9,7 @@ from starlette.types import ASGIApp, Lifespan
 from edge.config import EdgeSettings
 from edge.core.identity.access import Access
 from edge.core.identity.tokens import Tokens
-from edge.http.api import api_router, operations_router
+from edge.http.api import api_router, asyncapi_router, operations_router
 from edge.http.auth import Authentication, Identify, SessionCookie, identity_router, sign_in_router
 from edge.http.cross_origin import CrossOriginRequests
 from edge.http.forwarded import ForwardedRequests
@@ -56,6 +56,7 @@ def build(
     app.include_router(identity_router(parts.identify))
     app.include_router(api_router(parts.identify, parts.kinds, parts.access))
     app.include_router(tasks_router(parts.identify))
+    app.include_router(asyncapi_router(parts.identify))
     app.include_router(operations_router())
     add_pages(app, parts.settings.allowed_origins)
     app.websocket("/ws")(serve_websocket)

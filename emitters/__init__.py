@@ -16,6 +16,7 @@ from emitters.errors import (
     SpoolRefused,
     SpoolUnavailable,
 )
+from relay.wire.contracts import event
 from relay.wire.errors import InvalidEnvelope, InvalidTopic, WireError
 
 __all__ = [
@@ -30,4 +31,5 @@ __all__ = [
     "SpoolRefused",
     "SpoolUnavailable",
     "WireError",
+    "event",
 ]

@@ -25,6 +25,7 @@ from emitters.running import CLOSE_TIMEOUT_S, RunningEmitter
 from emitters.shielded import shielded
 from relay.shared.process_room import require_room
 from relay.shared.settings import SettingsError, load
+from relay.wire.contracts import CONTRACTS
 from relay.wire.envelope import Envelope, default_type, pack_envelope
 from relay.wire.errors import InvalidEnvelope
 from relay.wire.topics import addressed_topic, parse_topic
@@ -145,11 +146,11 @@ class Emitter:
         """Take one event and return its id.
 
         `data` is any value that JSON can carry, or of a type in `emitters.core.json_values`; of a
-        task it is a map. `type` defaults to the one of the topic's kind.
-        With `username` all connections of that user get it, whether subscribed or not, and nobody
-        else; topics of kind `task` need it. With `while_connected` the relay ends the task as an
-        error if this emitter goes away for longer than `RELAY_TASK_GRACE_S`, and this is the newest
-        state of the task: `in_progress`, `queued` or `running`.
+        task it is a map; of a topic with a model (`emitters.event`), what makes one of these.
+        `type` defaults to the one of the kind. With `username` all connections of that user get
+        it, whether subscribed or not, and nobody else; topics of kind `task` need it. With
+        `while_connected` the relay ends the task as an error if this emitter goes away for longer
+        than `RELAY_TASK_GRACE_S`, and this is its newest state, not a final one.
 
         Raises `InvalidTopic`, `InvalidEnvelope` (whose `field` says where), `OutboxFull`,
         `SpoolUnavailable`, `EmitterClosed`, or `SpoolInUse` in a forked process, whose parent has
@@ -157,6 +158,7 @@ class Emitter:
         interrupts this call, the event was taken or not, never half.
         """
         parsed = parse_topic(topic)
+        data = CONTRACTS.checked(parsed, data) if CONTRACTS.has_checks else data
         running = self._running or self._here()
         event_id = running.new_id()
         envelope = Envelope(

@@ -13,6 +13,7 @@ from relay.wire.catalogue import (
     ServerEvent,
     ServerStatus,
     ServerStatuses,
+    check_catalogue,
 )
 
 __all__ = [
@@ -25,4 +26,5 @@ __all__ = [
     "ServerEvent",
     "ServerStatus",
     "ServerStatuses",
+    "check_catalogue",
 ]

@@ -13,6 +13,7 @@ import zmq
 from relay.config import RelaySettings
 from relay.journal.cli import journal
 from relay.journal.file import JournalRefused
+from relay.schema_cli import schema
 from relay.server import Relay
 from relay.shared import program
 from relay.shared.addresses import ZmqAddress, loopback, parse_zmq_address
@@ -67,6 +68,7 @@ def run() -> None:
 
 
 main.add_command(journal)
+main.add_command(schema)
 
 
 @main.command()

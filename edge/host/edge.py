@@ -27,6 +27,7 @@ from edge.websocket.http_connection import Entrance
 from edge.websocket.identification import HandshakeRefused
 from edge.worker import Worker
 from relay.shared.config_file import read_config_file
+from relay.shared.contract_modules import load_contracts
 from relay.shared.settings import SettingsError, load
 
 EMBEDDED = "embedded"
@@ -69,6 +70,7 @@ class Edge:
             raise SettingsError(f'relay: must be "{EMBEDDED}" (it is {relay!r})')
         self.settings = load(EdgeSettings, **settings)
         self._kinds = read_config_file().kinds
+        load_contracts(self.settings.contracts, "EDGE_CONTRACTS")
         self._access: Access = KindAccess(self._kinds) if authorize is None else AnsweredAccess()
         self._relay = EmbeddedRelay.of(self.settings) if relay == EMBEDDED else None
         self._authenticate = authenticate

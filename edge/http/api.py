@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
+from importlib.metadata import version
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request, Response
@@ -12,8 +13,10 @@ from edge.core.streams.relay_state import RelayState
 from edge.http.auth import Identify
 from edge.http.metrics import exposition, snapshot
 from edge.http.siblings import Siblings
-from edge.http.topics import topics_for
+from edge.http.topics import kinds_for, registered_events
 from edge.worker import Worker
+from relay.wire.asyncapi import AsyncApiServer, asyncapi
+from relay.wire.contracts import CONTRACTS
 from relay.wire.kinds import Kinds
 
 
@@ -50,6 +53,7 @@ SiblingsOf = Annotated[Siblings, Depends(_siblings)]
 def api_router(identify: Identify, kinds: Kinds, access: Access) -> APIRouter:
     """Return the routes under `/api`; `access` decides which of `kinds` a caller may see."""
     router = APIRouter(prefix="/api", tags=["events"])
+    events = registered_events()
 
     @router.get("/tasks", response_model=dict[str, Any])
     async def tasks(identity: Annotated[Identity, Depends(identify)], worker: WorkerOf) -> Response:
@@ -65,7 +69,24 @@ def api_router(identify: Identify, kinds: Kinds, access: Access) -> APIRouter:
         Of the kinds, those that the caller may see: each with its mode, and whether the caller may
         publish on its topics.
         """
-        return topics_for(identity, kinds, access)
+        return {"events": events, "kinds": kinds_for(identity, kinds, access)}
+
+    return router
+
+
+def asyncapi_router(identify: Identify) -> APIRouter:
+    """Return the route of the AsyncAPI document."""
+    router = APIRouter(tags=["events"])
+
+    @router.get("/asyncapi.json")
+    async def document(
+        request: Request, _: Annotated[Identity, Depends(identify)]
+    ) -> dict[str, Any]:
+        """The messages of `/ws` as AsyncAPI 3.0, with the models of the events."""
+        url = request.url
+        path = f"{request.scope.get('root_path', '')}/ws"
+        server = AsyncApiServer(url.netloc, path, is_secure=url.scheme == "https")
+        return asyncapi(CONTRACTS, server, version("event-relay"))
 
     return router
 

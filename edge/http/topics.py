@@ -3,18 +3,11 @@
 from typing import Any
 
 from edge.core.identity.access import Access, Identity
-from relay.wire.catalogue import CATALOGUE
+from relay.wire.contracts import CONTRACTS
 from relay.wire.kinds import Kind, Kinds
+from relay.wire.schema_export import data_schema
 from relay.wire.topics import ADDRESSED, EVENT, RESOURCE_MONITOR, TASK, Pattern, Topic
 
-EVENTS: list[dict[str, Any]] = [
-    {
-        "topic": spec.topic,
-        "meaning": spec.meaning,
-        "schema": spec.model.model_json_schema(),
-    }
-    for spec in CATALOGUE.values()
-]
 _MEANINGS = {
     EVENT: ("event:{event_name}", "Something happened."),
     RESOURCE_MONITOR: (
@@ -25,10 +18,22 @@ _MEANINGS = {
 }
 
 
-def topics_for(identity: Identity, kinds: Kinds, access: Access) -> dict[str, Any]:
-    """Return the reply: all events, and those of `kinds` that the user may see."""
+def registered_events() -> list[dict[str, Any]]:
+    """Return topic, meaning and JSON schema of each event that has a model."""
+    return [
+        {
+            "topic": each.topic,
+            "meaning": each.description,
+            "schema": data_schema(each),
+        }
+        for each in CONTRACTS
+    ]
+
+
+def kinds_for(identity: Identity, kinds: Kinds, access: Access) -> list[dict[str, Any]]:
+    """Return those of `kinds` that the user may see."""
     seen = [each for each in kinds.listed if _may_see(identity, each.name, access)]
-    return {"events": EVENTS, "kinds": [_described(identity, each, access) for each in seen]}
+    return [_described(identity, each, access) for each in seen]
 
 
 def _may_see(identity: Identity, kind: str, access: Access) -> bool:

@@ -1,7 +1,8 @@
 """The catalogue of event names, with the meaning of each and a model of its `data`.
 
 Emitters may choose other names as well; every client can rely on these. The models describe
-payloads and can check them. The relay and the edges pass on any map.
+payloads, and `emit` takes any map: they are registered as contracts that check nothing, and
+`check_catalogue` makes them check. It is the example of `relay.wire.contracts`.
 """
 
 from dataclasses import dataclass
@@ -9,6 +10,8 @@ from enum import StrEnum, auto
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, create_model
+
+from relay.wire.contracts import CONTRACTS, Contracts
 
 
 class EventName(StrEnum):
@@ -237,3 +240,15 @@ def build_catalogue() -> dict[EventName, EventSpec]:
 
 CATALOGUE: dict[EventName, EventSpec] = build_catalogue()
 """Every event of the catalogue by its name, in the order of `EventName`."""
+
+
+def check_catalogue(contracts: Contracts = CONTRACTS, *, check: bool = True) -> None:
+    """Have `emit` check the events of the catalogue from now on, or not any more."""
+    for spec in CATALOGUE.values():
+        register = contracts.register(
+            spec.topic, title=spec.name.value, description=spec.meaning, check=check
+        )
+        register(spec.model)
+
+
+check_catalogue(check=False)

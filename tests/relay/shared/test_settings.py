@@ -71,6 +71,8 @@ WRONG: list[tuple[type[Settings], str, str]] = [
     (EdgeSettings, "EDGE_WORKERS", "257"),
     (EdgeSettings, "EDGE_RELAY_TIMEOUT_S", "0.1"),
     (EdgeSettings, "EDGE_TOPIC_PREFIXES", "Event:"),
+    (EdgeSettings, "EDGE_CONTRACTS", "myapp/events.py"),
+    (EdgeSettings, "EDGE_CONTRACTS", "myapp..events"),
     (EdgeSettings, "EDGE_TOPIC_PREFIXES", "event:,*"),
     (EdgeSettings, "EDGE_TOPIC_PREFIXES", "event:" + "n" * 250),
     (EdgeSettings, "EDGE_JWT_SECRET", "x" * 31),

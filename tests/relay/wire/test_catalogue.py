@@ -5,7 +5,9 @@ from typing import Any
 import pytest
 
 from emitters.events import CATALOGUE, EventData, EventName, Outcome
-from relay.wire.catalogue import build_catalogue
+from relay.wire.catalogue import build_catalogue, check_catalogue
+from relay.wire.contracts import CONTRACTS, Contracts
+from relay.wire.errors import InvalidEnvelope
 from relay.wire.topics import parse_topic
 
 NAMES = [
@@ -136,3 +138,19 @@ def test_a_result_with_a_known_status_is_an_outcome() -> None:
     outcome = data.model_dump()["result"]
     assert isinstance(getattr(data, "result"), Outcome)  # noqa: B009 - a field of the made model
     assert outcome == result
+
+
+def test_the_catalogue_is_registered_and_checks_nothing_unless_asked() -> None:
+    registered = {each.topic: each for each in CONTRACTS}
+    for spec in CATALOGUE.values():
+        assert registered[spec.topic].description == spec.meaning
+        assert not registered[spec.topic].is_checked
+    asked = Contracts()
+    check_catalogue(asked)
+    topic = parse_topic("event:before_backup")
+    kept = asked.checked(topic, {"server_name": "a", "further": 1})
+    assert kept.model_dump()["further"] == 1
+    with pytest.raises(InvalidEnvelope, match=r"^data\.server_name: "):
+        asked.checked(topic, {})
+    check_catalogue(asked, check=False)
+    assert asked.checked(topic, {}) == {}
