@@ -15,7 +15,7 @@ from tests.support.cluster import Cluster, Edge
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-PROCESS_FIXTURES = {"cluster", "shared_cluster", "browser", "survival"}
+PROCESS_FIXTURES = {"cluster", "shared_cluster", "event_relay", "browser", "survival"}
 """A test that uses one of these starts a process."""
 
 # The machine is shared by parallel tests: how long an example takes says nothing about the code.

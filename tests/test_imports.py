@@ -41,6 +41,7 @@ ALLOWED = {
     "relay.core": (*WORDS, "relay.core"),
     "relay.journal": ("relay.wire", "relay.shared", "relay.core", "relay.journal", "relay.config"),
     "relay": ("relay",),
+    "relay.testing": ("relay.testing", "emitters", "edge.core.identity", *WORDS),
     **{
         name: (*WORDS, name, *(f"edge.core.{below}" for below in lower))
         for name, lower in EDGE_CORE.items()

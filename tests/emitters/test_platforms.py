@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from relay.testing.emitted import EmittedEvents
 from tests.emitters.relay_control import read_journal
 from tests.support.cluster import Cluster
 from tests.support.processes import ROOT, python, run_cli
@@ -90,18 +91,18 @@ def test_an_emitter_works_without_posix(cluster: Cluster) -> None:
     assert len(read_journal(cluster.control, "task")) == 2
 
 
-def test_event_emit_works_without_posix(cluster: Cluster) -> None:
-    cluster.start_relay()
+@pytest.mark.usefixtures("event_relay")
+def test_event_emit_works_without_posix(emitted: EmittedEvents) -> None:
     script = ON_WINDOWS + (
         "import sys\n"
         "sys.argv[1:] = ['event:x', '{\"n\": 1}']\n"
         "from emitters.__main__ import main\n"
         "main()\n"
     )
-    process = cluster.start("windows", python("-c", script))
-    process.wait_ended(60)
-    assert (process.returncode, process.output()) == (0, "")
-    assert [event.data for event in read_journal(cluster.control)] == [{"n": 1}]
+    ran = run(script)
+    assert (ran.returncode, ran.stdout + ran.stderr) == (0, "")
+    assert emitted("event:x") == {"n": 1}
+    emitted.none("*", within=0)
 
 
 @pytest.mark.process

@@ -1,45 +1,23 @@
 """A relay, edges and managers on free ports, as a fixture for multi-process tests."""
 
 import re
-import secrets
 import socket
 import time
 import urllib.error
 import urllib.request
-from collections import deque
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from edge.core.identity.tokens import Tokens
 from emitters import Emitter
+from relay.testing.places import Places, free_ports
 from tests.support.clients import Client
 from tests.support.processes import ManagedProcess, python
 from tests.support.waiting import wait_for
 
-HELD_PORTS = 256
-_held: deque[socket.socket] = deque(maxlen=HELD_PORTS)
-"""Sockets bound to the ports that `free_ports` returned last."""
-
-
-def free_ports(count: int) -> list[int]:
-    """Return TCP ports that no other process gets from its kernel or from this function.
-
-    A socket stays bound to each port. It does not listen and allows the address to be used again,
-    so a server can listen there; but the kernel gives the port to nobody else, neither to a test
-    in a parallel process nor to an outgoing connection.
-    """
-    ports = []
-    for _ in range(count):
-        holder = socket.socket()
-        holder.bind(("127.0.0.1", 0))
-        # Only now: two sockets that allow it before they are bound could get the same port.
-        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        _held.append(holder)
-        ports.append(holder.getsockname()[1])
-    return ports
+__all__ = ["Cluster", "Edge", "asgi_options", "free_ports"]
 
 
 def asgi_options(server: str, port: int) -> list[str]:
@@ -59,25 +37,11 @@ class Cluster:
     """Starts relays, edges, emitters and clients on demand, and ends them all."""
 
     def __init__(self, directory: Path) -> None:
-        ingress, egress, control = free_ports(3)
         self.directory = directory
-        self.ingress = f"tcp://127.0.0.1:{ingress}"
-        self.egress = f"tcp://127.0.0.1:{egress}"
-        self.control = f"tcp://127.0.0.1:{control}"
-        secret = secrets.token_hex(32)
-        self.tokens = Tokens(secret)
-        self.env = {
-            "RELAY_INGRESS": self.ingress,
-            "RELAY_EGRESS": self.egress,
-            "RELAY_CONTROL": self.control,
-            "RELAY_DATA_DIR": str(directory / "relay"),
-            "EDGE_RELAY_EGRESS": self.egress,
-            "EDGE_RELAY_CONTROL": self.control,
-            "EDGE_DATA_DIR": str(directory / "edge"),
-            "EDGE_JWT_SECRET": secret,
-            "EMITTER_RELAY_INGRESS": self.ingress,
-            "EMITTER_RELAY_CONTROL": self.control,
-        }
+        places = Places(directory)
+        self.ingress, self.egress, self.control = places.ingress, places.egress, places.control
+        self.tokens = places.tokens
+        self.env = places.env
         self._processes: list[ManagedProcess] = []
         self._emitters: list[Emitter] = []
         self._clients: list[Client] = []

@@ -1,13 +1,10 @@
 """Waits for a condition until a deadline; the failure names the condition."""
 
 import select
-import time
-from collections.abc import Callable
-from typing import TypeVar
 
-T = TypeVar("T")
+from relay.testing.waiting import wait_for
 
-INTERVAL_S = 0.02
+__all__ = ["is_readable", "wait_for"]
 
 
 def is_readable(descriptor: int) -> bool:
@@ -15,14 +12,3 @@ def is_readable(descriptor: int) -> bool:
     poll = select.poll()
     poll.register(descriptor, select.POLLIN)
     return bool(poll.poll(0))
-
-
-def wait_for(condition: Callable[[], T], what: str, timeout: float = 20.0) -> T:
-    """Return the first true result of `condition`; after `timeout` seconds fail and name `what`."""
-    deadline = time.monotonic() + timeout
-    while True:
-        if result := condition():
-            return result
-        if time.monotonic() >= deadline:
-            raise AssertionError(f"{what}: not within {timeout} s")
-        time.sleep(INTERVAL_S)
