@@ -6,23 +6,26 @@
 the objects of one process), `process`, `app`, `cli` and `config`.
 """
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from edge.client_actions import ActionRefused
     from edge.host.connection import ClientConnection
     from edge.host.edge import Edge
 
-__all__ = ["ClientConnection", "Edge"]
+__all__ = ["ActionRefused", "ClientConnection", "Edge"]
+
+
+_MODULES = {
+    "ActionRefused": "edge.client_actions",
+    "ClientConnection": "edge.host.connection",
+    "Edge": "edge.host.edge",
+}
 
 
 def __getattr__(name: str) -> Any:
     # `edge.core`, `edge.client` and the command line need neither FastAPI nor libzmq.
-    if name == "Edge":
-        from edge.host.edge import Edge
-
-        return Edge
-    if name == "ClientConnection":
-        from edge.host.connection import ClientConnection
-
-        return ClientConnection
+    if name in _MODULES:
+        return getattr(import_module(_MODULES[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,14 +1,19 @@
 """The edge as an application of its own."""
 
 import asyncio
+import contextlib
 import logging
+from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
+from fastapi import FastAPI
 from starlette.types import ASGIApp
 
 from edge.config import EdgeSettings
 from edge.core.identity.access import KindAccess
 from edge.core.identity.tokens import Tokens
+from edge.host.publisher import Publisher
 from edge.process import (
     PROGRAM,
     configure_logging,
@@ -68,12 +73,22 @@ def _build_app(settings: EdgeSettings, kinds: Kinds, siblings: Path | None = Non
     tokens = Tokens(settings.secret())
     load_contracts(settings.contracts, "EDGE_CONTRACTS")
     access = KindAccess(kinds)
+    publisher = Publisher(settings)
     serving = Serving(
-        lambda: Worker(settings, tokens, access, asyncio.get_running_loop()),
+        lambda: Worker(settings, tokens, access, asyncio.get_running_loop(), publisher.take),
         siblings,
         owns_process=True,
     )
     identify, sign_in = own_sign_in(settings, tokens)
     parts = Parts(settings, kinds, access, identify, sign_in)
-    _, app = build(parts, serve_websocket, lifespan=lambda _app: serving.running())
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[dict[str, Any]]:
+        try:
+            async with serving.running() as state:
+                yield state
+        finally:
+            await publisher.close()
+
+    _, app = build(parts, serve_websocket, lifespan)
     return serving.wrap(app)

@@ -10,6 +10,7 @@ from functools import partial
 from typing import Protocol
 
 from edge.catch_up_runner import CatchUpRunner
+from edge.client_actions import ClientActions, Emit, OwnActions
 from edge.config import EdgeSettings
 from edge.core.control.readiness import Readiness
 from edge.core.hub.connections import ConnectionManager, MembershipObserver
@@ -39,7 +40,7 @@ HOUSEKEEPING_S = 1.0
 logger = logging.getLogger(__name__)
 
 
-class HostApplication(Application, MembershipObserver, Protocol):
+class HostApplication(Application, MembershipObserver, OwnActions, Protocol):
     """The application in which this edge is, if it has functions of its own (`edge.host`)."""
 
     def begin(self, manager: ConnectionManager) -> None:
@@ -63,26 +64,26 @@ class Worker:
         tokens: TokenVerifier,
         access: Access,
         loop: asyncio.AbstractEventLoop,
+        emit: Emit,
         application: HostApplication | None = None,
     ) -> None:
-        """`access` decides what each client may see."""
+        """`access` decides what each client may see; `emit` emits what clients publish."""
         self._application = application
         self.stats = stats = EdgeStats()
         relay = connect(settings, loop)
         deliver, quota = partial(write_to_all, stats), SubscriptionQuota(settings.quota_limits)
         manager = ConnectionManager(relay.subscriptions, deliver, quota, application)
-        self.manager = manager
-        streams = Streams(
-            settings.topic_prefixes, settings.history_bytes, stats.dropped, stats.unreadable
-        )
-        self.tasks = TaskBoard()
-        live = LastValues()
+        prefixes, history_bytes = settings.topic_prefixes, settings.history_bytes
+        streams = Streams(prefixes, history_bytes, stats.dropped, stats.unreadable)
+        self.tasks, live = TaskBoard(), LastValues()
         warn = LimitedLog(logger).warning
         self._inbound = Inbound(streams, manager, self.tasks, live, stats, warn)
         self._replay = JournalReplay(streams, relay.requests, stats)
         snapshots = Snapshots(manager, streams, self.tasks, live)
+        self.actions = ClientActions(manager, relay.calls, emit, application)
+        limits = settings.session_limits
         services = SessionServices(
-            manager, streams, snapshots, access, tokens, settings.session_limits
+            manager, streams, snapshots, access, tokens, limits, self.actions
         )
         catch_up = CatchUpRunner(self._replay, stats)
         self.cutter = SocketCutter(loop, CLOSE_TIMEOUT_S)
@@ -90,7 +91,7 @@ class Worker:
         self.readiness = Readiness(self.relay_state, relay.requests.health)
         room = raised_room(settings.max_connections)
         self.endpoint = ClientEndpoint(settings, services, catch_up, stats, room, self.readiness)
-        self._throttle = FlushThrottle(loop, manager.flush)
+        self._manager, self._throttle = manager, FlushThrottle(loop, manager.flush)
         self._subscriber = RelaySubscriber(
             relay, self.relay_state, self._inbound, self.endpoint, self._end_batch
         )
@@ -109,7 +110,7 @@ class Worker:
             tame_garbage_collection()
         if self._application is not None:
             self.endpoint.application = self._application
-            self._application.begin(self.manager)
+            self._application.begin(self._manager)
         housekeeping = asyncio.create_task(self._housekeep(owns_process))
         try:
             yield
@@ -119,6 +120,7 @@ class Worker:
             housekeeping.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await housekeeping
+            self.actions.close()
             self._throttle.close()
             self.endpoint.close()
             self.cutter.close()

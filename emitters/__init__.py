@@ -6,6 +6,7 @@ with Emitter(name="manager-1") as emitter:
     emitter.emit("event:after_backup", {"server_name": "survival"})
 """
 
+from emitters.answers import Answers, Call, CallFailed
 from emitters.emitter import Emitter
 from emitters.errors import (
     EmitterClosed,
@@ -20,6 +21,9 @@ from relay.wire.contracts import event
 from relay.wire.errors import InvalidEnvelope, InvalidTopic, WireError
 
 __all__ = [
+    "Answers",
+    "Call",
+    "CallFailed",
     "Emitter",
     "EmitterClosed",
     "EmitterError",

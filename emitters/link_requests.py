@@ -13,13 +13,8 @@ from emitters.core.identity import EmitterIdentity
 from emitters.core.watched_topics import WatchedTopics
 from emitters.errors import EmitterClosed, RelayRefused, RelayUnavailable, SpoolUnavailable
 from emitters.mailbox import Mailbox
-from relay.wire.control import (
-    AccountRequest,
-    HelloReply,
-    HelloRequest,
-    WatchedReply,
-    WatchedRequest,
-)
+from relay.wire.control import AccountRequest, HelloReply, HelloRequest
+from relay.wire.demand_messages import WatchedReply, WatchedRequest
 from relay.wire.notices import DemandNotice
 
 logger = logging.getLogger(__name__)

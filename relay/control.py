@@ -6,17 +6,17 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, assert_never
 
+from relay.call_service import CallService
 from relay.core.emitters import Cursor, Reach, Refusal
 from relay.demand_service import DemandService
 from relay.journal.journal import JournalUnavailable
 from relay.shared.logs import LimitedLog
 from relay.state import SharedState
+from relay.wire.calls import CallRequest, ResultRequest, ServeRequest
 from relay.wire.control import (
-    MAX_PAGE_BYTES,
     PROTOCOL_VERSION,
     AccountReply,
     AccountRequest,
-    DemandRequest,
     ErrorReply,
     Head,
     Heartbeat,
@@ -30,9 +30,10 @@ from relay.wire.control import (
     RetainedRequest,
     StatsReply,
     StatsRequest,
-    WatchedRequest,
     unpack_request,
 )
+from relay.wire.control_message import MAX_PAGE_BYTES
+from relay.wire.demand_messages import DemandRequest, WatchedRequest
 from relay.wire.errors import WireError
 
 MAX_SHOWN_EMITTERS = 1_000
@@ -59,6 +60,13 @@ class _Admitted(NamedTuple):
     drops: int | None
 
 
+class PassingOn(NamedTuple):
+    """The services that pass on what one peer says to others."""
+
+    demand: DemandService
+    calls: CallService
+
+
 class ControlService:
     """Turns one request frame into one reply.
 
@@ -72,14 +80,14 @@ class ControlService:
         started_at: int,
         uptime_s: Callable[[], float],
         reach: Reach,
-        demand: DemandService,
+        passing_on: PassingOn,
     ) -> None:
         self._state = state
         self._heartbeat_s = heartbeat_s
         self._started_at = started_at
         self._uptime_s = uptime_s
         self._reach = reach
-        self._demand = demand
+        self._demand, self._calls = passing_on
         self._log = LimitedLog(logger)
 
     def heartbeat(self) -> Heartbeat:
@@ -116,14 +124,20 @@ class ControlService:
         match request:
             case AccountRequest():
                 return self._account(peer, request)
+            case CallRequest():
+                return self._calls.call(peer, request, time.monotonic())
             case DemandRequest():
                 return self._demand.report(request, time.monotonic())
             case HelloRequest():
                 return self._hello(peer, request)
             case ReplayRequest():
                 return self._replay(request)
+            case ResultRequest():
+                return self._calls.result(peer, request)
             case RetainedRequest():
                 return self._retained(request)
+            case ServeRequest():
+                return self._calls.serve(peer, request, time.monotonic())
             case StatsRequest():
                 return StatsReply(id=request.id, stats=self._stats())
             case WatchedRequest():
@@ -254,6 +268,7 @@ class ControlService:
             "rollbacks": state.journal.rollbacks,
             "lost_by_rollback": min(state.emitters.lost_by_rollback, MAX_SHOWN_NUMBER),
             "watched_topics": len(state.demand),
+            "waiting_calls": len(self._calls),
             "streams": {
                 name: {
                     "low": stream.first_offset,

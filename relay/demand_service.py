@@ -9,16 +9,10 @@ from collections.abc import Callable
 
 from relay.core.demand import Demand, DemandRefused, DemandReport
 from relay.shared.logs import LimitedLog
-from relay.wire.control import (
-    MAX_PAGE_BYTES,
-    DemandReply,
-    DemandRequest,
-    ErrorReply,
-    Reply,
-    WatchedReply,
-    WatchedRequest,
-)
+from relay.wire.control import ErrorReply, Reply
+from relay.wire.control_message import MAX_PAGE_BYTES
 from relay.wire.demand import DIGEST_BYTES, pack_digests, unpack_digests
+from relay.wire.demand_messages import DemandReply, DemandRequest, WatchedReply, WatchedRequest
 from relay.wire.notices import DemandNotice, pack_demand_notice
 
 NOTICE_INTERVAL_S = 0.1

@@ -9,9 +9,10 @@ from functools import partial
 
 import zmq
 
+from relay.call_service import CallService
 from relay.clock import RelayClock
 from relay.config import RelaySettings
-from relay.control import ControlService
+from relay.control import ControlService, PassingOn
 from relay.core.egress_budget import wire_bytes
 from relay.core.intake import MAX_BATCH_BYTES, MAX_BATCH_MESSAGES
 from relay.core.retention import Limits
@@ -91,7 +92,7 @@ class Relay:
                 self._clock.started_ms,
                 lambda: time.monotonic() - started,
                 self._notifier.acknowledge,
-                self._demand,
+                PassingOn(self._demand, CallService(self._notifier.tell)),
             )
             self._log = LimitedLog(logger)
             self._closing = undo.pop_all()

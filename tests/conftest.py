@@ -29,6 +29,7 @@ GROUPS = {
     "tests/e2e/chaos/test_damage.py": HEAVY,
     "tests/e2e/test_chaos.py": HEAVY,
     "tests/e2e/test_clients_many.py": HEAVY,
+    "tests/e2e/test_calls.py": "calls",
     "tests/e2e/test_embedding.py": "embedding",
     "tests/e2e/test_front_door.py": "front door",
     "tests/e2e/test_kept_alive.py": "kept alive",

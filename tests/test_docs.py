@@ -13,6 +13,7 @@ from edge.core.identity.tokens import Tokens
 from edge.core.protocol import replies
 from edge.core.websocket.close_codes import CloseCode
 from edge.core.websocket.server_protocol import NEXT_STATES, State
+from edge.host.publisher import Publisher
 from edge.http.metrics import exposition, snapshot
 from edge.worker import Worker
 from emitters.config import EmitterSettings
@@ -99,8 +100,13 @@ def test_the_closing_states_of_the_protocol_are_the_edges() -> None:
 
 async def scrape() -> str:
     """Return the metrics of a worker in which every labelled counter has a value."""
+    settings = EdgeSettings()
     worker = Worker(
-        EdgeSettings(), Tokens("s" * 32), KindAccess(Kinds()), asyncio.get_running_loop()
+        settings,
+        Tokens("s" * 32),
+        KindAccess(Kinds()),
+        asyncio.get_running_loop(),
+        Publisher(settings).take,
     )
     stats = worker.stats
     stats.events_received["event"] = stats.events_filtered["event"] = 1

@@ -9,7 +9,7 @@ may receive.
 import math
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Any, NamedTuple, TypeGuard
+from typing import Any, NamedTuple, Protocol, TypeGuard
 
 import orjson
 
@@ -21,8 +21,12 @@ from edge.core.identity.tokens import InvalidToken, TokenVerifier
 from edge.core.protocol import messages, replies
 from edge.core.protocol.requests import (
     InvalidRequest,
+    MethodCall,
     PersonalPosition,
+    Publish,
     Unsubscribe,
+    parse_call,
+    parse_publish,
     parse_subscribe,
 )
 from edge.core.rate_limit import TokenBucket
@@ -31,7 +35,7 @@ from edge.core.streams.streams import Streams
 from edge.core.websocket import close_codes
 from edge.core.websocket.close_codes import Close, CloseCode
 from relay.wire.errors import InvalidTopic
-from relay.wire.topics import Pattern, parse_pattern
+from relay.wire.topics import Pattern, Topic, parse_pattern, parse_topic
 
 MAX_REQUEST_ID_CHARS = 255
 MAX_WAITING_BYTES = 8 * 1024 * 1024
@@ -63,6 +67,22 @@ class Visitor(NamedTuple):
     """For the application in which the edge is, to identify the client again."""
 
 
+class Actions(Protocol):
+    """Events and calls of clients, which take their time. The reply is sent when there is one."""
+
+    def takes(self, topic: Topic) -> bool:
+        """Whether the application itself takes what clients publish on `topic`."""
+
+    def answers(self, method: str) -> bool:
+        """Whether the application itself answers `method`."""
+
+    def publish(self, connection: Connection, request: Publish) -> None:
+        """Let the application take the event, or emit it."""
+
+    def call(self, connection: Connection, request: MethodCall) -> None:
+        """Have the method answered."""
+
+
 @dataclass(frozen=True, slots=True)
 class SessionServices:
     """The objects that all sessions of a worker share."""
@@ -73,6 +93,7 @@ class SessionServices:
     access: Access
     tokens: TokenVerifier
     limits: SessionLimits
+    actions: Actions
 
 
 class Session:
@@ -214,21 +235,45 @@ class Session:
         action, topic = message.get("action"), message.get("topic")
         if not _is_request_id(request_id):
             answer(replies.invalid_id())
+        elif action == "request":
+            self._call(message)
         elif not (isinstance(action, str) and action and isinstance(topic, str) and topic):
             answer(replies.bad_request("Action and topic are required.", request_id))
-        elif action not in ("subscribe", "unsubscribe"):
+        elif action not in ("subscribe", "unsubscribe", "publish"):
             answer(replies.unknown_action(action, request_id))
         else:
             try:
-                pattern = parse_pattern(topic)
                 if action == "subscribe":
-                    self._subscriptions.take(parse_subscribe(message, pattern))
+                    self._subscriptions.take(parse_subscribe(message, parse_pattern(topic)))
+                elif action == "unsubscribe":
+                    self._subscriptions.take(Unsubscribe(parse_pattern(topic), request_id))
                 else:
-                    self._subscriptions.take(Unsubscribe(pattern, request_id))
+                    self._publish(parse_publish(message, parse_topic(topic)))
             except InvalidTopic:
                 answer(replies.invalid_topic(topic, request_id))
             except InvalidRequest as error:
                 answer(replies.bad_request(str(error), request_id))
+
+    def _publish(self, request: Publish) -> None:
+        actions, access = self._services.actions, self._services.access
+        assert self._identity is not None
+        if actions.takes(request.topic) or access.may_publish(self._identity, request.topic):
+            actions.publish(self._connection, request)
+        else:
+            self._subscriptions.answer(replies.may_not_publish(request.topic, request.id))
+
+    def _call(self, message: dict[str, Any]) -> None:
+        actions, access = self._services.actions, self._services.access
+        assert self._identity is not None
+        try:
+            call = parse_call(message)
+        except InvalidRequest as error:
+            self._subscriptions.answer(replies.bad_request(str(error), message.get("id")))
+            return
+        if actions.answers(call.method) or access.may_call(self._identity, call.method):
+            actions.call(self._connection, call)
+        else:
+            self._subscriptions.answer(replies.may_not_call(call.method, call.id))
 
     def _authenticate(
         self, message: dict[str, Any], is_first: bool, now: float, unix_now: float

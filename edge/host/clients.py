@@ -3,18 +3,21 @@
 import asyncio
 from collections.abc import Iterable
 from functools import partial
+from typing import Any
 
+from edge.client_actions import OwnActions
 from edge.core.hub.audience import Connection
 from edge.core.hub.connections import ConnectionManager
 from edge.core.identity.request_head import RequestHead
+from edge.core.protocol.requests import MethodCall, Publish
 from edge.core.session import Session, Visitor
 from edge.host.connection import ClientConnection
-from edge.host.conversation import Conversation
+from edge.host.conversation import HostConversation
 from edge.host.decisions import Decisions
 from edge.host.functions import AppFunction, AppIdentity, call
 from edge.host.hooks import Hooks
 from edge.websocket.client import Client
-from relay.wire.topics import Pattern
+from relay.wire.topics import Pattern, Topic
 
 LAST_HOOKS_S = 2.0
 """Seconds for the last hooks when the worker ends."""
@@ -23,13 +26,20 @@ LAST_HOOKS_S = 2.0
 class HostClients:
     """Takes part in what `ClientEndpoint` and `ConnectionManager` do, for the application."""
 
-    def __init__(self, decisions: Decisions, hooks: Hooks) -> None:
+    def __init__(self, decisions: Decisions, hooks: Hooks, own: OwnActions) -> None:
+        """`own` has the application's functions for what clients publish and request."""
+        self._own = own
         self._decisions = decisions
         self._hooks = hooks
         self._manager: ConnectionManager | None = None
-        self._conversations: dict[Connection, Conversation] = {}
-        self._ending: set[Conversation] = set()
+        self._conversations: dict[Connection, HostConversation] = {}
+        self._ending: set[HostConversation] = set()
         """Those of closed connections, whose last hooks are still to be called."""
+
+    def connection_of(self, connection: Connection) -> ClientConnection | None:
+        """Return a client as the application sees it, None if it is gone."""
+        conversation = self._conversations.get(connection)
+        return None if conversation is None else conversation.connection
 
     def begin(self, manager: ConnectionManager) -> None:
         """The worker begins to serve the connections of `manager`."""
@@ -68,7 +78,7 @@ class HostClients:
         """A client is there, and is about to be admitted."""
         assert self._manager is not None
         connection = ClientConnection(client, self._manager)
-        self._conversations[client] = Conversation(
+        self._conversations[client] = HostConversation(
             client, session, connection, visitor.handshake, self._decisions, self._hooks
         )
 
@@ -82,6 +92,24 @@ class HostClients:
         if conversation is not None and not conversation.is_idle:
             self._ending.add(conversation)
             conversation.on_end(partial(self._ending.discard, conversation))
+
+    # As `OwnActions`.
+
+    def takes(self, topic: Topic) -> bool:
+        """Whether there is a function for what clients publish on `topic`."""
+        return self._own.takes(topic)
+
+    def answers(self, method: str) -> bool:
+        """Whether there is a function for `method`."""
+        return self._own.answers(method)
+
+    async def publish(self, connection: Connection, request: Publish) -> Any:
+        """Return what the function for the event returns. Raises `ActionRefused`."""
+        return await self._own.publish(connection, request)
+
+    async def call(self, connection: Connection, request: MethodCall) -> Any:
+        """Return what the function for the method returns. Raises `ActionRefused`."""
+        return await self._own.call(connection, request)
 
     # As `MembershipObserver`.
 

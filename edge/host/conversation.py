@@ -1,4 +1,4 @@
-"""`Conversation`: what one client says, acted on after the application has decided about it.
+"""`HostConversation`: what one client says, acted on after the application has decided about it.
 
 Messages and hooks wait in one line, so that the application learns of everything in its order.
 While the line is not empty, nothing more is read from the client.
@@ -22,14 +22,14 @@ from edge.websocket.client import Client
 
 MAX_SPARE_ANSWERS = 64
 """Answers about topics to which the client is not subscribed."""
-OWN_ACTIONS = frozenset({"authenticate", "subscribe", "unsubscribe"})
+OWN_ACTIONS = frozenset({"authenticate", "subscribe", "unsubscribe", "publish", "request"})
 
 Step = Callable[[], Awaitable[Any]]
 
 logger = logging.getLogger(__name__)
 
 
-class Conversation:
+class HostConversation:
     """One client of an application that has functions of its own."""
 
     def __init__(
@@ -106,6 +106,12 @@ class Conversation:
             await self._decisions.ask_subscribe(self.session.identity, message.get("topic"))
             self._act_now(text)
             self._forget_answers()
+        elif action == "publish":
+            await self._decisions.ask_publish(self.session.identity, message.get("topic"))
+            self._act_now(text)
+        elif action == "request":
+            await self._decisions.ask_call(self.session.identity, message.get("method"))
+            self._act_now(text)
         elif self._hooks.message and isinstance(action, str) and action not in OWN_ACTIONS:
             for hook in self._hooks.message:
                 await call(hook, self.connection, message)

@@ -1,7 +1,7 @@
 """`Decisions`: who a client is and what it may do, by the functions of the application.
 
-The core asks at once and waits for nobody. So `Conversation` has the application answer first, and
-the answers are ready when the core asks: identities in `PreparedTokens`, permissions in the
+The core asks at once and waits for nobody. So `HostConversation` has the application answer first,
+and the answers are ready when the core asks: identities in `PreparedTokens`, permissions in the
 identity itself.
 """
 
@@ -21,8 +21,9 @@ from edge.core.session import Visitor
 from edge.host.authentication import AppAuthentication
 from edge.host.functions import AppFunction, AppIdentity, call
 from edge.websocket.identification import Identification
+from relay.wire.calls import is_method
 from relay.wire.errors import InvalidTopic
-from relay.wire.topics import Pattern, Topic, parse_pattern
+from relay.wire.topics import Pattern, Topic, parse_pattern, parse_topic
 
 HANDSHAKE = "handshake"
 """Stands for the credentials of the handshake, where the core expects a token."""
@@ -76,8 +77,11 @@ class AnsweredAccess:
 
     def may_publish(self, identity: Identity, topic: Topic) -> bool:
         """Return whether the application allows it."""
-        pattern = Pattern(topic.text, exact=True)
-        return isinstance(identity, AppIdentity) and identity.may_publish.get(pattern, False)
+        return isinstance(identity, AppIdentity) and identity.may_publish.get(topic.text, False)
+
+    def may_call(self, identity: Identity, method: str) -> bool:
+        """Return whether the application allows it."""
+        return isinstance(identity, AppIdentity) and identity.may_call.get(method, False)
 
 
 class Decisions:
@@ -157,6 +161,25 @@ class Decisions:
             # The core says what is wrong with it.
             return
         identity.allowed[pattern] = await self.is_allowed(identity, "subscribe", str(pattern))
+
+    async def ask_publish(self, identity: Identity, topic: Any) -> None:
+        """Have the application answer whether `identity` may publish on `topic`, just now."""
+        if self._authorize is None or not isinstance(identity, AppIdentity):
+            return
+        try:
+            parsed = parse_topic(topic)
+        except (InvalidTopic, AttributeError):
+            return
+        identity.may_publish.clear()
+        identity.may_publish[parsed.text] = await self.is_allowed(identity, "publish", parsed.shown)
+
+    async def ask_call(self, identity: Identity, method: Any) -> None:
+        """Have the application answer whether `identity` may call `method`, just now."""
+        if self._authorize is None or not isinstance(identity, AppIdentity):
+            return
+        if isinstance(method, str) and is_method(method):
+            identity.may_call.clear()
+            identity.may_call[method] = await self.is_allowed(identity, "request", method)
 
     async def is_allowed(self, identity: AppIdentity, action: str, topic: str) -> bool:
         """Return the answer of `authorize`; a failure of it counts as no."""

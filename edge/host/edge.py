@@ -2,22 +2,25 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, Depends, FastAPI, HTTPException, WebSocket
 from starlette.types import ASGIApp
 
 from edge.config import EdgeSettings
+from edge.core.hub.audience import Connection
 from edge.core.identity.access import Access, Identity, KindAccess
 from edge.core.identity.request_head import RequestHead
 from edge.core.identity.tokens import Tokens
 from edge.host.authentication import ASKED, AppAuthentication
 from edge.host.clients import HostClients
+from edge.host.connection import ClientConnection
 from edge.host.decisions import AnsweredAccess, Decisions
 from edge.host.embedded_relay import EmbeddedRelay
 from edge.host.functions import AppFunction, AppIdentity, identity_of
 from edge.host.hooks import Hooks
+from edge.host.own_actions import HostActions
 from edge.host.publisher import Publisher
 from edge.http.auth import Identify
 from edge.routes import Parts, build, own_sign_in
@@ -76,6 +79,7 @@ class Edge:
         self._authenticate = authenticate
         self._authorize = authorize
         self._hooks = Hooks()
+        self._own_actions = HostActions(self._connection_of)
         self._clients: HostClients | None = None
         self._host: ASGIApp | None = None
         self._publisher = Publisher(self.settings)
@@ -171,6 +175,34 @@ class Edge:
         self._hooks.message.append(hook)
         return hook
 
+    def on_publish(self, pattern: str) -> Callable[[F], F]:
+        """Have the decorated `hook(connection, topic, data)` take what clients publish there.
+
+        `pattern` is a topic or a prefix that ends in `*`; the first hook that matches counts. What
+        it returns goes to the client, and nothing is emitted. Without a hook, the roles that may
+        publish on the topic do. Raises `InvalidTopic`.
+        """
+
+        def add(hook: F) -> F:
+            self._own_actions.add_taker(pattern, hook)
+            return hook
+
+        return add
+
+    def answers(self, method: str) -> Callable[[F], F]:
+        """Have the decorated function answer the clients' requests for `method`.
+
+        It gets the connection, and the `params` as keyword arguments if they are a map, as
+        positional ones if they are a list. `ActionRefused` carries its text to the client; other
+        exceptions are logged. Raises `ValueError` for a wrong name.
+        """
+
+        def add(function: F) -> F:
+            self._own_actions.add_method(method, function)
+            return function
+
+        return add
+
     # Inside.
 
     def _build(self) -> tuple[FastAPI, ASGIApp]:
@@ -196,15 +228,20 @@ class Edge:
     def _parts(self, identify: Identify, sign_in: APIRouter | None) -> Parts:
         return Parts(self.settings, self._kinds, self._access, identify, sign_in)
 
+    def _connection_of(self, connection: Connection) -> ClientConnection | None:
+        return None if self._clients is None else self._clients.connection_of(connection)
+
     def _make_worker(self) -> Worker:
         settings, access = self.settings, self._access
         loop = asyncio.get_running_loop()
-        if self._authenticate is None and self._authorize is None and not self._hooks.are_any:
+        emit, own = self._publisher.take, self._own_actions
+        has_functions = self._authenticate is not None or self._authorize is not None
+        if not (has_functions or self._hooks.are_any or own.are_any):
             assert self._tokens is not None
-            return Worker(settings, self._tokens, access, loop)
+            return Worker(settings, self._tokens, access, loop, emit)
         decisions = self._decisions()
-        self._clients = HostClients(decisions, self._hooks)
-        return Worker(settings, decisions.tokens, access, loop, self._clients)
+        self._clients = HostClients(decisions, self._hooks, own)
+        return Worker(settings, decisions.tokens, access, loop, emit, self._clients)
 
     def _decisions(self) -> Decisions:
         timeout_s = self.settings.authentication_timeout_s

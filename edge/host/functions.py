@@ -25,15 +25,17 @@ class AppIdentity(Identity):
     """The object that `authenticate` returned."""
     allowed: dict[Pattern, bool] = field(default_factory=dict, compare=False, repr=False)
     """The answers of `authorize` about the subscriptions of one connection."""
-    may_publish: dict[Pattern, bool] = field(default_factory=dict, compare=False, repr=False)
-    """Its answers about what this user may publish."""
+    may_publish: dict[str, bool] = field(default_factory=dict, compare=False, repr=False)
+    """Its answers about the topics of the request that is acted on."""
+    may_call: dict[str, bool] = field(default_factory=dict, compare=False, repr=False)
+    """Its answers about the method of the request that is acted on."""
 
 
-async def call(function: AppFunction, *args: Any) -> Any:
+async def call(function: AppFunction, *args: Any, **kwargs: Any) -> Any:
     """Return what `function` returns; a plain one runs in a thread, because it may block."""
     if _is_async(function):
-        return await function(*args)
-    result = await run_in_threadpool(function, *args)
+        return await function(*args, **kwargs)
+    result = await run_in_threadpool(function, *args, **kwargs)
     return await result if inspect.isawaitable(result) else result
 
 

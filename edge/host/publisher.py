@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any
 
 from edge.config import EdgeSettings
+from edge.core.protocol.requests import Publish
 from emitters import Emitter, OutboxFull
 from emitters.config import EmitterSettings
 from relay.shared.settings import load
@@ -44,6 +45,12 @@ class Publisher:
                 if time.monotonic() >= give_up_at:
                     raise
             await asyncio.sleep(ROOM_LOOK_S)
+
+    async def take(self, request: Publish) -> str:
+        """Emit what a client has published."""
+        return await self.emit(
+            request.topic.shown, request.data, type=request.type, username=request.username
+        )
 
     async def close(self) -> None:
         """Wait for acknowledgements, and end the emitter."""

@@ -8,6 +8,7 @@ import zmq
 
 from edge.config import EdgeSettings
 from edge.core.hub.relay_subscriptions import WorkerSubscriptions
+from edge.upstream.calls import MethodCalls
 from edge.upstream.demand_sender import DemandSender
 from edge.upstream.requests import RelayRequests
 from edge.upstream.socket import RelaySocket
@@ -22,7 +23,7 @@ bounds their bytes."""
 
 @dataclass(frozen=True, slots=True)
 class RelayConnection:
-    """Events come in over `events`; `requests`, `demand` and `subscriptions` go out."""
+    """Events come in over `events`; `requests`, `demand`, `subscriptions` and `calls` go out."""
 
     context: "zmq.Context[Socket]"
     events: RelaySocket
@@ -30,12 +31,14 @@ class RelayConnection:
     requests: RelayRequests
     demand: DemandSender
     subscriptions: WorkerSubscriptions
+    calls: MethodCalls
 
     def close(self) -> None:
         """Close the sockets and end their ZeroMQ context; queued messages are dropped."""
         self.events.close()
         self.requests.socket.close()
         self.demand.close()
+        self.calls.close()
         self.context.destroy(linger=0)
 
 
@@ -56,6 +59,10 @@ def connect(settings: EdgeSettings, loop: asyncio.AbstractEventLoop) -> RelayCon
     reports = open_socket(context, zmq.DEALER)
     demand = DemandSender(loop, RelaySocket(loop, reports, settings.relay_control))
     subscriptions = WorkerSubscriptions(events, demand, requests, settings.topic_prefixes)
+    calls = MethodCalls(
+        loop,
+        lambda: RelaySocket(loop, open_socket(context, zmq.DEALER), settings.relay_control),
+    )
     return RelayConnection(
-        context, events, SyncHandshake(subscriber), requests, demand, subscriptions
+        context, events, SyncHandshake(subscriber), requests, demand, subscriptions, calls
     )

@@ -12,15 +12,9 @@ import secrets
 from edge.core.hub.demand_log import DemandLog
 from edge.upstream.socket import RelaySocket
 from relay.shared.logs import LimitedLog
-from relay.wire.control import (
-    DemandReply,
-    DemandRequest,
-    ErrorReply,
-    pack_message,
-    reply_id,
-    unpack_reply,
-)
+from relay.wire.control import ErrorReply, pack_message, reply_id, unpack_reply
 from relay.wire.demand import pack_digests
+from relay.wire.demand_messages import DemandReply, DemandRequest
 from relay.wire.errors import WireError
 
 MAX_REPLIES = 16

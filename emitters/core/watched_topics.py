@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from relay.shared.digest_set import DigestSet
-from relay.wire.control import WatchedReply
 from relay.wire.demand import topic_digest, unpack_digests
+from relay.wire.demand_messages import WatchedReply
 from relay.wire.notices import DemandNotice
 
 RETRY_S = 1.0

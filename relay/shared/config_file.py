@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from relay.shared.settings_error import SettingsError
+from relay.wire.calls import MAX_METHOD_CHARS, is_method
 from relay.wire.kinds import (
     EVERYBODY,
     MAX_KINDS,
@@ -26,6 +27,7 @@ from relay.wire.kinds import (
     MIN_RETENTION_BYTES,
     Kind,
     Kinds,
+    Method,
     is_role,
 )
 from relay.wire.topics import ADDRESSED, MAX_KIND_CHARS, PERSONAL_KINDS, is_kind
@@ -34,6 +36,7 @@ VARIABLE = "EVENT_RELAY_CONFIG"
 FILE_NAME = "relay.toml"
 MAX_FILE_BYTES = 1024 * 1024
 MAX_SHOWN_CHARS = 80
+MAX_LISTED_METHODS = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,11 +124,19 @@ def _check_kind(kind: str) -> str:
     return kind
 
 
+def _check_method(method: str) -> str:
+    if not is_method(method):
+        raise ValueError(
+            f'a method has 1 to {MAX_METHOD_CHARS} of a-z, 0-9, "_", "." and "-", a letter first'
+        )
+    return method
+
+
 _PROBLEMS = {
     "dict_type": "must be a table",
     "model_type": "must be a table",
     "list_type": "must be a list of texts",
-    "too_long": f"at most {MAX_KINDS} kinds are allowed",
+    "too_long": f"at most {MAX_KINDS} kinds and {MAX_LISTED_METHODS} methods are allowed",
 }
 """Messages in the words of TOML, by pydantic's type of the error."""
 Roles = list[Annotated[str, AfterValidator(_check_role)]]
@@ -146,6 +157,14 @@ class KindTable(BaseModel):
     publish: Roles | None = None
 
 
+class MethodTable(BaseModel):
+    """A table `[methods.<method>]`."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    call: Roles = Field(default_factory=list)
+
+
 class ConfigTables(BaseModel):
     """The whole file."""
 
@@ -157,6 +176,9 @@ class ConfigTables(BaseModel):
     emitter: Section = Field(default_factory=dict)
     kinds: dict[Annotated[str, AfterValidator(_check_kind)], KindTable] = Field(
         default_factory=dict, max_length=MAX_KINDS
+    )
+    methods: dict[Annotated[str, AfterValidator(_check_method)], MethodTable] = Field(
+        default_factory=dict, max_length=MAX_LISTED_METHODS
     )
 
 
@@ -172,7 +194,10 @@ def _parse(path: Path, content: bytes) -> ConfigFile:
         tables = ConfigTables.model_validate(read)
     except ValidationError as error:
         raise _WrongKey(_explain(error)) from None
-    kinds = Kinds.with_built_in(_kind(name, table) for name, table in tables.kinds.items())
+    kinds = Kinds.with_built_in(
+        (_kind(name, table) for name, table in tables.kinds.items()),
+        (Method(name, tuple(dict.fromkeys(table.call))) for name, table in tables.methods.items()),
+    )
     if len(kinds.streams) > MAX_STREAMS:
         raise _WrongKey(f"[kinds]: {len(kinds.streams)} are streams, the limit is {MAX_STREAMS}")
     sections = {"relay": tables.relay, "edge": tables.edge, "emitter": tables.emitter}
@@ -208,9 +233,11 @@ def _explain(error: ValidationError) -> str:
     """Return the first error as one line: the key and the problem."""
     first = error.errors(include_url=False)[0]
     location = [str(part) for part in first["loc"]]
-    if location[0] == "kinds" and len(location) > 1:
+    tables: dict[str, type[BaseModel]] = {"kinds": KindTable, "methods": MethodTable}
+    if location[0] in tables and len(location) > 1:
         key = location[2] if len(location) > 2 and location[2] != "[key]" else ""
-        place, known = f"[kinds.{location[1]}] {key}".strip(), list(KindTable.model_fields)
+        place = f"[{location[0]}.{location[1]}] {key}".strip()
+        known = list(tables[location[0]].model_fields)
     else:
         key = location[0]
         known = list(ConfigTables.model_fields)

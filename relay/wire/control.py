@@ -8,9 +8,23 @@ relay's own topics start with `!`, which no kind may contain.
 from typing import Annotated, Any, Literal
 
 import msgpack
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
-from relay.wire.demand import DIGEST_BYTES, MAX_CHANGES
+from relay.wire.calls import (
+    CallReply,
+    CallRequest,
+    ResultReply,
+    ResultRequest,
+    ServeReply,
+    ServeRequest,
+)
+from relay.wire.control_message import MAX_PAGE_BYTES, ControlMessage, Unsigned
+from relay.wire.demand_messages import (
+    DemandReply,
+    DemandRequest,
+    WatchedReply,
+    WatchedRequest,
+)
 from relay.wire.errors import InvalidFrame
 from relay.wire.header import EMITTER_ID_BYTES, StampedFrames
 
@@ -18,9 +32,6 @@ PROTOCOL_VERSION = 1
 
 MAX_CONTROL_BYTES = 1024 * 1024
 """For a request."""
-
-MAX_PAGE_BYTES = 1024 * 1024
-"""For the items of a reply, unless its first item is larger."""
 
 HEARTBEAT_TOPIC = b"!heartbeat"
 HEARTBEATS_UNTIL_LOST = 3
@@ -34,35 +45,19 @@ PROCESS_BYTES = 16
 MAX_REPLAY_EVENTS = 4096
 """The most events that one reply to `replay` holds."""
 
-Unsigned = Annotated[int, Field(ge=0, le=2**64 - 1)]
 Seconds = Annotated[float, Field(ge=0, le=3600)]
 Offset = Annotated[int, Field(ge=0, le=2**63 - 1)]
 PageBytes = Annotated[int, Field(ge=1, le=MAX_PAGE_BYTES)]
 
 
-def _check_digests(packed: bytes) -> bytes:
-    if len(packed) % DIGEST_BYTES:
-        raise ValueError(f"digests have {DIGEST_BYTES} bytes each")
-    return packed
-
-
-Digests = Annotated[
-    bytes, Field(max_length=DIGEST_BYTES * MAX_CHANGES), AfterValidator(_check_digests)
-]
-DigestPage = Annotated[bytes, Field(max_length=MAX_PAGE_BYTES), AfterValidator(_check_digests)]
 EmitterId = Annotated[bytes, Field(min_length=EMITTER_ID_BYTES, max_length=EMITTER_ID_BYTES)]
-
-
-class _Message(BaseModel):
-    # Unknown fields are ignored, so that a later version of either side may add some.
-    model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
 
 
 Head = tuple[Offset, Unsigned | None]
 """An event that an edge has: offset, and `event_checksum` if it still holds the event."""
 
 
-class HelloRequest(_Message):
+class HelloRequest(ControlMessage):
     """The first request of every peer; an emitter also asks from which event to go on.
 
     An emitter gives its id, its epoch, and `acknowledged`: the last sequence number of that epoch
@@ -92,7 +87,7 @@ class HelloRequest(_Message):
     """Of an edge: the last event of each stream that it has."""
 
 
-class RetainedRequest(_Message):
+class RetainedRequest(ControlMessage):
     """Asks for retained events: the last values of live topics and the latest states of tasks.
 
     `prefix` limits the reply to topics that start with it, or with `exact` to that topic alone.
@@ -108,7 +103,7 @@ class RetainedRequest(_Message):
     max_bytes: PageBytes | None = None
 
 
-class ReplayRequest(_Message):
+class ReplayRequest(ControlMessage):
     """Asks for the events of `stream` with offsets above `after`, at most `limit`.
 
     `max_bytes` bounds the bytes of the events, but the reply has at least one event.
@@ -122,7 +117,7 @@ class ReplayRequest(_Message):
     max_bytes: PageBytes | None = None
 
 
-class AccountRequest(_Message):
+class AccountRequest(ControlMessage):
     """Reports an emitter's counters since its epoch began.
 
     `counters` are named as in protocol section 9. Each is a total, not a difference.
@@ -135,57 +130,29 @@ class AccountRequest(_Message):
     counters: dict[str, Unsigned]
 
 
-class StatsRequest(_Message):
+class StatsRequest(ControlMessage):
     """Asks for the relay's counters."""
 
     op: Literal["stats"] = "stats"
     id: Unsigned
 
 
-class DemandRequest(_Message):
-    """Reports which live topics the clients of one worker of an edge watch, as digests.
-
-    The report changes the worker's demand from its version `after` to `version`; `after` 0 begins
-    anew, with no topic watched. A report without a change renews the lease of the earlier ones.
-    """
-
-    op: Literal["demand"] = "demand"
-    id: Unsigned
-    edge: Annotated[bytes, Field(min_length=16, max_length=16)]
-    """A random number of the worker, the same on every connection."""
-    after: Unsigned
-    version: Unsigned
-    watch: Digests = b""
-    unwatch: Digests = b""
-
-
-class WatchedRequest(_Message):
-    """Asks which live topics are watched: the changes after `after`, or all of them in pages.
-
-    `epoch` and `after` are those of the last reply or notice, 0 before the first. `cursor` is the
-    `next` of the page before.
-    """
-
-    op: Literal["watched"] = "watched"
-    id: Unsigned
-    epoch: Unsigned
-    after: Unsigned
-    cursor: Unsigned | None = None
-
-
 Request = (
     AccountRequest
+    | CallRequest
     | DemandRequest
     | HelloRequest
     | ReplayRequest
+    | ResultRequest
     | RetainedRequest
+    | ServeRequest
     | StatsRequest
     | WatchedRequest
 )
 _REQUEST: TypeAdapter[Request] = TypeAdapter(Annotated[Request, Field(discriminator="op")])
 
 
-class HelloReply(_Message):
+class HelloReply(ControlMessage):
     """The relay's epoch, streams and heartbeat interval."""
 
     id: Unsigned
@@ -205,7 +172,7 @@ class HelloReply(_Message):
     asking for them. None while it takes no events, because its journal cannot be written."""
 
 
-class RetainedReply(_Message):
+class RetainedReply(ControlMessage):
     """A page of retained events, in the order of their topics.
 
     When further events match, `next` is the `after` of the request for the next page.
@@ -217,7 +184,7 @@ class RetainedReply(_Message):
     next: bytes | None = None
 
 
-class ReplayReply(_Message):
+class ReplayReply(ControlMessage):
     """A page of a stream, with contiguous offsets.
 
     It starts at `after + 1`, or at `low` if the journal no longer has that event. It may have fewer
@@ -234,14 +201,14 @@ class ReplayReply(_Message):
     """The stream's last offset."""
 
 
-class AccountReply(_Message):
+class AccountReply(ControlMessage):
     """The counters were noted."""
 
     id: Unsigned
     status: Literal["success"] = "success"
 
 
-class StatsReply(_Message):
+class StatsReply(ControlMessage):
     """The relay's counters, as `event-relay stats` prints them."""
 
     id: Unsigned
@@ -249,36 +216,7 @@ class StatsReply(_Message):
     stats: dict[str, Any]
 
 
-class DemandReply(_Message):
-    """The version that the relay knows of the worker's demand.
-
-    If it is not the version of the request, the relay lacks reports, and the edge begins anew.
-    """
-
-    id: Unsigned
-    status: Literal["success"] = "success"
-    version: Unsigned
-
-
-class WatchedReply(_Message):
-    """The watched topics: changes after the version `after`, or a page of all of them.
-
-    A page is told from changes by `snapshot`. The first one says from which version on changes
-    must be requested after the last one, which has no `next`.
-    """
-
-    id: Unsigned
-    status: Literal["success"] = "success"
-    epoch: Unsigned
-    after: Unsigned
-    version: Unsigned
-    snapshot: bool
-    watch: DigestPage
-    unwatch: DigestPage = b""
-    next: Unsigned | None = None
-
-
-class ErrorReply(_Message):
+class ErrorReply(ControlMessage):
     """The request was refused; `id` is 0 when it could not be read."""
 
     id: Unsigned
@@ -289,6 +227,8 @@ class ErrorReply(_Message):
         "stale_epoch",
         "emitter_in_use",
         "unknown_stream",
+        "unknown_method",
+        "too_many_calls",
         "journal_unavailable",
     ]
     message: str
@@ -296,26 +236,32 @@ class ErrorReply(_Message):
 
 Reply = (
     AccountReply
+    | CallReply
     | DemandReply
     | HelloReply
     | ReplayReply
+    | ResultReply
     | RetainedReply
+    | ServeReply
     | StatsReply
     | WatchedReply
     | ErrorReply
 )
 _REPLIES: dict[type[Request], TypeAdapter[Any]] = {
     AccountRequest: TypeAdapter(AccountReply | ErrorReply),
+    CallRequest: TypeAdapter(CallReply | ErrorReply),
     DemandRequest: TypeAdapter(DemandReply | ErrorReply),
     HelloRequest: TypeAdapter(HelloReply | ErrorReply),
     ReplayRequest: TypeAdapter(ReplayReply | ErrorReply),
+    ResultRequest: TypeAdapter(ResultReply | ErrorReply),
     RetainedRequest: TypeAdapter(RetainedReply | ErrorReply),
+    ServeRequest: TypeAdapter(ServeReply | ErrorReply),
     StatsRequest: TypeAdapter(StatsReply | ErrorReply),
     WatchedRequest: TypeAdapter(WatchedReply | ErrorReply),
 }
 
 
-class Heartbeat(_Message):
+class Heartbeat(ControlMessage):
     """The state of the streams: published every second, and as the answer to a sync nonce."""
 
     tips: dict[str, Unsigned]

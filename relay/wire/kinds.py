@@ -58,24 +58,39 @@ BUILT_IN = (
 """The kinds that exist without a file."""
 
 
+@dataclass(frozen=True, slots=True)
+class Method:
+    """A method that manager processes answer."""
+
+    name: str
+    call: tuple[str, ...] = ()
+    """The roles that may call it, beside `admin`; `EVERYBODY` may be one of them."""
+
+
 @dataclass(frozen=True)
 class Kinds:
-    """All kinds that are listed, and what follows for any kind."""
+    """All kinds that are listed, and what follows for any kind; and the listed methods."""
 
     listed: tuple[Kind, ...] = BUILT_IN
     """Each with a name of its own."""
+    methods: tuple[Method, ...] = ()
+    """Each with a name of its own."""
 
     @classmethod
-    def with_built_in(cls, kinds: Iterable[Kind]) -> "Kinds":
-        """Return `kinds` and the built-in ones that they do not replace."""
-        return cls(tuple(({each.name: each for each in BUILT_IN} | _by_name(kinds)).values()))
+    def with_built_in(cls, kinds: Iterable[Kind], methods: Iterable[Method] = ()) -> "Kinds":
+        """Return `kinds` and the built-in ones that they do not replace, and `methods`."""
+        listed = {each.name: each for each in BUILT_IN} | _by_name(kinds)
+        return cls(tuple(listed.values()), tuple(methods))
 
     def with_streams(self, names: Iterable[str]) -> "Kinds":
         """Return the same kinds, of which exactly `names` are streams; unlisted ones are added."""
         streams = tuple(names)
         others = tuple(Kind(name) for name in streams if name not in self._known)
         return Kinds(
-            tuple(replace(each, is_stream=each.name in streams) for each in (*self.listed, *others))
+            tuple(
+                replace(each, is_stream=each.name in streams) for each in (*self.listed, *others)
+            ),
+            self.methods,
         )
 
     def get(self, name: str) -> Kind | None:
@@ -91,7 +106,8 @@ class Kinds:
     def roles(self) -> tuple[str, ...]:
         """The known roles: `user`, `admin`, and those that a kind names."""
         named = (role for each in self.listed for role in (*each.subscribe, *each.publish))
-        known = dict.fromkeys((USER_ROLE, ADMIN_ROLE, *named))
+        callers = (role for each in self.methods for role in each.call)
+        known = dict.fromkeys((USER_ROLE, ADMIN_ROLE, *named, *callers))
         return tuple(role for role in known if role != EVERYBODY)
 
     def may_subscribe(self, role: str, kind: str) -> bool:
@@ -106,6 +122,12 @@ class Kinds:
         """Return whether `role` may publish events on topics of `kind`."""
         listed = self._known.get(kind)
         return role == ADMIN_ROLE or (listed is not None and _names(listed.publish, role))
+
+    def may_call(self, role: str, method: str) -> bool:
+        """Return whether `role` may call `method` of a manager process."""
+        return role == ADMIN_ROLE or any(
+            each.name == method and _names(each.call, role) for each in self.methods
+        )
 
     @cached_property
     def _known(self) -> dict[str, Kind]:

@@ -49,6 +49,9 @@ def browser() -> Iterator[Browser]:
 def app(cluster: Cluster, tmp_path: Path) -> HostApp:
     """All Python of the page in one file."""
     (tmp_path / "app.py").write_text("\n".join(snippets("python")))
+    rules = tmp_path / "relay.toml"
+    rules.write_text('[kinds.room]\nsubscribe = ["user"]\n[methods.restart_server]\ncall = ["*"]\n')
+    cluster.env["EVENT_RELAY_CONFIG"] = str(rules)
     return serve(cluster, "app:app", PYTHONPATH=f"{tmp_path}:{ROOT}")
 
 
@@ -63,9 +66,18 @@ def test_the_application_of_the_page(app: HostApp) -> None:
         client.subscribe("event:order")
         app.request("/orders/7", method="POST")
         assert client.receive_on("event:order")["data"] == {"number": 7}
-        client.send({"action": "dance"})
+        client.send({"action": "dance", "id": 1})
         echo = client.receive_until(lambda m: m.get("type") == "echo", "the echo")
-        assert echo["message"] == {"action": "dance"}
+        assert echo["message"] == {"action": "dance", "id": 1}
+        client.subscribe("room:1")
+        client.ask({"action": "publish", "topic": "room:1", "data": "hi"})
+        assert client.receive_on("room:1")["data"] == {"from": "ann", "text": "hi"}
+        rename = {"server_name": "a", "new_name": "b"}
+        reply = client.ask({"action": "request", "method": "rename_server", "params": rename})
+        assert reply["result"] == {"renamed": ["a", "b"]}
+        restart = {"action": "request", "params": {"server_name": "survival"}}
+        reply = client.ask({**restart, "method": "restart_server"})
+        assert reply["result"] == {"restarted_by": "ann"}
 
 
 def test_behind_nginx_at_a_sub_path(

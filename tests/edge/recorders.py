@@ -3,10 +3,11 @@
 import json
 from typing import Any
 
-from edge.core.hub.audience import FrameBatch
+from edge.core.hub.audience import Connection, FrameBatch
 from edge.core.identity.access import Identity
+from edge.core.protocol.requests import MethodCall, Publish
 from edge.core.websocket.frames import frame_payload
-from relay.wire.topics import Pattern
+from relay.wire.topics import Pattern, Topic
 
 
 class RecordingConnection:
@@ -65,3 +66,29 @@ class RecordingObserver:
         assert selector in self.selectors, f"{selector} unwanted but not wanted"
         self.selectors.remove(selector)
         self.changes.append(("unwanted", selector))
+
+
+class RecordingActions:
+    """Remembers what clients publish and call; the application has `topics` and `methods`."""
+
+    def __init__(self) -> None:
+        self.topics: set[str] = set()
+        self.methods: set[str] = set()
+        self.published: list[Publish] = []
+        self.called: list[MethodCall] = []
+
+    def takes(self, topic: Topic) -> bool:
+        """As the test says."""
+        return topic.text in self.topics
+
+    def answers(self, method: str) -> bool:
+        """As the test says."""
+        return method in self.methods
+
+    def publish(self, connection: Connection, request: Publish) -> None:
+        """Remember."""
+        self.published.append(request)
+
+    def call(self, connection: Connection, request: MethodCall) -> None:
+        """Remember."""
+        self.called.append(request)

@@ -9,14 +9,9 @@ from emitters import Emitter, EmitterClosed, RelayUnavailable
 from emitters import emitter as emitter_module
 from emitters.sender import SEND_BATCH
 from relay.shared.settings import SettingsError
-from relay.wire.control import (
-    ErrorReply,
-    RetainedReply,
-    RetainedRequest,
-    WatchedReply,
-    WatchedRequest,
-)
+from relay.wire.control import ErrorReply, RetainedReply, RetainedRequest
 from relay.wire.demand import pack_digests, topic_digest
+from relay.wire.demand_messages import WatchedReply, WatchedRequest
 from relay.wire.envelope import Envelope, pack_envelope, unpack_envelope
 from relay.wire.header import Stamp, pack_stamp
 from relay.wire.notices import DemandNotice, Resend, pack_demand_notice

@@ -7,8 +7,8 @@ from emitters.core.dialogue import STALL_S
 from emitters.core.watched_topics import RETRY_S
 from emitters.errors import OutboxFull
 from emitters.mailbox import CLOSED, Mailbox
-from relay.wire.control import WatchedReply
 from relay.wire.demand import FILTERED_PREFIX, pack_digests, topic_digest
+from relay.wire.demand_messages import WatchedReply
 from relay.wire.notices import Acknowledged
 from tests.emitters.core.messages import EPOCH, accepting
 from tests.emitters.mailboxes import (

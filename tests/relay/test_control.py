@@ -11,7 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.control import MAX_COUNTER_NAME_CHARS, MAX_REPORTED_COUNTERS, ControlService
+from relay.call_service import CallService
+from relay.control import (
+    MAX_COUNTER_NAME_CHARS,
+    MAX_REPORTED_COUNTERS,
+    ControlService,
+    PassingOn,
+)
 from relay.core.emitters import Cursor, KnownEmitter, SequenceVerdict
 from relay.core.retention import Limits
 from relay.demand_service import DemandService
@@ -21,7 +27,6 @@ from relay.journal.replayer import PublishedJournal
 from relay.state import SharedState
 from relay.wire import control
 from relay.wire.control import (
-    MAX_PAGE_BYTES,
     PROTOCOL_VERSION,
     AccountReply,
     AccountRequest,
@@ -39,6 +44,7 @@ from relay.wire.control import (
     pack_message,
     unpack_reply,
 )
+from relay.wire.control_message import MAX_PAGE_BYTES
 from relay.wire.header import Header, event_checksum, unpack_stamp
 from tests.relay.journal.journals import (
     EMITTER_ID,
@@ -69,7 +75,10 @@ class RelayParts:
         self.intake = state.intake
         self.connected: set[bytes] = set()
         demand = DemandService(state.demand, lambda peer, frame: True, 0.0)
-        self.service = ControlService(state, 0.5, STARTED_AT, lambda: UPTIME_S, self._reach, demand)
+        passing_on = PassingOn(demand, CallService(lambda peer, frame: True))
+        self.service = ControlService(
+            state, 0.5, STARTED_AT, lambda: UPTIME_S, self._reach, passing_on
+        )
 
     def ask(self, request: Request, peer: bytes = PEER) -> Reply:
         return self.service.answer(peer, pack_message(request))

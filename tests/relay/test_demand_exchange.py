@@ -11,13 +11,8 @@ from edge.core.hub.demand_log import DemandLog
 from emitters.core.watched_topics import WatchedTopics
 from relay.core.demand import LEASE_S, Demand
 from relay.demand_service import DemandService
-from relay.wire.control import (
-    DemandReply,
-    DemandRequest,
-    WatchedReply,
-    WatchedRequest,
-)
 from relay.wire.demand import pack_digests, topic_digest
+from relay.wire.demand_messages import DemandReply, DemandRequest, WatchedReply, WatchedRequest
 from relay.wire.notices import DemandNotice, unpack_notice
 
 TOPICS = [f"live:{number}" for number in range(12)]

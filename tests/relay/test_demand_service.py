@@ -10,8 +10,9 @@ from relay.demand_service import (
     TICK_S,
     DemandService,
 )
-from relay.wire.control import DemandReply, DemandRequest, ErrorReply, WatchedRequest
+from relay.wire.control import ErrorReply
 from relay.wire.demand import pack_digests, unpack_digests
+from relay.wire.demand_messages import DemandReply, DemandRequest, WatchedRequest
 from relay.wire.notices import DemandNotice, unpack_notice
 
 EPOCH = 7

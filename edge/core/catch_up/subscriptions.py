@@ -23,7 +23,6 @@ from edge.core.catch_up.states import (
 )
 from edge.core.hub.audience import Connection
 from edge.core.hub.connections import ConnectionManager
-from edge.core.hub.subscription_quota import QuotaExcess, QuotaLimits
 from edge.core.identity.access import Access
 from edge.core.protocol import messages, replies
 from edge.core.protocol.requests import PersonalPosition, Request, Subscribe, Unsubscribe
@@ -216,7 +215,7 @@ class Subscriptions:
         excess = self._manager.excess(self._connection, request.pattern)
         if excess is None:
             return None
-        return replies.no_room(_excess_text(excess, self._manager.quota.limits), request.id)
+        return replies.no_room(excess.explain(self._manager.quota.limits), request.id)
 
     def _gather(self, request: Subscribe, allowed: tuple[Pattern, ...]) -> None:
         gathering = self._state
@@ -396,14 +395,3 @@ class Subscriptions:
 
     def _forbidden(self, request: Subscribe) -> bytes:
         return replies.forbidden(request.pattern, self._why_refused(request.pattern), request.id)
-
-
-def _excess_text(excess: QuotaExcess, limits: QuotaLimits) -> str:
-    match excess:
-        case QuotaExcess.USER:
-            return f"At most {limits.per_user} subscriptions are allowed for one user."
-        case QuotaExcess.USER_BYTES:
-            limit = limits.bytes_per_user
-            return f"The topics of one user's subscriptions may have at most {limit} bytes."
-        case QuotaExcess.WORKER:
-            return "This edge has no room for another subscription."

@@ -1,6 +1,6 @@
 """`AnswerSize`: how many bytes to request at a time, from how fast answers came (section 4)."""
 
-from relay.wire.control import MAX_PAGE_BYTES
+from relay.wire.control_message import MAX_PAGE_BYTES
 
 TARGET_S = 0.5
 """An answer that takes longer on its way makes the next one smaller."""

@@ -28,6 +28,17 @@ class QuotaExcess(Enum):
     USER_BYTES = auto()
     WORKER = auto()
 
+    def explain(self, limits: QuotaLimits) -> str:
+        """Return the text for the client."""
+        match self:
+            case QuotaExcess.USER:
+                return f"At most {limits.per_user} subscriptions are allowed for one user."
+            case QuotaExcess.USER_BYTES:
+                limit = limits.bytes_per_user
+                return f"The topics of one user's subscriptions may have at most {limit} bytes."
+            case QuotaExcess.WORKER:
+                return "This edge has no room for another subscription."
+
 
 @dataclass(slots=True)
 class _Usage:

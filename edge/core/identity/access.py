@@ -44,6 +44,9 @@ class Access(Protocol):
     def may_publish(self, identity: Identity, topic: Topic) -> bool:
         """Return whether the user may publish an event on `topic`."""
 
+    def may_call(self, identity: Identity, method: str) -> bool:
+        """Return whether the user may call `method` of a manager process."""
+
 
 class KindAccess:
     """Access by role and kind, as `relay.toml` has it; an `Access`."""
@@ -89,6 +92,10 @@ class KindAccess:
         That is not asked of emitters, which connect to the relay itself.
         """
         return self._kinds.may_publish(identity.role, topic.subject.partition(":")[0])
+
+    def may_call(self, identity: Identity, method: str) -> bool:
+        """Return whether the user's role may call `method`."""
+        return self._kinds.may_call(identity.role, method)
 
 
 def may_receive(identity: Identity, addressed_to: str | None) -> bool:

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from edge.core.identity.access import NEVER, Identity
 from edge.core.protocol.messages import frame
-from relay.wire.topics import Pattern
+from relay.wire.topics import Pattern, Topic
 
 MAX_SHOWN_CHARS = 300
 ErrorCode = Literal[
@@ -23,6 +23,11 @@ ErrorCode = Literal[
     "invalid_topic",
     "invalid_json",
     "too_many_subscriptions",
+    "too_many_requests",
+    "unknown_method",
+    "timeout",
+    "failed",
+    "unavailable",
 ]
 
 
@@ -114,6 +119,38 @@ def too_many_subscriptions(limit: int, request_id: object) -> bytes:
 def no_room(text: str, request_id: object) -> bytes:
     """The subscription would pass a bound of the user or of this edge."""
     return error("too_many_subscriptions", text, request_id)
+
+
+def may_not_publish(topic: Topic, request_id: object) -> bytes:
+    """Neither the application nor the client's role allows the event."""
+    return error("forbidden", f"Not allowed to publish on topic '{topic.shown}'", request_id)
+
+
+def may_not_call(method: str, request_id: object) -> bytes:
+    """The client's role does not allow the call."""
+    return error("forbidden", f"Not allowed to call '{method}'", request_id)
+
+
+def published(topic: Topic, event_id: str | None, data: object, request_id: object) -> bytes:
+    """The event was taken: by the relay's emitter, with an id, or by the application."""
+    text = f"Published on topic '{topic.shown}'"
+    own = {"event_id": event_id} if event_id is not None else {"result": data}
+    return success("publish", text, request_id, topic=topic.shown, **own)
+
+
+def called(method: str, result: object, request_id: object) -> bytes:
+    """The method was answered."""
+    return success("request", f"Answered '{method}'", request_id, method=method, result=result)
+
+
+def failed(code: ErrorCode, message: str, request_id: object) -> bytes:
+    """The request was allowed, and has no result."""
+    return error(code, message, request_id)
+
+
+def too_many_requests(limit: int, request_id: object) -> bytes:
+    """The client has `limit` requests without an answer."""
+    return error("too_many_requests", f"{limit} requests wait for an answer already.", request_id)
 
 
 def success(action: str, message: str, request_id: object = None, **fields: Any) -> bytes:

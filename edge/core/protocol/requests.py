@@ -4,9 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from relay.wire.topics import PERSONAL_KINDS, Pattern
+from relay.wire.calls import MAX_TIMEOUT_S, is_method
+from relay.wire.topics import PERSONAL_KINDS, Pattern, Topic
 
 MAX_LAST = 1000
+DEFAULT_TIMEOUT_S = 30.0
 _MAX_OFFSET = 2**64 - 1
 
 
@@ -42,6 +44,28 @@ class Unsubscribe:
 
 
 Request = Subscribe | Unsubscribe
+
+
+@dataclass(frozen=True, slots=True)
+class Publish:
+    """Emit an event for everybody who may see it, or for one user."""
+
+    topic: Topic
+    data: Any
+    type: str | None
+    username: str | None
+    id: object = None
+
+
+@dataclass(frozen=True, slots=True)
+class MethodCall:
+    """Have a method answered, by the application or by a manager."""
+
+    method: str
+    params: Any
+    """Any JSON value."""
+    timeout_s: float
+    id: object
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +108,30 @@ def parse_personal_position(query: Mapping[str, str]) -> PersonalPosition | None
     if epoch is None:
         raise InvalidRequest("task and addressed need the epoch.")
     return PersonalPosition(int(epoch), {kind: int(value) for kind, value in offsets.items()})
+
+
+def parse_publish(message: Mapping[str, Any], topic: Topic) -> Publish:
+    """Return the event in `message`, or raise `InvalidRequest`."""
+    type_, username = message.get("type"), message.get("username")
+    if "data" not in message:
+        raise InvalidRequest("publish needs data.")
+    for name, value in (("type", type_), ("username", username)):
+        if value is not None and not (isinstance(value, str) and value):
+            raise InvalidRequest(f"{name} must be text.")
+    return Publish(topic, message["data"], type_, username, message.get("id"))
+
+
+def parse_call(message: Mapping[str, Any]) -> MethodCall:
+    """Return the call in `message`, or raise `InvalidRequest`."""
+    method, timeout_s = message.get("method"), message.get("timeout", DEFAULT_TIMEOUT_S)
+    if message.get("id") is None:
+        raise InvalidRequest("request needs an id.")
+    if not (isinstance(method, str) and is_method(method)):
+        raise InvalidRequest("request needs a method.")
+    # Not isinstance: `true` is an int in Python, and no number in JSON.
+    if type(timeout_s) not in (int, float) or not 0 < timeout_s <= MAX_TIMEOUT_S:
+        raise InvalidRequest(f"timeout must be a number of seconds up to {MAX_TIMEOUT_S:g}.")
+    return MethodCall(method, message.get("params"), float(timeout_s), message["id"])
 
 
 def _is_offset(value: object) -> bool:

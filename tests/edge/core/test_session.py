@@ -32,7 +32,7 @@ from relay.wire.envelope import Envelope
 from relay.wire.header import Stamp
 from relay.wire.kinds import Kinds
 from tests.edge.journal import record
-from tests.edge.recorders import RecordingConnection, RecordingObserver
+from tests.edge.recorders import RecordingActions, RecordingConnection, RecordingObserver
 from tests.relay.wire.strategies import any_text, json_values
 from tests.relay.wire.vectors import case_name, vectors
 
@@ -62,6 +62,7 @@ class Table:
         max_connections_per_user: int = 100,
         quota: QuotaLimits | None = None,
     ) -> None:
+        self.actions = RecordingActions()
         self.interest = RecordingObserver()
         self.manager = ConnectionManager(self.interest, quota=SubscriptionQuota(quota))
         self.streams = Streams()
@@ -77,6 +78,7 @@ class Table:
             KindAccess(Kinds()),
             TOKENS,
             SessionLimits(10.0, burst, max_subscriptions, max_connections_per_user),
+            self.actions,
         )
         self.connection = RecordingConnection("nobody yet")
         self.session = self.open(self.connection, cookie)

@@ -12,8 +12,6 @@ from edge.upstream.connection import RelayConnection, connect
 from relay.wire.control import (
     HEARTBEAT_TOPIC,
     SYNC_PREFIX,
-    DemandReply,
-    DemandRequest,
     Heartbeat,
     HelloReply,
     HelloRequest,
@@ -22,6 +20,7 @@ from relay.wire.control import (
     pack_message,
     unpack_request,
 )
+from relay.wire.demand_messages import DemandReply, DemandRequest
 from relay.wire.header import Stamp, pack_stamp
 from tests.edge.relay_words import EPOCH
 

@@ -6,8 +6,9 @@ import pytest
 
 from edge.core.hub import demand_log
 from edge.core.hub.demand_log import RETRY_S
-from relay.wire.control import DemandReply, DemandRequest, ErrorReply
+from relay.wire.control import ErrorReply
 from relay.wire.demand import pack_digests, topic_digest
+from relay.wire.demand_messages import DemandReply, DemandRequest
 from relay.wire.topics import Pattern
 from tests.edge.upstream.scripted_relay import ScriptedRelay, connected, until
 

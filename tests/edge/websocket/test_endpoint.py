@@ -17,7 +17,7 @@ from edge.core.websocket.reader import Message
 from edge.scheduling.time_slices import SLICE_S
 from edge.websocket.endpoint import ClientEndpoint
 from relay.shared.descriptor_room import DescriptorRoom
-from tests.edge.recorders import RecordingConnection
+from tests.edge.recorders import RecordingActions, RecordingConnection
 from tests.edge.world import World
 
 ROOM = DescriptorRoom(1024, 20_000, 4096)
@@ -84,6 +84,7 @@ def new_endpoint(stats: EdgeStats) -> ClientEndpoint:
         edge.access,
         Tokens("s" * 32),
         settings.session_limits,
+        RecordingActions(),
     )
     readiness = Readiness(RelayState(3.0), ControlHealth())
     return ClientEndpoint(settings, services, cast(Any, NoCatchUp()), stats, ROOM, readiness)
@@ -149,6 +150,7 @@ def test_clients_are_closed_with_the_relay_and_refused_until_a_resume_would_succ
             edge.access,
             Tokens("s" * 32),
             settings.session_limits,
+            RecordingActions(),
         )
         relay, control = RelayState(3.0), ControlHealth()
         endpoint = ClientEndpoint(

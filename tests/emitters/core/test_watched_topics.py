@@ -1,8 +1,8 @@
 """The relay's demand at an emitter: asked for, told, and repaired."""
 
 from emitters.core.watched_topics import RETRY_S, SILENCE_S, WatchedQuestion, WatchedTopics
-from relay.wire.control import WatchedReply
 from relay.wire.demand import pack_digests, topic_digest
+from relay.wire.demand_messages import WatchedReply
 from relay.wire.notices import DemandNotice
 
 EPOCH = 7

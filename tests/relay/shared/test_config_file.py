@@ -120,8 +120,11 @@ def test_an_event_may_become_live(write: Write) -> None:
 
 ROLES = 'must be "*" or roles of 1 to 64 of a-z, 0-9, "_" and "-", a letter first'
 KIND = 'a kind has 1 to 64 of a-z, 0-9, "_" and "-", a letter first'
-TOP_LEVEL = "known are edge, emitter, ignore_variables, kinds, relay"
+TOP_LEVEL = "known are edge, emitter, ignore_variables, kinds, methods, relay"
 STREAM_OR_LIVE = "Input should be 'stream' or 'live'"
+
+
+METHOD = 'a method has 1 to 64 of a-z, 0-9, "_", "." and "-", a letter first (it is \'A\')'
 
 
 @pytest.mark.parametrize(
@@ -196,6 +199,12 @@ STREAM_OR_LIVE = "Input should be 'stream' or 'live'"
             "[kinds.addressed]\npublish = ['user']",
             "[kinds.addressed] publish: not allowed, the kind of the event's topic has it",
         ),
+        ("[methods.A]", f"[methods.A]: {METHOD}"),
+        (
+            "[methods.m]\ncal = ['user']",
+            "[methods.m] cal: there is no such key; did you mean call?",
+        ),
+        ("[methods.m]\ncall = ['U']", f"[methods.m] call: {ROLES} (it is 'U')"),
         (
             "\n".join(f"[kinds.k{n}]\nmode = 'stream'" for n in range(MAX_STREAMS - 2)),
             f"[kinds]: {MAX_STREAMS + 1} are streams, the limit is {MAX_STREAMS}",
@@ -211,7 +220,7 @@ def test_sizes_are_bounded(write: Write) -> None:
     write("\n".join(f"[kinds.k{number}]" for number in range(MAX_KINDS)))
     assert len(read_config_file().kinds.listed) == MAX_KINDS + 4
     write("\n".join(f"[kinds.k{number}]" for number in range(MAX_KINDS + 1)))
-    assert refusal() == f"relay.toml: [kinds]: at most {MAX_KINDS} kinds are allowed"
+    assert refusal().startswith(f"relay.toml: [kinds]: at most {MAX_KINDS} kinds and ")
     write("#" * (MAX_FILE_BYTES + 1))
     assert refusal() == f"relay.toml: has more than {MAX_FILE_BYTES} bytes"
     write(f"x = {'[' * 10_000}")

@@ -7,13 +7,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from relay.wire.calls import (
+    CallReply,
+    CallRequest,
+    ResultReply,
+    ResultRequest,
+    ServeReply,
+    ServeRequest,
+)
 from relay.wire.control import (
     MAX_CONTROL_BYTES,
     MAX_REPLAY_EVENTS,
     AccountReply,
     AccountRequest,
-    DemandReply,
-    DemandRequest,
     ErrorReply,
     Heartbeat,
     HelloReply,
@@ -26,8 +32,6 @@ from relay.wire.control import (
     RetainedRequest,
     StatsReply,
     StatsRequest,
-    WatchedReply,
-    WatchedRequest,
     pack_message,
     reply_id,
     unpack_heartbeat,
@@ -35,6 +39,7 @@ from relay.wire.control import (
     unpack_request,
 )
 from relay.wire.demand import pack_digests
+from relay.wire.demand_messages import DemandReply, DemandRequest, WatchedReply, WatchedRequest
 from relay.wire.errors import InvalidFrame, WireError
 from tests.relay.wire.strategies import frames_like, payloads, utf8_text
 from tests.relay.wire.vectors import case_name, vectors
@@ -43,18 +48,24 @@ VECTORS = vectors("control")
 REQUESTS: dict[str, type[Request]] = {
     "account": AccountRequest,
     "demand": DemandRequest,
+    "call": CallRequest,
     "hello": HelloRequest,
     "replay": ReplayRequest,
+    "result": ResultRequest,
     "retained": RetainedRequest,
+    "serve": ServeRequest,
     "stats": StatsRequest,
     "watched": WatchedRequest,
 }
 REPLIES: dict[str, type[Reply]] = {
     "account": AccountReply,
     "demand": DemandReply,
+    "call": CallReply,
     "hello": HelloReply,
     "replay": ReplayReply,
+    "result": ResultReply,
     "retained": RetainedReply,
+    "serve": ServeReply,
     "stats": StatsReply,
     "watched": WatchedReply,
 }
@@ -63,7 +74,7 @@ near_messages = frames_like(
     *(msgpack.unpackb(bytes.fromhex(case["hex"])) for case in VECTORS["replies"]),
     *(msgpack.unpackb(bytes.fromhex(case["hex"])) for case in VECTORS["heartbeats"]),
 )
-BINARY = ("emitter_id", "edge", "watch", "unwatch")
+BINARY = ("emitter_id", "edge", "watch", "unwatch", "params", "result")
 """Fields that the vectors hold in hexadecimal."""
 unsigned = st.integers(0, 2**64 - 1)
 digests = st.lists(unsigned, max_size=3).map(pack_digests)

@@ -3,7 +3,7 @@
 import pytest
 
 from edge.core.control.answer_size import FIRST_BYTES, MIN_BYTES, TARGET_S, AnswerSize
-from relay.wire.control import MAX_PAGE_BYTES
+from relay.wire.control_message import MAX_PAGE_BYTES
 
 
 def sizes(bytes_per_s: float, answers: int = 12) -> list[int]:
