@@ -111,7 +111,7 @@ def test_event_relay_schema(application: dict[str, str], wanted: str) -> None:
 @pytest.mark.process
 def test_without_a_module_it_is_the_catalogue() -> None:
     ran = run_cli("relay", "schema", env={})
-    assert len(json.loads(ran.stdout)["properties"]) == 37
+    assert len(json.loads(ran.stdout)["properties"]) == 40
 
 
 @pytest.mark.process

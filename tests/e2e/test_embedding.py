@@ -63,9 +63,9 @@ class TestUnderEachServer:
             client.subscribe("shop:books")
             client.subscribe("shop:toys")
             client.ask({"action": "unsubscribe", "topic": "shop:books"})
-            client.send({"action": "hello", "n": 1})
+            client.send({"action": "hello", "id": 7})
             echo = client.receive_until(lambda m: m.get("type") == "echo", "the echo")
-            assert echo["message"] == {"action": "hello", "n": 1}
+            assert echo["message"] == {"action": "hello", "id": 7}
             assert echo["topics"] == ["shop:toys"]
             client.send({"action": "leave"})
             assert client.wait_closed() == (4100, "bye")
