@@ -41,6 +41,11 @@ class HostClients:
         conversation = self._conversations.get(connection)
         return None if conversation is None else conversation.connection
 
+    def with_id(self, client_id: str) -> ClientConnection | None:
+        """Return the client with this id, None if it is not here."""
+        connections = (each.connection for each in self._conversations.values())
+        return next((each for each in connections if each.id == client_id), None)
+
     def begin(self, manager: ConnectionManager) -> None:
         """The worker begins to serve the connections of `manager`."""
         self._manager = manager

@@ -20,6 +20,7 @@ from edge.host.decisions import AnsweredAccess, Decisions
 from edge.host.embedded_relay import EmbeddedRelay
 from edge.host.functions import AppFunction, AppIdentity, identity_of
 from edge.host.hooks import Hooks
+from edge.host.manager import AppManager
 from edge.host.own_actions import HostActions
 from edge.host.publisher import Publisher
 from edge.http.auth import Identify
@@ -83,6 +84,8 @@ class Edge:
         self._clients: HostClients | None = None
         self._host: ASGIApp | None = None
         self._publisher = Publisher(self.settings)
+        self.manager = AppManager(self._publisher, self._client)
+        """Sends with the names of a connection manager."""
         self._tokens = None if authenticate is not None else Tokens(self.settings.secret())
         self._serving = Serving(self._make_worker, owns_process=False)
         self.user: Identify
@@ -227,6 +230,9 @@ class Edge:
 
     def _parts(self, identify: Identify, sign_in: APIRouter | None) -> Parts:
         return Parts(self.settings, self._kinds, self._access, identify, sign_in)
+
+    def _client(self, client_id: str) -> ClientConnection | None:
+        return None if self._clients is None else self._clients.with_id(client_id)
 
     def _connection_of(self, connection: Connection) -> ClientConnection | None:
         return None if self._clients is None else self._clients.connection_of(connection)

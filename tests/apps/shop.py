@@ -52,7 +52,7 @@ happened: list[list[str]] = []
 @live.on_connect
 async def connected(connection: ClientConnection) -> None:
     happened.append(["connect", connection.username])
-    connection.send({"type": "greeting", "text": app.state.greeting})
+    connection.send({"type": "greeting", "text": app.state.greeting, "client": connection.id})
 
 
 @live.on_disconnect
@@ -87,6 +87,18 @@ async def emit(topic: str, request: Request) -> dict[str, str]:
     if to is not None:
         return {"id": await live.send_to_user(to, topic, data)}
     return {"id": await live.emit(topic, data)}
+
+
+@app.post("/manager/{client_id}")
+async def send(client_id: str) -> list[Any]:
+    """The calls that an application with a connection manager has."""
+    message = {"type": "stock", "topic": "note:9", "data": {"n": 1}}
+    return [
+        await live.manager.send_to_client(client_id, message),
+        await live.manager.broadcast_to_topic("shop:stock", message),
+        await live.manager.send_to_user("pia", message),
+        await live.manager.send_to_user("pia", {"data": "no topic"}),
+    ]
 
 
 @app.get("/happened")

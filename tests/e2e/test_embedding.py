@@ -175,6 +175,24 @@ class TestDecisions:
             answered = [m["id"] for m in client.received if "status" in m]
             assert answered == list(range(50))
 
+    def test_the_calls_of_a_connection_manager(self, door: HostApp) -> None:
+        with door.connect("key=pia%2Bstock") as client:
+            greeting = client.receive_until(lambda m: m.get("type") == "greeting", "the greeting")
+            client.subscribe("shop:stock")
+            status, answers = door.request(f"/manager/{greeting['client']}", method="POST")
+            assert (status, answers[0]) == (200, True)
+            direct = client.receive_until(lambda m: m.get("type") == "stock", "what it was sent")
+            assert direct == {"type": "stock", "topic": "note:9", "data": {"n": 1}}
+            # Streams and live topics arrive in any order.
+            events = {}
+            while events.keys() != {"shop:stock", "note:9", "notice"}:
+                message = client.receive_until(lambda m: "emitted_at" in m, "the events")
+                events[message["topic"]] = message
+            assert events["shop:stock"]["type"] == events["note:9"]["type"] == "stock"
+            assert events["note:9"]["stream"] == events["notice"]["stream"] == "addressed"
+            assert events["notice"]["data"] == "no topic"
+        assert door.request("/manager/unknown", method="POST")[1][0] is False
+
     def test_one_user_has_the_subscriptions_of_each_connection_apart(self, door: HostApp) -> None:
         with door.connect("key=leo%2Ba") as first, door.connect("key=leo%2Bb") as second:
             first.subscribe("shop:a")
