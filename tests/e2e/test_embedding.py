@@ -184,7 +184,7 @@ class TestDecisions:
             direct = client.receive_until(lambda m: m.get("type") == "stock", "what it was sent")
             assert direct == {"type": "stock", "topic": "note:9", "data": {"n": 1}}
             # Streams and live topics arrive in any order.
-            events = {}
+            events: dict[str, Any] = {}
             while events.keys() != {"shop:stock", "note:9", "notice"}:
                 message = client.receive_until(lambda m: "emitted_at" in m, "the events")
                 events[message["topic"]] = message

@@ -80,6 +80,56 @@ def test_the_application_of_the_page(app: HostApp) -> None:
         assert reply["result"] == {"restarted_by": "ann"}
 
 
+CADDY = """
+{{
+  admin off
+  auto_https off
+  storage file_system {directory}/storage
+}}
+http://127.0.0.1:{port} {{
+  {locations}
+}}
+"""
+
+
+def assert_works_below(front: HostApp, browser: Browser) -> None:
+    """The page is live, shows an event, and so is the API's documentation."""
+    wait_for(lambda: front.request("/shop/live/readyz")[0] == 200, "the proxy answers")
+    page = browser.new_page()
+    try:
+        page.context.add_cookies([{"name": "user", "value": "ann", "url": front.url}])
+        page.goto(f"{front.url}/shop/live/")
+        state = page.get_by_test_id("connection-state")
+        expect(state).to_have_attribute("data-state", "live", timeout=15_000)
+        front.request("/shop/orders/8", method="POST")
+        page.get_by_text("order", exact=False).first.wait_for()
+        page.goto(f"{front.url}/shop/live/docs")
+        page.get_by_text("/api/tasks").first.wait_for()
+    finally:
+        page.close()
+
+
+def test_behind_caddy_at_a_sub_path(
+    app: HostApp, cluster: Cluster, tmp_path: Path, browser: Browser
+) -> None:
+    caddy = shutil.which("caddy")
+    if caddy is None:
+        pytest.skip("caddy is not installed")
+    (port,) = free_ports(1)
+    [location] = snippets("caddyfile")
+    configuration = tmp_path / "Caddyfile"
+    configuration.write_text(
+        CADDY.format(
+            directory=tmp_path,
+            port=port,
+            locations=location.replace("127.0.0.1:8000", f"127.0.0.1:{app.port}"),
+        )
+    )
+    run = [caddy, "run", "--adapter", "caddyfile", "--config", str(configuration)]
+    process = cluster.start("caddy", run, HOME=str(tmp_path))
+    assert_works_below(HostApp(process, port, "/shop/live"), browser)
+
+
 def test_behind_nginx_at_a_sub_path(
     app: HostApp, cluster: Cluster, tmp_path: Path, browser: Browser
 ) -> None:
@@ -97,17 +147,4 @@ def test_behind_nginx_at_a_sub_path(
         )
     )
     process = cluster.start("nginx", [nginx, "-p", str(tmp_path), "-c", str(configuration)])
-    front = HostApp(process, port, "/shop/live")
-    wait_for(lambda: front.request("/shop/live/readyz")[0] == 200, "nginx answers")
-    page = browser.new_page()
-    try:
-        page.context.add_cookies([{"name": "user", "value": "ann", "url": front.url}])
-        page.goto(f"{front.url}/shop/live/")
-        state = page.get_by_test_id("connection-state")
-        expect(state).to_have_attribute("data-state", "live", timeout=15_000)
-        front.request("/shop/orders/8", method="POST")
-        page.get_by_text("order", exact=False).first.wait_for()
-        page.goto(f"{front.url}/shop/live/docs")
-        page.get_by_text("/api/tasks").first.wait_for()
-    finally:
-        page.close()
+    assert_works_below(HostApp(process, port, "/shop/live"), browser)
