@@ -1,0 +1,1 @@
+"""Tests of `edge.host` that need no process."""

@@ -1,0 +1,155 @@
+"""`HostConversation`: one thing after another, and a bounded memory of answers."""
+
+import asyncio
+import contextlib
+import json
+from collections.abc import Iterator
+from typing import Any, cast
+
+import pytest
+
+from edge.host.conversation import MAX_SPARE_ANSWERS, HostConversation
+from edge.host.functions import AppIdentity
+from edge.host.hooks import Hooks
+from relay.wire.topics import Pattern, parse_pattern
+
+
+class Stage:
+    """A client, its session, and an application that allows everything after a turn."""
+
+    def __init__(self) -> None:
+        self.identity = AppIdentity("ann", "user", 0)
+        self.closed = False
+        self.pauses = 0
+        self.done: list[str] = []
+        self.patterns: list[Pattern] = []
+        self.tokens = self
+        self.hooks = Hooks()
+        conversation: Any = HostConversation(
+            cast(Any, self), cast(Any, self), cast(Any, None), None, cast(Any, self), self.hooks
+        )
+        self.conversation: HostConversation = conversation
+
+    # As the client.
+
+    def pause_reading(self) -> None:
+        self.pauses += 1
+
+    def resume_reading(self) -> None:
+        self.pauses -= 1
+
+    def close(self, close: object) -> None:
+        self.closed = True
+
+    # As the session.
+
+    def act_on(self, text: str, now: float, unix_now: float) -> None:
+        self.done.append(text)
+
+    # As the decisions.
+
+    async def ask_subscribe(self, identity: AppIdentity, topic: str) -> None:
+        await asyncio.sleep(0)
+        identity.allowed[parse_pattern(topic)] = True
+
+    async def verify(self, handshake: object, token: str) -> tuple[str, AppIdentity]:
+        await asyncio.sleep(0)
+        return token, AppIdentity(token, "user", 0)
+
+    @contextlib.contextmanager
+    def prepared(self, identities: dict[str, AppIdentity]) -> Iterator[None]:
+        for identity in identities.values():
+            self.done.append(f"{identity.username} {sorted(map(str, identity.allowed))}")
+        yield
+
+
+def say(stage: Stage, **message: Any) -> str:
+    text = json.dumps(message)
+    stage.conversation.take(text)
+    return text
+
+
+def test_messages_and_hooks_take_their_turns() -> None:
+    async def scenario() -> None:
+        stage = Stage()
+        first = say(stage, action="subscribe", topic="event:a")
+
+        async def hook() -> None:
+            stage.done.append("hook")
+
+        stage.conversation.add(hook)
+        second = say(stage, action="unsubscribe", topic="event:a")
+        assert stage.pauses == 1
+        assert stage.done == []
+        await stage.conversation.wait_end()
+        assert stage.done == [first, "hook", second]
+        assert stage.pauses == 0
+        assert stage.conversation.is_idle
+
+    asyncio.run(scenario())
+
+
+def test_a_hook_that_fails_stops_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    async def scenario() -> None:
+        stage = Stage()
+
+        async def hook() -> None:
+            raise RuntimeError("broken")
+
+        stage.conversation.add(hook)
+        text = say(stage, action="unsubscribe", topic="event:a")
+        await stage.conversation.wait_end()
+        assert stage.done == [text]
+
+    asyncio.run(scenario())
+    assert "broken" in caplog.text
+
+
+def test_a_closed_client_is_not_acted_for() -> None:
+    async def scenario() -> None:
+        stage = Stage()
+        say(stage, action="subscribe", topic="event:a")
+        stage.closed = True
+        await stage.conversation.wait_end()
+        assert stage.done == []
+
+    asyncio.run(scenario())
+
+
+def test_a_new_token_is_asked_about_all_that_goes_on() -> None:
+    async def scenario() -> None:
+        stage = Stage()
+        say(stage, action="subscribe", topic="event:a")
+        say(stage, action="subscribe", topic="event:b")
+        token = say(stage, action="authenticate", token="bea")
+        await stage.conversation.wait_end()
+        assert stage.done[2:] == ["bea ['event:a', 'event:b']", token]
+
+    asyncio.run(scenario())
+
+
+def test_answers_about_topics_without_a_subscription_are_bounded() -> None:
+    async def scenario() -> None:
+        stage = Stage()
+        stage.patterns = [parse_pattern("event:0")]
+        for number in range(10 * MAX_SPARE_ANSWERS):
+            say(stage, action="subscribe", topic=f"event:{number}")
+        await stage.conversation.wait_end()
+        allowed = stage.identity.allowed
+        assert parse_pattern("event:0") in allowed
+        assert len(allowed) <= MAX_SPARE_ANSWERS + 2 * len(stage.patterns)
+
+    asyncio.run(scenario())
+
+
+def test_own_actions_go_to_the_hooks() -> None:
+    async def scenario() -> None:
+        stage = Stage()
+        stage.hooks.message.append(lambda connection, message: stage.done.append(message["action"]))
+        say(stage, action="dance")
+        say(stage, action="sing")
+        other = say(stage, action=5)
+        await stage.conversation.wait_end()
+        assert stage.done == ["dance", "sing", other]
+
+    asyncio.run(scenario())

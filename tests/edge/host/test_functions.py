@@ -1,0 +1,76 @@
+"""`identity_of` and `call`: what the functions of an application may return."""
+
+import asyncio
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from edge.core.identity.access import NEVER, Identity
+from edge.host.functions import call, identity_of
+
+
+def user(**fields: Any) -> SimpleNamespace:
+    return SimpleNamespace(**fields)
+
+
+@pytest.mark.parametrize(
+    ("found", "expected"),
+    [
+        ("ann", Identity("ann", "user", NEVER)),
+        ("e\u0301", Identity("\u00e9", "user", NEVER)),
+        (user(username="ann"), Identity("ann", "user", NEVER)),
+        (user(username="ann", role="shop", expires_at=1.9), Identity("ann", "shop", 1)),
+        (user(username="ann", expires_at=float("inf")), Identity("ann", "user", NEVER)),
+        (user(username="ann", expires_at=-5), Identity("ann", "user", 0)),
+        (Identity("ann", "admin", 7), Identity("ann", "admin", 7)),
+    ],
+)
+def test_a_user(found: Any, expected: Identity) -> None:
+    identity = identity_of(found)
+    assert identity is not None
+    told = (identity.username, identity.role, identity.expires_at)
+    assert told == (expected.username, expected.role, expected.expires_at)
+    assert identity.user is found
+
+
+def test_nobody() -> None:
+    assert identity_of(None) is None
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        "",
+        "\ud800",
+        5,
+        {"username": "ann"},
+        user(name="ann"),
+        user(username=None),
+        user(username="ann", role=5),
+        user(username="ann", expires_at="soon"),
+        user(username="ann", expires_at=True),
+        user(username="ann", expires_at=float("nan")),
+    ],
+)
+def test_anything_else_is_a_fault_of_the_application(found: Any) -> None:
+    with pytest.raises(TypeError, match="authenticate"):
+        identity_of(found)
+
+
+class Callable:
+    """An object that is called like an async function."""
+
+    async def __call__(self, value: int) -> int:
+        return value + 1
+
+
+async def plus_one(value: int) -> int:
+    return value + 1
+
+
+@pytest.mark.parametrize(
+    "function", [lambda value: value + 1, plus_one, Callable(), lambda value: plus_one(value)]
+)
+def test_plain_and_async_functions_are_called(function: Any) -> None:
+    assert asyncio.run(call(function, 1)) == 2
