@@ -79,8 +79,12 @@ class AsgiTransport(asyncio.Transport):
             self._is_closing = True
             for task in (receiving, sending, aborted):
                 task.cancel()
-            await asyncio.gather(receiving, sending, aborted, return_exceptions=True)
-            self.client.connection_lost(None)
+            try:
+                # Not `gather`, which would replace the cancellation of a caller, such as a scope of
+                # anyio, by one that its caller does not know.
+                await asyncio.wait([receiving, sending, aborted])
+            finally:
+                self.client.connection_lost(None)
 
     async def _let_go(self, receiving: asyncio.Task[None]) -> None:
         """Make sure that the connection ends, also under a server that would hold it for ever."""

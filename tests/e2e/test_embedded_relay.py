@@ -126,3 +126,35 @@ def test_a_wrong_name_of_a_relay_is_refused() -> None:
         python("-c", code), capture_output=True, text=True, timeout=60, check=False, cwd=ROOT
     )
     assert 'relay: must be "embedded"' in ended.stderr
+
+
+UNDER_TEST_CLIENT = """
+import time
+from fastapi.testclient import TestClient
+from tests.apps.embedded import app
+
+def is_ready(client):
+    return client.get("/live/readyz").status_code == 200
+
+for number in range(2):
+    with TestClient(app, cookies={"user": "ann"}) as client:
+        deadline = time.monotonic() + 60
+        while not is_ready(client) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        with client.websocket_connect("/live/ws") as socket:
+            socket.send_json({"action": "subscribe", "topic": "event:order"})
+            while "status" not in socket.receive_json():
+                pass
+            assert client.post(f"/orders/{number}").status_code == 200
+            assert socket.receive_json()["data"] == {"number": number}
+print("all right")
+"""
+
+
+def test_the_test_client_of_fastapi_starts_it_again_and_again(cluster: Cluster) -> None:
+    """Its event loop runs in a thread, and it ends a WebSocket by a scope of anyio."""
+    process = cluster.start("test client", python("-c", UNDER_TEST_CLIENT))
+    process.wait_ended(90)
+    assert "all right" in process.output()
+    assert "Traceback" not in process.output()
+    assert relays(cluster) == []
