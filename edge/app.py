@@ -10,8 +10,9 @@ from typing import Any
 from fastapi import FastAPI
 from starlette.types import ASGIApp
 
+from edge.channel import Teamwork
 from edge.config import EdgeSettings
-from edge.core.identity.access import KindAccess
+from edge.core.identity.access import Identity, KindAccess, PresenceAccess
 from edge.core.identity.tokens import Tokens
 from edge.host.publisher import Publisher
 from edge.process import (
@@ -30,6 +31,7 @@ from relay.shared.config_file import read_config_file
 from relay.shared.contract_modules import load_contracts
 from relay.shared.settings import SettingsError, load, refuse
 from relay.wire.kinds import Kinds
+from relay.wire.topics import Pattern
 
 logger = logging.getLogger(__name__)
 
@@ -72,23 +74,25 @@ def create_worker_app(settings: EdgeSettings, kinds: Kinds, siblings: Path | Non
 def _build_app(settings: EdgeSettings, kinds: Kinds, siblings: Path | None = None) -> ASGIApp:
     tokens = Tokens(settings.secret())
     load_contracts(settings.contracts, "EDGE_CONTRACTS")
-    access = KindAccess(kinds)
+    access = PresenceAccess(KindAccess(kinds), kinds.presence)
     publisher = Publisher(settings)
-    serving = Serving(
-        lambda: Worker(settings, tokens, access, asyncio.get_running_loop(), publisher.take),
-        siblings,
-        owns_process=True,
-    )
-    identify, sign_in = own_sign_in(settings, tokens)
-    parts = Parts(settings, kinds, access, identify, sign_in)
+    teamwork = Teamwork(publisher, kinds.presence)
+
+    def make_worker() -> Worker:
+        loop = asyncio.get_running_loop()
+        return Worker(settings, tokens, access, loop, teamwork)
+
+    serving = Serving(make_worker, siblings, owns_process=True)
 
     @contextlib.asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[dict[str, Any]]:
-        try:
-            async with serving.running() as state:
-                yield state
-        finally:
-            await publisher.close()
+        async with contextlib.aclosing(publisher), serving.running() as state:
+            yield state
 
-    _, app = build(parts, serve_websocket, lifespan)
+    async def selectors(identity: Identity, pattern: Pattern) -> tuple[Pattern, ...]:
+        return access.selectors(identity, pattern)
+
+    identify, sign_in = own_sign_in(settings, tokens)
+    parts = Parts(settings, kinds, access, identify, sign_in, teamwork, selectors)
+    _, app = build(parts, serve_websocket, lifespan=lifespan)
     return serving.wrap(app)

@@ -6,15 +6,18 @@ from dataclasses import dataclass
 from fastapi import APIRouter, FastAPI
 from starlette.types import ASGIApp, Lifespan
 
+from edge.channel import Teamwork
 from edge.config import EdgeSettings
 from edge.core.identity.access import Access
 from edge.core.identity.tokens import Tokens
 from edge.http.api import api_router, asyncapi_router, operations_router
 from edge.http.auth import Authentication, Identify, SessionCookie, identity_router, sign_in_router
 from edge.http.cross_origin import CrossOriginRequests
+from edge.http.disconnect import disconnect_router
 from edge.http.forwarded import ForwardedRequests
 from edge.http.pages import SecurityHeaders, add_pages
 from edge.http.passwords import PasswordSignIn
+from edge.http.presence import Selectors, presence_router
 from edge.http.requests import HeadRequests, QuietEnd
 from edge.http.tasks import tasks_router
 from edge.http.users import UsersFile
@@ -35,6 +38,9 @@ class Parts:
     """The dependency that returns the signed-in user of a request."""
     sign_in: APIRouter | None
     """None if users sign in elsewhere."""
+    teamwork: Teamwork
+    selectors: Selectors
+    """Returns what a user may subscribe to, after it has asked whoever decides."""
 
 
 def build(
@@ -57,6 +63,8 @@ def build(
     app.include_router(api_router(parts.identify, parts.kinds, parts.access))
     app.include_router(tasks_router(parts.identify))
     app.include_router(asyncapi_router(parts.identify))
+    app.include_router(presence_router(parts.identify, parts.selectors))
+    app.include_router(disconnect_router(parts.identify, parts.teamwork.channel))
     app.include_router(operations_router())
     add_pages(app, parts.settings.allowed_origins)
     app.websocket("/ws")(serve_websocket)

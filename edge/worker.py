@@ -10,8 +10,10 @@ from functools import partial
 from typing import Protocol
 
 from edge.catch_up_runner import CatchUpRunner
-from edge.client_actions import ClientActions, Emit, OwnActions
+from edge.channel import Teamwork
+from edge.client_actions import ClientActions, OwnActions
 from edge.config import EdgeSettings
+from edge.cooperation import Cooperation
 from edge.core.control.readiness import Readiness
 from edge.core.hub.connections import ConnectionManager, MembershipObserver
 from edge.core.hub.subscription_quota import SubscriptionQuota
@@ -26,6 +28,7 @@ from edge.core.streams.snapshots import Snapshots
 from edge.core.streams.streams import Streams
 from edge.core.streams.task_board import TaskBoard
 from edge.http.metrics import EdgeCollector
+from edge.presence_service import Upstream
 from edge.process import raised_room, stop_if_orphaned, tame_garbage_collection
 from edge.scheduling.throttle import FlushThrottle
 from edge.upstream.connection import connect
@@ -64,15 +67,18 @@ class Worker:
         tokens: TokenVerifier,
         access: Access,
         loop: asyncio.AbstractEventLoop,
-        emit: Emit,
+        teamwork: Teamwork,
         application: HostApplication | None = None,
     ) -> None:
-        """`access` decides what each client may see; `emit` emits what clients publish."""
+        """`access` decides what each client may see."""
         self._application = application
         self.stats = stats = EdgeStats()
         relay = connect(settings, loop)
         deliver, quota = partial(write_to_all, stats), SubscriptionQuota(settings.quota_limits)
-        manager = ConnectionManager(relay.subscriptions, deliver, quota, application)
+        self.relay_state = RelayState(settings.relay_timeout_s)
+        self.others = Cooperation(teamwork, Upstream(relay, self.relay_state), stats)
+        observers = self.others.observers(application)
+        manager = ConnectionManager(relay.subscriptions, deliver, quota, observers)
         prefixes, history_bytes = settings.topic_prefixes, settings.history_bytes
         streams = Streams(prefixes, history_bytes, stats.dropped, stats.unreadable)
         self.tasks, live = TaskBoard(), LastValues()
@@ -80,14 +86,14 @@ class Worker:
         self._inbound = Inbound(streams, manager, self.tasks, live, stats, warn)
         self._replay = JournalReplay(streams, relay.requests, stats)
         snapshots = Snapshots(manager, streams, self.tasks, live)
-        self.actions = ClientActions(manager, relay.calls, emit, application)
+        self.others.join(manager, self._inbound, snapshots)
+        self.actions = ClientActions(manager, relay.calls, teamwork.channel.take, application)
         limits = settings.session_limits
         services = SessionServices(
             manager, streams, snapshots, access, tokens, limits, self.actions
         )
         catch_up = CatchUpRunner(self._replay, stats)
         self.cutter = SocketCutter(loop, CLOSE_TIMEOUT_S)
-        self.relay_state = RelayState(settings.relay_timeout_s)
         self.readiness = Readiness(self.relay_state, relay.requests.health)
         room = raised_room(settings.max_connections)
         self.endpoint = ClientEndpoint(settings, services, catch_up, stats, room, self.readiness)
@@ -122,6 +128,7 @@ class Worker:
                 await housekeeping
             self.actions.close()
             self._throttle.close()
+            self.others.close()
             self.endpoint.close()
             self.cutter.close()
             self._subscriber.close()

@@ -28,7 +28,7 @@ from relay.shared.settings import SettingsError, load
 from relay.wire.contracts import CONTRACTS
 from relay.wire.envelope import Envelope, default_type, pack_envelope
 from relay.wire.errors import InvalidEnvelope
-from relay.wire.topics import addressed_topic, parse_topic
+from relay.wire.topics import Topic, addressed_topic, parse_topic, reserved_topic
 
 DEFAULT_MAX_EVENTS = 100_000
 DEFAULT_MAX_BYTES = 64 * 1024 * 1024
@@ -159,10 +159,29 @@ class Emitter:
         """
         parsed = parse_topic(topic)
         data = CONTRACTS.checked(parsed, data) if CONTRACTS.has_checks else data
+        return self._emit(parsed, data, type, username, while_connected)
+
+    def emit_reserved(
+        self, kind: str, name: str, data: Any, *, username: str | None = None
+    ) -> None:
+        """Emit an event of a reserved kind, as an edge does (protocol section 6).
+
+        Raises what `emit` raises.
+        """
+        self._emit(reserved_topic(kind, name), data, kind.replace("-", "_"), username)
+
+    def _emit(
+        self,
+        parsed: Topic,
+        data: Any,
+        event_type: str | None,
+        username: str | None,
+        while_connected: bool = False,
+    ) -> str:
         running = self._running or self._here()
         event_id = running.new_id()
         envelope = Envelope(
-            type=default_type(parsed.kind) if type is None else type,
+            type=default_type(parsed.kind) if event_type is None else event_type,
             data=data,
             username=username,
             source=self.name,

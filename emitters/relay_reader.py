@@ -14,7 +14,7 @@ from relay.wire.control import HEARTBEAT_TOPIC, unpack_heartbeat
 from relay.wire.envelope import Envelope, unpack_envelope
 from relay.wire.errors import WireError
 from relay.wire.header import Stamp, unpack_stamp
-from relay.wire.topics import ADDRESSED, Topic, decode_topic
+from relay.wire.topics import ADDRESSED, EDGE, Topic, decode_topic
 
 QUEUE_EVENTS = 1_000
 """The most events that libzmq queues for a slow reader. Further ones wait at the relay, up to its
@@ -44,6 +44,8 @@ class RelayReader:
         self.endpoint = endpoint
         self.heard_at = time.monotonic()
         """When the last message of the relay was read, heartbeats included."""
+        self._shows_internal = prefix.startswith(EDGE)
+        """Whether events that edges send each other are read: not unless asked for."""
         self.heartbeat_s = 0.0
         """The interval of heartbeats, 0 before the first one."""
         self._log = LimitedLog(logger)
@@ -129,6 +131,8 @@ class RelayReader:
         try:
             topic_frame, stamp_frame, payload = frames
             topic = decode_topic(topic_frame)
+            if topic.is_internal and not self._shows_internal:
+                return
             envelope = unpack_envelope(payload, topic.kind)
             self._read_ahead.append(RelayedEvent(topic, unpack_stamp(stamp_frame), envelope))
             self._read_ahead_bytes += len(payload)

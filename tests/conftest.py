@@ -35,6 +35,7 @@ GROUPS = {
     "tests/e2e/test_kept_alive.py": "kept alive",
     "tests/e2e/test_make_run.py": "make run",
     "tests/e2e/test_other_servers.py": "other servers",
+    "tests/e2e/test_presence_many.py": HEAVY,
     "tests/e2e/test_protocol.py": "protocol",
     "tests/e2e/test_slow_edges.py": HEAVY,
     "tests/e2e/test_watching_many.py": HEAVY,

@@ -7,6 +7,7 @@ from typing import get_args
 
 import pytest
 
+from edge.channel import Teamwork
 from edge.config import EdgeSettings
 from edge.core.identity.access import KindAccess
 from edge.core.identity.tokens import Tokens
@@ -106,7 +107,7 @@ async def scrape() -> str:
         Tokens("s" * 32),
         KindAccess(Kinds()),
         asyncio.get_running_loop(),
-        Publisher(settings).take,
+        Teamwork(Publisher(settings)),
     )
     stats = worker.stats
     stats.events_received["event"] = stats.events_filtered["event"] = 1

@@ -30,6 +30,7 @@ EDGE_CORE = {
     "edge.core.hub": ("websocket", "identity", "stats"),
     "edge.core.protocol": ("websocket", "identity", "stats"),
     "edge.core.streams": ("websocket", "identity", "stats", "hub", "protocol"),
+    "edge.core.presence": ("websocket", "identity", "stats", "hub", "protocol"),
     "edge.core.catch_up": ("websocket", "identity", "stats", "hub", "protocol", "streams"),
     "edge.core": ("websocket", "identity", "stats", "hub", "protocol", "streams", "catch_up"),
 }

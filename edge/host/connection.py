@@ -9,7 +9,7 @@ import orjson
 from edge.core.hub.audience import Connection
 from edge.core.hub.connections import ConnectionManager
 from edge.core.identity.access import Identity
-from edge.core.websocket.close_codes import Close
+from edge.core.websocket.close_codes import MAX_REASON_BYTES, Close
 from edge.core.websocket.frames import text_frame
 from relay.wire.topics import Pattern
 
@@ -70,13 +70,18 @@ class ClientConnection:
 
         Raises `ValueError` for another code or a reason of more than 123 bytes.
         """
-        if not MIN_APP_CODE <= code <= MAX_APP_CODE:
-            raise ValueError(f"code must be {MIN_APP_CODE} to {MAX_APP_CODE}, not {code}")
-        if len(reason.encode()) > 123:
-            raise ValueError("reason has more than 123 bytes")
-        self._client.close(Close(code, reason))
+        self._client.close(app_close(code, reason))
 
     def _patterns(self) -> Collection[Pattern]:
         if self._client not in self._manager:
             return ()
         return self._manager.subscriptions(self._client).keys()
+
+
+def app_close(code: int, reason: str) -> Close:
+    """Return the close frame of an application's own. Raises `ValueError`."""
+    if not MIN_APP_CODE <= code <= MAX_APP_CODE:
+        raise ValueError(f"code must be {MIN_APP_CODE} to {MAX_APP_CODE}, not {code}")
+    if len(reason.encode()) > MAX_REASON_BYTES:
+        raise ValueError(f"reason has more than {MAX_REASON_BYTES} bytes")
+    return Close(code, reason)

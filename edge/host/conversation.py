@@ -19,6 +19,7 @@ from edge.host.decisions import Decisions
 from edge.host.functions import AppIdentity, call
 from edge.host.hooks import Hooks
 from edge.websocket.client import Client
+from relay.wire.topics import presence_subject
 
 MAX_SPARE_ANSWERS = 64
 """Answers about topics to which the client is not subscribed."""
@@ -142,7 +143,8 @@ class HostConversation:
         if not isinstance(identity, AppIdentity) or patterns is None:
             return
         if len(identity.allowed) > 2 * len(patterns) + MAX_SPARE_ANSWERS:
-            for pattern in identity.allowed.keys() - patterns:
+            asked = {presence_subject(each) or each for each in patterns}
+            for pattern in identity.allowed.keys() - asked:
                 del identity.allowed[pattern]
 
 

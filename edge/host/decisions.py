@@ -23,7 +23,7 @@ from edge.host.functions import AppFunction, AppIdentity, call
 from edge.websocket.identification import Identification
 from relay.wire.calls import is_method
 from relay.wire.errors import InvalidTopic
-from relay.wire.topics import Pattern, Topic, parse_pattern, parse_topic
+from relay.wire.topics import Pattern, Topic, parse_pattern, parse_topic, presence_subject
 
 HANDSHAKE = "handshake"
 """Stands for the credentials of the handshake, where the core expects a token."""
@@ -112,8 +112,8 @@ class Decisions:
         if self._authentication is None:
             visitor = self._identification(head, peer)
             return visitor._replace(
-                identity=_own(visitor.identity),
-                by_cookie=_own(visitor.by_cookie),
+                identity=own_identity(visitor.identity),
+                by_cookie=own_identity(visitor.by_cookie),
                 handshake=handshake,
             )
         since = self._refuse_wrong(head, peer)
@@ -142,7 +142,7 @@ class Decisions:
         cookies = self._identification.cookies(handshake.head, handshake.peer)
         for each in (shown,) if shown else cookies:
             with contextlib.suppress(InvalidToken):
-                identity = _own(self._verifier.first_valid((each,), time.time()))
+                identity = own_identity(self._verifier.first_valid((each,), time.time()))
                 return None if identity is None else (each, identity)
         return None
 
@@ -160,6 +160,8 @@ class Decisions:
         except (InvalidTopic, AttributeError):
             # The core says what is wrong with it.
             return
+        # Whoever may see a topic may see its presence.
+        pattern = presence_subject(pattern) or pattern
         identity.allowed[pattern] = await self.is_allowed(identity, "subscribe", str(pattern))
 
     async def ask_publish(self, identity: Identity, topic: Any) -> None:
@@ -195,8 +197,8 @@ class Decisions:
         return False
 
 
-def _own(identity: Identity | None) -> AppIdentity | None:
-    """Return the identity as one of a single connection, which holds answers about it."""
-    if identity is None:
-        return None
+def own_identity(identity: Identity | None) -> AppIdentity | None:
+    """Return `identity` as one of a single connection, which holds the application's answers."""
+    if identity is None or isinstance(identity, AppIdentity):
+        return identity
     return AppIdentity(identity.username, identity.role, identity.expires_at)

@@ -2,21 +2,24 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, Depends, FastAPI, HTTPException, WebSocket
 from starlette.types import ASGIApp
 
+from edge.channel import Teamwork
 from edge.config import EdgeSettings
 from edge.core.hub.audience import Connection
-from edge.core.identity.access import Access, Identity, KindAccess
+from edge.core.identity.access import Access, Identity, KindAccess, PresenceAccess
 from edge.core.identity.request_head import RequestHead
 from edge.core.identity.tokens import Tokens
+from edge.core.presence.view import PresentUser
+from edge.core.websocket.close_codes import CloseCode
 from edge.host.authentication import ASKED, AppAuthentication
 from edge.host.clients import HostClients
-from edge.host.connection import ClientConnection
-from edge.host.decisions import AnsweredAccess, Decisions
+from edge.host.connection import ClientConnection, app_close
+from edge.host.decisions import AnsweredAccess, Decisions, own_identity
 from edge.host.embedded_relay import EmbeddedRelay
 from edge.host.functions import AppFunction, AppIdentity, identity_of
 from edge.host.hooks import Hooks
@@ -33,6 +36,7 @@ from edge.worker import Worker
 from relay.shared.config_file import read_config_file
 from relay.shared.contract_modules import load_contracts
 from relay.shared.settings import SettingsError, load
+from relay.wire.topics import RESERVED_KINDS, Pattern, is_kind, parse_topic
 
 EMBEDDED = "embedded"
 NAME = "event-relay"
@@ -59,6 +63,9 @@ class Edge:
     pattern, or `"publish"` on a topic. Without it, the roles in `relay.toml` decide. Both functions
     are plain or async.
 
+    `presence` names kinds of whose topics the edge knows the subscribers, beside those to which
+    `relay.toml` gives `presence = true`.
+
     Raises `relay.shared.settings.SettingsError` for a setting that cannot be used.
     """
 
@@ -68,24 +75,31 @@ class Edge:
         relay: str | None = None,
         authenticate: AppFunction | None = None,
         authorize: AppFunction | None = None,
+        presence: Iterable[str] = (),
         **settings: Any,
     ) -> None:
         if relay not in (None, EMBEDDED):
             raise SettingsError(f'relay: must be "{EMBEDDED}" (it is {relay!r})')
         self.settings = load(EdgeSettings, **settings)
-        self._kinds = read_config_file().kinds
+        for kind in presence:
+            if not is_kind(kind) or kind in RESERVED_KINDS:
+                raise SettingsError(f"presence: must be kinds of topics (one is {kind!r})")
+        self._kinds = read_config_file().kinds.with_presence(presence)
         load_contracts(self.settings.contracts, "EDGE_CONTRACTS")
-        self._access: Access = KindAccess(self._kinds) if authorize is None else AnsweredAccess()
+        access = KindAccess(self._kinds) if authorize is None else AnsweredAccess()
+        self._access: Access = PresenceAccess(access, self._kinds.presence)
         self._relay = EmbeddedRelay.of(self.settings) if relay == EMBEDDED else None
         self._authenticate = authenticate
         self._authorize = authorize
         self._hooks = Hooks()
         self._own_actions = HostActions(self._connection_of)
         self._clients: HostClients | None = None
+        self._decided: Decisions | None = None
         self._host: ASGIApp | None = None
         self._publisher = Publisher(self.settings)
         self.manager = AppManager(self._publisher, self._client)
         """Sends with the names of a connection manager."""
+        self._teamwork = Teamwork(self._publisher, self._kinds.presence)
         self._tokens = None if authenticate is not None else Tokens(self.settings.secret())
         self._serving = Serving(self._make_worker, owns_process=False)
         self.user: Identify
@@ -132,7 +146,7 @@ class Edge:
         async with contextlib.AsyncExitStack() as stack:
             if self._relay is not None:
                 await stack.enter_async_context(self._relay.running())
-            stack.push_async_callback(self._publisher.close)
+            stack.push_async_callback(self._publisher.aclose)
             yield await stack.enter_async_context(self._serving.running())
 
     # For handlers.
@@ -150,6 +164,34 @@ class Edge:
     async def send_to_user(self, username: str, topic: str, data: Any) -> str:
         """Emit an event to all connections of one user, and to nobody else; return its id."""
         return await self.emit(topic, data, username=username)
+
+    async def disconnect(
+        self,
+        username: str,
+        *,
+        code: int = CloseCode.DISCONNECTED.code,
+        reason: str = CloseCode.DISCONNECTED.meaning,
+    ) -> None:
+        """Close the present connections of one user, on all workers of all edges.
+
+        Returns when the relay has the command. Connections that are made afterwards stay. Raises
+        `edge.channel.RelayAway`, `ValueError` for a code that is not 4000 to 4999 or a reason of
+        more than 123 bytes, and what `emit` raises.
+        """
+        await self._publisher.disconnect(username, app_close(code, reason))
+
+    async def presence(self, topic: str) -> list[PresentUser]:
+        """Return the users who are subscribed to `topic` on any worker of any edge, by name.
+
+        Raises `ValueError` if the kind of `topic` has no presence, and `RuntimeError` if the edge
+        does not run.
+        """
+        if parse_topic(topic).kind not in self._kinds.presence:
+            raise ValueError(f"{topic!r} has no presence: add its kind to Edge(presence=…)")
+        worker = self._serving.worker
+        if worker is None or worker.others.presence is None:
+            raise RuntimeError("the edge does not run")
+        return worker.others.presence.users(topic)
 
     # What happens on `/ws`.
 
@@ -229,7 +271,25 @@ class Edge:
         return build(self._parts(user, None), serve)
 
     def _parts(self, identify: Identify, sign_in: APIRouter | None) -> Parts:
-        return Parts(self.settings, self._kinds, self._access, identify, sign_in)
+        return Parts(
+            self.settings,
+            self._kinds,
+            self._access,
+            identify,
+            sign_in,
+            self._teamwork,
+            self._selectors,
+        )
+
+    async def _selectors(self, identity: Identity, pattern: Pattern) -> tuple[Pattern, ...]:
+        """Return what `pattern` stands for, if the user may subscribe to it."""
+        decisions = self._decided
+        if self._authorize is None or decisions is None:
+            return self._access.selectors(identity, pattern)
+        asking = own_identity(identity)
+        if asking is None:
+            return ()
+        return (pattern,) if await decisions.is_allowed(asking, "subscribe", str(pattern)) else ()
 
     def _client(self, client_id: str) -> ClientConnection | None:
         return None if self._clients is None else self._clients.with_id(client_id)
@@ -240,14 +300,14 @@ class Edge:
     def _make_worker(self) -> Worker:
         settings, access = self.settings, self._access
         loop = asyncio.get_running_loop()
-        emit, own = self._publisher.take, self._own_actions
+        own = self._own_actions
         has_functions = self._authenticate is not None or self._authorize is not None
         if not (has_functions or self._hooks.are_any or own.are_any):
             assert self._tokens is not None
-            return Worker(settings, self._tokens, access, loop, emit)
-        decisions = self._decisions()
+            return Worker(settings, self._tokens, access, loop, self._teamwork)
+        decisions = self._decided = self._decisions()
         self._clients = HostClients(decisions, self._hooks, own)
-        return Worker(settings, decisions.tokens, access, loop, emit, self._clients)
+        return Worker(settings, decisions.tokens, access, loop, self._teamwork, self._clients)
 
     def _decisions(self) -> Decisions:
         timeout_s = self.settings.authentication_timeout_s

@@ -1,28 +1,46 @@
-"""`Publisher`: emits events for the application, with one emitter of this process."""
+"""`Publisher`: emits for an edge, and for the application in which it is.
+
+All with one emitter of this process. No other file of the edge knows emitters.
+"""
 
 import asyncio
+import logging
 import time
+from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
+from edge.channel import DISCONNECT, RelayAway
 from edge.config import EdgeSettings
 from edge.core.protocol.requests import Publish
+from edge.core.websocket.close_codes import Close
 from emitters import Emitter, OutboxFull
 from emitters.config import EmitterSettings
-from relay.shared.settings import load
+from emitters.errors import EmitterError
+from relay.shared.logs import LimitedLog
+from relay.shared.settings import SettingsError, load
+from relay.wire.errors import WireError
+from relay.wire.topics import EDGE, EDGE_STATE
 
 CLOSE_TIMEOUT_S = 5.0
 ROOM_TIMEOUT_S = 5.0
 """Seconds for the relay to take earlier events; then the caller learns that there are too many."""
 ROOM_LOOK_S = 0.05
+COMMAND_TIMEOUT_S = 5.0
+"""Seconds for the relay to acknowledge a command."""
+
+T = TypeVar("T")
+
+logger = logging.getLogger(__name__)
 
 
 class Publisher:
-    """Makes the emitter when it is used first."""
+    """Makes the emitter when it is used first; a `Channel`."""
 
     def __init__(self, settings: EdgeSettings) -> None:
         """Raises `SettingsError`: a wrong `EMITTER_*` setting is told before the first event."""
         load(EmitterSettings)
+        self._log = LimitedLog(logger)
         self._control = settings.relay_control
         self._emitter: Emitter | None = None
 
@@ -37,23 +55,52 @@ class Publisher:
         self, topic: str, data: Any, *, type: str | None = None, username: str | None = None
     ) -> str:
         """Emit; see `Emitter.emit`. Wait up to `ROOM_TIMEOUT_S` if there is no room."""
-        give_up_at = time.monotonic() + ROOM_TIMEOUT_S
-        while True:
-            try:
-                return self.emitter.emit(topic, data, type=type, username=username)
-            except OutboxFull:
-                if time.monotonic() >= give_up_at:
-                    raise
-            await asyncio.sleep(ROOM_LOOK_S)
+        emit = partial(self.emitter.emit, topic, data, type=type, username=username)
+        return await _with_room(emit)
+
+    # As `Channel`.
 
     async def take(self, request: Publish) -> str:
-        """Emit what a client has published."""
+        """Emit what a client has published, and return the event's id."""
         return await self.emit(
             request.topic.shown, request.data, type=request.type, username=request.username
         )
 
-    async def close(self) -> None:
+    def publish_state(self, name: str, value: Any) -> None:
+        """Publish the newest `value` of a state. Never waits and never fails."""
+        try:
+            self.emitter.emit_reserved(EDGE_STATE, name, value)
+        except (EmitterError, SettingsError, WireError) as error:
+            # It is told again soon: within a second, or with the next change.
+            self._log.error("state", "the other workers do not hear this one: %s", error)
+
+    async def disconnect(self, username: str, close: Close) -> None:
+        """Have every worker close the present connections of a user.
+
+        Returns when the relay has the command. Raises `RelayAway`, and what `Emitter.emit` raises.
+        """
+        emitter, data = self.emitter, close._asdict()
+        await _with_room(partial(emitter.emit_reserved, EDGE, DISCONNECT, data, username=username))
+        if not await asyncio.to_thread(emitter.wait_acknowledged, COMMAND_TIMEOUT_S):
+            raise RelayAway(
+                f"the relay has not taken the command within {COMMAND_TIMEOUT_S:g} s; it gets it"
+                " when it is back"
+            )
+
+    async def aclose(self) -> None:
         """Wait for acknowledgements, and end the emitter."""
         emitter, self._emitter = self._emitter, None
         if emitter is not None:
             await asyncio.to_thread(partial(emitter.close, CLOSE_TIMEOUT_S))
+
+
+async def _with_room(emit: Callable[[], T]) -> T:
+    """Return what `emit` returns; if the outbox is full, wait up to `ROOM_TIMEOUT_S`."""
+    give_up_at = time.monotonic() + ROOM_TIMEOUT_S
+    while True:
+        try:
+            return emit()
+        except OutboxFull:
+            if time.monotonic() >= give_up_at:
+                raise
+        await asyncio.sleep(ROOM_LOOK_S)

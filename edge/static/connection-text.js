@@ -10,6 +10,7 @@ const REASONS = new Map([
   [1012, "the server is restarting"],
   [1013, "the server has to be asked later"],
   [4001, "the session has to be renewed"],
+  [4003, "the server has ended the session"],
   [4008, "this page could not keep up"],
   [4009, "too many connections are open"],
   [4013, "the relay is away"],

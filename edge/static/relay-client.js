@@ -51,6 +51,7 @@ const CLOSE_ACTIONS = new Map([
   [1012, "spread"],
   [1013, "spread"],
   [4001, "renew"],
+  [4003, "authenticate"],
   [4008, "reconnect"],
   [4009, "later"],
   [4013, "spread"],

@@ -112,11 +112,13 @@ class RelaySubscriber:
     def _take_heartbeat(self, frames: list[bytes]) -> None:
         try:
             topic, stamp_frame, body = _three(frames)
-            epoch = unpack_stamp(stamp_frame).epoch
+            stamp = unpack_stamp(stamp_frame)
+            epoch = stamp.epoch
             heartbeat = unpack_heartbeat(body)
         except WireError as error:
             self._log.warning("heartbeat", "the relay's heartbeat is not understood: %s", error)
             return
+        self._state.clock.hear(stamp.relayed_at, self._loop.time())
         self._state.is_journaling = heartbeat.journaling
         self._state.is_journal_damaged = bool(heartbeat.damaged)
         self._state.hear_interval(heartbeat.heartbeat_s or 0.0)

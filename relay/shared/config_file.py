@@ -30,7 +30,7 @@ from relay.wire.kinds import (
     Method,
     is_role,
 )
-from relay.wire.topics import ADDRESSED, MAX_KIND_CHARS, PERSONAL_KINDS, is_kind
+from relay.wire.topics import ADDRESSED, MAX_KIND_CHARS, PERSONAL_KINDS, RESERVED_KINDS, is_kind
 
 VARIABLE = "EVENT_RELAY_CONFIG"
 FILE_NAME = "relay.toml"
@@ -155,6 +155,7 @@ class KindTable(BaseModel):
     )
     subscribe: Roles | None = None
     publish: Roles | None = None
+    presence: bool = False
 
 
 class MethodTable(BaseModel):
@@ -210,6 +211,10 @@ def _kind(name: str, table: KindTable) -> Kind:
     before = Kinds().get(name) or Kind(name)
     is_stream = before.is_stream if table.mode is None else table.mode == "stream"
     place = f"[kinds.{name}]"
+    if name in RESERVED_KINDS - PERSONAL_KINDS:
+        raise _WrongKey(f"{place}: Event Relay itself uses this kind; choose another name")
+    if name in PERSONAL_KINDS and table.presence:
+        raise _WrongKey(f"{place} presence: not allowed, nobody subscribes to it")
     if name in PERSONAL_KINDS and not is_stream:
         raise _WrongKey(f'{place} mode: must be "stream", for its events may not be lost')
     if name in PERSONAL_KINDS and table.subscribe is not None:
@@ -226,6 +231,7 @@ def _kind(name: str, table: KindTable) -> Kind:
         before.publish if table.publish is None else tuple(dict.fromkeys(table.publish)),
         table.retention_s,
         table.retention_bytes,
+        table.presence,
     )
 
 

@@ -47,6 +47,8 @@ class Kind:
     """Seconds for which the events of a stream are kept; None for the relay's setting."""
     retention_bytes: int | None = None
     """Bytes that are kept of a stream; None for the relay's setting."""
+    presence: bool = False
+    """Whether edges know who is subscribed to a topic of this kind."""
 
 
 BUILT_IN = (
@@ -93,6 +95,18 @@ class Kinds:
             self.methods,
         )
 
+    def with_presence(self, names: Iterable[str]) -> "Kinds":
+        """Return the same kinds, those of `names` with presence too; unlisted ones are added."""
+        wanted = tuple(dict.fromkeys(names))
+        others = tuple(Kind(name) for name in wanted if name not in self._known)
+        return Kinds(
+            tuple(
+                replace(each, presence=each.presence or each.name in wanted)
+                for each in (*self.listed, *others)
+            ),
+            self.methods,
+        )
+
     def get(self, name: str) -> Kind | None:
         """Return the kind `name`, None if it is not listed."""
         return self._known.get(name)
@@ -101,6 +115,11 @@ class Kinds:
     def streams(self) -> tuple[str, ...]:
         """The names of the kinds that are streams."""
         return tuple(each.name for each in self.listed if each.is_stream)
+
+    @cached_property
+    def presence(self) -> frozenset[str]:
+        """The names of the kinds with presence."""
+        return frozenset(each.name for each in self.listed if each.presence)
 
     @cached_property
     def roles(self) -> tuple[str, ...]:

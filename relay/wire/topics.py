@@ -24,9 +24,18 @@ ADDRESSED = "addressed"
 `addressed:notice:42` on the wire and in files."""
 PERSONAL_KINDS = frozenset({TASK, ADDRESSED})
 """The streams whose events reach the connections of their user without a subscription."""
+EDGE = "edge"
+"""Commands for every worker of every edge: always addressed to the user whom they concern."""
+EDGE_STATE = "edge-state"
+"""Live values that the workers of all edges tell each other."""
+PRESENCE = "presence"
+"""`presence:room:5` tells clients who is subscribed to `room:5`. It exists at edges only."""
+RESERVED_KINDS = frozenset({ADDRESSED, EDGE, EDGE_STATE, PRESENCE})
+"""Kinds of which nobody emits an event by name."""
 
 # Not `$`, which also matches before a newline at the end.
 _KIND = re.compile(rf"[a-z][a-z0-9_-]{{0,{MAX_KIND_CHARS - 1}}}\Z")
+_COMMANDS = f"{ADDRESSED}:{EDGE}:"
 _KIND_START = re.compile(rf"(?:[a-z][a-z0-9_-]{{0,{MAX_KIND_CHARS - 1}}})?\Z")
 
 
@@ -41,6 +50,11 @@ class Topic(NamedTuple):
     def subject(self) -> str:
         """The topic of which the event is, on the wire: without the mark of an addressed event."""
         return self.text[len(ADDRESSED) + 1 :] if self.kind == ADDRESSED else self.text
+
+    @property
+    def is_internal(self) -> bool:
+        """Whether the event is from edge to edge, and for no client."""
+        return self.kind == EDGE_STATE or self.text.startswith(_COMMANDS)
 
     @property
     def shown(self) -> str:
@@ -78,9 +92,22 @@ def parse_topic(text: str) -> Topic:
     kind, colon, name = text.partition(":")
     if bool(colon) is not bool(name):
         raise InvalidTopic(f"{text!r} is not a topic: nothing follows the colon")
-    if kind == ADDRESSED:
-        raise InvalidTopic(f"{text!r}: the relay itself uses the kind {ADDRESSED!r}")
+    if kind in RESERVED_KINDS:
+        raise InvalidTopic(f"{text!r}: Event Relay itself uses the kind {kind!r}")
     return _checked(text if colon else f"{text}:", kind, name)
+
+
+def reserved_topic(kind: str, name: str) -> Topic:
+    """Return the topic `name` of the reserved `kind`, for programs of this package."""
+    return _checked(f"{kind}:{name}", kind, name)
+
+
+def presence_subject(pattern: Pattern) -> Pattern | None:
+    """Return the topic whose presence `pattern` shows, None if it shows no presence."""
+    kind, _, subject = pattern.prefix.partition(":")
+    if kind != PRESENCE or not pattern.exact:
+        return None
+    return Pattern(parse_topic(subject).text, exact=True)
 
 
 @lru_cache(maxsize=8192)
@@ -106,7 +133,10 @@ def decode_topic(frame: bytes) -> Topic:
         raise InvalidTopic(f"a topic must be UTF-8: {error}") from None
     if text.startswith(f"{ADDRESSED}:"):
         return addressed_topic(_wire_topic(text[len(ADDRESSED) + 1 :]))
-    return _wire_topic(text)
+    topic = _wire_topic(text)
+    if topic.kind == EDGE:
+        raise InvalidTopic(f"{text!r}: a command to edges concerns a user, and is addressed")
+    return topic
 
 
 @lru_cache(maxsize=8192)
@@ -115,11 +145,15 @@ def parse_pattern(text: str) -> Pattern:
 
     `event:after_backup` is exact, `event:before_*` a prefix, `*` everything.
     """
+    kind, colon, subject = text.partition(":")
+    if kind == PRESENCE and colon:
+        # Of one topic: the presence of a prefix would be that of other users at any time.
+        return Pattern(f"{PRESENCE}:{parse_topic(subject).shown}", exact=True)
     if not text.endswith("*"):
         return Pattern(parse_topic(text).text, exact=True)
     prefix = text[:-1]
     kind, colon, name = prefix.partition(":")
-    if not (_KIND if colon else _KIND_START).match(kind) or (colon and kind == ADDRESSED):
+    if not (_KIND if colon else _KIND_START).match(kind) or (colon and kind in RESERVED_KINDS):
         raise InvalidTopic(f"no topic starts with {prefix!r}")
     if len(_encoded(prefix)) > MAX_TOPIC_BYTES:
         raise InvalidTopic(f"a topic has at most {MAX_TOPIC_BYTES} bytes")
@@ -131,6 +165,8 @@ def _wire_topic(text: str) -> Topic:
     kind, colon, name = text.partition(":")
     if not colon:
         raise InvalidTopic(f"{text!r} is not a topic: a colon follows the kind on the wire")
+    if kind == PRESENCE:
+        raise InvalidTopic(f"{text!r}: edges alone make events of the kind {PRESENCE!r}")
     return _checked(text, kind, name)
 
 

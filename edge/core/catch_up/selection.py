@@ -205,4 +205,5 @@ class PersonalSelection(Selection):
 
     def wants(self, record: Record) -> bool:
         """Whether this edge serves the topic; its user is checked for every record."""
-        return self._streams.serves(record.topic.subject)
+        topic = record.topic
+        return not topic.is_internal and self._streams.serves(topic.subject)

@@ -10,7 +10,9 @@ from typing import Protocol
 
 from edge.core.hub.served import is_served
 from relay.shared.covering_prefixes import Routes
-from relay.wire.topics import ADDRESSED, EVENT, TASK, Pattern
+from relay.wire.topics import ADDRESSED, EVENT, PRESENCE, TASK, Pattern
+
+_PRESENCE = f"{PRESENCE}:"
 
 
 class PrefixSocket(Protocol):
@@ -133,7 +135,8 @@ class WorkerSubscriptions:
                 self._socket.unsubscribe(prefix)
 
     def _live_parts(self, selector: Pattern) -> Iterator[Pattern]:
-        if not self._is_within_stream(selector):
+        # Presence is this worker's own knowledge: no topic of it comes from the relay.
+        if not (self._is_within_stream(selector) or selector.prefix.startswith(_PRESENCE)):
             yield from served_parts(selector, self._served_prefixes)
 
     def _is_within_stream(self, selector: Pattern) -> bool:

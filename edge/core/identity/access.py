@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from relay.wire.kinds import ADMIN_ROLE, EVERYBODY, USER_ROLE, Kinds, is_role
-from relay.wire.topics import PERSONAL_KINDS, Pattern, Topic
+from relay.wire.topics import PERSONAL_KINDS, Pattern, Topic, presence_subject
 
 DEFAULT_ROLE = USER_ROLE
 NEVER = 2**53
@@ -96,6 +96,47 @@ class KindAccess:
     def may_call(self, identity: Identity, method: str) -> bool:
         """Return whether the user's role may call `method`."""
         return self._kinds.may_call(identity.role, method)
+
+
+class PresenceAccess:
+    """Another access, with one rule more: whoever may see a topic may see its presence.
+
+    For topics of `kinds` alone: of others nobody knows the presence.
+    """
+
+    def __init__(self, access: Access, kinds: frozenset[str]) -> None:
+        self._access = access
+        self._kinds = kinds
+
+    def selectors(self, identity: Identity, pattern: Pattern) -> tuple[Pattern, ...]:
+        """Return the selectors that `pattern` stands for; none if it is not allowed."""
+        subject = presence_subject(pattern)
+        if subject is None:
+            return self._access.selectors(identity, pattern)
+        is_allowed = self._has(subject) and self._access.selectors(identity, subject)
+        return (pattern,) if is_allowed else ()
+
+    def refusal(self, identity: Identity, pattern: Pattern) -> str:
+        """Return why `pattern` is not allowed, and who can change that; "" to say nothing."""
+        subject = presence_subject(pattern)
+        if subject is None or not self._access.selectors(identity, subject):
+            return self._access.refusal(identity, subject or pattern)
+        return f"[kinds.{_kind_of(subject)}] in relay.toml lacks presence = true"
+
+    def may_publish(self, identity: Identity, topic: Topic) -> bool:
+        """Return whether the user may publish an event on `topic`."""
+        return self._access.may_publish(identity, topic)
+
+    def may_call(self, identity: Identity, method: str) -> bool:
+        """Return whether the user may call `method` of a manager process."""
+        return self._access.may_call(identity, method)
+
+    def _has(self, subject: Pattern) -> bool:
+        return _kind_of(subject) in self._kinds
+
+
+def _kind_of(pattern: Pattern) -> str:
+    return pattern.prefix.partition(":")[0]
 
 
 def may_receive(identity: Identity, addressed_to: str | None) -> bool:

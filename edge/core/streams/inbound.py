@@ -5,7 +5,7 @@ gathered in the `ConnectionManager`; the shell flushes them after each batch of 
 """
 
 from collections.abc import Iterable, Sequence
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Protocol
 
 from edge.core.hub.connections import ConnectionManager
 from edge.core.protocol import messages
@@ -18,7 +18,7 @@ from relay.wire.control import Heartbeat, ReplayReply
 from relay.wire.envelope import Envelope, unpack_envelope
 from relay.wire.errors import InvalidTopic, WireError
 from relay.wire.header import Stamp, unpack_stamp
-from relay.wire.topics import PERSONAL_KINDS, TASK, Pattern, Topic, decode_topic
+from relay.wire.topics import EDGE_STATE, PERSONAL_KINDS, TASK, Pattern, Topic, decode_topic
 
 UNKNOWN_KIND = "unknown"
 """Counts events whose topic cannot be read."""
@@ -27,6 +27,16 @@ ALL_TASKS = Pattern(f"{TASK}:", exact=False)
 
 DAMAGED: Literal["damaged"] = "damaged"
 """The reason under which events are counted that the relay cannot read."""
+
+
+class InternalEvents(Protocol):
+    """Takes the events that are from edge to edge. Its methods raise `InvalidEnvelope`."""
+
+    def command(self, topic: Topic, relayed_at: int, envelope: Envelope) -> None:
+        """Do as a command says, which the relay stamped with the Unix time `relayed_at` (ms)."""
+
+    def state(self, topic: Topic, data: Any, *, is_live: bool) -> None:
+        """Take a value that another worker publishes, or that the relay retained."""
 
 
 class Repair(NamedTuple):
@@ -59,6 +69,8 @@ class Inbound:
         self._stats = stats
         self._warn = warn
         self._serves_all = streams.serves_all
+        self.internal: InternalEvents | None = None
+        """Takes what other workers say."""
         self._may_be_behind = False
         """False if no stream misses an event: then nothing has to be looked for after a batch."""
         self._seen_given_up = 0
@@ -156,6 +168,9 @@ class Inbound:
                 topic = decode_topic(topic_frame)
                 stamp = unpack_stamp(stamp_frame)
                 envelope = unpack_envelope(payload, topic.kind)
+                if topic.kind == EDGE_STATE:
+                    self._take_state(topic, envelope, is_live=False)
+                    continue
             except WireError as error:
                 self._stats.unreadable[error.reason] += 1
                 self._warn("retained", "left out a retained event: %s", error)
@@ -221,6 +236,9 @@ class Inbound:
             self._stats.malformed[InvalidTopic.reason] += 1
             return
         is_personal = topic.kind in PERSONAL_KINDS
+        if is_personal and topic.is_internal:
+            self._take_command(record)
+            return
         is_served = self._serves_all or self._streams.serves(topic.subject)
         # An event without a receiver is never decoded; a personal one does not say before whose it
         # is.
@@ -244,6 +262,21 @@ class Inbound:
         else:
             self._stats.events_filtered[topic.kind] += 1
 
+    def _take_command(self, record: Record) -> None:
+        """Take an event for edges; for clients it counts as filtered."""
+        try:
+            envelope = unpack_envelope(record.payload, record.topic.kind)
+            if self.internal is not None:
+                self.internal.command(record.topic, record.relayed_at, envelope)
+        except WireError as error:
+            self._count_malformed(error)
+        else:
+            self._stats.events_filtered[record.topic.kind] += 1
+
+    def _take_state(self, topic: Topic, envelope: Envelope, *, is_live: bool) -> None:
+        if self.internal is not None:
+            self.internal.state(topic, envelope.data, is_live=is_live)
+
     def _forward_personal(self, record: Record, envelope: Envelope) -> int:
         if record.topic.kind == TASK:
             stamp = Stamp(self._streams.epoch, record.offset, record.relayed_at)
@@ -252,6 +285,9 @@ class Inbound:
         return self._manager.send_to_user(envelope.username, record.frame)
 
     def _take_live(self, topic: Topic, stamp: Stamp, payload: bytes) -> None:
+        if topic.kind == EDGE_STATE:
+            self._take_live_state(topic, payload)
+            return
         # ZeroMQ's prefixes bring `ab` where a client watches `a`, and more than this edge serves.
         is_served = self._serves_all or self._streams.serves(topic.text)
         if not (is_served and self._manager.is_wanted(topic.text)):
@@ -265,6 +301,14 @@ class Inbound:
         self._live.keep(topic.text, value)
         if self._send_live(topic, value):
             self._stats.events_forwarded[topic.kind] += 1
+        else:
+            self._stats.events_filtered[topic.kind] += 1
+
+    def _take_live_state(self, topic: Topic, payload: bytes) -> None:
+        try:
+            self._take_state(topic, unpack_envelope(payload, topic.kind), is_live=True)
+        except WireError as error:
+            self._count_malformed(error)
         else:
             self._stats.events_filtered[topic.kind] += 1
 

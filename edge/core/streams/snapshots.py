@@ -1,6 +1,6 @@
 """`Snapshots`: the present state that a new subscriber receives at once (protocol section 7)."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from edge.core.hub.audience import Connection
 from edge.core.hub.connections import ConnectionManager
@@ -8,7 +8,7 @@ from edge.core.identity.access import Identity, may_receive
 from edge.core.streams.last_values import LastValues
 from edge.core.streams.streams import Streams
 from edge.core.streams.task_board import TaskBoard
-from relay.wire.topics import PERSONAL_KINDS, Pattern
+from relay.wire.topics import PERSONAL_KINDS, Pattern, presence_subject
 
 
 class Snapshots:
@@ -21,6 +21,8 @@ class Snapshots:
         self._streams = streams
         self._tasks = tasks
         self._live = live
+        self.presence: Callable[[str], bytes] | None = None
+        """Returns the message with the present state of a topic whose presence is known."""
 
     def unfinished_tasks(self, username: str) -> list[bytes]:
         """Return frames with the latest state of each unfinished task of `username`."""
@@ -37,6 +39,10 @@ class Snapshots:
         self, identity: Identity, selectors: tuple[Pattern, ...]
     ) -> Iterable[tuple[str, bytes]]:
         """Return topic and frame of each matching live value that `identity` may receive."""
+        if self.presence is not None and selectors:
+            subject = presence_subject(selectors[0])
+            if subject is not None:
+                return [(selectors[0].prefix, self.presence(str(subject)))]
         live = tuple(each for each in selectors if not self._streams.contain(each))
         if not live:
             return ()

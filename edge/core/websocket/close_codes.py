@@ -4,6 +4,9 @@ import math
 from enum import Enum, StrEnum
 from typing import NamedTuple
 
+MAX_REASON_BYTES = 123
+"""A close frame holds no more (RFC 6455, section 5.5)."""
+
 
 class Close(NamedTuple):
     """The code and the reason in a close frame."""
@@ -22,6 +25,7 @@ class CloseCode(Enum):
     TOO_LARGE = (1009, "message too large", "stop: a bug in the client")
     NOT_AUTHENTICATED = (1008, "not authenticated", "get a new token first")
     TOKEN_EXPIRED = (4001, "token expired", "get a new token, reconnect, resume", 1008)
+    DISCONNECTED = (4003, "disconnected by the application", "get a new token first", 1008)
     TOO_SLOW = (4008, "too slow", "reconnect, resume", 1013)
     TOO_MANY_CONNECTIONS = (4009, "too many connections", "reconnect later", 1013)
     TRY_AGAIN_LATER = (

@@ -1,0 +1,36 @@
+"""`Channel`: the way in which a worker speaks to all workers of all edges (protocol section 6)."""
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from edge.core.protocol.requests import Publish
+from edge.core.websocket.close_codes import Close
+
+DISCONNECT = "disconnect"
+"""The name of the command that ends the connections of a user."""
+
+
+class RelayAway(Exception):  # noqa: N818 - the name says what it is at every call site
+    """The relay has not taken a command in time. It gets the command when it is back."""
+
+
+class Channel(Protocol):
+    """Publishes what is for other workers. It connects to the relay when it is used first."""
+
+    async def take(self, request: Publish) -> str:
+        """Emit what a client has published, and return the event's id."""
+
+    def publish_state(self, name: str, value: Any) -> None:
+        """Publish the newest `value` of a state. Never waits and never fails."""
+
+    async def disconnect(self, username: str, close: Close) -> None:
+        """Have every worker close the present connections of a user. Raises `RelayAway`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Teamwork:
+    """The part of a worker in the work of all workers."""
+
+    channel: Channel
+    presence_kinds: frozenset[str] = frozenset()
+    """The kinds of whose topics all workers know the subscribers."""

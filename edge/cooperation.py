@@ -1,0 +1,70 @@
+"""`Cooperation`: the part of a worker in the work of all workers (protocol section 6)."""
+
+import asyncio
+
+from edge.channel import Channel, Teamwork
+from edge.core.hub.ages import ConnectionAges
+from edge.core.hub.connections import ConnectionManager, MembershipObserver
+from edge.core.hub.observers import Observers
+from edge.core.stats import EdgeStats
+from edge.core.streams.inbound import Inbound
+from edge.core.streams.snapshots import Snapshots
+from edge.disconnection import Disconnection
+from edge.presence_service import PresenceService, Upstream
+from relay.wire.envelope import Envelope
+from relay.wire.topics import Topic
+
+
+class Cooperation:
+    """Hands the messages of other workers to those whom they concern; an `InternalEvents`."""
+
+    presence: PresenceService | None = None
+    """None if no kind has presence."""
+
+    def __init__(self, teamwork: Teamwork | None, upstream: Upstream, stats: EdgeStats) -> None:
+        """Needs a running event loop. Without `teamwork` it listens and says nothing."""
+        self._teamwork = teamwork
+        self._state = upstream.state
+        self._loop = asyncio.get_running_loop()
+        self._ages = ConnectionAges(self._relay_time)
+        self._disconnection: Disconnection | None = None
+        if teamwork is not None and teamwork.presence_kinds:
+            self.presence = PresenceService(teamwork, upstream, stats)
+
+    @property
+    def channel(self) -> Channel | None:
+        """The way to the other workers."""
+        return None if self._teamwork is None else self._teamwork.channel
+
+    def observers(self, application: MembershipObserver | None) -> Observers:
+        """Return those who learn what the connections of this worker do, with `application`."""
+        found = (self._ages, self.presence, application)
+        return Observers([each for each in found if each is not None])
+
+    def join(self, manager: ConnectionManager, inbound: Inbound, snapshots: Snapshots) -> None:
+        """Take part from now on, with the connections of `manager`."""
+        self._disconnection = Disconnection(manager, self._ages)
+        inbound.internal = self
+        if self.presence is not None:
+            snapshots.presence = self.presence.state
+            self.presence.begin(manager)
+
+    def close(self) -> None:
+        """Take leave of the others."""
+        if self.presence is not None:
+            self.presence.close()
+
+    # As `InternalEvents`.
+
+    def command(self, topic: Topic, relayed_at: int, envelope: Envelope) -> None:
+        """Do as a command says. Raises `InvalidEnvelope`."""
+        if self._disconnection is not None:
+            self._disconnection.command(topic, relayed_at, envelope)
+
+    def state(self, topic: Topic, data: object, *, is_live: bool) -> None:
+        """Take a value of another worker. Raises `InvalidEnvelope`."""
+        if self.presence is not None:
+            self.presence.take(topic.text.partition(":")[2], data, is_live=is_live)
+
+    def _relay_time(self) -> int:
+        return self._state.clock.at(self._loop.time())

@@ -1,0 +1,64 @@
+"""`POST /api/users/{username}/disconnect`: ends the connections of a user, for operators."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Body, Depends, HTTPException
+from pydantic import AfterValidator, BaseModel, Field
+
+from edge.channel import Channel, RelayAway
+from edge.core.identity.access import Identity
+from edge.core.websocket.close_codes import MAX_REASON_BYTES, Close, CloseCode
+from edge.http.auth import Identify
+from relay.wire.errors import WireError
+from relay.wire.kinds import ADMIN_ROLE
+from relay.wire.usernames import MAX_NAME_CHARS
+
+ERRORS: dict[int | str, dict[str, Any]] = {
+    401: {"description": "Not authenticated"},
+    403: {"description": "The caller does not have the role admin"},
+    422: {"description": "A value is wrong"},
+    503: {"description": "The relay is away; it gets the command when it is back"},
+}
+
+
+def _check_reason(reason: str) -> str:
+    if len(reason.encode(errors="surrogatepass")) > MAX_REASON_BYTES:
+        raise ValueError(f"must have at most {MAX_REASON_BYTES} bytes")
+    return reason
+
+
+class Disconnect(BaseModel):
+    """The close frame that the clients get."""
+
+    code: int = Field(default=CloseCode.DISCONNECTED.code, ge=4000, le=4999)
+    reason: Annotated[str, AfterValidator(_check_reason)] = CloseCode.DISCONNECTED.meaning
+
+
+def disconnect_router(identify: Identify, channel: Channel) -> APIRouter:
+    """Return the route; the command goes to all workers by `channel`."""
+    router = APIRouter(prefix="/api/users", tags=["operations"], responses=ERRORS)
+
+    @router.post("/{username:path}/disconnect", status_code=204)
+    async def disconnect(
+        identity: Annotated[Identity, Depends(identify)],
+        username: str,
+        frame: Annotated[Disconnect | None, Body()] = None,
+    ) -> None:
+        """Close the present connections of the user, on all workers of all edges.
+
+        For the role admin. It is answered when the relay has the command. Tokens of the user stay
+        valid: connections that are made afterwards stay.
+        """
+        if identity.role != ADMIN_ROLE:
+            raise HTTPException(403, f"The role {ADMIN_ROLE!r} is required")
+        if not 1 <= len(username) <= MAX_NAME_CHARS:
+            raise HTTPException(422, f"username: must have 1 to {MAX_NAME_CHARS} characters")
+        wanted = frame or Disconnect()
+        try:
+            await channel.disconnect(username, Close(wanted.code, wanted.reason))
+        except WireError as error:
+            raise HTTPException(422, str(error)) from None
+        except RelayAway as error:
+            raise HTTPException(503, str(error)) from None
+
+    return router
