@@ -102,13 +102,7 @@ def test_it_is_for_administrators_and_wrong_values_are_refused(
 ) -> None:
     client = cluster.connect(edge, "ann")
     assert disconnect(cluster, edge, "ann", role="user")[0] == 403
-    wrong: tuple[Any, ...] = (
-        {"code": 1000},
-        {"code": 5000},
-        {"reason": "x" * 124},
-        {"reason": 1},
-        [],
-    )
+    wrong: list[Any] = [{"code": 1000}, {"code": 5000}, {"reason": "x" * 124}, {"reason": 1}, []]
     for data in wrong:
         assert disconnect(cluster, edge, "ann", data)[0] == 422, data
     assert disconnect(cluster, edge, "x" * 256)[0] == 422
@@ -135,7 +129,8 @@ def test_a_malformed_command_is_counted_and_harms_nobody(cluster: Cluster, edge:
         publisher.connect(cluster.ingress)
 
         def is_counted() -> bool:
-            for data in ({"code": 12}, {"code": 4003, "reason": 5}):
+            wrong: tuple[dict[str, Any], ...] = ({"code": 12}, {"code": 4003, "reason": 5})
+            for data in wrong:
                 payload = msgpack.packb({"type": "edge", "data": data, "username": "ann"})
                 publisher.send_multipart([b"addressed:edge:disconnect", payload])
             payload = msgpack.packb({"type": "edge", "data": {}, "username": "ann"})

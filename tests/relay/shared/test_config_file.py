@@ -99,6 +99,7 @@ def test_kinds_change_built_in_ones_and_add_others(write: Write) -> None:
         subscribe = ["shop", "shop"]
         publish = ["till"]
         [kinds.server_log]
+        presence = true
         """
     )
     kinds = read_config_file().kinds
@@ -108,8 +109,9 @@ def test_kinds_change_built_in_ones_and_add_others(write: Write) -> None:
         Kind("addressed", is_stream=True, retention_bytes=65536),
         Kind("resource-monitor", is_stream=True, subscribe=("user",)),
         Kind("order_paid", True, ("shop",), ("till",), 0.5, 100_000),
-        Kind("server_log"),
+        Kind("server_log", presence=True),
     )
+    assert kinds.presence == {"server_log"}
     assert kinds.roles == ("user", "admin", "worker", "shop", "till")
 
 
@@ -146,7 +148,7 @@ METHOD = 'a method has 1 to 64 of a-z, 0-9, "_", "." and "-", a letter first (it
         ("[kinds.a]\nmod = 1", "[kinds.a] mod: there is no such key; did you mean mode?"),
         (
             "[kinds.a]\nx = 1",
-            "[kinds.a] x: there is no such key; known are mode, publish, retention_bytes,"
+            "[kinds.a] x: there is no such key; known are mode, presence, publish, retention_bytes,"
             " retention_s, subscribe",
         ),
         ("[kinds.a]\nmode = 'steam'", f"[kinds.a] mode: {STREAM_OR_LIVE} (it is 'steam')"),
@@ -190,6 +192,22 @@ METHOD = 'a method has 1 to 64 of a-z, 0-9, "_", "." and "-", a letter first (it
         (
             "[kinds.addressed]\nmode = 'live'",
             '[kinds.addressed] mode: must be "stream", for its events may not be lost',
+        ),
+        (
+            "[kinds.edge]",
+            "[kinds.edge]: Event Relay itself uses this kind; choose another name",
+        ),
+        (
+            "[kinds.presence]\nmode = 'stream'",
+            "[kinds.presence]: Event Relay itself uses this kind; choose another name",
+        ),
+        (
+            "[kinds.task]\npresence = true",
+            "[kinds.task] presence: not allowed, nobody subscribes to it",
+        ),
+        (
+            "[kinds.a]\npresence = 1",
+            "[kinds.a] presence: Input should be a valid boolean (it is 1)",
         ),
         (
             "[kinds.task]\nsubscribe = ['user']",

@@ -40,6 +40,7 @@ WRONG: list[tuple[type[Settings], str, str]] = [
     (RelaySettings, "RELAY_JOURNALED_KINDS", ","),
     (RelaySettings, "RELAY_JOURNALED_KINDS", "task,Event"),
     (RelaySettings, "RELAY_JOURNALED_KINDS", "task,event:"),
+    (RelaySettings, "RELAY_JOURNALED_KINDS", "task,edge-state"),
     (RelaySettings, "RELAY_JOURNALED_KINDS", "task," + "k" * 65),
     (RelaySettings, "RELAY_JOURNALED_KINDS", "task," + ",".join(map("k{}".format, range(64)))),
     (RelaySettings, "RELAY_DURABILITY", "nonsense"),

@@ -1,6 +1,7 @@
 """Kinds: which are streams, which roles exist, and what each may see and publish."""
 
 import pickle
+from dataclasses import replace
 
 import pytest
 
@@ -67,6 +68,16 @@ def test_what_a_role_may(role: str, subscribes: set[str], publishes: set[str]) -
 )
 def test_the_names_of_roles(text: str, expected: bool) -> None:
     assert is_role(text) is expected
+
+
+def test_kinds_get_presence() -> None:
+    kinds = Kinds.with_built_in((replace(ORDERS, presence=True), NEWS))
+    assert kinds.presence == {"order_paid"}
+    more = kinds.with_presence(("room", "news", "room"))
+    assert more.presence == {"order_paid", "room", "news"}
+    assert more.get("room") == Kind("room", presence=True)
+    assert more.get("news") == replace(NEWS, presence=True)
+    assert more.with_streams(("room",)).presence == more.presence
 
 
 def test_they_travel_to_workers() -> None:

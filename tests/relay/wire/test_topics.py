@@ -11,9 +11,12 @@ from relay.wire.topics import (
     MAX_TOPIC_BYTES,
     Pattern,
     Topic,
+    addressed_topic,
     decode_topic,
     parse_pattern,
     parse_topic,
+    presence_subject,
+    reserved_topic,
 )
 from tests.relay.wire.strategies import any_text, topics
 from tests.relay.wire.vectors import case_name, vectors
@@ -187,3 +190,31 @@ def test_a_pattern_concerns_the_kind_of_each_topic_that_it_matches(
     pattern = Pattern(prefix, exact)
     if pattern.matches(f"{kind}:{rest}"):
         assert pattern.concerns(kind)
+
+
+def test_edges_alone_use_their_kinds() -> None:
+    state = reserved_topic("edge-state", "a1:3")
+    assert (state, state.is_internal) == (Topic("edge-state:a1:3", "edge-state"), True)
+    assert decode_topic(b"edge-state:a1:3") == state
+    command = addressed_topic(reserved_topic("edge", "disconnect"))
+    assert decode_topic(b"addressed:edge:disconnect") == command
+    assert (command.subject, command.is_internal) == ("edge:disconnect", True)
+    for topic in ("addressed:edger:x", "addressed:event:edge:x", "event:edge:x", "edge-states:x"):
+        assert not decode_topic(topic.encode()).is_internal
+    for frame in (b"edge:disconnect", b"presence:room:5", b"addressed:presence:room:5"):
+        with pytest.raises(InvalidTopic, match="edges"):
+            decode_topic(frame)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "subject"),
+    [
+        ("presence:room:5", Pattern("room:5", exact=True)),
+        ("presence:lobby", Pattern("lobby:", exact=True)),
+        ("presence*", None),
+        ("room:5", None),
+        ("*", None),
+    ],
+)
+def test_the_subject_of_presence(pattern: str, subject: Pattern | None) -> None:
+    assert presence_subject(parse_pattern(pattern)) == subject

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.core.identity.access import Access, Identity, KindAccess, may_receive
+from edge.core.identity.access import Access, Identity, KindAccess, PresenceAccess, may_receive
 from relay.wire.kinds import EVERYBODY, Kind, Kinds
 from relay.wire.topics import addressed_topic, parse_pattern, parse_topic
 from tests.relay.wire.strategies import topics
@@ -166,3 +166,38 @@ def test_an_addressed_event_is_for_that_user_alone(role: str) -> None:
     assert may_receive(alice, "alice")
     assert not may_receive(alice, "bob")
     assert not may_receive(alice, "")
+
+
+@pytest.mark.parametrize(
+    ("role", "pattern", "expected"),
+    [
+        ("user", "presence:server_log:1", ["presence:server_log:1"]),
+        ("shop", "presence:server_log:1", ["presence:server_log:1"]),
+        ("guest", "presence:server_log:1", []),
+        ("admin", "presence:server_log:1", ["presence:server_log:1"]),
+        ("user", "presence:server_load:1", []),
+        ("admin", "presence:server_load:1", []),
+        ("user", "server_log:1", ["server_log:1"]),
+        ("user", "presence*", []),
+    ],
+)
+def test_the_presence_of_a_topic_is_for_those_who_may_see_it(
+    role: str, pattern: str, expected: list[str]
+) -> None:
+    access = PresenceAccess(SHOP, frozenset({"server_log"}))
+    assert selected(access, role, pattern) == expected
+
+
+def test_a_refusal_of_presence_says_which_of_both_is_missing() -> None:
+    access = PresenceAccess(SHOP, frozenset({"server_log"}))
+
+    def refusal(role: str, pattern: str) -> str:
+        return access.refusal(who(role), parse_pattern(pattern))
+
+    lacking = 'subscribe of [kinds.server_log] in relay.toml lacks the role "guest"'
+    assert refusal("guest", "presence:server_log:1") == lacking
+    assert refusal("guest", "server_log:1") == lacking
+    without = "[kinds.server_load] in relay.toml lacks presence = true"
+    assert refusal("user", "presence:server_load:1") == without
+    assert access.may_publish(who("shop"), parse_topic("server_load:1"))
+    assert not access.may_publish(who("user"), parse_topic("server_load:1"))

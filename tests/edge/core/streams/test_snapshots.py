@@ -65,3 +65,15 @@ def test_an_administrator_who_selects_everything_does_not_follow_others_tasks(
     everything = parse_pattern("*")
     edge.manager.subscribe(root, everything, (everything,))
     assert edge.snapshots.position_of(root) == {"event": 10}
+
+
+def test_a_subscriber_to_presence_is_shown_its_present_state() -> None:
+    edge = EdgeCore()
+    pattern = parse_pattern("presence:lobby")
+    identity = RecordingConnection().identity
+    assert list(edge.snapshots.last_values(identity, (pattern,))) == []
+    edge.snapshots.presence = lambda topic: f"state of {topic}".encode()
+    shown = list(edge.snapshots.last_values(identity, (pattern,)))
+    assert shown == [("presence:lobby", b"state of lobby")]
+    assert list(edge.snapshots.last_values(identity, ())) == []
+    assert list(edge.snapshots.last_values(identity, (parse_pattern("room:5"),))) == []
