@@ -50,7 +50,7 @@ class PresenceService:
         self._kinds = teamwork.presence_kinds
         self._channel = teamwork.channel
         self._upstream = upstream
-        self._stats = stats
+        self._stats = stats.presence
         self._worker = secrets.token_hex(8)
         self._view = PresenceView(GRACE_S)
         self._members = OwnMembers(self._worker, self._view)
@@ -171,9 +171,9 @@ class PresenceService:
                 self._publish_bucket(*again)
             beat = beat_value(self._members.versions)
             self._channel.publish_state(str(StateName(self._worker, None)), beat)
-            self._stats.presence_seats = self._members.listed
-            self._stats.presence_unlisted = self._members.unlisted
-            self._stats.presence_left_out = self._peers.left_out
+            self._stats.seats = self._members.listed
+            self._stats.unlisted = self._members.unlisted
+            self._stats.left_out = self._peers.left_out
 
     def _publish_bucket(self, number: int, version: int, members: Members) -> int:
         """Publish a bucket; return about its size in bytes."""

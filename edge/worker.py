@@ -41,6 +41,7 @@ from relay.shared.logs import LimitedLog
 
 HOUSEKEEPING_S = 1.0
 logger = logging.getLogger(__name__)
+_log = LimitedLog(logger)
 
 
 class HostApplication(Application, MembershipObserver, OwnActions, Protocol):
@@ -73,17 +74,15 @@ class Worker:
         """`access` decides what each client may see."""
         self._application = application
         self.stats = stats = EdgeStats()
-        relay = connect(settings, loop)
+        relay, self.relay_state = connect(settings, loop), RelayState(settings.relay_timeout_s)
         deliver, quota = partial(write_to_all, stats), SubscriptionQuota(settings.quota_limits)
-        self.relay_state = RelayState(settings.relay_timeout_s)
         self.others = Cooperation(teamwork, Upstream(relay, self.relay_state), stats)
         observers = self.others.observers(application)
         manager = ConnectionManager(relay.subscriptions, deliver, quota, observers)
         prefixes, history_bytes = settings.topic_prefixes, settings.history_bytes
         streams = Streams(prefixes, history_bytes, stats.dropped, stats.unreadable)
         self.tasks, live = TaskBoard(), LastValues()
-        warn = LimitedLog(logger).warning
-        self._inbound = Inbound(streams, manager, self.tasks, live, stats, warn)
+        self._inbound = Inbound(streams, manager, self.tasks, live, stats, _log.warning)
         self._replay = JournalReplay(streams, relay.requests, stats)
         snapshots = Snapshots(manager, streams, self.tasks, live)
         self.others.join(manager, self._inbound, snapshots)

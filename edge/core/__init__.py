@@ -26,6 +26,10 @@ the position (`streams/streams.py`).
 `catch_up`: its `__init__` has the theory. Records come from the history, or from the relay's
 journal through `edge/catch_up_runner.py` and `upstream/replayer.py`.
 
+**Others.** The workers of all edges tell each other who is subscribed to which topic: `presence`
+has the theory. `streams/inbound.py` hands their events to `edge/cooperation.py`, which also closes
+the connections of a user when a command says so.
+
 **States.** The relay: `streams/relay_state.py`, a table. A WebSocket:
 `websocket/server_protocol.py`. A connection's catch-up: `catch_up/states.py`. Elsewhere there are
 counters and maps only.
@@ -45,5 +49,6 @@ the newest refused (`upstream/requests.py`); catch-up steps: see `catch_up`.
 for it, or when it has the longest queue and more than `EDGE_MAX_QUEUED_TOTAL_BYTES` wait for all
 clients: decided in `websocket/send_queue.py`, whenever a frame is added to a queue.
 
-Imports go downwards only: session, catch_up, streams, hub and protocol, websocket, identity, stats.
+Imports go downwards only: session, catch_up, streams, presence, hub and protocol, websocket,
+identity, stats.
 """

@@ -14,6 +14,18 @@ class Dropped:
     """Arrived while an event before them was missing; a replay brings them again."""
 
 
+@dataclass(slots=True)
+class PresenceStats:
+    """Presence as this worker knows it."""
+
+    seats: int = 0
+    """Users at topics of this worker, at present."""
+    unlisted: int = 0
+    """Those of them, at present, for whom there is no room."""
+    left_out: int = 0
+    """Users and workers of others that were not taken, because there were too many."""
+
+
 class EdgeStats:
     """Plain numbers since this worker started; `edge.http.metrics` shows them to Prometheus.
 
@@ -49,12 +61,7 @@ class EdgeStats:
         """Frames handed to a connection and not written when it ended."""
         self.conflated = 0
         """Live values that a newer one replaced while they waited for a slow client."""
-        self.presence_seats = 0
-        """Users at topics of this worker that other workers know of: present state, no counter."""
-        self.presence_unlisted = 0
-        """Users at topics of this worker for whom presence has no room: present state."""
-        self.presence_left_out = 0
-        """Users and workers of others that were not taken, because there were too many."""
+        self.presence = PresenceStats()
         self.messages_received = 0
         """Messages from clients."""
         self.connections_accepted = 0

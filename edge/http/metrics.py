@@ -61,8 +61,8 @@ class EdgeCollector(Collector):
             ("waiting_requests", "Handshakes and messages to do", clients.waiting_requests),
             ("held", "Events that wait for missing ones before them", held),
             ("history_bytes", "Memory of remembered events", self._streams.remembered_bytes),
-            ("presence_seats", "Users at topics with presence", self._stats.presence_seats),
-            ("presence_unlisted", "Users without room in it", self._stats.presence_unlisted),
+            ("presence_seats", "Users at topics with presence", self._stats.presence.seats),
+            ("presence_unlisted", "Users without room in it", self._stats.presence.unlisted),
         ):
             yield self._gauge(name, help_text, float(value))
 
@@ -98,7 +98,7 @@ class EdgeCollector(Collector):
             ("slow_consumer", "Frames given up when closing with 4008", stats.slow_consumer),
             ("disconnected", "Frames not written when a client went", stats.disconnected),
             ("conflated", "Live values replaced while they waited", stats.conflated),
-            ("presence_left_out", "Presence of others not taken", stats.presence_left_out),
+            ("presence_left_out", "Presence of others not taken", stats.presence.left_out),
             ("messages_received", "Messages from clients", stats.messages_received),
             ("connections_accepted", "Handshakes completed", stats.connections_accepted),
             ("handshakes_refused", "Handshakes answered with an error", stats.handshakes_refused),

@@ -68,33 +68,12 @@ ERRORS: dict[int | str, dict[str, Any]] = {
 def presence_router(identify: Identify, selectors: Selectors) -> APIRouter:
     """Return the routes; who may subscribe to a topic by `selectors` may see its presence."""
     router = APIRouter(prefix="/api/presence", tags=["presence"], responses=ERRORS)
-    caller = Depends(identify)
-
-    @router.get("")
-    async def counts(
-        worker: WorkerOf,
-        identity: Annotated[Identity, caller],
-        prefix: Annotated[str, Query(description="the begin of topics, such as room:")] = "",
-        limit: Limit = 1000,
-        after: After = "",
-    ) -> CountsReply:
-        """How many users and connections are at each topic with this prefix.
-
-        Of the topics that the caller may subscribe to.
-        """
-        allowed = await selectors(identity, _checked(parse_pattern, f"{prefix}*"))
-        if not allowed:
-            raise HTTPException(403, f"Not allowed to subscribe to topic '{prefix}*'")
-        presence = worker.others.presence
-        found = {} if presence is None else presence.counts(allowed)
-        rest = ((topic, each) for topic, each in found.items() if topic > after)
-        page = {topic: CountReply(**each._asdict()) for topic, each in islice(rest, limit)}
-        return CountsReply(topics=page, next=_next(list(page), list(rest)))
+    _add_counts(router, identify, selectors)
 
     @router.get("/{topic:path}")
     async def present(
         worker: WorkerOf,
-        identity: Annotated[Identity, caller],
+        identity: Annotated[Identity, Depends(identify)],
         topic: str,
         limit: Limit = 1000,
         after: After = "",
@@ -118,6 +97,29 @@ def presence_router(identify: Identify, selectors: Selectors) -> APIRouter:
         )
 
     return router
+
+
+def _add_counts(router: APIRouter, identify: Identify, selectors: Selectors) -> None:
+    @router.get("")
+    async def counts(
+        worker: WorkerOf,
+        identity: Annotated[Identity, Depends(identify)],
+        prefix: Annotated[str, Query(description="the begin of topics, such as room:")] = "",
+        limit: Limit = 1000,
+        after: After = "",
+    ) -> CountsReply:
+        """How many users and connections are at each topic with this prefix.
+
+        Of the topics that the caller may subscribe to.
+        """
+        allowed = await selectors(identity, _checked(parse_pattern, f"{prefix}*"))
+        if not allowed:
+            raise HTTPException(403, f"Not allowed to subscribe to topic '{prefix}*'")
+        presence = worker.others.presence
+        found = {} if presence is None else presence.counts(allowed)
+        rest = ((topic, each) for topic, each in found.items() if topic > after)
+        page = {topic: CountReply(**each._asdict()) for topic, each in islice(rest, limit)}
+        return CountsReply(topics=page, next=_next(list(page), list(rest)))
 
 
 def _checked(parse: Callable[[str], T], text: str) -> T:

@@ -48,7 +48,7 @@ def wait_exact(cluster: Cluster, swarm: Swarm, edges: list[Edge]) -> None:
     for edge in edges:
         # Any worker may answer: many answers come from both.
         wait_for(
-            lambda edge=edge: all(present(cluster, edge) == expected for _ in range(6)),  # type: ignore[misc]
+            lambda edge=edge: all(present(cluster, edge) == expected for _ in range(12)),  # type: ignore[misc]
             f"presence is exact at {edge.port}",
             60.0,
         )

@@ -67,6 +67,7 @@ class _Room:
         self.shown = 0
         """The number of users who are shown."""
         self.connections = 0
+        """Theirs."""
 
 
 class PresenceView:
@@ -101,7 +102,9 @@ class PresenceView:
             if seat is None:
                 return
             place = room.places[username] = _Place()
-        room.connections += place.put(worker, seat)
+        more = place.put(worker, seat)
+        if place.is_shown:
+            room.connections += more
         if bool(place.seats) is not place.is_shown or (topic, username) in self._leaving:
             self._changed[topic, username] = None
 
@@ -154,6 +157,7 @@ class PresenceView:
             if not place.is_shown:
                 place.is_shown = True
                 room.shown += 1
+                room.connections += place.last.connections
                 joined.setdefault(topic, []).append(PresentUser(username, *place.last))
         elif not place.is_shown:
             self._remove(topic, username)

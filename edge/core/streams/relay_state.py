@@ -12,7 +12,7 @@ In SEARCHING and SYNCHRONIZING the handshake is repeated every `HANDSHAKE_RETRY_
 from enum import Enum
 from typing import NamedTuple
 
-from edge.core.streams.relay_clock import RelayClock
+from edge.core.streams.relay_time import RelayTime
 from relay.wire.control import HEARTBEATS_UNTIL_LOST
 
 HANDSHAKE_RETRY_S = 1.0
@@ -74,7 +74,7 @@ class RelayState:
         """The relay counts as lost after `timeout_s` of silence, or later: see `hear_interval`."""
         self.is_journaling = True
         """Whether the relay could write its journal when it was heard last."""
-        self.clock = RelayClock()
+        self.clock = RelayTime()
         self.is_journal_damaged = False
         """Whether the relay has met events in its journal that it cannot read."""
         self._shortest_timeout_s = self._timeout_s = timeout_s

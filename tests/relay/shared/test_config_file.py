@@ -257,7 +257,7 @@ def test_the_example_of_the_documentation_is_read(monkeypatch: pytest.MonkeyPatc
     file = read_config_file()
     names = [each.name for each in file.kinds.listed]
     built_in = ["event", "task", "addressed", "resource-monitor"]
-    assert names == [*built_in, "order_paid", "server_log", "news"]
+    assert names == [*built_in, "order_paid", "server_log", "room", "news"]
     for settings in (RelaySettings, EdgeSettings, EmitterSettings):
         assert settings_in_file(settings, file), "a section that means something"
         settings()

@@ -24,7 +24,7 @@ def told(changes: list[PresenceChange]) -> list[tuple[str, list[str], list[str]]
 def test_a_user_joins_with_the_first_seat_and_leaves_after_the_last() -> None:
     view = new_view()
     view.put("a", "room:5", "ann", Seat(30, 1))
-    assert (view.users("room:5"), view.count("room:5")) == ([], PresenceCount(0, 1))
+    assert (view.users("room:5"), view.count("room:5")) == ([], PresenceCount(0, 0))
     [joined] = view.take_changes(0.0)
     assert joined == PresenceChange("room:5", (PresentUser("ann", 30, 1),), (), PresenceCount(1, 1))
     view.put("b", "room:5", "ann", Seat(20, 2))

@@ -1,15 +1,15 @@
-"""`RelayClock`: the relay's time, by messages that come late."""
+"""`RelayTime`: the relay's time, by messages that come late."""
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.core.streams.relay_clock import WINDOW_S, RelayClock
+from edge.core.streams.relay_time import WINDOW_S, RelayTime
 
 EPOCH_MS = 1_790_000_000_000
 
 
 def test_the_fastest_message_counts() -> None:
-    clock = RelayClock()
+    clock = RelayTime()
     assert clock.at(5.0) == 0
     clock.hear(EPOCH_MS, 10.0)
     assert clock.at(10.0) == EPOCH_MS
@@ -21,7 +21,7 @@ def test_the_fastest_message_counts() -> None:
 
 
 def test_a_clock_that_is_set_back_is_followed_after_two_windows() -> None:
-    clock = RelayClock()
+    clock = RelayTime()
     for second in range(10):
         clock.hear(EPOCH_MS + second * 1000, float(second))
     for second in range(10, 10 + int(2 * WINDOW_S) + 1):
@@ -33,7 +33,7 @@ def test_a_clock_that_is_set_back_is_followed_after_two_windows() -> None:
 def test_it_is_never_ahead_and_late_by_the_least_delay_at_most(
     messages: list[tuple[float, float]],
 ) -> None:
-    clock, sent, came = RelayClock(), 100.0, 0.0
+    clock, sent, came = RelayTime(), 100.0, 0.0
     delays: list[tuple[float, float]] = []
     for pause, delay in messages:
         sent += pause

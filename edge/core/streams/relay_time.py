@@ -1,4 +1,4 @@
-"""`RelayClock`: the relay's clock, as the edge can tell it by the times in its messages.
+"""`RelayTime`: the relay's clock, as the edge can tell it by the times in its messages.
 
 Clocks of two machines differ, and jump. A message says when the relay sent it, and comes a little
 later; the one that came fastest shows the difference between the clocks best.
@@ -8,7 +8,7 @@ WINDOW_S = 10.0
 """A difference counts for one to two of these: the relay's clock may be set."""
 
 
-class RelayClock:
+class RelayTime:
     """The relay's Unix time by this machine's monotonic clock."""
 
     def __init__(self) -> None:
