@@ -87,10 +87,8 @@ class Worker:
         snapshots = Snapshots(manager, streams, self.tasks, live)
         self.others.join(manager, self._inbound, snapshots)
         self.actions = ClientActions(manager, relay.calls, teamwork.channel.take, application)
-        limits = settings.session_limits
-        services = SessionServices(
-            manager, streams, snapshots, access, tokens, limits, self.actions
-        )
+        limits, actions = settings.session_limits, self.actions
+        services = SessionServices(manager, streams, snapshots, access, tokens, limits, actions)
         catch_up = CatchUpRunner(self._replay, stats)
         self.cutter = SocketCutter(loop, CLOSE_TIMEOUT_S)
         self.readiness = Readiness(self.relay_state, relay.requests.health)
