@@ -14,7 +14,7 @@ from edge.channel import Teamwork
 from edge.config import EdgeSettings
 from edge.core.identity.access import Identity, KindAccess, PresenceAccess
 from edge.core.identity.tokens import Tokens
-from edge.host.publisher import Publisher
+from edge.host.publisher import Publisher, check_emitter_settings
 from edge.process import (
     PROGRAM,
     configure_logging,
@@ -44,6 +44,8 @@ def create_app(settings: EdgeSettings | None = None, kinds: Kinds | None = None)
     """
     try:
         kinds = read_config_file().kinds if kinds is None else kinds
+        if kinds.presence:
+            check_emitter_settings()
     except SettingsError as error:
         refuse(PROGRAM, error)
     if settings is None:

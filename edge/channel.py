@@ -11,7 +11,7 @@ DISCONNECT = "disconnect"
 
 
 class RelayAway(Exception):  # noqa: N818 - the name says what it is at every call site
-    """The relay has not taken a command in time. It gets the command when it is back."""
+    """The relay has not taken a command in time; the text says whether it gets it later."""
 
 
 class Channel(Protocol):
@@ -24,7 +24,10 @@ class Channel(Protocol):
         """Publish the newest `value` of a state. Never waits and never fails."""
 
     async def disconnect(self, username: str, close: Close) -> None:
-        """Have every worker close the present connections of a user. Raises `RelayAway`."""
+        """Have every worker close the present connections of a user.
+
+        Raises `RelayAway`, `WireError` for a wrong name, or `SettingsError`.
+        """
 
 
 @dataclass(frozen=True, slots=True)

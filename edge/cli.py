@@ -63,6 +63,11 @@ def run() -> None:
     configure_logging(settings)
     try:
         kinds = read_config_file().kinds
+        if kinds.presence:
+            # Its workers will emit. Others import no emitter before they need one.
+            from edge.host.publisher import check_emitter_settings
+
+            check_emitter_settings()
         settings.secret()
         load_contracts(settings.contracts, "EDGE_CONTRACTS")
         room = descriptor_room(settings.max_connections)

@@ -25,7 +25,7 @@ from edge.host.functions import AppFunction, AppIdentity, identity_of
 from edge.host.hooks import Hooks
 from edge.host.manager import AppManager
 from edge.host.own_actions import HostActions
-from edge.host.publisher import Publisher
+from edge.host.publisher import Publisher, check_emitter_settings
 from edge.http.auth import Identify
 from edge.routes import Parts, build, own_sign_in
 from edge.serving import Serving
@@ -96,6 +96,7 @@ class Edge:
         self._clients: HostClients | None = None
         self._decided: Decisions | None = None
         self._host: ASGIApp | None = None
+        check_emitter_settings()
         self._publisher = Publisher(self.settings)
         self.manager = AppManager(self._publisher, self._client)
         """Sends with the names of a connection manager."""
@@ -175,8 +176,8 @@ class Edge:
         """Close the present connections of one user, on all workers of all edges.
 
         Returns when the relay has the command. Connections that are made afterwards stay. Raises
-        `edge.channel.RelayAway`, `ValueError` for a code that is not 4000 to 4999 or a reason of
-        more than 123 bytes, and what `emit` raises.
+        `edge.channel.RelayAway`, and `ValueError` for a code that is not 4000 to 4999, a reason of
+        more than 123 bytes, or a name that is none.
         """
         await self._publisher.disconnect(username, app_close(code, reason))
 

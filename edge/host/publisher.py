@@ -34,12 +34,15 @@ T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
 
+def check_emitter_settings() -> None:
+    """Raise `SettingsError` for a wrong `EMITTER_*` setting, before the first event does."""
+    load(EmitterSettings)
+
+
 class Publisher:
     """Makes the emitter when it is used first; a `Channel`."""
 
     def __init__(self, settings: EdgeSettings) -> None:
-        """Raises `SettingsError`: a wrong `EMITTER_*` setting is told before the first event."""
-        load(EmitterSettings)
         self._log = LimitedLog(logger)
         self._control = settings.relay_control
         self._emitter: Emitter | None = None
@@ -77,10 +80,15 @@ class Publisher:
     async def disconnect(self, username: str, close: Close) -> None:
         """Have every worker close the present connections of a user.
 
-        Returns when the relay has the command. Raises `RelayAway`, and what `Emitter.emit` raises.
+        Returns when the relay has the command. Raises `RelayAway`, `InvalidEnvelope` for a wrong
+        name, and `SettingsError` for a wrong `EMITTER_*` setting.
         """
         emitter, data = self.emitter, close._asdict()
-        await _with_room(partial(emitter.emit_reserved, EDGE, DISCONNECT, data, username=username))
+        emit = partial(emitter.emit_reserved, EDGE, DISCONNECT, data, username=username)
+        try:
+            await _with_room(emit)
+        except EmitterError as error:
+            raise RelayAway(f"the command was not taken: {error}") from error
         if not await asyncio.to_thread(emitter.wait_acknowledged, COMMAND_TIMEOUT_S):
             raise RelayAway(
                 f"the relay has not taken the command within {COMMAND_TIMEOUT_S:g} s; it gets it"

@@ -9,6 +9,7 @@ from edge.channel import Channel, RelayAway
 from edge.core.identity.access import Identity
 from edge.core.websocket.close_codes import MAX_REASON_BYTES, Close, CloseCode
 from edge.http.auth import Identify
+from relay.shared.settings_error import SettingsError
 from relay.wire.errors import WireError
 from relay.wire.kinds import ADMIN_ROLE
 from relay.wire.usernames import MAX_NAME_CHARS
@@ -17,7 +18,7 @@ ERRORS: dict[int | str, dict[str, Any]] = {
     401: {"description": "Not authenticated"},
     403: {"description": "The caller does not have the role admin"},
     422: {"description": "A value is wrong"},
-    503: {"description": "The relay is away; it gets the command when it is back"},
+    503: {"description": "The relay is away: the detail says whether it gets the command later"},
 }
 
 
@@ -58,7 +59,7 @@ def disconnect_router(identify: Identify, channel: Channel) -> APIRouter:
             await channel.disconnect(username, Close(wanted.code, wanted.reason))
         except WireError as error:
             raise HTTPException(422, str(error)) from None
-        except RelayAway as error:
+        except (RelayAway, SettingsError) as error:
             raise HTTPException(503, str(error)) from None
 
     return router

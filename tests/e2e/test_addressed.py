@@ -123,5 +123,5 @@ def test_the_kind_is_reserved(cluster: Cluster, edge: Edge, emitter: Emitter) ->
     client = cluster.connect(edge, "root", "admin")
     reply: dict[str, Any] = client.ask({"action": "subscribe", "topic": "addressed:*"})
     assert (reply["status"], reply["code"]) == ("error", "invalid_topic")
-    with pytest.raises(ValueError, match="the relay itself uses the kind 'addressed'"):
+    with pytest.raises(ValueError, match="Event Relay itself uses the kind 'addressed'"):
         emitter.emit("addressed:x", {}, username="alice")

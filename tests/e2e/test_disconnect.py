@@ -140,3 +140,11 @@ def test_a_malformed_command_is_counted_and_harms_nobody(cluster: Cluster, edge:
         wait_for(is_counted, "the commands are counted")
     assert "'dance' to edges is not known here" in edge.process.output()
     assert is_alive(client)
+
+
+def test_a_wrong_setting_of_the_emitter_is_named_when_it_is_needed(cluster: Cluster) -> None:
+    cluster.start_relay()
+    edge = cluster.start_edge(EMITTER_NAMES="x")
+    status, body = disconnect(cluster, edge, "ann")
+    assert (status, "EMITTER_NAMES" in body) == (503, True)
+    assert "Traceback" not in edge.process.output()

@@ -15,6 +15,7 @@ from edge.presence_service import GRACE_S
 from relay.wire.errors import InvalidTopic
 from tests.support.clients import Client, Message
 from tests.support.cluster import Cluster, Edge
+from tests.support.processes import python
 from tests.support.waiting import wait_for
 
 FILE = """
@@ -244,3 +245,11 @@ def test_an_edge_that_stops_takes_its_users_with_it(room: Cluster) -> None:
     assert edge.process.terminate() == 0
     watcher.follow({"bob"})
     assert "Traceback" not in edge.process.output()
+
+
+def test_an_edge_with_presence_names_a_wrong_setting_of_its_emitter(room: Cluster) -> None:
+    wrong = room.start("edge", python("-m", "edge"), EMITTER_NAMES="x", EDGE_PORT="1")
+    wrong.wait_ended()
+    [line] = wrong.output().splitlines()
+    assert wrong.returncode == 2
+    assert line.startswith("event-edge: EMITTER_NAMES: ")
