@@ -7,10 +7,11 @@ with Emitter(name="manager-1") as emitter:
 """
 
 from emitters.answers import Answers, Call, CallFailed
-from emitters.emitter import Emitter
+from emitters.emitter import Emitter, NewEvent
 from emitters.errors import (
     EmitterClosed,
     EmitterError,
+    InvalidEvent,
     OutboxFull,
     RelayUnavailable,
     SpoolInUse,
@@ -28,7 +29,9 @@ __all__ = [
     "EmitterClosed",
     "EmitterError",
     "InvalidEnvelope",
+    "InvalidEvent",
     "InvalidTopic",
+    "NewEvent",
     "OutboxFull",
     "RelayUnavailable",
     "SpoolInUse",

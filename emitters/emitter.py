@@ -6,16 +6,16 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self, TypedDict, Unpack
+from typing import Any, NamedTuple, Self, TypedDict, Unpack
 
 from emitters.config import EmitterSettings
 from emitters.core.emitter_state import EmitterState, EmitterStatus
 from emitters.core.json_values import Default, json_value
 from emitters.core.outgoing import Outgoing
-from emitters.errors import EmitterClosed
+from emitters.errors import EmitterClosed, InvalidEvent
 from emitters.forks import in_forked_child
 from emitters.handover import OutboxBounds
 from emitters.mailbox import CLOSED
@@ -27,7 +27,8 @@ from relay.shared.process_room import require_room
 from relay.shared.settings import SettingsError, load
 from relay.wire.contracts import CONTRACTS
 from relay.wire.envelope import Envelope, default_type, pack_envelope
-from relay.wire.errors import InvalidEnvelope
+from relay.wire.errors import InvalidEnvelope, WireError
+from relay.wire.once import once_id
 from relay.wire.topics import Topic, addressed_topic, parse_topic, reserved_topic
 
 DEFAULT_MAX_EVENTS = 100_000
@@ -48,6 +49,16 @@ class OutboxLimits(TypedDict, total=False):
     max_events: int
     max_bytes: int
     block_timeout_s: float | None
+
+
+class NewEvent(NamedTuple):
+    """An event for `Emitter.emit_many`; `Emitter.emit` says what each field means."""
+
+    topic: str
+    data: Any
+    type: str | None = None
+    username: str | None = None
+    once: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +153,7 @@ class Emitter:
         type: str | None = None,
         username: str | None = None,
         while_connected: bool = False,
+        once: str | None = None,
     ) -> str:
         """Take one event and return its id.
 
@@ -150,16 +162,21 @@ class Emitter:
         `type` defaults to the one of the kind. With `username` all connections of that user get
         it, whether subscribed or not, and nobody else; topics of kind `task` need it. With
         `while_connected` the relay ends the task as an error if this emitter goes away for longer
-        than `RELAY_TASK_GRACE_S`, and this is its newest state, not a final one.
+        than `RELAY_TASK_GRACE_S`, and this is its newest state, not a final one. Of all events with
+        the same text `once`, from whatever process, the relay takes the first within a day
+        (protocol section 3): so an event may be emitted again when nobody knows whether it was.
 
         Raises `InvalidTopic`, `InvalidEnvelope` (whose `field` says where), `OutboxFull`,
         `SpoolUnavailable`, `EmitterClosed`, or `SpoolInUse` in a forked process, whose parent has
         the spool. Then the event was not taken. A signal handler may emit; if it raises while it
         interrupts this call, the event was taken or not, never half.
         """
-        parsed = parse_topic(topic)
-        data = CONTRACTS.checked(parsed, data) if CONTRACTS.has_checks else data
-        return self._emit(parsed, data, type, username, while_connected)
+        running = self._running or self._here()
+        event_id = running.new_id() if once is None else once_id(once)
+        fields = NewEvent(topic, data, type, username)
+        event = self._outgoing(event_id, parse_topic(topic), fields, while_connected)
+        running.mailbox.add(event, self._block_timeout_s)
+        return event_id
 
     def emit_reserved(
         self, kind: str, name: str, data: Any, *, username: str | None = None
@@ -168,31 +185,28 @@ class Emitter:
 
         Raises what `emit` raises.
         """
-        self._emit(reserved_topic(kind, name), data, kind.replace("-", "_"), username)
-
-    def _emit(
-        self,
-        parsed: Topic,
-        data: Any,
-        event_type: str | None,
-        username: str | None,
-        while_connected: bool = False,
-    ) -> str:
         running = self._running or self._here()
-        event_id = running.new_id()
-        envelope = Envelope(
-            type=default_type(parsed.kind) if event_type is None else event_type,
-            data=data,
-            username=username,
-            source=self.name,
-            emitted_at=time.time_ns() // 1_000_000,
-            id=event_id,
-            while_connected=while_connected,
-        )
-        sent = parsed if username is None else addressed_topic(parsed)
-        event = Outgoing(sent, self._packed(envelope, sent.kind))
+        fields = NewEvent(name, data, kind.replace("-", "_"), username)
+        event = self._outgoing(running.new_id(), reserved_topic(kind, name), fields)
         running.mailbox.add(event, self._block_timeout_s)
-        return event_id
+
+    def emit_many(self, events: Iterable[NewEvent]) -> list[str]:
+        """Take all of `events` in their order, or none of them; return their ids.
+
+        Raises `InvalidEvent` for the first one that cannot be emitted, else what `emit` raises. It
+        does not wait for room: `OutboxFull` says that there is none for all of them.
+        """
+        running = self._running or self._here()
+        ids: list[str] = []
+        outgoing: list[Outgoing] = []
+        for index, event in enumerate(events):
+            ids.append(running.new_id() if event.once is None else once_id(event.once))
+            try:
+                outgoing.append(self._outgoing(ids[-1], parse_topic(event.topic), event))
+            except WireError as error:
+                raise InvalidEvent(index, error) from None
+        running.mailbox.add_all(outgoing)
+        return ids
 
     def is_watched(self, topic: str) -> bool:
         """Whether somebody is subscribed to the live topic `topic` right now.
@@ -224,6 +238,23 @@ class Emitter:
         Returns whether it has. That includes events that an earlier process left in the spool.
         """
         return self._here().mailbox.wait_acknowledged(timeout)
+
+    async def acknowledged(self, timeout: float) -> bool:  # noqa: ASYNC109 - as `wait_acknowledged`
+        """Do what `wait_acknowledged` does without a thread that waits."""
+        mailbox = self._here().mailbox
+        is_acknowledged = mailbox.acknowledgement()
+        await mailbox.waiters.wait_async(
+            lambda: bool(mailbox.end_reason) or is_acknowledged(), timeout
+        )
+        return is_acknowledged()
+
+    async def connected(self, timeout: float) -> bool:  # noqa: ASYNC109 - as `wait_connected`
+        """Do what `wait_connected` does without a thread that waits."""
+        mailbox = self._here().mailbox
+        await mailbox.waiters.wait_async(
+            lambda: mailbox.is_open or bool(mailbox.end_reason), timeout
+        )
+        return mailbox.is_open and not mailbox.has_ended
 
     def retained(self, prefix: str, timeout: float = 5.0) -> list[tuple[str, Envelope]]:
         """Return topic and envelope of what the relay remembers of topics that start with `prefix`.
@@ -265,6 +296,24 @@ class Emitter:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def _outgoing(
+        self, event_id: str, parsed: Topic, event: NewEvent, while_connected: bool = False
+    ) -> Outgoing:
+        """Return the event, checked and packed. Raises `WireError`."""
+        _, data, type, username, _ = event
+        data = CONTRACTS.checked(parsed, data) if CONTRACTS.has_checks else data
+        envelope = Envelope(
+            type=default_type(parsed.kind) if type is None else type,
+            data=data,
+            username=username,
+            source=self.name,
+            emitted_at=time.time_ns() // 1_000_000,
+            id=event_id,
+            while_connected=while_connected,
+        )
+        sent = parsed if username is None else addressed_topic(parsed)
+        return Outgoing(sent, self._packed(envelope, sent.kind))
 
     def _packed(self, envelope: Envelope, kind: str) -> bytes:
         try:

@@ -1,6 +1,7 @@
 """The errors of an emitter. A topic or event that breaks the protocol is a `WireError` instead."""
 
 from relay.shared.settings import SettingsError
+from relay.wire.errors import WireError
 
 
 class EmitterError(Exception):
@@ -13,6 +14,18 @@ class OutboxFull(EmitterError):  # noqa: N818 - the name says what it is at ever
 
 class EmitterClosed(EmitterError):  # noqa: N818
     """The event was not taken: `close` was called, or another process has the spool now."""
+
+
+class InvalidEvent(EmitterError, ValueError):  # noqa: N818
+    """An event of `emit_many` cannot be emitted, so that none was; `index` says which one.
+
+    `error` is the `WireError` that `emit` would have raised.
+    """
+
+    def __init__(self, index: int, error: WireError) -> None:
+        super().__init__(f"event {index}: {error}")
+        self.index = index
+        self.error = error
 
 
 class RelayUnavailable(EmitterError):  # noqa: N818

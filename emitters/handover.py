@@ -12,7 +12,7 @@ signal handlers only between calls into C, so that an event cannot stay without 
 The link thread alone calls `take`, `arm`, `disarm`, and sets `freed`.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import count, repeat
 from operator import call
 from typing import NamedTuple, NoReturn
@@ -119,6 +119,27 @@ class Handover:
             if self._append(last, tuple.__new__(Node, (event, receipt, None, *sums, []))):
                 return True
 
+    def put_all(self, events: Sequence[tuple[Outgoing, Receipt | None, bool]]) -> bool:
+        """Hand all of `events` over, or none; return whether there was room.
+
+        Each with its receipt and whether it is journaled. Raises `EmitterClosed` after `end`.
+        """
+        while events:
+            last = self.last()
+            if last.end is not None:
+                raise EmitterClosed(last.end)
+            nodes = _chained(last, events)
+            sums = nodes[-1]
+            if not (
+                self._fits(sums.events, sums.event_bytes)
+                and self._fits_live(sums.live, sums.live_bytes)
+            ):
+                return False
+            # Whoever finds the first node finds all of them: they count in the same step.
+            if self._append(last, nodes[0]):
+                break
+        return True
+
     def has_room_for(self, event: Outgoing, *, is_journaled: bool) -> bool:
         """Whether `put` would take `event` now; also when it would raise."""
         last, size = self.last(), len(event.envelope)
@@ -206,6 +227,23 @@ class Handover:
             pass  # The bell's socket is full, so that it rings already.
         self._latest = first = successors[0]
         return first is node
+
+
+def _chained(last: Node, events: Sequence[tuple[Outgoing, Receipt | None, bool]]) -> list[Node]:
+    """Return the nodes of `events`, each the successor of the one before; the first of `last`."""
+    nodes: list[Node] = []
+    for event, receipt, is_journaled in events:
+        _, _, _, count, count_bytes, live, live_bytes, _ = nodes[-1] if nodes else last
+        size = len(event.envelope)
+        if is_journaled:
+            count, count_bytes = count + 1, count_bytes + size
+        else:
+            live, live_bytes = live + 1, live_bytes + size
+        node = Node(event, receipt, None, count, count_bytes, live, live_bytes, [])
+        if nodes:
+            nodes[-1].successors.append(node)
+        nodes.append(node)
+    return nodes
 
 
 _CALL: Callable[[object], object] = call  # type: ignore[assignment]

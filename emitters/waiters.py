@@ -1,4 +1,4 @@
-"""`Waiters`: threads that wait for news of the link thread. No lock of ours is ever held.
+"""`Waiters`: threads and coroutines wait for news of the link thread. No lock is ever held.
 
 An exception of a signal handler can interrupt Python code anywhere, also between the moment at
 which `with lock:` has taken the lock and its body, in `threading.Condition` and `threading.Event`
@@ -10,6 +10,7 @@ Python calls the handler when the main thread runs again. So waits are made in s
 """
 
 import _thread
+import asyncio
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -23,6 +24,8 @@ class Waiters:
 
     def __init__(self) -> None:
         self._locks: set[_thread.LockType] = set()
+        self._lookers: set[Callable[[], None]] = set()
+        """Of waiting coroutines: each looks, and wakes its event loop up."""
 
     def wait(self, is_met: Callable[[], bool], timeout_s: float) -> bool:
         """Wait up to `timeout_s` seconds until `is_met`; return whether it is met.
@@ -45,8 +48,37 @@ class Waiters:
             finally:
                 self._locks.discard(lock)
 
+    async def wait_async(self, is_met: Callable[[], bool], timeout_s: float) -> bool:
+        """Do what `wait` does in a coroutine: no thread waits meanwhile.
+
+        `is_met` is also asked by the notifying thread, and so must only look at what is published.
+        """
+        loop = asyncio.get_running_loop()
+        news = asyncio.Event()
+
+        def look() -> None:
+            # The loop may have been closed meanwhile.
+            if is_met():
+                with suppress(RuntimeError):
+                    loop.call_soon_threadsafe(news.set)
+
+        # Before the look, as above.
+        self._lookers.add(look)
+        try:
+            async with asyncio.timeout(timeout_s):
+                while not is_met():
+                    await news.wait()
+                    news.clear()
+        except TimeoutError:
+            return is_met()
+        finally:
+            self._lookers.discard(look)
+        return True
+
     def notify(self) -> None:
-        """Have every waiting thread look again."""
+        """Have every waiting thread and coroutine look again."""
+        for look in list(self._lookers):
+            look()
         for lock in list(self._locks):
             self._locks.discard(lock)
             # Another thread may be notifying too.

@@ -71,6 +71,10 @@ class _Flight(NamedTuple):
     tasks: Mapping[str, StoredTask]
     forgotten_tasks: Sequence[str]
     progress: Sequence[Progress]
+    once: Sequence[bytes]
+    """Digests of ids that are taken once."""
+    taken_at_s: int
+    """Unix time in seconds."""
     size: int
     """Bytes of the envelopes."""
 
@@ -140,8 +144,7 @@ class Sequencer:
             return emitters.commit(progress)
         for stream in runs:
             self._relayed_at[stream] = max(now_ms, self._relayed_at[stream])
-        events, tasks = self._stamp(runs)
-        flight = _Flight(runs, events, tasks, self._take_forgotten_tasks(), progress, size)
+        flight = self._flight(runs, progress, now_ms // 1000, size)
         self._writer.append(
             JournalBatch(
                 self._runs_to_store(runs),
@@ -150,9 +153,10 @@ class Sequencer:
                     for each in progress
                     if each.has_moved
                 ],
-                tasks.values(),
+                flight.tasks.values(),
                 flight.forgotten_tasks,
-                now_ms // 1000,
+                flight.taken_at_s,
+                flight.once,
             )
         )
         for stream, run in runs.items():
@@ -178,6 +182,7 @@ class Sequencer:
                 for stream, run in flight.runs.items():
                     self._state.counters.waiting -= len(run)
                     self._state.counters.count_relayed(stream, len(run))
+                self._state.intake.once.commit(flight.once, flight.taken_at_s)
                 self._remember_all(flight.tasks)
                 self._note_owners(flight.tasks.values())
                 emitters |= dict.fromkeys(self._state.emitters.commit(flight.progress))
@@ -192,6 +197,19 @@ class Sequencer:
             if outcome.forgotten is not None:
                 self._state.emitters.forget(outcome.forgotten, reach)
         return Committed(events, list(emitters))
+
+    def _flight(
+        self,
+        runs: Mapping[str, Sequence[TakenEvent]],
+        progress: Sequence[Progress],
+        now_s: int,
+        size: int,
+    ) -> _Flight:
+        events, tasks = self._stamp(runs)
+        once = self._state.intake.once.take_gathered()
+        return _Flight(
+            runs, events, tasks, self._take_forgotten_tasks(), progress, once, now_s, size
+        )
 
     def _is_outdated(self, topic: Topic, header: bytes, envelope: bytes) -> bool:
         """Whether a live value is sent again, and is not newer than the remembered one."""
@@ -213,6 +231,7 @@ class Sequencer:
             intake.count_lost(flight.runs)
             self._forgotten_tasks += flight.forgotten_tasks
         intake.count_lost(intake.take_runs())
+        intake.once.roll_back()
         self._flights.clear()
         self._flight_bytes = 0
 

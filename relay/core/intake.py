@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from relay.core.counters import RelayCounters
 from relay.core.emitters import KnownEmitters, SequenceVerdict
+from relay.core.once import OnceIds
 from relay.wire.envelope import (
     Envelope,
     complete_envelope,
@@ -18,6 +19,7 @@ from relay.wire.envelope import (
 )
 from relay.wire.errors import InvalidFrame, InvalidTopic
 from relay.wire.header import SENT_AGAIN, Header, ReceivedFrames, unpack_header
+from relay.wire.once import is_once
 from relay.wire.topics import PERSONAL_KINDS, TASK, Topic, addressed_topic, decode_topic
 
 MAX_BATCH_MESSAGES = 256
@@ -48,6 +50,7 @@ class Intake:
         self._emitters = emitters
         self._counters = counters
         self._new_id = new_id
+        self.once = OnceIds()
         self.journaling = True
         """False while the journal cannot be written. Events of streams are refused then."""
         self.runs: dict[str, list[TakenEvent]] = {}
@@ -86,16 +89,16 @@ class Intake:
             topic = addressed_topic(topic)
             kind, is_journaled = topic.kind, True
             frames[0] = topic.text.encode()
-        finishes_task = kind == TASK and is_finished_task(envelope)
-        event = TakenEvent(topic, (frames[0], header_frame, payload), finishes_task)
-        if not is_journaled:
-            self.live.append(event)
-        elif not self.journaling:
+        if is_journaled and not self.journaling:
             counters.refused["best_effort_drop"] += 1
+        elif is_once(envelope.id) and not self._takes_once(
+            envelope.id, header_frame, now_ms, is_journaled=is_journaled
+        ):
+            counters.refused["repeated"] += 1
         else:
-            self.runs.setdefault(kind, []).append(event)
-            self.run_events += 1
-            self.run_bytes += len(payload)
+            finishes_task = kind == TASK and is_finished_task(envelope)
+            event = TakenEvent(topic, (frames[0], header_frame, payload), finishes_task)
+            self._gather(event, is_journaled=is_journaled)
 
     @property
     def is_full(self) -> bool:
@@ -123,6 +126,25 @@ class Intake:
                 is_tracked = event.frames[1] != b""
                 reason = "journal_unavailable" if is_tracked else "best_effort_drop"
                 self._counters.refused[reason] += 1
+
+    def _takes_once(
+        self, event_id: str, header_frame: bytes, now_ms: int, *, is_journaled: bool
+    ) -> bool:
+        """Return whether an event whose id counts once is the first with that id."""
+        now_s = now_ms // 1000
+        if is_journaled:
+            return self.once.take(event_id, now_s)
+        is_again = header_frame != b"" and unpack_header(header_frame).sequence == SENT_AGAIN
+        return self.once.take_live(event_id, now_s, is_again=is_again)
+
+    def _gather(self, event: TakenEvent, *, is_journaled: bool) -> None:
+        if not is_journaled:
+            self.live.append(event)
+            return
+        payload = event.frames[2]
+        self.runs.setdefault(event.topic.kind, []).append(event)
+        self.run_events += 1
+        self.run_bytes += len(payload)
 
     def _is_next(self, header: Header, *, is_journaled: bool) -> bool:
         """Return whether a numbered event may be taken by its number; if not, it is counted."""

@@ -34,3 +34,5 @@ class JournalBatch(NamedTuple):
     """Topics whose states are removed, before `tasks` are written."""
     heard_at: int = 0
     """When the emitters of `cursors` were heard, Unix time in seconds."""
+    once: Sequence[bytes] = ()
+    """Digests of the ids that were taken once: see `relay.core.once`."""

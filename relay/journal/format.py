@@ -22,6 +22,7 @@ table holds the events that the batch brought to the stream:
                 epoch and sequence have 8 bytes, big-endian: SQLite's integers are signed.
     tasks       updated INTEGER (ascending), topic TEXT, stamp BLOB, envelope BLOB, finished INTEGER
                 The latest state of each task, as it was published.
+    once        id BLOB (16 bytes, digest of an id that is taken once), taken_at INTEGER (Unix time, s)
     meta        key TEXT, value TEXT
                 epoch     the epoch of every stream; `relay.core.epochs` chooses it
                 previous  the epoch before, of this journal or of one that was lost; or missing
@@ -55,7 +56,7 @@ import msgpack
 from relay.shared.sqlite_file import FileFormat, transaction
 from relay.wire.header import ReceivedFrames
 
-JOURNAL_FORMAT = FileFormat(application_id=0x45564A4C, version=3)
+JOURNAL_FORMAT = FileFormat(application_id=0x45564A4C, version=4)
 A_COPY = "a copy"
 """The boot id in a copy."""
 MAX_OFFSET = 2**63 - 1
@@ -75,6 +76,7 @@ CREATE TABLE IF NOT EXISTS tasks (
     updated INTEGER PRIMARY KEY, topic TEXT NOT NULL UNIQUE, stamp BLOB NOT NULL,
     envelope BLOB NOT NULL, finished INTEGER NOT NULL, header BLOB
 );
+CREATE TABLE IF NOT EXISTS once (id BLOB PRIMARY KEY, taken_at INTEGER NOT NULL) WITHOUT ROWID;
 """
 _STREAM_TABLE = """
 CREATE TABLE IF NOT EXISTS {table} (

@@ -33,6 +33,7 @@ from relay.journal.format import (
     row_checksum,
     stream_tables,
 )
+from relay.journal.once_table import forget_once, read_once, write_once
 from relay.journal.origin import find_origin, meta_of, meta_of_run, new_epoch
 from relay.journal.reader import JournalReader, StoredTask
 from relay.journal.repair import repair_tables
@@ -160,6 +161,10 @@ class Journal:
         """Yield the latest state of each task, oldest update first."""
         return self._reader.tasks()
 
+    def once(self) -> list[tuple[bytes, int]]:
+        """Return the ids that are taken once, as `relay.core.once.OnceIds` takes them."""
+        return read_once(self._db)
+
     def append(self, *batches: JournalBatch) -> None:
         """Commit `batches` in one transaction, or raise `JournalUnavailable` and change nothing."""
         rows = [(stream, _pack_row(run)) for batch in batches for stream, run in batch.runs.items()]
@@ -169,6 +174,7 @@ class Journal:
             for batch in batches:
                 self._write_cursors(batch)
                 self._write_tasks(batch.tasks, batch.forgotten_tasks)
+            write_once(self._db, batches)
         for stream, (last, _, relayed_at, packed, checksum) in rows:
             state = self._streams[stream]
             self._tails[stream] = Tail(last, checksum)
@@ -225,9 +231,10 @@ class Journal:
     def forget_silent_emitters(self, now_s: int) -> list[bytes]:
         """Remove the cursors beyond `SILENT_EMITTER_S` and `MAX_EMITTERS`; return their ids.
 
-        Raises `JournalUnavailable`.
+        Also the ids of `once` that count no more. Raises `JournalUnavailable`.
         """
         with self._transaction():
+            forget_once(self._db, now_s)
             forgotten = [
                 emitter_id
                 for (emitter_id,) in self._db.execute(
@@ -390,5 +397,4 @@ def _pack_row(run: Run) -> tuple[int, int, int, bytes, int]:
 
 
 def _place_of(path: Path) -> tuple[int, int]:
-    found = path.stat()
-    return found.st_dev, found.st_ino
+    return (found := path.stat()).st_dev, found.st_ino

@@ -12,6 +12,7 @@ from relay.journal.format import (
     note_lost_emitters,
     pack_unsigned,
 )
+from relay.journal.once_table import read_once
 from relay.journal.reader import JournaledEvent, JournalReader, StoredTask
 from relay.shared.sqlite_file import is_damage, transaction
 from relay.wire.envelope import is_finished_task, unpack_envelope
@@ -51,6 +52,9 @@ def repair_tables(db: sqlite3.Connection, reader: JournalReader, path: Path, now
                 for topic, (_, stamp, envelope), is_finished, header in _tasks_of(reader).values()
             ],
         )
+    if _is_damaged(lambda: read_once(db)):
+        logger.error("%s: the ids taken once are damaged: they are forgotten", path)
+        _rebuild(db, "once", "INSERT INTO once VALUES (?, ?)", ())
     _add_headers(db, reader)
 
 

@@ -8,7 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from emitters import Emitter, EmitterClosed, InvalidEnvelope, InvalidTopic, OutboxFull
+from emitters import (
+    Emitter,
+    EmitterClosed,
+    InvalidEnvelope,
+    InvalidEvent,
+    InvalidTopic,
+    NewEvent,
+    OutboxFull,
+)
 from relay.shared.settings import SettingsError
 from relay.wire.envelope import unpack_envelope
 from tests.support.raw_relay import RawRelay
@@ -165,3 +173,55 @@ def test_an_async_close_lets_the_event_loop_go_on(relay: RawRelay) -> None:
     assert asyncio.run(close()) == 0
     with pytest.raises(EmitterClosed):
         asyncio.run(leave()).emit("event:a", {})
+
+
+def test_many_events_are_emitted_or_none(relay: RawRelay, emitter: Emitter) -> None:
+    relay.admit()
+    with pytest.raises(InvalidEvent, match=r"event 1: data\.x") as refused:
+        emitter.emit_many([NewEvent("event:a", 1), NewEvent("event:b", {"x": object()})])
+    assert (refused.value.index, type(refused.value.error)) == (1, InvalidEnvelope)
+    ids = emitter.emit_many(
+        [NewEvent("event:a", 1), NewEvent("task:b", {}, "mine", "alice", once="key")]
+    )
+    frames = [relay.read_event() for _ in ids]
+    assert [frame[0] for frame in frames] == ["event:a", "task:b"]
+    assert [unpack_envelope(frame[2], "event").id for frame in frames] == ids
+    assert ids[1].startswith("once:")
+    assert emitter.counters()["accepted"] == 2
+
+
+def test_one_key_is_one_id_in_every_process(emitter: Emitter) -> None:
+    first = emitter.emit("event:a", 1, once="order 42")
+    assert emitter.emit("event:a", 1, once="order 42") == first
+    assert emitter.emit("event:a", 1, once="order 43") != first
+
+
+def test_acknowledgements_are_awaited_without_a_thread(relay: RawRelay, emitter: Emitter) -> None:
+    async def emit() -> list[bool]:
+        told = [await emitter.connected(0), await emitter.acknowledged(0)]
+        emitter.emit("event:a", 1)
+        waits = [asyncio.create_task(emitter.acknowledged(TIMEOUT_S)) for _ in range(100)]
+        connects = asyncio.create_task(emitter.connected(TIMEOUT_S))
+        told.append(await emitter.acknowledged(0.01))
+        threads = threading.active_count()
+        hello = await asyncio.to_thread(relay.admit)
+        told.append(await connects)
+        await asyncio.to_thread(relay.read_event)
+        relay.acknowledge(hello, 1)
+        told += set(await asyncio.gather(*waits))
+        assert threads <= threading.active_count() <= threads + 1, "that of the relay's calls"
+        return told
+
+    assert asyncio.run(emit()) == [False, True, False, True, True]
+
+
+def test_a_closed_emitter_ends_the_waits(emitter: Emitter) -> None:
+    async def wait() -> list[bool]:
+        emitter.emit("event:a", 1)
+        waits = [emitter.acknowledged(1000.0), emitter.connected(1000.0)]
+        waiting = asyncio.gather(*waits)
+        await asyncio.sleep(0)
+        await emitter.aclose(0)
+        return await asyncio.wait_for(waiting, TIMEOUT_S)
+
+    assert asyncio.run(wait()) == [False, False]

@@ -263,3 +263,45 @@ def test_a_signal_handler_may_emit_whatever_it_interrupts() -> None:
     own = [int(each.envelope) for each in events if each.topic.text == "event:a"]
     assert own == list(range(1, len(own) + 1))
     assert mailbox.unacknowledged() == added + handled
+
+
+class TestManyAtOnce:
+    def test_all_or_none_are_taken(self) -> None:
+        mailbox = open_mailbox(max_events=3)
+        mailbox.add_all([event(1), event(2, "resource-monitor:a"), event(3)])
+        with pytest.raises(OutboxFull):
+            mailbox.add_all([event(4), event(5)])
+        mailbox.add(event(6), None)
+        mailbox.add_all([])
+        sleep(mailbox, 0.0)
+        assert mailbox.take_events(10, 0.0) == (1, [event(1), event(3), event(6)])
+        assert mailbox.counters()["outbox_full"] == 1
+
+    def test_one_call_wakes_the_link_once(self) -> None:
+        mailbox = open_mailbox()
+        assert mailbox.take_report(7.0) is not None
+        sleep(mailbox, 7.0)
+        mailbox.add_all([event(1), event(2)])
+        assert [is_woken(mailbox), is_woken(mailbox)] == [True, False]
+
+    def test_events_of_several_threads_do_not_mix(self) -> None:
+        mailbox = open_mailbox(max_events=10_000)
+
+        def add(start: int) -> None:
+            for number in range(start, start + 1000, 5):
+                mailbox.add_all([event(number + each) for each in range(5)])
+
+        with running(add, 0), running(add, 1000), running(add, 2000):
+            pass
+        sleep(mailbox, 0.0)
+        _, taken = mailbox.take_events(10_000, 0.0)
+        numbers = [int(each.envelope) for each in taken]
+        assert sorted(numbers) == list(range(3000))
+        fives = [numbers[at : at + 5] for at in range(0, 3000, 5)]
+        assert all(five == list(range(five[0], five[0] + 5)) for five in fives)
+
+    def test_nothing_is_taken_after_the_end(self) -> None:
+        mailbox = open_mailbox()
+        mailbox.refuse(CLOSED)
+        with pytest.raises(EmitterClosed):
+            mailbox.add_all([event(1)])

@@ -232,3 +232,19 @@ def test_a_fault_of_the_link_thread_is_told_to_those_who_wait_for_it() -> None:
         with pytest.raises(MemoryError):
             mailbox.take_new()
     assert told == [FAILED] * 3
+
+
+def test_many_at_once_are_kept_before_the_call_returns() -> None:
+    store = RecordingStore()
+    mailbox = open_mailbox(store=store)
+    kept: list[int] = []
+
+    def add() -> None:
+        mailbox.add_all([event(1), event(2, "resource-monitor:a"), event(3)])
+        kept.append(len(store.events))
+
+    with running(add):
+        wait_handed_over(mailbox, 2)
+        assert kept == []
+        mailbox.on_awake()
+    assert kept == [2]

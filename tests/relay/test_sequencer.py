@@ -10,8 +10,9 @@ import pytest
 
 from relay.core import retained
 from relay.core.emitters import Cursor
+from relay.core.once import OnceIds
 from relay.core.retention import Limits
-from relay.journal.journal import SILENT_EMITTER_S
+from relay.journal.journal import SILENT_EMITTER_S, Journal, JournalUnavailable
 from relay.shared import sqlite_file
 from relay.wire.envelope import Envelope, pack_envelope
 from relay.wire.header import (
@@ -49,12 +50,12 @@ class RelayParts:
         """The emitter says hello."""
         self._sent = self.emitters.admit(Cursor(ID, "m", 5, 0), b"peer", lambda _: False)
 
-    def send(self, topic: str, *, status: str = "", padding: int = 0) -> None:
+    def send(self, topic: str, *, status: str = "", padding: int = 0, event_id: str = "id") -> None:
         """Take the emitter's next event."""
         self._sent += 1
         data = {"status": status, "padding": "x" * padding}
         kind = topic.partition(":")[0]
-        envelope = Envelope("any", data, "alice" if kind == "task" else None, "m", 5, "id")
+        envelope = Envelope("any", data, "alice" if kind == "task" else None, "m", 5, event_id)
         payload = pack_envelope(envelope, kind)
         header = pack_header(Header(ID, 5, self._sent))
         self.intake.take([topic.encode(), header, payload], NOW_MS)
@@ -368,3 +369,40 @@ def test_stamps_do_not_go_back_with_the_clock(parts: RelayParts) -> None:
         again.send("event:a")
         [(_, stamp)], _ = again.commit(NOW_MS - 10**9)
         assert stamp.relayed_at == NOW_MS + 5
+
+
+def test_an_id_that_counts_once_is_known_after_a_restart(parts: RelayParts) -> None:
+    parts.send("event:a", event_id="once:a")
+    assert len(parts.commit()[0]) == 1
+    parts.send("event:a", event_id="once:a")
+    events, acknowledged = parts.commit()
+    assert (events, acknowledged) == ([], [2])
+    parts.close()
+    again = RelayParts(parts.path.parent)
+    with closing(again):
+        again.intake.once = OnceIds(again.journal.once())
+        again.admit()
+        again._sent = 2
+        again.send("event:a", event_id="once:a")
+        again.send("event:a", event_id="once:b")
+        events, acknowledged = again.commit()
+        assert (len(events), acknowledged) == (1, [4])
+
+
+def test_an_id_of_a_batch_that_was_given_up_may_come_again(
+    parts: RelayParts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as failing:
+        failing.setattr(Journal, "append", _fail)
+        parts.send("event:a", event_id="once:a")
+        assert parts.commit() == ([], [])
+    parts.maintain()
+    parts.commit()
+    assert parts.intake.journaling
+    parts._sent = 0
+    parts.send("event:a", event_id="once:a")
+    assert len(parts.commit()[0]) == 1
+
+
+def _fail(*_: object) -> None:
+    raise JournalUnavailable("no room")

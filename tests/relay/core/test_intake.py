@@ -337,3 +337,42 @@ def test_an_addressed_event_without_a_user_is_malformed() -> None:
     entrance = Entrance()
     entrance.take([b"addressed:notice:42", pack_envelope(EVERYBODY, "notice")])
     assert entrance.counters.malformed == {"invalid_envelope": 1}
+
+
+def once(topic: str, sequence: int, event_id: str = "once:a") -> Frames:
+    """An event whose id counts once."""
+    frames = tracked(topic, sequence)
+    kind = decode_topic(frames[0]).kind
+    frames[2] = pack_envelope(EVERYBODY._replace(id=event_id), kind)
+    return frames
+
+
+class TestOnce:
+    def test_a_second_event_uses_its_number_up(self) -> None:
+        entrance = Entrance()
+        entrance.take(once("event:a", 1), once("event:b", 2), once("event:c", 3, "once:b"))
+        assert entrance.runs() == {"event": ["event:a", "event:c"]}
+        assert entrance.counters.refused == {"repeated": 1}
+        entrance.end_batch()
+        assert entrance.accounted() == entrance.counters.received == 3
+
+    def test_a_plain_publisher_may_name_such_an_id_too(self) -> None:
+        entrance = Entrance()
+        plain = [b"event:a", once("event:a", 1)[2]]
+        entrance.take(list(plain), list(plain))
+        assert entrance.runs() == {"event": ["event:a"]}
+
+    def test_a_live_value_is_taken_once_or_again(self) -> None:
+        entrance = Entrance()
+        entrance.take(once("resource-monitor:a", 0), once("resource-monitor:a", 0))
+        entrance.take(once("resource-monitor:a", SENT_AGAIN))
+        assert len(entrance.intake.live) == 2
+        assert entrance.counters.refused == {"repeated": 1}
+
+    def test_an_event_that_the_journal_refuses_is_not_taken(self) -> None:
+        entrance = Entrance()
+        entrance.intake.journaling = False
+        entrance.take([b"event:a", once("event:a", 1)[2]])
+        entrance.intake.journaling = True
+        entrance.take(once("event:a", 1))
+        assert entrance.runs() == {"event": ["event:a"]}
