@@ -23,9 +23,10 @@ from edge.process import (
     warn_of_too_few_descriptors,
     warn_of_too_little_memory,
 )
-from edge.routes import Parts, build, own_sign_in
+from edge.routes import Backend, Parts, build, own_sign_in
 from edge.serving import Serving
 from edge.websocket.asgi import serve_websocket
+from edge.websocket.http_connection import Entrance
 from edge.worker import Worker
 from relay.shared.config_file import read_config_file
 from relay.shared.contract_modules import load_contracts
@@ -85,6 +86,7 @@ def _build_app(settings: EdgeSettings, kinds: Kinds, siblings: Path | None = Non
         return Worker(settings, tokens, access, loop, teamwork)
 
     serving = Serving(make_worker, siblings, owns_process=True)
+    serving.entrance = Entrance(max_publish_bytes=settings.max_publish_bytes)
 
     @contextlib.asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[dict[str, Any]]:
@@ -95,6 +97,8 @@ def _build_app(settings: EdgeSettings, kinds: Kinds, siblings: Path | None = Non
         return access.selectors(identity, pattern)
 
     identify, sign_in = own_sign_in(settings, tokens)
-    parts = Parts(settings, kinds, access, identify, sign_in, teamwork, selectors)
+    parts = Parts(
+        settings, kinds, access, identify, sign_in, Backend(publisher, teamwork, selectors)
+    )
     _, app = build(parts, serve_websocket, lifespan=lifespan)
     return serving.wrap(app)

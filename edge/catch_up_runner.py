@@ -176,6 +176,11 @@ class CatchUpRunner:
     def __len__(self) -> int:
         return len(self._tasks)
 
+    @property
+    def reads(self) -> SharedReads:
+        """Reads the journal for all catch-ups."""
+        return self._reads
+
     def start(self, client: CatchUpClient, catching_up: Steps) -> None:
         """Step `catching_up` until it ends. One catch-up of a client at a time."""
         task = asyncio.create_task(self._run(client, catching_up))

@@ -148,6 +148,13 @@ class EdgeSettings(Settings):
     position_interval_s: float = Field(default=20.0, ge=0.1, le=86_400)
     contracts: Annotated[CommaSeparated, AfterValidator(_check_modules)] = (EXAMPLE,)
     """Modules that register models of events, for `/api/topics` and `/asyncapi.json`."""
+    max_publish_bytes: int = Field(default=2 * 1024 * 1024, ge=1024, le=MAX_MESSAGE_BYTES)
+    """Bytes of a request to publish."""
+    publish_per_s: float = Field(default=1_000.0, gt=0, le=MAX_COUNT)
+    publish_burst: int = Field(default=2_000, ge=1, le=MAX_COUNT)
+    """Events of one user by HTTP, in the long run and at once."""
+    publish_timeout_s: float = Field(default=5.0, ge=0.1, le=60)
+    """Seconds for the relay to acknowledge published events."""
     log_level: LogLevel = "INFO"
 
     @property

@@ -14,17 +14,34 @@ from edge.http.api import api_router, asyncapi_router, operations_router
 from edge.http.auth import Authentication, Identify, SessionCookie, identity_router, sign_in_router
 from edge.http.cross_origin import CrossOriginRequests
 from edge.http.disconnect import disconnect_router
+from edge.http.documentation import credentials_of
 from edge.http.forwarded import ForwardedRequests
+from edge.http.history import history_router
 from edge.http.pages import SecurityHeaders, add_pages
 from edge.http.passwords import PasswordSignIn
+from edge.http.permissions import Ask, Permissions
 from edge.http.presence import Selectors, presence_router
+from edge.http.publish import Publishing, publish_router
 from edge.http.requests import HeadRequests, QuietEnd
 from edge.http.tasks import tasks_router
 from edge.http.users import UsersFile
+from edge.http.watch import watch_router
 from edge.websocket.request_bounds import MAX_BODY_BYTES
 from relay.wire.kinds import Kinds
 
 ServeWebSocket = Callable[..., Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Backend:
+    """The objects behind the routes."""
+
+    publishing: Publishing
+    teamwork: Teamwork
+    selectors: Selectors
+    """Returns what a user may subscribe to, after it has asked whoever decides."""
+    ask: Ask | None = None
+    """Has the application answer what a user may do, if that decides."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +55,7 @@ class Parts:
     """The dependency that returns the signed-in user of a request."""
     sign_in: APIRouter | None
     """None if users sign in elsewhere."""
-    teamwork: Teamwork
-    selectors: Selectors
-    """Returns what a user may subscribe to, after it has asked whoever decides."""
+    backend: Backend
 
 
 def build(
@@ -57,20 +72,35 @@ def build(
         # Our own server refuses earlier; this one is for all others.
         max_body_size=MAX_BODY_BYTES,
     )
+    credentials = []
     if parts.sign_in is not None:
         app.include_router(parts.sign_in)
-    app.include_router(identity_router(parts.identify))
-    app.include_router(api_router(parts.identify, parts.kinds, parts.access))
-    app.include_router(tasks_router(parts.identify))
-    app.include_router(asyncapi_router(parts.identify))
-    app.include_router(presence_router(parts.identify, parts.selectors))
-    app.include_router(disconnect_router(parts.identify, parts.teamwork.channel))
+        credentials = credentials_of(parts.settings)
+    for router in _api(parts):
+        app.include_router(router, dependencies=credentials)
     app.include_router(operations_router())
     add_pages(app, parts.settings.allowed_origins)
     app.websocket("/ws")(serve_websocket)
     readable = CrossOriginRequests(app, parts.settings.allowed_origins)
     served = HeadRequests(SecurityHeaders(readable))
     return app, QuietEnd(ForwardedRequests(served, parts.settings.credential_rules.proxies))
+
+
+def _api(parts: Parts) -> list[APIRouter]:
+    """Return the routes that need a signed-in user."""
+    identify, settings, backend = parts.identify, parts.settings, parts.backend
+    permissions = Permissions(parts.access, settings.credential_rules, backend.ask)
+    return [
+        identity_router(identify),
+        api_router(identify, parts.kinds, parts.access),
+        tasks_router(identify),
+        asyncapi_router(identify),
+        publish_router(identify, settings, permissions, backend.publishing),
+        watch_router(identify, permissions),
+        history_router(identify, permissions),
+        presence_router(identify, backend.selectors),
+        disconnect_router(identify, backend.teamwork.channel),
+    ]
 
 
 def own_sign_in(settings: EdgeSettings, tokens: Tokens) -> tuple[Authentication, APIRouter]:

@@ -215,6 +215,13 @@ class Emitter:
         """
         return self._here().mailbox.is_watched(parse_topic(topic).text)
 
+    def is_journaled(self, topic: str) -> bool:
+        """Whether the relay stores the events on `topic`; of others the newest value counts.
+
+        Once connected, the emitter knows it from the relay. Raises `InvalidTopic`.
+        """
+        return self._here().is_journaled(parse_topic(topic))
+
     def on_watch_change(self, callback: Callable[[], None]) -> None:
         """Call `callback` whenever the set of watched live topics changes.
 

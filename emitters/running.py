@@ -18,6 +18,7 @@ from emitters.forks import in_forked_child
 from emitters.handover import OutboxBounds
 from emitters.link import LinkThread
 from emitters.mailbox import CLOSED, Mailbox
+from relay.wire.topics import Topic
 
 CLOSE_TIMEOUT_S = 5.0
 
@@ -49,6 +50,7 @@ class RunningEmitter:
         link: LinkThread | None = None
         try:
             identity, outbox = _open_outbox(settings)
+            self._outbox = outbox
             self.name = identity.name
             self.mailbox = Mailbox(outbox, Dialogue(identity.name, outbox), bounds)
             self.link = link = LinkThread(
@@ -74,6 +76,10 @@ class RunningEmitter:
     def is_closed(self) -> bool:
         """Whether no event is taken any more."""
         return bool(self.mailbox.end_reason)
+
+    def is_journaled(self, topic: Topic) -> bool:
+        """Whether the relay journals `topic`, as far as that is known."""
+        return self._outbox.is_journaled(topic)
 
     def new_id(self) -> str:
         """Return an id for an event."""

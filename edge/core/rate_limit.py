@@ -1,4 +1,9 @@
-"""`TokenBucket`: how often something may happen."""
+"""`TokenBucket`: how often something may happen, and `UserBuckets` for each user."""
+
+from collections import OrderedDict
+
+MAX_USERS = 10_000
+"""Users whose buckets are remembered; with more, the one that was idle longest gets a new one."""
 
 
 class TokenBucket:
@@ -13,13 +18,36 @@ class TokenBucket:
         self._tokens = float(burst)
         self._at = now
 
-    def take(self, now: float) -> bool:
-        """Take a token; return whether there was one. `now` is in seconds."""
+    def take(self, now: float, count: int = 1) -> bool:
+        """Take `count` tokens; return whether there were as many. `now` is in seconds."""
         # A clock that is set back must not take tokens away.
         elapsed = max(0.0, now - self._at)
         self._at = now
         self._tokens = min(float(self._burst), self._tokens + elapsed * self._per_s)
-        if self._tokens < 1:
+        if self._tokens < count:
             return False
-        self._tokens -= 1
+        self._tokens -= count
         return True
+
+    def wait_s(self, count: int) -> float:
+        """Return the seconds after the last `take` when there will be `count` tokens."""
+        return max(0.0, (count - self._tokens) / self._per_s)
+
+
+class UserBuckets:
+    """A bucket for each user, bounded by `MAX_USERS`."""
+
+    def __init__(self, per_s: float, burst: int) -> None:
+        self._per_s = per_s
+        self._burst = burst
+        self._buckets: OrderedDict[str, TokenBucket] = OrderedDict()
+
+    def wait_s(self, username: str, count: int, now: float) -> float:
+        """Take `count` tokens and return 0, or return the seconds until there are as many."""
+        bucket = self._buckets.get(username)
+        if bucket is None:
+            bucket = self._buckets[username] = TokenBucket(self._per_s, self._burst, now)
+            if len(self._buckets) > MAX_USERS:
+                self._buckets.popitem(last=False)
+        self._buckets.move_to_end(username)
+        return 0.0 if bucket.take(now, count) else bucket.wait_s(count)

@@ -70,5 +70,12 @@ class EdgeStats:
         """Connections that were refused because the process had too few descriptors left."""
         self.closed: Counter[int] = Counter()
         """By the close code that this edge sent."""
+        self.published = 0
+        """Events that were published by HTTP and acknowledged, or handed over if live."""
+        self.publish_requests: Counter[str] = Counter()
+        """By outcome: `published`, `invalid`, `forbidden`, `conflict`, `limited`, `not_taken`,
+        `not_acknowledged` or `failed`."""
+        self.event_streams = 0
+        """Event streams (SSE) that were begun."""
         self.sign_ins: Counter[str] = Counter()
         """By outcome: `succeeded`, `wrong`, `delayed`, `overloaded` or `abandoned`."""

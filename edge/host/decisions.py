@@ -5,9 +5,7 @@ and the answers are ready when the core asks: identities in `PreparedTokens`, pe
 identity itself.
 """
 
-import asyncio
 import contextlib
-import logging
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
@@ -19,7 +17,8 @@ from edge.core.identity.tokens import InvalidToken, TokenVerifier
 from edge.core.protocol.requests import PersonalPosition
 from edge.core.session import Visitor
 from edge.host.authentication import AppAuthentication
-from edge.host.functions import AppFunction, AppIdentity, call
+from edge.host.authorization import Authorization, own
+from edge.host.functions import AppIdentity
 from edge.websocket.identification import Identification
 from relay.wire.calls import is_method
 from relay.wire.errors import InvalidTopic
@@ -27,8 +26,6 @@ from relay.wire.topics import Pattern, Topic, parse_pattern, parse_topic, presen
 
 HANDSHAKE = "handshake"
 """Stands for the credentials of the handshake, where the core expects a token."""
-
-logger = logging.getLogger(__name__)
 
 
 class Handshake(NamedTuple):
@@ -90,7 +87,7 @@ class Decisions:
     def __init__(
         self,
         authentication: AppAuthentication | None,
-        authorize: AppFunction | None,
+        authorization: Authorization | None,
         rules: CredentialRules,
         verifier: TokenVerifier | None,
         timeout_s: float,
@@ -101,10 +98,9 @@ class Decisions:
         """
         self.tokens = PreparedTokens()
         self._authentication = authentication
-        self._authorize = authorize
+        self._authorization = authorization
         self._verifier = self.tokens if verifier is None else verifier
         self._identification = Identification(rules, self._verifier)
-        self._timeout_s = timeout_s
 
     async def visitor(self, head: RequestHead, peer: str | None) -> Visitor:
         """Return the claims of a handshake from the address `peer`. Raises `HandshakeRefused`."""
@@ -112,8 +108,8 @@ class Decisions:
         if self._authentication is None:
             visitor = self._identification(head, peer)
             return visitor._replace(
-                identity=own_identity(visitor.identity),
-                by_cookie=own_identity(visitor.by_cookie),
+                identity=own(visitor.identity),
+                by_cookie=own(visitor.by_cookie),
                 handshake=handshake,
             )
         since = self._refuse_wrong(head, peer)
@@ -142,7 +138,7 @@ class Decisions:
         cookies = self._identification.cookies(handshake.head, handshake.peer)
         for each in (shown,) if shown else cookies:
             with contextlib.suppress(InvalidToken):
-                identity = own_identity(self._verifier.first_valid((each,), time.time()))
+                identity = own(self._verifier.first_valid((each,), time.time()))
                 return None if identity is None else (each, identity)
         return None
 
@@ -153,7 +149,7 @@ class Decisions:
 
     async def ask_subscribe(self, identity: Identity, topic: Any) -> None:
         """Have the application answer whether `identity` may subscribe to `topic`."""
-        if self._authorize is None or not isinstance(identity, AppIdentity):
+        if self._authorization is None or not isinstance(identity, AppIdentity):
             return
         try:
             pattern = parse_pattern(topic)
@@ -166,7 +162,7 @@ class Decisions:
 
     async def ask_publish(self, identity: Identity, topic: Any) -> None:
         """Have the application answer whether `identity` may publish on `topic`, just now."""
-        if self._authorize is None or not isinstance(identity, AppIdentity):
+        if self._authorization is None or not isinstance(identity, AppIdentity):
             return
         try:
             parsed = parse_topic(topic)
@@ -177,7 +173,7 @@ class Decisions:
 
     async def ask_call(self, identity: Identity, method: Any) -> None:
         """Have the application answer whether `identity` may call `method`, just now."""
-        if self._authorize is None or not isinstance(identity, AppIdentity):
+        if self._authorization is None or not isinstance(identity, AppIdentity):
             return
         if isinstance(method, str) and is_method(method):
             identity.may_call.clear()
@@ -185,20 +181,6 @@ class Decisions:
 
     async def is_allowed(self, identity: AppIdentity, action: str, topic: str) -> bool:
         """Return the answer of `authorize`; a failure of it counts as no."""
-        if self._authorize is None:
+        if self._authorization is None:
             return False
-        try:
-            async with asyncio.timeout(self._timeout_s):
-                return bool(await call(self._authorize, identity, action, topic))
-        except TimeoutError:
-            logger.error("authorize has not answered within %g s: %s", self._timeout_s, topic)
-        except Exception:
-            logger.exception("authorize has failed")
-        return False
-
-
-def own_identity(identity: Identity | None) -> AppIdentity | None:
-    """Return `identity` as one of a single connection, which holds the application's answers."""
-    if identity is None or isinstance(identity, AppIdentity):
-        return identity
-    return AppIdentity(identity.username, identity.role, identity.expires_at)
+        return await self._authorization.is_allowed(identity, action, topic)

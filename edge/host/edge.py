@@ -17,9 +17,10 @@ from edge.core.identity.tokens import Tokens
 from edge.core.presence.view import PresentUser
 from edge.core.websocket.close_codes import CloseCode
 from edge.host.authentication import ASKED, AppAuthentication
+from edge.host.authorization import Authorization
 from edge.host.clients import HostClients
 from edge.host.connection import ClientConnection, app_close
-from edge.host.decisions import AnsweredAccess, Decisions, own_identity
+from edge.host.decisions import AnsweredAccess, Decisions
 from edge.host.embedded_relay import EmbeddedRelay
 from edge.host.functions import AppFunction, AppIdentity, identity_of
 from edge.host.hooks import Hooks
@@ -27,7 +28,8 @@ from edge.host.manager import AppManager
 from edge.host.own_actions import HostActions
 from edge.host.publisher import Publisher, check_emitter_settings
 from edge.http.auth import Identify
-from edge.routes import Parts, build, own_sign_in
+from edge.http.permissions import Ask
+from edge.routes import Backend, Parts, build, own_sign_in
 from edge.serving import Serving
 from edge.websocket.asgi import admit, refuse, serve_websocket
 from edge.websocket.http_connection import Entrance
@@ -90,11 +92,11 @@ class Edge:
         self._access: Access = PresenceAccess(access, self._kinds.presence)
         self._relay = EmbeddedRelay.of(self.settings) if relay == EMBEDDED else None
         self._authenticate = authenticate
-        self._authorize = authorize
+        timeout_s = self.settings.authentication_timeout_s
+        self._authorization = None if authorize is None else Authorization(authorize, timeout_s)
         self._hooks = Hooks()
         self._own_actions = HostActions(self._connection_of)
         self._clients: HostClients | None = None
-        self._decided: Decisions | None = None
         self._host: ASGIApp | None = None
         check_emitter_settings()
         self._publisher = Publisher(self.settings)
@@ -123,7 +125,7 @@ class Edge:
             raise RuntimeError("this Edge is installed already")
         if prefix and (not prefix.startswith("/") or prefix.endswith("/")):
             raise ValueError(f"prefix must be empty or begin, and not end, with /: {prefix!r}")
-        self._serving.entrance = Entrance(f"{prefix}/ws", None)
+        self._serving.entrance = Entrance(f"{prefix}/ws", None, self.settings.max_publish_bytes)
         self._host = app
         self.routes.state = app.state
         self.routes.dependency_overrides = app.dependency_overrides
@@ -153,14 +155,25 @@ class Edge:
     # For handlers.
 
     async def emit(
-        self, topic: str, data: Any, *, type: str | None = None, username: str | None = None
+        self,
+        topic: str,
+        data: Any,
+        *,
+        type: str | None = None,
+        username: str | None = None,
+        once: str | None = None,
+        acknowledged: bool = False,
     ) -> str:
         """Emit an event to everybody who may see it, on all workers and edges; return its id.
 
         As `emitters.Emitter.emit`, whose errors it raises. It returns when the event is taken:
-        from then on it reaches the relay, however long that is away, while this process lives.
+        from then on it reaches the relay, however long that is away, while this process lives. With
+        `acknowledged` it returns when the relay has the event, and raises
+        `emitters.RelayUnavailable` if that takes longer than `EDGE_PUBLISH_TIMEOUT_S`.
         """
-        return await self._publisher.emit(topic, data, type=type, username=username)
+        return await self._publisher.emit(
+            topic, data, type=type, username=username, once=once, acknowledged=acknowledged
+        )
 
     async def send_to_user(self, username: str, topic: str, data: Any) -> str:
         """Emit an event to all connections of one user, and to nobody else; return its id."""
@@ -272,25 +285,18 @@ class Edge:
         return build(self._parts(user, None), serve)
 
     def _parts(self, identify: Identify, sign_in: APIRouter | None) -> Parts:
-        return Parts(
-            self.settings,
-            self._kinds,
-            self._access,
-            identify,
-            sign_in,
-            self._teamwork,
-            self._selectors,
-        )
+        backend = Backend(self._publisher, self._teamwork, self._selectors, self._ask)
+        return Parts(self.settings, self._kinds, self._access, identify, sign_in, backend)
+
+    @property
+    def _ask(self) -> Ask | None:
+        return None if self._authorization is None else self._authorization.answered
 
     async def _selectors(self, identity: Identity, pattern: Pattern) -> tuple[Pattern, ...]:
         """Return what `pattern` stands for, if the user may subscribe to it."""
-        decisions = self._decided
-        if self._authorize is None or decisions is None:
-            return self._access.selectors(identity, pattern)
-        asking = own_identity(identity)
-        if asking is None:
-            return ()
-        return (pattern,) if await decisions.is_allowed(asking, "subscribe", str(pattern)) else ()
+        if self._authorization is not None:
+            identity = await self._authorization.answered(identity, "subscribe", [str(pattern)])
+        return self._access.selectors(identity, pattern)
 
     def _client(self, client_id: str) -> ClientConnection | None:
         return None if self._clients is None else self._clients.with_id(client_id)
@@ -302,11 +308,11 @@ class Edge:
         settings, access = self.settings, self._access
         loop = asyncio.get_running_loop()
         own = self._own_actions
-        has_functions = self._authenticate is not None or self._authorize is not None
+        has_functions = self._authenticate is not None or self._authorization is not None
         if not (has_functions or self._hooks.are_any or own.are_any):
             assert self._tokens is not None
             return Worker(settings, self._tokens, access, loop, self._teamwork)
-        decisions = self._decided = self._decisions()
+        decisions = self._decisions()
         self._clients = HostClients(decisions, self._hooks, own)
         return Worker(settings, decisions.tokens, access, loop, self._teamwork, self._clients)
 
@@ -317,9 +323,8 @@ class Edge:
             asked = self.app if self._host is None else self._host
             path = "/ws" if self._host is None else self._serving.entrance.path
             authentication = AppAuthentication(asked, path, timeout_s, lambda: self._serving.state)
-        return Decisions(
-            authentication, self._authorize, self.settings.credential_rules, self._tokens, timeout_s
-        )
+        rules = self.settings.credential_rules
+        return Decisions(authentication, self._authorization, rules, self._tokens, timeout_s)
 
     async def _serve_websocket(self, websocket: WebSocket) -> None:
         """Serve a client that is known by the edge's own tokens."""

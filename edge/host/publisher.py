@@ -6,17 +6,32 @@ All with one emitter of this process. No other file of the edge knows emitters.
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
 from edge.channel import DISCONNECT, RelayAway
 from edge.config import EdgeSettings
+from edge.core.protocol.publications import (
+    InvalidPublication,
+    NotAcknowledged,
+    NotTaken,
+    Publication,
+    Published,
+)
 from edge.core.protocol.requests import Publish
 from edge.core.websocket.close_codes import Close
-from emitters import Emitter, OutboxFull
+from emitters import (
+    Emitter,
+    EmitterClosed,
+    EmitterError,
+    InvalidEnvelope,
+    InvalidEvent,
+    NewEvent,
+    OutboxFull,
+    RelayUnavailable,
+)
 from emitters.config import EmitterSettings
-from emitters.errors import EmitterError
 from relay.shared.logs import LimitedLog
 from relay.shared.settings import SettingsError, load
 from relay.wire.errors import WireError
@@ -39,12 +54,16 @@ def check_emitter_settings() -> None:
     load(EmitterSettings)
 
 
+logger = logging.getLogger(__name__)
+
+
 class Publisher:
     """Makes the emitter when it is used first; a `Channel`."""
 
     def __init__(self, settings: EdgeSettings) -> None:
         self._log = LimitedLog(logger)
         self._control = settings.relay_control
+        self._timeout_s = settings.publish_timeout_s
         self._emitter: Emitter | None = None
 
     @property
@@ -55,11 +74,58 @@ class Publisher:
         return self._emitter
 
     async def emit(
-        self, topic: str, data: Any, *, type: str | None = None, username: str | None = None
+        self,
+        topic: str,
+        data: Any,
+        *,
+        type: str | None = None,
+        username: str | None = None,
+        once: str | None = None,
+        acknowledged: bool = False,
     ) -> str:
-        """Emit; see `Emitter.emit`. Wait up to `ROOM_TIMEOUT_S` if there is no room."""
-        emit = partial(self.emitter.emit, topic, data, type=type, username=username)
-        return await _with_room(emit)
+        """Emit; see `Emitter.emit`. Wait up to `ROOM_TIMEOUT_S` if there is no room.
+
+        With `acknowledged`, wait until the relay has the event; raises `RelayUnavailable` if it
+        has not said so within `EDGE_PUBLISH_TIMEOUT_S`.
+        """
+        emitter = self.emitter
+        event_id = await _with_room(
+            partial(emitter.emit, topic, data, type=type, username=username, once=once)
+        )
+        if acknowledged and not await emitter.acknowledged(self._timeout_s):
+            raise RelayUnavailable(f"event {event_id}: not acknowledged in {self._timeout_s:g} s")
+        return event_id
+
+    async def publish(self, publications: Sequence[Publication]) -> list[Published]:
+        """Emit all of `publications` or none, and wait until the relay has them.
+
+        Raises `InvalidPublication` or `NotTaken` if none was emitted, `NotAcknowledged` if it is
+        not known whether the relay has them. Takes `EDGE_PUBLISH_TIMEOUT_S` at most.
+        """
+        give_up_at = time.monotonic() + self._timeout_s
+        events = [NewEvent(each.topic.shown, *each[1:]) for each in publications]
+        try:
+            emitter = self.emitter
+            # Not taken before the relay is there: a refusal then means that nothing arrives later.
+            if not await emitter.connected(self._timeout_s):
+                raise NotTaken("the relay is away")
+            ids = emitter.emit_many(events)
+        except InvalidEvent as invalid:
+            raise _invalid(invalid) from None
+        except OutboxFull as error:
+            raise NotTaken(str(error)) from None
+        except (EmitterError, SettingsError) as error:
+            self._log.error("emitter", "events cannot be published: %s", error)
+            if isinstance(error, EmitterClosed):
+                # The next request gets a new one.
+                self._emitter = None
+            raise NotTaken("this edge cannot publish now; its log says why") from None
+        if not await emitter.acknowledged(give_up_at - time.monotonic()):
+            raise NotAcknowledged(ids)
+        return [
+            Published(event_id, each.username is not None or emitter.is_journaled(each.topic.shown))
+            for event_id, each in zip(ids, publications, strict=True)
+        ]
 
     # As `Channel`.
 
@@ -89,7 +155,7 @@ class Publisher:
             await _with_room(emit)
         except EmitterError as error:
             raise RelayAway(f"the command was not taken: {error}") from error
-        if not await asyncio.to_thread(emitter.wait_acknowledged, COMMAND_TIMEOUT_S):
+        if not await emitter.acknowledged(COMMAND_TIMEOUT_S):
             raise RelayAway(
                 f"the relay has not taken the command within {COMMAND_TIMEOUT_S:g} s; it gets it"
                 " when it is back"
@@ -112,3 +178,10 @@ async def _with_room(emit: Callable[[], T]) -> T:
             if time.monotonic() >= give_up_at:
                 raise
         await asyncio.sleep(ROOM_LOOK_S)
+
+
+def _invalid(invalid: InvalidEvent) -> InvalidPublication:
+    error = invalid.error
+    if isinstance(error, InvalidEnvelope):
+        return InvalidPublication(error.problem, invalid.index, error.field)
+    return InvalidPublication(str(error), invalid.index, "topic")

@@ -1,9 +1,20 @@
 """`ForwardedRequests`: gives routes the client and the scheme that a trusted proxy tells of."""
 
+from typing import Any
+
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from edge.core.identity.proxies import TrustedProxies
 from edge.core.identity.request_head import RequestHead
+
+PEER = "event_relay.peer"
+"""In the scope of a forwarded request: `client` as the server has told it."""
+
+
+def peer_of(scope: Scope) -> str | None:
+    """Return the address from which the connection came; None on a Unix socket."""
+    peer: Any = scope.get(PEER, scope.get("client"))
+    return None if peer is None else peer[0]
 
 
 class ForwardedRequests:
@@ -16,7 +27,7 @@ class ForwardedRequests:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """See ASGI."""
         if scope["type"] == "http":
-            scope = {**scope, **self._told(scope)}
+            scope = {**scope, PEER: scope.get("client"), **self._told(scope)}
         await self._app(scope, receive, send)
 
     def _told(self, scope: Scope) -> Scope:

@@ -85,6 +85,12 @@ class EdgeCollector(Collector):
             ("malformed", "Events from the relay that were dropped", "reason", stats.malformed),
             ("unreadable", "Malformed past events, asked for again", "reason", stats.unreadable),
             ("closed", "Connections closed by the edge", "code", closed),
+            (
+                "publish_requests",
+                "Requests to publish, by HTTP",
+                "outcome",
+                stats.publish_requests,
+            ),
             ("sign_ins", "Sign-ins with a password", "outcome", stats.sign_ins),
         ):
             yield self._counter(name, help_text, label, values)
@@ -100,6 +106,8 @@ class EdgeCollector(Collector):
             ("conflated", "Live values replaced while they waited", stats.conflated),
             ("presence_left_out", "Presence of others not taken", stats.presence.left_out),
             ("messages_received", "Messages from clients", stats.messages_received),
+            ("published", "Events published by HTTP", stats.published),
+            ("event_streams", "Event streams (SSE) begun", stats.event_streams),
             ("connections_accepted", "Handshakes completed", stats.connections_accepted),
             ("handshakes_refused", "Handshakes answered with an error", stats.handshakes_refused),
             (

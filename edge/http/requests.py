@@ -8,6 +8,15 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 logger = logging.getLogger(__name__)
 
 
+_HEAD = "event_relay.head"
+"""In the scope of a request that is answered as GET and was HEAD."""
+
+
+def is_head(scope: Scope) -> bool:
+    """Return whether nobody reads the body of the response."""
+    return _HEAD in scope
+
+
 class HeadRequests:
     """Answers HEAD as GET without the body (RFC 9110, section 9.3.2), on every route."""
 
@@ -25,7 +34,7 @@ class HeadRequests:
                 message = {**message, "body": b""}
             await send(message)
 
-        await self._app({**scope, "method": "GET"}, receive, send_without_body)
+        await self._app({**scope, "method": "GET", _HEAD: True}, receive, send_without_body)
 
 
 class QuietEnd:

@@ -7,8 +7,6 @@ import asyncio
 import contextlib
 import logging
 import math
-from collections import deque
-from typing import Any
 
 from starlette.responses import JSONResponse
 from starlette.websockets import WebSocket, WebSocketDisconnect
@@ -17,10 +15,11 @@ from edge.core.identity.credentials import chosen_subprotocol
 from edge.core.identity.request_head import RequestHead
 from edge.core.session import Visitor
 from edge.core.websocket.close_codes import CloseCode
-from edge.core.websocket.frames import Opcode, split_frames
+from edge.core.websocket.frames import Opcode
 from edge.core.websocket.reader import Message
-from edge.websocket.client import Client, ClientServices
+from edge.websocket.client import ClientServices
 from edge.websocket.endpoint import CLOSE_TIMEOUT_S
+from edge.websocket.frame_transport import FrameTransport
 from edge.websocket.identification import HandshakeRefused
 from edge.websocket.socket_cutter import SocketCutter, ends_of
 from edge.worker import Worker
@@ -36,31 +35,24 @@ logger = logging.getLogger(__name__)
 _reminder = LimitedLog(logger, HOUR_S)
 
 
-class AsgiTransport(asyncio.Transport):
+class AsgiTransport(FrameTransport):
     """Splits the frames written to it into ASGI messages, which one task sends.
 
-    It is full from the first write until the server has taken every message. Pings and pongs are
-    the server's own affair (docs/operations.md, "Other ASGI servers").
+    Pings and pongs are the server's own affair (docs/operations.md, "Other ASGI servers").
     """
 
     def __init__(
         self, websocket: WebSocket, services: ClientServices, cutter: SocketCutter
     ) -> None:
         """`websocket` is accepted already."""
-        super().__init__()
         self._websocket = websocket
         self._cutter = cutter
         self._ends = ends_of(websocket.scope)
-        self._frames: deque[tuple[Opcode, int, bytes]] = deque()
-        """Opcode, size in bytes and payload of frames that the server has not taken."""
-        self._buffered_bytes = 0
-        self._has_frames = asyncio.Event()
         self._may_read = asyncio.Event()
         self._may_read.set()
-        self._is_closing = False
         self._is_aborted = asyncio.Event()
         self._max_message_bytes = services.max_message_bytes
-        self.client = Client(self, services, set())
+        super().__init__(services)
 
     async def run(self) -> None:
         """Move messages both ways until the connection ends, then tell the client."""
@@ -100,36 +92,6 @@ class AsgiTransport(asyncio.Transport):
             # Received to the end: hypercorn holds a connection whose messages nobody takes.
             await asyncio.wait([receiving], timeout=CLOSE_TIMEOUT_S)
 
-    def write(self, data: bytes | bytearray | memoryview) -> None:
-        """Queue the frames in `data`."""
-        for opcode, size, payload in split_frames(bytes(data)):
-            if opcode is Opcode.PING:
-                # The server pings. Were the client gone, the server would say so.
-                self.client.ws.is_heard = True
-            elif opcode is not Opcode.PONG:
-                self._frames.append((opcode, size, payload))
-                self._buffered_bytes += size
-            if opcode is Opcode.CLOSE:
-                # From now on messages are received to be dropped, up to the end.
-                self._may_read.set()
-        if self._frames:
-            self._has_frames.set()
-            self.client.pause_writing()
-
-    def get_write_buffer_size(self) -> int:
-        """Return the bytes that the server has not taken."""
-        return self._buffered_bytes
-
-    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
-        """Keep no room, whatever is asked for: the server has a buffer of its own."""
-
-    def get_extra_info(self, name: str, default: Any = None) -> Any:
-        """Know nothing: there is no socket to write to directly."""
-        return default
-
-    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
-        """Belong to the `Client` that was made with this transport, and to no other."""
-
     def pause_reading(self) -> None:
         """Take no message from the server until `resume_reading`, or a close."""
         if not self.client.closed:
@@ -139,23 +101,21 @@ class AsgiTransport(asyncio.Transport):
         """Take messages again."""
         self._may_read.set()
 
-    def can_write_eof(self) -> bool:
-        """Return False: ASGI knows no half-closed connections."""
-        return False
-
-    def is_closing(self) -> bool:
-        """Return whether the connection has ended."""
-        return self._is_closing
-
-    def close(self) -> None:
-        """End the connection. Messages that the server has taken are its own affair."""
-        self.abort()
-
     def abort(self) -> None:
         """Cut the connection."""
         self._is_closing = True
         self._may_read.set()
         self._is_aborted.set()
+
+    def _hold(self, opcode: Opcode, size: int, payload: bytes) -> None:
+        if opcode is Opcode.PING:
+            # The server pings. Were the client gone, the server would say so.
+            self.client.ws.is_heard = True
+        elif opcode is not Opcode.PONG:
+            super()._hold(opcode, size, payload)
+        if opcode is Opcode.CLOSE:
+            # From now on messages are received to be dropped, up to the end.
+            self._may_read.set()
 
     async def _send_all(self) -> None:
         with contextlib.suppress(*SERVER_ERRORS):

@@ -179,12 +179,12 @@ class ClientEndpoint:
         """Count a handshake that was answered with an HTTP error."""
         self._stats.handshakes_refused += 1
 
-    def open(self, client: Client, visitor: Visitor) -> None:
-        """Serve a client whose handshake is done."""
+    def open(self, client: Client, visitor: Visitor) -> Session | None:
+        """Serve a client whose handshake is done; return its session, None if it is refused."""
         self._stats.connections_accepted += 1
         if (refusal := self._refusal()) is not None:
             client.close(refusal)
-            return
+            return None
         session = Session(
             client, self._services, partial(self._catch_up.start, client), visitor, time.monotonic()
         )
@@ -200,6 +200,7 @@ class ClientEndpoint:
             self._by_cookie.add(client)
         else:
             self._authenticating.add(client)
+        return None if client.closed else session
 
     # As `Host`.
 

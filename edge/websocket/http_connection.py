@@ -7,7 +7,7 @@ connections), or in a form that the front door does not look for (`/%77s`, a lea
 import asyncio
 import sys
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 from urllib.parse import unquote
 
 import httptools
@@ -27,13 +27,39 @@ ENTRANCE = "entrance"
 root."""
 
 
+PUBLISH_PATH = "/api/events"
+"""Where requests are larger than elsewhere, below the place of the edge."""
+
+
 class Entrance(NamedTuple):
     """Where the edge is in the application that the server serves."""
 
     path: str = "/ws"
     max_body_bytes: int | None = MAX_BODY_BYTES
     """Of any request; None where other routes than the edge's have bodies of their own."""
+    max_publish_bytes: int = MAX_BODY_BYTES
+    """Of a request to publish."""
 
+    def body_bytes_at(self, path: str | None) -> int | None:
+        """Return the bytes that the body of a request at `path` may have."""
+        is_publish = path is not None and path == f"{self.path.removesuffix('/ws')}{PUBLISH_PATH}"
+        return self.max_publish_bytes if is_publish else self.max_body_bytes
+
+
+class ResponseControl:
+    """The end of a response that may go on for long, for both sides of the application."""
+
+    __slots__ = ("abort", "shutdown")
+
+    def __init__(self, abort: Callable[[], None]) -> None:
+        self.abort: Callable[[], None] | None = abort
+        """Cuts the connection; None when it is gone."""
+        self.shutdown: Callable[[], None] | None = None
+        """Set by a stream: called when the server stops. A slow reader is the stream's affair."""
+
+
+RESPONSE = "event_relay.response"
+"""The name of the `ResponseControl` in the scope of a request."""
 
 MAX_EARLY_BYTES = 64 * 1024
 """Bytes behind a request for `/ws` that waits for earlier responses; with more the connection is
@@ -79,6 +105,7 @@ class HttpConnection(HttpToolsProtocol):
         """Whether the last words are written, and nothing more is read."""
         self._unread_bytes = 0
         """Bytes of responses that the kernel had not taken at the last deadline."""
+        self._response = ResponseControl(lambda: None)
         self._answered: RequestResponseCycle | None = None
         """The request that the application answers. Others may wait behind it."""
 
@@ -97,6 +124,7 @@ class HttpConnection(HttpToolsProtocol):
         if self._answered is not None and not self._answered.response_complete:
             _disconnect(self._answered)
         self._answered = None
+        self._response.abort = self._response.shutdown = None
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -138,7 +166,7 @@ class HttpConnection(HttpToolsProtocol):
         """Refuse a body that is announced as too large, and one request too many at once."""
         if self._is_over:
             return
-        self._bounds.head_is_complete()
+        self._bounds.head_is_complete(self._entrance.body_bytes_at(_path(self.url)))
         sizes = [int(value) for name, value in self.headers if name == b"content-length"]
         if len(self.pipeline) >= MAX_WAITING_REQUESTS:
             # The connection is cut: an answer would come before those to earlier requests.
@@ -171,6 +199,8 @@ class HttpConnection(HttpToolsProtocol):
             return
         unread_bytes = self.transport.get_write_buffer_size()
         is_stuck = unread_bytes > 0 and unread_bytes == self._unread_bytes
+        # An event stream has the bounds of slow clients instead.
+        is_stuck = is_stuck and self._response.shutdown is None
         self._unread_bytes = unread_bytes
         if is_stuck or (self._is_over and not self.transport.is_closing()):
             self.transport.abort()
@@ -183,6 +213,8 @@ class HttpConnection(HttpToolsProtocol):
 
     def shutdown(self) -> None:
         """Let a response end, but wait for no request. Called by uvicorn when the server stops."""
+        if self._response.shutdown is not None:
+            self._response.shutdown()
         if self.is_receiving and self._may_answer:
             self._give_up(response(503, "The edge is shutting down"))
             self.transport.close()
@@ -231,6 +263,8 @@ class HttpConnection(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         self._answered = cycle
+        self._response = ResponseControl(self.transport.abort)
+        cast(dict[str, Any], cycle.scope)[RESPONSE] = self._response
         super()._start_asgi_task(cycle, app)
 
     def _should_upgrade(self) -> bool:

@@ -6,7 +6,8 @@ MAX_HEAD_BYTES = 32 * 1024
 """Bytes of request line and headers, with room for the longest token; a larger head is answered
 with 431."""
 MAX_BODY_BYTES = 64 * 1024
-"""Bytes of a request's body, which only signing in has; a larger one is answered with 413."""
+"""Bytes of a request's body, such as that of signing in; a larger one is answered with 413. Only
+requests to publish may have more."""
 CODED_BYTES_PER_BYTE = 4
 """Bytes that a body may have with its transfer coding (the sizes of chunks, their extensions, and
 trailers), for each byte that it may have without."""
@@ -76,8 +77,9 @@ class RequestBounds:
             and self.allows_body(math.ceil(self._coded_body_bytes / CODED_BYTES_PER_BYTE))
         )
 
-    def head_is_complete(self) -> None:
-        """The head has ended; a body may follow."""
+    def head_is_complete(self, max_body_bytes: int | None) -> None:
+        """The head has ended; a body of so many bytes may follow."""
+        self._max_body_bytes = max_body_bytes
         self.is_in_body = True
         self._head_bytes = 0
 

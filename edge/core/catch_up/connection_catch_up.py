@@ -223,7 +223,7 @@ class ConnectionCatchUp:
         while not search.is_complete:
             if looked_at >= STEP_RECORDS:
                 return None
-            records = _records_after(stream, search.position, replayed)
+            records = records_after(stream, search.position, replayed)
             if records is not None:
                 looked_at += search.look_at(records)
             elif history.is_gone(search.position):
@@ -253,7 +253,7 @@ class ConnectionCatchUp:
         """Replay as much of `stream` as the allowance permits; return the missing records."""
         name, history = stream.kind, stream.history
         while (position := self._positions[name]) < history.head and not allowance.is_spent:
-            records = _records_after(stream, position, replayed)
+            records = records_after(stream, position, replayed)
             if records is not None and (count := lost_run(records)):
                 self._positions[name] = self._gaps[name] = records[count - 1].offset
                 gap = messages.gap(name, position + 1, self._gaps[name], "damaged")
@@ -297,7 +297,7 @@ class ConnectionCatchUp:
         return offset
 
 
-def _records_after(
+def records_after(
     stream: Stream, position: int, replayed: Sequence[Record]
 ) -> Sequence[Record] | None:
     """Return records that follow `position`, from the history or `replayed`; None if neither has.

@@ -101,7 +101,7 @@ def parse_personal_position(query: Mapping[str, str]) -> PersonalPosition | None
     epoch = query.get("epoch")
     offsets = {kind: query[kind] for kind in sorted(PERSONAL_KINDS) if kind in query}
     for value in (epoch, *offsets.values()):
-        if value is not None and not _is_number(value):
+        if value is not None and not is_offset_text(value):
             raise InvalidRequest("epoch, task and addressed must be numbers.")
     if not offsets:
         return None
@@ -139,6 +139,7 @@ def _is_offset(value: object) -> bool:
     return type(value) is int and 0 <= value <= _MAX_OFFSET
 
 
-def _is_number(text: str) -> bool:
+def is_offset_text(text: str) -> bool:
+    """Return whether `text` is an offset or an epoch in digits."""
     # The length is checked first: int() of a text of many digits takes quadratic time.
     return text.isascii() and text.isdigit() and len(text) <= 20 and int(text) <= _MAX_OFFSET
