@@ -121,15 +121,6 @@ def is_orphaned() -> bool:
     return parent is not None and not parent.is_alive()
 
 
-def is_server_stopping() -> bool:
-    """Return whether uvicorn has been told to stop, which it tells the application last.
-
-    It first waits for all responses, and so for event streams. Other servers cancel them.
-    """
-    server = getattr(signal.getsignal(signal.SIGTERM), "__self__", None)
-    return getattr(server, "should_exit", False) is True
-
-
 def stop_if_orphaned() -> bool:
     """Stop this worker process if the process that started it is gone; return whether.
 

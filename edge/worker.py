@@ -30,7 +30,6 @@ from edge.core.streams.task_board import TaskBoard
 from edge.http.metrics import EdgeCollector
 from edge.presence_service import Upstream
 from edge.process import (
-    is_server_stopping,
     raised_room,
     stop_if_orphaned,
     tame_garbage_collection,
@@ -41,7 +40,7 @@ from edge.upstream.replayer import JournalReplay
 from edge.upstream.subscriber import RelaySubscriber
 from edge.websocket.broadcast import write_to_all
 from edge.websocket.endpoint import CLOSE_TIMEOUT_S, Application, ClientEndpoint
-from edge.websocket.event_stream import EventStream
+from edge.websocket.event_stream import EventStreams
 from edge.websocket.socket_cutter import SocketCutter
 from relay.shared.logs import LimitedLog
 
@@ -99,8 +98,7 @@ class Worker:
         self.streams = streams
         self.reads = catch_up.reads
         """Reads the journal for resumes and for history."""
-        self.event_streams: set[EventStream] = set()
-        """The streams (SSE) that are open."""
+        self.event_streams = EventStreams(loop)
         self.cutter = SocketCutter(loop, CLOSE_TIMEOUT_S)
         self.readiness = Readiness(self.relay_state, relay.requests.health)
         room = raised_room(settings.max_connections)
@@ -137,6 +135,7 @@ class Worker:
             self.actions.close()
             self._throttle.close()
             self.others.close()
+            self.event_streams.close()
             self.endpoint.close()
             self.cutter.close()
             self._subscriber.close()
@@ -152,9 +151,6 @@ class Worker:
             try:
                 self.endpoint.housekeep(time.monotonic())
                 self._inbound.forget_unwatched()
-                if self.event_streams and is_server_stopping():
-                    for stream in tuple(self.event_streams):
-                        stream.shutdown()
             except Exception:
                 # One fault of ours must not end housekeeping for good.
                 logger.exception("housekeeping failed")

@@ -17,6 +17,7 @@ from edge.core.protocol.positions import FollowedPosition
 from edge.core.websocket.close_codes import CloseCode
 from edge.core.websocket.frames import Opcode
 from edge.http.forwarded import PEER
+from edge.stop_signals import StopSignals
 from edge.websocket.client import ClientServices
 from edge.websocket.frame_transport import FrameTransport
 from edge.websocket.http_connection import RESPONSE, ResponseControl
@@ -64,6 +65,11 @@ class EventStream(FrameTransport):
                 self._buffered_bytes -= size
             if not self._is_closing:
                 self.client.resume_writing()
+
+    @property
+    def is_told_to_stop(self) -> bool:
+        """Whether the server itself calls `shutdown`."""
+        return self._control is not None
 
     def shutdown(self) -> None:
         """The server stops: end the stream, so that it need not wait."""
@@ -120,10 +126,38 @@ class EventStream(FrameTransport):
         return b"".join(events), total
 
 
+class EventStreams:
+    """The streams of a worker that are open. Each ends when its server stops."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._open: set[EventStream] = set()
+        self._signals = StopSignals(loop, self.shutdown)
+
+    def add(self, stream: EventStream) -> None:
+        """A response begins."""
+        self._open.add(stream)
+        if not stream.is_told_to_stop:
+            self._signals.watch()
+
+    def discard(self, stream: EventStream) -> None:
+        """A response has ended."""
+        self._open.discard(stream)
+
+    def shutdown(self) -> None:
+        """End all streams."""
+        for stream in tuple(self._open):
+            stream.shutdown()
+
+    def close(self) -> None:
+        """The worker ends."""
+        self._signals.close()
+        self.shutdown()
+
+
 class EventStreamResponse(EventSourceResponse):
     """The response, which tells its stream of the end, whatever ends it."""
 
-    def __init__(self, stream: EventStream, open_streams: set[EventStream]) -> None:
+    def __init__(self, stream: EventStream, open_streams: EventStreams) -> None:
         """The stream is among `open_streams` until the response ends."""
         super().__init__(stream.events(), headers=HEADERS)
         self._stream = stream

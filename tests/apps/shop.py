@@ -35,11 +35,12 @@ async def customer(key: Annotated[str | None, Depends(key_of)]) -> Customer | No
 
 
 async def may_see(identity: Any, action: str, topic: str) -> bool:
-    """A customer sees the shops in the key."""
+    """A customer sees the shops in the key, and with `till` in it may also publish there."""
     kind, _, name = topic.partition(":")
     if name == "broken":
         raise RuntimeError("the shop is broken")
-    return action == "subscribe" and kind == "shop" and name in identity.user.shops
+    wanted = {name} if action == "subscribe" else {name, "till"}
+    return kind == "shop" and wanted <= identity.user.shops
 
 
 live = Edge(relay=os.environ.get("SHOP_RELAY"), authenticate=customer, authorize=may_see)

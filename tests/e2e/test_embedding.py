@@ -10,6 +10,7 @@ from websockets.sync.client import connect
 
 from tests.support.cluster import Cluster
 from tests.support.host_app import SERVERS, HostApp, serve
+from tests.support.http_api import StreamClient, history, publish, request
 from tests.support.waiting import wait_for
 
 SHOP = "tests.apps.shop:app"
@@ -133,6 +134,45 @@ class TestUnderEachServer:
         assert second.receive_on("note:1")["stream"] == "addressed"
         other.receive_on("shop:note")
         assert not [m for m in other.received if m.get("topic") == "note:1"]
+
+    def test_events_are_published_and_watched_over_http(self, shop: HostApp) -> None:
+        live, name = f"{shop.url}/live", f"p{shop.port}"
+        topic = f"shop:{name}"
+        with StreamClient(live, (topic,), key=f"{name}+{name}") as stream:
+            stream.subscribed()
+            event = {"topic": topic, "data": {"n": 1}}
+            assert publish(live, f"pia+{name}+till", event).status == 200
+            assert stream.receive_on(topic)["data"] == {"n": 1}
+            publish(live, f"pia+{name}+till", event | {"username": name, "data": "personal"})
+            assert stream.receive_on(topic)["stream"] == "addressed"
+        for key in (f"pia+{name}", "pia+books+till"):
+            answer = publish(live, key, event)
+            assert (answer.status, answer.body["field"]) == (403, "topic")
+        assert request(f"{live}/api/events?topic=shop:books&key=pat%2Btoys").status == 403
+        assert request(f"{live}/api/events?topic=shop:toys").status == 401
+        page = history(live, name, "addressed")
+        assert [each["data"] for each in page.body["events"]] == ["personal"]
+        assert history(live, f"quin+{name}", "addressed").body["events"] == []
+        cookie = {"Cookie": f"shop=pia+{name}+till", "Origin": "http://evil.example"}
+        assert request(f"{live}/api/events", data=event, **cookie).status == 403
+        large = publish(live, f"pia+{name}+till", event | {"data": "x" * 3_000_000})
+        assert large.status == 413
+
+    def test_hooks_know_event_streams(self, shop: HostApp) -> None:
+        with StreamClient(f"{shop.url}/live", ("shop:toys",), key="ron+toys") as stream:
+            stream.receive_until(lambda m: m.get("type") == "greeting", "the greeting")
+        expected = [
+            ["connect", "ron"],
+            ["subscribe", "ron", "shop:toys"],
+            ["unsubscribe", "ron", "shop:toys"],
+            ["disconnect", "ron"],
+        ]
+
+        def is_told() -> bool:
+            shop.request("/emit/shop:toys", 2)  # Some servers notice the end when they write.
+            return happened_to(shop, "ron") == expected
+
+        wait_for(is_told, "the hooks are called")
 
 
 class TestDecisions:
