@@ -50,7 +50,7 @@ class EdgeCollector(Collector):
             ("relay_up", "1 while events arrive from the relay", relay.is_alive),
             ("relay_journaling", "1 while the relay writes its journal", relay.is_journaling),
             ("workers", "Workers that this edge should have", clients.settings.workers),
-            ("connections", "Open WebSocket connections", len(clients)),
+            ("connections", "Open WebSockets and event streams", len(clients)),
             ("max_connections", "Connections that this worker takes", clients.max_connections),
             ("users", "Users with a connection", len(manager.users)),
             ("subscriptions", "Subscriptions of all connections", manager.quota.count),

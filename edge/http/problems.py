@@ -10,7 +10,8 @@ from pydantic import BaseModel
 class Problem(BaseModel):
     """An error answer."""
 
-    detail: str
+    detail: str | list[Any]
+    """A text; of a parameter out of its bounds, FastAPI's list of errors."""
 
 
 class EventProblem(Problem):
