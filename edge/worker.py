@@ -84,8 +84,7 @@ class Worker:
         self.others = Cooperation(teamwork, Upstream(relay, self.relay_state), stats)
         observers = self.others.observers(application)
         manager = ConnectionManager(relay.subscriptions, deliver, quota, observers)
-        prefixes, history_bytes = settings.topic_prefixes, settings.history_bytes
-        streams = Streams(prefixes, history_bytes, stats.dropped, stats.unreadable)
+        self.streams = streams = _streams(settings, stats)
         self.tasks, live = TaskBoard(), LastValues()
         self._inbound = Inbound(streams, manager, self.tasks, live, stats, _log.warning)
         self._replay = JournalReplay(streams, relay.requests, stats)
@@ -95,10 +94,7 @@ class Worker:
         limits, actions = settings.session_limits, self.actions
         services = SessionServices(manager, streams, snapshots, access, tokens, limits, actions)
         catch_up = CatchUpRunner(self._replay, stats)
-        self.streams = streams
-        self.reads = catch_up.reads
-        """Reads the journal for resumes and for history."""
-        self.event_streams = EventStreams(loop)
+        self.reads, self.event_streams = catch_up.reads, EventStreams(loop)
         self.cutter = SocketCutter(loop, CLOSE_TIMEOUT_S)
         self.readiness = Readiness(self.relay_state, relay.requests.health)
         room = raised_room(settings.max_connections)
@@ -156,3 +152,7 @@ class Worker:
                 logger.exception("housekeeping failed")
             if owns_process and stop_if_orphaned():
                 return
+
+
+def _streams(settings: EdgeSettings, stats: EdgeStats) -> Streams:
+    return Streams(settings.topic_prefixes, settings.history_bytes, stats.dropped, stats.unreadable)

@@ -11,6 +11,7 @@ from typing import NamedTuple, Protocol
 
 from relay.core.emitters import Cursor, KnownEmitter, Progress, Reach
 from relay.core.intake import TakenEvent
+from relay.core.once import OnceIds
 from relay.core.orphans import TaskOwner
 from relay.journal.batch import JournalBatch, Run
 from relay.journal.journal import JournalUnavailable
@@ -97,8 +98,12 @@ class Sequencer:
         """Tasks to be removed from the journal with the next commit. Each was remembered before,
         so that there are never more than `RetainedValues` holds."""
 
-    def remember_tasks(self, tasks: Iterable[StoredTask]) -> None:
-        """Remember the states of tasks in the journal, oldest update first."""
+    def remember(self, tasks: Iterable[StoredTask], once: Iterable[tuple[bytes, int]] = ()) -> None:
+        """Remember the states of tasks in the journal, and the ids that count once, oldest first.
+
+        See `relay.core.once.OnceIds`.
+        """
+        self._state.intake.once = OnceIds(once)
         for task in tasks:
             self._remember(task)
             self._note_owners([task])

@@ -15,7 +15,6 @@ from relay.config import RelaySettings
 from relay.control import ControlService, PassingOn
 from relay.core.egress_budget import wire_bytes
 from relay.core.intake import MAX_BATCH_BYTES, MAX_BATCH_MESSAGES
-from relay.core.once import OnceIds
 from relay.core.retention import Limits
 from relay.core.subscription_router import (
     LiveSubscriptions,
@@ -78,12 +77,11 @@ class Relay:
             self._stop_writer.setblocking(False)
             self._is_stopping = False
             self._state = SharedState.of(published, journal.cursors(), settings.task_grace_s)
-            self._state.intake.once = OnceIds(journal.once())
             self._router = SubscriptionRouter(settings.journaled_kinds)
             self._live = LiveSubscriptions()
             self._subscribers = Subscribers(settings.egress_bytes)
             self._sequencer = Sequencer(self._state, self._writer)
-            self._sequencer.remember_tasks(journal.tasks())
+            self._sequencer.remember(journal.tasks(), journal.once())
             self._writer.maintain()
             self._notifier = Notifier(self._sockets.control, self._state.emitters.note_unasked)
             self._tasks = TaskWatch(self._state, self._notifier.acknowledge, settings.heartbeat_s)

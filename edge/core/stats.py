@@ -26,6 +26,19 @@ class PresenceStats:
     """Users and workers of others that were not taken, because there were too many."""
 
 
+@dataclass(slots=True)
+class HttpStats:
+    """Counts of the roads beside `/ws`."""
+
+    published: int = 0
+    """Events that were published and acknowledged, or handed over if live."""
+    publish_requests: Counter[str] = field(default_factory=Counter)
+    """By outcome: `published`, `invalid`, `forbidden`, `conflict`, `limited`, `not_taken`,
+    `not_acknowledged` or `failed`."""
+    event_streams: int = 0
+    """Event streams (SSE) that were begun."""
+
+
 class EdgeStats:
     """Plain numbers since this worker started; `edge.http.metrics` shows them to Prometheus.
 
@@ -70,12 +83,6 @@ class EdgeStats:
         """Connections that were refused because the process had too few descriptors left."""
         self.closed: Counter[int] = Counter()
         """By the close code that this edge sent."""
-        self.published = 0
-        """Events that were published by HTTP and acknowledged, or handed over if live."""
-        self.publish_requests: Counter[str] = Counter()
-        """By outcome: `published`, `invalid`, `forbidden`, `conflict`, `limited`, `not_taken`,
-        `not_acknowledged` or `failed`."""
-        self.event_streams = 0
-        """Event streams (SSE) that were begun."""
+        self.http = HttpStats()
         self.sign_ins: Counter[str] = Counter()
         """By outcome: `succeeded`, `wrong`, `delayed`, `overloaded` or `abandoned`."""

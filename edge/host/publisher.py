@@ -13,11 +13,11 @@ from typing import Any, TypeVar
 from edge.channel import DISCONNECT, RelayAway
 from edge.config import EdgeSettings
 from edge.core.protocol.publications import (
+    EmittedEvent,
     InvalidPublication,
     NotAcknowledged,
-    NotTaken,
-    Publication,
-    Published,
+    NothingTaken,
+    RequestedEvent,
 )
 from edge.core.protocol.requests import Publish
 from edge.core.websocket.close_codes import Close
@@ -96,11 +96,11 @@ class Publisher:
             raise RelayUnavailable(f"event {event_id}: not acknowledged in {self._timeout_s:g} s")
         return event_id
 
-    async def publish(self, publications: Sequence[Publication]) -> list[Published]:
+    async def publish(self, publications: Sequence[RequestedEvent]) -> list[EmittedEvent]:
         """Emit all of `publications` or none, and wait until the relay has them.
 
-        Raises `InvalidPublication` or `NotTaken` if none was emitted, `NotAcknowledged` if it is
-        not known whether the relay has them. Takes `EDGE_PUBLISH_TIMEOUT_S` at most.
+        Raises `InvalidPublication` or `NothingTaken` if none was emitted, `NotAcknowledged` if
+        nobody knows whether the relay has them. Takes `EDGE_PUBLISH_TIMEOUT_S` at most.
         """
         give_up_at = time.monotonic() + self._timeout_s
         events = [NewEvent(each.topic.shown, *each[1:]) for each in publications]
@@ -108,24 +108,25 @@ class Publisher:
             emitter = self.emitter
             # Not taken before the relay is there: a refusal then means that nothing arrives later.
             if not await emitter.connected(self._timeout_s):
-                raise NotTaken("the relay is away")
+                raise NothingTaken("the relay is away")
             ids = emitter.emit_many(events)
         except InvalidEvent as invalid:
             raise _invalid(invalid) from None
         except OutboxFull as error:
-            raise NotTaken(str(error)) from None
+            raise NothingTaken(str(error)) from None
         except (EmitterError, SettingsError) as error:
             self._log.error("emitter", "events cannot be published: %s", error)
             if isinstance(error, EmitterClosed):
                 # The next request gets a new one.
                 self._emitter = None
-            raise NotTaken("this edge cannot publish now; its log says why") from None
+            raise NothingTaken("this edge cannot publish now; its log says why") from None
         if not await emitter.acknowledged(give_up_at - time.monotonic()):
             raise NotAcknowledged(ids)
-        return [
-            Published(event_id, each.username is not None or emitter.is_journaled(each.topic.shown))
-            for event_id, each in zip(ids, publications, strict=True)
-        ]
+        stored = (
+            each.username is not None or emitter.is_journaled(each.topic.shown)
+            for each in publications
+        )
+        return list(map(EmittedEvent, ids, stored))
 
     # As `Channel`.
 

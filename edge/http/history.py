@@ -1,7 +1,7 @@
 """`GET /api/streams/{stream}/events`: past events, page by page (docs/http.md, "History")."""
 
 import asyncio
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import orjson
 from fastapi import APIRouter, Depends, HTTPException, Query, Request, Response
@@ -72,24 +72,40 @@ def history_router(identify: Identify, permissions: Permissions) -> APIRouter:
 
         Of the streams `task` and `addressed`, the caller's own.
         """
-        worker: Worker = request.state.worker
-        found = _stream(worker, stream)
-        since = None if after is None else _position(after)
-        selectors: tuple[Pattern, ...] = ()
-        if stream not in PERSONAL_KINDS:
-            pattern = _pattern(stream, topic)
-            identity = await permissions.subscriber(identity, [pattern])
-            selectors = permissions.selectors(identity, pattern)
-        elif topic is not None:
-            raise HTTPException(422, f"topic: there is no choice of topics in the stream {stream}")
-        if since is not None and since.epoch != worker.streams.epoch:
-            return _of_another_epoch(worker.streams, found)
-        offset = None if since is None else since.offsets.get(stream)
-        page = HistoryPage(worker.streams, found, HistoryQuery(identity, selectors, offset, limit))
-        await _fill(page, worker.reads, identity.username)
-        return _reply(page.position, page.events, _gaps(page), has_more=page.has_more)
+        asked = HistoryRequest(stream, after, limit, topic)
+        return await _answer(request.state.worker, permissions, identity, asked)
 
     return router
+
+
+class HistoryRequest(NamedTuple):
+    """The parameters of a request."""
+
+    stream: str
+    after: str | None
+    limit: int
+    topic: str | None
+
+
+async def _answer(
+    worker: Worker, permissions: Permissions, identity: Identity, asked: HistoryRequest
+) -> Response:
+    stream = _stream(worker, asked.stream)
+    since = None if asked.after is None else _position(asked.after)
+    selectors: tuple[Pattern, ...] = ()
+    if asked.stream not in PERSONAL_KINDS:
+        pattern = _pattern(asked.stream, asked.topic)
+        identity = await permissions.subscriber(identity, [pattern])
+        selectors = permissions.selectors(identity, pattern)
+    elif asked.topic is not None:
+        raise HTTPException(422, f"topic: the stream {asked.stream} has no choice of topics")
+    if since is not None and since.epoch != worker.streams.epoch:
+        return _of_another_epoch(worker.streams, stream)
+    offset = None if since is None else since.offsets.get(asked.stream)
+    query = HistoryQuery(identity, selectors, offset, asked.limit)
+    page = HistoryPage(worker.streams, stream, query)
+    await _fill(page, worker.reads, identity.username)
+    return _reply(page.position, page.events, _gaps(page), has_more=page.has_more)
 
 
 async def _fill(page: HistoryPage, reads: SharedReads, username: str) -> None:

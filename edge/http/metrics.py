@@ -89,7 +89,7 @@ class EdgeCollector(Collector):
                 "publish_requests",
                 "Requests to publish, by HTTP",
                 "outcome",
-                stats.publish_requests,
+                stats.http.publish_requests,
             ),
             ("sign_ins", "Sign-ins with a password", "outcome", stats.sign_ins),
         ):
@@ -106,8 +106,8 @@ class EdgeCollector(Collector):
             ("conflated", "Live values replaced while they waited", stats.conflated),
             ("presence_left_out", "Presence of others not taken", stats.presence.left_out),
             ("messages_received", "Messages from clients", stats.messages_received),
-            ("published", "Events published by HTTP", stats.published),
-            ("event_streams", "Event streams (SSE) begun", stats.event_streams),
+            ("published", "Events published by HTTP", stats.http.published),
+            ("event_streams", "Event streams (SSE) begun", stats.http.event_streams),
             ("connections_accepted", "Handshakes completed", stats.connections_accepted),
             ("handshakes_refused", "Handshakes answered with an error", stats.handshakes_refused),
             (

@@ -51,11 +51,11 @@ DESCRIPTIONS = {
 }
 
 
-def responses(*statuses: int, **models: type[BaseModel]) -> dict[int | str, dict[str, Any]]:
-    """Return the documentation of error answers; `_403=Model` gives one a model of its own."""
+def responses(*statuses: int, model: type[BaseModel] = Problem) -> dict[int | str, dict[str, Any]]:
+    """Return the documentation of error answers."""
     return {
         status: {
-            "model": models.get(f"_{status}", Problem),
+            "model": model,
             "description": DESCRIPTIONS[status],
             **({"headers": {"Retry-After": RETRY_AFTER}} if status in (429, 503) else {}),
         }

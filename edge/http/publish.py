@@ -16,11 +16,11 @@ from edge.core.identity.access import Identity
 from edge.core.protocol.publications import (
     MAX_KEY_CHARS,
     MAX_PUBLICATIONS,
+    EmittedEvent,
     InvalidPublication,
     NotAcknowledged,
-    NotTaken,
-    Publication,
-    Published,
+    NothingTaken,
+    RequestedEvent,
     body_digest,
     parse_publications,
     with_key,
@@ -45,11 +45,19 @@ RETRY_S = 1.0
 OUTCOMES = {403: "forbidden", 409: "conflict", 422: "invalid", 429: "limited"}
 
 
+ERRORS = {
+    **responses(401, 413, 429),
+    **responses(403, 409, 422, model=EventProblem),
+    **responses(503, model=UnsureProblem),
+}
+Key = Annotated[str | None, Header(min_length=1, max_length=MAX_KEY_CHARS)]
+
+
 class Publishing(Protocol):
     """Hands events to the relay; `edge.host.publisher` does."""
 
-    async def publish(self, publications: Sequence[Publication]) -> list[Published]:
-        """Raises `InvalidPublication`, `NotTaken` or `NotAcknowledged`."""
+    async def publish(self, publications: Sequence[RequestedEvent]) -> list[EmittedEvent]:
+        """Raises `InvalidPublication`, `NothingTaken` or `NotAcknowledged`."""
 
 
 class EventToPublish(BaseModel):
@@ -106,30 +114,32 @@ class PublishDesk:
 
     async def publish(
         self, identity: Identity, body: bytes, key: str | None, stats: EdgeStats
-    ) -> list[Published]:
+    ) -> list[EmittedEvent]:
         """Publish the events in `body`; count the outcome.
 
-        Raises `RefusedEvent`, 429, `NotTaken` or `NotAcknowledged`.
+        Raises `RefusedEvent`, 429, `NothingTaken` or `NotAcknowledged`.
         """
         outcome = "failed"
         try:
             published = await self._publish(identity, body, key)
-            stats.published += len(published)
+            stats.http.published += len(published)
             outcome = "published"
             return published
         except (RefusedEvent, HTTPException) as error:
             outcome = OUTCOMES[error.status_code]
             raise
-        except NotTaken:
+        except NothingTaken:
             outcome = "not_taken"
             raise
         except NotAcknowledged:
             outcome = "not_acknowledged"
             raise
         finally:
-            stats.publish_requests[outcome] += 1
+            stats.http.publish_requests[outcome] += 1
 
-    async def _publish(self, identity: Identity, body: bytes, key: str | None) -> list[Published]:
+    async def _publish(
+        self, identity: Identity, body: bytes, key: str | None
+    ) -> list[EmittedEvent]:
         try:
             publications = parse_publications(body, self._most)
             now = time.monotonic()
@@ -149,7 +159,7 @@ class PublishDesk:
             raise RefusedEvent(422, detail, error.index, error.field) from None
 
     async def _refuse_forbidden(
-        self, identity: Identity, publications: Sequence[Publication]
+        self, identity: Identity, publications: Sequence[RequestedEvent]
     ) -> None:
         topics = [each.topic for each in publications]
         refused = await self._permissions.first_refused(identity, topics)
@@ -172,26 +182,12 @@ def publish_router(
         max_body_size=settings.max_publish_bytes,
         dependencies=[Depends(permissions.refuse_foreign_page)],
         openapi_extra={"requestBody": _request_body()},
-        responses=responses(
-            401,
-            403,
-            409,
-            413,
-            422,
-            429,
-            503,
-            _403=EventProblem,
-            _422=EventProblem,
-            _409=EventProblem,
-            _503=UnsureProblem,
-        ),
+        responses=ERRORS,
     )
     async def publish(
         request: Request,
         identity: Annotated[Identity, Depends(identify)],
-        idempotency_key: Annotated[
-            str | None, Header(min_length=1, max_length=MAX_KEY_CHARS)
-        ] = None,
+        idempotency_key: Key = None,
     ) -> JSONResponse:
         """Publish one event, or a list of them: all, or none.
 
@@ -199,21 +195,18 @@ def publish_router(
         value was handed over. With `Idempotency-Key`, a request that is repeated within a day,
         through whatever worker or edge, publishes nothing twice and gets the same ids.
         """
-        stats = request.state.worker.stats
         try:
             with desk.place(identity.username):
                 # Read here and not by FastAPI: bodies of strangers do not take memory.
-                body = await request.body()
+                body, stats = await request.body(), request.state.worker.stats
                 published = await desk.publish(identity, body, idempotency_key, stats)
         except RefusedEvent as refused:
             return JSONResponse(refused.problem.model_dump(), refused.status_code)
-        except NotTaken as error:
+        except NothingTaken as error:
             return _unavailable(f"Nothing was taken: {error}", ())
         except NotAcknowledged as error:
             return _unavailable(f"The events may still arrive: {error}", error.ids)
-        return JSONResponse(
-            {"events": [{"id": each.id, "stored": each.is_stored} for each in published]}
-        )
+        return JSONResponse({"events": [{"id": id, "stored": kept} for id, kept in published]})
 
     return router
 

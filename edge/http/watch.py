@@ -83,7 +83,7 @@ def _begin(
     wait_s = endpoint.overload_s()
     position = FollowedPosition(since, len(requests))
     stream = EventStream(endpoint.client_services, position, worker.cutter, request.scope)
-    worker.stats.event_streams += 1
+    worker.stats.http.event_streams += 1
     if wait_s is not None:
         # As on `/ws`: a browser that gets an error instead does not come back.
         close = CloseCode.TRY_AGAIN_LATER.close(f"overloaded, retry in {math.ceil(wait_s)} s")

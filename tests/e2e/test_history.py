@@ -89,7 +89,7 @@ def test_everybody_has_a_personal_past_and_no_other(cluster: Cluster, edge: Edge
         ("event", {"limit": 1001}, 422, "limit"),
         ("event", {"topic": "task:1"}, 422, "within the stream event"),
         ("event", {"topic": "Event"}, 422, "topic: "),
-        ("task", {"topic": "task:1"}, 422, "no choice of topics"),
+        ("task", {"topic": "task:1"}, 422, "has no choice of topics"),
         ("resource-monitor", {}, 404, "no such stream"),
         ("Not a kind", {}, 404, "no such stream"),
     ],

@@ -29,7 +29,7 @@ class Sequencing:
         self.published = PublishedJournal(path, self.journal.state, self.writer.begin_epoch)
         self.state = SharedState.of(self.published, self.journal.cursors(), task_grace_s)
         self.sequencer = Sequencer(self.state, self.writer)
-        self.sequencer.remember_tasks(self.journal.tasks())
+        self.sequencer.remember(self.journal.tasks(), self.journal.once())
 
     def settle(self) -> Committed:
         """Wait until the writer has done all its work; return what was journaled."""

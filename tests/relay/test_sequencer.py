@@ -10,7 +10,6 @@ import pytest
 
 from relay.core import retained
 from relay.core.emitters import Cursor
-from relay.core.once import OnceIds
 from relay.core.retention import Limits
 from relay.journal.journal import SILENT_EMITTER_S, Journal, JournalUnavailable
 from relay.shared import sqlite_file
@@ -380,7 +379,6 @@ def test_an_id_that_counts_once_is_known_after_a_restart(parts: RelayParts) -> N
     parts.close()
     again = RelayParts(parts.path.parent)
     with closing(again):
-        again.intake.once = OnceIds(again.journal.once())
         again.admit()
         again._sent = 2
         again.send("event:a", event_id="once:a")

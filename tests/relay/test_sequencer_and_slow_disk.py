@@ -71,7 +71,7 @@ class SlowRelay:
         self.published = PublishedJournal(path, journal.state, begin_epoch(journal))
         self.state = SharedState.of(self.published, journal.cursors(), task_grace_s=0)
         self.sequencer = Sequencer(self.state, self.disk)
-        self.sequencer.remember_tasks(journal.tasks())
+        self.sequencer.remember(journal.tasks())
         for emitter_id in (EMITTER_ID, OTHER_ID):
             self.state.emitters.admit(Cursor(emitter_id, "m", EPOCH, 0), emitter_id, lambda _: True)
         self._sent = {each.emitter_id: each.committed for each in self.state.emitters}

@@ -1,5 +1,6 @@
 """The HTTP API of an edge: requests with JSON, and a client of event streams with deadlines."""
 
+import email.message
 import http.client
 import json
 import time
@@ -21,7 +22,7 @@ class Answer(NamedTuple):
     status: int
     body: Any
     """JSON, or text if it is none."""
-    headers: http.client.HTTPMessage
+    headers: email.message.Message[str, str]
 
 
 def request(

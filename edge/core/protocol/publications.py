@@ -28,7 +28,7 @@ class InvalidPublication(Exception):  # noqa: N818
         self.field = field
 
 
-class NotTaken(Exception):  # noqa: N818
+class NothingTaken(Exception):  # noqa: N818
     """No event was taken, for now; the text says why."""
 
 
@@ -40,7 +40,7 @@ class NotAcknowledged(Exception):  # noqa: N818
         self.ids = ids
 
 
-class Publication(NamedTuple):
+class RequestedEvent(NamedTuple):
     """One event to publish."""
 
     topic: Topic
@@ -52,7 +52,7 @@ class Publication(NamedTuple):
     """Of all publications with the same text, one is taken."""
 
 
-class Published(NamedTuple):
+class EmittedEvent(NamedTuple):
     """An event that was taken."""
 
     id: str
@@ -60,7 +60,7 @@ class Published(NamedTuple):
     """Whether it is in the relay's journal; a live value was handed over to the emitter."""
 
 
-def parse_publications(body: bytes, most: int = MAX_PUBLICATIONS) -> list[Publication]:
+def parse_publications(body: bytes, most: int = MAX_PUBLICATIONS) -> list[RequestedEvent]:
     """Return the events in `body`, one or a list of at most `most`.
 
     Raises `InvalidPublication` for the first that is wrong. The data is not looked at.
@@ -75,7 +75,7 @@ def parse_publications(body: bytes, most: int = MAX_PUBLICATIONS) -> list[Public
     return [_publication(index, event) for index, event in enumerate(events)]
 
 
-def with_key(publications: Sequence[Publication], scope: Sequence[str]) -> list[Publication]:
+def with_key(publications: Sequence[RequestedEvent], scope: Sequence[str]) -> list[RequestedEvent]:
     """Return the same events, each of which is taken once for the texts of `scope`."""
     # Lengths first: no text can end in the begin of the next one.
     begin = "".join(f"{len(text)}:{text}," for text in scope)
@@ -87,7 +87,7 @@ def body_digest(body: bytes) -> str:
     return hashlib.blake2b(body, digest_size=16).hexdigest()
 
 
-def _publication(index: int, event: Any) -> Publication:
+def _publication(index: int, event: Any) -> RequestedEvent:
     if not isinstance(event, dict):
         raise InvalidPublication("an event is a JSON object", index)
     for name in event:
@@ -105,4 +105,4 @@ def _publication(index: int, event: Any) -> Publication:
         topic = parse_topic(event["topic"])
     except InvalidTopic as error:
         raise InvalidPublication(str(error), index, "topic") from None
-    return Publication(topic, event["data"], event.get("type"), event.get("username"))
+    return RequestedEvent(topic, event["data"], event.get("type"), event.get("username"))

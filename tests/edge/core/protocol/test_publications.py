@@ -7,7 +7,7 @@ import pytest
 
 from edge.core.protocol.publications import (
     InvalidPublication,
-    Publication,
+    RequestedEvent,
     body_digest,
     parse_publications,
     with_key,
@@ -29,10 +29,10 @@ def refused(content: object, most: int = 1000) -> tuple[int | None, str, str]:
 
 
 def test_one_event_and_a_list_of_them() -> None:
-    first = Publication(parse_topic("event:a"), {"n": 1})
+    first = RequestedEvent(parse_topic("event:a"), {"n": 1})
     assert parse_publications(body(EVENT)) == [first]
     other = {"topic": "app_log", "data": None, "type": "mine", "username": "alice"}
-    second = Publication(parse_topic("app_log"), None, "mine", "alice")
+    second = RequestedEvent(parse_topic("app_log"), None, "mine", "alice")
     assert parse_publications(body([EVENT, other])) == [first, second]
     assert parse_publications(body(EVENT | {"type": None, "username": None})) == [first]
 
