@@ -40,7 +40,7 @@ from edge.upstream.replayer import JournalReplay
 from edge.upstream.subscriber import RelaySubscriber
 from edge.websocket.broadcast import write_to_all
 from edge.websocket.endpoint import CLOSE_TIMEOUT_S, Application, ClientEndpoint
-from edge.websocket.event_stream import EventStreams
+from edge.websocket.event_stream import SseStreams
 from edge.websocket.socket_cutter import SocketCutter
 from relay.shared.logs import LimitedLog
 
@@ -94,7 +94,7 @@ class Worker:
         limits, actions = settings.session_limits, self.actions
         services = SessionServices(manager, streams, snapshots, access, tokens, limits, actions)
         catch_up = CatchUpRunner(self._replay, stats)
-        self.reads, self.event_streams = catch_up.reads, EventStreams(loop)
+        self.reads, self.event_streams = catch_up.reads, SseStreams(loop)
         self.cutter = SocketCutter(loop, CLOSE_TIMEOUT_S)
         self.readiness = Readiness(self.relay_state, relay.requests.health)
         room = raised_room(settings.max_connections)

@@ -83,10 +83,7 @@ class Edge:
         if relay not in (None, EMBEDDED):
             raise SettingsError(f'relay: must be "{EMBEDDED}" (it is {relay!r})')
         self.settings = load(EdgeSettings, **settings)
-        for kind in presence:
-            if not is_kind(kind) or kind in RESERVED_KINDS:
-                raise SettingsError(f"presence: must be kinds of topics (one is {kind!r})")
-        self._kinds = read_config_file().kinds.with_presence(presence)
+        self._kinds = read_config_file().kinds.with_presence(_checked_kinds(presence))
         load_contracts(self.settings.contracts, "EDGE_CONTRACTS")
         access = KindAccess(self._kinds) if authorize is None else AnsweredAccess()
         self._access: Access = PresenceAccess(access, self._kinds.presence)
@@ -354,6 +351,14 @@ class Edge:
             await refuse(websocket, refused)
         else:
             await admit(websocket, head, visitor)
+
+
+def _checked_kinds(kinds: Iterable[str]) -> tuple[str, ...]:
+    found = tuple(kinds)
+    for kind in found:
+        if not is_kind(kind) or kind in RESERVED_KINDS:
+            raise SettingsError(f"presence: must be kinds of topics (one is {kind!r})")
+    return found
 
 
 def _head(websocket: WebSocket) -> RequestHead:

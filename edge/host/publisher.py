@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from edge.channel import DISCONNECT, RelayAway
 from edge.config import EdgeSettings
 from edge.core.protocol.publications import (
-    EmittedEvent,
+    AcceptedEvent,
     InvalidPublication,
     NotAcknowledged,
     NothingTaken,
@@ -96,7 +96,7 @@ class Publisher:
             raise RelayUnavailable(f"event {event_id}: not acknowledged in {self._timeout_s:g} s")
         return event_id
 
-    async def publish(self, publications: Sequence[RequestedEvent]) -> list[EmittedEvent]:
+    async def publish(self, publications: Sequence[RequestedEvent]) -> list[AcceptedEvent]:
         """Emit all of `publications` or none, and wait until the relay has them.
 
         Raises `InvalidPublication` or `NothingTaken` if none was emitted, `NotAcknowledged` if
@@ -126,7 +126,7 @@ class Publisher:
             each.username is not None or emitter.is_journaled(each.topic.shown)
             for each in publications
         )
-        return list(map(EmittedEvent, ids, stored))
+        return list(map(AcceptedEvent, ids, stored))
 
     # As `Channel`.
 

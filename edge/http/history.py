@@ -27,7 +27,7 @@ TIMEOUT_S = 15.0
 """Seconds for the relay to replay the events of a page."""
 
 
-class Gap(BaseModel):
+class MissingEvents(BaseModel):
     """Events that are lost; `retention` has removed them, or the relay cannot read them."""
 
     first: int
@@ -42,7 +42,7 @@ class HistoryReply(BaseModel):
     epoch: int
     events: list[dict[str, Any]]
     """Messages as on `/ws`, in the order of their offsets."""
-    gaps: list[Gap]
+    gaps: list[MissingEvents]
     next: str
     """The `after` of the next page."""
     has_more: bool

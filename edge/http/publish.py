@@ -16,7 +16,7 @@ from edge.core.identity.access import Identity
 from edge.core.protocol.publications import (
     MAX_KEY_CHARS,
     MAX_PUBLICATIONS,
-    EmittedEvent,
+    AcceptedEvent,
     InvalidPublication,
     NotAcknowledged,
     NothingTaken,
@@ -56,7 +56,7 @@ Key = Annotated[str | None, Header(min_length=1, max_length=MAX_KEY_CHARS)]
 class Publishing(Protocol):
     """Hands events to the relay; `edge.host.publisher` does."""
 
-    async def publish(self, publications: Sequence[RequestedEvent]) -> list[EmittedEvent]:
+    async def publish(self, publications: Sequence[RequestedEvent]) -> list[AcceptedEvent]:
         """Raises `InvalidPublication`, `NothingTaken` or `NotAcknowledged`."""
 
 
@@ -114,7 +114,7 @@ class PublishDesk:
 
     async def publish(
         self, identity: Identity, body: bytes, key: str | None, stats: EdgeStats
-    ) -> list[EmittedEvent]:
+    ) -> list[AcceptedEvent]:
         """Publish the events in `body`; count the outcome.
 
         Raises `RefusedEvent`, 429, `NothingTaken` or `NotAcknowledged`.
@@ -139,7 +139,7 @@ class PublishDesk:
 
     async def _publish(
         self, identity: Identity, body: bytes, key: str | None
-    ) -> list[EmittedEvent]:
+    ) -> list[AcceptedEvent]:
         try:
             publications = parse_publications(body, self._most)
             now = time.monotonic()

@@ -17,7 +17,7 @@ from edge.http.auth import Identify
 from edge.http.permissions import Permissions
 from edge.http.problems import responses
 from edge.http.requests import is_head
-from edge.websocket.event_stream import EventStream, EventStreamResponse
+from edge.websocket.event_stream import EventStreamResponse, SseStream
 from edge.worker import Worker
 from relay.wire.errors import InvalidTopic
 from relay.wire.topics import Pattern, parse_pattern
@@ -82,7 +82,7 @@ def _begin(
     endpoint = worker.endpoint
     wait_s = endpoint.overload_s()
     position = FollowedPosition(since, len(requests))
-    stream = EventStream(endpoint.client_services, position, worker.cutter, request.scope)
+    stream = SseStream(endpoint.client_services, position, worker.cutter, request.scope)
     worker.stats.http.event_streams += 1
     if wait_s is not None:
         # As on `/ws`: a browser that gets an error instead does not come back.

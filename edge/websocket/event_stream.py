@@ -1,4 +1,4 @@
-"""`EventStream`: a client of `GET /api/events`, as Server-Sent Events (docs/http.md, "Watch").
+"""`SseStream`: a client of `GET /api/events`, as Server-Sent Events (docs/http.md, "Watch").
 
 To the rest of the edge it is a `Client` like every WebSocket, with the same frames, bounds and
 policy. This transport turns its frames into events, and a close frame into the last one.
@@ -30,7 +30,7 @@ HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 _RETRY = re.compile(r"retry in (\d+) s\Z")
 
 
-class EventStream(FrameTransport):
+class SseStream(FrameTransport):
     """Turns frames into the events of one response."""
 
     def __init__(
@@ -126,20 +126,20 @@ class EventStream(FrameTransport):
         return b"".join(events), total
 
 
-class EventStreams:
+class SseStreams:
     """The streams of a worker that are open. Each ends when its server stops."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._open: set[EventStream] = set()
+        self._open: set[SseStream] = set()
         self._signals = StopSignals(loop, self.shutdown)
 
-    def add(self, stream: EventStream) -> None:
+    def add(self, stream: SseStream) -> None:
         """A response begins."""
         self._open.add(stream)
         if not stream.is_told_to_stop:
             self._signals.watch()
 
-    def discard(self, stream: EventStream) -> None:
+    def discard(self, stream: SseStream) -> None:
         """A response has ended."""
         self._open.discard(stream)
 
@@ -157,7 +157,7 @@ class EventStreams:
 class EventStreamResponse(EventSourceResponse):
     """The response, which tells its stream of the end, whatever ends it."""
 
-    def __init__(self, stream: EventStream, open_streams: EventStreams) -> None:
+    def __init__(self, stream: SseStream, open_streams: SseStreams) -> None:
         """The stream is among `open_streams` until the response ends."""
         super().__init__(stream.events(), headers=HEADERS)
         self._stream = stream

@@ -52,7 +52,7 @@ class RequestedEvent(NamedTuple):
     """Of all publications with the same text, one is taken."""
 
 
-class EmittedEvent(NamedTuple):
+class AcceptedEvent(NamedTuple):
     """An event that was taken."""
 
     id: str

@@ -1,4 +1,4 @@
-"""`EventStream`: frames become Server-Sent Events, and the policy is that of every client."""
+"""`SseStream`: frames become Server-Sent Events, and the policy is that of every client."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -9,21 +9,21 @@ import pytest
 from edge.core.protocol import messages
 from edge.core.protocol.positions import FollowedPosition
 from edge.core.websocket.close_codes import CloseCode, try_again
-from edge.websocket.event_stream import EventStream, EventStreams
+from edge.websocket.event_stream import SseStream, SseStreams
 from edge.websocket.http_connection import RESPONSE, ResponseControl
 from edge.websocket.socket_cutter import SocketCutter
 from tests.edge.wire import MAX_QUEUED_BYTES, Server, turn
 
 TIMEOUT_S = 10.0
 Events = AsyncIterator[bytes]
-Scenario = Callable[[EventStream, Events, Server], Awaitable[None]]
+Scenario = Callable[[SseStream, Events, Server], Awaitable[None]]
 
 
 def play(scenario: Scenario, scope: dict[str, Any] | None = None, **options: Any) -> None:
     async def run() -> None:
         loop = asyncio.get_running_loop()
         server = Server(loop, **options)
-        stream = EventStream(
+        stream = SseStream(
             server.services,
             FollowedPosition(None, 0),
             SocketCutter(loop, 1.0),
@@ -38,7 +38,7 @@ def play(scenario: Scenario, scope: dict[str, Any] | None = None, **options: Any
 
 
 def test_frames_of_a_turn_come_together_with_their_position() -> None:
-    async def scenario(stream: EventStream, events: Events, _: Server) -> None:
+    async def scenario(stream: SseStream, events: Events, _: Server) -> None:
         stream.client.send(messages.position(7, {"event": 3}))
         stream.client.send(messages.frame({"type": "greeting", "text": "two\nlines"}))
         stream.client.send_live("meter:a", messages.frame({"topic": "meter:a", "data": 1}))
@@ -52,7 +52,7 @@ def test_frames_of_a_turn_come_together_with_their_position() -> None:
 
 
 def test_a_ping_is_a_comment_and_the_client_counts_as_heard() -> None:
-    async def scenario(stream: EventStream, events: Events, _server: Server) -> None:
+    async def scenario(stream: SseStream, events: Events, _server: Server) -> None:
         came: list[bytes] = []
 
         async def take_all() -> None:
@@ -72,7 +72,7 @@ def test_a_ping_is_a_comment_and_the_client_counts_as_heard() -> None:
 
 
 def test_a_client_that_takes_no_ping_is_given_up() -> None:
-    async def scenario(stream: EventStream, events: Events, server: Server) -> None:
+    async def scenario(stream: SseStream, events: Events, server: Server) -> None:
         for _ in range(3):
             stream.client.check_alive()
         assert server.stats.closed == {1011: 1}
@@ -81,7 +81,7 @@ def test_a_client_that_takes_no_ping_is_given_up() -> None:
 
 
 def test_a_close_frame_is_the_last_event() -> None:
-    async def scenario(stream: EventStream, events: Events, _: Server) -> None:
+    async def scenario(stream: SseStream, events: Events, _: Server) -> None:
         stream.client.send(messages.position(7, {}))
         stream.client.close(CloseCode.TOKEN_EXPIRED.close())
         last = b"".join([chunk async for chunk in events])
@@ -93,7 +93,7 @@ def test_a_close_frame_is_the_last_event() -> None:
 
 
 def test_a_client_that_is_sent_away_is_told_when_to_come_back() -> None:
-    async def scenario(stream: EventStream, events: Events, _: Server) -> None:
+    async def scenario(stream: SseStream, events: Events, _: Server) -> None:
         stream.client.close(try_again("the relay's heartbeat is missing", 3))
         last = b"".join([chunk async for chunk in events]).decode()
         (retry,) = [line for line in last.split("\n") if line.startswith("retry: ")]
@@ -103,7 +103,7 @@ def test_a_client_that_is_sent_away_is_told_when_to_come_back() -> None:
 
 
 def test_what_the_server_does_not_take_is_bounded_and_live_values_are_merged() -> None:
-    async def scenario(stream: EventStream, events: Events, server: Server) -> None:
+    async def scenario(stream: SseStream, events: Events, server: Server) -> None:
         client = stream.client
         client.send(messages.frame({"n": 0}))
         assert b'"n":0' in await anext(events)
@@ -129,7 +129,7 @@ def test_a_client_that_does_not_read_its_end_is_cut() -> None:
     cut = asyncio.Event()
     scope = {RESPONSE: ResponseControl(cut.set)}
 
-    async def scenario(stream: EventStream, events: Events, _: Server) -> None:
+    async def scenario(stream: SseStream, events: Events, _: Server) -> None:
         stream.client.close(CloseCode.TOO_SLOW.close())
         await anext(events)
         await cut.wait()
@@ -140,7 +140,7 @@ def test_a_client_that_does_not_read_its_end_is_cut() -> None:
 def test_without_a_connection_to_cut_the_response_is_cancelled() -> None:
     async def run() -> None:
         loop = asyncio.get_running_loop()
-        stream = EventStream(
+        stream = SseStream(
             Server(loop).services, FollowedPosition(None, 0), SocketCutter(loop, 1.0), {}
         )
         responding = asyncio.create_task(_read(stream.events()))
@@ -160,7 +160,7 @@ async def _read(events: Events) -> bytes:
 def test_our_own_server_ends_the_stream_itself() -> None:
     control = ResponseControl(lambda: None)
 
-    async def scenario(stream: EventStream, events: Events, _: Server) -> None:
+    async def scenario(stream: SseStream, events: Events, _: Server) -> None:
         assert stream.is_told_to_stop
         assert control.shutdown is not None
         control.shutdown()
@@ -172,8 +172,8 @@ def test_our_own_server_ends_the_stream_itself() -> None:
 
 
 def test_all_streams_of_a_worker_end_with_it() -> None:
-    async def scenario(stream: EventStream, events: Events, _: Server) -> None:
-        streams = EventStreams(asyncio.get_running_loop())
+    async def scenario(stream: SseStream, events: Events, _: Server) -> None:
+        streams = SseStreams(asyncio.get_running_loop())
         streams.add(stream)
         streams.close()
         assert b'"code":1001' in await _read(events)
@@ -184,7 +184,7 @@ def test_all_streams_of_a_worker_end_with_it() -> None:
 
 @pytest.mark.parametrize("is_closed", [True, False])
 def test_the_end_is_told_once(is_closed: bool) -> None:
-    async def scenario(stream: EventStream, events: Events, server: Server) -> None:
+    async def scenario(stream: SseStream, events: Events, server: Server) -> None:
         if is_closed:
             stream.client.close(CloseCode.GOING_AWAY.close())
         stream.end()

@@ -48,7 +48,7 @@ def test_one_event_and_a_list_of_them() -> None:
         (EVENT | {"username": ["alice"]}, "username", "must be text"),
         (EVENT | {"topic": "Event:a"}, "topic", "is not a topic"),
         (EVENT | {"topic": "event:*"}, "topic", "'*' is allowed only"),
-        (EVENT | {"topic": "addressed:a"}, "topic", "the relay itself uses"),
+        (EVENT | {"topic": "addressed:a"}, "topic", "Event Relay itself uses"),
         (EVENT | {"user": "alice"}, "user", "is none of topic, data, type, username"),
         ("event:a", "", "an event is a JSON object"),
     ],
