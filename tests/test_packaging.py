@@ -28,6 +28,7 @@ def test_the_wheel_contains_the_page_and_its_libraries(tmp_path: Path) -> None:
         "dashboard.html",
         "relay-client.js",
         "relay-client.d.ts",
+        "relay-client-calls.js",
         "relay-client-tabs.js",
         "relay-client-worker.js",
         "vendor/uPlot.esm.js",

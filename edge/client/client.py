@@ -4,16 +4,25 @@ import asyncio
 import inspect
 import logging
 import random
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from types import TracebackType
 from typing import Any, Self, TypeAlias
 from urllib.parse import urlsplit
 
+import orjson
+
+from edge.client.core.calls import ClientCall, Outcome
 from edge.client.core.conversation import Conversation
-from edge.client.core.errors import ClientError, EdgeUnreachable, EventsLost, RequestRefused
-from edge.client.core.messages import ConnectionState, Epoch, Loss
+from edge.client.core.errors import (
+    ClientError,
+    EdgeUnreachable,
+    EventsLost,
+    RequestFailed,
+    RequestRefused,
+)
+from edge.client.core.messages import ConnectionState, Epoch, Loss, PublishResult
 from edge.client.core.subscriptions import Sink
 from edge.client.event_stream import EventBuffer, EventStream
 from edge.client.link import Link
@@ -22,6 +31,8 @@ Token: TypeAlias = str | Callable[[], str | Awaitable[str]]
 """A JWT, or a function that returns a new one; the function may be async."""
 
 MAX_LAST = 1000
+MAX_TIMEOUT_S = 3600.0
+ID_AND_TIMEOUT_BYTES = 64
 
 logger = logging.getLogger(__name__)
 
@@ -36,6 +47,7 @@ class ClientOptions:
     open_timeout_s: float | None
     max_queued: int
     max_queued_bytes: int
+    max_request_bytes: int
     websocket: dict[str, Any]
 
 
@@ -49,6 +61,7 @@ def connect(
     open_timeout_s: float | None = 10.0,
     max_queued: int = 1000,
     max_queued_bytes: int = 16 * 1024 * 1024,
+    max_request_bytes: int = 64 * 1024,
     **websocket: Any,
 ) -> "RelayClient":
     """Return a client of the edge at `url`, for `async with` (protocol section 7).
@@ -64,7 +77,11 @@ def connect(
 
     If `max_queued` events or `max_queued_bytes` wait in one iteration, the client stops reading:
     nothing is dropped here. The edge merges live values meanwhile, and after its own bound closes
-    the connection, which then resumes.
+    the connection, which then resumes. While a `publish` or `request` waits for its reply, the
+    client reads on: the reply comes behind the events.
+
+    A `publish` or `request` of more than `max_request_bytes` is refused here. The edge has the same
+    bound, `EDGE_MAX_MESSAGE_BYTES`, and would close the connection.
 
     Further options are those of `websockets.connect`, such as `ssl` and `additional_headers`.
     """
@@ -72,7 +89,7 @@ def connect(
         raise ValueError(f"url: must begin with ws:// or wss://, not {url!r}")
     if max_queued < 1 or max_queued_bytes < 1:
         raise ValueError("max_queued and max_queued_bytes: must be at least 1")
-    bounds = (max_delay_s, open_timeout_s, max_queued, max_queued_bytes)
+    bounds = (max_delay_s, open_timeout_s, max_queued, max_queued_bytes, max_request_bytes)
     return RelayClient(url, token, ClientOptions(on_loss, on_state, *bounds, websocket))
 
 
@@ -149,6 +166,63 @@ class RelayClient:
         self._link.buffers.remove(buffer)
         self._link.made_room()
         self._link.wake_up()
+
+    # Events and calls of the application.
+
+    async def publish(
+        self,
+        topic: str,
+        data: Any,
+        *,
+        type: str | None = None,
+        username: str | None = None,
+        timeout_s: float = 30.0,
+    ) -> PublishResult:
+        """Publish `data`, any JSON value, on `topic` (protocol section 7, "Publish").
+
+        With `username` the event is for that user alone. Without a connection it waits for one.
+        Raises `RequestRefused`; `NotSent` without a connection within `timeout_s`; `OutcomeUnknown`
+        if the connection is lost or `timeout_s` passes before the reply.
+        """
+        named = {"type": type, "username": username}
+        given = {name: value for name, value in named.items() if value is not None}
+        request = {"action": "publish", "topic": topic, "data": _json("data", data), **given}
+        reply = await self._perform(request, timeout_s)
+        return PublishResult(reply.get("event_id"), reply.get("result"))
+
+    async def request(self, method: str, params: Any = None, *, timeout_s: float = 30.0) -> Any:
+        """Have `method` answered by the application or a manager; return the result.
+
+        `params` is any JSON value (protocol section 7, "Request"). The call reaches one process
+        once or never. Raises the errors of `publish`; `RequestRefused` with the code `failed` if
+        the method has refused, with its text.
+        """
+        request = {"action": "request", "method": method, "params": _json("params", params)}
+        return (await self._perform(request, timeout_s)).get("result")
+
+    async def _perform(self, request: dict[str, Any], timeout_s: float) -> Mapping[str, Any]:
+        if not 0 < timeout_s <= MAX_TIMEOUT_S:
+            raise ValueError(f"timeout_s: must be up to {MAX_TIMEOUT_S:g}, not {timeout_s}")
+        most = self._options.max_request_bytes
+        if (size := len(orjson.dumps(request)) + ID_AND_TIMEOUT_BYTES) > most:
+            text = f"{request['action']}: has {size} bytes, more than max_request_bytes ({most})"
+            raise RequestRefused("too_large", text)
+        loop = asyncio.get_running_loop()
+        outcome: asyncio.Future[Outcome] = loop.create_future()
+        call = ClientCall(request, timeout_s, loop.time() + timeout_s, partial(_settle, outcome))
+        self._talk.calls.add(call)
+        self._link.wake_up()
+        try:
+            async with asyncio.timeout_at(call.deadline):
+                reply = await outcome
+        except TimeoutError:
+            raise self._talk.calls.give_up(call) from None
+        except asyncio.CancelledError:
+            self._talk.calls.give_up(call)
+            raise
+        if isinstance(reply, RequestFailed):
+            raise reply
+        return reply
 
     # The life of the client.
 
@@ -243,6 +317,20 @@ class RelayClient:
     def failed(self, error: RequestRefused) -> None:
         """See `Observer`."""
         logger.warning("the edge refused a request: %s (%s)", error, error.code)
+
+
+def _json(name: str, value: object) -> orjson.Fragment:
+    """Return the value as JSON, so that the caller may change it afterwards."""
+    try:
+        return orjson.Fragment(orjson.dumps(value))
+    except TypeError as error:
+        raise TypeError(f"{name}: {error}") from None
+
+
+def _settle(future: asyncio.Future[Outcome], outcome: Outcome) -> None:
+    """Wake up the caller, which may have been cancelled just now."""
+    if not future.done():
+        future.set_result(outcome)
 
 
 def _call_soon(loop: asyncio.AbstractEventLoop, call: Callable[[], None]) -> None:

@@ -48,8 +48,9 @@ class Link:
         self._renewal: asyncio.Task[None] | None = None
 
     def wake_up(self) -> None:
-        """The conversation may have requests to send."""
+        """The conversation may have requests to send, and wait for replies."""
         self._has_requests.set()
+        self._has_room.set()
 
     def made_room(self) -> None:
         """An application has read an event."""
@@ -98,10 +99,11 @@ class Link:
             await asyncio.wait(tasks)
 
     async def _send(self, socket: ClientConnection) -> None:
+        loop = asyncio.get_running_loop()
         with contextlib.suppress(ConnectionClosed):
             while True:
                 self._has_requests.clear()
-                for request in self._talk.take_requests():
+                for request in self._talk.take_requests(loop.time()):
                     await socket.send(orjson.dumps(request), text=True)
                 await self._has_requests.wait()
 
@@ -114,7 +116,7 @@ class Link:
                     self.wake_up()
                     while True:
                         self._take(await socket.recv(decode=False), loop.time())
-                        if any(buffer.is_full for buffer in self.buffers):
+                        if self._must_pause:
                             deadline.reschedule(None)
                             await self._wait_for_room()
                             self._talk.heard(loop.time())
@@ -141,8 +143,16 @@ class Link:
             self._renew_in_s, self._talk.renew_in_s = self._talk.renew_in_s, None
             self._renewal = asyncio.create_task(self._renew(self._renew_in_s))
 
+    @property
+    def _must_pause(self) -> bool:
+        """Whether an application must read before more may come.
+
+        Not while it waits for a reply, which comes behind the events: it may be the same task.
+        """
+        return any(buffer.is_full for buffer in self.buffers) and not self._talk.calls.is_awaited
+
     async def _wait_for_room(self) -> None:
-        while any(buffer.is_full for buffer in self.buffers):
+        while self._must_pause:
             self._has_room.clear()
             try:
                 async with asyncio.timeout(SLOW_AFTER_S):

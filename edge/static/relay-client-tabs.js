@@ -1,6 +1,7 @@
 // One connection for all tabs of a browser: this is the side of the tabs. A SharedWorker
 // (relay-client-worker.js) holds the connection.
 
+import { checkedTimeoutMs, RelayCallError } from "./relay-client-calls.js";
 import { defaultUrl } from "./relay-client.js";
 
 /**
@@ -12,7 +13,12 @@ import { defaultUrl } from "./relay-client.js";
  * @typedef {import("./relay-client.d.ts").StreamPosition} StreamPosition
  * @typedef {"task" | "addressed" | "state" | "error" | "restart" | "gap"} Topicless
  * @typedef {{pattern: string, handler: (message: RelayMessage) => void, last?: number}} Wanted
+ * @typedef {{call: Record<string, unknown>, resolve: (value: any) => void,
+ *   reject: (error: RelayCallError) => void}} Pending
  */
+
+// A worker that crashes answers nothing: after this time beyond its own, a call has failed.
+const WORKER_DELAY_MS = 1_000;
 
 /**
  * Returns a client that shares its connection, or null where that is not asked for or impossible:
@@ -47,6 +53,8 @@ export class TabClient {
   #nextId = 1;
   /** @type {Map<number, Wanted>} */
   #wanted = new Map();
+  /** Calls without an outcome. @type {Map<number, Pending>} */
+  #pending = new Map();
   /** @type {Record<Topicless, Set<{handler: (value: any) => void}>>} */
   #listeners = {
     task: new Set(),
@@ -86,6 +94,16 @@ export class TabClient {
     return () => {
       if (this.#wanted.delete(id)) this.#send({ type: "unsubscribe", id });
     };
+  }
+
+  /** @type {RelayClient["publish"]} */
+  publish(topic, data, options = {}) {
+    return this.#call({ name: "publish", arguments: [topic, data, options] }, options.timeoutMs);
+  }
+
+  /** @type {RelayClient["request"]} */
+  request(method, params, options = {}) {
+    return this.#call({ name: "request", arguments: [method, params, options] }, options.timeoutMs);
   }
 
   /** @type {RelayClient["onTask"]} */
@@ -133,6 +151,10 @@ export class TabClient {
     globalThis.removeEventListener?.("pagehide", this.#leave);
     this.#releaseLock();
     this.#port.close();
+    for (const id of [...this.#pending.keys()]) {
+      const told = "the client is closed: nobody knows whether the call was acted on";
+      this.#outcome(id, { error: { code: "connection_lost", message: told } });
+    }
     this.#changeState({ name: "closed", code: 1000, reason: "Closed by this page" });
   }
 
@@ -149,13 +171,16 @@ export class TabClient {
       this.#send({ type: "subscribe", id, pattern, last });
     }
     if (this.#listeners.task.size > 0) this.#send({ type: "tasks" });
+    // The worker never ran, so nothing was sent.
+    for (const [id, { call }] of this.#pending) this.#send({ type: "call", id, ...call });
   }
 
   /** @param {MessagePort} port */
   #begin(port) {
     port.onmessage = ({ data }) => void this.#receive(data);
-    const { url, maxDelayMs, token } = this.#options;
-    this.#send({ type: "hello", url, maxDelayMs, hasToken: token !== undefined });
+    const { url, maxDelayMs, maxRequestBytes, token } = this.#options;
+    const hasToken = token !== undefined;
+    this.#send({ type: "hello", url, maxDelayMs, maxRequestBytes, hasToken });
   }
 
   /** @param {unknown} message */
@@ -170,7 +195,9 @@ export class TabClient {
     if (message.position) this.#position = message.position;
     switch (message.type) {
       case "message":
-        return this.#call(this.#wanted.get(message.id)?.handler, message.value);
+        return this.#pass(this.#wanted.get(message.id)?.handler, message.value);
+      case "outcome":
+        return this.#outcome(message.id, message.value);
       case "state":
         return this.#changeState(message.value);
       case "token":
@@ -178,6 +205,38 @@ export class TabClient {
       default:
         return this.#notify(message.type, message.value);
     }
+  }
+
+  /**
+   * Lets the worker's client publish or request.
+   * @param {{name: "publish" | "request", arguments: unknown[]}} call
+   * @param {number | undefined} timeoutMs
+   */
+  async #call(call, timeoutMs) {
+    const allowedMs = checkedTimeoutMs(timeoutMs);
+    if (this.#isClosed) throw new RelayCallError("not_connected", "the client is closed");
+    const id = this.#nextId++;
+    // A port takes values that are no JSON, and refuses others that are.
+    const plain = JSON.parse(JSON.stringify(call));
+    const outcome = new Promise((resolve, reject) => {
+      this.#pending.set(id, { call: plain, resolve, reject });
+    });
+    const late = { error: { code: "timeout", message: "The worker has not answered" } };
+    const timer = setTimeout(() => this.#outcome(id, late), allowedMs + WORKER_DELAY_MS);
+    this.#send({ type: "call", id, ...plain });
+    try {
+      return await outcome;
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  /** @param {number} id @param {{value?: any, error?: {code: string, message: string}}} outcome */
+  #outcome(id, { value, error }) {
+    const pending = this.#pending.get(id);
+    this.#pending.delete(id);
+    if (error) pending?.reject(new RelayCallError(error.code, error.message));
+    else pending?.resolve(value);
   }
 
   async #answerToken() {
@@ -204,11 +263,11 @@ export class TabClient {
 
   /** @param {Topicless} type @param {unknown} value */
   #notify(type, value) {
-    for (const { handler } of [...(this.#listeners[type] ?? [])]) this.#call(handler, value);
+    for (const { handler } of [...(this.#listeners[type] ?? [])]) this.#pass(handler, value);
   }
 
   /** @param {((value: any) => void) | undefined} handler @param {unknown} value */
-  #call(handler, value) {
+  #pass(handler, value) {
     try {
       handler?.(value);
     } catch (error) {

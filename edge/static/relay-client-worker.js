@@ -7,6 +7,7 @@ import { connect, topicMatches } from "./relay-client.js";
  * @typedef {import("./relay-client.d.ts").RelayMessage} RelayMessage
  * @typedef {import("./relay-client.d.ts").RelayClient} RelayClient
  * @typedef {import("./relay-client.d.ts").ConnectOptions} ConnectOptions
+ * @typedef {import("./relay-client.d.ts").RelayCallError} RelayCallError
  */
 
 // The relay remembers as many unfinished tasks, and as many last values are kept.
@@ -76,6 +77,9 @@ export class Hub {
       case "unsubscribe":
         this.#unsubscribe(tab, message.id);
         break;
+      case "call":
+        void this.#call(tab, message);
+        break;
       case "tasks":
         for (const task of this.#tasks.values()) {
           this.#post(tab, "task", { ...task, retained: true });
@@ -96,10 +100,10 @@ export class Hub {
     }
   }
 
-  /** @param {{url: string, maxDelayMs?: number, hasToken: boolean}} hello */
-  #connect({ url, maxDelayMs, hasToken }) {
+  /** @param {{url: string, maxDelayMs?: number, maxRequestBytes?: number, hasToken: boolean}} hello */
+  #connect({ url, maxDelayMs, maxRequestBytes, hasToken }) {
     const token = hasToken ? () => this.#token() : undefined;
-    const client = connect({ url, maxDelayMs, token, ...this.#options });
+    const client = connect({ url, maxDelayMs, maxRequestBytes, token, ...this.#options });
     client.onState((state) => this.#tell("state", state));
     client.onRestart((restart) => this.#tell("restart", restart));
     client.onGap((gap) => this.#tell("gap", gap));
@@ -136,6 +140,21 @@ export class Hub {
       if (topicMatches(pattern, value.topic)) {
         this.#post(tab, "message", { ...value, retained: true }, id);
       }
+    }
+  }
+
+  /**
+   * Publishes or requests for a tab. An error crosses the port as its code and its text.
+   * @param {Tab} tab
+   * @param {{id: number, name: "publish" | "request", arguments: any[]}} call
+   */
+  async #call(tab, { id, name, arguments: [target, value, options] }) {
+    if (!this.#client) return;
+    try {
+      this.#post(tab, "outcome", { value: await this.#client[name](target, value, options) }, id);
+    } catch (error) {
+      const { code = "error", message } = /** @type {RelayCallError} */ (error);
+      this.#post(tab, "outcome", { error: { code, message } }, id);
     }
   }
 

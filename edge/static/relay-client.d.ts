@@ -106,6 +106,9 @@ export interface ConnectOptions {
   token?: () => string | Promise<string>;
   /** The longest usual delay between two tries, in milliseconds. Default 3000. */
   maxDelayMs?: number;
+  /** The longest message of `publish` and `request`, in bytes; a longer one is refused here. Default
+   * 65536, as `EDGE_MAX_MESSAGE_BYTES` of the edge, which would close the connection. */
+  maxRequestBytes?: number;
   /** For environments without a global WebSocket, such as Node 20: the class of the package `ws`.
    * Without both, `connect` throws a TypeError. */
   WebSocket?: new (url: string) => WebSocketLike;
@@ -127,6 +130,49 @@ export interface SubscribeOptions {
   last?: number;
 }
 
+export interface CallOptions {
+  /** From now to the outcome, and while there is no connection too. Default 30000, 3600000 at most. */
+  timeoutMs?: number;
+}
+
+export interface PublishOptions extends CallOptions {
+  /** The event's type, if it is not that of the topic's kind. */
+  type?: string;
+  /** The event is for this user alone. */
+  username?: string;
+}
+
+/** An event that was taken. */
+export interface PublishResult {
+  /** Its id, if the edge has emitted it. */
+  eventId?: string;
+  /** The answer of the application in which the edge is, if that has taken it. */
+  result?: any;
+}
+
+/**
+ * - `not_connected`: there was no connection in time, or the client is closed. Nothing was sent.
+ * - `connection_lost`, `timeout`: nobody knows whether it was acted on. It is not sent again.
+ * - `too_large`: longer than `maxRequestBytes`. Nothing was sent.
+ * - any other is a code of the edge, such as `forbidden`, `unknown_method`, or `failed` with the
+ *   words of the function that has refused.
+ */
+export type CallErrorCode =
+  | "not_connected"
+  | "connection_lost"
+  | "timeout"
+  | "too_large"
+  | "forbidden"
+  | "unknown_method"
+  | "failed"
+  | (string & {});
+
+/** The error of a `publish` or a `request`. */
+export class RelayCallError extends Error {
+  constructor(code: CallErrorCode, message: string);
+  code: CallErrorCode;
+}
+
 export interface RelayClient {
   readonly state: ConnectionState;
   readonly position: StreamPosition;
@@ -141,6 +187,16 @@ export interface RelayClient {
     handler: (message: RelayMessage) => void,
     options?: SubscribeOptions,
   ): () => void;
+  /**
+   * Publishes `data`, any JSON value, on `topic`. Without a connection it waits for one. Rejects
+   * with a `RelayCallError`.
+   */
+  publish(topic: string, data: unknown, options?: PublishOptions): Promise<PublishResult>;
+  /**
+   * Has `method` answered by the application or a manager, and returns the result. `params` is any
+   * JSON value. The call reaches one process once or never. Rejects with a `RelayCallError`.
+   */
+  request(method: string, params?: unknown, options?: CallOptions): Promise<any>;
   /**
    * Calls `handler` with updates of the user's own tasks, which need no subscription: on connect
    * the latest state of each unfinished task, marked `retained`; after a lost connection the missed

@@ -5,7 +5,10 @@
 // nothing of any page. It has no dependencies. Its types are in relay-client.d.ts.
 // relay-client-tabs.js lets the tabs of a browser share one connection.
 
+import { Calls, publication, published } from "./relay-client-calls.js";
 import { connectShared } from "./relay-client-tabs.js";
+
+export { RelayCallError } from "./relay-client-calls.js";
 
 /**
  * @typedef {import("./relay-client.d.ts").RelayMessage} RelayMessage
@@ -464,6 +467,8 @@ class Client {
   /** @type {Listeners<StreamGap>} */
   #gapListeners = new Listeners();
   #stopWakeups = new AbortController();
+  /** What the page publishes and requests. @type {Calls} */
+  #calls;
 
   /** @type {ConnectionState} */
   #state = { name: "connecting" };
@@ -501,6 +506,7 @@ class Client {
     this.#url = options.url ?? defaultUrl();
     this.#getToken = options.token;
     this.#maxDelayMs = options.maxDelayMs ?? DEFAULT_MAX_DELAY_MS;
+    this.#calls = new Calls(options.maxRequestBytes);
     this.#WebSocket = options.WebSocket ?? globalThis.WebSocket;
     if (!this.#WebSocket) {
       throw new TypeError("WebSocket: this environment has none; pass one as an option");
@@ -529,6 +535,18 @@ class Client {
       if (!remove() || subscription.state !== "requested") return;
       this.#request({ action: "unsubscribe", topic: pattern });
     };
+  }
+
+  /** @type {RelayClient["publish"]} */
+  async publish(topic, data, options = {}) {
+    const request = publication(topic, data, options);
+    return published(await this.#calls.perform(request, options.timeoutMs));
+  }
+
+  /** @type {RelayClient["request"]} */
+  async request(method, params, { timeoutMs } = {}) {
+    const request = { action: "request", method, params };
+    return (await this.#calls.perform(request, timeoutMs)).result;
   }
 
   /** @param {(message: TaskMessage) => void} handler */
@@ -578,6 +596,7 @@ class Client {
     if (this.#stopWakeups.signal.aborted) return;
     this.#stopWakeups.abort();
     this.#disconnect();
+    this.#calls.close();
     this.#setState({ name: "closed", code: 1000, reason: "Closed by this page" });
   }
 
@@ -720,6 +739,7 @@ class Client {
     this.#disconnect();
     const action = closeAction(code);
     if (action === "stop") {
+      this.#calls.close();
       this.#setState({ name: "closed", code, reason });
     } else if (action === "authenticate" && (!this.#getToken || this.#tokenWasRefused)) {
       this.#setState({ name: "unauthenticated", code, reason });
@@ -745,6 +765,7 @@ class Client {
     this.#isEpochKnown = false;
     this.#unanswered.clear();
     this.#subscriptions.connectionLost();
+    this.#calls.connectionLost();
     const socket = this.#socket;
     if (!socket) return;
     this.#socket = null;
@@ -762,7 +783,12 @@ class Client {
     if (this.#socket?.readyState !== 1) return;
     const id = this.#nextRequestId++;
     this.#unanswered.set(id, { request, ...requester });
-    this.#socket.send(JSON.stringify({ ...request, id }));
+    this.#sendNow({ ...request, id });
+  }
+
+  /** @param {Record<string, unknown>} message */
+  #sendNow(message) {
+    if (this.#socket?.readyState === 1) this.#socket.send(JSON.stringify(message));
   }
 
   /** @param {unknown} text */
@@ -832,6 +858,7 @@ class Client {
 
   /** @param {Record<string, unknown>} reply */
   #replied(reply) {
+    if (this.#calls.replied(reply)) return;
     const id = Number(reply.id);
     const { request, subscription, newcomer } = this.#unanswered.get(id) ?? {};
     this.#unanswered.delete(id);
@@ -842,6 +869,8 @@ class Client {
     subscription?.replied(isGranted);
     newcomer?.replied();
     this.#subscribe();
+    // After the subscriptions, so that a page hears what it publishes.
+    if (this.#isAuthenticated) this.#calls.opened((call) => this.#sendNow(call));
     this.#becomeLiveWhenReplied();
   }
 

@@ -195,3 +195,31 @@ test("after refused credentials a tab can try again", async () => {
   await posted();
   assert.equal(relay.sockets.length, 2);
 });
+
+test("a tab publishes and requests through the worker", async () => {
+  const tab = await live();
+  const other = open();
+  await posted();
+  const published = tab.publish("room:1", "hello", { username: "bob" });
+  const requested = other.request("greet", ["bob"], { timeoutMs: 10_000 });
+  await posted();
+  const [publication, request] = relay.socket.requests;
+  assert.deepEqual([publication?.data, publication?.username], ["hello", "bob"]);
+  assert.deepEqual([request?.method, request?.params], ["greet", ["bob"]]);
+  relay.answer({ event_id: "8739" });
+  relay.answer({ status: "error", code: "failed", message: "no such server" });
+  assert.deepEqual(await published, { eventId: "8739" });
+  await assert.rejects(requested, { name: "RelayCallError", code: "failed", message: "no such server" });
+});
+
+test("a lost connection and a closed tab reject what is under way", async () => {
+  const tab = await live();
+  const lost = assert.rejects(tab.publish("room:1", 1), { code: "connection_lost" });
+  await posted();
+  relay.socket.drop(1006);
+  await lost;
+  const closed = assert.rejects(tab.request("greet"), { code: "connection_lost" });
+  tab.close();
+  await closed;
+  await assert.rejects(tab.request("greet"), { code: "not_connected" });
+});

@@ -8,6 +8,7 @@ requests that it takes from here, and hands in messages and the time.
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple, Protocol
 
+from edge.client.core.calls import CallTable
 from edge.client.core.errors import ClientError, ClosedByEdge, RequestRefused, TokenRefused, refusal
 from edge.client.core.liveness import Liveness, Pulse
 from edge.client.core.messages import (
@@ -77,6 +78,8 @@ class Conversation:
         """Seconds from the last authentication reply to the renewal; None until one came."""
         self.error: ClientError | None = None
         """The error that ended the client, None while it goes on."""
+        self.calls = CallTable()
+        """Events and calls of the application."""
         self._url = url
         self._max_delay_s = max_delay_s
         self._has_fresh_tokens = has_fresh_tokens
@@ -104,6 +107,7 @@ class Conversation:
         self._unanswered: dict[int, _Unanswered] = {}
         self.renew_in_s = None
         self._subscriptions.connection_lost()
+        self.calls.connection_lost()
 
     # Sinks.
 
@@ -206,15 +210,16 @@ class Conversation:
     def closed(self) -> None:
         """The application has closed the client."""
         self._reset()
+        self.calls.close()
         if self.error is None:
             self._set_state(ConnectionState("closed", 1000, "Closed by the application"))
 
     # Messages.
 
-    def take_requests(self) -> list[ClientRequest]:
-        """Return the requests to send, in order."""
+    def take_requests(self, now: float) -> list[ClientRequest]:
+        """Return the requests to send, in order: subscriptions before what is published."""
         requests, self._requests = self._requests, []
-        return requests
+        return requests + self.calls.take(now)
 
     def received(self, message: object, now: float) -> None:
         """Act on one message of the edge. Messages of an unknown type are ignored."""
@@ -274,6 +279,8 @@ class Conversation:
         self._report_restart()
 
     def _replied(self, reply: Mapping[str, Any], now: float) -> None:
+        if self.calls.received(reply):
+            return
         request_id = reply.get("id")
         found = self._unanswered.pop(request_id, None) if isinstance(request_id, int) else None
         if reply["status"] == "error":
@@ -292,6 +299,7 @@ class Conversation:
         if isinstance(remaining_s, int | float) and self._has_fresh_tokens:
             self.renew_in_s = renew_delay_s(remaining_s)
         self._is_authenticated = True
+        self.calls.opened()
         self._subscriptions.retry_refused()
 
     def _granted(

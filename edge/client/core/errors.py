@@ -18,8 +18,8 @@ class EventsLost(ClientError):  # noqa: N818 - it says what happened
         self.loss = loss
 
 
-class RequestRefused(ClientError):  # noqa: N818 - it says what happened
-    """The edge refused a request; `code` is its code (protocol section 7), `topic` the pattern."""
+class RequestFailed(ClientError):  # noqa: N818 - it says what happened
+    """A subscription, a `publish` or a `request` has failed; `code` says why."""
 
     def __init__(self, code: str, message: str, topic: str | None = None) -> None:
         super().__init__(message)
@@ -27,8 +27,27 @@ class RequestRefused(ClientError):  # noqa: N818 - it says what happened
         self.topic = topic
 
 
+class RequestRefused(RequestFailed):
+    """The edge refused a request; `code` is its code (protocol section 7), `topic` the pattern.
+
+    A `publish` or `request` has had no effect, unless the function that took it says otherwise
+    (`failed`).
+    """
+
+
 class Forbidden(RequestRefused):
-    """The user's role does not allow the subscription."""
+    """The user's role does not allow the subscription, the event, or the call."""
+
+
+class NotSent(RequestFailed):
+    """There was no connection in time, or the client is closed (`not_connected`)."""
+
+
+class OutcomeUnknown(RequestFailed):
+    """A `publish` or `request` was sent, and nobody knows whether it was acted on.
+
+    `code` is `connection_lost` or `timeout`. The client sends nothing a second time.
+    """
 
 
 class ClosedByEdge(ClientError):  # noqa: N818 - it says what happened

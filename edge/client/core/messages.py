@@ -77,6 +77,17 @@ Loss: TypeAlias = Gap | NewEpoch | Unrecovered
 
 
 @dataclass(frozen=True, slots=True)
+class PublishResult:
+    """An event that was taken: `event_id` is its id, if the edge has emitted it.
+
+    If the application in which the edge is has taken it, `result` is its answer, any JSON value.
+    """
+
+    event_id: str | None
+    result: Any = None
+
+
+@dataclass(frozen=True, slots=True)
 class ConnectionState:
     """The state of a client.
 

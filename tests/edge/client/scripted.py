@@ -75,7 +75,7 @@ class ScriptedEdge:
 
     def read(self) -> list[ClientRequest]:
         """Read the client's requests."""
-        self.requests += self.talk.take_requests()
+        self.requests += self.talk.take_requests(self.now)
         return self.requests
 
     def say(self, **message: Any) -> None:
