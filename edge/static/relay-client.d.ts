@@ -94,6 +94,7 @@ export interface WebSocketLike {
   onopen: ((event: any) => void) | null;
   onmessage: ((event: any) => void) | null;
   onclose: ((event: any) => void) | null;
+  onerror?: ((event: any) => void) | null;
   send(text: string): void;
   close(): void;
 }

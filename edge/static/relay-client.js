@@ -622,6 +622,8 @@ class Client {
     };
     socket.onmessage = (event) => this.#receive(event.data);
     socket.onclose = (event) => this.#connectionLost(event.code, event.reason);
+    // What it says comes again as a close. The package `ws` ends the process if nobody listens.
+    socket.onerror = () => {};
     this.#heardAt = performance.now();
     this.#silenceTimer = setInterval(() => this.#checkSilence(), SILENCE_CHECK_MS);
   }

@@ -438,3 +438,11 @@ test("a lost connection alone is no restart, and a removed handler gets none", a
   relay.socket.say({ type: "position", epoch: EPOCH + 1, position: {} });
   assert.deepEqual([restarts.length, calls], [1, 0]);
 });
+
+test("an error of the socket is always listened to, also on one that was given up", async () => {
+  const client = await connected();
+  const { socket } = relay;
+  assert.equal(typeof socket.onerror, "function");
+  client.close();
+  assert.equal(typeof socket.onerror, "function", "`ws` ends the process otherwise");
+});

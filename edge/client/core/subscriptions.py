@@ -52,8 +52,15 @@ class ClientSubscription:
         self.has_streams = False
         """Whether the edge named a stream that it matches; a live topic loses nothing."""
         self.state = RequestState.IDLE
+        self._refusal: ClientError | None = None
         self._backlog: list[Event] | None = None
         """Events requested with `last`, held until the reply."""
+
+    def add(self, sink: Sink) -> None:
+        """Add a sink, which learns at once if the edge has refused the subscription."""
+        self.sinks.append(sink)
+        if self.state is RequestState.REFUSED and self._refusal is not None:
+            sink.problem(self._refusal)
 
     def requested(self, last: int | None) -> None:
         """The request is on its way."""
@@ -68,6 +75,7 @@ class ClientSubscription:
     def refuse(self, error: ClientError) -> None:
         """The edge has refused it, or has ended it later."""
         self.state = RequestState.REFUSED
+        self._refusal = error
         self.is_confirmed = False
         self._backlog = None
         for sink in tuple(self.sinks):
@@ -118,7 +126,7 @@ class SubscriptionTable:
     def add(self, pattern: str, sink: Sink, last: int | None) -> ClientSubscription:
         """Add a sink. Sinks of one pattern share a subscription, which ends with the last one."""
         found = self._by_pattern.setdefault(pattern, ClientSubscription(pattern, last))
-        found.sinks.append(sink)
+        found.add(sink)
         return found
 
     def remove(self, subscription: ClientSubscription, sink: Sink) -> bool:

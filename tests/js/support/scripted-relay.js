@@ -62,6 +62,8 @@ export class ScriptedSocket {
   onmessage = null;
   /** @type {((event: {code: number, reason: string}) => void) | null} */
   onclose = null;
+  /** @type {((event: any) => void) | null} */
+  onerror = null;
 
   /** @param {string} url */
   constructor(url) {

@@ -158,6 +158,15 @@ def test_a_refused_subscription_tells_its_sinks_and_is_tried_with_the_next_token
     assert [each["topic"] for each in edge.requests] == ["secret:*"]
 
 
+def test_a_later_sink_of_a_refused_subscription_learns_of_it(edge: ScriptedEdge) -> None:
+    first, second = Recorder(), Recorder()
+    edge.talk.subscribe("secret:*", first)
+    edge.answer(status="error", code="forbidden", message="Not allowed")
+    edge.talk.subscribe("secret:*", second)
+    assert [len(sink.errors) for sink in (first, second)] == [1, 1]
+    assert edge.requests == []
+
+
 def test_a_subscription_that_the_edge_ends_tells_its_sinks(edge: ScriptedEdge) -> None:
     sink = edge.subscribe("event:*", 4)
     edge.say(status="error", code="forbidden", message="No more", topic="event:*")
