@@ -1,4 +1,4 @@
-"""What a client that speaks the protocol itself must keep: the reference of a resume."""
+"""The state of a client that speaks the protocol itself: the reference of a resume."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ Message = dict[str, Any]
 
 
 class Following:
-    """The position of one client, and what its messages mean (protocol section 7, "Resume").
+    """The position of one client, and the meaning of its messages (protocol section 7, "Resume").
 
     It drops nothing: an event that the edge sends twice is reported twice.
     """

@@ -24,7 +24,7 @@ class Scenario:
     has_own_relay: bool = False
     """Whether it needs a relay of its own, which it starts itself."""
     needs: str = ""
-    """What a driver must be able to do: `renew`."""
+    """An ability that a driver must have: `renew`."""
 
     def __str__(self) -> str:
         return self.play.__name__

@@ -20,7 +20,7 @@ DRIVERS: dict[str, DriverClass] = {
     "relay-client.js": NodeClient,
 }
 CANNOT: dict[str, set[str]] = {}
-"""Driver to what it cannot do at all, by the protocol."""
+"""Driver to the abilities that it lacks, by the protocol."""
 
 
 def can(driver: str, scenario: Scenario) -> bool:

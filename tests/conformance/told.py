@@ -48,7 +48,7 @@ class CallRefused(Exception):  # noqa: N818
 
 
 class Wish(NamedTuple):
-    """What a client is to watch."""
+    """The wishes of a client."""
 
     url: str
     """Of `/ws`."""
@@ -71,7 +71,7 @@ class Driver(abc.ABC):
         """How often it was live: authenticated, and every subscription answered."""
         self.is_live = False
         self.faults: list[str] = []
-        """Whatever must not happen in the driver itself."""
+        """Faults of the driver itself."""
 
     def heard(self, via: str) -> list[Heard]:
         """The events that were reported under a name."""
