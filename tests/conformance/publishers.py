@@ -1,6 +1,9 @@
 """The ways to publish one event, in one form. Clients publish as alice, whose role is `user`."""
 
 import abc
+import json
+import urllib.error
+import urllib.request
 from typing import Any
 
 import msgpack
@@ -12,6 +15,9 @@ from tests.conformance.told import Calling, CallRefused
 from tests.support.cluster import Cluster
 
 SUBSCRIPTION_TIMEOUT_MS = 20_000
+TIMEOUT_S = 20.0
+CODES = {403: "forbidden", 422: "bad_request"}
+"""HTTP status to the code of a reply on `/ws`."""
 
 
 class Publisher(abc.ABC):
@@ -92,3 +98,28 @@ class ByClient(Publisher):
     def close(self) -> None:
         """See `Publisher`."""
         self._client.close()
+
+
+class ByHttp(Publisher):
+    """`POST /api/events`."""
+
+    def __init__(self, url: str, token: str) -> None:
+        """`url` is that of the edge."""
+        self._url = f"{url}/api/events"
+        self._headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+
+    def publish(self, topic: str, data: Any, username: str | None = None) -> None:
+        """See `Publisher`."""
+        event = {"topic": topic, "data": data}
+        if username is not None:
+            event["username"] = username
+        body = json.dumps(event).encode()
+        request = urllib.request.Request(self._url, body, self._headers)
+        try:
+            urllib.request.urlopen(request, timeout=TIMEOUT_S).close()
+        except urllib.error.HTTPError as error:
+            error.close()
+            raise CallRefused(CODES[error.code]) from None
+
+    def close(self) -> None:
+        """See `Publisher`."""

@@ -7,7 +7,7 @@ import pytest
 
 from emitters import Answers, Call, CallFailed
 from tests.conformance.node_client import NodeClient
-from tests.conformance.publishers import ByClient, ByEmitter, ByPlainSocket, Publisher
+from tests.conformance.publishers import ByClient, ByEmitter, ByHttp, ByPlainSocket, Publisher
 from tests.conformance.python_client import PythonClient
 from tests.conformance.raw_websocket import RawWebSocket
 from tests.conformance.told import Calling, CallRefused, Wish
@@ -74,6 +74,7 @@ def by_client(name: str) -> Callable[[Cluster, Edge], Publisher]:
 PUBLISHERS: dict[str, Callable[[Cluster, Edge], Publisher]] = {
     "Emitter": lambda cluster, edge: ByEmitter(cluster),
     "plain socket": lambda cluster, edge: ByPlainSocket(cluster),
+    "HTTP": lambda cluster, edge: ByHttp(edge.url, cluster.token("alice")),
     **{name: by_client(name) for name in CLIENTS},
 }
 

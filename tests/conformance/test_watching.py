@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.conformance.event_stream import ServerSentEvents
 from tests.conformance.node_client import NodeClient
 from tests.conformance.python_client import PythonClient
 from tests.conformance.raw_websocket import RawWebSocket
@@ -18,8 +19,9 @@ DRIVERS: dict[str, DriverClass] = {
     "raw WebSocket": RawWebSocket,
     "edge.client": PythonClient,
     "relay-client.js": NodeClient,
+    "Server-Sent Events": ServerSentEvents,
 }
-CANNOT: dict[str, set[str]] = {}
+CANNOT: dict[str, set[str]] = {"Server-Sent Events": {"renew"}}
 """Driver to the abilities that it lacks, by the protocol."""
 
 
