@@ -83,7 +83,7 @@ npm: $(CHARTS)
 lock: .venv/.installed
 	$(BIN)/python -m pip install --quiet "uv>=0.9,<1"
 	$(BIN)/uv pip compile --universal --generate-hashes --no-header --no-annotate \
-	  --python-version 3.11 --group dev pyproject.toml -o requirements.lock
+	  --python-version 3.11 --group dev --extra all pyproject.toml -o requirements.lock
 	$(BIN)/uv pip compile --universal --generate-hashes --no-header --no-annotate \
 	  --python-version 3.11 -c requirements.lock bench/requirements.in -o requirements-bench.lock
 	npm install --package-lock-only --ignore-scripts

@@ -9,10 +9,18 @@ the objects of one process), `process`, `app`, `cli` and `config`.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+import relay
+
 if TYPE_CHECKING:
     from edge.client_actions import ActionRefused
     from edge.host.connection import ClientConnection
     from edge.host.edge import Edge
+
+if getattr(relay, "PROJECT", None) != "event-relay":
+    raise ImportError(
+        "Event Relay needs its own package 'relay', but Python finds another one first:"
+        f" {relay.__file__ or [*relay.__path__]}. Rename that, or look at sys.path"
+    )
 
 __all__ = ["ActionRefused", "ClientConnection", "Edge"]
 
@@ -27,5 +35,8 @@ _MODULES = {
 def __getattr__(name: str) -> Any:
     # `edge.core`, `edge.client` and the command line need neither FastAPI nor libzmq.
     if name in _MODULES:
-        return getattr(import_module(_MODULES[name]), name)
+        from relay.shared.extras import extra
+
+        with extra("edge"):
+            return getattr(import_module(_MODULES[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -3,6 +3,7 @@
 import sys
 
 from relay.shared import program
+from relay.shared.extras import require_extra
 
 
 def main() -> None:
@@ -10,6 +11,7 @@ def main() -> None:
     serves = len(sys.argv) == 1
     program.begin(serves=serves)
     program.require_posix("event-edge")
+    require_extra("event-edge", "edge")
     from edge.cli import main as edge
 
     if not serves:

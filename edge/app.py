@@ -7,32 +7,35 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-from fastapi import FastAPI
-from starlette.types import ASGIApp
+from relay.shared.extras import extra
 
-from edge.channel import Teamwork
-from edge.config import EdgeSettings
-from edge.core.identity.access import Identity, KindAccess, PresenceAccess
-from edge.core.identity.tokens import Tokens
-from edge.host.publisher import Publisher, check_emitter_settings
-from edge.process import (
-    PROGRAM,
-    configure_logging,
-    descriptor_room,
-    prepare_worker_process,
-    warn_of_too_few_descriptors,
-    warn_of_too_little_memory,
-)
-from edge.routes import Backend, Parts, build, own_sign_in
-from edge.serving import Serving
-from edge.websocket.asgi import serve_websocket
-from edge.websocket.http_connection import Entrance
-from edge.worker import Worker
-from relay.shared.config_file import read_config_file
-from relay.shared.contract_modules import load_contracts
-from relay.shared.settings import SettingsError, load, refuse
-from relay.wire.kinds import Kinds
-from relay.wire.topics import Pattern
+with extra("edge"):
+    from fastapi import FastAPI
+    from starlette.types import ASGIApp
+
+    from edge.channel import Teamwork
+    from edge.config import EdgeSettings
+    from edge.core.identity.access import Identity, KindAccess, PresenceAccess
+    from edge.core.identity.tokens import Tokens
+    from edge.host.publisher import Publisher, check_emitter_settings
+    from edge.process import (
+        PROGRAM,
+        configure_logging,
+        descriptor_room,
+        prepare_worker_process,
+        warn_of_too_few_descriptors,
+        warn_of_too_little_memory,
+    )
+    from edge.routes import Backend, Parts, build, own_sign_in
+    from edge.serving import Serving
+    from edge.websocket.asgi import serve_websocket
+    from edge.websocket.http_connection import Entrance
+    from edge.worker import Worker
+    from relay.shared.config_file import read_config_file
+    from relay.shared.contract_modules import load_contracts
+    from relay.shared.settings import SettingsError, load, refuse
+    from relay.wire.kinds import Kinds
+    from relay.wire.topics import Pattern
 
 logger = logging.getLogger(__name__)
 

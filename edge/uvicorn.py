@@ -8,11 +8,14 @@ routes are uvicorn's own affair. Without it, uvicorn opens WebSockets as any ASG
 import asyncio
 from typing import Any
 
-from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
-from uvicorn.server import ServerState
+from relay.shared.extras import extra
 
-from edge.websocket.front_door import STATE, FrontDoor
+with extra("edge"):
+    from uvicorn.config import Config
+    from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+    from uvicorn.server import ServerState
+
+    from edge.websocket.front_door import STATE, FrontDoor
 
 
 def http(

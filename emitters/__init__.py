@@ -6,6 +6,7 @@ with Emitter(name="manager-1") as emitter:
     emitter.emit("event:after_backup", {"server_name": "survival"})
 """
 
+import emitters.own_relay  # noqa: F401
 from emitters.answers import Answers, Call, CallFailed
 from emitters.emitter import Emitter, NewEvent
 from emitters.errors import (

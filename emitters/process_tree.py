@@ -5,7 +5,10 @@ import time
 from datetime import timedelta
 from typing import NamedTuple
 
-import psutil
+from relay.shared.extras import extra
+
+with extra("resources"):
+    import psutil
 
 _MIB = 1024 * 1024
 

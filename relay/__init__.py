@@ -60,3 +60,6 @@ Bounds, each with its policy when full:
   messages are dropped, and it replays them; with more than RELAY_EGRESS_BYTES it is disconnected
   (`core.egress_budget`), and replays as well. Publishers are trusted (`docs/operations.md`).
 """
+
+PROJECT = "event-relay"
+"""By it `edge` and `emitters` know that Python has found this package and no other of its name."""

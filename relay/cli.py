@@ -7,7 +7,6 @@ import time
 from dataclasses import replace
 
 import click
-import psutil
 import zmq
 
 from relay.config import RelaySettings
@@ -18,7 +17,9 @@ from relay.server import Relay
 from relay.shared import program
 from relay.shared.addresses import ZmqAddress, loopback, parse_zmq_address
 from relay.shared.config_file import read_config_file
+from relay.demo.cli import demo
 from relay.shared.console import Program
+from relay.shared.extras import require_extra
 from relay.shared.interruptible import poll_in_slices
 from relay.shared.logs import configure
 from relay.shared.process_room import require_room
@@ -67,6 +68,7 @@ def run() -> None:
     program.end()
 
 
+main.add_command(demo)
 main.add_command(journal)
 main.add_command(schema)
 
@@ -110,6 +112,11 @@ def stats(timeout: float) -> None:
 
 def _reachable(address: ZmqAddress) -> ZmqAddress:
     """Return where this machine reaches the relay that listens at `address`."""
+    if address.host not in (name for _, name in socket.if_nameindex()):
+        return loopback(address)
+    require_extra(PROGRAM, "relay")
+    import psutil
+
     of_interface = psutil.net_if_addrs().get(address.host, ())
     for found in of_interface:
         if found.family == socket.AF_INET:

@@ -35,7 +35,7 @@ def _take(cluster: Cluster, chromium: str, target: Path) -> None:
     for name, servers in (("manager-1", "survival,creative"), ("manager-2", "skyblock,lobby")):
         data_dir = str(cluster.directory / name)
         options = ("--servers", servers, "--data-dir", data_dir, "--user", "alice")
-        cluster.start(name, python("-m", "demo", name, *options))
+        cluster.start(name, python("-m", "relay.demo", name, *options))
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_ARGUMENTS)
         page = browser.new_page(viewport={"width": 1280, "height": 860}, device_scale_factor=1)

@@ -6,14 +6,16 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
-import orjson
-from websockets.asyncio.client import ClientConnection
-from websockets.asyncio.client import connect as open_websocket
-from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
-
 from edge.client.core.conversation import Conversation
 from edge.client.core.liveness import ATTEMPT_TIMEOUT_S
 from edge.client.event_stream import EventBuffer
+from relay.shared.extras import extra
+
+with extra("client"):
+    import orjson
+    from websockets.asyncio.client import ClientConnection
+    from websockets.asyncio.client import connect as open_websocket
+    from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 
 ABNORMAL_CLOSURE = 1006
 MAX_MESSAGE_BYTES = 8 * 1024 * 1024

@@ -13,6 +13,7 @@ from emitters.commands.shown import Show, piped_output, reader_is_gone
 from emitters.config import EmitterSettings
 from emitters.relay_reader import RelayedEvent, RelayReader
 from relay.shared.console import interrupt_once
+from relay.shared.extras import require_extra
 from relay.shared.program import discard
 from relay.shared.seconds import SECONDS
 from relay.shared.settings import (
@@ -118,6 +119,7 @@ def _tail_relay(prefix: str, show: Show, egress: str | None, timeout: float) -> 
 
 
 def _tail_edge(prefix: str, show: Show, source: dict[str, Any], timeout: float) -> None:
+    require_extra(PROGRAM, "client")
     # Here: whoever watches the relay needs no WebSockets.
     from emitters.commands.edge_tail import EdgeAddress, follow_edge, token_source
 

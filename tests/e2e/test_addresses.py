@@ -66,7 +66,7 @@ def test_everything_works_with_ipv6(cluster: Cluster) -> None:
     counters = run_cli("relay", "stats", env=cluster.env)
     assert json.loads(counters.stdout)["relayed"]["event"] == 1
     welcome = run_cli(
-        "demo.welcome", env=cluster.env | {"EDGE_HOST": "::1", "EDGE_PORT": str(port)}
+        "relay.demo.welcome", env=cluster.env | {"EDGE_HOST": "::1", "EDGE_PORT": str(port)}
     )
     assert f"Open http://[::1]:{port} and" in welcome.stdout
 
@@ -102,7 +102,7 @@ def test_a_relay_of_every_interface_takes_emitters_with_ipv4_and_ipv6(cluster: C
         (("emitters", "event:a", "{}"), "EMITTER_RELAY_INGRESS"),
         (("emitters", "tail"), "EMITTER_RELAY_EGRESS"),
         (
-            ("demo", "manager", "--servers", "a", "--data-dir", "x", "--user", "u"),
+            ("relay.demo", "manager", "--servers", "a", "--data-dir", "x", "--user", "u"),
             "EMITTER_RELAY_CONTROL",
         ),
     ],

@@ -79,7 +79,7 @@ def start_manager(cluster: Cluster, name: str = "manager-1") -> ManagedProcess:
         name,
         python(
             "-m",
-            "demo",
+            "relay.demo",
             name,
             "--servers",
             "survival",

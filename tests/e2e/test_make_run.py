@@ -22,7 +22,6 @@ NEEDED = (
     "relay",
     "edge",
     "emitters",
-    "demo",
     "pyproject.toml",
     "requirements.lock",
     "package.json",
@@ -91,7 +90,7 @@ def test_ctrl_c_leaves_no_process_behind(
     assert "Traceback" not in make.output()
 
 
-@pytest.mark.parametrize("part", ["relay", "edge", "demo manager-1"])
+@pytest.mark.parametrize("part", ["relay", "edge", "relay.demo manager-1"])
 def test_a_killed_part_is_started_again(
     running: tuple[ManagedProcess, Edge], checkout: Path, part: str
 ) -> None:
@@ -100,7 +99,7 @@ def test_a_killed_part_is_started_again(
     def pid_of_part() -> int:
         for process in processes_in(checkout):
             with suppress(psutil.NoSuchProcess):
-                if f"-m {part}" in " ".join(process.cmdline()):
+                if f"-m {part} " in " ".join([*process.cmdline(), ""]):
                     return process.pid
         return 0
 

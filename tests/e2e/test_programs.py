@@ -113,7 +113,7 @@ COMMANDS = [
     (("emitters", "task", "--user", "alice", "--", "true"), "EMITTER_SPOOLS"),
     (("emitters", "tail", "--timeout", "0"), "EMITTER_RELAY_EGRES"),
     (
-        ("demo", "m", "--servers", "a", "--data-dir", "unused", "--user", "alice"),
+        ("relay.demo", "m", "--servers", "a", "--data-dir", "unused", "--user", "alice"),
         "EMITTER_RELAY_INGRES",
     ),
 ]

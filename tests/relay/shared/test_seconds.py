@@ -10,7 +10,7 @@ COMMANDS = [
     ("relay", "stats", "--timeout"),
     ("emitters", "tail", "--timeout"),
     ("emitters", "publish", "--timeout"),
-    ("demo.welcome", "--timeout"),
+    ("relay.demo.welcome", "--timeout"),
 ]
 
 

@@ -1,11 +1,11 @@
-"""`python -m demo NAME` runs a demo manager."""
+"""`python -m relay.demo NAME` runs a demo manager."""
 
 import signal
 from pathlib import Path
 
 import click
 
-from demo.manager import DemoManager
+from relay.demo.manager import DemoManager
 from emitters import Emitter
 from relay.shared.logs import configure
 from relay.shared.settings import SettingsError, refuse
@@ -56,7 +56,7 @@ def main(name: str, servers: tuple[str, ...], data_dir: Path, users: tuple[str, 
 
     \b
     Example:
-      python -m demo manager-1 --servers survival,creative \\
+      python -m relay.demo manager-1 --servers survival,creative \\
           --data-dir .run/manager-1 --user alice --user bob
     """
     configure(name, "WARNING")

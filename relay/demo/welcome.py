@@ -1,4 +1,4 @@
-"""Prints the page's address when the edge is ready: `python -m demo.welcome`."""
+"""Prints the page's address when the edge is ready: `python -m relay.demo.welcome`."""
 
 import sys
 import threading
@@ -22,7 +22,7 @@ def _in_file(name: str, default: object) -> object:
     try:
         return read_config_file().sections.get("edge", {}).get(name, default)
     except SettingsError as error:
-        refuse("demo.welcome", error)
+        refuse("relay.demo.welcome", error)
 
 
 @click.command()
@@ -39,10 +39,14 @@ def main(host: str, port: int, timeout: float) -> None:
     if not _wait_ready(f"{url}/readyz", timeout):
         print(f"{url} was not ready within {timeout:g} s; see above", file=sys.stderr)
         raise SystemExit(1)
-    print(
+    print(invitation(url), flush=True)
+
+
+def invitation(url: str) -> str:
+    """Return how to sign in at `url`."""
+    return (
         f"Open {url} and sign in as alice, bob or admin (passwords: alice-demo, bob-demo,"
-        " admin-demo); Ctrl-C stops everything.",
-        flush=True,
+        " admin-demo); Ctrl-C stops everything."
     )
 
 
@@ -51,13 +55,14 @@ def _wait_ready(url: str, timeout: float) -> bool:
     give_up_at = time.monotonic() + timeout
     pause = threading.Event()
     while time.monotonic() < give_up_at:
-        if _is_ready(url):
+        if is_ready(url):
             return True
         pause.wait(ASK_AGAIN_AFTER_S)
     return False
 
 
-def _is_ready(url: str) -> bool:
+def is_ready(url: str) -> bool:
+    """Return whether a GET of `url` is answered with 200."""
     try:
         with urllib.request.urlopen(url, timeout=ANSWER_WITHIN_S) as answer:
             return bool(answer.status == 200)

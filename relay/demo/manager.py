@@ -10,9 +10,9 @@ from pathlib import Path
 from random import Random
 from typing import NamedTuple
 
-from demo.operations import Operations
-from demo.schedule import Do, Schedule, Step
-from demo.server_process import ServerError, ServerProcess
+from relay.demo.operations import Operations
+from relay.demo.schedule import Do, Schedule, Step
+from relay.demo.server_process import ServerError, ServerProcess
 from emitters import Emitter, EmitterError
 from emitters.resources import ResourceMonitor
 from emitters.tasks import TaskManager

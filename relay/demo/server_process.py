@@ -54,7 +54,7 @@ class ServerProcess:
         if self.is_running:
             raise ServerError(f"{self.name} is running already")
         process = subprocess.Popen(
-            [sys.executable, "-m", "demo.server", str(self.folder / "world")],
+            [sys.executable, "-m", "relay.demo.server", str(self.folder / "world")],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

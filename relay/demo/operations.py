@@ -7,8 +7,8 @@ from pathlib import Path
 from threading import Event
 from typing import Any
 
-from demo import backups
-from demo.server_process import ServerProcess
+from relay.demo import backups
+from relay.demo.server_process import ServerProcess
 from emitters import Emitter
 from emitters.decorators import emits
 from emitters.events import EventName

@@ -1,7 +1,7 @@
 """A small real server: answers commands over HTTP, changes its files, uses CPU and memory.
 
 It prints its port as the first line, and ends when its standard input does, so that it never
-outlives the manager that holds the other end: `python -m demo.server DATA_DIR`.
+outlives the manager that holds the other end: `python -m relay.demo.server DATA_DIR`.
 """
 
 import contextlib

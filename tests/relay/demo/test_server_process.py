@@ -12,8 +12,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from demo import server
-from demo.server_process import ServerError, ServerProcess
+from relay.demo import server
+from relay.demo.server_process import ServerError, ServerProcess
 from tests.support.processes import python
 from tests.support.waiting import wait_for
 
@@ -81,7 +81,7 @@ def test_a_killed_server_is_noticed(
 @pytest.mark.process
 def test_a_server_does_not_outlive_who_holds_its_standard_input(tmp_path: Path) -> None:
     process = subprocess.Popen(
-        python("-m", "demo.server", str(tmp_path)),
+        python("-m", "relay.demo.server", str(tmp_path)),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -97,7 +97,7 @@ def test_a_server_does_not_outlive_who_holds_its_standard_input(tmp_path: Path) 
 @pytest.mark.process
 def test_a_server_whose_manager_is_gone_before_it_listens_ends_too(tmp_path: Path) -> None:
     process = subprocess.Popen(
-        python("-m", "demo.server", str(tmp_path)),
+        python("-m", "relay.demo.server", str(tmp_path)),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

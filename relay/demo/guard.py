@@ -1,4 +1,4 @@
-"""Ends `make run` if a program cannot be started: `python -m demo.guard`.
+"""Ends `make run` if a program cannot be started: `python -m relay.demo.guard`.
 
 A supervisord event listener, told of each process that ended or was given up.
 """

@@ -3,7 +3,7 @@
 from itertools import pairwise
 from random import Random
 
-from demo.schedule import Do, Schedule, Step
+from relay.demo.schedule import Do, Schedule, Step
 
 SERVERS = ("survival", "creative")
 

@@ -11,7 +11,7 @@ from typing import Any
 import psutil
 import pytest
 
-from demo import server
+from relay.demo import server
 from emitters.events import CATALOGUE, EventName
 from relay.core.orphans import ORPHANED_MESSAGE
 from tests.support.cluster import Cluster
@@ -36,7 +36,7 @@ class Manager:
         """Start it (again)."""
         options = ["--servers", ",".join(SERVERS), "--user", "alice", "--user", "bob"]
         data_dir = str(self._cluster.directory / "data")
-        command = python("-m", "demo", "manager-1", "--data-dir", data_dir, *options)
+        command = python("-m", "relay.demo", "manager-1", "--data-dir", data_dir, *options)
         self.process = self._cluster.start("manager-1", command)
         return self.process
 
@@ -189,7 +189,7 @@ def test_a_damaged_file_fails_its_operation_and_not_the_manager(manager: Manager
 def test_it_stops_quickly_without_a_relay_too(cluster: Cluster) -> None:
     options = ["--servers", "survival", "--user", "alice"]
     data_dir = str(cluster.directory / "data")
-    command = python("-m", "demo", "manager-1", "--data-dir", data_dir, *options)
+    command = python("-m", "relay.demo", "manager-1", "--data-dir", data_dir, *options)
     process = cluster.start("manager-1", command)
     wait_for(lambda: psutil.Process(process.pid).children(), "a server runs")
     signalled_at = time.monotonic()
@@ -203,6 +203,6 @@ def test_it_stops_quickly_without_a_relay_too(cluster: Cluster) -> None:
 @pytest.mark.parametrize("names", ["", "a/b", "..", "a\nb", "a*"])
 def test_names_that_no_server_can_have(names: str, tmp_path: Path) -> None:
     options = ["--servers", names, "--data-dir", str(tmp_path), "--user", "alice"]
-    result = run_cli("demo", "manager-1", *options, env={})
+    result = run_cli("relay.demo", "manager-1", *options, env={})
     assert result.returncode == 2
     assert "--servers" in result.stderr

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from demo import backups
+from relay.demo import backups
 
 
 @pytest.fixture
