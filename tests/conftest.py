@@ -36,6 +36,7 @@ GROUPS = {
     "tests/e2e/test_event_streams.py": "event streams",
     "tests/e2e/test_front_door.py": "front door",
     "tests/e2e/test_history.py": "history",
+    "tests/e2e/test_installed.py": "installed",
     "tests/e2e/test_kept_alive.py": "kept alive",
     "tests/e2e/test_make_run.py": "make run",
     "tests/e2e/test_other_servers.py": "other servers",

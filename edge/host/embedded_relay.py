@@ -105,6 +105,8 @@ class EmbeddedRelay:
         """Start the relay and wait for its end; end it when this task is cancelled."""
         child = await asyncio.create_subprocess_exec(
             sys.executable,
+            # No folder `relay` of the application is taken for ours.
+            "-P",
             "-m",
             "relay.embedded",
             stdin=asyncio.subprocess.PIPE,

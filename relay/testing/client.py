@@ -102,6 +102,11 @@ class EventClient:
         raise AssertionError(f"the server did not close within {timeout} s")
 
     @property
+    def local_port(self) -> int:
+        """The port of this end of the connection."""
+        return int(self._socket.local_address[1])
+
+    @property
     def extensions(self) -> list[object]:
         """The WebSocket extensions that client and server negotiated."""
         return list(self._socket.protocol.extensions)

@@ -29,14 +29,20 @@ http {{
 """
 
 
+def find_nginx() -> str:
+    """Return the path of nginx; skip the test without it."""
+    nginx = shutil.which("nginx", path="/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin")
+    if nginx is None:
+        pytest.skip("nginx is not installed")
+    return nginx
+
+
 def start_nginx(cluster: Cluster, edge: Edge, directory: Path, directives: str) -> Edge:
     """Return the edge as seen through nginx; skip the test without nginx.
 
     `directives` are those of its location, such as the headers that it sets.
     """
-    nginx = shutil.which("nginx", path="/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin")
-    if nginx is None:
-        pytest.skip("nginx is not installed")
+    nginx = find_nginx()
     (port,) = free_ports(1)
     directory = directory / f"nginx-{port}"
     directory.mkdir()
