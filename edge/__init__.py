@@ -36,7 +36,9 @@ def __getattr__(name: str) -> Any:
     # `edge.core`, `edge.client` and the command line need neither FastAPI nor libzmq.
     if name in _MODULES:
         from relay.shared.extras import extra
+        from relay.shared.own_packages import require_own
 
+        require_own("emitters")
         with extra("edge"):
             return getattr(import_module(_MODULES[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

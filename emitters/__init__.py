@@ -22,6 +22,9 @@ from emitters.errors import (
 from relay.wire.contracts import event
 from relay.wire.errors import InvalidEnvelope, InvalidTopic, WireError
 
+PROJECT = "event-relay"
+"""By it `edge` knows that Python has found this package and no other of its name."""
+
 __all__ = [
     "Answers",
     "Call",

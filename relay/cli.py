@@ -10,6 +10,7 @@ import click
 import zmq
 
 from relay.config import RelaySettings
+from relay.demo.cli import demo
 from relay.journal.cli import journal
 from relay.journal.file import JournalRefused
 from relay.schema_cli import schema
@@ -17,7 +18,6 @@ from relay.server import Relay
 from relay.shared import program
 from relay.shared.addresses import ZmqAddress, loopback, parse_zmq_address
 from relay.shared.config_file import read_config_file
-from relay.demo.cli import demo
 from relay.shared.console import Program
 from relay.shared.extras import require_extra
 from relay.shared.interruptible import poll_in_slices

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import click
 
-from relay.demo.manager import DemoManager
 from emitters import Emitter
+from relay.demo.manager import DemoManager
 from relay.shared.logs import configure
 from relay.shared.settings import SettingsError, refuse
 from relay.wire.errors import InvalidTopic

@@ -22,7 +22,7 @@ def demo(port: int | None) -> None:
     """
     require_extra("event-relay demo", "edge")
     # Not at the top: the relay needs none of it.
-    from relay.demo.cluster import DemoCluster, PartEnded
+    from relay.demo.cluster import DemoCluster, PartError
     from relay.demo.welcome import invitation
 
     signal.signal(signal.SIGTERM, interrupt_once)
@@ -35,7 +35,7 @@ def demo(port: int | None) -> None:
             cluster.wait()
     except KeyboardInterrupt:
         return
-    except PartEnded as error:
+    except PartError as error:
         # It has said why, and a setting that it refused is one of this command.
         click.echo(f"event-relay demo: {error}", err=True)
         raise SystemExit(2 if error.exit_code == 2 else 1) from None

@@ -20,7 +20,7 @@ LONGEST_DIRECTORY = 60
 OUR_VARIABLES = ("RELAY_", "EDGE_", "EMITTER_", "EVENT_RELAY_")
 
 
-class PartEnded(RuntimeError):
+class PartError(RuntimeError):
     """A part of the demo has ended by itself."""
 
     def __init__(self, name: str, exit_code: int) -> None:
@@ -74,7 +74,7 @@ class DemoCluster:
         self._stack.close()
 
     def wait_ready(self, timeout_s: float) -> bool:
-        """Wait until the edge follows the relay. Raises `PartEnded`."""
+        """Wait until the edge follows the relay. Raises `PartError`."""
         give_up_at = time.monotonic() + timeout_s
         while not is_ready(f"{self.url}/readyz"):
             self._check()
@@ -84,7 +84,7 @@ class DemoCluster:
         return True
 
     def wait(self) -> None:
-        """Wait until a part ends by itself, and raise `PartEnded`."""
+        """Wait until a part ends by itself, and raise `PartError`."""
         while True:
             self._check()
             time.sleep(LOOK_S)
@@ -92,7 +92,7 @@ class DemoCluster:
     def _check(self) -> None:
         for name, process in self._parts.items():
             if process.poll() is not None:
-                raise PartEnded(name, process.returncode)
+                raise PartError(name, process.returncode)
 
     def _start(self, stack: ExitStack, name: str, *arguments: str) -> None:
         process = subprocess.Popen(

@@ -10,12 +10,12 @@ from pathlib import Path
 from random import Random
 from typing import NamedTuple
 
-from relay.demo.operations import Operations
-from relay.demo.schedule import Do, Schedule, Step
-from relay.demo.server_process import ServerError, ServerProcess
 from emitters import Emitter, EmitterError
 from emitters.resources import ResourceMonitor
 from emitters.tasks import TaskManager
+from relay.demo.operations import Operations
+from relay.demo.schedule import Do, Schedule, Step
+from relay.demo.server_process import ServerError, ServerProcess
 from relay.shared.interruptible import SLICE_S
 
 TASKS_END_WITHIN_S = 0.5

@@ -7,13 +7,13 @@ from pathlib import Path
 from threading import Event
 from typing import Any
 
-from relay.demo import backups
-from relay.demo.server_process import ServerProcess
 from emitters import Emitter
 from emitters.decorators import emits
 from emitters.events import EventName
 from emitters.resources import ResourceMonitor
 from emitters.tasks import progress
+from relay.demo import backups
+from relay.demo.server_process import ServerProcess
 
 BACKUPS_KEPT = 3
 MAX_PLAYERS = 50

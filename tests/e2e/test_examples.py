@@ -4,6 +4,7 @@ import os
 import signal
 import urllib.request
 from pathlib import Path
+from typing import Any
 
 import nbclient
 import nbformat
@@ -46,7 +47,8 @@ def test_the_script(cluster: Cluster) -> None:
         is_last = lambda m: m.get("data", {}).get("status") == "success"  # noqa: E731
         updates.append(client.receive_until(is_last, "the last update")["data"])
     assert updates[-1]["result"] == {"files": 3}
-    assert "Saving world" in [update["message"] for update in updates]
+    # Progress that follows fast is merged.
+    assert updates[0]["status"] == "in_progress"
 
 
 def test_the_view_of_django(cluster: Cluster) -> None:
@@ -64,8 +66,9 @@ def test_the_view_of_django(cluster: Cluster) -> None:
             with urllib.request.urlopen(f"{site}/orders/7/paid-by/alice", timeout=20) as reply:
                 return bool(reply.status == 200)
         except urllib.error.URLError as error:
-            assert isinstance(error.reason, ConnectionRefusedError), error
-            return False
+            if isinstance(error.reason, ConnectionRefusedError):
+                return False
+            raise
 
     wait_for(is_paid, "the view answers", 60)
     assert alice.receive_on("notice:7")["data"] == {"text": "Thank you"}
@@ -103,7 +106,7 @@ def test_the_task_of_celery(cluster: Cluster, tmp_path: Path) -> None:
         ),
         **env,
     )  # fmt: skip
-    updates = []
+    updates: list[dict[str, Any]] = []
     while not updates or updates[-1]["status"] != "success":
         updates.append(client.receive_on(topic, timeout=60)["data"])
     assert [update["message"] for update in updates[:-1]] == [
@@ -119,7 +122,8 @@ def test_the_notebook_whose_cells_run_twice(
     cluster.start_relay()
     for name, value in (cluster.env | {"PYTHONPATH": str(ROOT)}).items():
         monkeypatch.setenv(name, value)
-    notebook = nbformat.read(EXAMPLES / "notebook.ipynb", as_version=4)
+    text = (EXAMPLES / "notebook.ipynb").read_text()
+    notebook: Any = nbformat.reads(text, as_version=4)  # type: ignore[no-untyped-call]
     client = nbclient.NotebookClient(notebook, timeout=60)
     with client.setup_kernel():
         for _ in range(2):

@@ -23,7 +23,8 @@ from tests.support.wheel import Installed, build_wheel
 pytestmark = [pytest.mark.process, pytest.mark.timeout(400)]
 
 LITTLE = {
-    "annotated-types", "click", "event-relay", "event_relay", "msgpack", "pydantic", "pydantic_core",
+    "annotated-types", "click", "event-relay", "event_relay",
+    "msgpack", "pydantic", "pydantic_core",
     "pydantic-core", "pydantic-settings", "python-dotenv", "pyzmq", "typing-inspection",
     "typing_extensions", "typing-extensions",
 }  # fmt: skip

@@ -8,9 +8,10 @@ from typing import Any
 from websockets.exceptions import ConnectionClosed
 
 from edge.core.websocket.close_codes import CloseCode
+from relay.testing.processes import ManagedProcess
 from tests.support.clients import Client
 from tests.support.cluster import Cluster, free_ports
-from tests.support.processes import ManagedProcess, python
+from tests.support.processes import python
 from tests.support.waiting import wait_for
 
 SERVERS = ("front door", "uvicorn", "gunicorn", "hypercorn", "granian")

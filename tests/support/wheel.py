@@ -70,9 +70,7 @@ class Installed:
 
     def start(self, env: Mapping[str, str], *command: str) -> ManagedProcess:
         """Start `command` far from the checkout. The caller closes it."""
-        process = ManagedProcess(
-            command[0], command, {"PYTHONPATH": "", **env}, cwd=self.directory
-        )
+        process = ManagedProcess(command[0], command, {"PYTHONPATH": "", **env}, cwd=self.directory)
         process.start()
         return process
 

@@ -11,9 +11,9 @@ from typing import Any
 import psutil
 import pytest
 
-from relay.demo import server
 from emitters.events import CATALOGUE, EventName
 from relay.core.orphans import ORPHANED_MESSAGE
+from relay.demo import server
 from tests.support.cluster import Cluster
 from tests.support.processes import ManagedProcess, python, run_cli
 from tests.support.waiting import wait_for
