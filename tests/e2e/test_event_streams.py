@@ -68,6 +68,7 @@ class TestUnderEachServer:
         for number in range(3, 1003):
             emitter.emit(topic, {"n": number, "ballast": "x" * 500})
         with StreamClient(served.url, (topic,), token=token, last_event_id=last_id) as again:
+            again.subscribed()
             emitter.emit(topic, {"n": 1003})
             again.receive_until(lambda m: m.get("data", {}).get("n") == 1003, "the last")
             assert [m["recovered"] for m in again.received if "status" in m] == [True]

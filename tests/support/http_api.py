@@ -22,7 +22,7 @@ class Answer(NamedTuple):
     status: int
     body: Any
     """JSON, or text if it is none."""
-    headers: email.message.Message[str, str]
+    headers: "email.message.Message[str, str]"
 
 
 def request(
