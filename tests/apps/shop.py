@@ -87,7 +87,8 @@ async def emit(topic: str, request: Request) -> dict[str, str]:
     to = request.query_params.get("to")
     if to is not None:
         return {"id": await live.send_to_user(to, topic, data)}
-    return {"id": await live.emit(topic, data)}
+    once = request.query_params.get("once")
+    return {"id": await live.emit(topic, data, once=once, acknowledged=once is not None)}
 
 
 @app.post("/manager/{client_id}")

@@ -175,6 +175,18 @@ class TestUnderEachServer:
         wait_for(is_told, "the hooks are called")
 
 
+class TestAcknowledged:
+    def test_a_handler_may_wait_for_the_relay_and_repeat_itself(
+        self, cluster: Cluster, door: HostApp
+    ) -> None:
+        ids = {door.request("/emit/event:sold?once=order-42", {"n": 1})[1]["id"] for _ in range(3)}
+        assert len(ids) == 1
+        edge = cluster.start_edge()
+        page = history(edge.url, cluster.token("ann"), "event", topic="event:sold")
+        assert [each["data"] for each in page.body["events"]] == [{"n": 1}]
+        edge.process.terminate()
+
+
 class TestDecisions:
     def test_a_renewed_key_ends_what_it_no_longer_allows(self, door: HostApp) -> None:
         with door.connect("key=hal%2Bbooks%2Btoys") as client:
