@@ -1,6 +1,8 @@
 """Each file of `examples/` runs. `test_installed.py` runs `app.py`, with the wheel alone."""
 
+import json
 import os
+import shutil
 import signal
 import urllib.request
 from pathlib import Path
@@ -49,6 +51,30 @@ def test_the_script(cluster: Cluster) -> None:
     assert updates[-1]["result"] == {"files": 3}
     # Progress that follows fast is merged.
     assert updates[0]["status"] == "in_progress"
+
+
+@pytest.mark.parametrize(
+    ("program", "file"), [("node", "publish.mjs"), ("sh", "publish.sh")], ids=["node", "curl"]
+)
+def test_programs_that_publish_by_http(cluster: Cluster, program: str, file: str) -> None:
+    found, needed = shutil.which(program), {"node": "node", "sh": "curl"}[program]
+    if found is None or shutil.which(needed) is None:
+        pytest.skip(f"{needed} is not installed")
+    cluster.start_relay()
+    edge = cluster.start_edge()
+    client = cluster.connect(edge, "alice")
+    client.subscribe("event:*")
+    token = cluster.token("shop", "admin")
+    ran = cluster.start(program, [found, str(EXAMPLES / file)], EDGE=edge.url, TOKEN=token)
+    ran.wait_ended(60)
+    assert ran.returncode == 0, ran.output()
+    assert client.receive_on("event:order_paid")["data"] == {"order": 42}
+    if program == "node":
+        assert ran.output() == "published once\n"
+    else:
+        published, history = map(json.loads, ran.output().splitlines())
+        assert published["events"][0]["stored"] is True
+        assert [each["topic"] for each in history["events"]] == ["event:order_paid"]
 
 
 def test_the_view_of_django(cluster: Cluster) -> None:
