@@ -6,13 +6,15 @@
 import json
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import Page, sync_playwright
 
 from edge.config import EdgeSettings
 from relay.shared.settings import load
@@ -38,7 +40,14 @@ RUN_BY = {
     ("embedding.md", "python"): "tests/e2e/test_embedding_docs.py",
     ("embedding.md", "sh"): "tests/e2e/test_embedding_docs.py",
     ("embedding.md", "nginx"): "tests/e2e/test_embedding_docs.py",
+    ("embedding.md", "caddyfile"): "tests/e2e/test_embedding_docs.py",
+    ("embedding.md", "js"): THIS,
     ("events.md", "python"): THIS,
+    ("http.md", "go"): THIS,
+    ("http.md", "js"): THIS,
+    ("http.md", "json"): "tests/e2e/test_http_docs.py",
+    ("http.md", "php"): THIS,
+    ("http.md", "sh"): "tests/e2e/test_http_docs.py",
     ("migration.md", "python"): "tests/e2e/test_migration.py",
     ("migration.md", "js"): "tests/e2e/test_migration.py",
     ("migration.md", "sh"): THIS,
@@ -119,35 +128,42 @@ def test_the_commands_in_the_text_of_the_readme(cluster: Cluster) -> None:
     }
 
 
-def test_the_page_of_the_readme(cluster: Cluster) -> None:
-    cluster.start_relay()
-    edge = cluster.start_edge()
-    [snippet] = snippets(README, "js")
-    # The page's policy allows no script in its text; this is the same as `import … from`.
-    body = re.sub(r'import (\{.*\}) from (".*");', r"const \1 = await import(\2);", snippet)
-    token = cluster.token("alice")
-    body = body.replace("connect()", f'connect({{ token: async () => "{token}" }})')
-    printed: list[str] = []
+@pytest.fixture
+def page() -> Iterator[Page]:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=require_chromium(), args=CHROMIUM_ARGUMENTS
         )
-        page = browser.new_page()
-        page.goto(f"{edge.url}/healthz")
-        page.on("console", lambda message: printed.append(message.text))
-        page.evaluate(f"async () => {{ {body} }}")
-        emitter = cluster.emitter()
-
-        def is_shown() -> bool:
-            emitter.emit("event:shown", {"n": 1})
-            emitter.emit("task:1", {"status": "success", "message": "done"}, username="alice")
-            emitter.emit("resource-monitor:survival", {"process_info": {"cpu_percent": 31.5}})
-            page.evaluate("0")  # Lets Playwright hand over what the page has printed.
-            text = "\n".join(printed)
-            return all(each in text for each in ("event:shown", "success done", "live", "31.5"))
-
-        wait_for(is_shown, "the page shows its events")
+        yield browser.new_page()
         browser.close()
+
+
+def imported(snippet: str) -> str:
+    """Return a snippet for a page whose policy allows no script in its text."""
+    return re.sub(r'import (\{.*\}) from (".*");', r"const \1 = await import(\2);", snippet)
+
+
+def test_the_page_of_the_readme(cluster: Cluster, page: Page) -> None:
+    cluster.start_relay()
+    edge = cluster.start_edge()
+    [snippet] = snippets(README, "js")
+    token = cluster.token("alice")
+    body = imported(snippet).replace("connect()", f'connect({{ token: async () => "{token}" }})')
+    printed: list[str] = []
+    page.goto(f"{edge.url}/healthz")
+    page.on("console", lambda message: printed.append(message.text))
+    page.evaluate(f"async () => {{ {body} }}")
+    emitter = cluster.emitter()
+
+    def is_shown() -> bool:
+        emitter.emit("event:shown", {"n": 1})
+        emitter.emit("task:1", {"status": "success", "message": "done"}, username="alice")
+        emitter.emit("resource-monitor:survival", {"process_info": {"cpu_percent": 31.5}})
+        page.evaluate("0")  # Lets Playwright hand over what the page has printed.
+        text = "\n".join(printed)
+        return all(each in text for each in ("event:shown", "success done", "live", "31.5"))
+
+    wait_for(is_shown, "the page shows its events")
 
 
 def test_the_model_of_the_events_page(cluster: Cluster, tmp_path: Path) -> None:
@@ -176,6 +192,91 @@ def test_the_tests_of_the_testing_page(tmp_path: Path) -> None:
         check=False,
     )
     assert "2 passed" in ran.stdout, ran.stdout + ran.stderr
+
+
+# docs/http.md and docs/embedding.md
+
+
+def test_the_event_source_of_a_page(cluster: Cluster, page: Page) -> None:
+    cluster.start_relay()
+    edge = cluster.start_edge()
+    [snippet] = [each for each in snippets(DOCS / "http.md", "js") if "EventSource" in each]
+    printed: list[str] = []
+    page.context.add_cookies(
+        [{"name": "access_token_cookie", "value": cluster.token("alice"), "url": edge.url}]
+    )
+    page.goto(f"{edge.url}/healthz")
+    page.on("console", lambda message: printed.append(message.text))
+    page.evaluate(f"() => {{ {snippet} }}")
+    emitter = cluster.emitter()
+
+    def is_shown() -> bool:
+        emitter.emit("event:shown", {"n": 1})
+        page.evaluate("0")  # Lets Playwright hand over what the page has printed.
+        return any(text.startswith("event:shown") for text in printed)
+
+    wait_for(is_shown, "the page shows its event")
+
+
+def test_who_is_present_in_a_page(cluster: Cluster, page: Page, tmp_path: Path) -> None:
+    rules = tmp_path / "relay.toml"
+    rules.write_text('[kinds.room]\nsubscribe = ["user"]\npresence = true\n')
+    cluster.env["EVENT_RELAY_CONFIG"] = str(rules)
+    cluster.start_relay()
+    edge = cluster.start_edge()
+    [snippet] = snippets(DOCS / "embedding.md", "js")
+    page.goto(f"{edge.url}/healthz")
+    page.evaluate(
+        f"""async () => {{
+          const {{ connect }} = await import("/static/relay-client.js");
+          const relay = connect({{ token: async () => "{cluster.token("alice")}" }});
+          {snippet}
+          window.present = () => [...users.keys()].sort().join();
+        }}"""
+    )
+    with cluster.connect(edge, "bob") as bob, cluster.connect(edge, "carol") as carol:
+        bob.subscribe("room:5")
+        carol.subscribe("room:5")
+        wait_for(lambda: page.evaluate("present()") == "bob,carol", "both are present")
+        bob.ask({"action": "unsubscribe", "topic": "room:5"})
+        wait_for(lambda: page.evaluate("present()") == "carol", "one has left")
+
+
+GO = """
+package main
+import ("fmt"; "net/http"; "os"; "strings")
+func main() {
+edge, token := os.Getenv("EDGE"), os.Getenv("TOKEN")
+%s
+if err != nil { panic(err) }
+fmt.Println(response.StatusCode)
+}
+"""
+PHP = """<?php
+$edge = getenv("EDGE"); $token = getenv("TOKEN");
+%s
+echo count($reply->events), " published";
+"""
+
+
+@pytest.mark.parametrize(
+    ("language", "command", "program", "shown"),
+    [("go", ["go", "run"], GO, "200"), ("php", ["php"], PHP, "1 published")],
+)
+def test_publishing_in_other_languages(
+    cluster: Cluster, tmp_path: Path, language: str, command: list[str], program: str, shown: str
+) -> None:
+    if shutil.which(command[0]) is None:
+        pytest.skip(f"{command[0]} is not installed")
+    cluster.start_relay()
+    env = {"EDGE": cluster.start_edge().url, "TOKEN": cluster.token("till", "admin")}
+    [snippet] = snippets(DOCS / "http.md", language)
+    file = tmp_path / f"publish.{language}"
+    file.write_text(program % snippet)
+    process = cluster.start(language, [*command, str(file)], **env)
+    process.wait_ended(110)
+    assert process.output().strip() == shown
+    assert [e.data for e in read_journal(cluster.control)] == [{"order": 42}]
 
 
 # The protocol, and the settings of the migration.
