@@ -83,8 +83,8 @@ class NodeClient(Calling):
         match line:
             case {"type": "token"}:
                 self._say({"type": "token", "token": self.wish.token()})
-            case {"type": "heard", "via": via, "topic": topic, "n": n, "retained": retained}:
-                self.told.append(Heard(via, topic, n, line.get("offset"), retained))
+            case {"type": "heard", "via": via, "topic": topic, "data": {"n": n}}:
+                self.told.append(Heard(via, topic, n, line.get("offset"), line["retained"]))
             case {"type": "gap", "stream": stream, "from": first, "to": last}:
                 self.told.append(Lost(stream, first, last))
             case {"type": "restart"}:
@@ -99,7 +99,7 @@ class NodeClient(Calling):
                 with self._has_outcome:
                     self._outcomes[call_id] = line
                     self._has_outcome.notify_all()
-            case {"type": "state"}:
+            case {"type": "state" | "position"}:
                 pass
             case _:
                 self.faults.append(f"not understood: {line}")

@@ -164,6 +164,8 @@ def test_three_tabs_have_one_connection(cluster: Cluster, edge: Edge, browser: B
     wanted = {1, 2, "notice:1"}
     assert [set(map(str, heard(tab, 3))) for tab in tabs] == [set(map(str, wanted))] * 3
     assert connections(edge) == 1
+    refused = "relay.request('nothing').catch(({ name, code }) => [name, code])"
+    assert tabs[1].evaluate(refused) == ["RelayCallError", "forbidden"]
     edge.process.kill()
     emitter.emit("event:a", {"n": 3})
     edge = cluster.start_edge(port=edge.port)

@@ -1,4 +1,7 @@
-"""The system under test with its load: one relay, two edges, four emitters, fifty clients."""
+"""The system under test with its load: one relay, two edges, four emitters, fifty clients.
+
+Most clients are bare sockets, which cost little; some are those that applications use.
+"""
 
 import resource
 import signal
@@ -10,8 +13,14 @@ from pathlib import Path
 from emitters import Emitter
 from tests.e2e.chaos.judge import Watcher
 from tests.e2e.chaos.lives import EMITTERS, LoadEmitter
+from tests.e2e.chaos.our_clients import (
+    OurClient,
+    OurNodeClient,
+    OurPythonClient,
+    OurPythonClients,
+)
 from tests.e2e.chaos.probes import Probes
-from tests.e2e.chaos.traffic import USERS, population
+from tests.e2e.chaos.traffic import USERS, Subscriber, population
 from tests.e2e.chaos.wires import Wires
 from tests.support.clients import Client
 from tests.support.cluster import Cluster, Edge, free_ports
@@ -50,12 +59,14 @@ class Stage:
         self.cluster = Cluster(directory)
         self.peer = RelayPeer(self.cluster.control)
         self.swarm = Swarm()
+        self.our_clients: list[OurClient] = []
+        self._python_clients = OurPythonClients()
         self.emitters: list[LoadEmitter] = []
         self.probe_problems: list[str] = []
         """The findings of the probes, complete after `wait_until_quiet`."""
         edge_ports = free_ports(EDGES)
         self.wires = Wires(self.cluster, edge_ports)
-        for each in (self.cluster, self.peer, self.swarm, self.wires):
+        for each in (self.cluster, self.peer, self.swarm, self.wires, self._python_clients):
             self._stack.callback(each.close)
         try:
             self._directory = directory
@@ -117,9 +128,11 @@ class Stage:
     @property
     def watchers(self) -> list[Watcher]:
         """The clients in the judge's form."""
-        return [
-            Watcher(client.name, client.username, client.record) for client in self.swarm.clients
-        ]
+        return [Watcher(client.name, client.username, client.record) for client in self._clients]
+
+    @property
+    def _clients(self) -> list[SwarmClient | OurClient]:
+        return [*self.swarm.clients, *self.our_clients]
 
     def wait_until_quiet(self) -> dict[str, dict[str, int]]:
         """Wait, after all faults, until emitters, relay, edges and clients agree.
@@ -144,7 +157,7 @@ class Stage:
         return [
             f"{client.name} ({'settled' if client.is_settled else 'not settled'},"
             f" {client.record.positions})"
-            for client in self.swarm.clients
+            for client in self._clients
             if not client.is_settled
             or any(
                 client.record.positions[stream] < tips[stream] for stream in client.record.follows
@@ -155,7 +168,7 @@ class Stage:
         """Return the accounts of all connections to the present process of an edge."""
         ports = (self.edges[index].port, self.wires.client_port(index))
         return [
-            # The probes count no frames.
+            # The probes and the clients that applications use count no frames.
             ConnectionAccount(0.0, self.edges[index].port, is_whole=False),
             *(
                 account
@@ -216,6 +229,9 @@ class Stage:
         clients = []
         for number, subscriber in enumerate(population()):
             username = USERS[number % len(USERS)]
+            if subscriber.runs_in:
+                self._let_in(f"client-{number}", username, subscriber, self._port_of(number))
+                continue
             clients.append(
                 SwarmClient(
                     f"client-{number}",
@@ -230,11 +246,28 @@ class Stage:
             )
         self.swarm.add(clients)
         wait_for(
-            lambda: all(client.is_settled and client.record.epoch for client in clients),
+            lambda: all(client.is_settled and client.record.epoch for client in self._clients),
             "every client is subscribed",
         )
         for stream in PERSONAL_STREAMS:
-            assert all(client.record.positions[stream] == 0 for client in clients)
+            assert all(client.record.positions[stream] == 0 for client in self._clients)
+
+    def _let_in(self, name: str, username: str, subscriber: Subscriber, port: int) -> None:
+        """Connect a client that applications use."""
+        url = f"ws://127.0.0.1:{port}/ws"
+        pattern = next(iter(subscriber.patterns), None)
+
+        def token() -> str:
+            return self.cluster.token(username, subscriber.role)
+
+        if subscriber.runs_in == "node" and pattern is not None:
+            node = OurNodeClient(name, username, pattern, url, token)
+            self._stack.callback(node.close)
+            self.our_clients.append(node)
+        else:
+            python = OurPythonClient(name, username, pattern, url, token)
+            self._python_clients.start(python)
+            self.our_clients.append(python)
 
 
 def limit_file_size(process: ManagedProcess, size_bytes: int) -> None:

@@ -69,15 +69,20 @@ class Subscriber(NamedTuple):
     role: str = "user"
     reads_slowly: bool = False
     """Whether it has a small receive buffer and may be told to stop reading."""
+    runs_in: str = ""
+    """`python` or `node` for a client that applications use: it has one pattern at most."""
 
 
 def population() -> list[Subscriber]:
     """The 50 clients: about 20,000 deliveries/s together, 3,750 of them for their user alone."""
     clients = [Subscriber(("*",), reads_slowly=True) for _ in range(4)]  # 1,400/s each
     clients += [Subscriber(("*",), role="admin")]
-    clients += [Subscriber((f"event:{kind}_*",)) for kind in ("backup", "server") * 4]  # 700/s
-    clients += [Subscriber((TOPICS[number % 8],)) for number in range(20)]  # 175/s
+    clients += [Subscriber((f"event:{kind}_*",)) for kind in ("backup", "server") * 3]  # 700/s
+    clients += [Subscriber(("event:backup_*",), runs_in=each) for each in ("python", "node")]
+    clients += [Subscriber((TOPICS[number % 8],)) for number in range(16)]  # 175/s
+    clients += [Subscriber((TOPICS[4],), runs_in=each) for each in ("python", "node") * 2]
     # An event that several of its subscriptions match must arrive once.
     clients += [Subscriber(("event:server_*", TOPICS[5], TOPICS[0])) for _ in range(2)]
-    clients += [Subscriber(()) for _ in range(15)]  # what is for their user alone
+    clients += [Subscriber(()) for _ in range(13)]  # what is for their user alone
+    clients += [Subscriber((), runs_in="python") for _ in range(2)]
     return clients

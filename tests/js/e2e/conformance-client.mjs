@@ -1,5 +1,6 @@
 // relay-client.js in Node, controlled by tests/conformance/node_client.py with JSON lines: it reads
-// commands from standard input, and writes what the client was told to standard output.
+// commands from standard input, and writes what the client was told to standard output. An event's
+// data has the numbers `n` and, in the chaos tests, `run`; further fields are not told.
 
 import { createInterface } from "node:readline";
 import WebSocket from "ws";
@@ -18,8 +19,8 @@ function token() {
 const relay = connect({ url, token, WebSocket, maxDelayMs: 500 });
 
 function hear(via) {
-  return ({ topic, data, offset, retained }) => {
-    say({ type: "heard", via, topic, n: data.n, offset, retained: retained === true });
+  return ({ topic, data: { n, run }, offset, stream = topic.split(":")[0], retained = false }) => {
+    say({ type: "heard", via, topic, stream, data: { n, run }, offset, retained });
   };
 }
 
@@ -30,6 +31,9 @@ relay.onState(({ name, code }) => say({ type: "state", name, code }));
 relay.onGap(({ stream, from, to }) => say({ type: "gap", stream, from, to }));
 relay.onRestart(() => say({ type: "restart" }));
 relay.onError(({ topic, code }) => say({ type: "refused", topic, code }));
+
+// Every event up to the position was written before it.
+setInterval(() => say({ type: "position", ...relay.position }), 200).unref();
 
 async function call({ id, name, arguments: given }) {
   try {
