@@ -44,6 +44,8 @@ class ByEmitter(Publisher):
 
     def __init__(self, cluster: Cluster) -> None:
         self._emitter = Emitter(name="one", ingress=cluster.ingress, control=cluster.control)
+        # Until then it takes the kinds of `relay.toml` for live: it has another environment.
+        assert self._emitter.wait_connected(20)
 
     def publish(self, topic: str, data: Any, username: str | None = None) -> None:
         """See `Publisher`."""

@@ -133,7 +133,7 @@ def live_values(stage: Stage) -> Judge:
 
 def expiry(stage: Stage) -> Judge:
     """A token that expires ends the connection with 4001; with a new one nothing is missing."""
-    stage.watch("event:expiry", username="erin", ttls_s=(2.5,))
+    stage.watch("event:expiry", username="erin", ttls_s=(4,))
     stage.emit("event:expiry", 1)
     stage.emit("task:expiry", 1, username="erin")
     stage.until(lambda client: client.closes != [])
