@@ -27,6 +27,7 @@ class EmitterSettings(Settings):
     name: str = Field(default_factory=_default_name, min_length=1, max_length=255)
     """The `source` of every event. Any number of processes may share it."""
     journaled_kinds: JournaledKinds = (EVENT, TASK, ADDRESSED)
-    """The kinds that the relay journals. Its reply to hello replaces them."""
+    """The kinds that the relay journals. Its reply to hello replaces them. Until then, and if
+    neither a variable nor `relay.toml` names them, every kind but `resource-monitor` may be one."""
     spool: Path | None = None
     """A file that keeps the unacknowledged events for the next start."""

@@ -120,7 +120,9 @@ class RunningEmitter:
 
 def _open_outbox(settings: EmitterSettings) -> tuple[EmitterIdentity, Outbox]:
     """Return the outbox and whose it is; with a spool, both go on where it stopped."""
-    kinds = settings.journaled_kinds
+    # Without a file and a variable, only the relay knows.
+    is_told = "journaled_kinds" in settings.model_fields_set
+    kinds = settings.journaled_kinds if is_told else None
     if settings.spool is None:
         return EmitterIdentity.of_process(settings.name), Outbox(journaled_kinds=kinds)
     # Imported here, because it needs file locks that not every platform has.

@@ -12,10 +12,12 @@ from typing import Protocol
 
 from emitters.core.outgoing import Outgoing
 from emitters.core.unsent_values import UnsentValues
-from relay.wire.topics import ADDRESSED, EVENT, TASK, Topic
+from relay.wire.topics import ADDRESSED, EDGE_STATE, EVENT, RESOURCE_MONITOR, TASK, Topic
 
 DEFAULT_JOURNALED_KINDS = frozenset({EVENT, TASK, ADDRESSED})
 """Counts until the relay has named the kinds that it journals."""
+
+KNOWN_LIVE_KINDS = frozenset({RESOURCE_MONITOR, EDGE_STATE})
 
 WINDOW_EVENTS = 8192
 WINDOW_BYTES = 16 * 1024 * 1024
@@ -82,14 +84,18 @@ class Outbox:
     def __init__(
         self,
         *,
-        journaled_kinds: Iterable[str] = DEFAULT_JOURNALED_KINDS,
+        journaled_kinds: Iterable[str] | None = DEFAULT_JOURNALED_KINDS,
         acknowledged: int = 0,
         kept: Iterable[Outgoing] = (),
         store: Store | None = None,
     ) -> None:
-        """Begin with the events `kept` by the store, which follow `acknowledged`."""
+        """Begin with the events `kept` by the store, which follow `acknowledged`.
+
+        With `journaled_kinds` None, the relay alone knows which kinds are streams. Until it has
+        said so, every kind may be one, and no event is replaced by a newer one.
+        """
         self._store = store
-        self._journaled_kinds = frozenset(journaled_kinds)
+        self._journaled_kinds = None if journaled_kinds is None else frozenset(journaled_kinds)
         self.epoch = 0 if store is None else store.epoch
         """The epoch of the numbers, 0 until a relay has handed it out."""
         self._unsent: deque[Outgoing] = deque(kept)
@@ -161,7 +167,7 @@ class Outbox:
 
     def is_journaled(self, topic: Topic) -> bool:
         """Whether events on `topic` are numbered and must all arrive."""
-        return topic.kind in self._journaled_kinds
+        return _is_stream(topic.kind, self._journaled_kinds)
 
     def add(self, events: Sequence[Outgoing]) -> None:
         """Number the events of journaled kinds and keep the live values.
@@ -169,7 +175,7 @@ class Outbox:
         Raises `SpoolUnavailable`; then nothing is taken.
         """
         kinds = self._journaled_kinds
-        numbered = [event for event in events if event.topic.kind in kinds]
+        numbered = [event for event in events if _is_stream(event.topic.kind, kinds)]
         # Committed before they count: `emit` may only return for an event that outlives the
         # process.
         if self._store is not None and numbered:
@@ -178,7 +184,7 @@ class Outbox:
         self._unsent.extend(numbered)
         if len(numbered) != len(events):
             for event in events:
-                if event.topic.kind not in kinds:
+                if not _is_stream(event.topic.kind, kinds):
                     self.live.put(event)
 
     def take_unsent(self, max_events: int) -> tuple[int, list[Outgoing]]:
@@ -330,3 +336,9 @@ class Outbox:
         if self._store is not None and self.acknowledged - self._forgotten >= least:
             self._store.forget(self.acknowledged)
             self._forgotten = self.acknowledged
+
+
+def _is_stream(kind: str, journaled_kinds: frozenset[str] | None) -> bool:
+    if journaled_kinds is None:
+        return kind not in KNOWN_LIVE_KINDS
+    return kind in journaled_kinds

@@ -195,13 +195,21 @@ def test_an_address_that_cannot_be_is_said(cluster: Cluster) -> None:
         Emitter(ingress=f"ipc:///{'x' * 500}", control=cluster.control)
 
 
+@pytest.mark.parametrize("told", ["event,task,audit", None])
 def test_what_the_relay_journals_beside_the_usual_is_held_from_the_first_on(
-    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch, told: str | None
 ) -> None:
-    monkeypatch.setenv("EMITTER_JOURNALED_KINDS", "event,task,audit")
+    """Also by an emitter that only the relay can tell."""
+    if told is not None:
+        monkeypatch.setenv("EMITTER_JOURNALED_KINDS", told)
     emitter = open_emitter(cluster)
+    for number in range(1, 51):
+        emitter.emit("gauge:x", {"n": number})
     for number in range(1, 101):
         emitter.emit("audit:x", {"n": number})
     cluster.start_relay(RELAY_JOURNALED_KINDS="event,task,audit")
     assert emitter.close(CLOSE_S) == 0
     assert numbers(read_journal(cluster.control, "audit")) == list(range(1, 101))
+    # The relay says that the other kind is live; its newest value goes nowhere without a watcher.
+    counters = emitter.counters()
+    assert (counters["accepted"], counters["live"], counters["conflated"]) == (100, 50, 50)

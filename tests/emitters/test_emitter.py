@@ -209,7 +209,8 @@ def test_acknowledgements_are_awaited_without_a_thread(relay: RawRelay, emitter:
         await asyncio.to_thread(relay.read_event)
         relay.acknowledge(hello, 1)
         told += set(await asyncio.gather(*waits))
-        assert threads <= threading.active_count() <= threads + 1, "that of the relay's calls"
+        # One of an earlier test may have ended meanwhile.
+        assert threading.active_count() <= threads + 1, "that of the relay's calls"
         return told
 
     assert asyncio.run(emit()) == [False, True, False, True, True]

@@ -206,6 +206,26 @@ def test_live_values_of_a_kind_that_is_journaled_are_numbered() -> None:
     assert (counters["accepted"], counters["live"], counters["live_sent"]) == (2, 1, 1)
 
 
+def test_before_the_relay_has_told_every_kind_may_be_a_stream() -> None:
+    """Replacing an event of a stream by a newer one would lose it without a word."""
+    store = RecordingStore()
+    outbox = Outbox(journaled_kinds=None, store=store)
+    for number, topic in enumerate(("order:x", "order:x", "gauge:x", "gauge:x"), 1):
+        outbox.add([outgoing(topic, b"%d" % number)])
+    outbox.add([outgoing("resource-monitor:x"), outgoing("resource-monitor:x", b"newer")])
+    assert outbox.is_journaled(parse_topic("order:x"))
+    assert not outbox.is_journaled(parse_topic("resource-monitor:x"))
+    assert len(outbox) == len(store.kept) == 4
+    outbox.set_journaled_kinds(frozenset({"order"}))
+    assert not outbox.is_journaled(parse_topic("gauge:x"))
+    assert outbox.take_unsent(5) == (1, [outgoing("order:x", b"1"), outgoing("order:x", b"2")])
+    assert [event.topic.text for event in store.kept] == ["order:x", "order:x"]
+    assert outbox.live.take(lambda _: True, 100) == [
+        outgoing("resource-monitor:x", b"newer"),
+        outgoing("gauge:x", b"4"),
+    ]
+
+
 def test_a_value_that_was_sent_live_is_not_sent_to_a_relay_that_journals_its_kind() -> None:
     """That relay would take it for an event without a number."""
     outbox = Outbox()
