@@ -11,8 +11,6 @@ from types import TracebackType
 from typing import Any, Self, TypeAlias
 from urllib.parse import urlsplit
 
-import orjson
-
 from edge.client.core.calls import ClientCall, Outcome
 from edge.client.core.conversation import Conversation
 from edge.client.core.errors import (
@@ -26,6 +24,10 @@ from edge.client.core.messages import ConnectionState, Epoch, Loss, PublishResul
 from edge.client.core.subscriptions import Sink
 from edge.client.event_stream import EventBuffer, EventStream
 from edge.client.link import Link
+from relay.shared.extras import extra
+
+with extra("client"):
+    import orjson
 
 Token: TypeAlias = str | Callable[[], str | Awaitable[str]]
 """A JWT, or a function that returns a new one; the function may be async."""
