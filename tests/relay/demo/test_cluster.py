@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import socket
 import urllib.request
@@ -77,18 +78,23 @@ def test_a_signal_ends_everything(demo: ManagedProcess, tmp_path: Path, number: 
     assert sign_in(demo) == "200"
     started = parts(demo)
     assert len(started) >= PARTS
+    directory = Path(started[0].cwd())
     demo.signal(number)
     demo.wait_ended(30)
     assert demo.returncode == 0
     assert not [process for process in started if process.is_running()]
+    assert not directory.exists()
     assert [path.name for path in tmp_path.iterdir()] == ["relay.toml"]
     assert len(demo.output().splitlines()) == 2, demo.output()
 
 
 def test_a_killed_demo_leaves_no_process(demo: ManagedProcess) -> None:
     started = parts(demo)
+    directory = Path(started[0].cwd())
     demo.kill()
     wait_for(lambda: not [each for each in started if each.is_running()], "all parts end", 30)
+    # Nobody is left to do it.
+    shutil.rmtree(directory)
 
 
 def test_a_part_that_dies_ends_the_demo_with_its_name(demo: ManagedProcess) -> None:
