@@ -22,6 +22,7 @@ from edge.client import (
 )
 from emitters import Emitter
 from tests.support.cluster import Cluster, Edge, free_ports
+from tests.support.http_api import request
 from tests.support.relay_peer import RelayPeer
 from tests.support.waiting import wait_for
 
@@ -304,6 +305,8 @@ def test_tasks_and_addressed_events_need_no_subscription(cluster: Cluster, edge:
         return {"status": "in_progress", "n": number, "message": "…", "result": None}
 
     emitter.emit("task:1", running(0), username="alice")
+    status = f"{edge.url}/api/tasks/status/1"
+    wait_for(lambda: request(status, cluster.token("alice")).status == 200, "the edge has the task")
 
     async def test() -> None:
         async with connect(url(edge), token=lambda: cluster.token("alice")) as relay:
