@@ -107,11 +107,14 @@ class ServerSentEvents(Threaded):
                     data.clear()
 
     def _take(self, message: dict[str, Any]) -> None:
+        self._report(message)
+        self._replies += "status" in message
+        if self._replies == len(self._patterns) and not self.is_live:
+            self.live()
+
+    def _report(self, message: dict[str, Any]) -> None:
         assert self._following is not None
         if message.get("status") == "error":
             self.told.append(Refused(self._patterns[message["id"]], message["code"]))
         else:
             self._following.take(message)
-        self._replies += "status" in message
-        if self._replies == len(self._patterns) and not self.is_live:
-            self.live()

@@ -155,7 +155,7 @@ class TestUnderEachServer:
         assert history(live, f"quin+{name}", "addressed").body["events"] == []
         cookie = {"Cookie": f"shop=pia+{name}+till", "Origin": "http://evil.example"}
         assert request(f"{live}/api/events", data=event, **cookie).status == 403
-        large = publish(live, f"pia+{name}+till", event | {"data": "x" * 3_000_000})
+        large = publish(live, f"pia+{name}+till", event | {"data": "x" * 15_000_000})
         assert large.status == 413
 
     def test_hooks_know_event_streams(self, shop: HostApp) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -204,13 +205,15 @@ def test_acknowledgements_are_awaited_without_a_thread(relay: RawRelay, emitter:
         connects = asyncio.create_task(emitter.connected(TIMEOUT_S))
         told.append(await emitter.acknowledged(0.01))
         threads = threading.active_count()
-        hello = await asyncio.to_thread(relay.admit)
-        told.append(await connects)
-        await asyncio.to_thread(relay.read_event)
-        relay.acknowledge(hello, 1)
-        told += set(await asyncio.gather(*waits))
-        # One of an earlier test may have ended meanwhile.
-        assert threading.active_count() <= threads + 1, "that of the relay's calls"
+        loop = asyncio.get_running_loop()
+        with ThreadPoolExecutor(1) as calls:
+            hello = await loop.run_in_executor(calls, relay.admit)
+            told.append(await connects)
+            await loop.run_in_executor(calls, relay.read_event)
+            relay.acknowledge(hello, 1)
+            told += set(await asyncio.gather(*waits))
+            # One of an earlier test may have ended meanwhile.
+            assert threading.active_count() <= threads + 1, "that of the relay's calls"
         return told
 
     assert asyncio.run(emit()) == [False, True, False, True, True]

@@ -1,18 +1,22 @@
-"""The clients that applications use, in the midst of the swarm: `edge.client`, `relay-client.js`.
+"""The clients that applications use, in the midst of the swarm: `edge.client`, `relay-client.js`,
+and one of event streams.
 
 They are judged as the swarm's own clients are, by the same kind of record.
 """
 
 import abc
 import asyncio
+import http.client
 import threading
 from collections.abc import Callable
 from typing import Any
 
 from edge import client
 from edge.client import Event, EventStream, RelayClient
+from tests.conformance.event_stream import ServerSentEvents
 from tests.conformance.node_client import NodeClient
 from tests.conformance.told import Wish
+from tests.support.swarm_client import MAY_RECONNECT
 from tests.support.swarm_record import PERSONAL_STREAMS, Record
 
 MAX_DELAY_S = 0.5
@@ -199,3 +203,43 @@ class _RecordingNode(NodeClient):
                 owner.record.errors.append(f"was told {line}")
             case _:
                 super()._take(line)
+
+
+class OurStreamClient(OurClient):
+    """`GET /api/events`, as a browser's EventSource reads it."""
+
+    def __init__(self, name: str, username: str, wish: Wish) -> None:
+        super().__init__(name, username, wish.patterns)
+        self._stream = _RecordingStream(wish, self.record)
+
+    @property
+    def is_settled(self) -> bool:
+        """See `OurClient`."""
+        return self._stream.is_live
+
+    def close(self) -> None:
+        """See `OurClient`."""
+        self._stream.close()
+
+
+class _RecordingStream(ServerSentEvents):
+    """Keeps a record of the messages, as the swarm's own clients do."""
+
+    def __init__(self, wish: Wish, record: Record) -> None:
+        self._record = record
+        super().__init__(wish)
+        # The judge looks there.
+        self.faults = record.errors
+
+    def lost(self, code: int) -> None:
+        """See `Driver`."""
+        super().lost(code)
+        if code not in MAY_RECONNECT:
+            self._record.errors.append(f"its stream ended with {code}")
+
+    def _read(self, response: http.client.HTTPResponse) -> None:
+        self._record.begin_connection()
+        super()._read(response)
+
+    def _report(self, message: dict[str, Any]) -> None:
+        self._record.take(message)

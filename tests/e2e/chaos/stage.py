@@ -11,6 +11,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from emitters import Emitter
+from tests.conformance.told import Wish
 from tests.e2e.chaos.judge import Watcher
 from tests.e2e.chaos.lives import EMITTERS, LoadEmitter
 from tests.e2e.chaos.our_clients import (
@@ -18,6 +19,7 @@ from tests.e2e.chaos.our_clients import (
     OurNodeClient,
     OurPythonClient,
     OurPythonClients,
+    OurStreamClient,
 )
 from tests.e2e.chaos.probes import Probes
 from tests.e2e.chaos.traffic import USERS, Subscriber, population
@@ -255,19 +257,23 @@ class Stage:
     def _let_in(self, name: str, username: str, subscriber: Subscriber, port: int) -> None:
         """Connect a client that applications use."""
         url = f"ws://127.0.0.1:{port}/ws"
-        pattern = next(iter(subscriber.patterns), None)
+        patterns = subscriber.patterns
 
         def token() -> str:
             return self.cluster.token(username, subscriber.role)
 
-        if subscriber.runs_in == "node" and pattern is not None:
-            node = OurNodeClient(name, username, pattern, url, token)
-            self._stack.callback(node.close)
-            self.our_clients.append(node)
-        else:
-            python = OurPythonClient(name, username, pattern, url, token)
-            self._python_clients.start(python)
-            self.our_clients.append(python)
+        client: OurClient
+        match subscriber.runs_in:
+            case "python":
+                client = OurPythonClient(name, username, next(iter(patterns), None), url, token)
+                self._python_clients.start(client)
+            case "node":
+                client = OurNodeClient(name, username, patterns[0], url, token)
+                self._stack.callback(client.close)
+            case _:
+                client = OurStreamClient(name, username, Wish(url, token, patterns))
+                self._stack.callback(client.close)
+        self.our_clients.append(client)
 
 
 def limit_file_size(process: ManagedProcess, size_bytes: int) -> None:

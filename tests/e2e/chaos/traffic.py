@@ -70,7 +70,13 @@ class Subscriber(NamedTuple):
     reads_slowly: bool = False
     """Whether it has a small receive buffer and may be told to stop reading."""
     runs_in: str = ""
-    """`python` or `node` for a client that applications use: it has one pattern at most."""
+    """`python`, `node` or `event stream` for a client that applications use.
+
+    The first two have one pattern at most.
+    """
+
+
+OURS = ("python", "node", "event stream")
 
 
 def population() -> list[Subscriber]:
@@ -78,11 +84,12 @@ def population() -> list[Subscriber]:
     clients = [Subscriber(("*",), reads_slowly=True) for _ in range(4)]  # 1,400/s each
     clients += [Subscriber(("*",), role="admin")]
     clients += [Subscriber((f"event:{kind}_*",)) for kind in ("backup", "server") * 3]  # 700/s
-    clients += [Subscriber(("event:backup_*",), runs_in=each) for each in ("python", "node")]
+    clients += [Subscriber(("event:backup_*",), runs_in=each) for each in OURS]
     clients += [Subscriber((TOPICS[number % 8],)) for number in range(16)]  # 175/s
     clients += [Subscriber((TOPICS[4],), runs_in=each) for each in ("python", "node") * 2]
     # An event that several of its subscriptions match must arrive once.
     clients += [Subscriber(("event:server_*", TOPICS[5], TOPICS[0])) for _ in range(2)]
-    clients += [Subscriber(()) for _ in range(13)]  # what is for their user alone
-    clients += [Subscriber((), runs_in="python") for _ in range(2)]
+    clients += [Subscriber(("event:server_*", TOPICS[5], TOPICS[0]), runs_in="event stream")]
+    clients += [Subscriber(()) for _ in range(10)]  # what is for their user alone
+    clients += [Subscriber((), runs_in=each) for each in ("python", "python", "event stream")]
     return clients
