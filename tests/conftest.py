@@ -16,7 +16,8 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 PROCESS_FIXTURES = {"cluster", "shared_cluster", "event_relay", "browser", "survival"}
-"""A test that uses one of these starts a process."""
+PROCESS_FILES = ("tests/e2e/test_", "tests/conformance/")
+"""A test that uses one of these fixtures, or is in one of these files, starts a process."""
 
 # The machine is shared by parallel tests: how long an example takes says nothing about the code.
 settings.register_profile(
@@ -68,7 +69,8 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> GroupSchedul
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark the tests that start processes, and put them first: they take the longest."""
     for item in items:
-        if PROCESS_FIXTURES.intersection(getattr(item, "fixturenames", ())):
+        fixtures = PROCESS_FIXTURES.intersection(getattr(item, "fixturenames", ()))
+        if fixtures or item.nodeid.startswith(PROCESS_FILES):
             item.add_marker(pytest.mark.process)
     items.sort(key=lambda item: item.get_closest_marker("process") is None)
 
