@@ -176,13 +176,13 @@ def publish_router(
     identify: Identify, settings: EdgeSettings, permissions: Permissions, publishing: Publishing
 ) -> APIRouter:
     """Return the route."""
-    desk = PublishDesk(settings, permissions, publishing)
+    desk, bound = PublishDesk(settings, permissions, publishing), settings.max_publish_bytes
     router = APIRouter(prefix="/api", tags=["events"])
 
     @router.post(
         "/events",
         response_model=PublishReply,
-        max_body_size=READ_TIMES * settings.max_publish_bytes,
+        max_body_size=READ_TIMES * bound,
         dependencies=[Depends(permissions.refuse_foreign_page)],
         openapi_extra={"requestBody": _request_body()},
         responses=ERRORS,
@@ -201,8 +201,7 @@ def publish_router(
         try:
             with desk.place(identity.username):
                 # Read here and not by FastAPI: bodies of strangers do not take memory.
-                body = await _body(request, settings.max_publish_bytes)
-                stats = request.state.worker.stats
+                body, stats = await _body(request, bound), request.state.worker.stats
                 published = await desk.publish(identity, body, idempotency_key, stats)
         except RefusedEvent as refused:
             return JSONResponse(refused.problem.model_dump(), refused.status_code)
