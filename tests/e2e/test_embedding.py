@@ -10,7 +10,7 @@ from websockets.sync.client import connect
 
 from tests.support.cluster import Cluster
 from tests.support.host_app import SERVERS, HostApp, serve
-from tests.support.http_api import StreamClient, history, publish, request
+from tests.support.http_api import StreamClient, history, publish, request, whole_history
 from tests.support.waiting import wait_for
 
 SHOP = "tests.apps.shop:app"
@@ -182,7 +182,7 @@ class TestAcknowledged:
         ids = {door.request("/emit/event:sold?once=order-42", {"n": 1})[1]["id"] for _ in range(3)}
         assert len(ids) == 1
         edge = cluster.start_edge()
-        page = history(edge.url, cluster.token("ann"), "event", topic="event:sold")
+        page = whole_history(cluster, edge.url, cluster.token("ann"), "event", topic="event:sold")
         assert [each["data"] for each in page.body["events"]] == [{"n": 1}]
         edge.process.terminate()
 

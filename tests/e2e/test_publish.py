@@ -13,7 +13,7 @@ import pytest
 
 from tests.support.clients import Client
 from tests.support.cluster import Cluster, Edge
-from tests.support.http_api import Answer, history, publish, request
+from tests.support.http_api import Answer, publish, request, whole_history
 from tests.support.waiting import wait_for
 
 CONFIG = """
@@ -102,7 +102,9 @@ class TestOne:
     @pytest.mark.parametrize("role", ["user", "till"])
     def test_the_kind_must_be_permitted(self, cluster: Cluster, edge: Edge, role: str) -> None:
         token = cluster.token("someone", role)
-        before = history(edge.url, token if role == "user" else cluster.token("u"), "order")
+        before = whole_history(
+            cluster, edge.url, token if role == "user" else cluster.token("u"), "order"
+        )
         topic = "order:1" if role == "user" else "event:a"
         answer = publish(edge.url, token, [{"topic": topic, "data": 1, "username": "someone"}])
         assert answer.status == 403
@@ -111,7 +113,10 @@ class TestOne:
             "index": 0,
             "field": "topic",
         }
-        assert history(edge.url, cluster.token("u"), "order").body["next"] == before.body["next"]
+        assert (
+            whole_history(cluster, edge.url, cluster.token("u"), "order").body["next"]
+            == before.body["next"]
+        )
 
     def test_without_a_token_nothing_is_read(self, edge: Edge) -> None:
         assert publish(edge.url, NOBODYS, ORDER).status == 401
@@ -154,12 +159,16 @@ class TestMany:
         self, cluster: Cluster, edge: Edge, till: str, wrong: Any, status: int, field: str
     ) -> None:
         alice = cluster.token("alice")
-        before = history(edge.url, alice, "order", topic="order:all-or-none").body["events"]
+        before = whole_history(cluster, edge.url, alice, "order", topic="order:all-or-none").body[
+            "events"
+        ]
         event = {"topic": "order:all-or-none", "data": {}}
         answer = publish(edge.url, till, [event, wrong, event])
         assert (answer.status, answer.body["index"], answer.body["field"]) == (status, 1, field)
         assert answer.body["detail"].startswith("event 1: ")
-        after = history(edge.url, alice, "order", topic="order:all-or-none").body["events"]
+        after = whole_history(cluster, edge.url, alice, "order", topic="order:all-or-none").body[
+            "events"
+        ]
         assert after == before
 
     @pytest.mark.parametrize("body", [b"", b"{", b"[]", b"5", json.dumps([ORDER] * 1001).encode()])
@@ -189,7 +198,7 @@ class TestOnce:
         ]
         assert [each.status for each in answers] == [200] * 3
         assert answers[0].body == answers[1].body == answers[2].body
-        page = history(edge.url, cluster.token("alice"), "order", topic="order:once")
+        page = whole_history(cluster, edge.url, cluster.token("alice"), "order", topic="order:once")
         assert numbers(page) == [0, 1, 2]
         other.process.terminate()
 
@@ -203,7 +212,7 @@ class TestOnce:
             )
         assert {each.status for each in answers} == {200}
         assert len({json.dumps(each.body) for each in answers}) == 1
-        page = history(edge.url, cluster.token("alice"), "order", topic="order:race")
+        page = whole_history(cluster, edge.url, cluster.token("alice"), "order", topic="order:race")
         assert len(page.body["events"]) == 1
 
     def test_a_key_of_another_body_is_refused(self, edge: Edge, till: str) -> None:
@@ -218,7 +227,9 @@ class TestOnce:
         event = {"topic": "order:users", "data": {"n": 1}}
         for token in (till, cluster.token("till-2", "till")):
             publish(edge.url, token, event, Idempotency_Key="key-3")
-        page = history(edge.url, cluster.token("alice"), "order", topic="order:users")
+        page = whole_history(
+            cluster, edge.url, cluster.token("alice"), "order", topic="order:users"
+        )
         assert numbers(page) == [1, 1]
 
     @pytest.mark.parametrize("key", ["", "x" * 256])
@@ -299,7 +310,7 @@ class TestTroubles:
             publisher.join(60)
             assert told == list(range(60))
             edge.wait_ready()
-            page = history(edge.url, token, "order", limit=1000)
+            page = whole_history(cluster, edge.url, token, "order", limit=1000)
             assert numbers(page) == told, "each once, in order"
         finally:
             cluster.close()
@@ -317,7 +328,7 @@ class TestTroubles:
             alone.start_relay()
             wait_for(lambda: publish(edge.url, token, ORDER).status == 200, "the relay is found")
             edge.wait_ready()
-            assert len(history(edge.url, token, "order").body["events"]) == 1
+            assert len(whole_history(alone, edge.url, token, "order").body["events"]) == 1
         finally:
             alone.close()
 
@@ -344,6 +355,6 @@ class TestTroubles:
             wait_for(is_published, "the relay goes on")
             assert [each["id"] for each in again[-1].body["events"]] == answer.body["ids"]
             edge.wait_ready()
-            assert len(history(edge.url, token, "order").body["events"]) == 2
+            assert len(whole_history(alone, edge.url, token, "order").body["events"]) == 2
         finally:
             alone.close()

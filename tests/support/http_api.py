@@ -12,6 +12,9 @@ from typing import Any, NamedTuple, Self
 from urllib.parse import urlsplit
 
 from tests.support.clients import Message
+from tests.support.cluster import Cluster
+from tests.support.relay_peer import RelayPeer
+from tests.support.waiting import wait_for
 
 TIMEOUT_S = 20.0
 
@@ -56,6 +59,24 @@ def history(url: str, token: str, stream: str, **query: object) -> Answer:
     """Read a page of a stream."""
     text = urllib.parse.urlencode(query)
     return request(f"{url}/api/streams/{stream}/events?{text}", token)
+
+
+def whole_history(cluster: Cluster, url: str, token: str, stream: str, **query: object) -> Answer:
+    """Read the page that ends at the relay's present tip.
+
+    An event comes to an edge at about the time of its acknowledgement, before it or after it.
+    """
+    with RelayPeer(cluster.control) as relay:
+        tip = relay.stats()["streams"][stream]["tip"]
+
+    def page() -> Answer | None:
+        answer = history(url, token, stream, **query)
+        is_whole = answer.status == 200 and answer.body["next"].endswith(f":{stream}={tip}")
+        return answer if is_whole else None
+
+    whole = wait_for(page, f"the edge has the events of {stream} up to {tip}")
+    assert whole is not None
+    return whole
 
 
 def _parsed(raw: bytes) -> Any:
