@@ -20,11 +20,16 @@ class TcpProxy:
         self.request_bytes_per_s: float | None = None
         """The same for the other direction."""
         self.is_black_hole = False
-        """Whether bytes are read and go nowhere; connections are accepted and stay open."""
+        """Whether bytes are read and go nowhere; connections are accepted and stay open.
+
+        A direction of a connection in which bytes are missing passes nothing more, as TCP would.
+        """
         self.is_refusing = False
         """Whether new connections are ended at once."""
         self.passed_bytes = 0
         """Bytes of answers that were passed on."""
+        self.swallowed_bytes = 0
+        """Bytes of both directions that were not."""
         self.accepted = 0
         """Connections that were accepted."""
         self._target_port = target_port
@@ -111,16 +116,19 @@ class TcpProxy:
     async def _pass_on(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, is_answer: bool
     ) -> None:
+        has_hole = False
         try:
             while data := await reader.read(CHUNK_BYTES):
-                if self.is_black_hole:
+                has_hole = has_hole or self.is_black_hole
+                if has_hole:
+                    self.swallowed_bytes += len(data)
                     continue
                 await self._take_time(len(data), is_answer=is_answer)
                 if is_answer:
                     self.passed_bytes += len(data)
                 writer.write(data)
                 await writer.drain()
-            if is_answer and self.is_black_hole:
+            if is_answer and (has_hole or self.is_black_hole):
                 # Half open: the client learns nothing, and ends it itself or is cut.
                 await asyncio.Event().wait()
             raise ConnectionError("the other side has ended it")

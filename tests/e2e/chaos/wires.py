@@ -82,7 +82,7 @@ class Wires:
         proxy = self.proxies[name]
         proxy.bytes_per_s = None
         if proxy.is_black_hole:
-            # Bytes are missing on its connections: they cannot be used any more.
+            # Bytes are missing on its connections, which pass nothing more.
             proxy.is_black_hole = False
             proxy.cut()
 
