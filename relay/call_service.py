@@ -30,9 +30,9 @@ class CallService:
         self._tell = tell
         self._calls = Calls(secrets.randbits(NUMBER_BITS) + 1)
 
-    def __len__(self) -> int:
-        """The number of calls without a result."""
-        return len(self._calls)
+    def waiting(self, now: float) -> int:
+        """Return the number of calls for whose results somebody waits."""
+        return self._calls.waiting(now)
 
     def serve(self, peer: bytes, request: ServeRequest, now: float) -> Reply:
         """Register the methods of a process."""

@@ -50,7 +50,9 @@ class Calls:
         """How many calls wait for each caller."""
         self._next_number = first_number
 
-    def __len__(self) -> int:
+    def waiting(self, now: float) -> int:
+        """Return the number of calls for whose results somebody waits."""
+        self._expire(now)
         return len(self._waiting)
 
     def serve(self, peer: bytes, methods: Iterable[str], now: float) -> None:
