@@ -3,14 +3,17 @@
 import os
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import msgpack
 import pytest
 
 from emitters import Answers, Call
+from emitters.core import connection_watch
 from relay.wire.calls import CallNotice, ResultRequest, ServeReply, ServeRequest, pack_call_notice
 from tests.support.raw_relay import RawRelay
+from tests.support.waiting import wait_for
 
 
 @pytest.fixture
@@ -99,6 +102,18 @@ def test_a_forked_process_registers_functions_of_its_own(relay: RawRelay, answer
     while registration(relay) != ("n",):
         pass
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def test_a_relay_that_is_not_there_is_told_with_its_address(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(connection_watch, "FIRST_AFTER_S", 0.0)
+    with Answers(name="here", control=f"ipc://{tmp_path}/none") as answers:
+        answers("m")(lambda call: None)
+        wait_for(lambda: caplog.messages, "a line in the log")
+    [line] = caplog.messages
+    assert line.startswith(f"answers of here: no relay answers at ipc://{tmp_path}/none; ")
+    assert "EMITTER_RELAY_CONTROL" in line
 
 
 def test_a_process_needs_one_thread_at_least() -> None:
