@@ -47,10 +47,18 @@ async def call(function: AppFunction, *args: Any, **kwargs: Any) -> Any:
     try:
         return await _returned(function, args, kwargs)
     except asyncio.CancelledError as error:
-        task = asyncio.current_task()
-        if task is None or task.cancelling():
+        if is_being_cancelled():
             raise
         raise FunctionCancelled("what it waited for was cancelled") from error
+
+
+def is_being_cancelled() -> bool:
+    """Whether somebody has cancelled the present task.
+
+    If not, a `CancelledError` is of the application, which waited for what was cancelled.
+    """
+    task = asyncio.current_task()
+    return task is None or task.cancelling() > 0
 
 
 async def _returned(function: AppFunction, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
