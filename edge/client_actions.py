@@ -21,6 +21,9 @@ from relay.wire.topics import Topic
 
 MAX_PENDING = 32
 """Unanswered requests of one connection."""
+MAX_PENDING_PER_USER = 256
+"""Of all connections of one user to this worker, also of those that have ended: a request waits for
+its answer until its time is over. Without it one user could take all the relay's places."""
 
 logger = logging.getLogger(__name__)
 
@@ -65,6 +68,7 @@ class ClientActions:
         self._own = own
         self._log = LimitedLog(logger)
         self._pending: Counter[Connection] = Counter()
+        self._pending_of_users: Counter[str] = Counter()
         self._tasks: set[asyncio.Task[None]] = set()
 
     def __len__(self) -> int:
@@ -95,17 +99,29 @@ class ClientActions:
     def _begin(
         self, connection: Connection, request_id: object, work: Coroutine[Any, Any, bytes]
     ) -> None:
+        # Counted for who asks: a connection may change its user before the answer is there.
+        username = connection.identity.username
+        refusal: bytes | None = None
         if self._pending[connection] >= MAX_PENDING:
+            refusal = replies.too_many_requests(MAX_PENDING, request_id)
+        elif self._pending_of_users[username] >= MAX_PENDING_PER_USER:
+            refusal = replies.too_many_requests_of_user(MAX_PENDING_PER_USER, request_id)
+        if refusal is not None:
             work.close()
-            self._send(connection, replies.too_many_requests(MAX_PENDING, request_id))
+            self._send(connection, refusal)
             return
         self._pending[connection] += 1
-        task = asyncio.create_task(self._answer(connection, request_id, work))
+        self._pending_of_users[username] += 1
+        task = asyncio.create_task(self._answer(connection, username, request_id, work))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     async def _answer(
-        self, connection: Connection, request_id: object, work: Coroutine[Any, Any, bytes]
+        self,
+        connection: Connection,
+        username: str,
+        request_id: object,
+        work: Coroutine[Any, Any, bytes],
     ) -> None:
         try:
             reply = await work
@@ -118,10 +134,16 @@ class ClientActions:
             logger.exception("a client's request has failed")
             reply = replies.failed("failed", "internal error", request_id)
         finally:
-            self._pending[connection] -= 1
-            if not self._pending[connection]:
-                del self._pending[connection]
+            self._end(connection, username)
         self._send(connection, reply)
+
+    def _end(self, connection: Connection, username: str) -> None:
+        self._pending[connection] -= 1
+        if not self._pending[connection]:
+            del self._pending[connection]
+        self._pending_of_users[username] -= 1
+        if not self._pending_of_users[username]:
+            del self._pending_of_users[username]
 
     async def _publish(self, connection: Connection, request: Publish) -> bytes:
         if self._own is not None and self._own.takes(request.topic):
@@ -140,9 +162,11 @@ class ClientActions:
     async def _call(self, connection: Connection, request: MethodCall) -> bytes:
         if self._own is not None and self._own.answers(request.method):
             try:
-                async with asyncio.timeout(request.timeout_s):
+                async with asyncio.timeout(request.timeout_s) as limit:
                     result = await self._own.call(connection, request)
             except TimeoutError:
+                if not limit.expired():
+                    raise  # It is of the function, which has ended.
                 text = f"No answer to {request.method!r} within {request.timeout_s:g} s"
                 return replies.failed("timeout", text, request.id)
         else:

@@ -11,21 +11,20 @@ functions. It needs no `Emitter`.
 
 import asyncio
 import logging
-import os
-import threading
-import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple, Self, TypeVar
 
 import msgpack
 
 from emitters.call_socket import CallSocket
+from emitters.call_workers import ENDING, CallWorkers
 from emitters.config import EmitterSettings
 from emitters.core.json_values import Default, json_value
 from emitters.core.readable import carry_text
 from emitters.errors import EmitterError
 from emitters.exit_hook import ExitHook
+from emitters.forks import in_forked_child
+from emitters.real_threads import refuse_gevent, refuse_other_green_threads
 from emitters.returned import is_awaitable, refuse_function
 from relay.shared.call_arguments import arguments_of
 from relay.shared.settings import load
@@ -37,10 +36,9 @@ from relay.wire.calls import (
     CallNotice,
     is_method,
 )
+from relay.wire.envelope import check_value
 
 F = TypeVar("F", bound=Callable[..., Any])
-MAX_WAITING_CALLS = 1_000
-"""Calls that run or wait for a thread; a further one is answered with an error."""
 CLOSE_TIMEOUT_S = 5.0
 
 logger = logging.getLogger(__name__)
@@ -64,11 +62,15 @@ class CallFailed(EmitterError):  # noqa: N818 - raised by functions, for the cli
 class Answers:
     """Registers functions, and answers with what they return.
 
-    `max_workers` functions run at a time. `default` is called with each value of a result that has
-    no JSON form, and returns one that has. A request reaches one process, once or never: if that
-    process ends before it has answered, the client learns after its timeout.
+    `max_workers` functions run at a time, in daemon threads; of the requests that wait, users take
+    turns. `default` is called with each value of a result that has no JSON form, and returns one
+    that has. A request reaches one process, once or never: if that process ends before it has
+    answered, the client learns after its timeout.
 
-    Raises `relay.shared.settings.SettingsError` for a setting that cannot be used.
+    In a forked process it begins without functions: those of the parent answer in the parent.
+
+    Raises `relay.shared.settings.SettingsError` for a setting that cannot be used, `RuntimeError`
+    where gevent has replaced threads.
     """
 
     def __init__(
@@ -79,16 +81,23 @@ class Answers:
         max_workers: int = 4,
         default: Default | None = None,
     ) -> None:
-        settings = load(EmitterSettings, name=name, relay_control=control)
+        refuse_other_green_threads()
+        refuse_gevent("Answers")
+        if max_workers < 1:
+            raise ValueError(f"max_workers must be at least 1, not {max_workers}")
+        self._settings = load(EmitterSettings, name=name, relay_control=control)
         self._default = default
-        self._functions: dict[str, Callable[..., Any]] = {}
-        self._pool = ThreadPoolExecutor(max_workers, thread_name_prefix="answers")
-        self._socket = CallSocket(settings.name, settings.relay_control, self._take)
-        self._idle = threading.Condition()
-        self._calls = 0
-        """Calls that run or wait for a thread."""
-        self._pid = os.getpid()
+        self._max_workers = max_workers
         self._exit_hook = ExitHook(self.close)
+        self._begin()
+        in_forked_child(self, Answers._begin)
+
+    def _begin(self) -> None:
+        """Begin without functions and without threads."""
+        self._functions: dict[str, Callable[..., Any]] = {}
+        self._workers = CallWorkers(self._answer, self._max_workers)
+        settings = self._settings
+        self._socket = CallSocket(settings.name, settings.relay_control, self._take)
 
     def __call__(self, method: str) -> Callable[[F], F]:
         """Have the decorated function answer `method`: plain or async, its first argument a `Call`.
@@ -125,13 +134,10 @@ class Answers:
 
     def close(self, timeout: float = CLOSE_TIMEOUT_S) -> None:
         """Take no more requests, wait up to `timeout` seconds for those that run, and end."""
-        if os.getpid() != self._pid:
-            return
         self._exit_hook.cancel()
         self._socket.serve(())
-        with self._idle:
-            self._idle.wait_for(lambda: not self._calls, timeout)
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        for notice in self._workers.close(timeout):
+            self._socket.answer(notice.call, message=ENDING)
         self._socket.close()
 
     def __enter__(self) -> Self:
@@ -143,31 +149,11 @@ class Answers:
     # In the thread of the socket.
 
     def _take(self, notice: CallNotice) -> None:
-        with self._idle:
-            is_full = self._calls >= MAX_WAITING_CALLS
-            self._calls += not is_full
-        if is_full:
-            self._socket.answer(notice.call, message="too many requests wait here")
-            return
-        try:
-            self._pool.submit(self._run, notice, time.monotonic() + notice.timeout_s)
-        except RuntimeError:
-            self._done()
-            self._socket.answer(notice.call, message="this process ends")
+        problem = self._workers.take(notice)
+        if problem is not None:
+            self._socket.answer(notice.call, message=problem)
 
-    # In a thread of the pool.
-
-    def _run(self, notice: CallNotice, give_up_at: float) -> None:
-        try:
-            if time.monotonic() < give_up_at:
-                self._answer(notice)
-        finally:
-            self._done()
-
-    def _done(self) -> None:
-        with self._idle:
-            self._calls -= 1
-            self._idle.notify_all()
+    # In a thread of the workers.
 
     def _answer(self, notice: CallNotice) -> None:
         result: bytes | None = None
@@ -176,7 +162,7 @@ class Answers:
             result = self._result(notice)
         except CallFailed as failed:
             message = carry_text(failed)[:MAX_MESSAGE_CHARS] or "failed"
-        except BaseException:
+        except BaseException:  # Also `SystemExit`: the thread answers other calls too.
             # Its text may tell what no client should know.
             logger.exception("the answer to %s has failed", notice.method)
             message = "internal error"
@@ -194,7 +180,10 @@ class Answers:
         value = function(*args, **kwargs)
         if is_awaitable(value):
             value = asyncio.run(_awaited(value))
-        packed: bytes = msgpack.packb(json_value(value, self._default, "result"))
+        carried = json_value(value, self._default, "result")
+        # Clients would read NaN as null, and a greater integer as another one.
+        check_value(carried, "result")
+        packed: bytes = msgpack.packb(carried)
         if len(packed) > MAX_RESULT_BYTES:
             raise ValueError(f"the result has more than {MAX_RESULT_BYTES} bytes")
         return packed

@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 import zmq
 
+from emitters.core.connection_watch import NO_REQUESTS, ConnectionWatch
 from emitters.wakeup import WakeUp
 from relay.shared.logs import LimitedLog
 from relay.shared.transport import Socket, connect, open_socket
@@ -48,6 +49,9 @@ class CallSocket:
         self._unconfirmed: dict[int, tuple[str, ...]] = {}
         """Registrations that were sent, by the number of their request."""
         self._thread: threading.Thread | None = None
+        self._answered_until = 0.0
+        """Until then the relay counts as there: it has answered a registration."""
+        self._watch = ConnectionWatch()
         self._log = LimitedLog(logger)
 
     def serve(self, methods: tuple[str, ...]) -> None:
@@ -116,6 +120,13 @@ class CallSocket:
             if self._wake_up.fileno() in ready:
                 self._wake_up.drain()
             self._read(socket)
+            self._look(time.monotonic())
+
+    def _look(self, now: float) -> None:
+        """Tell of a relay that is not there, which would otherwise be waited for in silence."""
+        if self._watch.is_due(now, None if now < self._answered_until else NO_REQUESTS):
+            reason = NO_REQUESTS.text.format(control=self._endpoint)
+            logger.error("answers of %s: %s", self._name, reason)
 
     def _register(self, socket: Socket, methods: tuple[str, ...]) -> bool:
         number = next(self._numbers)
@@ -147,6 +158,7 @@ class CallSocket:
         if isinstance(notice, CallNotice):
             self._take(notice)
             return
+        self._answered_until = time.monotonic() + LEASE_S
         methods = self._unconfirmed.pop(fields.get("id", 0), None)
         reply = unpack_reply(frame, ResultRequest if methods is None else ServeRequest)
         if isinstance(reply, ErrorReply):

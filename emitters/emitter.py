@@ -200,8 +200,8 @@ class Emitter:
         ids: list[str] = []
         outgoing: list[Outgoing] = []
         for index, event in enumerate(events):
-            ids.append(running.new_id() if event.once is None else once_id(event.once))
             try:
+                ids.append(running.new_id() if event.once is None else once_id(event.once))
                 outgoing.append(self._outgoing(ids[-1], parse_topic(event.topic), event))
             except WireError as error:
                 raise InvalidEvent(index, error) from None

@@ -34,6 +34,16 @@ def refuse_other_green_threads() -> None:
         )
 
 
+def refuse_gevent(user: str) -> None:
+    """Raise `RuntimeError` if gevent has patched `threading`: the thread of `user`, as a green one,
+    would wait inside libzmq and stop all others."""
+    if is_green():
+        raise RuntimeError(
+            f"{user} needs real threads: use it in a process that gevent has not patched, or call"
+            " gevent.monkey.patch_all(thread=False)"
+        )
+
+
 def new_lock() -> _thread.LockType:
     """Return a lock that is free. Wait for it with `acquired`, for a green thread may."""
     lock: _thread.LockType = _original("allocate_lock")()

@@ -1,5 +1,6 @@
 """`CallService`: passes calls on to processes that answer, and their results back (section 4)."""
 
+import secrets
 from collections.abc import Callable
 
 from relay.core.calls import CallRefused, Calls
@@ -17,6 +18,9 @@ from relay.wire.calls import (
 )
 from relay.wire.control import ErrorReply, Reply
 
+NUMBER_BITS = 62
+"""Of the first call's number, which is random; it leaves room for all that follow."""
+
 
 class CallService:
     """Requests in, notices out. `now` is in seconds on a monotonic clock."""
@@ -24,11 +28,11 @@ class CallService:
     def __init__(self, tell: Callable[[bytes, bytes], bool]) -> None:
         """`tell` sends a peer a frame, and returns whether that peer is connected."""
         self._tell = tell
-        self._calls = Calls()
+        self._calls = Calls(secrets.randbits(NUMBER_BITS) + 1)
 
-    def __len__(self) -> int:
-        """The number of calls without a result."""
-        return len(self._calls)
+    def waiting(self, now: float) -> int:
+        """Return the number of calls for whose results somebody waits."""
+        return self._calls.waiting(now)
 
     def serve(self, peer: bytes, request: ServeRequest, now: float) -> Reply:
         """Register the methods of a process."""

@@ -268,7 +268,7 @@ class ControlService:
             "rollbacks": state.journal.rollbacks,
             "lost_by_rollback": min(state.emitters.lost_by_rollback, MAX_SHOWN_NUMBER),
             "watched_topics": len(state.demand),
-            "waiting_calls": len(self._calls),
+            "waiting_calls": self._calls.waiting(time.monotonic()),
             "streams": {
                 name: {
                     "low": stream.first_offset,

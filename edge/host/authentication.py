@@ -18,7 +18,7 @@ import orjson
 from starlette.types import ASGIApp, Message, Scope
 
 from edge.core.identity.request_head import RequestHead
-from edge.host.functions import AppIdentity
+from edge.host.functions import AppIdentity, is_being_cancelled
 from edge.websocket.identification import HandshakeRefused
 
 ASKED = "event_relay.asked"
@@ -98,7 +98,9 @@ class AppAuthentication:
         except TimeoutError:
             logger.error("authenticate has not returned within %g s", self._timeout_s)
             raise HandshakeRefused(503, "Authentication takes too long") from None
-        except Exception:
+        except (Exception, asyncio.CancelledError) as error:
+            if isinstance(error, asyncio.CancelledError) and is_being_cancelled():
+                raise
             logger.exception("authenticate has failed")
             raise HandshakeRefused(500, "Internal Server Error") from None
         if not question.is_answered:

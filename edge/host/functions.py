@@ -1,5 +1,6 @@
 """Calls the functions of the application, and reads what they return."""
 
+import asyncio
 import inspect
 import math
 from collections.abc import Callable
@@ -31,8 +32,36 @@ class AppIdentity(Identity):
     """Its answers about the method of the request that is acted on."""
 
 
+class FunctionCancelled(Exception):  # noqa: N818
+    """A function of the application has ended with a `CancelledError` of its own.
+
+    What it waited for was cancelled, and nobody has cancelled the task that called it.
+    """
+
+
 async def call(function: AppFunction, *args: Any, **kwargs: Any) -> Any:
-    """Return what `function` returns; a plain one runs in a thread, because it may block."""
+    """Return what `function` returns; a plain one runs in a thread, because it may block.
+
+    Raises what it raises, but `FunctionCancelled` for a `CancelledError` of its own.
+    """
+    try:
+        return await _returned(function, args, kwargs)
+    except asyncio.CancelledError as error:
+        if is_being_cancelled():
+            raise
+        raise FunctionCancelled("what it waited for was cancelled") from error
+
+
+def is_being_cancelled() -> bool:
+    """Whether somebody has cancelled the present task.
+
+    If not, a `CancelledError` is of the application, which waited for what was cancelled.
+    """
+    task = asyncio.current_task()
+    return task is None or task.cancelling() > 0
+
+
+async def _returned(function: AppFunction, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     if _is_async(function):
         return await function(*args, **kwargs)
     result = await run_in_threadpool(function, *args, **kwargs)

@@ -109,7 +109,7 @@ class MethodCalls:
         for frames in self._socket.messages(MAX_READ, MAX_READ_BYTES):
             try:
                 self._take(frames[-1])
-            except (WireError, ValueError, msgpack.UnpackException) as error:
+            except (WireError, ValueError, TypeError, msgpack.UnpackException) as error:
                 self._log.warning("calls", "a message of the relay is not understood: %s", error)
 
     def _take(self, frame: bytes) -> None:
@@ -121,8 +121,13 @@ class MethodCalls:
                 return
             if notice.result is None:
                 waiting.set_exception(CallError("failed", notice.message or "failed"))
-            else:
+                return
+            try:
                 waiting.set_result(msgpack.unpackb(notice.result))
+            except (ValueError, TypeError, msgpack.UnpackException):
+                # At once: the client need not wait for an answer that has come.
+                waiting.set_exception(CallError("failed", "the answer cannot be read"))
+                raise
             return
         reply = unpack_reply(frame, CallRequest)
         waiting = self._waiting.get(reply.id)

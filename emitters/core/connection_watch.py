@@ -36,6 +36,13 @@ NO_INGRESS = Trouble(
     " Is EMITTER_RELAY_INGRESS the RELAY_INGRESS of that relay?",
 )
 
+NO_REQUESTS = Trouble(
+    EmitterStatus.CONNECTING,
+    "no relay answers at {control}; no requests arrive. Is the relay running, and is"
+    " EMITTER_RELAY_CONTROL its RELAY_CONTROL?",
+)
+"""Of a process that answers requests."""
+
 
 class ConnectionWatch:
     """Decides when to tell of a trouble: a refusal at once, a relay that is missing after

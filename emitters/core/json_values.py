@@ -4,7 +4,7 @@
 |---|---|
 | pydantic model, dataclass | a map of its fields |
 | mapping with text as keys | a map |
-| list, tuple, deque, set, other sequence, generator | a list; of a set, in any order |
+| list, tuple, deque, set, view of a dict, sequence, generator | a list; of a set, in any order |
 | datetime, date, time, timedelta | text in ISO 8601 |
 | UUID, Decimal, Path, IP address, URL | text |
 | Enum | the form of its value |
@@ -15,7 +15,7 @@ Other types are refused, unless `default` turns them into one of these. Unlike `
 nothing.
 """
 
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set, ValuesView
 from typing import Any
 
 from pydantic_core import to_jsonable_python
@@ -51,7 +51,7 @@ class _Converter:
                 _key(key, path): self.convert(item, f"{path}.{key}", depth + 1)
                 for key, item in value.items()
             }
-        if isinstance(value, Sequence | Set):
+        if isinstance(value, Sequence | Set | ValuesView):
             return [
                 self.convert(item, f"{path}[{index}]", depth + 1)
                 for index, item in enumerate(value)

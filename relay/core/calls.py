@@ -36,16 +36,23 @@ class _Answerer:
 class Calls:
     """Peers are the routing ids of the control socket. `now` is in seconds, monotonic."""
 
-    def __init__(self) -> None:
+    def __init__(self, first_number: int = 1) -> None:
+        """`first_number` is that of the first call.
+
+        It should differ from relay to relay: a process that is still busy with a call of the relay
+        before would give its answer to whoever has the same number now.
+        """
         self._servers: dict[bytes, _Answerer] = {}
         self._by_method: dict[str, dict[bytes, None]] = {}
         """The peers that answer a method, the one whose turn it is first."""
         self._waiting: dict[int, Waiting] = {}
         self._by_caller: dict[bytes, int] = {}
         """How many calls wait for each caller."""
-        self._next_number = 1
+        self._next_number = first_number
 
-    def __len__(self) -> int:
+    def waiting(self, now: float) -> int:
+        """Return the number of calls for whose results somebody waits."""
+        self._expire(now)
         return len(self._waiting)
 
     def serve(self, peer: bytes, methods: Iterable[str], now: float) -> None:

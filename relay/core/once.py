@@ -44,7 +44,9 @@ class OnceIds:
         """
         digest = once_digest(event_id)
         is_new = not self._is_known(digest, now_s)
-        self._keep(digest, now_s)
+        if is_new:
+            # Repeats do not count: the id is remembered from the first one on.
+            self._keep(digest, now_s)
         return is_new or is_again
 
     def take_gathered(self) -> list[bytes]:

@@ -65,14 +65,17 @@ def read_config_file() -> ConfigFile:
     path = Path(named or FILE_NAME)
     try:
         # Not by opening it: a process that may open no file has a better message to give.
-        if not (named or path.exists()):
+        if not (named or os.path.lexists(path)):
             return ConfigFile()
         with path.open("rb") as file:
             content = file.read(MAX_FILE_BYTES + 1)
     except FileNotFoundError:
-        if not named:
-            return ConfigFile()
-        raise SettingsError(f"{VARIABLE}: there is no file {_printable(named)}") from None
+        if named:
+            raise SettingsError(f"{VARIABLE}: there is no file {_printable(named)}") from None
+        if path.is_symlink():
+            # Into a volume that is not mounted, perhaps: without its kinds, streams would be live.
+            raise SettingsError(f"{FILE_NAME}: is a link to a file that is not there") from None
+        return ConfigFile()
     except (OSError, ValueError) as error:
         raise SettingsError(f"{_printable(str(path))}: cannot be read: {error}") from None
     try:

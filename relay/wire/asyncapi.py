@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
+from relay.wire.calls import MAX_TIMEOUT_S
 from relay.wire.contracts import Contract
 from relay.wire.schema_export import data_schemas
 
@@ -29,28 +30,47 @@ _SECURITY: Schema = {
         "description": "The cookie that signing in sets; its name has the edge's port behind it.",
     },
 }
-_SESSION: dict[str, tuple[str, Schema]] = {
+_ID: Schema = {"id": {"type": ["string", "number"]}}
+_SESSION: dict[str, tuple[str, Schema, Schema]] = {
     "authenticate": (
         "A token as the first message, instead of one in the request.",
-        {"action": {"const": "authenticate"}, "token": {"type": ["string", "null"]}},
+        {"token": {"type": ["string", "null"]}},
+        _ID,
     ),
     "subscribe": (
         "Asks for the events of a topic, or of all topics that start with a prefix.",
-        {"action": {"const": "subscribe"}, "topic": _TEXT, "id": {}},
+        {"topic": _TEXT},
+        _ID,
     ),
-    "unsubscribe": (
-        "Ends a subscription.",
-        {"action": {"const": "unsubscribe"}, "topic": _TEXT, "id": {}},
+    "unsubscribe": ("Ends a subscription.", {"topic": _TEXT}, _ID),
+    "publish": (
+        "Emits an event, for those that may, or gives it to the application.",
+        {"topic": _TEXT, "data": {}},
+        {"type": _TEXT, "username": _TEXT, **_ID},
+    ),
+    "request": (
+        "Has a method answered, by the application or by a manager.",
+        {"method": _TEXT, **_ID},
+        {
+            "params": {},
+            "timeout": {"type": "number", "exclusiveMinimum": 0, "maximum": MAX_TIMEOUT_S},
+        },
     ),
 }
-"""Messages of clients: their meaning, and their fields, of which `id` may be left out."""
+"""Messages of clients: their meaning, their fields beside `action`, and those they may lack."""
 _REPLY: Schema = {
     "name": "reply",
     "summary": "The answer to a message of the client.",
     "payload": {
         "type": "object",
         "required": ["status", "message"],
-        "properties": {"status": _STATUS, "message": _TEXT, "id": {}},
+        "properties": {
+            "status": _STATUS,
+            "message": _TEXT,
+            "code": {**_TEXT, "description": "Of an error: what went wrong."},
+            "result": {"description": "Of a request: what the method returned."},
+            "id": {},
+        },
     },
 }
 
@@ -191,7 +211,7 @@ def _session_operations() -> Schema:
                 "messages": [{"$ref": "#/channels/session/messages/reply"}],
             },
         }
-        for name, (summary, _) in _SESSION.items()
+        for name, (summary, *_) in _SESSION.items()
     }
 
 
@@ -202,10 +222,10 @@ def _session_messages() -> Schema:
             "summary": summary,
             "payload": {
                 "type": "object",
-                "required": [each for each in fields if each != "id"],
-                "properties": fields,
+                "required": ["action", *needed],
+                "properties": {"action": {"const": name}, **needed, **optional},
             },
         }
-        for name, (summary, fields) in _SESSION.items()
+        for name, (summary, needed, optional) in _SESSION.items()
     }
     return {**messages, "reply": _REPLY}

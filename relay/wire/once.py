@@ -2,13 +2,17 @@
 
 import hashlib
 
+from relay.wire.errors import InvalidEnvelope
+
 ONCE = "once:"
 """Begins such an id."""
 KEY_BYTES = 16
 
 
 def once_id(key: str) -> str:
-    """Return the id of the event that `key` stands for."""
+    """Return the id of the event that `key` stands for. Raises `InvalidEnvelope`."""
+    if not isinstance(key, str):
+        raise InvalidEnvelope("once", f"must be text, not {type(key).__name__}")
     digest = hashlib.blake2b(key.encode(errors="surrogatepass"), digest_size=KEY_BYTES)
     return f"{ONCE}{digest.hexdigest()}"
 

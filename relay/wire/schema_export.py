@@ -22,6 +22,14 @@ _TYPES = {
     "boolean": "boolean",
     "null": "null",
 }
+_TAKEN = frozenset(
+    """RelayEvents RelayEventData Array
+    any bigint boolean never null number object string symbol undefined unknown void
+    as async await case catch const debugger default delete do enum export extends false function
+    implements in instanceof interface let new package private protected public static super switch
+    this throw true try typeof var""".split()  # noqa: SIM905
+)
+"""Names that the module uses itself, and words that cannot be names of types."""
 _HEAD = "// Written by `event-relay schema --format typescript`.\n"
 
 
@@ -143,8 +151,7 @@ class _TypeScript:
         for name in definitions:
             wanted = re.sub(r"[^A-Za-z0-9_$]+", "_", name).strip("_") or "Model"
             wanted = f"_{wanted}" if wanted[0].isdigit() else wanted
-            # `RelayEvents` and `RelayEventData` are the module's own.
-            while wanted in (*self._names.values(), "RelayEvents", "RelayEventData"):
+            while wanted in _TAKEN or wanted in self._names.values():
                 wanted += "_"
             self._names[name] = wanted
 
@@ -190,7 +197,8 @@ class _TypeScript:
     def _object(self, schema: Schema, indent: str) -> str:
         further = schema.get("additionalProperties", "properties" not in schema)
         if "properties" not in schema:
-            return f"Record<string, {self.type(further, indent)}>"
+            # Not `Record<…>`, which a type may not use to refer to itself.
+            return f"{{ [key: string]: {self.type(further, indent)} }}"
         inner = f"{indent}  "
         required = schema.get("required", ())
         rows = [

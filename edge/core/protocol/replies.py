@@ -153,6 +153,12 @@ def too_many_requests(limit: int, request_id: object) -> bytes:
     return error("too_many_requests", f"{limit} requests wait for an answer already.", request_id)
 
 
+def too_many_requests_of_user(limit: int, request_id: object) -> bytes:
+    """All connections of the user together have `limit` requests without an answer."""
+    text = f"{limit} requests of this user wait for an answer already."
+    return error("too_many_requests", text, request_id)
+
+
 def success(action: str, message: str, request_id: object = None, **fields: Any) -> bytes:
     """The reply to a request that was performed."""
     return _reply("success", message, request_id, {"action": action, **fields})

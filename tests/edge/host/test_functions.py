@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from edge.core.identity.access import NEVER, Identity
-from edge.host.functions import call, identity_of
+from edge.host.functions import FunctionCancelled, call, identity_of
 
 
 def user(**fields: Any) -> SimpleNamespace:
@@ -74,3 +74,23 @@ async def plus_one(value: int) -> int:
 )
 def test_plain_and_async_functions_are_called(function: Any) -> None:
     assert asyncio.run(call(function, 1)) == 2
+
+
+async def is_cancelled(_: int) -> None:
+    raise asyncio.CancelledError
+
+
+def test_a_function_that_was_cancelled_ends_itself_alone() -> None:
+    with pytest.raises(FunctionCancelled):
+        asyncio.run(call(is_cancelled, 1))
+
+
+def test_whoever_calls_a_function_can_be_cancelled() -> None:
+    async def test() -> None:
+        task = asyncio.create_task(call(asyncio.sleep, 60))
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(test())

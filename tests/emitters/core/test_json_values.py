@@ -51,6 +51,8 @@ FORMS: list[tuple[Any, Any]] = [
     (deque([1, 2]), [1, 2]),
     (frozenset([1]), [1]),
     (range(3), [0, 1, 2]),
+    ({"a": 1}.values(), [1]),
+    ({"a": 1}.keys(), ["a"]),
     ((n for n in range(2)), [0, 1]),
     (datetime.datetime(2026, 1, 2, 3, 4), "2026-01-02T03:04:00"),
     (datetime.date(2026, 1, 2), "2026-01-02"),

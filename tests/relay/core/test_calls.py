@@ -32,7 +32,15 @@ def test_only_the_process_that_was_asked_answers_and_once() -> None:
     assert waiting is not None
     assert (waiting.caller, waiting.number) == (EDGE, 7)
     assert calls.end(own, A) is None
-    assert len(calls) == 0
+    assert calls.waiting(0.0) == 0
+
+
+def test_a_call_that_nobody_waits_for_any_more_is_not_counted() -> None:
+    """Its process was killed, perhaps."""
+    calls = Calls()
+    calls.begin(EDGE, 1, 0.0, 1.0)
+    calls.begin(EDGE, 2, 0.0, 5.0)
+    assert [calls.waiting(now) for now in (0.5, 1.0, 5.0)] == [2, 1, 0]
 
 
 def test_a_lease_ends_unless_it_is_renewed() -> None:

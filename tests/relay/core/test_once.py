@@ -70,3 +70,10 @@ def test_a_live_value_is_taken_once_unless_its_emitter_sends_it_again() -> None:
     assert ids.take_live("once:b", NOW_S, is_again=True)
     assert not ids.take_live("once:b", NOW_S, is_again=False)
     assert ids.take_gathered() == [], "the journal holds no live value"
+
+
+def test_a_repeat_does_not_keep_the_id_of_a_live_value() -> None:
+    ids = OnceIds()
+    assert ids.take_live("once:a", NOW_S, is_again=False)
+    assert not ids.take_live("once:a", NOW_S + REMEMBERED_S - 1, is_again=False)
+    assert ids.take_live("once:a", NOW_S + REMEMBERED_S, is_again=False)

@@ -80,6 +80,12 @@ def test_a_file_that_cannot_be_read_is_named(
     assert refusal().startswith(f"{tmp_path}: cannot be read: ")
 
 
+@pytest.mark.usefixtures("write")
+def test_a_link_to_nothing_is_not_the_same_as_no_file(tmp_path: Path) -> None:
+    (tmp_path / "relay.toml").symlink_to(tmp_path / "not mounted.toml")
+    assert refusal() == "relay.toml: is a link to a file that is not there"
+
+
 def test_kinds_change_built_in_ones_and_add_others(write: Write) -> None:
     write(
         """

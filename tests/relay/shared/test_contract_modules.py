@@ -7,6 +7,17 @@ import pytest
 
 from relay.shared.contract_modules import load_contracts
 from relay.shared.settings import SettingsError
+from relay.wire import contracts
+
+ODD = """
+from collections.abc import Callable
+from pydantic import BaseModel
+from relay.wire.contracts import event
+
+@event("order_paid", check=False)
+class OrderPaid(BaseModel):
+    then: Callable[[], None]
+"""
 
 
 @pytest.fixture
@@ -37,3 +48,16 @@ def test_a_wrong_one_is_told_in_one_line(directory: Path, text: str | None, prob
     with pytest.raises(SettingsError) as caught:
         load_contracts(("wrong_events",), "EDGE_CONTRACTS")
     assert str(caught.value) == f"EDGE_CONTRACTS: wrong_events cannot be imported: {problem}"
+
+
+def test_a_model_without_a_json_schema_is_told_in_one_line(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(contracts.CONTRACTS, "_by_topic", {})
+    (directory / "odd_events.py").write_text(ODD)
+    with pytest.raises(SettingsError) as caught:
+        load_contracts(("odd_events",), "--import")
+    del sys.modules["odd_events"]
+    begin = "--import: the model of order_paid has no JSON schema: "
+    assert str(caught.value).startswith(begin)
+    assert "\n" not in str(caught.value)

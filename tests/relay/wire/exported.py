@@ -5,7 +5,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, RootModel
 
 from relay.wire.contracts import Contracts
 
@@ -57,6 +57,20 @@ class RelayEvents(BaseModel):
     pet: Annotated[Cat | Dog, Field(discriminator="kind")]
 
 
+class Record(BaseModel):
+    """A model with the name of a type of the language."""
+
+    tags: list[str]
+
+
+class Array(BaseModel):
+    records: dict[str, Record]
+
+
+class Tree(RootModel["dict[str, Tree] | list[Tree] | int"]):
+    """A type that refers to itself, without a name of a field in between."""
+
+
 @dataclass
 class Point:
     x: int
@@ -69,5 +83,7 @@ def contracts() -> Contracts:
     contracts.register("pet:*")(RelayEvents)
     contracts.register("pet:big*")(Cat)
     contracts.register("event:p`oint")(Point)
+    contracts.register("array")(Array)
+    contracts.register("tree")(Tree)
     contracts.register("described", check=False)(Point)
     return contracts

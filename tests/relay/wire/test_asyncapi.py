@@ -68,11 +68,14 @@ def test_channels_are_topics_and_messages_are_those_of_the_socket() -> None:
     assert payload["properties"]["data"] == {"$ref": "#/components/schemas/Paid"}
     assert document["operations"]["send_order_paid"]["action"] == "send"
     assert document["operations"]["subscribe"]["action"] == "receive"
+    messages = document["components"]["messages"]
+    needed = {name: messages[name]["payload"]["required"] for name in ("publish", "request")}
+    assert needed == {"publish": ["action", "topic", "data"], "request": ["action", "method", "id"]}
 
 
 def test_topics_get_distinct_names() -> None:
     several = Contracts()
-    for topic in ("a:b", "a_b", "session", "a:*", "*"):
+    for topic in ("a:b", "a_b", "session", "a:*", "publish", "*"):
         several.register(topic)(Cat)
     channels = asyncapi(several, AsyncApiServer("h"), "1")["channels"]
-    assert list(channels) == ["a_b", "a_b_", "session_", "a", "all", "session"]
+    assert list(channels) == ["a_b", "a_b_", "session_", "a", "publish_", "all", "session"]

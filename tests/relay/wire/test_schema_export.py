@@ -27,6 +27,8 @@ export const currency: "EUR" | "USD" = paid.currency;
 export const kind: "cat" = ({} as RelayEventData<"pet:big:tom">).kind;
 export const pet: "cat" | "dog" = ({} as RelayEventData<"pet:rex">).pet.kind;
 export const y: number | undefined = ({} as RelayEvents["described"]).y;
+export const tag: string | undefined = ({} as RelayEvents["array"]).records["a"]?.tags[0];
+export const tree: RelayEvents["tree"] = { a: [1, { b: 2 }] };
 export const certain: number = ({} as RelayEvents["event:p`oint"]).y;
 """
 WRONG = """
@@ -87,7 +89,13 @@ def test_nothing_registered_is_a_module_too() -> None:
 def test_one_json_schema_of_all_topics() -> None:
     schema = json_schema(contracts())
     assert schema["$schema"] == DIALECT
-    assert list(schema["properties"]) == ["order_paid", "event:p`oint", "described"]
+    assert list(schema["properties"]) == [
+        "order_paid",
+        "event:p`oint",
+        "array",
+        "tree",
+        "described",
+    ]
     assert list(schema["patternProperties"]) == ["^pet:", "^pet:big"]
     assert schema["properties"]["order_paid"] == {"$ref": "#/$defs/Paid"}
     assert schema["$defs"]["Paid"]["required"][0] == "order"
