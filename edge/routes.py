@@ -99,7 +99,7 @@ def _api(parts: Parts) -> list[APIRouter]:
         watch_router(identify, permissions),
         history_router(identify, permissions),
         presence_router(identify, backend.selectors),
-        disconnect_router(identify, backend.teamwork.channel),
+        disconnect_router(identify, permissions, backend.teamwork.channel),
     ]
 
 

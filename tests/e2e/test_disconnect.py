@@ -11,6 +11,7 @@ from websockets.exceptions import ConnectionClosed
 
 from tests.support.clients import Client
 from tests.support.cluster import Cluster, Edge
+from tests.support.http_api import request
 from tests.support.waiting import wait_for
 
 CLOSED = (4003, "disconnected by the application")
@@ -106,6 +107,12 @@ def test_it_is_for_administrators_and_wrong_values_are_refused(
     for data in wrong:
         assert disconnect(cluster, edge, "ann", data)[0] == 422, data
     assert disconnect(cluster, edge, "x" * 256)[0] == 422
+    cookie = f"access_token_cookie={cluster.token('root', 'admin')}"
+    for origin, status in (("http://evil.example", 403), (edge.url, 204)):
+        answer = request(
+            f"{edge.url}/api/users/bob/disconnect", data=b"", Cookie=cookie, Origin=origin
+        )
+        assert answer.status == status, "a page of another site makes the browser send the cookie"
     assert is_alive(client)
 
 
