@@ -262,6 +262,7 @@ class TestBounds:
         assert publish(edge.url, cluster.token("till-2", "till"), ORDER).status == 200
         stack.close()
         wait_for(lambda: not is_full(), "the places are free again")
+        assert "Traceback" not in edge.process.output()
 
 
 @pytest.fixture
