@@ -14,12 +14,12 @@ from typing import Any
 import orjson
 
 from edge.core.session import Session
+from edge.host.authorization import asked_about
 from edge.host.connection import ClientConnection
 from edge.host.decisions import Decisions
 from edge.host.functions import AppIdentity, call
 from edge.host.hooks import Hooks
 from edge.websocket.client import Client
-from relay.wire.topics import presence_subject
 
 MAX_SPARE_ANSWERS = 64
 """Answers about topics to which the client is not subscribed."""
@@ -143,7 +143,7 @@ class HostConversation:
         if not isinstance(identity, AppIdentity) or patterns is None:
             return
         if len(identity.allowed) > 2 * len(patterns) + MAX_SPARE_ANSWERS:
-            asked = {presence_subject(each) or each for each in patterns}
+            asked = set(map(asked_about, patterns))
             for pattern in identity.allowed.keys() - asked:
                 del identity.allowed[pattern]
 

@@ -17,12 +17,12 @@ from edge.core.identity.tokens import InvalidToken, TokenVerifier
 from edge.core.protocol.requests import PersonalPosition
 from edge.core.session import Visitor
 from edge.host.authentication import AppAuthentication
-from edge.host.authorization import Authorization, own
+from edge.host.authorization import Authorization, asked_about, own
 from edge.host.functions import AppIdentity
 from edge.websocket.identification import Identification
 from relay.wire.calls import is_method
 from relay.wire.errors import InvalidTopic
-from relay.wire.topics import Pattern, Topic, parse_pattern, parse_topic, presence_subject
+from relay.wire.topics import Pattern, Topic, parse_pattern, parse_topic
 
 HANDSHAKE = "handshake"
 """Stands for the credentials of the handshake, where the core expects a token."""
@@ -152,12 +152,10 @@ class Decisions:
         if self._authorization is None or not isinstance(identity, AppIdentity):
             return
         try:
-            pattern = parse_pattern(topic)
+            pattern = asked_about(parse_pattern(topic))
         except (InvalidTopic, AttributeError):
             # The core says what is wrong with it.
             return
-        # Whoever may see a topic may see its presence.
-        pattern = presence_subject(pattern) or pattern
         identity.allowed[pattern] = await self.is_allowed(identity, "subscribe", str(pattern))
 
     async def ask_publish(self, identity: Identity, topic: Any) -> None:
