@@ -138,4 +138,4 @@ class HostClients:
         conversation = self._conversations.get(connection)
         if conversation is not None:
             for hook in hooks:
-                conversation.add(partial(call, hook, conversation.connection, *args))
+                conversation.tell(partial(call, hook, conversation.connection, *args))
