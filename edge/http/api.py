@@ -8,10 +8,11 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from edge.core.identity.access import Access, Identity
+from edge.core.identity.access import Identity
 from edge.core.streams.relay_state import RelayState
 from edge.http.auth import Identify
 from edge.http.metrics import exposition, snapshot
+from edge.http.permissions import Permissions
 from edge.http.siblings import Siblings
 from edge.http.topics import kinds_for, registered_events
 from edge.worker import Worker
@@ -50,8 +51,8 @@ SiblingsOf = Annotated[Siblings, Depends(_siblings)]
 """All workers of the edge: a parameter of a route."""
 
 
-def api_router(identify: Identify, kinds: Kinds, access: Access) -> APIRouter:
-    """Return the routes under `/api`; `access` decides which of `kinds` a caller may see."""
+def api_router(identify: Identify, kinds: Kinds, permissions: Permissions) -> APIRouter:
+    """Return the routes under `/api`; `permissions` say which of `kinds` a caller may see."""
     router = APIRouter(prefix="/api", tags=["events"])
     events = registered_events()
 
@@ -67,9 +68,9 @@ def api_router(identify: Identify, kinds: Kinds, access: Access) -> APIRouter:
         """The events that managers emit, with the JSON schema of their data, and the kinds.
 
         Of the kinds, those that the caller may see: each with its mode, and whether the caller may
-        publish on its topics.
+        publish on its topics; null if the application decides that for each topic.
         """
-        return {"events": events, "kinds": kinds_for(identity, kinds, access)}
+        return {"events": events, "kinds": await kinds_for(identity, kinds, permissions)}
 
     return router
 
