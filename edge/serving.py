@@ -10,11 +10,11 @@ from typing import Any
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from edge.http.api import answers_of
+from edge.http.api import SIBLINGS, answers_of
 from edge.http.siblings import Siblings
 from edge.websocket.front_door import STATE
 from edge.websocket.http_connection import ENTRANCE, Entrance
-from edge.worker import Worker
+from edge.worker import WORKER, Worker
 
 logger = logging.getLogger(__name__)
 
@@ -57,7 +57,7 @@ class Serving:
     @property
     def worker(self) -> Worker | None:
         """The worker, None while it does not run."""
-        return self._state.get("worker")
+        return self._state.get(WORKER)
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[dict[str, Any]]:
@@ -66,8 +66,8 @@ class Serving:
         siblings = Siblings(self._siblings_directory, str(os.getpid()), answers_of(worker))
         async with worker.running(owns_process=self._owns_process), siblings.answering():
             self._state = {
-                "worker": worker,
-                "siblings": siblings,
+                WORKER: worker,
+                SIBLINGS: siblings,
                 STATE: worker.endpoint,
                 ENTRANCE: self.entrance,
             }

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, Depends, FastAPI, HTTPException, WebSocket
@@ -16,7 +16,7 @@ from edge.core.identity.request_head import RequestHead
 from edge.core.identity.tokens import Tokens
 from edge.core.presence.view import PresentUser
 from edge.core.websocket.close_codes import CloseCode
-from edge.host.authentication import ASKED, AppAuthentication
+from edge.host.authentication import ASKED, AppAuthentication, Handshake
 from edge.host.authorization import Authorization
 from edge.host.clients import HostClients
 from edge.host.connection import ClientConnection, app_close
@@ -34,6 +34,7 @@ from edge.serving import Serving
 from edge.websocket.asgi import admit, refuse, serve_websocket
 from edge.websocket.http_connection import Entrance
 from edge.websocket.identification import HandshakeRefused
+from edge.websocket.reception import Reception
 from edge.worker import Worker
 from relay.shared.config_file import read_config_file
 from relay.shared.contract_modules import load_contracts
@@ -95,6 +96,8 @@ class Edge:
         self._own_actions = HostActions(self._connection_of)
         self._clients: HostClients | None = None
         self._host: ASGIApp | None = None
+        self._host_state: Mapping[str, Any] = {}
+        """The state of its lifespan, when that runs."""
         check_emitter_settings()
         self._publisher = Publisher(self.settings)
         self.manager = AppManager(self._publisher, self._client)
@@ -136,7 +139,8 @@ class Edge:
                 # Only now: it takes every request that the routes before it do not.
                 app.mount("", self.app, name=NAME)
             async with self.lifespan(host) as ours, theirs(host) as state:
-                yield {**(state or {}), **ours}
+                self._host_state = {**(state or {}), **ours}
+                yield self._host_state
 
         app.router.lifespan_context = lifespan
 
@@ -317,9 +321,8 @@ class Edge:
         timeout_s = self.settings.authentication_timeout_s
         authentication: AppAuthentication | None = None
         if self._authenticate is not None:
-            asked = self.app if self._host is None else self._host
             path = "/ws" if self._host is None else self._serving.entrance.path
-            authentication = AppAuthentication(asked, path, timeout_s, lambda: self._serving.state)
+            authentication = AppAuthentication(path, timeout_s)
         rules = self.settings.credential_rules
         return Decisions(authentication, self._authorization, rules, self._tokens, timeout_s)
 
@@ -331,7 +334,7 @@ class Edge:
             return
         head = _head(websocket)
         try:
-            visitor = await clients.visitor(head, _peer(websocket))
+            visitor = await clients.visitor(head, _peer(websocket), self._reception(websocket))
         except HandshakeRefused as refused:
             await refuse(websocket, refused)
         else:
@@ -345,12 +348,20 @@ class Edge:
             return
         assert self._clients is not None
         head = _head(websocket)
+        handshake = Handshake(head, _peer(websocket), self._reception(websocket))
         try:
-            visitor = self._clients.known_visitor(head, _peer(websocket), identity)
+            visitor = self._clients.known_visitor(handshake, identity)
         except HandshakeRefused as refused:
             await refuse(websocket, refused)
         else:
             await admit(websocket, head, visitor)
+
+    def _reception(self, websocket: WebSocket) -> Reception:
+        """Return how the application is asked about a later token of a client."""
+        scheme = websocket.scope.get("scheme", "ws")
+        if self._host is None:
+            return Reception(self.app, self._serving.state, scheme)
+        return Reception(self._host, self._host_state or self._serving.state, scheme)
 
 
 def _checked_kinds(kinds: Iterable[str]) -> tuple[str, ...]:

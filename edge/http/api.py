@@ -15,21 +15,17 @@ from edge.http.metrics import exposition, snapshot
 from edge.http.permissions import Permissions
 from edge.http.siblings import Siblings
 from edge.http.topics import kinds_for, registered_events
-from edge.worker import Worker
+from edge.worker import Worker, worker_of
 from relay.wire.asyncapi import AsyncApiServer, asyncapi
 from relay.wire.contracts import CONTRACTS
 from relay.wire.kinds import Kinds
 
-
-def _worker(request: Request) -> Worker:
-    worker: Worker = request.state.worker
-    return worker
-
-
-WorkerOf = Annotated[Worker, Depends(_worker)]
+WorkerOf = Annotated[Worker, Depends(worker_of)]
 """The worker that answers: a parameter of a route."""
 
 
+SIBLINGS = "event_relay.siblings"
+"""The name of the `Siblings` in the state of each request."""
 METRICS = "metrics"
 TROUBLE = "trouble"
 
@@ -43,7 +39,7 @@ def answers_of(worker: Worker) -> dict[str, Callable[[], object]]:
 
 
 def _siblings(request: Request) -> Siblings:
-    siblings: Siblings = request.state.siblings
+    siblings: Siblings = request.scope["state"][SIBLINGS]
     return siblings
 
 

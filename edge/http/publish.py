@@ -37,6 +37,7 @@ from edge.http.problems import (
     retry_after,
     try_later,
 )
+from edge.worker import worker_of
 
 MAX_AT_A_TIME = 64
 """Requests of which the bodies are read and the events await their acknowledgement."""
@@ -198,7 +199,7 @@ def publish_router(
         try:
             with desk.place(identity.username):
                 # Read here and not by FastAPI: bodies of strangers do not take memory.
-                body, stats = await request.body(), request.state.worker.stats
+                body, stats = await request.body(), worker_of(request).stats
                 published = await desk.publish(identity, body, idempotency_key, stats)
         except RefusedEvent as refused:
             return JSONResponse(refused.problem.model_dump(), refused.status_code)
