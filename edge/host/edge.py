@@ -104,7 +104,7 @@ class Edge:
         """Sends with the names of a connection manager."""
         self._teamwork = Teamwork(self._publisher, self._kinds.presence)
         self._tokens = None if authenticate is not None else Tokens(self.settings.secret())
-        self._serving = Serving(self._make_worker, owns_process=False)
+        self._serving = Serving(self._make_worker, owns_process=False, beside=self._beside)
         self.user: Identify
         """The signed-in user of a request, a FastAPI dependency; it answers 401 to others."""
         self.routes: FastAPI
@@ -147,11 +147,8 @@ class Edge:
     @contextlib.asynccontextmanager
     async def lifespan(self, _app: object = None) -> AsyncIterator[dict[str, Any]]:
         """Run the edge during the body, which gets the state of the lifespan (see ASGI)."""
-        async with contextlib.AsyncExitStack() as stack:
-            if self._relay is not None:
-                await stack.enter_async_context(self._relay.running())
-            stack.push_async_callback(self._publisher.aclose)
-            yield await stack.enter_async_context(self._serving.running())
+        async with self._serving.running() as state:
+            yield state
 
     # For handlers.
 
@@ -298,6 +295,15 @@ class Edge:
         if self._authorization is not None:
             identity = await self._authorization.answered(identity, "subscribe", [str(pattern)])
         return self._access.selectors(identity, pattern)
+
+    @contextlib.asynccontextmanager
+    async def _beside(self) -> AsyncIterator[None]:
+        """Run the embedded relay, and at last the emitter to its end: the relay is there for it."""
+        async with contextlib.AsyncExitStack() as stack:
+            if self._relay is not None:
+                await stack.enter_async_context(self._relay.running())
+            await stack.enter_async_context(contextlib.aclosing(self._publisher))
+            yield
 
     def _client(self, client_id: str) -> ClientConnection | None:
         return None if self._clients is None else self._clients.with_id(client_id)
