@@ -1,5 +1,6 @@
 """Calls the functions of the application, and reads what they return."""
 
+import asyncio
 import inspect
 import math
 from collections.abc import Callable
@@ -31,12 +32,26 @@ class AppIdentity(Identity):
     """Its answers about the method of the request that is acted on."""
 
 
+class FunctionCancelled(Exception):  # noqa: N818
+    """A function of the application has awaited something that was cancelled."""
+
+
 async def call(function: AppFunction, *args: Any, **kwargs: Any) -> Any:
-    """Return what `function` returns; a plain one runs in a thread, because it may block."""
-    if _is_async(function):
-        return await function(*args, **kwargs)
-    result = await run_in_threadpool(function, *args, **kwargs)
-    return await result if inspect.isawaitable(result) else result
+    """Return what `function` returns; a plain one runs in a thread, because it may block.
+
+    A cancellation that is not that of the caller is raised as `FunctionCancelled`.
+    """
+    try:
+        if _is_async(function):
+            return await function(*args, **kwargs)
+        result = await run_in_threadpool(function, *args, **kwargs)
+        return await result if inspect.isawaitable(result) else result
+    except asyncio.CancelledError as cancelled:
+        caller = asyncio.current_task()
+        if caller is None or caller.cancelling():
+            raise
+        # Such as `task.cancel()` and `await task` in a hook. The caller goes on.
+        raise FunctionCancelled("it awaited what was cancelled") from cancelled
 
 
 def identity_of(found: Any) -> AppIdentity | None:

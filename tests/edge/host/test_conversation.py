@@ -110,6 +110,24 @@ def test_a_hook_that_fails_stops_nothing(caplog: pytest.LogCaptureFixture) -> No
     assert "broken" in caplog.text
 
 
+def test_a_hook_that_ends_a_task_of_its_own_stops_nothing() -> None:
+    async def scenario() -> None:
+        stage = Stage()
+
+        async def hook(_connection: object, _message: object) -> None:
+            feed = asyncio.ensure_future(asyncio.Event().wait())
+            feed.cancel()
+            await feed
+
+        stage.hooks.message.append(hook)
+        say(stage, action="stop the feed")
+        text = say(stage, action="unsubscribe", topic="event:a")
+        await stage.conversation.wait_end()
+        assert stage.done == [text]
+
+    asyncio.run(scenario())
+
+
 def test_a_hook_knows_what_a_message_has_done_before_the_next_message() -> None:
     """Also if both came in one piece: `on_connect` is before the first `on_message`."""
 

@@ -42,7 +42,7 @@ def test_a_relay_that_cannot_be_started_now_is_started_later(
 
     async def scenario() -> None:
         async with EmbeddedRelay(NOBODY, NOBODY, tmp_path).running():
-            await has_started.wait()
+            await asyncio.wait_for(has_started.wait(), 20)
 
     asyncio.run(scenario())
     assert "cannot be started: [Errno 24] Too many open files" in caplog.text

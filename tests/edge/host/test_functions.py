@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from edge.core.identity.access import NEVER, Identity
-from edge.host.functions import call, identity_of
+from edge.host.functions import FunctionCancelled, call, identity_of
 
 
 def user(**fields: Any) -> SimpleNamespace:
@@ -74,3 +74,34 @@ async def plus_one(value: int) -> int:
 )
 def test_plain_and_async_functions_are_called(function: Any) -> None:
     assert asyncio.run(call(function, 1)) == 2
+
+
+async def cancelled_feed() -> None:
+    """What hooks do to end something of their own."""
+    feed = asyncio.ensure_future(asyncio.Event().wait())
+    feed.cancel()
+    await feed
+
+
+def test_what_a_function_has_cancelled_is_no_cancellation_of_the_caller() -> None:
+    async def scenario() -> None:
+        with pytest.raises(FunctionCancelled):
+            await call(cancelled_feed)
+        with pytest.raises(FunctionCancelled):
+            await call(lambda: cancelled_feed())
+
+    asyncio.run(scenario())
+
+
+def test_the_caller_may_be_cancelled() -> None:
+    async def scenario() -> None:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0):
+                await call(asyncio.Event().wait)
+        calling = asyncio.ensure_future(call(asyncio.Event().wait))
+        await asyncio.sleep(0)
+        calling.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await calling
+
+    asyncio.run(scenario())
