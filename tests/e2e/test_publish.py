@@ -221,6 +221,13 @@ class TestOnce:
         page = history(edge.url, cluster.token("alice"), "order", topic="order:users")
         assert numbers(page) == [1, 1]
 
+    def test_the_key_of_a_refused_request_is_for_the_corrected_one(
+        self, edge: Edge, till: str
+    ) -> None:
+        wrong = ORDER | {"data": {"n": 2**60}}
+        assert publish(edge.url, till, wrong, Idempotency_Key="key-4").status == 422
+        assert publish(edge.url, till, ORDER, Idempotency_Key="key-4").status == 200
+
     @pytest.mark.parametrize("key", ["", "x" * 256])
     def test_a_key_has_a_length(self, edge: Edge, till: str, key: str) -> None:
         assert publish(edge.url, till, ORDER, Idempotency_Key=key).status == 422
