@@ -364,10 +364,11 @@ class Edge:
 
     def _reception(self, websocket: WebSocket) -> Reception:
         """Return how the application is asked about a later token of a client."""
-        scheme = websocket.scope.get("scheme", "ws")
+        scope = websocket.scope
+        scheme, root_path = scope.get("scheme", "ws"), scope.get("app_root_path", "")
         if self._host is None:
             return Reception(self.app, self._serving.state, scheme)
-        return Reception(self._host, self._host_state or self._serving.state, scheme)
+        return Reception(self._host, self._host_state or self._serving.state, scheme, root_path)
 
 
 def _checked_kinds(kinds: Iterable[str]) -> tuple[str, ...]:
