@@ -34,19 +34,20 @@ def test_a_user(found: Any, expected: Identity) -> None:
     assert identity.user is found
 
 
-def test_nobody() -> None:
-    assert identity_of(None) is None
+@pytest.mark.parametrize("found", [None, ""])
+def test_nobody(found: Any) -> None:
+    assert identity_of(found) is None
 
 
 @pytest.mark.parametrize(
     "found",
     [
-        "",
         "\ud800",
         5,
         {"username": "ann"},
         user(name="ann"),
         user(username=None),
+        user(username=""),
         user(username="ann", role=5),
         user(username="ann", expires_at="soon"),
         user(username="ann", expires_at=True),
