@@ -12,6 +12,7 @@ from websockets.exceptions import ConnectionClosed
 from tests.support.clients import Client
 from tests.support.cluster import Cluster, Edge
 from tests.support.http_api import request
+from tests.support.processes import run_cli
 from tests.support.waiting import wait_for
 
 CLOSED = (4003, "disconnected by the application")
@@ -60,6 +61,14 @@ def test_all_connections_of_the_user_end_and_no_other(cluster: Cluster) -> None:
     assert disconnect(cluster, edges[1], "bob", {"code": 4900, "reason": "bye"})[0] == 204
     assert {others[index].wait_closed() for index in (0, 3)} == {(4900, "bye")}
     assert all(is_alive(client) for client in again), "a command is for those who are there"
+
+
+def test_the_command_line_does_it_as_well(cluster: Cluster, edge: Edge) -> None:
+    theirs, others = cluster.connect(edge, "ann"), cluster.connect(edge, "bob")
+    ended = run_cli("edge", "user", "disconnect", "ann", env=cluster.env)
+    assert (ended.returncode, ended.stdout) == (0, "Disconnected ann.\n")
+    assert theirs.wait_closed() == CLOSED
+    assert is_alive(others)
 
 
 def test_a_connection_made_after_the_command_stays(cluster: Cluster, edge: Edge) -> None:
