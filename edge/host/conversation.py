@@ -51,7 +51,7 @@ class HostConversation:
         self._decisions = decisions
         self._hooks = hooks
         self._hooks_due: deque[Step] = deque()
-        """What has happened, and the hooks do not know yet."""
+        """Hooks that are to be called, because something has happened."""
         self._messages: deque[str] = deque()
         self._task: asyncio.Task[None] | None = None
 

@@ -13,7 +13,7 @@ from edge.websocket.identification import HandshakeRefused
 from edge.websocket.reception import Reception
 
 STATE = {"users": {"a": "ann", "b": "bob"}}
-"""What the lifespan of the application has yielded."""
+"""The state that the lifespan of the application has yielded."""
 
 
 class Application:

@@ -78,7 +78,7 @@ def test_plain_and_async_functions_are_called(function: Any) -> None:
 
 
 async def cancelled_feed() -> None:
-    """What hooks do to end something of their own."""
+    """A hook that ends something of its own."""
     feed = asyncio.ensure_future(asyncio.Event().wait())
     feed.cancel()
     await feed
