@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -88,12 +89,13 @@ def _build_app(settings: EdgeSettings, kinds: Kinds, siblings: Path | None = Non
         loop = asyncio.get_running_loop()
         return Worker(settings, tokens, access, loop, teamwork)
 
-    serving = Serving(make_worker, siblings, owns_process=True)
+    beside = partial(contextlib.aclosing, publisher)
+    serving = Serving(make_worker, siblings, owns_process=True, beside=beside)
     serving.entrance = Entrance(max_publish_bytes=settings.max_publish_bytes)
 
     @contextlib.asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[dict[str, Any]]:
-        async with contextlib.aclosing(publisher), serving.running() as state:
+        async with serving.running() as state:
             yield state
 
     async def selectors(identity: Identity, pattern: Pattern) -> tuple[Pattern, ...]:

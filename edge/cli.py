@@ -1,5 +1,6 @@
 """`event-edge`: run the edge, make tokens, manage users."""
 
+import asyncio
 import contextlib
 import logging
 import sys
@@ -15,6 +16,7 @@ import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.importer import import_from_string
 
+from edge.channel import RelayAway
 from edge.config import EdgeSettings
 from edge.core.identity.access import DEFAULT_ROLE
 from edge.core.identity.tokens import Tokens, is_encodable
@@ -35,6 +37,7 @@ from relay.shared.console import BOM, Program
 from relay.shared.contract_modules import load_contracts
 from relay.shared.settings import SettingsError, load_for, refuse
 from relay.shared.shown_config import shown_config
+from relay.wire.errors import WireError
 from relay.wire.kinds import Kinds
 
 GRACEFUL_SHUTDOWN_S = 3
@@ -178,7 +181,7 @@ def token(username: str, role: str, ttl: int) -> None:
 
 @main.group()
 def user() -> None:
-    """Add, remove and list the users in EDGE_USERS_FILE."""
+    """Add, remove and list the users in EDGE_USERS_FILE, and end their connections."""
 
 
 @user.command("add")
@@ -230,6 +233,27 @@ def list_users() -> None:
         _fail(error)
     for name, entry in sorted(users.items()):
         click.echo(f"{name}\t{entry.role}")
+
+
+@user.command("disconnect")
+@click.argument("username")
+def disconnect_user(username: str) -> None:
+    """Close the present connections of a user, on all workers of all edges.
+
+    Tokens stay valid: connections that are made afterwards stay. It speaks to the relay, as the
+    edge does, and needs no edge.
+    """
+    # Only here: other commands need neither libzmq nor an event loop.
+    from edge.host.publisher import disconnect_now
+
+    settings = _settings()
+    try:
+        asyncio.run(disconnect_now(settings, username))
+    except SettingsError as error:
+        refuse(PROGRAM, error)
+    except (RelayAway, WireError) as error:
+        raise click.ClickException(str(error)) from None
+    click.echo(f"Disconnected {username}.")
 
 
 def _users() -> UsersFile:

@@ -92,14 +92,14 @@ def _api(parts: Parts) -> list[APIRouter]:
     permissions = Permissions(parts.access, settings.credential_rules, backend.ask)
     return [
         identity_router(identify),
-        api_router(identify, parts.kinds, parts.access),
+        api_router(identify, parts.kinds, permissions),
         tasks_router(identify),
         asyncapi_router(identify),
         publish_router(identify, settings, permissions, backend.publishing),
         watch_router(identify, permissions),
         history_router(identify, permissions),
         presence_router(identify, backend.selectors),
-        disconnect_router(identify, backend.teamwork.channel),
+        disconnect_router(identify, permissions, backend.teamwork.channel),
     ]
 
 

@@ -5,16 +5,17 @@ import contextlib
 import logging
 import os
 from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from edge.http.api import answers_of
+from edge.http.api import SIBLINGS, answers_of
 from edge.http.siblings import Siblings
 from edge.websocket.front_door import STATE
 from edge.websocket.http_connection import ENTRANCE, Entrance
-from edge.worker import Worker
+from edge.worker import WORKER, Worker
 
 logger = logging.getLogger(__name__)
 
@@ -33,13 +34,16 @@ class Serving:
         siblings_directory: Path | None = None,
         *,
         owns_process: bool,
+        beside: Callable[[], AbstractAsyncContextManager[object]],
     ) -> None:
         """`make_worker` is called on the event loop.
 
         `siblings_directory` is where the workers of `event-edge` find each other. `owns_process` is
-        whether the process serves nothing else.
+        whether the process serves nothing else. `beside` returns what begins before the worker, and
+        ends after it.
         """
         self._make_worker = make_worker
+        self._beside = beside
         self._siblings_directory = siblings_directory
         self._owns_process = owns_process
         self.entrance = Entrance()
@@ -57,17 +61,21 @@ class Serving:
     @property
     def worker(self) -> Worker | None:
         """The worker, None while it does not run."""
-        return self._state.get("worker")
+        return self._state.get(WORKER)
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[dict[str, Any]]:
         """Run the worker during the body, which gets the state of the lifespan (see ASGI)."""
-        worker = self._make_worker()
+        async with self._beside(), self._running(self._make_worker()) as state:
+            yield state
+
+    @contextlib.asynccontextmanager
+    async def _running(self, worker: Worker) -> AsyncIterator[dict[str, Any]]:
         siblings = Siblings(self._siblings_directory, str(os.getpid()), answers_of(worker))
         async with worker.running(owns_process=self._owns_process), siblings.answering():
             self._state = {
-                "worker": worker,
-                "siblings": siblings,
+                WORKER: worker,
+                SIBLINGS: siblings,
                 STATE: worker.endpoint,
                 ENTRANCE: self.entrance,
             }

@@ -9,6 +9,8 @@ from collections.abc import AsyncIterator
 from functools import partial
 from typing import Protocol
 
+from starlette.requests import HTTPConnection
+
 from edge.catch_up_runner import CatchUpRunner
 from edge.channel import Teamwork
 from edge.client_actions import ClientActions, OwnActions
@@ -45,6 +47,8 @@ from edge.websocket.socket_cutter import SocketCutter
 from relay.shared.logs import LimitedLog
 
 HOUSEKEEPING_S = 1.0
+WORKER = "event_relay.worker"
+"""The name of the `Worker` in the state of each request. An application has names of its own."""
 logger = logging.getLogger(__name__)
 _log = LimitedLog(logger)
 
@@ -152,6 +156,12 @@ class Worker:
                 logger.exception("housekeeping failed")
             if owns_process and stop_if_orphaned():
                 return
+
+
+def worker_of(connection: HTTPConnection) -> Worker:
+    """Return the worker that serves a request or a WebSocket."""
+    worker: Worker = connection.scope["state"][WORKER]
+    return worker
 
 
 def _streams(settings: EdgeSettings, stats: EdgeStats) -> Streams:

@@ -30,3 +30,7 @@ class RequestKeys:
         if len(self._bodies) > MAX_KEYS:
             self._bodies.popitem(last=False)
         return False
+
+    def forget(self, username: str, key: str) -> None:
+        """The request was refused for what is in it: another one may have its key."""
+        self._bodies.pop((username, key), None)

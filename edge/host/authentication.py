@@ -9,17 +9,17 @@ exactly those whom the application would.
 import asyncio
 import logging
 import re
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import Any
+from typing import NamedTuple
 
 import orjson
-from starlette.types import ASGIApp, Message, Scope
+from starlette.types import Message, Scope
 
 from edge.core.identity.request_head import RequestHead
 from edge.host.functions import AppIdentity, is_being_cancelled
 from edge.websocket.identification import HandshakeRefused
+from edge.websocket.reception import Reception
 
 ASKED = "event_relay.asked"
 """The name of the `Question` in the scope."""
@@ -73,28 +73,30 @@ class _Refusal:
         return detail if isinstance(detail, str) else self.body.decode(errors="replace")
 
 
-class AppAuthentication:
-    """Asks `app`, in which the WebSocket's route is at `path`."""
+class Handshake(NamedTuple):
+    """The request that has opened a WebSocket."""
 
-    def __init__(
-        self, app: ASGIApp, path: str, timeout_s: float, state: Callable[[], dict[str, Any]]
-    ) -> None:
-        """The application may take `timeout_s` seconds; `state` returns that of the lifespan."""
-        self._app = app
+    head: RequestHead
+    peer: str | None
+    """The address of its sender."""
+    reception: Reception
+
+
+class AppAuthentication:
+    """Asks the application that has received a handshake; the WebSocket's route is at `path`."""
+
+    def __init__(self, path: str, timeout_s: float) -> None:
+        """The application may take `timeout_s` seconds."""
         self._path = path
         self._timeout_s = timeout_s
-        self._state = state
 
-    async def identify(self, head: RequestHead, peer: str | None) -> AppIdentity | None:
-        """Return who sends the handshake `head` from the address `peer`; None if it must still say.
-
-        Raises `HandshakeRefused`.
-        """
+    async def identify(self, handshake: Handshake) -> AppIdentity | None:
+        """Return who sends `handshake`; None if it must still say. Raises `HandshakeRefused`."""
         question, refusal = Question(), _Refusal()
-        scope = {**self._scope(head, peer), ASKED: question}
+        scope = {**self._scope(handshake), ASKED: question}
         try:
             async with asyncio.timeout(self._timeout_s):
-                await self._app(scope, _Connecting().receive, refusal.take)
+                await handshake.reception.app(scope, _Connecting().receive, refusal.take)
         except TimeoutError:
             logger.error("authenticate has not returned within %g s", self._timeout_s)
             raise HandshakeRefused(503, "Authentication takes too long") from None
@@ -107,39 +109,42 @@ class AppAuthentication:
             raise HandshakeRefused(refusal.status, refusal.detail, refusal.headers)
         return question.identity
 
-    async def verify(
-        self, head: RequestHead, peer: str | None, token: str | None
-    ) -> AppIdentity | None:
-        """Return whose `token` is, which came in a message of the client that has sent `head`.
+    async def verify(self, handshake: Handshake, token: str | None) -> AppIdentity | None:
+        """Return whose `token` is, which came in a message of the client that sent `handshake`.
 
         It is shown to the application as a bearer token. Without one, the handshake's own
         credentials count. None if the application refuses it.
         """
+        if token is not None:
+            handshake = handshake._replace(head=_with_token(handshake.head, token))
         try:
-            return await self.identify(head if token is None else _with_token(head, token), peer)
+            return await self.identify(handshake)
         except HandshakeRefused:
             return None
 
-    def _scope(self, head: RequestHead, peer: str | None) -> Scope:
+    def _scope(self, handshake: Handshake) -> Scope:
+        head, peer, reception = handshake
         _, _, query_string = head.url.partition(b"?")
+        path = reception.root_path + self._path
         protocols = head.values("sec-websocket-protocol")
         return {
             "type": "websocket",
             "asgi": {"version": "3.0", "spec_version": "2.4"},
             "http_version": "1.1",
-            "scheme": "ws",
+            "scheme": reception.scheme,
             "server": None,
             "client": None if peer is None else (peer, 0),
-            "root_path": "",
-            "path": self._path,
-            "raw_path": self._path.encode(),
+            "root_path": reception.root_path,
+            "path": path,
+            "raw_path": path.encode(),
             "query_string": query_string,
             "headers": [
                 (name.encode("latin-1"), value.encode("latin-1"))
                 for name, value in head.headers.items()
             ],
             "subprotocols": list(protocols),
-            "state": self._state(),
+            # A copy, as servers make: what middleware notes of one client is for no other one.
+            "state": dict(reception.state),
             "extensions": {"websocket.http.response": {}},
         }
 

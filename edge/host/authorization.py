@@ -7,7 +7,7 @@ from typing import overload
 
 from edge.core.identity.access import Identity
 from edge.host.functions import AppFunction, AppIdentity, call
-from relay.wire.topics import parse_pattern, parse_topic, presence_subject
+from relay.wire.topics import Pattern, parse_pattern, parse_topic, presence_subject
 
 logger = logging.getLogger(__name__)
 
@@ -33,15 +33,19 @@ class Authorization:
     async def answered(self, identity: Identity, action: str, topics: Iterable[str]) -> AppIdentity:
         """Return the user of a request, with the answers about `topics` for `AnsweredAccess`."""
         user = own(identity)
-        for topic in dict.fromkeys(topics):
-            is_allowed = await self.is_allowed(user, action, topic)
-            if action == "publish":
+        if action == "publish":
+            for topic in dict.fromkeys(topics):
+                is_allowed = await self.is_allowed(user, action, topic)
                 user.may_publish[parse_topic(topic).text] = is_allowed
-            else:
-                pattern = parse_pattern(topic)
-                # Whoever may see a topic may see its presence.
-                user.allowed[presence_subject(pattern) or pattern] = is_allowed
+            return user
+        for pattern in dict.fromkeys(asked_about(parse_pattern(topic)) for topic in topics):
+            user.allowed[pattern] = await self.is_allowed(user, action, str(pattern))
         return user
+
+
+def asked_about(pattern: Pattern) -> Pattern:
+    """Return the pattern that decides about `pattern`: who may see a topic may see its presence."""
+    return presence_subject(pattern) or pattern
 
 
 @overload

@@ -11,12 +11,14 @@ from edge.core.hub.connections import ConnectionManager
 from edge.core.identity.request_head import RequestHead
 from edge.core.protocol.requests import MethodCall, Publish
 from edge.core.session import Session, Visitor
+from edge.host.authentication import Handshake
 from edge.host.connection import ClientConnection
 from edge.host.conversation import HostConversation
 from edge.host.decisions import Decisions
 from edge.host.functions import AppFunction, AppIdentity, call
 from edge.host.hooks import Hooks
 from edge.websocket.client import Client
+from edge.websocket.reception import Reception
 from relay.wire.topics import Pattern, Topic
 
 LAST_HOOKS_S = 2.0
@@ -66,18 +68,16 @@ class HostClients:
 
     # As `Application` of the endpoint.
 
-    async def visitor(self, head: RequestHead, peer: str | None) -> Visitor:
+    async def visitor(self, head: RequestHead, peer: str | None, reception: Reception) -> Visitor:
         """Return the claims of a handshake from the address `peer`. Raises `HandshakeRefused`."""
-        return await self._decisions.visitor(head, peer)
+        return await self._decisions.visitor(Handshake(head, peer, reception))
 
-    def known_visitor(
-        self, head: RequestHead, peer: str | None, identity: AppIdentity | None
-    ) -> Visitor:
+    def known_visitor(self, handshake: Handshake, identity: AppIdentity | None) -> Visitor:
         """Return the claims of a handshake whose sender the application has identified.
 
         Raises `HandshakeRefused`.
         """
-        return self._decisions.known_visitor(head, peer, identity)
+        return self._decisions.known_visitor(handshake, identity)
 
     def opened(self, client: Client, session: Session, visitor: Visitor) -> None:
         """A client is there, and is about to be admitted."""
@@ -138,4 +138,4 @@ class HostClients:
         conversation = self._conversations.get(connection)
         if conversation is not None:
             for hook in hooks:
-                conversation.add(partial(call, hook, conversation.connection, *args))
+                conversation.tell(partial(call, hook, conversation.connection, *args))

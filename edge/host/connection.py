@@ -1,8 +1,11 @@
 """`ClientConnection`: one client, as the functions of the application see it."""
 
+import asyncio
+import contextlib
 import secrets
-from collections.abc import Collection
-from typing import Any, Protocol
+import threading
+from collections.abc import Callable, Collection
+from typing import Any, Protocol, TypeVarTuple
 
 import orjson
 
@@ -15,6 +18,8 @@ from relay.wire.topics import Pattern
 
 MIN_APP_CODE, MAX_APP_CODE = 4000, 4999
 """Close codes for applications (RFC 6455, section 7.4.2)."""
+
+Ts = TypeVarTuple("Ts")
 
 
 class Closable(Connection, Protocol):
@@ -29,11 +34,14 @@ class Closable(Connection, Protocol):
 class ClientConnection:
     """An open WebSocket on this worker. `id` is unique among all workers."""
 
-    __slots__ = ("_client", "_manager", "id", "state")
+    __slots__ = ("_client", "_loop", "_manager", "_thread", "id", "state")
 
     def __init__(self, client: Closable, manager: ConnectionManager) -> None:
+        """Build it on the running event loop."""
         self._client = client
         self._manager = manager
+        self._loop = asyncio.get_running_loop()
+        self._thread = threading.get_ident()
         self.id = secrets.token_hex(8)
         self.state: dict[str, Any] = {}
         """For the application: it ends with the connection."""
@@ -51,7 +59,7 @@ class ClientConnection:
     @property
     def topics(self) -> Collection[str]:
         """The topics and patterns to which the client is subscribed."""
-        return [str(pattern) for pattern in self._patterns()]
+        return [str(pattern) for pattern in tuple(self._patterns())]
 
     @property
     def is_closed(self) -> bool:
@@ -61,16 +69,26 @@ class ClientConnection:
     def send(self, message: Any) -> None:
         """Send `message`, any JSON value, to this client alone. It is not kept for a resume.
 
-        Raises `TypeError` for a value without a JSON form.
+        From any thread. Raises `TypeError` for a value without a JSON form.
         """
-        self._manager.send_to_client(self._client, text_frame(orjson.dumps(message)))
+        frame = text_frame(orjson.dumps(message))
+        self._on_loop(self._manager.send_to_client, self._client, frame)
 
     def close(self, code: int = 4000, reason: str = "") -> None:
         """Close the connection with a code of the application's own, 4000 to 4999.
 
-        Raises `ValueError` for another code or a reason of more than 123 bytes.
+        From any thread. Raises `ValueError` for another code or a reason of more than 123 bytes.
         """
-        self._client.close(app_close(code, reason))
+        self._on_loop(self._client.close, app_close(code, reason))
+
+    def _on_loop(self, act: Callable[[*Ts], object], *args: *Ts) -> None:
+        """Do it in the thread of the event loop: plain hooks run in others."""
+        if threading.get_ident() == self._thread:
+            act(*args)
+            return
+        # After the end of the loop all connections are closed.
+        with contextlib.suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(act, *args)
 
     def _patterns(self) -> Collection[Pattern]:
         if self._client not in self._manager:

@@ -1,7 +1,8 @@
 """`HostConversation`: what one client says, acted on after the application has decided about it.
 
-Messages and hooks wait in one line, so that the application learns of everything in its order.
-While the line is not empty, nothing more is read from the client.
+One thing happens after another, so that the application learns of everything in its order: first
+the hooks about what has happened, then the next message. Until all is done, nothing more is read
+from the client.
 """
 
 import asyncio
@@ -14,12 +15,12 @@ from typing import Any
 import orjson
 
 from edge.core.session import Session
+from edge.host.authorization import asked_about
 from edge.host.connection import ClientConnection
 from edge.host.decisions import Decisions
 from edge.host.functions import AppIdentity, call
 from edge.host.hooks import Hooks
 from edge.websocket.client import Client
-from relay.wire.topics import presence_subject
 
 MAX_SPARE_ANSWERS = 64
 """Answers about topics to which the client is not subscribed."""
@@ -49,7 +50,9 @@ class HostConversation:
         self._handshake = handshake
         self._decisions = decisions
         self._hooks = hooks
-        self._line: deque[Step] = deque()
+        self._hooks_due: deque[Step] = deque()
+        """Hooks that are to be called, because something has happened."""
+        self._messages: deque[str] = deque()
         self._task: asyncio.Task[None] | None = None
 
     @property
@@ -59,14 +62,13 @@ class HostConversation:
 
     def take(self, text: str) -> None:
         """Act on a message of the client when it is its turn."""
-        self.add(lambda: self._act_on(text))
+        self._messages.append(text)
+        self._begin()
 
-    def add(self, step: Step) -> None:
-        """Do `step` when it is its turn."""
-        self._line.append(step)
-        if self._task is None:
-            self.client.pause_reading()
-            self._task = asyncio.create_task(self._run())
+    def tell(self, hook: Step) -> None:
+        """Call `hook` behind earlier hooks, and before the client's next message is acted on."""
+        self._hooks_due.append(hook)
+        self._begin()
 
     def on_end(self, callback: Callable[[], object]) -> None:
         """Call `callback` when nothing waits any more."""
@@ -80,11 +82,19 @@ class HostConversation:
         if self._task is not None:
             await asyncio.wait([self._task])
 
+    def _begin(self) -> None:
+        if self._task is None:
+            self.client.pause_reading()
+            self._task = asyncio.create_task(self._run())
+
     async def _run(self) -> None:
         try:
-            while self._line:
+            while self._hooks_due or self._messages:
                 try:
-                    await self._line.popleft()()
+                    if self._hooks_due:
+                        await self._hooks_due.popleft()()
+                    else:
+                        await self._act_on(self._messages.popleft())
                 except Exception:
                     # A fault of the application must not stop the conversation.
                     logger.exception("a function of the application has failed")
@@ -102,7 +112,7 @@ class HostConversation:
             with self._decisions.tokens.prepared(prepared):
                 self._act_now(text)
         elif self.session.identity is None:
-            self._act_now(text)
+            self._admit_first(text)
         elif action == "subscribe":
             await self._decisions.ask_subscribe(self.session.identity, message.get("topic"))
             self._act_now(text)
@@ -118,6 +128,17 @@ class HostConversation:
                 await call(hook, self.connection, message)
         else:
             self._act_now(text)
+
+    def _admit_first(self, text: str) -> None:
+        """Act on `text` when its sender is known: as the user of its cookie, if there is one."""
+        close = self.session.admit_by_cookie(time.monotonic(), time.time())
+        if close is not None:
+            self.client.close(close)
+        elif self.session.identity is None:
+            self._act_now(text)
+        else:
+            # Behind the hooks that learn of the client, with the application's answers.
+            self._messages.appendleft(text)
 
     def _act_now(self, text: str) -> None:
         if not self.client.closed:
@@ -143,7 +164,7 @@ class HostConversation:
         if not isinstance(identity, AppIdentity) or patterns is None:
             return
         if len(identity.allowed) > 2 * len(patterns) + MAX_SPARE_ANSWERS:
-            asked = {presence_subject(each) or each for each in patterns}
+            asked = set(map(asked_about, patterns))
             for pattern in identity.allowed.keys() - asked:
                 del identity.allowed[pattern]
 

@@ -8,32 +8,23 @@ identity itself.
 import contextlib
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 from edge.core.identity.access import Identity
 from edge.core.identity.credentials import CredentialRules
-from edge.core.identity.request_head import RequestHead
 from edge.core.identity.tokens import InvalidToken, TokenVerifier
 from edge.core.protocol.requests import PersonalPosition
 from edge.core.session import Visitor
-from edge.host.authentication import AppAuthentication
-from edge.host.authorization import Authorization, own
+from edge.host.authentication import AppAuthentication, Handshake
+from edge.host.authorization import Authorization, asked_about, own
 from edge.host.functions import AppIdentity
 from edge.websocket.identification import Identification
 from relay.wire.calls import is_method
 from relay.wire.errors import InvalidTopic
-from relay.wire.topics import Pattern, Topic, parse_pattern, parse_topic, presence_subject
+from relay.wire.topics import Pattern, Topic, parse_pattern, parse_topic
 
 HANDSHAKE = "handshake"
 """Stands for the credentials of the handshake, where the core expects a token."""
-
-
-class Handshake(NamedTuple):
-    """The request that has opened a WebSocket."""
-
-    head: RequestHead
-    peer: str | None
-    """The address of its sender."""
 
 
 class PreparedTokens:
@@ -102,29 +93,26 @@ class Decisions:
         self._verifier = self.tokens if verifier is None else verifier
         self._identification = Identification(rules, self._verifier)
 
-    async def visitor(self, head: RequestHead, peer: str | None) -> Visitor:
-        """Return the claims of a handshake from the address `peer`. Raises `HandshakeRefused`."""
-        handshake = Handshake(head, peer)
+    async def visitor(self, handshake: Handshake) -> Visitor:
+        """Return the claims of a handshake. Raises `HandshakeRefused`."""
         if self._authentication is None:
-            visitor = self._identification(head, peer)
+            visitor = self._identification(handshake.head, handshake.peer)
             return visitor._replace(
                 identity=own(visitor.identity),
                 by_cookie=own(visitor.by_cookie),
                 handshake=handshake,
             )
-        since = self._refuse_wrong(head, peer)
-        identity = await self._authentication.identify(head, peer)
+        since = self._refuse_wrong(handshake)
+        identity = await self._authentication.identify(handshake)
         return Visitor(identity, (HANDSHAKE,), since, handshake=handshake)
 
-    def known_visitor(
-        self, head: RequestHead, peer: str | None, identity: AppIdentity | None
-    ) -> Visitor:
+    def known_visitor(self, handshake: Handshake, identity: AppIdentity | None) -> Visitor:
         """Return the claims of a handshake whose sender the application has identified.
 
         Raises `HandshakeRefused`.
         """
-        since = self._refuse_wrong(head, peer)
-        return Visitor(identity, (HANDSHAKE,), since, handshake=Handshake(head, peer))
+        since = self._refuse_wrong(handshake)
+        return Visitor(identity, (HANDSHAKE,), since, handshake=handshake)
 
     async def verify(self, handshake: Handshake, token: Any) -> tuple[str, AppIdentity] | None:
         """Return the user whose token came in a message, and the token as the core will show it.
@@ -133,7 +121,7 @@ class Decisions:
         """
         shown = token if isinstance(token, str) and token else None
         if self._authentication is not None:
-            identity = await self._authentication.verify(handshake.head, handshake.peer, shown)
+            identity = await self._authentication.verify(handshake, shown)
             return None if identity is None else (shown or HANDSHAKE, identity)
         cookies = self._identification.cookies(handshake.head, handshake.peer)
         for each in (shown,) if shown else cookies:
@@ -142,22 +130,20 @@ class Decisions:
                 return None if identity is None else (each, identity)
         return None
 
-    def _refuse_wrong(self, head: RequestHead, peer: str | None) -> PersonalPosition | None:
+    def _refuse_wrong(self, handshake: Handshake) -> PersonalPosition | None:
         """Return the position in a handshake. Raises `HandshakeRefused` for one of another site."""
-        self._identification.refuse_foreign_page(head, peer)
-        return self._identification.personal_position(head)
+        self._identification.refuse_foreign_page(handshake.head, handshake.peer)
+        return self._identification.personal_position(handshake.head)
 
     async def ask_subscribe(self, identity: Identity, topic: Any) -> None:
         """Have the application answer whether `identity` may subscribe to `topic`."""
         if self._authorization is None or not isinstance(identity, AppIdentity):
             return
         try:
-            pattern = parse_pattern(topic)
+            pattern = asked_about(parse_pattern(topic))
         except (InvalidTopic, AttributeError):
             # The core says what is wrong with it.
             return
-        # Whoever may see a topic may see its presence.
-        pattern = presence_subject(pattern) or pattern
         identity.allowed[pattern] = await self.is_allowed(identity, "subscribe", str(pattern))
 
     async def ask_publish(self, identity: Identity, topic: Any) -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, Depends, FastAPI, HTTPException, WebSocket
@@ -16,7 +16,7 @@ from edge.core.identity.request_head import RequestHead
 from edge.core.identity.tokens import Tokens
 from edge.core.presence.view import PresentUser
 from edge.core.websocket.close_codes import CloseCode
-from edge.host.authentication import ASKED, AppAuthentication
+from edge.host.authentication import ASKED, AppAuthentication, Handshake
 from edge.host.authorization import Authorization
 from edge.host.clients import HostClients
 from edge.host.connection import ClientConnection, app_close
@@ -34,6 +34,7 @@ from edge.serving import Serving
 from edge.websocket.asgi import admit, refuse, serve_websocket
 from edge.websocket.http_connection import Entrance
 from edge.websocket.identification import HandshakeRefused
+from edge.websocket.reception import Reception
 from edge.worker import Worker
 from relay.shared.config_file import read_config_file
 from relay.shared.contract_modules import load_contracts
@@ -95,13 +96,15 @@ class Edge:
         self._own_actions = HostActions(self._connection_of)
         self._clients: HostClients | None = None
         self._host: ASGIApp | None = None
+        self._host_state: Mapping[str, Any] = {}
+        """The state of its lifespan, when that runs."""
         check_emitter_settings()
         self._publisher = Publisher(self.settings)
         self.manager = AppManager(self._publisher, self._client)
         """Sends with the names of a connection manager."""
         self._teamwork = Teamwork(self._publisher, self._kinds.presence)
         self._tokens = None if authenticate is not None else Tokens(self.settings.secret())
-        self._serving = Serving(self._make_worker, owns_process=False)
+        self._serving = Serving(self._make_worker, owns_process=False, beside=self._beside)
         self.user: Identify
         """The signed-in user of a request, a FastAPI dependency; it answers 401 to others."""
         self.routes: FastAPI
@@ -136,18 +139,16 @@ class Edge:
                 # Only now: it takes every request that the routes before it do not.
                 app.mount("", self.app, name=NAME)
             async with self.lifespan(host) as ours, theirs(host) as state:
-                yield {**(state or {}), **ours}
+                self._host_state = {**(state or {}), **ours}
+                yield self._host_state
 
         app.router.lifespan_context = lifespan
 
     @contextlib.asynccontextmanager
     async def lifespan(self, _app: object = None) -> AsyncIterator[dict[str, Any]]:
         """Run the edge during the body, which gets the state of the lifespan (see ASGI)."""
-        async with contextlib.AsyncExitStack() as stack:
-            if self._relay is not None:
-                await stack.enter_async_context(self._relay.running())
-            stack.push_async_callback(self._publisher.aclose)
-            yield await stack.enter_async_context(self._serving.running())
+        async with self._serving.running() as state:
+            yield state
 
     # For handlers.
 
@@ -295,6 +296,15 @@ class Edge:
             identity = await self._authorization.answered(identity, "subscribe", [str(pattern)])
         return self._access.selectors(identity, pattern)
 
+    @contextlib.asynccontextmanager
+    async def _beside(self) -> AsyncIterator[None]:
+        """Run the embedded relay, and at last the emitter to its end: the relay is there for it."""
+        async with contextlib.AsyncExitStack() as stack:
+            if self._relay is not None:
+                await stack.enter_async_context(self._relay.running())
+            await stack.enter_async_context(contextlib.aclosing(self._publisher))
+            yield
+
     def _client(self, client_id: str) -> ClientConnection | None:
         return None if self._clients is None else self._clients.with_id(client_id)
 
@@ -317,9 +327,8 @@ class Edge:
         timeout_s = self.settings.authentication_timeout_s
         authentication: AppAuthentication | None = None
         if self._authenticate is not None:
-            asked = self.app if self._host is None else self._host
             path = "/ws" if self._host is None else self._serving.entrance.path
-            authentication = AppAuthentication(asked, path, timeout_s, lambda: self._serving.state)
+            authentication = AppAuthentication(path, timeout_s)
         rules = self.settings.credential_rules
         return Decisions(authentication, self._authorization, rules, self._tokens, timeout_s)
 
@@ -331,7 +340,7 @@ class Edge:
             return
         head = _head(websocket)
         try:
-            visitor = await clients.visitor(head, _peer(websocket))
+            visitor = await clients.visitor(head, _peer(websocket), self._reception(websocket))
         except HandshakeRefused as refused:
             await refuse(websocket, refused)
         else:
@@ -345,12 +354,21 @@ class Edge:
             return
         assert self._clients is not None
         head = _head(websocket)
+        handshake = Handshake(head, _peer(websocket), self._reception(websocket))
         try:
-            visitor = self._clients.known_visitor(head, _peer(websocket), identity)
+            visitor = self._clients.known_visitor(handshake, identity)
         except HandshakeRefused as refused:
             await refuse(websocket, refused)
         else:
             await admit(websocket, head, visitor)
+
+    def _reception(self, websocket: WebSocket) -> Reception:
+        """Return how the application is asked about a later token of a client."""
+        scope = websocket.scope
+        scheme, root_path = scope.get("scheme", "ws"), scope.get("app_root_path", "")
+        if self._host is None:
+            return Reception(self.app, self._serving.state, scheme)
+        return Reception(self._host, self._host_state or self._serving.state, scheme, root_path)
 
 
 def _checked_kinds(kinds: Iterable[str]) -> tuple[str, ...]:

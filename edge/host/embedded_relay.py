@@ -59,9 +59,10 @@ class EmbeddedRelay:
         """Look after the relay while the body runs."""
         try:
             self._data_dir.mkdir(parents=True, exist_ok=True)
+            lock = self._lock()
         except OSError as error:
             raise SettingsError(f"RELAY_DATA_DIR: {self._data_dir}: {error.strerror}") from None
-        looking_after = asyncio.create_task(self._look_after())
+        looking_after = asyncio.create_task(self._look_after(lock))
         try:
             yield
         finally:
@@ -69,23 +70,29 @@ class EmbeddedRelay:
             with contextlib.suppress(asyncio.CancelledError):
                 await looking_after
 
-    async def _look_after(self) -> None:
-        lock = await self._locked()
+    async def _look_after(self, lock: IO[bytes] | None) -> None:
         try:
             while True:
-                if await self._is_taken():
-                    await asyncio.sleep(RETRY_S)
-                else:
-                    await self._run_child()
+                try:
+                    if lock is None:
+                        lock = self._lock()
+                    if lock is None or await self._is_taken():
+                        await asyncio.sleep(RETRY_S)
+                    else:
+                        await self._run_child()
+                except OSError as error:
+                    # Descriptors or memory are short, or the directory is gone.
+                    await self._wait_after(f"cannot be started: {error}")
         finally:
-            lock.close()
+            if lock is not None:
+                lock.close()
 
-    async def _locked(self) -> IO[bytes]:
-        while True:
-            try:
-                return lock_beside(self._data_dir / "embedded")
-            except PathInUse:
-                await asyncio.sleep(RETRY_S)
+    def _lock(self) -> IO[bytes] | None:
+        """Return the lock, None if another process has it."""
+        try:
+            return lock_beside(self._data_dir / "embedded")
+        except PathInUse:
+            return None
 
     async def _is_taken(self) -> bool:
         """Return whether a process listens at the control address."""
@@ -123,10 +130,11 @@ class EmbeddedRelay:
             raise
         if time.monotonic() - started_at > MAX_RETRY_S:
             self._retry_s = RETRY_S
+        await self._wait_after(f"has ended with {status}")
+
+    async def _wait_after(self, trouble: str) -> None:
         logger.error(
-            "the relay beside this process has ended with %d; trying again in %g s",
-            status,
-            self._retry_s,
+            "the relay beside this process %s; trying again in %g s", trouble, self._retry_s
         )
         await asyncio.sleep(self._retry_s)
         self._retry_s = min(2 * self._retry_s, MAX_RETRY_S)

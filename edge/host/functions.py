@@ -71,10 +71,11 @@ async def _returned(function: AppFunction, args: tuple[Any, ...], kwargs: dict[s
 def identity_of(found: Any) -> AppIdentity | None:
     """Return the user that `authenticate` has returned, None for nobody.
 
-    `found` is None, a user name, an `Identity`, or an object with a `username` and perhaps a `role`
-    and `expires_at` (Unix seconds). Raises `TypeError` for anything else.
+    `found` is None or an empty text (of an empty cookie), a user name, an `Identity`, or an object
+    with a `username` and perhaps a `role` and `expires_at` (Unix seconds). Raises `TypeError` for
+    anything else.
     """
-    if found is None:
+    if found is None or found == "":
         return None
     username: Any
     if isinstance(found, str):

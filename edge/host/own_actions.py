@@ -60,6 +60,9 @@ class HostActions:
         taker = self._taker(request.topic)
         assert taker is not None, "the session has asked"
         client = self._present(connection)
+        if request.username is not None:
+            # The function is not told of it, and would take the event for one for everybody.
+            raise ActionRefused("events for one user are not taken on this topic")
         return _json_form(await call(taker, client, request.topic.shown, request.data))
 
     async def call(self, connection: Connection, request: MethodCall) -> Any:

@@ -4,6 +4,7 @@ All with one emitter of this process. No other file of the edge knows emitters.
 """
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Callable, Sequence
@@ -20,7 +21,7 @@ from edge.core.protocol.publications import (
     RequestedEvent,
 )
 from edge.core.protocol.requests import Publish
-from edge.core.websocket.close_codes import Close
+from edge.core.websocket.close_codes import Close, CloseCode
 from emitters import (
     Emitter,
     EmitterClosed,
@@ -52,9 +53,6 @@ logger = logging.getLogger(__name__)
 def check_emitter_settings() -> None:
     """Raise `SettingsError` for a wrong `EMITTER_*` setting, before the first event does."""
     load(EmitterSettings)
-
-
-logger = logging.getLogger(__name__)
 
 
 class Publisher:
@@ -167,6 +165,17 @@ class Publisher:
         emitter, self._emitter = self._emitter, None
         if emitter is not None:
             await asyncio.to_thread(partial(emitter.close, CLOSE_TIMEOUT_S))
+
+
+async def disconnect_now(settings: EdgeSettings, username: str) -> None:
+    """Have every worker close the present connections of a user, from a program that ends then.
+
+    Raises what `Publisher.disconnect` raises. If the relay is away, it gets the command never.
+    """
+    async with contextlib.aclosing(Publisher(settings)) as publisher:
+        if not await publisher.emitter.connected(COMMAND_TIMEOUT_S):
+            raise RelayAway("the relay is away: nobody was disconnected")
+        await publisher.disconnect(username, CloseCode.DISCONNECTED.close())
 
 
 async def _with_room(emit: Callable[[], T]) -> T:

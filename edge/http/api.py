@@ -8,27 +8,24 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from edge.core.identity.access import Access, Identity
+from edge.core.identity.access import Identity
 from edge.core.streams.relay_state import RelayState
 from edge.http.auth import Identify
 from edge.http.metrics import exposition, snapshot
+from edge.http.permissions import Permissions
 from edge.http.siblings import Siblings
 from edge.http.topics import kinds_for, registered_events
-from edge.worker import Worker
+from edge.worker import Worker, worker_of
 from relay.wire.asyncapi import AsyncApiServer, asyncapi
 from relay.wire.contracts import CONTRACTS
 from relay.wire.kinds import Kinds
 
-
-def _worker(request: Request) -> Worker:
-    worker: Worker = request.state.worker
-    return worker
-
-
-WorkerOf = Annotated[Worker, Depends(_worker)]
+WorkerOf = Annotated[Worker, Depends(worker_of)]
 """The worker that answers: a parameter of a route."""
 
 
+SIBLINGS = "event_relay.siblings"
+"""The name of the `Siblings` in the state of each request."""
 METRICS = "metrics"
 TROUBLE = "trouble"
 
@@ -42,7 +39,7 @@ def answers_of(worker: Worker) -> dict[str, Callable[[], object]]:
 
 
 def _siblings(request: Request) -> Siblings:
-    siblings: Siblings = request.state.siblings
+    siblings: Siblings = request.scope["state"][SIBLINGS]
     return siblings
 
 
@@ -50,8 +47,8 @@ SiblingsOf = Annotated[Siblings, Depends(_siblings)]
 """All workers of the edge: a parameter of a route."""
 
 
-def api_router(identify: Identify, kinds: Kinds, access: Access) -> APIRouter:
-    """Return the routes under `/api`; `access` decides which of `kinds` a caller may see."""
+def api_router(identify: Identify, kinds: Kinds, permissions: Permissions) -> APIRouter:
+    """Return the routes under `/api`; `permissions` say which of `kinds` a caller may see."""
     router = APIRouter(prefix="/api", tags=["events"])
     events = registered_events()
 
@@ -67,9 +64,9 @@ def api_router(identify: Identify, kinds: Kinds, access: Access) -> APIRouter:
         """The events that managers emit, with the JSON schema of their data, and the kinds.
 
         Of the kinds, those that the caller may see: each with its mode, and whether the caller may
-        publish on its topics.
+        publish on its topics; null if the application decides that for each topic.
         """
-        return {"events": events, "kinds": kinds_for(identity, kinds, access)}
+        return {"events": events, "kinds": await kinds_for(identity, kinds, permissions)}
 
     return router
 

@@ -9,6 +9,7 @@ from edge.channel import Channel, RelayAway
 from edge.core.identity.access import Identity
 from edge.core.websocket.close_codes import MAX_REASON_BYTES, Close, CloseCode
 from edge.http.auth import Identify
+from edge.http.permissions import Permissions
 from relay.shared.settings_error import SettingsError
 from relay.wire.errors import WireError
 from relay.wire.kinds import ADMIN_ROLE
@@ -16,7 +17,7 @@ from relay.wire.usernames import MAX_NAME_CHARS
 
 ERRORS: dict[int | str, dict[str, Any]] = {
     401: {"description": "Not authenticated"},
-    403: {"description": "The caller does not have the role admin"},
+    403: {"description": "The caller lacks the role admin, or is a page of another site"},
     422: {"description": "A value is wrong"},
     503: {"description": "The relay is away: the detail says whether it gets the command later"},
 }
@@ -35,11 +36,15 @@ class Disconnect(BaseModel):
     reason: Annotated[str, AfterValidator(_check_reason)] = CloseCode.DISCONNECTED.meaning
 
 
-def disconnect_router(identify: Identify, channel: Channel) -> APIRouter:
+def disconnect_router(identify: Identify, permissions: Permissions, channel: Channel) -> APIRouter:
     """Return the route; the command goes to all workers by `channel`."""
     router = APIRouter(prefix="/api/users", tags=["operations"], responses=ERRORS)
 
-    @router.post("/{username:path}/disconnect", status_code=204)
+    @router.post(
+        "/{username:path}/disconnect",
+        status_code=204,
+        dependencies=[Depends(permissions.refuse_foreign_page)],
+    )
     async def disconnect(
         identity: Annotated[Identity, Depends(identify)],
         username: str,

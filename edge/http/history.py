@@ -17,7 +17,7 @@ from edge.core.streams.streams import Stream, Streams
 from edge.http.auth import Identify
 from edge.http.permissions import Permissions
 from edge.http.problems import responses, try_later
-from edge.worker import Worker
+from edge.worker import Worker, worker_of
 from relay.shared.request_table import TooManyRequests
 from relay.wire.errors import InvalidTopic
 from relay.wire.topics import PERSONAL_KINDS, Pattern, parse_pattern
@@ -73,7 +73,7 @@ def history_router(identify: Identify, permissions: Permissions) -> APIRouter:
         Of the streams `task` and `addressed`, the caller's own.
         """
         asked = HistoryRequest(stream, after, limit, topic)
-        return await _answer(request.state.worker, permissions, identity, asked)
+        return await _answer(worker_of(request), permissions, identity, asked)
 
     return router
 

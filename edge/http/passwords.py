@@ -22,6 +22,7 @@ from edge.core.identity.wrong_passwords import (
 )
 from edge.http.hashing import ClientGone, HashingQueue, HashingRefused
 from edge.http.users import User, UsersError, UsersFile
+from edge.worker import worker_of
 from relay.shared.logs import LimitedLog
 from relay.wire.usernames import MAX_NAME_CHARS, normal_username
 
@@ -69,7 +70,7 @@ class PasswordSignIn:
         """
         username = normal_username(username)
         attempt = Attempt(username[:MAX_NAME_CHARS], self._origin(username, request))
-        outcomes: Counter[str] = request.state.worker.stats.sign_ins
+        outcomes: Counter[str] = worker_of(request).stats.sign_ins
         wait_s = self._wrong.wait_s(attempt, time.monotonic())
         if wait_s > 0:
             outcomes["delayed"] += 1

@@ -40,6 +40,21 @@ class Permissions:
                 raise HTTPException(403, f"{text}: {reason}" if reason else text)
         return user
 
+    async def allowed(self, identity: Identity, patterns: Iterable[Pattern]) -> set[Pattern]:
+        """Return those of `patterns` to which the user may subscribe."""
+        asked = tuple(patterns)
+        user = await self._answered(identity, "subscribe", map(str, asked))
+        return {each for each in asked if self.selectors(user, each)}
+
+    def may_publish(self, identity: Identity, kind: str) -> bool | None:
+        """Return whether the user may publish on topics of `kind`.
+
+        None if the application decides about each topic.
+        """
+        if self._ask is not None:
+            return None
+        return self._access.may_publish(identity, Topic(f"{kind}:", kind))
+
     def selectors(self, subscriber: Identity, pattern: Pattern) -> tuple[Pattern, ...]:
         """Return the selectors that `pattern` stands for; none if it is not allowed."""
         return self._access.selectors(subscriber, pattern)

@@ -37,6 +37,7 @@ from edge.http.problems import (
     retry_after,
     try_later,
 )
+from edge.worker import worker_of
 
 MAX_AT_A_TIME = 64
 """Requests of which the bodies are read and the events await their acknowledgement."""
@@ -154,12 +155,23 @@ class PublishDesk:
                 if self._keys.is_of_another(identity.username, key, digest, now):
                     raise RefusedEvent(409, "This Idempotency-Key came with another body before")
                 publications = with_key(publications, (identity.username, key, digest))
-            return await self._publishing.publish(publications)
+            return await self._hand_over(identity, publications, key)
         except InvalidPublication as error:
             field = f"{error.field}: " if error.field else ""
             which = "" if error.index is None else f"event {error.index}: "
             detail = f"{which}{field}{error.problem}"
             raise RefusedEvent(422, detail, error.index, error.field) from None
+
+    async def _hand_over(
+        self, identity: Identity, publications: Sequence[RequestedEvent], key: str | None
+    ) -> list[AcceptedEvent]:
+        try:
+            return await self._publishing.publish(publications)
+        except InvalidPublication:
+            if key is not None:
+                # Nothing was taken, and the corrected request is still the one of this key.
+                self._keys.forget(identity.username, key)
+            raise
 
     async def _refuse_forbidden(
         self, identity: Identity, publications: Sequence[RequestedEvent]
@@ -201,7 +213,7 @@ def publish_router(
         try:
             with desk.place(identity.username):
                 # Read here and not by FastAPI: bodies of strangers do not take memory.
-                body, stats = await _body(request, bound), request.state.worker.stats
+                body, stats = await _body(request, bound), worker_of(request).stats
                 published = await desk.publish(identity, body, idempotency_key, stats)
         except RefusedEvent as refused:
             return JSONResponse(refused.problem.model_dump(), refused.status_code)

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 logger = logging.getLogger(__name__)
@@ -38,7 +39,7 @@ class HeadRequests:
 
 
 class QuietEnd:
-    """Ends a request that the stopping server cancels without a traceback."""
+    """Ends a request that the stopping server cancels, or its client, without a traceback."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -52,3 +53,6 @@ class QuietEnd:
             if scope["type"] != "http":
                 raise
             logger.info("a request was not finished when the edge stopped")
+        except ClientDisconnect:
+            # In the midst of a body. Nobody is there to be answered.
+            logger.debug("a client left before its request was whole")

@@ -2,11 +2,12 @@
 
 from typing import Any
 
-from edge.core.identity.access import Access, Identity
+from edge.core.identity.access import Identity
+from edge.http.permissions import Permissions
 from relay.wire.contracts import CONTRACTS
 from relay.wire.kinds import Kind, Kinds
 from relay.wire.schema_export import data_schema
-from relay.wire.topics import ADDRESSED, EVENT, RESOURCE_MONITOR, TASK, Pattern, Topic
+from relay.wire.topics import EVENT, PERSONAL_KINDS, RESOURCE_MONITOR, TASK, Pattern
 
 _MEANINGS = {
     EVENT: ("event:{event_name}", "Something happened."),
@@ -30,25 +31,30 @@ def registered_events() -> list[dict[str, Any]]:
     ]
 
 
-def kinds_for(identity: Identity, kinds: Kinds, access: Access) -> list[dict[str, Any]]:
-    """Return those of `kinds` that the user may see."""
-    seen = [each for each in kinds.listed if _may_see(identity, each.name, access)]
-    return [_described(identity, each, access) for each in seen]
+async def kinds_for(
+    identity: Identity, kinds: Kinds, permissions: Permissions
+) -> list[dict[str, Any]]:
+    """Return those of `kinds` of which the user may see all topics."""
+    # Everybody has tasks of their own. Nobody uses the kind of addressed events by name.
+    patterns = {
+        each.name: Pattern(f"{each.name}:", exact=False)
+        for each in kinds.listed
+        if each.name not in PERSONAL_KINDS
+    }
+    allowed = await permissions.allowed(identity, patterns.values())
+    return [
+        _described(each, permissions.may_publish(identity, each.name))
+        for each in kinds.listed
+        if each.name == TASK or patterns.get(each.name) in allowed
+    ]
 
 
-def _may_see(identity: Identity, kind: str, access: Access) -> bool:
-    if kind in (TASK, ADDRESSED):
-        # Everybody has tasks of their own. Nobody uses the other kind by name.
-        return kind == TASK
-    return bool(access.selectors(identity, Pattern(f"{kind}:", exact=False)))
-
-
-def _described(identity: Identity, kind: Kind, access: Access) -> dict[str, Any]:
+def _described(kind: Kind, may_publish: bool | None) -> dict[str, Any]:
     topic, meaning = _MEANINGS.get(kind.name, (f"{kind.name}:{{name}}", ""))
     return {
         "kind": kind.name,
         "topic": topic,
         "meaning": meaning,
         "mode": "stream" if kind.is_stream else "live",
-        "may_publish": access.may_publish(identity, Topic(f"{kind.name}:", kind.name)),
+        "may_publish": may_publish,
     }

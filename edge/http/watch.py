@@ -18,7 +18,7 @@ from edge.http.permissions import Permissions
 from edge.http.problems import responses
 from edge.http.requests import is_head
 from edge.websocket.event_stream import EventStreamResponse, SseStream
-from edge.worker import Worker
+from edge.worker import worker_of
 from relay.wire.errors import InvalidTopic
 from relay.wire.topics import Pattern, parse_pattern
 
@@ -78,7 +78,7 @@ def watch_router(identify: Identify, permissions: Permissions) -> APIRouter:
 def _begin(
     request: Request, user: Identity, requests: list[dict[str, Any]], since: Position | None
 ) -> Response:
-    worker: Worker = request.state.worker
+    worker = worker_of(request)
     endpoint = worker.endpoint
     wait_s = endpoint.overload_s()
     position = FollowedPosition(since, len(requests))

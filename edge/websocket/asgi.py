@@ -22,7 +22,7 @@ from edge.websocket.endpoint import CLOSE_TIMEOUT_S
 from edge.websocket.frame_transport import FrameTransport
 from edge.websocket.identification import HandshakeRefused
 from edge.websocket.socket_cutter import SocketCutter, ends_of
-from edge.worker import Worker
+from edge.worker import worker_of
 from relay.shared.logs import LimitedLog
 
 SERVER_ERRORS = (WebSocketDisconnect, RuntimeError, OSError)
@@ -162,7 +162,7 @@ async def serve_websocket(websocket: WebSocket) -> None:
         " see docs/operations.md",
     )
     head = RequestHead.of(websocket.scope["headers"], websocket.scope["query_string"])
-    endpoint = _worker(websocket).endpoint
+    endpoint = worker_of(websocket).endpoint
     try:
         visitor = endpoint.identify(head, _peer(websocket))
     except HandshakeRefused as refused:
@@ -173,7 +173,7 @@ async def serve_websocket(websocket: WebSocket) -> None:
 
 async def admit(websocket: WebSocket, head: RequestHead, visitor: Visitor) -> None:
     """Serve `visitor`, who has sent the handshake `head`, until the connection ends."""
-    worker = _worker(websocket)
+    worker = worker_of(websocket)
     endpoint = worker.endpoint
     wait_s = endpoint.overload_s()
     await websocket.accept(chosen_subprotocol(head))
@@ -188,18 +188,13 @@ async def admit(websocket: WebSocket, head: RequestHead, visitor: Visitor) -> No
 
 async def refuse(websocket: WebSocket, refused: HandshakeRefused) -> None:
     """Refuse the handshake; a server that cannot answer with a response answers 403."""
-    _worker(websocket).endpoint.handshake_refused()
+    worker_of(websocket).endpoint.handshake_refused()
     if "websocket.http.response" not in websocket.scope.get("extensions", {}):
         await websocket.close()
         return
     await websocket.send_denial_response(
         JSONResponse({"detail": refused.detail}, refused.status, refused.headers)
     )
-
-
-def _worker(websocket: WebSocket) -> Worker:
-    worker: Worker = websocket.state.worker
-    return worker
 
 
 def _peer(websocket: WebSocket) -> str | None:

@@ -200,10 +200,13 @@ class Client(asyncio.Protocol):
         asyncio.get_running_loop().call_later(SHUTDOWN_TIMEOUT_S, self._transport.abort)
 
     def check_alive(self) -> None:
-        """Send a ping; cut the connection if nothing has come since the last one."""
+        """Send a ping; cut the connection if nothing has come since the last one.
+
+        Of a client that we do not read, nothing can come.
+        """
         if self.closed:
             return
-        if self.ws.is_heard:
+        if self.ws.is_heard or self._pauses:
             self._write(self.ws.ping())
         else:
             self.close(UNRESPONSIVE)
@@ -223,6 +226,8 @@ class Client(asyncio.Protocol):
         # A client that is being closed is read too: the answer to our close frame is to come.
         may_read = self.ws.state <= State.CLOSING and not self._transport.is_closing()
         if may_read and not self._pauses:
+            # What has come meanwhile is still unread.
+            self.ws.is_heard = True
             self._transport.resume_reading()
 
     def take(self, message: Message | None) -> bool:

@@ -25,6 +25,7 @@ from edge.scheduling.time_slices import TimeSlicedQueue
 from edge.websocket.client import Client, ClientServices
 from edge.websocket.descriptor_guard import DescriptorGuard
 from edge.websocket.identification import Identification
+from edge.websocket.reception import Reception
 from relay.shared.descriptor_room import DescriptorRoom
 
 CLOSE_TIMEOUT_S = 5.0
@@ -44,7 +45,7 @@ LATE_TICK_S = 5.0
 class Application(Protocol):
     """The application in which this edge is, if it has functions of its own (`edge.host`)."""
 
-    async def visitor(self, head: RequestHead, peer: str | None) -> Visitor:
+    async def visitor(self, head: RequestHead, peer: str | None, reception: Reception) -> Visitor:
         """Return the claims of a handshake from the address `peer`. Raises `HandshakeRefused`."""
 
     def opened(self, client: Client, session: Session, visitor: Visitor) -> None:

@@ -10,6 +10,7 @@ import math
 from typing import Any, cast
 
 import httptools
+from starlette.types import ASGIApp
 from uvicorn.config import Config
 from uvicorn.server import ServerState
 
@@ -30,9 +31,10 @@ from edge.websocket.descriptor_guard import OperationsOnly
 from edge.websocket.endpoint import Application, ClientEndpoint
 from edge.websocket.http_connection import ENTRANCE, Entrance, HttpConnection
 from edge.websocket.identification import HandshakeRefused
+from edge.websocket.reception import Reception
 from edge.websocket.request_bounds import MAX_HEAD_BYTES
 
-STATE = "client_endpoint"
+STATE = "event_relay.endpoint"
 """The name of the endpoint in the application's lifespan state."""
 
 
@@ -186,6 +188,17 @@ class FrontDoor(asyncio.Protocol):
         else:
             self._enter(opening, visitor, compresses=compresses)
 
+    @property
+    def _reception(self) -> Reception:
+        """How uvicorn would call the application."""
+        is_encrypted = self._transport.get_extra_info("sslcontext") is not None
+        return Reception(
+            cast(ASGIApp, self._config.loaded_app),
+            self._app_state,
+            "wss" if is_encrypted else "ws",
+            self._config.root_path,
+        )
+
     def _pause(self) -> None:
         """Read nothing until the WebSocket is open."""
         if not self._is_paused:
@@ -197,7 +210,9 @@ class FrontDoor(asyncio.Protocol):
 
         async def ask() -> None:
             try:
-                visitor = await application.visitor(self._request, _peer(self._transport))
+                visitor = await application.visitor(
+                    self._request, _peer(self._transport), self._reception
+                )
             except HandshakeRefused as refused:
                 if not self._transport.is_closing():
                     self._refuse(response(refused.status, refused.detail, refused.headers))

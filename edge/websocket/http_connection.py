@@ -22,7 +22,7 @@ from edge.scheduling.deadlines import Deadlines
 from edge.websocket.client import half_close
 from edge.websocket.request_bounds import MAX_BODY_BYTES, MAX_WAITING_REQUESTS, RequestBounds
 
-ENTRANCE = "entrance"
+ENTRANCE = "event_relay.entrance"
 """The name of the `Entrance` in the application's lifespan state; without one, the edge is at the
 root."""
 

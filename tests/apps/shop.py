@@ -44,7 +44,7 @@ async def may_see(identity: Any, action: str, topic: str) -> bool:
 
 
 live = Edge(relay=os.environ.get("SHOP_RELAY"), authenticate=customer, authorize=may_see)
-app = FastAPI()
+app = FastAPI(root_path=os.environ.get("SHOP_ROOT_PATH", ""))
 app.state.greeting = "welcome"
 live.install(app, os.environ.get("SHOP_PREFIX", "/live"))
 happened: list[list[str]] = []

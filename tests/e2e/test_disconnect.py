@@ -11,6 +11,8 @@ from websockets.exceptions import ConnectionClosed
 
 from tests.support.clients import Client
 from tests.support.cluster import Cluster, Edge
+from tests.support.http_api import request
+from tests.support.processes import run_cli
 from tests.support.waiting import wait_for
 
 CLOSED = (4003, "disconnected by the application")
@@ -61,6 +63,14 @@ def test_all_connections_of_the_user_end_and_no_other(cluster: Cluster) -> None:
     assert all(is_alive(client) for client in again), "a command is for those who are there"
 
 
+def test_the_command_line_does_it_as_well(cluster: Cluster, edge: Edge) -> None:
+    theirs, others = cluster.connect(edge, "ann"), cluster.connect(edge, "bob")
+    ended = run_cli("edge", "user", "disconnect", "ann", env=cluster.env)
+    assert (ended.returncode, ended.stdout) == (0, "Disconnected ann.\n")
+    assert theirs.wait_closed() == CLOSED
+    assert is_alive(others)
+
+
 def test_a_connection_made_after_the_command_stays(cluster: Cluster, edge: Edge) -> None:
     client = cluster.connect(edge, "ann")
     for _ in range(20):
@@ -106,6 +116,12 @@ def test_it_is_for_administrators_and_wrong_values_are_refused(
     for data in wrong:
         assert disconnect(cluster, edge, "ann", data)[0] == 422, data
     assert disconnect(cluster, edge, "x" * 256)[0] == 422
+    cookie = f"access_token_cookie={cluster.token('root', 'admin')}"
+    for origin, status in (("http://evil.example", 403), (edge.url, 204)):
+        answer = request(
+            f"{edge.url}/api/users/bob/disconnect", data=b"", Cookie=cookie, Origin=origin
+        )
+        assert answer.status == status, "a page of another site makes the browser send the cookie"
     assert is_alive(client)
 
 

@@ -262,11 +262,14 @@ def test_two_workers_deliver_everything_to_everybody(cluster: Cluster, stack: Ex
             assert client.receive_on("shop:all")["data"] == number
 
 
-def test_at_the_root_the_edge_leaves_earlier_routes_alone(cluster: Cluster) -> None:
-    shop = serve(cluster, SHOP, prefix="", SHOP_PREFIX="")
+@pytest.mark.parametrize("root_path", ["", "/mall"])
+def test_at_the_root_the_edge_leaves_earlier_routes_alone(cluster: Cluster, root_path: str) -> None:
+    shop = serve(cluster, SHOP, prefix=root_path, SHOP_PREFIX="", SHOP_ROOT_PATH=root_path)
     with shop.connect("key=nik%2Ba") as client:
         client.subscribe("shop:a")
-    assert shop.request("/healthz")[0] == 200
+        again = client.ask({"action": "authenticate", "token": "nik+a", "id": 1})
+        assert again["status"] == "success"
+    assert shop.request(f"{root_path}/healthz")[0] == 200
 
 
 @pytest.mark.parametrize("server", ["front door", "uvicorn"])

@@ -232,6 +232,13 @@ class TestOnce:
         )
         assert numbers(page) == [1, 1]
 
+    def test_the_key_of_a_refused_request_is_for_the_corrected_one(
+        self, edge: Edge, till: str
+    ) -> None:
+        wrong = ORDER | {"data": {"n": 2**60}}
+        assert publish(edge.url, till, wrong, Idempotency_Key="key-4").status == 422
+        assert publish(edge.url, till, ORDER, Idempotency_Key="key-4").status == 200
+
     @pytest.mark.parametrize("key", ["", "x" * 256])
     def test_a_key_has_a_length(self, edge: Edge, till: str, key: str) -> None:
         assert publish(edge.url, till, ORDER, Idempotency_Key=key).status == 422
@@ -273,6 +280,7 @@ class TestBounds:
         assert publish(edge.url, cluster.token("till-2", "till"), ORDER).status == 200
         stack.close()
         wait_for(lambda: not is_full(), "the places are free again")
+        assert "Traceback" not in edge.process.output()
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 import msgpack
 
 from edge.core.streams.record import Record
-from relay.wire.topics import parse_topic
+from relay.wire.topics import decode_topic, parse_topic
 
 MAX_REPLY_RECORDS = 100
 """Fewer than a page, so that a reply may be shorter than its request."""
@@ -23,7 +23,8 @@ def record(
 ) -> Record:
     """A record whose payload names its offset, with `size` bytes more."""
     data = {"n": offset, "ballast": "x" * size} if size else {"n": offset}
-    return Record(parse_topic(topic), offset, 0, payload(data, username))
+    parsed = decode_topic(topic.encode()) if topic.startswith("addressed:") else parse_topic(topic)
+    return Record(parsed, offset, 0, payload(data, username))
 
 
 class Journal:

@@ -122,8 +122,9 @@ class HistoryPage:
             self._looked_at += 1
 
     def _is_selected(self, record: Record) -> bool:
-        if not self._streams.serves(record.topic.subject):
+        topic = record.topic
+        if topic.is_internal or not self._streams.serves(topic.subject):
             return False
-        text = record.topic.text
+        text = topic.text
         # Of personal events, `may_receive` finds the user's own.
         return self._is_personal or any(each.matches(text) for each in self._query.selectors)

@@ -40,3 +40,12 @@ def test_the_first_of_too_many_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> 
         keys.is_of_another("alice", key, "body", 0.0)
     assert keys.is_of_another("alice", "b", "other", 0.0)
     assert not keys.is_of_another("alice", "a", "other", 0.0)
+
+
+def test_the_key_of_a_refused_request_is_free() -> None:
+    keys = RequestKeys()
+    keys.is_of_another("alice", "k", "wrong", 0.0)
+    keys.forget("alice", "k")
+    keys.forget("alice", "never came")
+    assert not keys.is_of_another("alice", "k", "right", 1.0)
+    assert keys.is_of_another("alice", "k", "wrong", 2.0)

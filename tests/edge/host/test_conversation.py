@@ -18,7 +18,8 @@ class Stage:
     """A client, its session, and an application that allows everything after a turn."""
 
     def __init__(self) -> None:
-        self.identity = AppIdentity("ann", "user", 0)
+        self.identity: AppIdentity | None = AppIdentity("ann", "user", 0)
+        self.by_cookie: AppIdentity | None = None
         self.closed = False
         self.pauses = 0
         self.done: list[str] = []
@@ -45,6 +46,14 @@ class Stage:
 
     def act_on(self, text: str, now: float, unix_now: float) -> None:
         self.done.append(text)
+
+    def admit_by_cookie(self, now: float, unix_now: float) -> None:
+        if self.by_cookie is not None:
+            self.identity = self.by_cookie
+            self.conversation.tell(self.hook)
+
+    async def hook(self) -> None:
+        self.done.append("hook")
 
     # As the decisions.
 
@@ -73,16 +82,12 @@ def test_messages_and_hooks_take_their_turns() -> None:
     async def scenario() -> None:
         stage = Stage()
         first = say(stage, action="subscribe", topic="event:a")
-
-        async def hook() -> None:
-            stage.done.append("hook")
-
-        stage.conversation.add(hook)
         second = say(stage, action="unsubscribe", topic="event:a")
+        stage.conversation.tell(stage.hook)
         assert stage.pauses == 1
         assert stage.done == []
         await stage.conversation.wait_end()
-        assert stage.done == [first, "hook", second]
+        assert stage.done == ["hook", first, second]
         assert stage.pauses == 0
         assert stage.conversation.is_idle
 
@@ -96,13 +101,76 @@ def test_a_hook_that_fails_stops_nothing(caplog: pytest.LogCaptureFixture) -> No
         async def hook() -> None:
             raise RuntimeError("broken")
 
-        stage.conversation.add(hook)
+        stage.conversation.tell(hook)
         text = say(stage, action="unsubscribe", topic="event:a")
         await stage.conversation.wait_end()
         assert stage.done == [text]
 
     asyncio.run(scenario())
     assert "broken" in caplog.text
+
+
+def test_a_hook_that_ends_a_task_of_its_own_stops_nothing() -> None:
+    async def scenario() -> None:
+        stage = Stage()
+
+        async def hook(_connection: object, _message: object) -> None:
+            feed = asyncio.ensure_future(asyncio.Event().wait())
+            feed.cancel()
+            await feed
+
+        stage.hooks.message.append(hook)
+        say(stage, action="stop the feed")
+        text = say(stage, action="unsubscribe", topic="event:a")
+        await stage.conversation.wait_end()
+        assert stage.done == [text]
+
+    asyncio.run(scenario())
+
+
+def test_a_hook_knows_what_a_message_has_done_before_the_next_message() -> None:
+    """Also if both came in one piece: `on_connect` is before the first `on_message`."""
+
+    async def scenario() -> None:
+        stage = Stage()
+        stage.identity, identity = None, stage.identity
+
+        def act_on(text: str, now: float, unix_now: float) -> None:
+            stage.identity = identity
+            stage.conversation.tell(stage.hook)
+
+        stage.act_on = act_on  # type: ignore[method-assign]
+        stage.hooks.message.append(lambda connection, message: stage.done.append(message["action"]))
+        say(stage, action="authenticate", token="ann")
+        say(stage, action="dance")
+        await stage.conversation.wait_end()
+        assert stage.done == ["ann []", "hook", "dance"]
+
+    asyncio.run(scenario())
+
+
+def test_the_application_decides_about_the_first_message_of_a_cookies_user() -> None:
+    async def scenario() -> None:
+        stage = Stage()
+        user = AppIdentity("ann", "user", 0)
+        stage.identity, stage.by_cookie = None, user
+        first = say(stage, action="subscribe", topic="event:a")
+        await stage.conversation.wait_end()
+        assert stage.done == ["hook", first]
+        assert user.allowed == {parse_pattern("event:a"): True}
+
+    asyncio.run(scenario())
+
+
+def test_without_any_credential_the_core_has_the_last_word() -> None:
+    async def scenario() -> None:
+        stage = Stage()
+        stage.identity = None
+        first = say(stage, action="subscribe", topic="event:a")
+        await stage.conversation.wait_end()
+        assert stage.done == [first]
+
+    asyncio.run(scenario())
 
 
 def test_a_closed_client_is_not_acted_for() -> None:
@@ -135,6 +203,7 @@ def test_answers_about_topics_without_a_subscription_are_bounded() -> None:
         for number in range(10 * MAX_SPARE_ANSWERS):
             say(stage, action="subscribe", topic=f"event:{number}")
         await stage.conversation.wait_end()
+        assert stage.identity is not None
         allowed = stage.identity.allowed
         assert parse_pattern("event:0") in allowed
         assert len(allowed) <= MAX_SPARE_ANSWERS + 2 * len(stage.patterns)

@@ -34,19 +34,20 @@ def test_a_user(found: Any, expected: Identity) -> None:
     assert identity.user is found
 
 
-def test_nobody() -> None:
-    assert identity_of(None) is None
+@pytest.mark.parametrize("found", [None, ""])
+def test_nobody(found: Any) -> None:
+    assert identity_of(found) is None
 
 
 @pytest.mark.parametrize(
     "found",
     [
-        "",
         "\ud800",
         5,
         {"username": "ann"},
         user(name="ann"),
         user(username=None),
+        user(username=""),
         user(username="ann", role=5),
         user(username="ann", expires_at="soon"),
         user(username="ann", expires_at=True),
@@ -76,21 +77,32 @@ def test_plain_and_async_functions_are_called(function: Any) -> None:
     assert asyncio.run(call(function, 1)) == 2
 
 
-async def is_cancelled(_: int) -> None:
-    raise asyncio.CancelledError
+async def cancelled_feed() -> None:
+    """A hook that ends something of its own."""
+    feed = asyncio.ensure_future(asyncio.Event().wait())
+    feed.cancel()
+    await feed
 
 
-def test_a_function_that_was_cancelled_ends_itself_alone() -> None:
-    with pytest.raises(FunctionCancelled):
-        asyncio.run(call(is_cancelled, 1))
+def test_what_a_function_has_cancelled_is_no_cancellation_of_the_caller() -> None:
+    async def scenario() -> None:
+        with pytest.raises(FunctionCancelled):
+            await call(cancelled_feed)
+        with pytest.raises(FunctionCancelled):
+            await call(lambda: cancelled_feed())
+
+    asyncio.run(scenario())
 
 
-def test_whoever_calls_a_function_can_be_cancelled() -> None:
-    async def test() -> None:
-        task = asyncio.create_task(call(asyncio.sleep, 60))
+def test_the_caller_may_be_cancelled() -> None:
+    async def scenario() -> None:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0):
+                await call(asyncio.Event().wait)
+        calling = asyncio.ensure_future(call(asyncio.Event().wait))
         await asyncio.sleep(0)
-        task.cancel()
+        calling.cancel()
         with pytest.raises(asyncio.CancelledError):
-            await task
+            await calling
 
-    asyncio.run(test())
+    asyncio.run(scenario())

@@ -43,6 +43,14 @@ def test_the_first_pattern_that_matches_counts() -> None:
     assert not own.takes(parse_topic("event:x"))
 
 
+def test_an_event_for_one_user_does_not_become_one_for_everybody() -> None:
+    own = actions()
+    own.add_taker("room:*", lambda *_: pytest.fail("called"))
+    request = Publish(parse_topic("room:1"), "a secret", None, "bob")
+    with pytest.raises(ActionRefused, match="for one user"):
+        asyncio.run(own.publish(CONNECTION, request))
+
+
 def test_results_take_the_form_that_json_has() -> None:
     own = actions()
     own.add_method("id", lambda client: {"id": uuid.UUID(int=1), "raw": b"\xff"})

@@ -1,8 +1,16 @@
 """`GET /api/topics`: the kinds that the caller may see."""
 
+import asyncio
+from typing import Any
+
 import pytest
 
 from edge.core.identity.access import Identity, KindAccess
+from edge.core.identity.credentials import CredentialRules
+from edge.core.identity.proxies import TrustedProxies
+from edge.host.authorization import Authorization
+from edge.host.decisions import AnsweredAccess
+from edge.http.permissions import Permissions
 from edge.http.topics import kinds_for
 from relay.wire.kinds import Kind, Kinds
 
@@ -12,6 +20,13 @@ KINDS = Kinds.with_built_in(
         Kind("news", subscribe=("*",)),
     )
 )
+
+RULES = CredentialRules(("access_token",), (), TrustedProxies(()))
+
+
+def kinds_of(role: str) -> list[dict[str, Any]]:
+    permissions = Permissions(KindAccess(KINDS), RULES)
+    return asyncio.run(kinds_for(Identity("alice", role, 0), KINDS, permissions))
 
 
 @pytest.mark.parametrize(
@@ -33,13 +48,30 @@ KINDS = Kinds.with_built_in(
     ],
 )
 def test_a_caller_gets_the_kinds_that_it_may_see(role: str, expected: dict[str, bool]) -> None:
-    kinds = kinds_for(Identity("alice", role, 0), KINDS, KindAccess(KINDS))
-    assert {each["kind"]: each["may_publish"] for each in kinds} == expected
+    assert {each["kind"]: each["may_publish"] for each in kinds_of(role)} == expected
+
+
+def test_of_an_application_a_caller_gets_the_kinds_of_which_it_may_see_all_topics() -> None:
+    asked: list[tuple[str, str]] = []
+
+    async def may(identity: Any, action: str, topic: str) -> bool:
+        asked.append((action, topic))
+        return topic in ("news:*", "event:*")
+
+    permissions = Permissions(AnsweredAccess(), RULES, Authorization(may, 5.0).answered)
+    kinds = asyncio.run(kinds_for(Identity("alice", "user", 0), KINDS, permissions))
+    # Who may publish, the application decides for each topic.
+    assert {each["kind"]: each["may_publish"] for each in kinds} == {
+        "event": None,
+        "task": None,
+        "news": None,
+    }
+    assert ("subscribe", "order_paid:*") in asked
+    assert {action for action, _ in asked} == {"subscribe"}
 
 
 def test_each_kind_is_described() -> None:
-    listed = kinds_for(Identity("root", "admin", 0), KINDS, KindAccess(KINDS))
-    kinds = {each["kind"]: each for each in listed}
+    kinds = {each["kind"]: each for each in kinds_of("admin")}
     assert {name: each["mode"] for name, each in kinds.items()} == {
         "event": "stream",
         "task": "stream",

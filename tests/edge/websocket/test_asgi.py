@@ -9,6 +9,7 @@ from starlette.websockets import WebSocket
 
 from edge.core.websocket.close_codes import Close, CloseCode
 from edge.websocket.asgi import serve_websocket
+from edge.worker import WORKER
 from tests.edge.websocket.stage import FILLING, close_payload, play_on
 from tests.edge.wire import MAX_MESSAGE_BYTES, Server, text, turn
 from tests.support.cluster import Cluster, Edge
@@ -176,7 +177,7 @@ def test_an_overloaded_edge_turns_clients_away_with_4013() -> None:
     async def send(message: Any) -> None:
         sent.append(message)
 
-    scope = {"type": "websocket", "headers": [], "query_string": b"", "state": {"worker": worker}}
+    scope = {"type": "websocket", "headers": [], "query_string": b"", "state": {WORKER: worker}}
     asyncio.run(serve_websocket(WebSocket(scope, receive, send)))
     assert [message["type"] for message in sent] == ["websocket.accept", "websocket.close"]
     assert (sent[1]["code"], sent[1]["reason"]) == (4013, "overloaded, retry in 8 s")

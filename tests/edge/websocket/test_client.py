@@ -120,6 +120,22 @@ def test_a_client_that_answers_no_ping_is_cut_off_with_the_next(play: Play) -> N
     play(scenario)
 
 
+def test_a_client_that_is_not_read_is_not_to_blame_for_its_silence(play: Play) -> None:
+    """An application may take its time for a message; what the client sends meanwhile waits."""
+
+    async def scenario(server: Server) -> None:
+        peer, client = await server.connect()
+        client.pause_reading()
+        for _ in range(3):
+            client.check_alive()
+        client.resume_reading()
+        client.check_alive()
+        assert not client.closed
+        assert [await peer.frame() for _ in range(4)] == [(0x89, PING[2:])] * 4
+
+    play(scenario)
+
+
 @pytest.mark.parametrize("first", [PONG, TEXT, FRAGMENT])
 def test_any_frame_shows_that_the_client_is_alive(play: Play, first: int) -> None:
     async def scenario(server: Server) -> None:

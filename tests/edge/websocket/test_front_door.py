@@ -1,12 +1,15 @@
-"""`FrontDoor` alone: the deadline of a first request."""
+"""`FrontDoor` alone: the deadline of a first request, and the question to an application."""
 
+import asyncio
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
-from edge.websocket.front_door import FrontDoor
+from edge.websocket.front_door import STATE, FrontDoor
+from edge.websocket.identification import HandshakeRefused
+from edge.websocket.reception import Reception
 from tests.support.raw_http import request
 
 
@@ -17,6 +20,7 @@ class QuietTransport:
         self.protocol: Any = None
         self.is_aborted = False
         self.written = b""
+        self.has_written = asyncio.Event()
 
     def get_protocol(self) -> Any:
         """As a transport's."""
@@ -29,10 +33,22 @@ class QuietTransport:
     def write(self, data: bytes) -> None:
         """Keep."""
         self.written += data
+        self.has_written.set()
 
     def can_write_eof(self) -> bool:
         """As a transport's."""
         return False
+
+    def is_closing(self) -> bool:
+        """As a transport's."""
+        return False
+
+    def pause_reading(self) -> None:
+        """As a transport's."""
+
+    def get_extra_info(self, name: str) -> Any:
+        """A connection with TLS."""
+        return name if name == "sslcontext" else None
 
 
 @pytest.mark.parametrize("said", [b"", b"G", b"GET /ws?", request("/ws")[:-2]])
@@ -47,7 +63,7 @@ def test_a_connection_without_a_complete_request_is_given_up(said: bytes) -> Non
         handshake_refused=lambda: None,
     )
     state = SimpleNamespace(connections=set())
-    door = FrontDoor(config, cast(Any, state), {"client_endpoint": endpoint})
+    door = FrontDoor(config, cast(Any, state), {STATE: endpoint})
     transport: Any = QuietTransport()
     transport.protocol = door
     door.connection_made(transport)
@@ -60,3 +76,44 @@ def test_a_connection_without_a_complete_request_is_given_up(said: bytes) -> Non
         door.data_received(b"x" * 1000)
         arriving.pop()()
     assert transport.is_aborted
+
+
+class Application:
+    """Keeps what it is asked, and refuses."""
+
+    def __init__(self) -> None:
+        self.asked: list[Reception] = []
+
+    async def visitor(self, head: object, peer: str | None, reception: Reception) -> None:
+        """As an edge in an application."""
+        self.asked.append(reception)
+        raise HandshakeRefused(418, "no")
+
+
+def test_an_application_is_asked_as_the_server_would_call_it() -> None:
+    """With all that is wrapped around it, and with what its own lifespan has yielded."""
+    wrapped, application = object(), Application()
+    endpoint = SimpleNamespace(
+        arriving=SimpleNamespace(add=lambda _: None),
+        guard=SimpleNamespace(is_served=lambda _: True),
+        handshake_refused=lambda: None,
+        overload_s=lambda: None,
+        requests=SimpleNamespace(run=lambda open_now: open_now() is None),
+        settings=SimpleNamespace(compression=False),
+        application=application,
+    )
+    state = {STATE: endpoint, "db": "theirs"}
+    server: Any = SimpleNamespace(connections=set())
+    config: Any = SimpleNamespace(loaded_app=wrapped, root_path="/shop")
+    transport: Any = QuietTransport()
+
+    async def scenario() -> None:
+        door = FrontDoor(config, server, state)
+        door.connection_made(transport)
+        door.data_received(request("/ws"))
+        await transport.has_written.wait()
+
+    asyncio.run(scenario())
+    assert transport.written.startswith(b"HTTP/1.1 418 ")
+    (reception,) = application.asked
+    assert reception == (wrapped, state, "wss", "/shop")

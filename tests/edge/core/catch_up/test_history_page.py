@@ -12,7 +12,7 @@ from edge.core.catch_up.history_page import HistoryPage, HistoryQuery, PageGap
 from edge.core.identity.access import Identity
 from edge.core.streams.record import LostRecord
 from relay.wire.topics import parse_pattern
-from tests.edge.journal import record
+from tests.edge.journal import Journal, record
 from tests.edge.world import EPOCH, World
 
 LIMIT = 10
@@ -88,6 +88,17 @@ def test_what_is_for_one_user_is_shown_to_that_user() -> None:
     assert offsets(page_of(world, stream="task", user="bob")) == [2]
     assert offsets(page_of(world)) == []
     assert page_of(world).position.offsets == {"event": 1}
+
+
+def test_commands_to_edges_are_in_nobodys_past() -> None:
+    world = World()
+    world.journals["addressed"] = Journal()
+    world.new_edge()
+    for topic in ("addressed:note:1", "addressed:edge:disconnect", "addressed:note:1"):
+        world.emit(topic, "alice")
+    page = page_of(world, stream="addressed")
+    assert offsets(page) == [1, 3]
+    assert page.position.offsets == {"addressed": 3}
 
 
 def test_what_retention_has_removed_is_a_gap_and_nothing_for_a_newcomer() -> None:
