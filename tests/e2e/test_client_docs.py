@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, sync_playwright
 
+from emitters import Answers, Call, CallFailed
 from tests.support.browser import CHROMIUM_ARGUMENTS, require_chromium
+from tests.support.clients import Client
 from tests.support.cluster import Cluster, Edge
 from tests.support.node import find_node
 from tests.support.processes import ROOT, python
@@ -17,12 +19,49 @@ SNIPPETS = re.findall(r"^```(\w+)\n(.*?)^```$", (ROOT / "docs/clients.md").read_
 PYTHON = [text for language, text in SNIPPETS if language == "python"]
 JAVASCRIPT = [text for language, text in SNIPPETS if language == "js"]
 IN_NODE = [text for text in JAVASCRIPT if "process.env" in text]
-IN_PAGES = [text for text in JAVASCRIPT if text not in IN_NODE]
+CALLING = [text for text in JAVASCRIPT if "relay.request" in text]
+WATCHING = [text for text in JAVASCRIPT if text not in IN_NODE + CALLING]
+RULES = """
+[kinds.note]
+mode = "stream"
+subscribe = ["user"]
+publish = ["user"]
+
+[methods.greet]
+call = ["user"]
+"""
 
 
 def test_all_snippets_were_found() -> None:
-    assert (len(PYTHON), len(IN_NODE), len(IN_PAGES)) == (2, 1, 3)
-    assert len(SNIPPETS) == 6
+    assert (len(PYTHON), len(IN_NODE), len(WATCHING), len(CALLING)) == (3, 1, 3, 1)
+    assert len(SNIPPETS) == 8
+
+
+@pytest.fixture
+def edge(cluster: Cluster) -> Edge:
+    rules = cluster.directory / "relay.toml"
+    rules.write_text(RULES)
+    cluster.env["EVENT_RELAY_CONFIG"] = str(rules)
+    cluster.start_relay()
+    return cluster.start_edge()
+
+
+@pytest.fixture
+def notes(cluster: Cluster, edge: Edge) -> Iterator[Client]:
+    """Bob, who watches what is published; a manager greets him meanwhile."""
+    answers = Answers(name="greeter", control=cluster.control)
+
+    @answers("greet")
+    def greet(call: Call, name: str) -> str:
+        if name != "bob":
+            raise CallFailed("I do not know them")
+        return f"Hello {name} from {call.username}"
+
+    assert answers.wait_registered(20)
+    with cluster.connect(edge, "bob") as client:
+        client.subscribe("note:*")
+        yield client
+    answers.close()
 
 
 def at(edge: Edge, snippet: str) -> str:
@@ -86,14 +125,20 @@ def page(cluster: Cluster, edge: Edge) -> Iterator[Page]:
         browser.close()
 
 
-@pytest.mark.parametrize("snippet", IN_PAGES, ids=["module", "tabs", "plain"])
-def test_a_snippet_in_a_page(cluster: Cluster, edge: Edge, page: Page, snippet: str) -> None:
+def run_in(page: Page, snippet: str, token: str) -> list[str]:
+    """Return the lines that the page prints, which become more."""
     printed: list[str] = []
     page.on("console", lambda message: printed.append(message.text))
     # The page's policy allows no script in its text; this is the same as `import … from`.
     body = re.sub(r'import (\{.*\}) from (".*");', r"const \1 = await import(\2);", snippet)
-    body = at(edge, body).replace('"TOKEN"', f'"{cluster.token("alice")}"')
+    body = body.replace('"TOKEN"', f'"{token}"')
     page.evaluate(f"async () => {{ {body} }}")
+    return printed
+
+
+@pytest.mark.parametrize("snippet", WATCHING, ids=["module", "tabs", "plain"])
+def test_a_snippet_in_a_page(cluster: Cluster, edge: Edge, page: Page, snippet: str) -> None:
+    printed = run_in(page, at(edge, snippet), cluster.token("alice"))
 
     def is_shown() -> bool:
         page.evaluate("0")  # Lets Playwright hand over what the page has printed.
@@ -103,3 +148,30 @@ def test_a_snippet_in_a_page(cluster: Cluster, edge: Edge, page: Page, snippet: 
     if "onTask" in snippet:
         assert any(text.startswith("task:shown") for text in printed)
         assert any(text.startswith("notice:shown") for text in printed)
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [("bob", "Hello bob from alice"), ("eve", "failed I do not know them")],
+)
+def test_the_call_in_python(
+    cluster: Cluster, edge: Edge, notes: Client, tmp_path: Path, name: str, shown: str
+) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(at(edge, PYTHON[2]).replace('"bob"', f'"{name}"'))
+    process = cluster.start("python", python(str(program)), TOKEN=cluster.token("alice"))
+    assert notes.receive_on("note:42")["data"] == {"text": "hello"}
+    process.wait_ended()
+    assert process.output().splitlines() == [shown]
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"), [("bob", "Hello bob from alice"), ("eve", "I do not know them")]
+)
+def test_the_call_in_a_page(
+    cluster: Cluster, page: Page, notes: Client, name: str, shown: str
+) -> None:
+    snippet = CALLING[0].replace('"bob"', f'"{name}"')
+    printed = run_in(page, snippet, cluster.token("alice"))
+    assert notes.receive_on("note:42")["data"] == {"text": "hello"}
+    assert printed == [shown]

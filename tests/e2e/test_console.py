@@ -43,6 +43,8 @@ def running(shared_cluster: Cluster) -> Cluster:
         "source", ["sh", "-c", f'({source}) | exec "$@"', "-", *python("-m", "emitters")]
     )
     shared_cluster.env["EMITTER_RELAY_EGRESS"] = shared_cluster.egress
+    tail = COMMANDS["journal tail"]
+    wait_for(lambda: run_in_shell(shared_cluster, tail, "").stdout, "the journal has an event")
     return shared_cluster
 
 

@@ -46,12 +46,24 @@ def wait_exact(cluster: Cluster, swarm: Swarm, edges: list[Edge]) -> None:
     """Wait until every worker of `edges` knows exactly the users who are there."""
     expected = joined(swarm, {edge.port for edge in edges})
     for edge in edges:
-        # Any worker may answer: many answers come from both.
-        wait_for(
-            lambda edge=edge: all(present(cluster, edge) == expected for _ in range(12)),  # type: ignore[misc]
-            f"presence is exact at {edge.port}",
-            60.0,
-        )
+        try:
+            wait_for(lambda: not differences(cluster, edge, expected), "presence is exact", 60.0)  # noqa: B023
+        except AssertionError:
+            assert differences(cluster, edge, expected) == {}
+            raise
+
+
+def differences(cluster: Cluster, edge: Edge, expected: dict[str, int]) -> dict[str, int]:
+    """The wrong connections of each user, above or below what is `expected`."""
+    # Any worker may answer: many answers come from both.
+    for found in [present(cluster, edge) for _ in range(12)]:
+        if wrong := {
+            name: found.get(name, 0) - expected.get(name, 0)
+            for name in found | expected
+            if found.get(name, 0) != expected.get(name, 0)
+        }:
+            return wrong
+    return {}
 
 
 def test_presence_of_a_thousand_connections(cluster: Cluster, swarm: Swarm, tmp_path: Path) -> None:

@@ -318,7 +318,7 @@ def shell(cluster: Cluster, line: str, stdin: str = "") -> "subprocess.Completed
 
 
 def test_the_commands_for_users(cluster: Cluster) -> None:
-    add, show, remove, token = commands(snippets(OPERATIONS, "sh")[0])
+    add, show, remove, disconnect, token = commands(snippets(OPERATIONS, "sh")[0])
     added = shell(cluster, add, "a long password\n" * 2)
     assert added.returncode == 0, added.stderr
     assert "alice" in shell(cluster, show).stdout
@@ -329,6 +329,9 @@ def test_the_commands_for_users(cluster: Cluster) -> None:
     edge = cluster.start_edge()
     with Client(f"ws://127.0.0.1:{edge.port}/ws?token={made}") as client:
         client.subscribe("event:*")
+        ended = shell(cluster, disconnect)
+        assert ended.returncode == 0, ended.stderr
+        assert client.wait_closed()[0] == 4003
 
 
 def test_the_commands_for_events_and_the_journal(cluster: Cluster) -> None:
