@@ -5,6 +5,7 @@ import random
 import signal
 from collections import Counter
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -46,10 +47,11 @@ def wait_exact(cluster: Cluster, swarm: Swarm, edges: list[Edge]) -> None:
     """Wait until every worker of `edges` knows exactly the users who are there."""
     expected = joined(swarm, {edge.port for edge in edges})
     for edge in edges:
+        wrong = partial(differences, cluster, edge, expected)
         try:
-            wait_for(lambda: not differences(cluster, edge, expected), "presence is exact", 60.0)  # noqa: B023
+            wait_for(lambda: not wrong(), "presence is exact", 60.0)  # noqa: B023
         except AssertionError:
-            assert differences(cluster, edge, expected) == {}
+            assert wrong() == {}
             raise
 
 

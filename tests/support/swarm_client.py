@@ -130,18 +130,22 @@ class SwarmClient:
     async def _connect_and_stay(self) -> int:
         """Return the code with which the connection has ended."""
         loop = asyncio.get_running_loop()
+        port = self.port
         connection = _Connection(self, loop.create_future())
         raw = socket.socket()
         raw.setblocking(False)
         if self._receive_buffer_bytes is not None:
             raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self._receive_buffer_bytes)
         try:
-            await loop.sock_connect(raw, ("127.0.0.1", self.port))
+            await loop.sock_connect(raw, ("127.0.0.1", port))
             await loop.create_connection(lambda: connection, sock=raw)
         except OSError:
             raw.close()
             return REFUSED
         self._connection = connection
+        if self._leaving or port != self.port:
+            # `leave` or `move` was called meanwhile, and had nothing to cut.
+            connection.abort()
         return await connection.closed
 
     def opening(self) -> bytes:

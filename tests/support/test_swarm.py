@@ -157,3 +157,27 @@ def test_a_connection_that_is_cut_before_the_handshake_is_answered_counts_as_cut
         assert [(account.frames, account.is_whole) for account in client.accounts] == [(0, False)]
 
     asyncio.run(scenario())
+
+
+def test_a_client_that_moves_while_it_connects_does_not_stay_behind() -> None:
+    async def scenario() -> None:
+        ports: asyncio.Queue[int] = asyncio.Queue()
+
+        async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            ports.put_nowait(writer.get_extra_info("sockname")[1])
+            await reader.read()
+            writer.close()
+
+        servers = [await asyncio.start_server(accept, "127.0.0.1", 0) for _ in range(2)]
+        first, second = (server.sockets[0].getsockname()[1] for server in servers)
+        client = SwarmClient("c", first, "token", Record(("event:a",)))
+        running = asyncio.create_task(client.run())
+        await asyncio.sleep(0)
+        client.move(second)
+        assert [await ports.get(), await ports.get()] == [first, second]
+        client.leave()
+        await running
+        for server in servers:
+            server.close()
+
+    asyncio.run(asyncio.wait_for(scenario(), 30))
