@@ -1,7 +1,7 @@
 """The routes for programs: `/api`, and the operations `/healthz`, `/readyz` and `/metrics`."""
 
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from importlib.metadata import version
 from typing import Annotated, Any
 
@@ -50,7 +50,8 @@ SiblingsOf = Annotated[Siblings, Depends(_siblings)]
 def api_router(identify: Identify, kinds: Kinds, permissions: Permissions) -> APIRouter:
     """Return the routes under `/api`; `permissions` say which of `kinds` a caller may see."""
     router = APIRouter(prefix="/api", tags=["events"])
-    events = registered_events()
+    # With the first request: a start does not wait for them.
+    events = cache(registered_events)
 
     @router.get("/tasks", response_model=dict[str, Any])
     async def tasks(identity: Annotated[Identity, Depends(identify)], worker: WorkerOf) -> Response:
@@ -66,7 +67,7 @@ def api_router(identify: Identify, kinds: Kinds, permissions: Permissions) -> AP
         Of the kinds, those that the caller may see: each with its mode, and whether the caller may
         publish on its topics; null if the application decides that for each topic.
         """
-        return {"events": events, "kinds": await kinds_for(identity, kinds, permissions)}
+        return {"events": events(), "kinds": await kinds_for(identity, kinds, permissions)}
 
     return router
 

@@ -1,12 +1,15 @@
 """`UsersFile`: names, roles and argon2 hashes as JSON, written as a whole on every change."""
 
 import json
+import os
+from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
+from argon2.low_level import ARGON2_VERSION
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from edge.core.identity.access import DEFAULT_ROLE
@@ -42,7 +45,7 @@ class UsersFile:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._hasher = PasswordHasher()
-        self._nobody = self._hasher.hash("nobody")
+        self._nobody = hash_of_no_password(self._hasher)
         """Hash for unknown names, so that response times do not reveal which names exist."""
 
     def list(self) -> dict[str, User]:
@@ -116,6 +119,16 @@ class UsersFile:
     def _store(self, users: dict[str, User]) -> None:
         text = json.dumps(_Users(users=users).model_dump(), indent=2)
         write_private(self._path, text.encode() + b"\n")
+
+
+def hash_of_no_password(hasher: PasswordHasher) -> str:
+    """Return a hash that costs as much to verify as one of `hasher`, and nothing to make."""
+    cost = f"m={hasher.memory_cost},t={hasher.time_cost},p={hasher.parallelism}"
+    salt, digest = (
+        b64encode(os.urandom(size)).decode().rstrip("=")
+        for size in (hasher.salt_len, hasher.hash_len)
+    )
+    return f"$argon2id$v={ARGON2_VERSION}${cost}${salt}${digest}"
 
 
 def _users(content: bytes) -> dict[str, User]:

@@ -7,10 +7,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from argon2 import extract_parameters
+from argon2 import PasswordHasher, extract_parameters
+from argon2.exceptions import VerifyMismatchError
 from argon2.profiles import RFC_9106_LOW_MEMORY
 
-from edge.http.users import MAX_PASSWORD_CHARS, UsersError, UsersFile
+from edge.http.users import MAX_PASSWORD_CHARS, UsersError, UsersFile, hash_of_no_password
 from relay.wire.usernames import MAX_NAME_CHARS
 
 ROOT = Path(__file__).parents[3]
@@ -52,8 +53,13 @@ def test_who_was_added_may_sign_in_with_the_password(users: UsersFile) -> None:
     assert users.verify("bob", "correct horse") is None
 
 
-def test_the_stand_in_for_unknown_users_lets_nobody_in(users: UsersFile) -> None:
-    assert users.verify("unknown", "nobody") is None
+def test_the_stand_in_for_unknown_users_lets_nobody_in_and_costs_as_much() -> None:
+    hasher = PasswordHasher()
+    stand_in = hash_of_no_password(hasher)
+    assert extract_parameters(stand_in) == extract_parameters(hasher.hash("password"))
+    # A hash of another form would be refused as such, at once.
+    with pytest.raises(VerifyMismatchError):
+        hasher.verify(stand_in, "")
 
 
 def test_adding_again_replaces_password_and_role(users: UsersFile) -> None:
