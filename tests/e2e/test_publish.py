@@ -269,7 +269,7 @@ class TestBounds:
             f"POST /api/events HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {till}\r\n"
             "Content-Length: 100\r\n\r\n{"
         ).encode()
-        for _ in range(16):
+        for _ in range(20):
             sock = stack.enter_context(socket.create_connection(("127.0.0.1", edge.port)))
             sock.sendall(head)
 
