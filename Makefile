@@ -99,11 +99,15 @@ clean:
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
-# Browser libraries come from the locked npm packages. If Node is missing, PyPI has it.
-$(CHARTS): package.json package-lock.json | .venv/.installed
+# If Node is missing, PyPI has it. npm itself writes this file.
+node_modules/.package-lock.json: package.json package-lock.json | .venv/.installed
 	command -v npm >/dev/null || test -x $(BIN)/npm || \
 	  $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-node.lock
 	PATH="$$PATH:$(CURDIR)/$(BIN)" npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
+	@touch $@
+
+# Browser libraries come from the locked npm packages.
+$(CHARTS): node_modules/.package-lock.json
 	mkdir -p $(VENDOR)
 	cd node_modules/swagger-ui-dist && cp swagger-ui-bundle.js swagger-ui.css $(CURDIR)/$(VENDOR)
 	cp node_modules/swagger-ui-dist/LICENSE $(VENDOR)/swagger-ui.LICENSE
