@@ -244,6 +244,8 @@ def new_epoch(stage: Stage) -> Judge:
     stage.watch("event:*")
     stage.emit("event:a", 1, 2)
     stage.until_heard("event:*", 2)
+    # What is not acknowledged yet goes to the next journal, too.
+    stage.wait_acknowledged()
     stage.kill_relay()
     stage.start_relay(RELAY_DATA_DIR=str(stage.cluster.directory / "another journal"))
     stage.until(lambda client: NewEpoch() in client.told)

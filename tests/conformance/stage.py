@@ -70,6 +70,11 @@ class Stage:
         for number in numbers:
             self._emitter.emit(topic, {"n": number}, **options)
 
+    def wait_acknowledged(self) -> None:
+        """Wait until the relay has acknowledged all that was emitted."""
+        assert self._emitter is not None
+        assert self._emitter.wait_acknowledged(PATIENCE_S)
+
     def fill_beyond_retention(self) -> None:
         """Emit until the journal has removed early events."""
         with RelayPeer(self.cluster.control) as peer:

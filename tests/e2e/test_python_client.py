@@ -193,6 +193,8 @@ def test_a_lost_journal_is_told(cluster: Cluster) -> None:
         ):
             emit(emitter, range(1, 4))
             await take(events, 3)
+            # What is not acknowledged yet goes to the next journal, too.
+            assert await emitter.acknowledged(20)
             relay_process.kill()
             other = str(cluster.directory / "another journal")
             await in_thread(lambda: cluster.start_relay(RELAY_DATA_DIR=other))
