@@ -17,7 +17,7 @@ import orjson
 from starlette.types import Message, Scope
 
 from edge.core.identity.request_head import RequestHead
-from edge.host.functions import AppIdentity, is_being_cancelled
+from edge.host.functions import AppIdentity, own_cancellation
 from edge.websocket.identification import HandshakeRefused
 from edge.websocket.reception import Reception
 
@@ -96,13 +96,12 @@ class AppAuthentication:
         scope = {**self._scope(handshake), ASKED: question}
         try:
             async with asyncio.timeout(self._timeout_s):
-                await handshake.reception.app(scope, _Connecting().receive, refusal.take)
+                with own_cancellation():
+                    await handshake.reception.app(scope, _Connecting().receive, refusal.take)
         except TimeoutError:
             logger.error("authenticate has not returned within %g s", self._timeout_s)
             raise HandshakeRefused(503, "Authentication takes too long") from None
-        except (Exception, asyncio.CancelledError) as error:
-            if isinstance(error, asyncio.CancelledError) and is_being_cancelled():
-                raise
+        except Exception:
             logger.exception("authenticate has failed")
             raise HandshakeRefused(500, "Internal Server Error") from None
         if not question.is_answered:

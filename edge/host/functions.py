@@ -1,9 +1,10 @@
 """Calls the functions of the application, and reads what they return."""
 
 import asyncio
+import contextlib
 import inspect
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -44,28 +45,23 @@ async def call(function: AppFunction, *args: Any, **kwargs: Any) -> Any:
 
     Raises what it raises, but `FunctionCancelled` for a `CancelledError` of its own.
     """
+    with own_cancellation():
+        if _is_async(function):
+            return await function(*args, **kwargs)
+        result = await run_in_threadpool(function, *args, **kwargs)
+        return await result if inspect.isawaitable(result) else result
+
+
+@contextlib.contextmanager
+def own_cancellation() -> Iterator[None]:
+    """Raise `FunctionCancelled` for a `CancelledError` in the body, if nobody cancels the task."""
     try:
-        return await _returned(function, args, kwargs)
+        yield
     except asyncio.CancelledError as error:
-        if is_being_cancelled():
+        task = asyncio.current_task()
+        if task is None or task.cancelling() > 0:
             raise
         raise FunctionCancelled("what it waited for was cancelled") from error
-
-
-def is_being_cancelled() -> bool:
-    """Whether somebody has cancelled the present task.
-
-    If not, a `CancelledError` is of the application, which waited for what was cancelled.
-    """
-    task = asyncio.current_task()
-    return task is None or task.cancelling() > 0
-
-
-async def _returned(function: AppFunction, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    if _is_async(function):
-        return await function(*args, **kwargs)
-    result = await run_in_threadpool(function, *args, **kwargs)
-    return await result if inspect.isawaitable(result) else result
 
 
 def identity_of(found: Any) -> AppIdentity | None:
