@@ -23,9 +23,6 @@ class CallQueue:
         """The user whose turn it is first. None has no call."""
         self._count = 0
 
-    def __len__(self) -> int:
-        return self._count
-
     def put(self, notice: CallNotice, now: float) -> bool:
         """Let a call wait, for as long as its client does; return whether there was room."""
         if not self._has_room(notice.username):
