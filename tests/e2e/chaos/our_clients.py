@@ -15,7 +15,7 @@ from edge import client
 from edge.client import Event, EventStream, RelayClient
 from tests.conformance.event_stream import ServerSentEvents
 from tests.conformance.node_client import NodeClient
-from tests.conformance.told import Wish
+from tests.conformance.told import Driver, Wish
 from tests.support.swarm_client import MAY_RECONNECT
 from tests.support.swarm_record import PERSONAL_STREAMS, Record
 
@@ -161,23 +161,29 @@ class OurPythonClient(OurClient):
             await asyncio.sleep(POSITION_INTERVAL_S)
 
 
-class OurNodeClient(OurClient):
+class _DrivenClient(OurClient):
+    """A client that a driver of the conformance suite runs."""
+
+    _driver: Driver
+
+    @property
+    def is_settled(self) -> bool:
+        """See `OurClient`."""
+        return self._driver.is_live
+
+    def close(self) -> None:
+        """See `OurClient`."""
+        self._driver.close()
+
+
+class OurNodeClient(_DrivenClient):
     """`relay-client.js` in a process of Node."""
 
     def __init__(
         self, name: str, username: str, pattern: str, url: str, token: Callable[[], str]
     ) -> None:
         super().__init__(name, username, (pattern,))
-        self._node = _RecordingNode(Wish(url, token, (pattern,)), self)
-
-    @property
-    def is_settled(self) -> bool:
-        """See `OurClient`."""
-        return self._node.is_live
-
-    def close(self) -> None:
-        """See `OurClient`."""
-        self._node.close()
+        self._driver = _RecordingNode(Wish(url, token, (pattern,)), self)
 
 
 class _RecordingNode(NodeClient):
@@ -205,21 +211,12 @@ class _RecordingNode(NodeClient):
                 super()._take(line)
 
 
-class OurStreamClient(OurClient):
+class OurStreamClient(_DrivenClient):
     """`GET /api/events`, as a browser's EventSource reads it."""
 
     def __init__(self, name: str, username: str, wish: Wish) -> None:
         super().__init__(name, username, wish.patterns)
-        self._stream = _RecordingStream(wish, self.record)
-
-    @property
-    def is_settled(self) -> bool:
-        """See `OurClient`."""
-        return self._stream.is_live
-
-    def close(self) -> None:
-        """See `OurClient`."""
-        self._stream.close()
+        self._driver = _RecordingStream(wish, self.record)
 
 
 class _RecordingStream(ServerSentEvents):
