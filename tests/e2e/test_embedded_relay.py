@@ -64,7 +64,8 @@ def test_a_killed_application_leaves_no_relay(cluster: Cluster) -> None:
 
 
 def test_a_killed_relay_is_started_again_with_its_journal(cluster: Cluster) -> None:
-    app = serve(cluster, APP)
+    # On a busy machine the start takes longer than the edge waits before it sends clients away.
+    app = serve(cluster, APP, EDGE_RELAY_TIMEOUT_S="30")
     assert_delivers(app, 1)
     with app.connect(additional_headers=USER) as client:
         client.subscribe("event:order")
