@@ -45,9 +45,7 @@ VALUES: list[Any] = [
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     cluster = Cluster(tmp_path_factory.mktemp("publishing"))
-    path = cluster.directory / "relay.toml"
-    path.write_text(RULES)
-    cluster.env["EVENT_RELAY_CONFIG"] = str(path)
+    cluster.configure(RULES)
     try:
         cluster.start_relay()
         yield cluster

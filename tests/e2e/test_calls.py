@@ -55,9 +55,7 @@ sys.stdin.read() if not sys.stdin.closed and os.isatty(0) else time.sleep(3600)
 
 @pytest.fixture(scope="module")
 def cluster(shared_cluster: Cluster) -> Cluster:
-    path = shared_cluster.directory / "relay.toml"
-    path.write_text(RULES)
-    shared_cluster.env["EVENT_RELAY_CONFIG"] = str(path)
+    shared_cluster.configure(RULES)
     return shared_cluster
 
 
@@ -191,9 +189,7 @@ def test_processes_share_the_calls_and_a_killed_one_gets_no_more(
 
 def test_a_restarted_relay_learns_the_methods_again(tmp_path: Path) -> None:
     cluster = Cluster(tmp_path)
-    rules = tmp_path / "relay.toml"
-    rules.write_text(RULES)
-    cluster.env["EVENT_RELAY_CONFIG"] = str(rules)
+    cluster.configure(RULES)
     try:
         relay = cluster.start_relay()
         edge = cluster.start_edge()
@@ -221,9 +217,7 @@ def test_a_restarted_relay_learns_the_methods_again(tmp_path: Path) -> None:
 
 def test_clients_publish_what_their_role_may(tmp_path: Path) -> None:
     cluster = Cluster(tmp_path)
-    rules = tmp_path / "relay.toml"
-    rules.write_text(RULES)
-    cluster.env["EVENT_RELAY_CONFIG"] = str(rules)
+    cluster.configure(RULES)
     try:
         cluster.start_relay()
         edge = cluster.start_edge(EDGE_WORKERS="2")

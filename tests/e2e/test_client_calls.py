@@ -48,9 +48,7 @@ def cluster(shared_cluster: Cluster) -> Cluster:
 
 @pytest.fixture(scope="module")
 def edge(cluster: Cluster) -> Edge:
-    path = cluster.directory / "relay.toml"
-    path.write_text(RULES)
-    cluster.env["EVENT_RELAY_CONFIG"] = str(path)
+    cluster.configure(RULES)
     return cluster.start_edge()
 
 

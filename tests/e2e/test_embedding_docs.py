@@ -29,6 +29,14 @@ http {{
 }}
 """
 
+RULES = """
+[kinds.room]
+subscribe = ["user"]
+
+[methods.restart_server]
+call = ["*"]
+"""
+
 
 def snippets(language: str) -> list[str]:
     found = re.findall(rf"```{language}\n(.*?)```", PAGE, re.DOTALL)
@@ -49,9 +57,9 @@ def browser() -> Iterator[Browser]:
 def app(cluster: Cluster, tmp_path: Path) -> HostApp:
     """All Python of the page in one file."""
     (tmp_path / "app.py").write_text("\n".join(snippets("python")))
-    rules = tmp_path / "relay.toml"
-    rules.write_text('[kinds.room]\nsubscribe = ["user"]\n[methods.restart_server]\ncall = ["*"]\n')
-    cluster.env["EVENT_RELAY_CONFIG"] = str(rules)
+    cluster.configure(
+        '[kinds.room]\nsubscribe = ["user"]\n[methods.restart_server]\ncall = ["*"]\n'
+    )
     return serve(cluster, "app:app", PYTHONPATH=f"{tmp_path}:{ROOT}")
 
 

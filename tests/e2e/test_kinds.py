@@ -30,9 +30,7 @@ subscribe = ["user"]
 @pytest.fixture
 def cluster(cluster: Cluster) -> Cluster:
     """A cluster whose programs read the file."""
-    path = cluster.directory / "relay.toml"
-    path.write_text(FILE)
-    cluster.env["EVENT_RELAY_CONFIG"] = str(path)
+    cluster.configure(FILE)
     return cluster
 
 

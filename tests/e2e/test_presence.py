@@ -6,7 +6,6 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -33,16 +32,9 @@ presence = true
 
 
 @pytest.fixture
-def config(tmp_path: Path) -> str:
-    path = tmp_path / "relay.toml"
-    path.write_text(FILE)
-    return str(path)
-
-
-@pytest.fixture
-def room(cluster: Cluster, config: str) -> Cluster:
+def room(cluster: Cluster) -> Cluster:
     """A cluster with a relay that knows the file."""
-    cluster.env["EVENT_RELAY_CONFIG"] = config
+    cluster.configure(FILE)
     cluster.start_relay()
     return cluster
 

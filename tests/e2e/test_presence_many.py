@@ -6,7 +6,6 @@ import signal
 from collections import Counter
 from collections.abc import Iterator
 from functools import partial
-from pathlib import Path
 
 import pytest
 
@@ -68,9 +67,8 @@ def differences(cluster: Cluster, edge: Edge, expected: dict[str, int]) -> dict[
     return {}
 
 
-def test_presence_of_a_thousand_connections(cluster: Cluster, swarm: Swarm, tmp_path: Path) -> None:
-    (tmp_path / "relay.toml").write_text(FILE)
-    cluster.env["EVENT_RELAY_CONFIG"] = str(tmp_path / "relay.toml")
+def test_presence_of_a_thousand_connections(cluster: Cluster, swarm: Swarm) -> None:
+    cluster.configure(FILE)
     relay = cluster.start_relay()
     edges = [cluster.start_edge(EDGE_WORKERS=WORKERS) for _ in range(2)]
     ports = {edge.port for edge in edges}

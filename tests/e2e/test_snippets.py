@@ -166,10 +166,8 @@ def test_the_page_of_the_readme(cluster: Cluster, page: Page) -> None:
     wait_for(is_shown, "the page shows its events")
 
 
-def test_the_model_of_the_events_page(cluster: Cluster, tmp_path: Path) -> None:
-    rules = tmp_path / "relay.toml"
-    rules.write_text('[kinds.order_paid]\nmode = "stream"\n')
-    cluster.env["EVENT_RELAY_CONFIG"] = str(rules)
+def test_the_model_of_the_events_page(cluster: Cluster) -> None:
+    cluster.configure('[kinds.order_paid]\nmode = "stream"\n')
     cluster.start_relay()
     [snippet] = snippets(DOCS / "events.md", "python")
     program = cluster.start("python", python("-c", snippet))
@@ -218,10 +216,8 @@ def test_the_event_source_of_a_page(cluster: Cluster, page: Page) -> None:
     wait_for(is_shown, "the page shows its event")
 
 
-def test_who_is_present_in_a_page(cluster: Cluster, page: Page, tmp_path: Path) -> None:
-    rules = tmp_path / "relay.toml"
-    rules.write_text('[kinds.room]\nsubscribe = ["user"]\npresence = true\n')
-    cluster.env["EVENT_RELAY_CONFIG"] = str(rules)
+def test_who_is_present_in_a_page(cluster: Cluster, page: Page) -> None:
+    cluster.configure('[kinds.room]\nsubscribe = ["user"]\npresence = true\n')
     cluster.start_relay()
     edge = cluster.start_edge()
     [snippet] = snippets(DOCS / "embedding.md", "js")

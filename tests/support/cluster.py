@@ -46,6 +46,12 @@ class Cluster:
         self._emitters: list[Emitter] = []
         self._clients: list[Client] = []
 
+    def configure(self, text: str) -> None:
+        """Have the programs that are started from now on read `text` as their `relay.toml`."""
+        path = self.directory / "relay.toml"
+        path.write_text(text)
+        self.env["EVENT_RELAY_CONFIG"] = str(path)
+
     # Processes.
 
     def start(self, name: str, command: Sequence[str], **env: str) -> ManagedProcess:
