@@ -20,7 +20,7 @@ from edge.core.catch_up.connection_catch_up import (
 )
 from edge.core.identity.access import Identity
 from edge.core.stats import EdgeStats
-from edge.core.streams.history import PAGE_OFFSETS
+from edge.core.streams.history import read_index
 from edge.core.streams.record import Record
 from edge.core.websocket.close_codes import Close, CloseCode, try_again
 from edge.scheduling.turns import Turns
@@ -76,7 +76,7 @@ class Steps(Protocol):
 
 
 class _Read:
-    """One read of the journal, for all catch-ups that need the same page."""
+    """One read of the journal, for all catch-ups that need the same range."""
 
     def __init__(self) -> None:
         self.users = 0
@@ -88,7 +88,7 @@ class _Read:
 
 
 class SharedReads:
-    """Reads ranges of the journal, each page once for all catch-ups that need it by then.
+    """Reads ranges of the journal, each once for all catch-ups that need it by then.
 
     At most `MAX_READS` reads wait for the relay or for the steps that use their records; the others
     wait for a place, and users take turns. A read that nobody waits for any more is cancelled, so
@@ -100,7 +100,7 @@ class SharedReads:
         self._replayer = replayer
         self._places = Turns(MAX_READS)
         self._reads: dict[tuple[str, int], tuple[_Read, asyncio.Task[Sequence[Record]]]] = {}
-        """By stream and page; those that have not ended."""
+        """By stream and range (see `read_index`); those that have not ended."""
 
     def __len__(self) -> int:
         return len(self._reads)
@@ -131,11 +131,11 @@ class SharedReads:
                 self._end(read, task, missing)
 
     def _read_of(self, missing: JournalRange) -> tuple[_Read, "asyncio.Task[Sequence[Record]]"]:
-        key = _page(missing)
+        key = _key(missing)
         if key not in self._reads:
             read = _Read()
             task = asyncio.create_task(self._fetch(read, missing))
-            # A later catch-up finds the records in the history, or needs others of this page.
+            # A later catch-up finds the records in the history, or needs others of this range.
             task.add_done_callback(lambda done: self._forget(key, done))
             self._reads[key] = read, task
         return self._reads[key]
@@ -149,7 +149,7 @@ class SharedReads:
         self, read: _Read, task: "asyncio.Task[Sequence[Record]]", missing: JournalRange
     ) -> None:
         # Forgotten now and not when the task has noticed: nobody may join a cancelled read.
-        self._forget(_page(missing), task)
+        self._forget(_key(missing), task)
         for username in read.parties:
             self._places.withdraw(read.place, username)
         # Before the task is cancelled, and with it the place that it waits for.
@@ -246,5 +246,5 @@ class CatchUpRunner:
             client.close(EDGE_LAGS)
 
 
-def _page(missing: JournalRange) -> tuple[str, int]:
-    return missing.stream, missing.after // PAGE_OFFSETS
+def _key(missing: JournalRange) -> tuple[str, int]:
+    return missing.stream, read_index(missing.after)

@@ -15,7 +15,7 @@ from edge.core.catch_up.connection_catch_up import (
     StepResult,
 )
 from edge.core.stats import EdgeStats
-from edge.core.streams.history import PAGE_OFFSETS
+from edge.core.streams.history import PAGE_OFFSETS, READ_PAGES
 from edge.core.streams.record import Record
 from edge.core.websocket.close_codes import Close
 from tests.edge.journal import record
@@ -147,6 +147,18 @@ def test_clients_that_lack_the_same_page_share_one_request() -> None:
     assert stats.deliveries == 50
 
 
+def test_clients_that_lack_different_pages_of_a_range_share_one_request() -> None:
+    async def scenario(catch_up: CatchUpRunner, replayer: ScriptedReplayer) -> None:
+        for page in range(READ_PAGES):
+            missing = JournalRange("event", page * PAGE_OFFSETS, 5)
+            steps = ScriptedSteps(StepResult(CatchUpState.REPLAYING, missing=missing))
+            catch_up.start(WaitingClient(), steps)
+        await others()
+        assert replayer.asked == [JournalRange("event", 0, 5)]
+
+    play(scenario)
+
+
 def test_a_client_that_goes_does_not_take_the_request_of_others_with_it() -> None:
     async def scenario(catch_up: CatchUpRunner, replayer: ScriptedReplayer) -> None:
         leaving, staying = WaitingClient(), WaitingClient()
@@ -252,14 +264,14 @@ def test_a_client_that_stays_ahead_is_sent_to_another_edge(monkeypatch: pytest.M
     play(scenario)
 
 
-def read_of_page(page: int) -> StepResult:
-    missing = JournalRange("event", page * PAGE_OFFSETS, 5)
+def read_of_range(number: int) -> StepResult:
+    missing = JournalRange("event", number * PAGE_OFFSETS * READ_PAGES, 5)
     return StepResult(CatchUpState.REPLAYING, missing=missing)
 
 
 def test_few_reads_are_under_way_at_a_time() -> None:
     async def scenario(catch_up: CatchUpRunner, replayer: ScriptedReplayer) -> None:
-        catch_ups = [ScriptedSteps(read_of_page(page)) for page in range(3 * MAX_READS)]
+        catch_ups = [ScriptedSteps(read_of_range(number)) for number in range(3 * MAX_READS)]
         for each in catch_ups:
             catch_up.start(WaitingClient(), each)
         await others()
@@ -273,21 +285,21 @@ def test_few_reads_are_under_way_at_a_time() -> None:
 
 
 def test_no_more_records_are_read_while_those_that_were_wait_for_their_steps() -> None:
-    """A page may have 1 MiB; a thousand clients must not hold a thousand of them."""
+    """A read may bring 1 MiB; a thousand clients must not hold a thousand of them."""
 
     async def scenario(catch_up: CatchUpRunner, replayer: ScriptedReplayer) -> None:
         replayer.may_answer.set()
         reads = SharedReads(replayer)
         may_step = asyncio.Event()
 
-        async def use(page: int) -> None:
-            async with reads.records(read_of_page(page).missing, "alice") as records:
+        async def use(number: int) -> None:
+            async with reads.records(read_of_range(number).missing, "alice") as records:
                 assert len(records) == 1
                 await may_step.wait()
 
         async with asyncio.TaskGroup() as group:
-            for page in range(3 * MAX_READS):
-                group.create_task(use(page))
+            for number in range(3 * MAX_READS):
+                group.create_task(use(number))
             await others()
             assert len(replayer.asked) == MAX_READS
             may_step.set()
@@ -302,13 +314,13 @@ def test_a_read_that_nobody_waits_for_any_more_is_cancelled() -> None:
 
     async def scenario(catch_up: CatchUpRunner, replayer: ScriptedReplayer) -> None:
         leaving = [WaitingClient() for _ in range(3 * MAX_READS)]
-        for page, client in enumerate(leaving):
-            catch_up.start(client, ScriptedSteps(read_of_page(page)))
+        for number, client in enumerate(leaving):
+            catch_up.start(client, ScriptedSteps(read_of_range(number)))
         await others()
         for client in leaving:
             catch_up.cancel(client)
         await others()
-        staying = ScriptedSteps(read_of_page(0))
+        staying = ScriptedSteps(read_of_range(0))
         catch_up.start(WaitingClient(), staying)
         await others()
         assert len(replayer.asked) == MAX_READS + 1
@@ -366,24 +378,24 @@ class OnePageAtATime(ScriptedReplayer):
         return [record(missing.after + 1)]
 
 
-@pytest.mark.parametrize("page", [3 * MAX_READS, 3 * MAX_READS - 1], ids=["own", "shared"])
-def test_users_take_turns_with_reads(page: int) -> None:
-    """Also if another user, in whose line it is far behind, waits for the same page."""
+@pytest.mark.parametrize("number", [3 * MAX_READS, 3 * MAX_READS - 1], ids=["own", "shared"])
+def test_users_take_turns_with_reads(number: int) -> None:
+    """Also if another user, in whose line it is far behind, waits for the same range."""
 
     async def run() -> None:
         replayer = OnePageAtATime()
         catch_up = CatchUpRunner(replayer, EdgeStats())
-        many = [ScriptedSteps(read_of_page(page)) for page in range(3 * MAX_READS)]
+        many = [ScriptedSteps(read_of_range(number)) for number in range(3 * MAX_READS)]
         for each in many:
             catch_up.start(WaitingClient("alice"), each)
         await others()
-        catch_up.start(WaitingClient("bob"), ScriptedSteps(read_of_page(page)))
+        catch_up.start(WaitingClient("bob"), ScriptedSteps(read_of_range(number)))
         await others()
         assert len(replayer.asked) == MAX_READS
         for _ in range(2):
             replayer.answers.release()
             await others()
-        assert read_of_page(page).missing in replayer.asked
+        assert read_of_range(number).missing in replayer.asked
         catch_up.close()
 
     asyncio.run(run())

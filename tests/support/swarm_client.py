@@ -22,7 +22,8 @@ ABNORMAL = 1006
 """The code of a connection that was cut without a close frame."""
 REFUSED = 0
 """The code of a refused TCP connection."""
-MAY_RECONNECT = frozenset({REFUSED, 1001, ABNORMAL, 4008, 4013})
+MAY_RECONNECT = frozenset({REFUSED, 1001, ABNORMAL, 1011, 4008, 4013})
+"""1011 ends a ping that was not answered in time: the client was starved (protocol section 7)."""
 RECONNECT_DELAY_S = (0.05, 0.4)
 
 
@@ -60,6 +61,8 @@ class SwarmClient:
         self.record = record
         self.closes: Counter[int] = Counter()
         """The number of ended connections by close code, with `ABNORMAL` and `REFUSED`."""
+        self.close_reasons: Counter[str] = Counter()
+        """The number of close frames by code and reason."""
         self.accounts: list[ConnectionAccount] = []
         """One for each connection on which a handshake was requested.
 
@@ -239,6 +242,7 @@ class _Connection(asyncio.Protocol):
             self._transport.write(client_frame(PONG, payload))
         elif first == CLOSE:
             self._code = int.from_bytes(payload[:2]) if len(payload) >= 2 else 1005
+            self._client.close_reasons[f"{self._code} {payload[2:].decode()}"] += 1
             self.is_open = False
             self._transport.write(client_frame(CLOSE, payload[:2]))
             self._transport.close()

@@ -13,6 +13,9 @@ from typing import NamedTuple
 from edge.core.streams.record import Record
 
 PAGE_OFFSETS = 256
+READ_PAGES = 4
+"""Pages that one request to the relay may bring: a client that missed much waits less often for an
+answer."""
 
 
 class Missing(NamedTuple):
@@ -20,6 +23,11 @@ class Missing(NamedTuple):
 
     after: int
     limit: int
+
+
+def read_index(position: int) -> int:
+    """Return the number of the aligned range of `READ_PAGES` pages with the record after it."""
+    return position // (PAGE_OFFSETS * READ_PAGES)
 
 
 class Page:
@@ -137,11 +145,11 @@ class History:
     def missing(self, position: int) -> Missing:
         """Return the offsets to request from the relay so that `after(position)` finds records.
 
-        They lie within one page and before `head`.
+        They lie within one range of `read_index`, before `head` and before what is remembered.
         """
-        index = position // PAGE_OFFSETS
-        ends = [(index + 1) * PAGE_OFFSETS, self.head]
-        for page in (self._pages.get(index), self._newest):
+        end = (read_index(position) + 1) * READ_PAGES
+        ends = [end * PAGE_OFFSETS, self.head]
+        for page in (*map(self._pages.get, range(position // PAGE_OFFSETS, end)), self._newest):
             if page is not None and page.records and page.records[0].offset > position + 1:
                 ends.append(page.records[0].offset - 1)
         return Missing(position, max(1, min(ends) - position))

@@ -185,7 +185,8 @@ class Stage:
         unsettled = [
             f"{client.name} at port {client.port}: {client.record.replies} subscriptions answered,"
             f" {len(client.record)} events, positions {client.record.positions},"
-            f" {client.connections} connections, closes {dict(client.closes)}"
+            f" {client.connections} connections, closes {dict(client.closes)},"
+            f" close frames {dict(client.close_reasons)}"
             for client in self.swarm.clients
             if not client.is_settled
         ]

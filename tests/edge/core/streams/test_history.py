@@ -4,7 +4,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edge.core.streams.history import PAGE_OFFSETS, History, Missing, PageMemory
+from edge.core.streams.history import (
+    PAGE_OFFSETS,
+    READ_PAGES,
+    History,
+    Missing,
+    PageMemory,
+    read_index,
+)
 from tests.edge.journal import Journal, record
 
 PLENTY = 2**40
@@ -37,10 +44,23 @@ def test_what_came_before_the_edge_is_missing_up_to_what_is_remembered() -> None
     history = filled(600, start=300)
     assert offsets_after(history, 299) is None
     assert history.missing(270) == Missing(270, 30)
-    assert history.missing(10) == Missing(10, 246)
+    assert history.missing(10) == Missing(10, 290)
     history.install([record(offset) for offset in range(271, 301)])
     assert offsets_after(history, 270) == list(range(271, 513))
     assert history.missing(256) == Missing(256, 14)
+
+
+def test_several_pages_are_missing_at_a_time() -> None:
+    history = filled(5000, start=4000)
+    end = PAGE_OFFSETS * READ_PAGES
+    assert history.missing(10) == Missing(10, end - 10)
+    assert history.missing(end) == Missing(end, end)
+    history.install([record(offset) for offset in range(1, end + 1)])
+    assert offsets_after(history, PAGE_OFFSETS) == list(
+        range(PAGE_OFFSETS + 1, 2 * PAGE_OFFSETS + 1)
+    )
+    history.install([record(2 * end)])
+    assert history.missing(end) == Missing(end, end - 1)
 
 
 def test_a_reply_that_is_too_short_leaves_the_rest_missing() -> None:
@@ -252,7 +272,7 @@ def test_it_is_a_window_of_the_stream_and_never_anything_else(
             missing = history.missing(position)
             assert missing.after == position
             assert 1 <= missing.limit <= history.head - position
-            assert (missing.after + missing.limit - 1) // PAGE_OFFSETS == position // PAGE_OFFSETS
+            assert read_index(missing.after + missing.limit - 1) == read_index(position)
             history.install(journal.replay(*missing))
         found = history.after(position)
         if found is not None:
