@@ -57,4 +57,5 @@ def _described(kind: Kind, may_publish: bool | None) -> dict[str, Any]:
         "meaning": meaning,
         "mode": "stream" if kind.is_stream else "live",
         "may_publish": may_publish,
+        "presence": kind.presence,
     }

@@ -17,7 +17,7 @@ from relay.wire.kinds import Kind, Kinds
 KINDS = Kinds.with_built_in(
     (
         Kind("order_paid", is_stream=True, subscribe=("shop",), publish=("shop", "till")),
-        Kind("news", subscribe=("*",)),
+        Kind("news", subscribe=("*",), presence=True),
     )
 )
 
@@ -79,6 +79,7 @@ def test_each_kind_is_described() -> None:
         "order_paid": "stream",
         "news": "live",
     }
+    assert {name for name, each in kinds.items() if each["presence"]} == {"news"}
     assert kinds["task"]["topic"] == "task:{task_id}"
     assert kinds["task"]["meaning"].startswith("The state of a task")
     assert (kinds["news"]["topic"], kinds["news"]["meaning"]) == ("news:{name}", "")
