@@ -16,6 +16,8 @@ NEEDS_POSIX = "needs a POSIX system, such as Linux, macOS, or WSL under Windows"
 _SIGNALLED = 128
 """Shells add it to the number of the signal that ended a command."""
 _UNUSABLE = 2
+_IS_IGNORED = "ignored due to race condition"
+"""Part of the message about a signal that Python finds ignored when it looks."""
 
 
 def begin(*, serves: bool) -> None:
@@ -63,10 +65,16 @@ def begin_command() -> None:
 
 def end() -> None:
     """Call last in a program that serves: further signals change nothing any more."""
-    # One that came between the last look at signals and the change would be told as a race.
-    signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+    # Python tells of a signal that came between its last look at signals and the change. To block
+    # signals prevents none: another thread takes them.
+    sys.unraisablehook = _without_ignored_signals
     for number in STOP_SIGNALS:
         signal.signal(number, signal.SIG_IGN)
+
+
+def _without_ignored_signals(unraisable: "sys.UnraisableHookArgs") -> None:
+    if not (isinstance(unraisable.exc_value, OSError) and _IS_IGNORED in str(unraisable.exc_value)):
+        sys.__unraisablehook__(unraisable)
 
 
 def flush_quietly(name: str) -> None:

@@ -72,3 +72,25 @@ def test_a_command_is_interrupted_again_once_it_is_loaded() -> None:
 def test_signals_after_the_end_change_nothing() -> None:
     code, output = run("program.end(); os.kill(os.getpid(), signal.SIGTERM); print('ends')")
     assert (code, output) == (0, "ends\n")
+
+
+def test_a_signal_that_comes_with_the_end_leaves_no_traceback() -> None:
+    """Whichever thread takes it."""
+    code = """
+import subprocess, threading
+threading.Thread(target=threading.Event().wait, daemon=True).start()
+signals = f"import os, sys\\nfor _ in range(100_000): os.kill({os.getpid()}, {signal.SIGINT:d})"
+sender = subprocess.Popen([sys.executable, "-c", signals])
+while sender.poll() is None:
+    signal.signal(signal.SIGINT, lambda *_: None)
+    program.end()
+print("ends")
+"""
+    assert run(f"exec({code!r})", redirection="2>&1") == (0, "ends\n")
+
+
+def test_other_errors_at_the_end_are_told() -> None:
+    broken = "type('Broken', (), {'__del__': lambda self: 1 / 0})()"
+    code, output = run(f"program.end(); {broken}", redirection="2>&1")
+    assert code == 0
+    assert "ZeroDivisionError" in output
