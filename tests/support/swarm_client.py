@@ -24,6 +24,8 @@ REFUSED = 0
 """The code of a refused TCP connection."""
 MAY_RECONNECT = frozenset({REFUSED, 1001, ABNORMAL, 1011, 4008, 4013})
 """1011 ends a ping that was not answered in time: the client was starved (protocol section 7)."""
+ESTABLISHED = 1
+"""The state of a TCP connection in Linux's `tcp_info`."""
 RECONNECT_DELAY_S = (0.05, 0.4)
 
 
@@ -88,6 +90,16 @@ class SwarmClient:
         connection = self._connection
         return connection is not None and connection.is_open and self.record.is_settled
 
+    @property
+    def is_given_up(self) -> bool:
+        """Whether the connection that `stop_reading` paused has brought its end.
+
+        Reading nothing, the client itself does not notice. An end behind more than the kernel's
+        buffers hold does not arrive.
+        """
+        silent = self._silent
+        return silent is None or not silent.is_established
+
     # The methods below run in the swarm's loop.
 
     async def run(self) -> None:
@@ -134,8 +146,8 @@ class SwarmClient:
         """Return the code with which the connection has ended."""
         loop = asyncio.get_running_loop()
         port = self.port
-        connection = _Connection(self, loop.create_future())
         raw = socket.socket()
+        connection = _Connection(self, raw, loop.create_future())
         raw.setblocking(False)
         if self._receive_buffer_bytes is not None:
             raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self._receive_buffer_bytes)
@@ -173,13 +185,24 @@ class _Connection(asyncio.Protocol):
 
     _transport: asyncio.Transport
 
-    def __init__(self, client: SwarmClient, closed: asyncio.Future[int]) -> None:
+    def __init__(
+        self, client: SwarmClient, raw: socket.socket, closed: asyncio.Future[int]
+    ) -> None:
         self.closed = closed
         self.is_open = False
         self._client = client
+        self._raw = raw
         self._rest = b""
         self._code = ABNORMAL
         self._account = ConnectionAccount(time.monotonic(), client.port)
+
+    @property
+    def is_established(self) -> bool:
+        """Whether neither side has closed the TCP connection."""
+        try:
+            return self._raw.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == ESTABLISHED
+        except OSError:
+            return False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # uvloop's transports are not subclasses of asyncio's.

@@ -163,8 +163,9 @@ def _stop_reading_for_a_while(scene: Scene, client: SwarmClient, edge: Edge) -> 
     connections, closed = client.connections, _sent_away(edge)
     swarm.call(client.stop_reading)
     try:
+        # The first if the edge had counted this connection already, and its end was on the way.
         wait_unless_failed(
-            lambda: client.connections > connections or _sent_away(edge) > closed,
+            lambda: client.is_given_up or _sent_away(edge) > closed,
             f"the edge gives {client.name} up",
         )
     finally:
