@@ -1,6 +1,7 @@
 """The swarm's frames are right, and its records request exactly the missing events."""
 
 import asyncio
+import socket
 
 import pytest
 from websockets.frames import Frame, Opcode
@@ -8,8 +9,10 @@ from websockets.protocol import State
 from websockets.server import ServerProtocol
 
 from edge.core.websocket.frames import text_frame
+from tests.support.swarm import Swarm
 from tests.support.swarm_client import SwarmClient
 from tests.support.swarm_record import Record, payload_key, split_key
+from tests.support.waiting import wait_for
 from tests.support.websocket_frames import TEXT, client_frame, split_frames
 
 EPOCH = 17
@@ -181,3 +184,19 @@ def test_a_client_that_moves_while_it_connects_does_not_stay_behind() -> None:
             server.close()
 
     asyncio.run(asyncio.wait_for(scenario(), 30))
+
+
+def test_a_client_that_does_not_read_is_known_to_be_given_up() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        client = SwarmClient("client-1", server.getsockname()[1], "token", Record(()))
+        swarm = Swarm()
+        swarm.add([client])
+        try:
+            connection, _ = server.accept()
+            with connection:
+                connection.recv(4096)
+                swarm.call(client.stop_reading)
+                assert not client.is_given_up
+            wait_for(lambda: client.is_given_up, "the end has arrived")
+        finally:
+            swarm.close()
