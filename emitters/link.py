@@ -141,7 +141,7 @@ class LinkThread:
             data, control = self._open_sockets(context)
             loop = LinkLoop(data, control, self._mailbox, self._client, self._identity)
             while not loop.is_done(self._close_at):
-                if loop.turn(self._close_at):
+                if loop.turn(lambda: self._close_at):
                     self.connections.read()
                     self._call_watch_callbacks()
                 self._watch.look(self._mailbox.trouble)

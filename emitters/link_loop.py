@@ -9,6 +9,7 @@ subscriptions back.
 import contextlib
 import math
 import time
+from collections.abc import Callable
 
 import zmq
 
@@ -58,12 +59,13 @@ class LinkLoop:
         # The last report is worth a round trip, but not a wait for a relay that is gone.
         return not self._mailbox.is_accepted or self._requests.has_reported_all
 
-    def turn(self, close_at: float | None) -> bool:
+    def turn(self, close_at: Callable[[], float | None]) -> bool:
         """Wait until there is something to do, and do it.
 
-        Returns whether other topics may be watched now.
+        `close_at` returns when the thread must end, None before it is to end. Returns whether other
+        topics may be watched now.
         """
-        ready = dict(self._poller.poll(self._wait_ms(close_at)))
+        ready = dict(self._poller.poll(self._wait_ms(close_at())))
         if self._mailbox.wake_up.fileno() in ready:
             # Before the mailbox is read: a call that comes later must wake the next turn.
             self._mailbox.wake_up.drain()
@@ -74,7 +76,8 @@ class LinkLoop:
         self._requests.say_hello(time.monotonic())
         has_changed |= self._requests.follow_demand(demand, time.monotonic())
         self._sender.send_batch()
-        is_last = close_at is not None and self._mailbox.is_drained()
+        # Asked for again: the call that has just been taken may be that of the end.
+        is_last = close_at() is not None and self._mailbox.is_drained()
         self._requests.report(time.monotonic(), is_last=is_last)
         self._send_requests()
         return has_changed
