@@ -7,6 +7,7 @@ import zmq
 
 from emitters import Emitter, EmitterClosed, RelayUnavailable
 from emitters import emitter as emitter_module
+from emitters.link_loop import LinkLoop
 from emitters.sender import SEND_BATCH
 from relay.shared.settings import SettingsError
 from relay.wire.control import ErrorReply, RetainedReply, RetainedRequest
@@ -297,6 +298,38 @@ def test_closing_waits_for_acknowledgements_and_for_the_last_report(
     thread.join(TIMEOUT_S)
     assert left == [0]
     assert (last["accepted"], last["acknowledged"], last["conflated"]) == (1, 1, 1)
+
+
+def test_the_last_report_is_sent_though_closing_begins_between_two_looks(
+    relay: RawRelay, emitter: Emitter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The thread has looked whether it is to end, and not yet begun to wait."""
+    hello = relay.admit()
+    emitter.emit("event:a", {})
+    assert relay.read_sequences(1) == [1]
+    relay.acknowledge(hello, 1)
+    assert emitter.wait_acknowledged(TIMEOUT_S)
+    link = emitter._here().link
+    closing = threading.Thread(target=emitter.close, args=(60,))
+    wait_ms = LinkLoop._wait_ms
+    reported_before_it_waits: list[bool] = []
+
+    def close_meanwhile(loop: LinkLoop, close_at: float | None) -> int:
+        milliseconds = wait_ms(loop, close_at)
+        if close_at is None:
+            closing.start()
+            wait_for(lambda: link._close_at is not None, "closing begins")
+        else:
+            reported_before_it_waits.append(loop._requests._is_last_report_made)
+        return milliseconds
+
+    monkeypatch.setattr(LinkLoop, "_wait_ms", close_meanwhile)
+    # It wakes the thread up.
+    relay.acknowledge(hello, 1)
+    while relay.answer_report()["acknowledged"] == 0:
+        pass
+    closing.join(TIMEOUT_S)
+    assert all(reported_before_it_waits)
 
 
 def test_an_address_that_cannot_be_used_is_refused(relay: RawRelay) -> None:
