@@ -2,7 +2,8 @@
 
 Theory of operation. One thread runs one loop (`server.Relay`) over three ZeroMQ sockets: events
 arrive on the ingress (XSUB) and leave on the egress (XPUB); requests and notices use the control
-socket (ROUTER). When sockets are readable, the loop takes a bounded amount of work from each: first
+socket (ROUTER). `zmtp` reads and writes their protocol, and `net` has the connections. When sockets
+are readable, the loop takes a bounded amount of work from each, and of each peer: first
 subscriptions, then requests, then one batch of events. A batch (`server.Relay._relay_batch`):
 
 1. `core.intake.Intake.take` checks each message and gathers events of journaled kinds by stream;
@@ -42,11 +43,19 @@ holds helpers of all programs. Edges and emitters import `wire` and `shared` onl
 
 Bounds, each with its policy when full:
 
-- batch: 256 messages or 4 MiB, refused ones included; the rest waits in ZeroMQ
+- batch: 256 messages or 4 MiB, refused ones included; the rest waits at its publishers
 - batches that wait for the disk: 256, or 64 MiB; then no event is read, live values included
-- turn: 1000 subscriptions and 16 requests; the rest waits in ZeroMQ
-- reply: about 1 MiB and 4096 events; the peer asks for the next page
-- subscriptions: 20,000 prefixes; at the emitters about 1000 (`shared.covering_prefixes`)
+- turn: 1000 subscriptions, 250 of one subscriber; 16 requests, one of each peer; 64 events of one
+  publisher; the rest waits at the peers
+- reply: about 1 MiB and 4096 events; the peer asks for the next page. A peer for which 2 MiB wait
+  is not read before it reads; notices are dropped from 4 MiB on, and the peer asks again
+- message: 8 frames, 1 MiB at the ingress, 2 MiB at the control socket, 1 KiB at the egress; of more
+  frames or frames of more than 16 MiB, the connection ends; 128 MiB of incomplete messages at each
+  socket, then the connection with the most of it ends
+- handshake: 3 s, and 1,024 connections of each socket at a time; the oldest gives way
+- subscriptions: 10,000 and 1 MiB of one peer, 16 MiB of all, then its connection ends; 20,000
+  prefixes of live topics; at the emitters about 1000 (`shared.covering_prefixes`), of which 1 MiB
+  may wait for one
 - watched topics: 1,048,576; an edge beyond that is refused and subscribes without hints
 - live values, unfinished tasks, finished tasks: 10,000, 10,000 and 1,000, 32 MiB for each group;
   the one with the oldest update is forgotten, a task with the next commit also in the journal
@@ -54,11 +63,9 @@ Bounds, each with its policy when full:
 - journal: age and bytes of each stream; the oldest rows are removed, up to 64 with each commit
 - emitters: 10,000 cursors, of which the longest silent is forgotten; 20,000 known emitters, of
   which one without a cursor is dropped and says hello again; one resend request for each
-- ZeroMQ's queues, which count messages and not bytes: 1000 from each publisher, which then waits
-  (our emitters have at most 16 MiB on their way); 1000 to each control peer, then replies and
-  notices are dropped, and the peer asks again; RELAY_EGRESS_HWM to each edge, then its newest
-  messages are dropped, and it replays them; with more than RELAY_EGRESS_BYTES it is disconnected
-  (`core.egress_budget`), and replays as well. Publishers are trusted (`docs/operations.md`).
+- events for a subscriber: RELAY_EGRESS_HWM, then its newest messages are dropped, and an edge
+  replays them; with more than RELAY_EGRESS_BYTES it is disconnected, and replays as well; four
+  times as many bytes for all subscribers together, then the slowest is disconnected
 """
 
 PROJECT = "event-relay"

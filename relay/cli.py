@@ -13,6 +13,7 @@ from relay.config import RelaySettings
 from relay.demo.cli import demo
 from relay.journal.cli import journal
 from relay.journal.file import JournalRefused
+from relay.net.listening import AddressInUse
 from relay.schema_cli import schema
 from relay.server import Relay
 from relay.shared import program
@@ -27,7 +28,6 @@ from relay.shared.seconds import SECONDS
 from relay.shared.settings import SettingsError, load_for, refuse
 from relay.shared.shown_config import shown_config
 from relay.shared.transport import connect, open_socket
-from relay.sockets import AddressInUse
 from relay.wire.control import StatsReply, StatsRequest, pack_message, unpack_reply
 
 PROGRAM = "event-relay"

@@ -2,28 +2,33 @@
 
 from collections.abc import Callable
 
-import zmq
-
 from relay.core.emitters import KnownEmitter
-from relay.shared.transport import Socket
+from relay.net.port import Port
 from relay.wire.notices import Acknowledged, Notice, Resend, pack_notice
+from relay.zmtp.frames import pack_message
+
+MAX_WAITING_BYTES = 4 * 1024 * 1024
+"""A peer for which so much waits is sent no notice. It is more than what waits when its requests
+are not read any more."""
 
 
 class Notifier:
     """Tells emitters how far the journal has come."""
 
-    def __init__(self, control: Socket, note_unasked: Callable[[KnownEmitter], None]) -> None:
+    def __init__(self, control: Port, note_unasked: Callable[[KnownEmitter], None]) -> None:
         self._control = control
         self._note_unasked = note_unasked
         """Called when a request to send again cannot be sent."""
 
     def acknowledge(self, emitter: KnownEmitter) -> bool:
-        """Acknowledge everything that is committed; return whether `emitter` is connected.
-
-        An acknowledgement can be sent at any time, so it also serves to find out whether an
-        emitter is still there: ZeroMQ gives no other answer.
-        """
+        """Acknowledge everything that is committed; return whether `emitter` is connected."""
         return self._send(emitter, Acknowledged(emitter.epoch, emitter.committed))
+
+    def is_connected(self, emitter: KnownEmitter) -> bool:
+        """Return whether the control connection of `emitter` is there."""
+        if emitter.peer is not None and self._control.get(emitter.peer) is None:
+            emitter.peer = None
+        return emitter.peer is not None
 
     def request_resend(self, emitter: KnownEmitter) -> None:
         """Ask for every event after the last committed one."""
@@ -47,13 +52,13 @@ class Notifier:
 
         `on_full` is called when there is no room for the notice.
         """
-        try:
-            self._control.send_multipart((peer, frame), zmq.NOBLOCK)
-        except zmq.Again:
-            # Its queue is full. Dropping is safe: acknowledgements are cumulative, an emitter that
-            # makes no progress says hello again, and the next notice shows what it lacks.
-            on_full()
-        except zmq.ZMQError:
-            # EHOSTUNREACH, by ROUTER_MANDATORY: the connection is gone.
+        found = self._control.get(peer)
+        if found is None:
             return False
+        if found.queued_bytes > MAX_WAITING_BYTES:
+            # Dropping is safe: acknowledgements are cumulative, an emitter that makes no progress
+            # says hello again, and the next notice shows what it lacks.
+            on_full()
+        else:
+            self._control.send(found, pack_message((frame,)))
         return True

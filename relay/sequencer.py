@@ -36,7 +36,7 @@ logger = logging.getLogger(__name__)
 MAX_FLIGHTS = 256
 MAX_FLIGHT_BYTES = 64 * 1024 * 1024
 """Batches that wait for the journal, and the bytes of their envelopes. With more, the relay reads
-no event: publishers wait in ZeroMQ."""
+no event: publishers wait."""
 
 
 class Committed(NamedTuple):

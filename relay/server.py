@@ -1,19 +1,18 @@
 """The relay's one loop over its sockets. The docstring of `relay` explains the order of steps."""
 
 import logging
-import socket
+import math
+import selectors
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack, closing
 from functools import partial
 
-import zmq
-
 from relay.call_service import CallService
 from relay.clock import RelayClock
 from relay.config import RelaySettings
 from relay.control import ControlService, PassingOn
-from relay.core.egress_budget import wire_bytes
+from relay.core.counters import RelayCounters
 from relay.core.intake import MAX_BATCH_BYTES, MAX_BATCH_MESSAGES
 from relay.core.retention import Limits
 from relay.core.subscription_router import (
@@ -22,6 +21,8 @@ from relay.core.subscription_router import (
     SubscriptionRouter,
 )
 from relay.demand_service import DemandService
+from relay.egress import Egress
+from relay.ingress import Ingress
 from relay.journal.file import FILE_NAME
 from relay.journal.journal import Journal
 from relay.journal.replayer import PublishedJournal
@@ -30,20 +31,25 @@ from relay.journal.writer import JournalWriter
 from relay.notifier import Notifier
 from relay.sequencer import Sequencer
 from relay.shared.logs import LimitedLog
-from relay.shared.transport import receive_frames, send_frames
 from relay.sockets import RelaySockets
 from relay.state import SharedState
-from relay.subscribers import Subscribers
+from relay.stop_signal import StopSignal
 from relay.task_watch import TaskWatch
 from relay.wire.control import HEARTBEAT_TOPIC, pack_message
-from relay.wire.errors import InvalidFrame, WireError
+from relay.wire.errors import WireError
 from relay.wire.header import Stamp, StampedFrames, pack_stamp
 from relay.wire.kinds import Kinds
+from relay.zmtp.frames import pack_message as pack_frames
 
 MAX_SUBSCRIPTIONS_AT_ONCE = 1_000
 """Subscriptions read before the other sockets are served."""
+SUBSCRIPTIONS_SHARE = 250
+"""Of these, those of one subscriber."""
 MAX_REQUESTS_AT_ONCE = 16
-"""Requests answered before the other sockets are served. A reply has at most about 1 MiB."""
+"""Requests answered before the other sockets are served, one of each peer. A reply has at most
+about 1 MiB."""
+EVENTS_SHARE = 64
+"""Events of one publisher before the others have their turn."""
 FORGET_INTERVAL_S = 600.0
 NO_FILE = Kinds()
 
@@ -59,6 +65,7 @@ class Relay:
     def __init__(self, settings: RelaySettings, kinds: Kinds = NO_FILE) -> None:
         """`kinds` have the retention of their streams; `settings` say which are streams."""
         started = time.monotonic()
+        counters = RelayCounters()
         self._settings = settings
         with ExitStack() as undo:
             journal = _open_journal(settings)
@@ -69,29 +76,27 @@ class Relay:
             undo.enter_context(closing(self._writer))
             published = PublishedJournal(journal.path, journal.state, self._writer.begin_epoch)
             undo.enter_context(closing(published))
-            self._sockets = undo.enter_context(closing(RelaySockets(settings)))
-            self._stop_reader, self._stop_writer = socket.socketpair()
-            undo.enter_context(self._stop_reader)
-            undo.enter_context(self._stop_writer)
-            # A signal handler writes to it and must never block.
-            self._stop_writer.setblocking(False)
-            self._is_stopping = False
-            self._state = SharedState.of(published, journal.cursors(), settings.task_grace_s)
+            self._sockets = undo.enter_context(closing(RelaySockets(settings, counters)))
+            self._stop = undo.enter_context(closing(StopSignal()))
+            self._state = SharedState.of(
+                published, journal.cursors(), settings.task_grace_s, counters
+            )
             self._router = SubscriptionRouter(settings.journaled_kinds)
             self._live = LiveSubscriptions()
-            self._subscribers = Subscribers(settings.egress_bytes)
+            self._ingress = Ingress(self._sockets.ingress, self._router.always)
+            self._egress = Egress(self._sockets.egress, settings.egress_hwm, self._route)
             self._sequencer = Sequencer(self._state, self._writer)
             self._sequencer.remember(journal.tasks(), journal.once())
             self._writer.maintain()
             self._notifier = Notifier(self._sockets.control, self._state.emitters.note_unasked)
-            self._tasks = TaskWatch(self._state, self._notifier.acknowledge, settings.heartbeat_s)
+            self._tasks = TaskWatch(self._state, self._notifier.is_connected, settings.heartbeat_s)
             self._demand = DemandService(self._state.demand, self._notifier.tell, started)
             self._control = ControlService(
                 self._state,
                 settings.heartbeat_s,
                 self._clock.started_ms,
                 lambda: time.monotonic() - started,
-                self._notifier.acknowledge,
+                self._notifier.is_connected,
                 PassingOn(self._demand, CallService(self._notifier.tell)),
             )
             self._log = LimitedLog(logger)
@@ -99,16 +104,7 @@ class Relay:
 
     def run(self) -> None:
         """Relay until `stop`, then close everything."""
-        sockets, settings = self._sockets, self._settings
-        poller = zmq.Poller()
-        for source in (sockets.ingress, sockets.egress, sockets.control):
-            poller.register(source, zmq.POLLIN)
-        for reports in sockets.newcomers.reports:
-            poller.register(reports, zmq.POLLIN)
-        for wake in (self._stop_reader, self._writer.readable):
-            poller.register(wake, zmq.POLLIN)
-        for prefix in self._router.always:
-            sockets.ingress.send(b"\x01" + prefix)
+        settings = self._settings
         logger.info(
             "relaying %s to %s, control at %s, epoch %d",
             settings.ingress,
@@ -117,8 +113,10 @@ class Relay:
             self._state.journal.epoch,
         )
         heartbeat_due_at = forget_due_at = time.monotonic()
-        with self._closing:
-            while not self._is_stopping:
+        with self._closing, selectors.DefaultSelector() as selector:
+            for source in (self._stop, self._writer.readable, *self._sockets.all):
+                selector.register(source, selectors.EVENT_READ)
+            while not self._stop.is_set:
                 now = time.monotonic()
                 if now >= heartbeat_due_at:
                     self._writer.maintain()
@@ -129,68 +127,57 @@ class Relay:
                 if now >= forget_due_at:
                     self._writer.forget_silent_emitters()
                     forget_due_at = now + FORGET_INTERVAL_S
-                due_at = min(heartbeat_due_at, self._demand.due_at(), self._live.due_at())
-                wait_s = min(due_at - now, sockets.newcomers.wait_s())
-                self._serve(poller, max(1, int(wait_s * 1000)))
+                self._serve(selector, min(heartbeat_due_at, self._due_at()) - now)
                 now = time.monotonic()
-                self._pass_subscriptions_on(now)
+                self._ingress.change(self._live.take_changes(now))
                 self._demand.tick(now)
+                for port in self._sockets.all:
+                    port.tick(now)
+                    port.flush()
         logger.info("stopped")
 
     def stop(self) -> None:
         """End `run` soon. Safe to call from a signal handler."""
-        # A second signal may arrive while everything is being closed.
-        if not self._is_stopping:
-            # Woken first: the loop closes the socket as soon as it sees that it is to end.
-            self._stop_writer.send(b"\0")
-            self._is_stopping = True
+        self._stop.set()
 
-    def _serve(self, poller: zmq.Poller, timeout_ms: int) -> None:
+    def _due_at(self) -> float:
+        """Return the monotonic time at which something is to be done without a message."""
+        ports = self._sockets.all
+        # A slow disk: events wait at their publishers while there is no room for them here.
+        self._sockets.ingress.holds = not self._sequencer.has_room
+        if any(port.has_readable and not port.holds for port in ports):
+            return -math.inf
+        return min(self._demand.due_at(), self._live.due_at(), *(port.due_at for port in ports))
+
+    def _serve(self, selector: selectors.BaseSelector, timeout_s: float) -> None:
         """Wait for a socket, then take a bounded amount of work from each that is readable."""
-        # A slow disk: events wait in ZeroMQ for as long as there is no room for them here.
-        poller.modify(self._sockets.ingress, zmq.POLLIN if self._sequencer.has_room else 0)
-        ready = dict(poller.poll(timeout_ms))
+        sockets = self._sockets
+        ready = {key.fileobj for key, _ in selector.select(max(0.0, timeout_s))}
+        now = time.monotonic()
+        for port in sockets.all:
+            if port in ready:
+                port.poll(now)
         epoch = self._state.journal.epoch
         # Events last: subscribers and peers wait for at most one batch, however many events come.
-        if self._sockets.egress in ready:
-            self._route_subscriptions()
-        if self._sockets.control in ready:
+        if sockets.egress.has_readable:
+            self._egress.receive(SUBSCRIPTIONS_SHARE, MAX_SUBSCRIPTIONS_AT_ONCE)
+        if sockets.control.has_readable:
             self._answer_requests()
-        if self._writer.readable.fileno() in ready:
+        if self._writer.readable in ready:
             self._release_committed()
         if self._state.journal.epoch != epoch:
             # At once: until edges know of the epoch, they take its events for repeated ones.
             self._publish_heartbeat(HEARTBEAT_TOPIC)
-        if self._sockets.ingress in ready:
+        if sockets.ingress.has_readable and self._sequencer.has_room:
             self._relay_batch()
         for emitter in self._state.emitters.take_missing_events():
             self._notifier.request_resend(emitter)
-        if self._sockets.newcomers.are_to_be_looked_at(ready):
-            now = time.monotonic()
-            self._state.counters.connections_refused += self._sockets.newcomers.look(now)
 
-    def _route_subscriptions(self) -> None:
-        for _ in range(MAX_SUBSCRIPTIONS_AT_ONCE):
-            try:
-                received = self._sockets.egress.recv(zmq.NOBLOCK, copy=False)
-            except zmq.Again:
-                break
-            self._subscribers.heard(received)
-            frame = received.bytes
-            if frame[:1] in (b"\x00", b"\x01"):
-                self._route(frame[1:], is_made=frame[:1] == b"\x01")
-            else:
-                self._state.counters.received += 1
-                self._count_malformed(InvalidFrame("a subscriber sent no subscription"))
-
-    def _pass_subscriptions_on(self, now: float) -> None:
-        for is_made, prefix in self._live.take_changes(now):
-            self._sockets.ingress.send((b"\x01" if is_made else b"\x00") + prefix)
-
-    def _route(self, prefix: bytes, *, is_made: bool) -> None:
+    def _route(self, prefix: bytes, is_made: bool, is_change: bool) -> None:
+        """See `relay.egress.Route`."""
         match self._router.route(prefix):
             case SubscriptionRoute.FORWARD:
-                if not self._live.take(prefix, is_made=is_made):
+                if is_change and not self._live.take(prefix, is_made=is_made):
                     self._log.error("subscriptions", "too many live subscriptions: one is ignored")
             case SubscriptionRoute.ANSWER if is_made:
                 self._publish_heartbeat(prefix)
@@ -199,21 +186,18 @@ class Relay:
 
     def _answer_requests(self) -> None:
         control = self._sockets.control
-        for _ in range(MAX_REQUESTS_AT_ONCE):
-            try:
-                frames = control.recv_multipart(zmq.NOBLOCK)
-            except zmq.Again:
+        left = MAX_REQUESTS_AT_ONCE
+        for peer, messages in control.receive(share=1):
+            for frames in messages:
+                try:
+                    reply = self._control.answer(peer.id, frames[0] if len(frames) == 1 else b"")
+                    control.send(peer, pack_frames((pack_message(reply),)))
+                except Exception:
+                    # A fault of ours; one request must not end the relay for everybody.
+                    logger.exception("a request could not be answered")
+            left -= 1
+            if not left:
                 return
-            peer, request = frames[0], frames[-1]
-            try:
-                reply = self._control.answer(peer, request if len(frames) == 2 else b"")
-                control.send_multipart((peer, pack_message(reply)), zmq.NOBLOCK)
-            except zmq.ZMQError as error:
-                # The peer is gone, or does not read its replies; it asks again if it needs one.
-                self._log.warning("reply", "a reply could not be sent: %s", error)
-            except Exception:
-                # A fault of ours; one request must not end the relay for everybody.
-                logger.exception("a request could not be answered")
 
     def _relay_batch(self) -> None:
         now_ms = self._clock.now_ms()
@@ -224,7 +208,7 @@ class Relay:
 
     def _release_committed(self) -> None:
         """Publish and acknowledge the events that were journaled; journal those that waited."""
-        committed = self._sequencer.collect(self._notifier.acknowledge)
+        committed = self._sequencer.collect(self._notifier.is_connected)
         self._publish(committed.events)
         for emitter in committed.emitters:
             self._notifier.acknowledge(emitter)
@@ -236,33 +220,33 @@ class Relay:
 
     def _gather(self, now_ms: int) -> None:
         """Take the messages that have arrived, up to a full batch or turn."""
-        ingress, intake = self._sockets.ingress, self._state.intake
-        turn_bytes = 0
-        for _ in range(MAX_BATCH_MESSAGES):
-            try:
-                frames = receive_frames(ingress)
-            except zmq.Again:
-                return
-            try:
-                intake.take(frames, now_ms)
-            except WireError as error:
-                self._count_malformed(error)
-            except Exception:
-                # A fault of ours; one message must not end the relay for everybody.
-                self._state.counters.malformed["internal_error"] += 1
-                logger.exception("a message could not be relayed")
-            # Also those of refused messages and live values: a flood of them would keep the other
-            # sockets waiting just as well.
-            turn_bytes += len(frames[-1])
-            if intake.is_full or turn_bytes >= MAX_BATCH_BYTES:
+        intake = self._state.intake
+        turn_messages = turn_bytes = 0
+        for messages in self._ingress.receive(EVENTS_SHARE):
+            for frames in messages:
+                self._take(frames, now_ms)
+                # Also those of refused messages and live values: a flood of them would keep the
+                # other sockets waiting just as well.
+                turn_bytes += len(frames[-1])
+            turn_messages += len(messages)
+            is_over = turn_messages >= MAX_BATCH_MESSAGES or turn_bytes >= MAX_BATCH_BYTES
+            if is_over or intake.is_full:
                 return
 
+    def _take(self, frames: list[bytes], now_ms: int) -> None:
+        try:
+            self._state.intake.take(frames, now_ms)
+        except WireError as error:
+            self._count_malformed(error)
+        except Exception:
+            # A fault of ours; one message must not end the relay for everybody.
+            self._state.counters.malformed["internal_error"] += 1
+            logger.exception("a message could not be relayed")
+
     def _publish(self, events: Sequence[StampedFrames]) -> None:
-        egress = self._sockets.egress
-        for frames in events:
-            send_frames(egress, frames)
-        if self._subscribers.budget.publish(wire_bytes(events)):
-            self._state.counters.subscribers_cut += self._subscribers.cut_slow_ones()
+        self._egress.publish(events)
+        # At once: a turn of the loop may take a while.
+        self._sockets.egress.flush()
 
     def _publish_heartbeat(self, topic: bytes) -> None:
         stamp = pack_stamp(Stamp(self._state.journal.epoch, 0, self._clock.now_ms()))

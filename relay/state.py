@@ -29,11 +29,15 @@ class SharedState:
 
     @classmethod
     def of(
-        cls, journal: PublishedJournal, cursors: Iterable[Cursor], task_grace_s: float
+        cls,
+        journal: PublishedJournal,
+        cursors: Iterable[Cursor],
+        task_grace_s: float,
+        counters: RelayCounters | None = None,
     ) -> "SharedState":
         """Return the state of a relay that starts with `journal` and the emitters' `cursors`."""
         emitters = KnownEmitters(cursors)
-        counters = RelayCounters()
+        counters = counters or RelayCounters()
         intake = Intake(tuple(journal.streams), emitters, counters, new_event_id)
         return cls(journal, emitters, intake, counters, TaskOwners(task_grace_s))
 

@@ -33,14 +33,18 @@ class RelayCounters:
         """Requests by operation; `refused` for requests that could not be read."""
         self.connections_refused = 0
         """Connections for which only a reserved descriptor was left."""
-        self.subscribers_cut = 0
-        """Connections that were ended because their subscribers read too slowly."""
+        self.peers_cut: dict[str, Counter[str]] = {}
+        """Connections that the relay has ended, by socket and reason."""
 
     def count_relayed(self, kind: str, events: int) -> None:
         """Add `events` published events of `kind`."""
         if kind not in self.relayed and len(self.relayed) >= MAX_COUNTED_KINDS:
             kind = OTHER_KINDS
         self.relayed[kind] += events
+
+    def count_cut(self, socket: str, reason: str) -> None:
+        """Note that a connection of `socket` was ended. `reason` is one of a few names."""
+        self.peers_cut.setdefault(socket, Counter())[reason] += 1
 
     def as_dict(self) -> dict[str, Any]:
         """Return a copy of the counters as plain values."""
@@ -52,5 +56,6 @@ class RelayCounters:
             "waiting": self.waiting,
             "control_requests": dict(self.control_requests),
             "connections_refused": self.connections_refused,
-            "subscribers_cut": self.subscribers_cut,
+            "subscribers_cut": self.peers_cut.get("egress", Counter())["slow"],
+            "peers_cut": {name: dict(cut) for name, cut in self.peers_cut.items()},
         }

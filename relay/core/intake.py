@@ -25,7 +25,8 @@ from relay.wire.topics import PERSONAL_KINDS, TASK, Topic, addressed_topic, deco
 MAX_BATCH_MESSAGES = 256
 MAX_BATCH_BYTES = 4 * 1024 * 1024
 """A batch is complete at the message that reaches either limit. So is a turn of the loop: then the
-other sockets are served, while further messages wait in ZeroMQ."""
+other sockets are served, while further messages wait at
+their publishers."""
 
 
 class TakenEvent(NamedTuple):

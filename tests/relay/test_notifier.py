@@ -1,23 +1,31 @@
 """Notices reach connected emitters, and show which emitters are connected."""
 
+from collections.abc import Iterator
+from contextlib import ExitStack
+
 import pytest
 import zmq
 
 from relay.core.emitters import Cursor, KnownEmitter
-from relay.notifier import Notifier
-from relay.shared.transport import Socket
+from relay.notifier import MAX_WAITING_BYTES, Notifier
+from relay.shared.transport import Socket, open_socket
 from relay.wire.notices import Acknowledged, Resend, unpack_notice
+from tests.relay.ports import OpenPort, open_port
 
-PEER = b"peer-1"
+WAIT_MS = 10_000
 
 
 @pytest.fixture
-def control(context: "zmq.Context[Socket]") -> Socket:
-    control = context.socket(zmq.ROUTER)
-    control.setsockopt(zmq.ROUTER_MANDATORY, 1)
-    control.setsockopt(zmq.SNDHWM, 2)
-    control.bind("inproc://control")
-    return control
+def control() -> Iterator[OpenPort]:
+    with ExitStack() as stack:
+        yield open_port(stack, b"ROUTER")
+
+
+@pytest.fixture
+def dealer(context: "zmq.Context[Socket]", control: OpenPort) -> Socket:
+    dealer = open_socket(context, zmq.DEALER)
+    dealer.connect(control.endpoint)
+    return dealer
 
 
 def emitter(peer: bytes | None) -> KnownEmitter:
@@ -27,35 +35,36 @@ def emitter(peer: bytes | None) -> KnownEmitter:
 
 
 def test_a_connected_emitter_is_told_and_counts_as_reached(
-    context: "zmq.Context[Socket]", control: Socket
+    control: OpenPort, dealer: Socket
 ) -> None:
-    dealer = context.socket(zmq.DEALER)
-    dealer.setsockopt(zmq.ROUTING_ID, PEER)
-    dealer.connect("inproc://control")
-    notifier, known = Notifier(control, lambda _emitter: None), emitter(PEER)
+    known = emitter(control.wait_for_peer().id)
+    notifier = Notifier(control.port, lambda _emitter: None)
+    assert notifier.is_connected(known)
     assert notifier.acknowledge(known)
     notifier.request_resend(known)
+    control.turn()
+    assert dealer.poll(WAIT_MS)
     assert [unpack_notice(dealer.recv()) for _ in range(2)] == [Acknowledged(5, 41), Resend(5, 41)]
 
 
 def test_an_emitter_that_does_not_read_is_still_connected(
-    context: "zmq.Context[Socket]", control: Socket
+    control: OpenPort, dealer: Socket
 ) -> None:
-    dealer = context.socket(zmq.DEALER)
-    dealer.setsockopt(zmq.ROUTING_ID, PEER)
-    dealer.setsockopt(zmq.RCVHWM, 2)
-    dealer.connect("inproc://control")
-    notifier = Notifier(control, lambda _emitter: None)
-    reached = [notifier.acknowledge(emitter(PEER)) for _ in range(20)]
-    assert all(reached)
+    assert dealer.type == zmq.DEALER
+    peer = control.wait_for_peer()
+    peer.queued_bytes += MAX_WAITING_BYTES + 1
     unasked: list[KnownEmitter] = []
-    known = emitter(PEER)
-    Notifier(control, unasked.append).request_resend(known)
+    known = emitter(peer.id)
+    notifier = Notifier(control.port, unasked.append)
+    assert notifier.acknowledge(known)
+    assert not peer.queue, "nothing more is queued"
+    notifier.request_resend(known)
     assert unasked == [known], "it has to learn it otherwise"
 
 
 @pytest.mark.parametrize("peer", [None, b"gone"])
-def test_an_emitter_that_is_gone_is_not_reached(control: Socket, peer: bytes | None) -> None:
-    known = emitter(peer)
-    assert not Notifier(control, lambda _emitter: None).acknowledge(known)
-    assert known.peer is None
+def test_an_emitter_that_is_gone_is_not_reached(control: OpenPort, peer: bytes | None) -> None:
+    for ask in (Notifier.acknowledge, Notifier.is_connected):
+        known = emitter(peer)
+        assert not ask(Notifier(control.port, lambda _emitter: None), known)
+        assert known.peer is None

@@ -16,11 +16,11 @@ from relay.config import RelaySettings
 from relay.core.intake import MAX_BATCH_BYTES, MAX_BATCH_MESSAGES
 from relay.journal.file import FILE_NAME
 from relay.journal.reader import reading_journal
+from relay.net.listening import AddressInUse
 from relay.server import MAX_SUBSCRIPTIONS_AT_ONCE, Relay
 from relay.shared import sqlite_file
 from relay.shared.sync import SyncHandshake
 from relay.shared.transport import Socket, open_socket
-from relay.sockets import AddressInUse
 from relay.wire.control import (
     StatsReply,
     StatsRequest,

@@ -15,6 +15,7 @@ def test_counters_begin_at_zero() -> None:
         "control_requests": {},
         "connections_refused": 0,
         "subscribers_cut": 0,
+        "peers_cut": {},
     }
 
 
@@ -26,7 +27,9 @@ def test_counters_are_shown_as_json_can_carry_them() -> None:
     counters.refused["duplicate"] += 1
     counters.control_requests["hello"] += 1
     counters.connections_refused += 1
-    counters.subscribers_cut += 2
+    counters.count_cut("egress", "slow")
+    counters.count_cut("egress", "slow")
+    counters.count_cut("control", "silent")
     assert json.loads(json.dumps(counters.as_dict())) == {
         "received": 4,
         "relayed": {"event": 2},
@@ -36,6 +39,7 @@ def test_counters_are_shown_as_json_can_carry_them() -> None:
         "control_requests": {"hello": 1},
         "connections_refused": 1,
         "subscribers_cut": 2,
+        "peers_cut": {"egress": {"slow": 2}, "control": {"silent": 1}},
     }
 
 

@@ -1,0 +1,42 @@
+"""`Ingress`: the publishers of the relay, and the subscriptions that it has at all of them."""
+
+from collections.abc import Iterable, Iterator
+
+from relay.net.peer import Peer
+from relay.net.port import Port
+from relay.zmtp.connection import CANCEL, SUBSCRIBE
+from relay.zmtp.frames import pack_message
+
+
+class Ingress:
+    """Every publisher is told the same subscriptions, one that comes later as well."""
+
+    def __init__(self, port: Port, always: Iterable[bytes]) -> None:
+        """The relay is always subscribed to the prefixes of `always`."""
+        self._port = port
+        self._prefixes = dict.fromkeys(always)
+        port.listener = self
+
+    def peer_opened(self, peer: Peer) -> None:
+        """See `PeerListener`."""
+        for prefix in self._prefixes:
+            self._port.send(peer, pack_message((SUBSCRIBE + prefix,)))
+
+    def peer_ended(self, peer: Peer) -> None:
+        """See `PeerListener`."""
+
+    def change(self, changes: Iterable[tuple[bool, bytes]]) -> None:
+        """Make (True) and end subscriptions, in this order."""
+        for is_made, prefix in changes:
+            if is_made:
+                self._prefixes[prefix] = None
+            else:
+                self._prefixes.pop(prefix, None)
+            packed = pack_message(((SUBSCRIBE if is_made else CANCEL) + prefix,))
+            for peer in self._port.peers():
+                self._port.send(peer, packed)
+
+    def receive(self, share: int) -> Iterator[list[list[bytes]]]:
+        """Yield messages of one publisher after the other, at most `share` of each."""
+        for _peer, messages in self._port.receive(share):
+            yield messages

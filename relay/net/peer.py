@@ -1,0 +1,98 @@
+"""`Peer`: one connection to the relay, and what waits to be sent on it."""
+
+import itertools
+import socket
+from collections import deque
+
+from relay.zmtp.connection import ZmtpConnection
+from relay.zmtp.frames import pack_message
+
+FLUSH_BYTES = 128 * 1024
+"""Messages are joined up to about so many bytes for one system call."""
+_numbers = itertools.count(1)
+
+
+class Peer:
+    """Messages are queued by `send` and written by `flush`, as far as the kernel takes them."""
+
+    __slots__ = (
+        "_unsent",
+        "connection",
+        "has_unread",
+        "id",
+        "is_ended",
+        "queue",
+        "queued_bytes",
+        "received_bytes",
+        "socket",
+        "watched",
+    )
+
+    def __init__(self, accepted: socket.socket, connection: ZmtpConnection) -> None:
+        self.id = next(_numbers).to_bytes(8, "big")
+        """No other peer of this process has or had it."""
+        self.socket = accepted
+        self.connection = connection
+        self.queue: deque[bytes] = deque()
+        """Messages, packed and not encrypted: several peers share the bytes of one."""
+        self._unsent = memoryview(b"")
+        """The rest of what was handed to the kernel last."""
+        self.queued_bytes = 0
+        """Of `queue` and the rest."""
+        self.received_bytes = 0
+        """Of messages that are not complete, when they were counted last."""
+        self.has_unread = False
+        """Whether the kernel may have more bytes of the peer."""
+        self.watched = 0
+        """The events for which the port waits."""
+        self.is_ended = False
+
+    def send(self, packed: bytes) -> None:
+        """Queue a message of `pack_message`."""
+        self.queue.append(packed)
+        self.queued_bytes += len(packed)
+
+    def send_frame(self, frame: bytes) -> None:
+        """Queue a message of one frame."""
+        self.send(pack_message((frame,)))
+
+    def send_first(self, output: bytes) -> None:
+        """Queue bytes of the protocol itself: handshake and answers to pings."""
+        self._unsent = memoryview(bytes(self._unsent) + output)
+        self.queued_bytes += len(output)
+
+    def flush(self) -> bool:
+        """Write what waits; return whether everything is written. Raises `OSError`."""
+        while True:
+            if not self._unsent:
+                if not self.queue:
+                    return True
+                self._unsent = memoryview(self._next_bytes())
+            try:
+                sent = self.socket.send(self._unsent)
+            except BlockingIOError:
+                return False
+            self.queued_bytes -= sent
+            self._unsent = self._unsent[sent:]
+
+    def drop(self) -> int:
+        """Forget what waits; return how many bytes it was."""
+        dropped, self.queued_bytes = self.queued_bytes, 0
+        self.queue.clear()
+        self._unsent = memoryview(b"")
+        return dropped
+
+    def _next_bytes(self) -> bytes:
+        """Take messages from the queue and return them as they go out."""
+        queue, connection = self.queue, self.connection
+        taken: list[bytes] = []
+        size = 0
+        while queue and size < FLUSH_BYTES:
+            packed = queue.popleft()
+            size += len(packed)
+            taken.append(packed)
+        if not connection.is_encrypted:
+            return taken[0] if len(taken) == 1 else b"".join(taken)
+        sealed = b"".join(map(connection.seal, taken))
+        self.queued_bytes += len(sealed) - size
+        return sealed

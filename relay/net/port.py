@@ -1,0 +1,315 @@
+"""`Port`: one of the relay's sockets, with the connections of its peers."""
+
+import errno
+import logging
+import selectors
+import socket
+from collections.abc import Callable, Iterator
+from typing import NamedTuple, Protocol
+
+from relay.core.counters import RelayCounters
+from relay.net.listening import prepare
+from relay.net.newcomers import Newcomers
+from relay.net.peer import Peer
+from relay.shared.logs import LimitedLog
+from relay.zmtp.connection import ZmtpConnection
+from relay.zmtp.errors import ZmtpError
+
+READ = selectors.EVENT_READ
+WRITE = selectors.EVENT_WRITE
+CHUNK_BYTES = 64 * 1024
+"""Read of one connection before the others have their turn."""
+MAX_ACCEPTED_AT_ONCE = 64
+ACCEPT_PAUSE_S = 0.1
+"""Without a descriptor for a connection that waits, the port tries again after this time."""
+_NO_DESCRIPTOR = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+
+logger = logging.getLogger(__name__)
+
+
+class PortBounds(NamedTuple):
+    """The bytes that may wait at one port."""
+
+    unread_bytes: int
+    """For a peer that does not read. Beyond it the peer is cut off, or with `pauses` not read."""
+    total_unread_bytes: int
+    """For all peers together. Beyond it, the one for which most waits is cut off."""
+    total_incomplete_bytes: int
+    """Of messages that have come in part, from all peers together; likewise."""
+    pauses: bool = False
+    """Whether a peer that does not read its answers is not read either, instead of cut off."""
+
+
+class PeerListener(Protocol):
+    """Is told of the peers of a port."""
+
+    def peer_opened(self, peer: Peer) -> None:
+        """The handshake is over: messages may be sent."""
+
+    def peer_ended(self, peer: Peer) -> None:
+        """The connection is gone."""
+
+
+class Port:
+    """The relay's loop calls `poll` when `fileno` is readable, then `receive`, and then `flush`."""
+
+    def __init__(
+        self,
+        name: str,
+        listening: socket.socket,
+        new_connection: Callable[[socket.socket], ZmtpConnection],
+        newcomers: Newcomers,
+        bounds: PortBounds,
+        counters: RelayCounters,
+    ) -> None:
+        """`listening` stays the caller's. `name` is for log and counters."""
+        self._name = name
+        self._listening = listening
+        self._new_connection = new_connection
+        self.newcomers = newcomers
+        self._bounds = bounds
+        self._counters = counters
+        self.listener: PeerListener | None = None
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(listening, READ)
+        self._accepts_again_at: float | None = None
+        self._peers: dict[bytes, Peer] = {}
+        self._readable: dict[Peer, None] = {}
+        """Peers of which something can be read, the one whose turn it is first."""
+        self._dirty: dict[Peer, None] = {}
+        """Peers for which something was queued since the last `flush`."""
+        self._queued_bytes = 0
+        self._incomplete_bytes = 0
+        self.holds = False
+        """Whether nothing is read at present; the loop has no room."""
+        self._log = LimitedLog(logger)
+
+    def fileno(self) -> int:
+        """Return a descriptor that is readable while there is work for `poll`."""
+        return self._selector.fileno()
+
+    def close(self) -> None:
+        """End all connections."""
+        for peer in self._peers.values():
+            peer.is_ended = True
+            peer.socket.close()
+        self._selector.close()
+
+    def __len__(self) -> int:
+        return len(self._peers)
+
+    def get(self, peer_id: bytes) -> Peer | None:
+        """Return the peer with that id if it is connected and its handshake is over."""
+        peer = self._peers.get(peer_id)
+        return peer if peer is not None and peer.connection.is_open else None
+
+    def peers(self) -> Iterator[Peer]:
+        """Yield the connected peers whose handshake is over."""
+        return (peer for peer in tuple(self._peers.values()) if peer.connection.is_open)
+
+    @property
+    def has_readable(self) -> bool:
+        """Whether `receive` may have something now."""
+        return bool(self._readable)
+
+    @property
+    def due_at(self) -> float:
+        """The monotonic time at which `tick` has something to do."""
+        due_at = self.newcomers.due_at
+        return due_at if self._accepts_again_at is None else min(due_at, self._accepts_again_at)
+
+    def tick(self, now: float) -> None:
+        """End the connections whose time is over."""
+        for peer, reason in self.newcomers.overdue(now):
+            self.cut_off(peer, reason, "it has not said what it is, or there is no room for it")
+        if self._accepts_again_at is not None and self._accepts_again_at <= now:
+            self._accepts_again_at = None
+            self._selector.register(self._listening, READ)
+
+    def poll(self, now: float) -> None:
+        """Accept connections, write to those that can be written to, and note readable ones."""
+        for key, events in self._selector.select(0):
+            peer: Peer | None = key.data
+            if peer is None:
+                self._accept(now)
+                continue
+            if peer.is_ended:
+                continue
+            if events & WRITE:
+                self._dirty[peer] = None
+            if events & READ:
+                peer.has_unread = True
+                self._readable[peer] = None
+                if self.holds:
+                    # Noted: it would be reported again and again.
+                    self._watch(peer, peer.watched & ~READ)
+
+    def receive(self, share: int) -> Iterator[tuple[Peer, list[list[bytes]]]]:
+        """Yield messages of one peer after the other, at most `share` of each.
+
+        Each peer has one turn. The caller may stop at any time; the others are first next time.
+        """
+        for peer in tuple(self._readable):
+            if peer.is_ended:
+                continue
+            # Behind the others, unless it is drained now.
+            self._readable.pop(peer, None)
+            self._readable[peer] = None
+            if messages := self._read(peer, share):
+                yield peer, messages
+
+    def send(self, peer: Peer, packed: bytes) -> None:
+        """Queue a packed message for `peer`; a peer with too much in its queue may be cut off."""
+        if peer.is_ended:
+            return
+        peer.send(packed)
+        self._dirty[peer] = None
+        self._queued_bytes += len(packed)
+        if peer.queued_bytes > self._bounds.unread_bytes:
+            self._is_over(peer)
+        if self._queued_bytes > self._bounds.total_unread_bytes:
+            most = max(self._peers.values(), key=lambda each: each.queued_bytes)
+            self.cut_off(most, "slow", f"{most.queued_bytes} bytes wait for it, and for all more")
+
+    def flush(self) -> None:
+        """Write what was queued."""
+        while self._dirty:
+            dirty, self._dirty = self._dirty, {}
+            for peer in dirty:
+                if not peer.is_ended:
+                    self._flush(peer)
+
+    def cut_off(self, peer: Peer, reason: str, text: str, farewell: bytes = b"") -> None:
+        """End the connection of a peer that is over a bound or breaks the protocol."""
+        if peer.is_ended:
+            return
+        self._counters.count_cut(self._name, reason)
+        self._log.warning(reason, "cut off a peer of the %s: %s", self._name, text)
+        if farewell:
+            try:
+                peer.socket.send(farewell)
+            except OSError as error:
+                logger.debug("a peer could not be told: %s", error)
+        self._end(peer)
+
+    def _accept(self, now: float) -> None:
+        for _ in range(MAX_ACCEPTED_AT_ONCE):
+            try:
+                accepted, _address = self._listening.accept()
+            except BlockingIOError:
+                return
+            except OSError as error:
+                if error.errno in _NO_DESCRIPTOR:
+                    self.newcomers.note_refused()
+                    self._selector.unregister(self._listening)
+                    self._accepts_again_at = now + ACCEPT_PAUSE_S
+                    return
+                continue  # The peer has gone again.
+            try:
+                prepare(accepted)
+            except OSError:
+                accepted.close()
+                continue
+            self._welcome(Peer(accepted, self._new_connection(accepted)), now)
+
+    def _welcome(self, peer: Peer, now: float) -> None:
+        self._peers[peer.id] = peer
+        self._selector.register(peer.socket, READ, peer)
+        peer.watched = READ
+        self._take_output(peer)
+        self.newcomers.accepted(peer, now)
+
+    def _read(self, peer: Peer, share: int) -> list[list[bytes]]:
+        connection = peer.connection
+        try:
+            if not connection.has_more:
+                data = peer.socket.recv(CHUNK_BYTES)
+                if not data:
+                    self._end(peer)
+                    return []
+                # Less than was asked for: the kernel has no more, and would say so otherwise.
+                peer.has_unread = len(data) == CHUNK_BYTES
+                connection.receive(data)
+            was_open = connection.is_open
+            messages = connection.read(share)
+            self._take_output(peer)
+            if connection.is_open and not was_open:
+                self.newcomers.opened(peer)
+                if self.listener is not None:
+                    self.listener.peer_opened(peer)
+        except BlockingIOError:
+            peer.has_unread = False
+            messages = []
+        except OSError:
+            self._end(peer)
+            return []
+        except ZmtpError as error:
+            self.cut_off(peer, error.reason, str(error), error.farewell)
+            return []
+        if not (peer.has_unread or connection.has_more):
+            self._readable.pop(peer, None)
+            self._watch(peer, peer.watched | READ)
+        self._count_incomplete(peer)
+        return messages
+
+    def _take_output(self, peer: Peer) -> None:
+        if output := peer.connection.take_output():
+            peer.send_first(output)
+            self._queued_bytes += len(output)
+            self._dirty[peer] = None
+            if peer.queued_bytes > self._bounds.unread_bytes:
+                self._is_over(peer)
+
+    def _count_incomplete(self, peer: Peer) -> None:
+        waiting = peer.connection.waiting_bytes
+        self._incomplete_bytes += waiting - peer.received_bytes
+        peer.received_bytes = waiting
+        if self._incomplete_bytes > self._bounds.total_incomplete_bytes:
+            most = max(self._peers.values(), key=lambda each: each.received_bytes)
+            self.cut_off(most, "incomplete", f"{most.received_bytes} bytes of a message wait")
+
+    def _is_over(self, peer: Peer) -> None:
+        if not self._bounds.pauses:
+            text = f"it does not read: more than {self._bounds.unread_bytes} bytes wait"
+            self.cut_off(peer, "slow", text)
+
+    def _flush(self, peer: Peer) -> None:
+        before = peer.queued_bytes
+        try:
+            is_empty = peer.flush()
+        except OSError:
+            self._end(peer)
+            return
+        self._queued_bytes += peer.queued_bytes - before
+        pauses = self._bounds.pauses and peer.queued_bytes > self._bounds.unread_bytes
+        self._watch(peer, (0 if pauses else READ) | (0 if is_empty else WRITE))
+        if pauses:
+            self._readable.pop(peer, None)
+        elif peer.connection.has_more:
+            self._readable[peer] = None
+
+    def _watch(self, peer: Peer, events: int) -> None:
+        if events == peer.watched or peer.is_ended:
+            return
+        if not events:
+            self._selector.unregister(peer.socket)
+        elif peer.watched:
+            self._selector.modify(peer.socket, events, peer)
+        else:
+            self._selector.register(peer.socket, events, peer)
+        peer.watched = events
+
+    def _end(self, peer: Peer) -> None:
+        peer.is_ended = True
+        was_open = peer.connection.is_open
+        if peer.watched:
+            self._selector.unregister(peer.socket)
+        peer.socket.close()
+        del self._peers[peer.id]
+        self._readable.pop(peer, None)
+        self._dirty.pop(peer, None)
+        self.newcomers.opened(peer)
+        self._queued_bytes -= peer.drop()
+        self._incomplete_bytes -= peer.received_bytes
+        if was_open and self.listener is not None:
+            self.listener.peer_ended(peer)

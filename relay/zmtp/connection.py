@@ -1,0 +1,155 @@
+"""`ZmtpConnection`: one connection, from its first byte to the messages of its peer."""
+
+from enum import Enum, auto
+
+from relay.zmtp.errors import ZmtpError
+from relay.zmtp.frames import COMMAND, MORE, pack_command, split_command
+from relay.zmtp.greeting import GREETING_BYTES, check_greeting, our_greeting
+from relay.zmtp.mechanism import Mechanism
+from relay.zmtp.reader import Bounds, ZmtpReader
+
+MAX_PING_CONTEXT_BYTES = 16
+SUBSCRIBE = b"\x01"
+CANCEL = b"\x00"
+
+
+class Phase(Enum):
+    """The part of a connection in which the peer is."""
+
+    GREETING = auto()
+    HANDSHAKE = auto()
+    OPEN = auto()
+
+
+class ZmtpConnection:
+    """Bytes in, messages out; `take_output` has the bytes to be sent.
+
+    After a `ZmtpError` the connection is of no use.
+    """
+
+    def __init__(self, mechanism: Mechanism, bounds: Bounds) -> None:
+        self._mechanism = mechanism
+        self._reader = ZmtpReader(bounds)
+        self._bounds = bounds
+        self._phase = Phase.GREETING
+        self._greeting = b""
+        self._output = our_greeting(mechanism.name)
+        self._frames: list[bytes] = []
+        """Decrypted frames of a message that is not complete."""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the handshake is over: messages may be sent."""
+        return self._phase is Phase.OPEN
+
+    @property
+    def waiting_bytes(self) -> int:
+        """The bytes in memory for messages that are not complete."""
+        return self._reader.waiting_bytes + sum(map(len, self._frames))
+
+    @property
+    def has_more(self) -> bool:
+        """Whether `read` may return messages without another `receive`."""
+        return self._phase is not Phase.GREETING and self._reader.has_more()
+
+    def receive(self, data: bytes) -> None:
+        """Take bytes of the peer. Raises `ZmtpError`."""
+        if self._phase is Phase.GREETING:
+            self._greeting += data
+            check_greeting(self._greeting, self._mechanism.name)
+            if len(self._greeting) < GREETING_BYTES:
+                return
+            data, self._greeting = self._greeting[GREETING_BYTES:], b""
+            self._phase = Phase.HANDSHAKE
+        self._reader.feed(data)
+
+    def read(self, most: int) -> list[list[bytes]]:
+        """Return the next messages of the peer, at most `most`, each the list of its frames.
+
+        A subscription is a message, as in ZMTP 3.0: its first byte is 1, or 0 at its end. Raises
+        `ZmtpError`.
+        """
+        reader = self._reader
+        messages: list[list[bytes]] = []
+        while True:
+            if self._phase is Phase.OPEN:
+                found = reader.read(most - len(messages))
+                messages += self._opened(found) if self._mechanism.is_encrypted else found
+            elif reader.read(1):
+                raise ZmtpError("invalid_handshake", "a message came before the handshake ended")
+            command = reader.take_command()
+            if command is None:
+                return messages
+            if (message := self._obey(command)) is not None:
+                messages.append(message)
+            if len(messages) >= most:
+                return messages
+
+    @property
+    def is_encrypted(self) -> bool:
+        """Whether messages have to be sealed."""
+        return self._mechanism.is_encrypted
+
+    def seal(self, packed: bytes) -> bytes:
+        """Return the bytes to be sent for a message of `pack_message`."""
+        return self._mechanism.seal(packed)
+
+    def take_output(self) -> bytes:
+        """Return the bytes that are to be sent before any message."""
+        output, self._output = self._output, b""
+        return output
+
+    def _obey(self, body: bytes) -> list[bytes] | None:
+        """Take a command; return the message that it stands for, if it does."""
+        name, data = split_command(body)
+        if self._phase is Phase.OPEN:
+            return self._obey_in_traffic(name, data)
+        answer = self._mechanism.handle(name, data)
+        self._output += answer.output
+        if answer.is_done:
+            self._phase = Phase.OPEN
+        return None
+
+    def _obey_in_traffic(self, name: bytes, data: bytes) -> list[bytes] | None:
+        match name:
+            case b"SUBSCRIBE":
+                return [SUBSCRIBE + data]
+            case b"CANCEL":
+                return [CANCEL + data]
+            case b"PING":
+                # Behind the name, two bytes say for how long the peer waits.
+                context = data[2 : 2 + MAX_PING_CONTEXT_BYTES]
+                self._output += self._mechanism.seal(pack_command(b"PONG", context))
+            case b"ERROR":
+                raise ZmtpError("ended_by_peer", "it has sent an error")
+            case _:
+                pass  # A later version of the protocol may have others.
+        return None
+
+    def _opened(self, found: list[list[bytes]]) -> list[list[bytes]]:
+        """Return the messages in encrypted frames."""
+        messages: list[list[bytes]] = []
+        for frames in found:
+            if len(frames) != 1:
+                raise ZmtpError("invalid_frame", "an encrypted message has one frame")
+            flags, body = self._mechanism.open(frames[0])
+            if flags & COMMAND:
+                message = self._obey_in_traffic(*split_command(body))
+                messages += [] if message is None else [message]
+                continue
+            self._frames.append(body)
+            if flags & MORE:
+                self._check_frames()
+            else:
+                messages.append(self._frames)
+                self._frames = []
+        return messages
+
+    def _check_frames(self) -> None:
+        """Raise `ZmtpError` if the decrypted frames are more than a message may have."""
+        limit = self._bounds.frames
+        if len(self._frames) >= limit:
+            raise ZmtpError("too_many_frames", f"a message has over {limit} frames")
+        limit = self._bounds.kept_bytes
+        if sum(map(len, self._frames)) > limit:
+            raise ZmtpError("too_large", f"a message has over {limit} bytes")

@@ -1,0 +1,93 @@
+"""Which peers get an event, beside a model that compares every prefix."""
+
+from collections import defaultdict
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from relay.core import subscribers
+from relay.core.subscribers import (
+    MAX_PREFIX_BYTES,
+    MAX_PREFIX_BYTES_OF_PEER,
+    Subscribers,
+    TooManySubscriptions,
+)
+
+PREFIXES = st.sampled_from([b"", b"e", b"event:", b"event:a", b"event:ab", b"task:", b"room:"])
+PEERS = st.integers(1, 3)
+STEPS = st.lists(st.tuples(st.sampled_from(["make", "end", "go"]), PEERS, PREFIXES), max_size=30)
+
+
+@given(STEPS, st.sampled_from([b"event:abc", b"event:", b"task:1", b"e", b"x:"]))
+def test_an_event_reaches_each_peer_with_a_prefix_of_its_topic_once(
+    steps: list[tuple[str, int, bytes]], topic: bytes
+) -> None:
+    known: Subscribers[int] = Subscribers()
+    model: dict[int, set[bytes]] = defaultdict(set)
+    for step, peer, prefix in steps:
+        match step:
+            case "make":
+                assert known.subscribe(peer, prefix) == (prefix not in model[peer])
+                model[peer].add(prefix)
+            case "end":
+                assert known.unsubscribe(peer, prefix) == (prefix in model[peer])
+                model[peer].discard(prefix)
+            case _:
+                assert set(known.forget(peer)) == model.pop(peer, set())
+        # Also in between: what is remembered of a topic must not outlive a change.
+        found = known.of(topic)
+        assert len(found) == len(set(found))
+        assert set(found) == {
+            each for each, prefixes in model.items() if topic.startswith(tuple(prefixes))
+        }
+    assert len(known) == sum(map(len, model.values()))
+
+
+def test_a_peer_has_a_bounded_number_of_bytes() -> None:
+    known: Subscribers[int] = Subscribers()
+    count = MAX_PREFIX_BYTES_OF_PEER // MAX_PREFIX_BYTES
+    for number in range(count):
+        known.subscribe(1, b"%0*d" % (MAX_PREFIX_BYTES, number))
+    with pytest.raises(TooManySubscriptions, match="more than 1048576 bytes"):
+        known.subscribe(1, b"x")
+    known.unsubscribe(1, b"%0*d" % (MAX_PREFIX_BYTES, 0))
+    assert known.subscribe(1, b"x")
+    assert known.subscribe(2, b"x"), "others are not concerned"
+
+
+def test_a_peer_has_a_bounded_number_of_subscriptions(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(subscribers, "MAX_PREFIXES", 2)
+    known: Subscribers[int] = Subscribers()
+    assert known.subscribe(1, b"a")
+    assert known.subscribe(1, b"b")
+    assert not known.subscribe(1, b"a")
+    with pytest.raises(TooManySubscriptions, match="more than 2 subscriptions"):
+        known.subscribe(1, b"c")
+    assert known.of(b"c") == ()
+
+
+def test_all_peers_together_have_a_bounded_number_of_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(subscribers, "MAX_PREFIX_BYTES_OF_ALL", 4)
+    known: Subscribers[int] = Subscribers()
+    known.subscribe(1, b"ab")
+    known.subscribe(2, b"cd")
+    with pytest.raises(TooManySubscriptions, match="no room"):
+        known.subscribe(3, b"e")
+    known.forget(1)
+    assert known.subscribe(3, b"e")
+
+
+def test_a_longer_prefix_than_any_topic_is_refused() -> None:
+    known: Subscribers[int] = Subscribers()
+    with pytest.raises(TooManySubscriptions, match="has more than 1024 bytes"):
+        known.subscribe(1, b"x" * (MAX_PREFIX_BYTES + 1))
+
+
+def test_topics_are_remembered_in_a_bounded_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(subscribers, "MAX_CACHED_TOPICS", 3)
+    known: Subscribers[int] = Subscribers()
+    known.subscribe(1, b"t")
+    for number in range(10):
+        assert known.of(b"t%d" % number) == (1,)
+    assert len(known._cache) <= 3
