@@ -36,7 +36,7 @@ from relay.state import SharedState
 from relay.stop_signal import StopSignal
 from relay.task_watch import TaskWatch
 from relay.wire.control import HEARTBEAT_TOPIC, pack_message
-from relay.wire.errors import WireError
+from relay.wire.errors import InvalidFrame, WireError
 from relay.wire.header import Stamp, StampedFrames, pack_stamp
 from relay.wire.kinds import Kinds
 from relay.zmtp.frames import pack_message as pack_frames
@@ -83,6 +83,7 @@ class Relay:
             )
             self._router = SubscriptionRouter(settings.journaled_kinds)
             self._live = LiveSubscriptions()
+            self._syncs: dict[bytes, None] = {}  # Nonces, to be published after a turn.
             self._ingress = Ingress(self._sockets.ingress, self._router.always)
             self._egress = Egress(self._sockets.egress, settings.egress_hwm, self._route)
             self._sequencer = Sequencer(self._state, self._writer)
@@ -160,7 +161,7 @@ class Relay:
         epoch = self._state.journal.epoch
         # Events last: subscribers and peers wait for at most one batch, however many events come.
         if sockets.egress.has_readable:
-            self._egress.receive(SUBSCRIPTIONS_SHARE, MAX_SUBSCRIPTIONS_AT_ONCE)
+            self._take_subscriptions()
         if sockets.control.has_readable:
             self._answer_requests()
         if self._writer.readable in ready:
@@ -173,14 +174,23 @@ class Relay:
         for emitter in self._state.emitters.take_missing_events():
             self._notifier.request_resend(emitter)
 
+    def _take_subscriptions(self) -> None:
+        self._egress.receive(SUBSCRIPTIONS_SHARE, MAX_SUBSCRIPTIONS_AT_ONCE)
+        if self._syncs:
+            # One heartbeat for all: a peer may ask thousands of times.
+            self._publish_heartbeat(*self._syncs)
+            self._syncs.clear()
+        for _ in range(self._egress.take_malformed()):
+            self._state.counters.received += 1
+            self._count_malformed(InvalidFrame("a subscriber sent no subscription"))
+
     def _route(self, prefix: bytes, is_made: bool, is_change: bool) -> None:
         """See `relay.egress.Route`."""
         match self._router.route(prefix):
-            case SubscriptionRoute.FORWARD:
-                if is_change and not self._live.take(prefix, is_made=is_made):
-                    self._log.error("subscriptions", "too many live subscriptions: one is ignored")
+            case SubscriptionRoute.FORWARD if is_change:
+                self._live.take(prefix, is_made=is_made)
             case SubscriptionRoute.ANSWER if is_made:
-                self._publish_heartbeat(prefix)
+                self._syncs[prefix] = None
             case _:
                 pass
 
@@ -248,9 +258,10 @@ class Relay:
         # At once: a turn of the loop may take a while.
         self._sockets.egress.flush()
 
-    def _publish_heartbeat(self, topic: bytes) -> None:
+    def _publish_heartbeat(self, *topics: bytes) -> None:
         stamp = pack_stamp(Stamp(self._state.journal.epoch, 0, self._clock.now_ms()))
-        self._publish([(topic, stamp, pack_message(self._control.heartbeat()))])
+        body = pack_message(self._control.heartbeat())
+        self._publish([(topic, stamp, body) for topic in topics])
 
     def _count_malformed(self, error: WireError) -> None:
         self._state.counters.malformed[error.reason] += 1

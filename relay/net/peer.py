@@ -5,10 +5,11 @@ import socket
 from collections import deque
 
 from relay.zmtp.connection import ZmtpConnection
-from relay.zmtp.frames import pack_message
 
 FLUSH_BYTES = 128 * 1024
 """Messages are joined up to about so many bytes for one system call."""
+MAX_FLUSHED_BYTES = 1024 * 1024
+"""Written to one peer before the others have their turn, even if it reads as fast."""
 _numbers = itertools.count(1)
 
 
@@ -52,10 +53,6 @@ class Peer:
         self.queue.append(packed)
         self.queued_bytes += len(packed)
 
-    def send_frame(self, frame: bytes) -> None:
-        """Queue a message of one frame."""
-        self.send(pack_message((frame,)))
-
     def send_first(self, output: bytes) -> None:
         """Queue bytes of the protocol itself: handshake and answers to pings."""
         self._unsent = memoryview(bytes(self._unsent) + output)
@@ -63,7 +60,8 @@ class Peer:
 
     def flush(self) -> bool:
         """Write what waits; return whether everything is written. Raises `OSError`."""
-        while True:
+        left = MAX_FLUSHED_BYTES
+        while left > 0:
             if not self._unsent:
                 if not self.queue:
                     return True
@@ -74,6 +72,8 @@ class Peer:
                 return False
             self.queued_bytes -= sent
             self._unsent = self._unsent[sent:]
+            left -= sent
+        return not self.queued_bytes
 
     def drop(self) -> int:
         """Forget what waits; return how many bytes it was."""

@@ -5,6 +5,7 @@ import logging
 import selectors
 import socket
 from collections.abc import Callable, Iterator
+from time import monotonic
 from typing import NamedTuple, Protocol
 
 from relay.core.counters import RelayCounters
@@ -19,6 +20,12 @@ READ = selectors.EVENT_READ
 WRITE = selectors.EVENT_WRITE
 CHUNK_BYTES = 64 * 1024
 """Read of one connection before the others have their turn."""
+MIN_CHUNK_BYTES = 4 * 1024
+"""Read of each when there are very many, so that messages that wait for their turn do not count as
+a message too large to wait for."""
+TURN_S = 0.01
+"""The peers of a port are read for so long, and one of them at least; then it is the turn of the
+other ports. What costs time need not be a message: pings, refused frames, parts of large ones."""
 MAX_ACCEPTED_AT_ONCE = 64
 ACCEPT_PAUSE_S = 0.1
 """Without a descriptor for a connection that waits, the port tries again after this time."""
@@ -138,17 +145,15 @@ class Port:
             if events & WRITE:
                 self._dirty[peer] = None
             if events & READ:
-                peer.has_unread = True
-                self._readable[peer] = None
-                if self.holds:
-                    # Noted: it would be reported again and again.
-                    self._watch(peer, peer.watched & ~READ)
+                self._note_readable(peer)
 
     def receive(self, share: int) -> Iterator[tuple[Peer, list[list[bytes]]]]:
-        """Yield messages of one peer after the other, at most `share` of each.
+        """Yield messages of one peer after the other, at most `share` of each, for `TURN_S`.
 
         Each peer has one turn. The caller may stop at any time; the others are first next time.
+        The caller may end a peer whose messages it has, and is to leave the rest of them then.
         """
+        until = monotonic() + TURN_S
         for peer in tuple(self._readable):
             if peer.is_ended:
                 continue
@@ -157,6 +162,8 @@ class Port:
             self._readable[peer] = None
             if messages := self._read(peer, share):
                 yield peer, messages
+            if monotonic() >= until:
+                return
 
     def send(self, peer: Peer, packed: bytes) -> None:
         """Queue a packed message for `peer`; a peer with too much in its queue may be cut off."""
@@ -192,6 +199,20 @@ class Port:
                 logger.debug("a peer could not be told: %s", error)
         self._end(peer)
 
+    def _note_readable(self, peer: Peer) -> None:
+        if self.holds and not peer.connection.is_open:
+            # The handshake goes on: this peer would be ended as one that says nothing.
+            self._read(peer, 0)
+            if not peer.connection.is_open:
+                return
+        if peer.is_ended:
+            return
+        peer.has_unread = True
+        self._readable[peer] = None
+        if self.holds:
+            # Noted: it would be reported again and again.
+            self._watch(peer, peer.watched & ~READ)
+
     def _accept(self, now: float) -> None:
         for _ in range(MAX_ACCEPTED_AT_ONCE):
             try:
@@ -207,14 +228,15 @@ class Port:
                 continue  # The peer has gone again.
             try:
                 prepare(accepted)
+                peer = Peer(accepted, self._new_connection(accepted))
+                self._selector.register(accepted, READ, peer)
             except OSError:
                 accepted.close()
                 continue
-            self._welcome(Peer(accepted, self._new_connection(accepted)), now)
+            self._welcome(peer, now)
 
     def _welcome(self, peer: Peer, now: float) -> None:
         self._peers[peer.id] = peer
-        self._selector.register(peer.socket, READ, peer)
         peer.watched = READ
         self._take_output(peer)
         self.newcomers.accepted(peer, now)
@@ -223,17 +245,18 @@ class Port:
         connection = peer.connection
         try:
             if not connection.has_more:
-                data = peer.socket.recv(CHUNK_BYTES)
+                chunk_bytes = self._chunk_bytes()
+                data = peer.socket.recv(chunk_bytes)
                 if not data:
                     self._end(peer)
                     return []
                 # Less than was asked for: the kernel has no more, and would say so otherwise.
-                peer.has_unread = len(data) == CHUNK_BYTES
+                peer.has_unread = len(data) == chunk_bytes
                 connection.receive(data)
             was_open = connection.is_open
             messages = connection.read(share)
             self._take_output(peer)
-            if connection.is_open and not was_open:
+            if connection.is_open and not was_open and not peer.is_ended:
                 self.newcomers.opened(peer)
                 if self.listener is not None:
                     self.listener.peer_opened(peer)
@@ -246,11 +269,18 @@ class Port:
         except ZmtpError as error:
             self.cut_off(peer, error.reason, str(error), error.farewell)
             return []
+        if peer.is_ended:
+            # The answers that it does not read, or what it was told, were too much.
+            return []
         if not (peer.has_unread or connection.has_more):
             self._readable.pop(peer, None)
             self._watch(peer, peer.watched | READ)
         self._count_incomplete(peer)
-        return messages
+        return [] if peer.is_ended else messages
+
+    def _chunk_bytes(self) -> int:
+        share = self._bounds.total_incomplete_bytes // 2 // len(self._peers)
+        return max(MIN_CHUNK_BYTES, min(CHUNK_BYTES, share))
 
     def _take_output(self, peer: Peer) -> None:
         if output := peer.connection.take_output():
@@ -278,6 +308,7 @@ class Port:
         try:
             is_empty = peer.flush()
         except OSError:
+            self._queued_bytes += peer.queued_bytes - before
             self._end(peer)
             return
         self._queued_bytes += peer.queued_bytes - before
@@ -311,5 +342,6 @@ class Port:
         self.newcomers.opened(peer)
         self._queued_bytes -= peer.drop()
         self._incomplete_bytes -= peer.received_bytes
+        peer.received_bytes = 0
         if was_open and self.listener is not None:
             self.listener.peer_ended(peer)
