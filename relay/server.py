@@ -20,6 +20,7 @@ from relay.core.subscription_router import (
     SubscriptionRoute,
     SubscriptionRouter,
 )
+from relay.core.time_share import TimeShare
 from relay.demand_service import DemandService
 from relay.egress import Egress
 from relay.ingress import Ingress
@@ -28,6 +29,7 @@ from relay.journal.journal import Journal
 from relay.journal.replayer import PublishedJournal
 from relay.journal.tail_note import TailNote
 from relay.journal.writer import JournalWriter
+from relay.net.peer import Peer
 from relay.notifier import Notifier
 from relay.sequencer import Sequencer
 from relay.shared.logs import LimitedLog
@@ -48,6 +50,13 @@ SUBSCRIPTIONS_SHARE = 250
 MAX_REQUESTS_AT_ONCE = 16
 """Requests answered before the other sockets are served, one of each peer. A reply has at most
 about 1 MiB."""
+REQUESTS_TURN_S = 0.002
+"""No further request is answered in a turn after this time."""
+SHARE_OF_PEER = TimeShare(0.1, burst_s=0.2)
+"""Of the processor, for the requests of one peer. An edge that replays gets about 50 MiB/s; the
+requests of a peer that asks for more wait in the kernel."""
+SHARE_OF_REQUESTS = TimeShare(0.3, burst_s=0.1)
+"""Of the processor, for the requests of all peers."""
 EVENTS_SHARE = 64
 """Events of one publisher before the others have their turn."""
 FORGET_INTERVAL_S = 600.0
@@ -61,6 +70,9 @@ class Relay:
 
     Raises `JournalRefused`, or `AddressInUse` when an endpoint cannot be bound.
     """
+
+    _requests_paid_at = 0.0
+    """See `relay.core.time_share`."""
 
     def __init__(self, settings: RelaySettings, kinds: Kinds = NO_FILE) -> None:
         """`kinds` have the retention of their streams; `settings` say which are streams."""
@@ -146,9 +158,12 @@ class Relay:
         ports = self._sockets.all
         # A slow disk: events wait at their publishers while there is no room for them here.
         self._sockets.ingress.holds = not self._sequencer.has_room
+        requests_at = SHARE_OF_REQUESTS.rests_until(self._requests_paid_at)
+        self._sockets.control.holds = is_held = requests_at > time.monotonic()
         if any(port.has_readable and not port.holds for port in ports):
             return -math.inf
-        return min(self._demand.due_at(), self._live.due_at(), *(port.due_at for port in ports))
+        due_at = min(self._demand.due_at(), self._live.due_at(), *(port.due_at for port in ports))
+        return min(due_at, requests_at) if is_held else due_at
 
     def _serve(self, selector: selectors.BaseSelector, timeout_s: float) -> None:
         """Wait for a socket, then take a bounded amount of work from each that is readable."""
@@ -162,7 +177,7 @@ class Relay:
         # Events last: subscribers and peers wait for at most one batch, however many events come.
         if sockets.egress.has_readable:
             self._take_subscriptions()
-        if sockets.control.has_readable:
+        if sockets.control.has_readable and not sockets.control.holds:
             self._answer_requests()
         if self._writer.readable in ready:
             self._release_committed()
@@ -197,7 +212,9 @@ class Relay:
     def _answer_requests(self) -> None:
         control = self._sockets.control
         left = MAX_REQUESTS_AT_ONCE
-        for peer, messages in control.receive(share=1):
+        for peer, messages in control.receive(share=1, turn_s=REQUESTS_TURN_S):
+            # Of the processor: a slow disk is no fault of the peer.
+            began = time.thread_time()
             for frames in messages:
                 try:
                     reply = self._control.answer(peer.id, frames[0] if len(frames) == 1 else b"")
@@ -205,9 +222,19 @@ class Relay:
                 except Exception:
                     # A fault of ours; one request must not end the relay for everybody.
                     logger.exception("a request could not be answered")
+            self._charge(peer, time.thread_time() - began)
             left -= 1
             if not left:
                 return
+
+    def _charge(self, peer: Peer, cost_s: float) -> None:
+        """Have the requests of `peer` wait if they have cost more than its share."""
+        now = time.monotonic()
+        self._requests_paid_at = SHARE_OF_REQUESTS.charge(self._requests_paid_at, cost_s, now)
+        peer.paid_at = SHARE_OF_PEER.charge(peer.paid_at, cost_s, now)
+        if (until := SHARE_OF_PEER.rests_until(peer.paid_at)) > now:
+            self._state.counters.requests_delayed += 1
+            self._sockets.control.rest(peer, until)
 
     def _relay_batch(self) -> None:
         now_ms = self._clock.now_ms()

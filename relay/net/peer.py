@@ -22,6 +22,8 @@ class Peer:
         "has_unread",
         "id",
         "is_ended",
+        "is_resting",
+        "paid_at",
         "queue",
         "queued_bytes",
         "received_bytes",
@@ -46,6 +48,10 @@ class Peer:
         """Whether the kernel may have more bytes of the peer."""
         self.watched = 0
         """The events for which the port waits."""
+        self.is_resting = False
+        """Whether nothing is read of it at present, because its requests have cost much."""
+        self.paid_at = 0.0
+        """See `relay.core.time_share`; for the loop."""
         self.is_ended = False
 
     def send(self, packed: bytes) -> None:

@@ -1,6 +1,7 @@
 """`Port`: one of the relay's sockets, with the connections of its peers."""
 
 import errno
+import heapq
 import logging
 import selectors
 import socket
@@ -23,7 +24,7 @@ CHUNK_BYTES = 64 * 1024
 MIN_CHUNK_BYTES = 4 * 1024
 """Read of each when there are very many, so that messages that wait for their turn do not count as
 a message too large to wait for."""
-TURN_S = 0.01
+TURN_S = 0.005
 """The peers of a port are read for so long, and one of them at least; then it is the turn of the
 other ports. What costs time need not be a message: pings, refused frames, parts of large ones."""
 MAX_ACCEPTED_AT_ONCE = 64
@@ -85,6 +86,8 @@ class Port:
         """Peers of which something can be read, the one whose turn it is first."""
         self._dirty: dict[Peer, None] = {}
         """Peers for which something was queued since the last `flush`."""
+        self._resting: list[tuple[float, bytes]] = []
+        """A heap of the times at which the rest of a peer ends, with its id."""
         self._queued_bytes = 0
         self._incomplete_bytes = 0
         self.holds = False
@@ -123,6 +126,8 @@ class Port:
     def due_at(self) -> float:
         """The monotonic time at which `tick` has something to do."""
         due_at = self.newcomers.due_at
+        if self._resting:
+            due_at = min(due_at, self._resting[0][0])
         return due_at if self._accepts_again_at is None else min(due_at, self._accepts_again_at)
 
     def tick(self, now: float) -> None:
@@ -132,6 +137,20 @@ class Port:
         if self._accepts_again_at is not None and self._accepts_again_at <= now:
             self._accepts_again_at = None
             self._selector.register(self._listening, READ)
+        while self._resting and self._resting[0][0] <= now:
+            rested = self._peers.get(heapq.heappop(self._resting)[1])
+            if rested is not None:
+                rested.is_resting = False
+                self._resume(rested)
+
+    def rest(self, peer: Peer, until: float) -> None:
+        """Read nothing of `peer` before the monotonic time `until`."""
+        if peer.is_ended or peer.is_resting:
+            return
+        peer.is_resting = True
+        heapq.heappush(self._resting, (until, peer.id))
+        self._readable.pop(peer, None)
+        self._watch(peer, peer.watched & ~READ)
 
     def poll(self, now: float) -> None:
         """Accept connections, write to those that can be written to, and note readable ones."""
@@ -144,16 +163,18 @@ class Port:
                 continue
             if events & WRITE:
                 self._dirty[peer] = None
-            if events & READ:
+            if events & READ and not peer.is_resting:
                 self._note_readable(peer)
 
-    def receive(self, share: int) -> Iterator[tuple[Peer, list[list[bytes]]]]:
-        """Yield messages of one peer after the other, at most `share` of each, for `TURN_S`.
+    def receive(
+        self, share: int, turn_s: float | None = None
+    ) -> Iterator[tuple[Peer, list[list[bytes]]]]:
+        """Yield messages of one peer after the other, at most `share` of each, for `turn_s`.
 
         Each peer has one turn. The caller may stop at any time; the others are first next time.
         The caller may end a peer whose messages it has, and is to leave the rest of them then.
         """
-        until = monotonic() + TURN_S
+        until = monotonic() + (TURN_S if turn_s is None else turn_s)
         for peer in tuple(self._readable):
             if peer.is_ended:
                 continue
@@ -274,7 +295,8 @@ class Port:
             return []
         if not (peer.has_unread or connection.has_more):
             self._readable.pop(peer, None)
-            self._watch(peer, peer.watched | READ)
+            if not peer.is_resting:
+                self._watch(peer, peer.watched | READ)
         self._count_incomplete(peer)
         return [] if peer.is_ended else messages
 
@@ -312,12 +334,23 @@ class Port:
             self._end(peer)
             return
         self._queued_bytes += peer.queued_bytes - before
-        pauses = self._bounds.pauses and peer.queued_bytes > self._bounds.unread_bytes
-        self._watch(peer, (0 if pauses else READ) | (0 if is_empty else WRITE))
-        if pauses:
+        self._watch(peer, (peer.watched & READ) | (0 if is_empty else WRITE))
+        if not self._bounds.pauses:
+            return
+        if peer.queued_bytes > self._bounds.unread_bytes:
             self._readable.pop(peer, None)
-        elif peer.connection.has_more:
+            self._watch(peer, peer.watched & ~READ)
+        else:
+            self._resume(peer)
+
+    def _resume(self, peer: Peer) -> None:
+        """Read a peer again that was not read, unless there is another reason for that."""
+        is_over = self._bounds.pauses and peer.queued_bytes > self._bounds.unread_bytes
+        if peer.is_resting or is_over:
+            return
+        if peer.connection.has_more or peer.has_unread:
             self._readable[peer] = None
+        self._watch(peer, peer.watched | READ)
 
     def _watch(self, peer: Peer, events: int) -> None:
         if events == peer.watched or peer.is_ended:

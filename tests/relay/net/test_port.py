@@ -318,6 +318,49 @@ def test_a_peer_that_does_not_read_its_answers_is_not_read_either(stack: ExitSta
     assert read > 20, "when it reads, the rest is answered"
 
 
+def test_a_peer_at_rest_is_not_read_and_goes_on_in_its_time(
+    xsub: OpenPort, stack: ExitStack
+) -> None:
+    peer, other = xsub.connect(stack, b"PUB"), xsub.connect(stack, b"PUB")
+    resting, _ = xsub.port.peers()
+    peer.send(message(b"first") * 3)
+    xsub.port.poll(0.0)
+    (_, messages), *_ = xsub.port.receive(1)
+    assert messages == [[b"first"]]
+    now = time.monotonic()
+    for until in (now + 1000, now + 2000):
+        xsub.port.rest(resting, until)
+    assert xsub.port.due_at == now + 1000, "it rests already"
+    peer.send(message(b"second"))
+    other.send(message(b"other"))
+    xsub.wait_until(lambda: bool(xsub.received), "the other one is read")
+    xsub.port.send(resting, message(b"answer"))
+    xsub.turn(0)
+    assert peer.read_message() == [b"answer"], "it is written to"
+    assert [frames for _, frames in xsub.received] == [[b"other"]]
+    assert not is_readable(xsub.port.fileno()), "the loop has nothing to do"
+    assert not xsub.port.has_readable
+    xsub.port.tick(now + 1000)
+    xsub.wait_until(lambda: len(xsub.received) == 4, "it is read again")
+    assert [frames for _, frames in xsub.received[1:]] == [[b"first"]] * 2 + [[b"second"]]
+
+
+def test_a_peer_that_goes_while_it_rests_is_forgotten_later(
+    xsub: OpenPort, stack: ExitStack
+) -> None:
+    peer = xsub.connect(stack, b"PUB")
+    (resting,) = xsub.port.peers()
+    now = time.monotonic()
+    xsub.port.rest(resting, now + 1000)
+    peer.close()
+    xsub.port.send(resting, message(b"answer"))
+    xsub.turn(0)
+    xsub.port.tick(now + 1000)
+    xsub.wait_until(lambda: len(xsub.port) == 0, "its end is seen")
+    xsub.port.rest(resting, now + 2000)
+    assert_nothing_left(xsub)
+
+
 def test_while_the_port_holds_nothing_is_read_and_nothing_spins(
     xsub: OpenPort, stack: ExitStack
 ) -> None:
