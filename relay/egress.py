@@ -49,6 +49,10 @@ class Egress:
             if left <= 0:
                 return
 
+    def shrink(self) -> None:
+        """Give back the room of subscriptions that have gone."""
+        self._subscribers.shrink()
+
     def take_malformed(self) -> int:
         """Return how many messages since the last call were no subscription."""
         malformed, self._malformed = self._malformed, 0

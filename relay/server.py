@@ -32,6 +32,7 @@ from relay.journal.writer import JournalWriter
 from relay.net.peer import Peer
 from relay.notifier import Notifier
 from relay.sequencer import Sequencer
+from relay.shared.freed_memory import FreedMemory
 from relay.shared.logs import LimitedLog
 from relay.sockets import RelaySockets
 from relay.state import SharedState
@@ -71,6 +72,7 @@ class Relay:
     Raises `JournalRefused`, or `AddressInUse` when an endpoint cannot be bound.
     """
 
+    _memory = FreedMemory()
     _requests_paid_at = 0.0
     """See `relay.core.time_share`."""
 
@@ -144,6 +146,9 @@ class Relay:
                 now = time.monotonic()
                 self._ingress.change(self._live.take_changes(now))
                 self._demand.tick(now)
+                if self._memory.tick(now):
+                    self._egress.shrink()
+                    self._live.shrink()
                 for port in self._sockets.all:
                     port.tick(now)
                     port.flush()

@@ -15,6 +15,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("relay", "edge", "emitters")
 PURE_SHARED = (
+    "relay.shared.compaction",
     "relay.shared.covering_prefixes",
     "relay.shared.digest_set",
     "relay.shared.newest",
@@ -37,7 +38,7 @@ EDGE_CORE = {
 """Folder of the edge's core to the folders below it; `session` stands on top of all."""
 ALLOWED = {
     "relay.wire": ("relay.wire",),
-    **{name: ("relay.wire", name) for name in PURE_SHARED},
+    **{name: ("relay.wire", "relay.shared.compaction", name) for name in PURE_SHARED},
     "relay.shared": ("relay.wire", "relay.shared"),
     "relay.core": (*WORDS, "relay.core"),
     "relay.zmtp": ("relay.zmtp",),

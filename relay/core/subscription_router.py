@@ -8,6 +8,7 @@ import math
 from enum import Enum, auto
 from itertools import islice
 
+from relay.shared.compaction import compacted
 from relay.shared.covering_prefixes import Routes
 from relay.wire.control import SYNC_PREFIX
 from relay.wire.demand import FILTERED_PREFIX
@@ -89,6 +90,11 @@ class LiveSubscriptions:
         else:
             self._counts.pop(prefix, None)
         self._changed[prefix.removeprefix(FILTERED_PREFIX)] = None
+
+    def shrink(self) -> None:
+        """Give back the room of subscriptions that have gone."""
+        self._counts, self._routed = compacted(self._counts), compacted(self._routed)
+        self._changed = compacted(self._changed)
 
     def due_at(self) -> float:
         """Return when `take_changes` may have changes."""

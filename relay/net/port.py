@@ -28,6 +28,8 @@ TURN_S = 0.005
 """The peers of a port are read for so long, and one of them at least; then it is the turn of the
 other ports. What costs time need not be a message: pings, refused frames, parts of large ones."""
 MAX_ACCEPTED_AT_ONCE = 64
+MAX_HANDSHAKES_AT_ONCE = 64
+"""Connections whose handshake goes on before those that send messages have their turn."""
 ACCEPT_PAUSE_S = 0.1
 """Without a descriptor for a connection that waits, the port tries again after this time."""
 _NO_DESCRIPTOR = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
@@ -90,6 +92,7 @@ class Port:
         """A heap of the times at which the rest of a peer ends, with its id."""
         self._queued_bytes = 0
         self._incomplete_bytes = 0
+        self._handshakes_left = 0
         self.holds = False
         """Whether nothing is read at present; the loop has no room."""
         self._log = LimitedLog(logger)
@@ -154,6 +157,7 @@ class Port:
 
     def poll(self, now: float) -> None:
         """Accept connections, write to those that can be written to, and note readable ones."""
+        self._handshakes_left = MAX_HANDSHAKES_AT_ONCE
         for key, events in self._selector.select(0):
             peer: Peer | None = key.data
             if peer is None:
@@ -221,13 +225,15 @@ class Port:
         self._end(peer)
 
     def _note_readable(self, peer: Peer) -> None:
-        if self.holds and not peer.connection.is_open:
-            # The handshake goes on: this peer would be ended as one that says nothing.
-            self._read(peer, 0)
-            if not peer.connection.is_open:
+        if not peer.connection.is_open:
+            # At once, also while the port holds: its time is short, and those before it in line may
+            # have much to send. The rest waits in the kernel, and is reported again.
+            if not self._handshakes_left:
                 return
-        if peer.is_ended:
-            return
+            self._handshakes_left -= 1
+            self._read(peer, 0)
+            if self.get(peer.id) is None:
+                return
         peer.has_unread = True
         self._readable[peer] = None
         if self.holds:

@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from typing import Generic, TypeVar
 
+from relay.shared.compaction import compacted
+
 P = TypeVar("P", str, bytes)
 V = TypeVar("V")
 
@@ -45,6 +47,10 @@ class PrefixIndex(Generic[P, V]):
             # The value goes first: a look-up in another thread may still use the old lengths.
             del self._values[prefix]
             self._count(len(prefix), -1)
+
+    def shrink(self) -> None:
+        """Give back the room of prefixes that have gone."""
+        self._values = compacted(self._values)
 
     def matching(self, topic: P) -> Iterator[tuple[P, V]]:
         """Yield each prefix of `topic` in the index with its value, the shortest first."""

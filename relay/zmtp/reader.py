@@ -16,6 +16,9 @@ MAX_COMMAND_BYTES = 2048
 """Of a handshake, a subscription, or a ping. Metadata may have some properties of applications."""
 
 
+MAX_FLAGS = MORE | LONG | COMMAND
+
+
 class Bounds(NamedTuple):
     """The bounds of one connection's messages."""
 
@@ -128,7 +131,7 @@ class ZmtpReader:
     def _head(self, data: bytes, position: int) -> tuple[int, int]:
         """Return where the body of a frame with any flags begins, and its size."""
         flags = data[position]
-        if flags > 7 or (flags & COMMAND and flags & MORE):
+        if flags > MAX_FLAGS or (flags & COMMAND and flags & MORE):
             raise ZmtpError("invalid_frame", f"the flags of a frame are {flags}")
         start = position + (9 if flags & LONG else 2)
         size = int.from_bytes(data[position + 1 : start], "big")
@@ -165,6 +168,8 @@ class ZmtpReader:
 def _has_frame(data: bytes, position: int) -> bool:
     if position + 2 > len(data):
         return False
+    if data[position] > MAX_FLAGS:
+        return True  # Which the next `read` refuses.
     if not data[position] & LONG:
         return position + 2 + data[position + 1] <= len(data)
     start = position + 9

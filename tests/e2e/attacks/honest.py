@@ -5,6 +5,7 @@ import select
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import psutil
 from websockets.exceptions import WebSocketException
@@ -171,10 +172,14 @@ class Honest:
         wait_for(has_come, f"{count} further events arrive", WAIT_S)
         assert self.received == list(range(1, len(self.received) + 1)), "each once, in order"
 
-    def check_stats(self) -> None:
+    def stats(self) -> dict[str, Any]:
         """The relay answers a tool that connects now."""
         with RelayPeer(self._cluster.control) as peer:
-            assert peer.stats()["relayed"]["event"] > 0
+            return peer.stats()
+
+    def check_stats(self) -> None:
+        """The answer is right."""
+        assert self.stats()["relayed"]["event"] > 0
 
     @contextmanager
     def endures(self, attack: Attack | Together, grows_by: int) -> Iterator[None]:

@@ -164,7 +164,7 @@ class NoFrames(Attack):
         (LargeParts, 200, 200, 300 * MIB),
         (LargeMessages, 2, 10, 32 * MIB),
         (Pings, 10, 10, 80 * MIB),
-        (Commands, 2, 30, 16 * MIB),
+        (Commands, 2, 5, 16 * MIB),
         (NoFrames, 2, 30, 16 * MIB),
     ],
     ids=lambda value: getattr(value, "__name__", ""),

@@ -107,3 +107,14 @@ def test_topics_are_remembered_in_a_bounded_number(monkeypatch: pytest.MonkeyPat
     for number in range(10):
         assert known.of(b"t%d" % number) == (1,)
     assert len(known._cache) <= 3
+
+
+def test_shrinking_changes_nothing() -> None:
+    known: Subscribers[int] = Subscribers()
+    for number in range(5000):
+        known.subscribe(1, b"%d" % number)
+    known.subscribe(2, b"event:")
+    known.forget(1)
+    known.shrink()
+    assert known.of(b"event:x") == (2,)
+    assert known.forget(2) == (b"event:",)

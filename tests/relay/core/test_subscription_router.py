@@ -148,6 +148,23 @@ def test_subscriptions_that_came_and_went_hold_no_other_back() -> None:
     assert live.take_changes(0.0) == [(True, b"live:stays")]
 
 
+def test_shrinking_changes_nothing() -> None:
+    live = LiveSubscriptions()
+    live.take(b"live:stays", is_made=True)
+    for number in range(5000):
+        live.take(b"other:%d" % number, is_made=True)
+    for number in range(5000):
+        live.take(b"other:%d" % number, is_made=False)
+    live.shrink()
+    changes: list[tuple[bool, bytes]] = []
+    while live.due_at() < math.inf:
+        changes += live.take_changes(live.due_at())
+    assert changes == [(True, b"live:stays")]
+    live.shrink()
+    live.take(b"live:stays", is_made=False)
+    assert live.take_changes(live.due_at()) == [(False, b"live:stays")]
+
+
 def test_of_very_many_changes_each_call_works_out_a_part(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(subscription_router, "MAX_CHANGED_AT_ONCE", 2)
     live = LiveSubscriptions()

@@ -361,6 +361,24 @@ def test_a_peer_that_goes_while_it_rests_is_forgotten_later(
     assert_nothing_left(xsub)
 
 
+def test_handshakes_do_not_wait_behind_those_that_send_much(
+    xsub: OpenPort, stack: ExitStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ports, "TURN_S", 0.0)
+    monkeypatch.setattr(ports, "MAX_HANDSHAKES_AT_ONCE", 3)
+    for busy in [xsub.connect(stack, b"PUB") for _ in range(5)]:
+        busy.send(message(b"x") * 1000)
+    for new in [xsub.connect(stack) for _ in range(5)]:
+        new.send(GREETING + ready(b"PUB"))
+    xsub.port.poll(time.monotonic())
+    assert len(xsub.port) == 10
+    xsub.port.poll(time.monotonic())
+    assert len(tuple(xsub.port.peers())) == 8, "so many in a turn"
+    xsub.port.poll(time.monotonic())
+    assert len(tuple(xsub.port.peers())) == 10
+    assert xsub.port.newcomers.due_at == float("inf")
+
+
 def test_while_the_port_holds_nothing_is_read_and_nothing_spins(
     xsub: OpenPort, stack: ExitStack
 ) -> None:
