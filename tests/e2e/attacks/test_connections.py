@@ -161,10 +161,9 @@ class NoFrames(Attack):
     [
         (Frames, 2, 30, 16 * MIB),
         (LargeFrames, 10, 10, 48 * MIB),
-        (LargeParts, 200, 200, 300 * MIB),
         (LargeMessages, 2, 10, 32 * MIB),
         (Pings, 10, 10, 80 * MIB),
-        (Commands, 2, 5, 16 * MIB),
+        (Commands, 1, 3, 16 * MIB),
         (NoFrames, 2, 30, 16 * MIB),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
@@ -181,6 +180,17 @@ def test_frames_and_commands(
     with honest.endures(begun, grows_by):
         wait_done(lambda: begun.rounds >= rounds, f"{attack.__doc__}")
     honest.end(everywhere(cluster, attack, 2, with_handshake=True))
+
+
+def test_incomplete_messages_of_many_peers(cluster: Cluster, honest: Honest) -> None:
+    begun = everywhere(cluster, LargeParts, 150, with_handshake=True)
+
+    def are_over() -> bool:
+        cut = honest.stats()["peers_cut"]
+        return all("incomplete" in cut.get(name, {}) for name in ("ingress", "control"))
+
+    with honest.endures(begun, 300 * MIB):
+        wait_done(are_over, "those with the most are cut off")
 
 
 class JunkEvents(Attack):

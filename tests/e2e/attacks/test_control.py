@@ -121,9 +121,9 @@ class Junk(Peer):
 @pytest.mark.parametrize(
     ("attack", "peers", "rounds", "grows_by"),
     [
-        (UnreadReplays, 30, 30, 144 * MIB),
-        (UnreadRetained, 30, 30, 144 * MIB),
-        (UnreadStats, 30, 30, 144 * MIB),
+        (UnreadReplays, 30, 30, 80 * MIB),
+        (UnreadRetained, 30, 30, 80 * MIB),
+        (UnreadStats, 30, 30, 80 * MIB),
         (Hellos, 4, 500, 96 * MIB),
         (Accounts, 4, 40, 96 * MIB),
         (Junk, 4, 100, 32 * MIB),
@@ -163,5 +163,5 @@ def test_requests_by_libzmq_whose_answers_are_not_read(cluster: Cluster, honest:
         def stop(self) -> None:
             context.destroy(linger=0)
 
-    with honest.endures(Libzmq(cluster.control), 144 * MIB):
+    with honest.endures(Libzmq(cluster.control), 80 * MIB):
         honest.wait_for_more(200)

@@ -144,7 +144,7 @@ def test_subscribers_that_read_a_trickle(cluster: Cluster, honest: Honest) -> No
         assert honest.stats()["peers_cut"]["egress"]["slow"] >= 20
 
 
-def test_a_million_subscriptions_by_libzmq(cluster: Cluster, honest: Honest) -> None:
+def test_many_subscriptions_by_libzmq(cluster: Cluster, honest: Honest) -> None:
     """libzmq connects again and makes them all anew, for as long as it is there."""
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
 
@@ -162,5 +162,5 @@ def test_a_million_subscriptions_by_libzmq(cluster: Cluster, honest: Honest) -> 
             context.destroy(linger=0)
 
     attack = Libzmq(cluster.egress)
-    with honest.endures(attack, 48 * MIB):
+    with honest.endures(attack, 8 * MIB):
         honest.wait_for_more(200)
