@@ -4,7 +4,7 @@ import logging
 import math
 import selectors
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack, closing
 from functools import partial
 
@@ -39,6 +39,7 @@ from relay.wire.control import HEARTBEAT_TOPIC, pack_message
 from relay.wire.errors import WireError
 from relay.wire.header import Stamp, StampedFrames, pack_stamp
 from relay.wire.kinds import Kinds
+from relay.wire.peers import ListedPeer
 from relay.zmtp.frames import pack_message as pack_frames
 
 MAX_SUBSCRIPTIONS_AT_ONCE = 1_000
@@ -62,8 +63,13 @@ class Relay:
     Raises `JournalRefused`, or `AddressInUse` when an endpoint cannot be bound.
     """
 
-    def __init__(self, settings: RelaySettings, kinds: Kinds = NO_FILE) -> None:
-        """`kinds` have the retention of their streams; `settings` say which are streams."""
+    def __init__(
+        self, settings: RelaySettings, kinds: Kinds = NO_FILE, peers: Iterable[ListedPeer] = ()
+    ) -> None:
+        """`kinds` have the retention of their streams; `settings` say which are streams.
+
+        `peers` are those that may connect; without any, everybody may.
+        """
         started = time.monotonic()
         counters = RelayCounters()
         self._settings = settings
@@ -76,7 +82,7 @@ class Relay:
             undo.enter_context(closing(self._writer))
             published = PublishedJournal(journal.path, journal.state, self._writer.begin_epoch)
             undo.enter_context(closing(published))
-            self._sockets = undo.enter_context(closing(RelaySockets(settings, counters)))
+            self._sockets = undo.enter_context(closing(RelaySockets(settings, counters, peers)))
             self._stop = undo.enter_context(closing(StopSignal()))
             self._state = SharedState.of(
                 published, journal.cursors(), settings.task_grace_s, counters

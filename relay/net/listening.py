@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import ipaddress
 import socket
 import sys
 from collections.abc import Iterator
@@ -26,8 +27,12 @@ class AddressInUse(Exception):  # noqa: N818 - clear without a suffix
 
 
 @contextlib.contextmanager
-def listening(endpoint: str, setting: str, backlog: int) -> Iterator[socket.socket]:
+def listening(
+    endpoint: str, setting: str, backlog: int, *, may_be_open: bool = False
+) -> Iterator[socket.socket]:
     """Listen at `endpoint`, the value of `setting`, while the body runs. Raises `AddressInUse`.
+
+    Without `may_be_open`, a TCP address that other machines reach is refused.
 
     Of an `ipc://` path the lock beside it is held: one process at a time listens there.
     """
@@ -39,6 +44,12 @@ def listening(endpoint: str, setting: str, backlog: int) -> Iterator[socket.sock
                 bound = stack.enter_context(_unix_socket(Path(address.path)))
             else:
                 bound = stack.enter_context(_bound(address))
+                if not (may_be_open or address.path or _is_loopback(bound)):
+                    raise AddressInUse(
+                        f"{setting}: {endpoint} would take events from everybody who reaches it:"
+                        " set RELAY_CURVE_KEY_FILE, or RELAY_PLAIN_TCP=true in a network that is"
+                        " yours alone"
+                    )
             bound.setblocking(False)
             bound.listen(backlog)
         except PathInUse:
@@ -99,6 +110,10 @@ def _bound(address: ZmqAddress) -> socket.socket:
         bound.close()
         raise
     return bound
+
+
+def _is_loopback(bound: socket.socket) -> bool:
+    return ipaddress.ip_address(bound.getsockname()[0].partition("%")[0]).is_loopback
 
 
 def _resolved(address: ZmqAddress) -> tuple[int, tuple[str, int]]:

@@ -4,6 +4,7 @@ import itertools
 import socket
 from collections import deque
 
+from relay.core.permission import Rights
 from relay.zmtp.connection import ZmtpConnection
 from relay.zmtp.frames import pack_message
 
@@ -24,6 +25,7 @@ class Peer:
         "queue",
         "queued_bytes",
         "received_bytes",
+        "rights",
         "socket",
         "watched",
     )
@@ -46,6 +48,8 @@ class Peer:
         self.watched = 0
         """The events for which the port waits."""
         self.is_ended = False
+        self.rights: Rights | None = None
+        """None until it is known who has connected."""
 
     def send(self, packed: bytes) -> None:
         """Queue a message of `pack_message`."""

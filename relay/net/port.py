@@ -4,15 +4,15 @@ import errno
 import logging
 import selectors
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import NamedTuple, Protocol
 
 from relay.core.counters import RelayCounters
+from relay.net.gate import Gate
 from relay.net.listening import prepare
 from relay.net.newcomers import Newcomers
 from relay.net.peer import Peer
 from relay.shared.logs import LimitedLog
-from relay.zmtp.connection import ZmtpConnection
 from relay.zmtp.errors import ZmtpError
 
 READ = selectors.EVENT_READ
@@ -57,7 +57,7 @@ class Port:
         self,
         name: str,
         listening: socket.socket,
-        new_connection: Callable[[socket.socket], ZmtpConnection],
+        gate: Gate,
         newcomers: Newcomers,
         bounds: PortBounds,
         counters: RelayCounters,
@@ -65,7 +65,7 @@ class Port:
         """`listening` stays the caller's. `name` is for log and counters."""
         self._name = name
         self._listening = listening
-        self._new_connection = new_connection
+        self._gate = gate
         self.newcomers = newcomers
         self._bounds = bounds
         self._counters = counters
@@ -210,7 +210,7 @@ class Port:
             except OSError:
                 accepted.close()
                 continue
-            self._welcome(Peer(accepted, self._new_connection(accepted)), now)
+            self._welcome(self._gate.welcome(accepted), now)
 
     def _welcome(self, peer: Peer, now: float) -> None:
         self._peers[peer.id] = peer

@@ -5,7 +5,7 @@ from enum import Enum, auto
 from relay.zmtp.errors import ZmtpError
 from relay.zmtp.frames import COMMAND, MORE, pack_command, split_command
 from relay.zmtp.greeting import GREETING_BYTES, check_greeting, our_greeting
-from relay.zmtp.mechanism import Mechanism
+from relay.zmtp.mechanism import OVERHEAD_BYTES, Mechanism
 from relay.zmtp.reader import Bounds, ZmtpReader
 
 MAX_PING_CONTEXT_BYTES = 16
@@ -29,7 +29,7 @@ class ZmtpConnection:
 
     def __init__(self, mechanism: Mechanism, bounds: Bounds) -> None:
         self._mechanism = mechanism
-        self._reader = ZmtpReader(bounds)
+        self._reader = ZmtpReader(_encrypted(bounds) if mechanism.is_encrypted else bounds)
         self._bounds = bounds
         self._phase = Phase.GREETING
         self._greeting = b""
@@ -153,3 +153,9 @@ class ZmtpConnection:
         limit = self._bounds.kept_bytes
         if sum(map(len, self._frames)) > limit:
             raise ZmtpError("too_large", f"a message has over {limit} bytes")
+
+
+def _encrypted(bounds: Bounds) -> Bounds:
+    """Return the bounds of the frames on the connection. None can be read before it is whole."""
+    size = bounds.kept_bytes + OVERHEAD_BYTES
+    return Bounds(size, size, 1)

@@ -6,6 +6,8 @@ from typing import NamedTuple, Protocol
 from relay.zmtp.errors import ZmtpError
 from relay.zmtp.frames import pack_command, pack_metadata, unpack_metadata
 
+OVERHEAD_BYTES = 33
+"""By which an encrypted frame is longer than the one in it, at most."""
 SOCKET_TYPE = b"Socket-Type"
 COMPATIBLE = {
     b"XSUB": (b"PUB", b"XPUB"),

@@ -1,0 +1,71 @@
+"""`Gate`: who may connect to one port, and with which rights."""
+
+import socket
+import struct
+from collections.abc import Callable
+from typing import NamedTuple
+
+from relay.core.permission import Credentials, PeerList, Rights
+from relay.net.peer import Peer
+from relay.zmtp.connection import ZmtpConnection
+from relay.zmtp.curve_mechanism import CurveMechanism
+from relay.zmtp.null_mechanism import NullMechanism
+from relay.zmtp.reader import Bounds
+
+_UCRED = struct.Struct("=iII")
+"""Process, user and group of the other end of a Unix socket, by the kernel."""
+
+
+class Gate(NamedTuple):
+    """Makes the `Peer` of an accepted connection.
+
+    Over TCP a relay with a key speaks CURVE alone. A Unix socket needs no encryption, and the
+    kernel tells who has connected.
+    """
+
+    socket_type: bytes
+    bounds: Bounds
+    peers: PeerList
+    is_allowed: Callable[[Rights], bool]
+    """Whether a listed peer may connect to this port."""
+    secret_key: bytes = b""
+
+    def welcome(self, accepted: socket.socket) -> Peer:
+        """Return the peer of a connection. Its rights count once the connection is open."""
+        if self.secret_key and accepted.family != socket.AF_UNIX:
+            return self._with_key(accepted, self.secret_key)
+        rights = self._rights_of(_credentials(accepted))
+        told = "" if rights is not None else self._refusal(accepted)
+        peer = Peer(accepted, ZmtpConnection(NullMechanism(self.socket_type, told), self.bounds))
+        peer.rights = rights
+        return peer
+
+    def _with_key(self, accepted: socket.socket, secret_key: bytes) -> Peer:
+        def admits(key: bytes) -> bool:
+            peer.rights = self._rights_of(Credentials(key))
+            return peer.rights is not None
+
+        mechanism = CurveMechanism(self.socket_type, secret_key, admits)
+        peer = Peer(accepted, ZmtpConnection(mechanism, self.bounds))
+        return peer
+
+    def _rights_of(self, credentials: Credentials) -> Rights | None:
+        rights = self.peers.rights_of(credentials)
+        return rights if rights is not None and self.is_allowed(rights) else None
+
+    def _refusal(self, accepted: socket.socket) -> str:
+        credentials = _credentials(accepted)
+        if credentials.uid is None:
+            return "peers without a key may not connect to this socket"
+        return f"user {credentials.uid} may not connect to this socket"
+
+
+def _credentials(accepted: socket.socket) -> Credentials:
+    if accepted.family != socket.AF_UNIX:
+        return Credentials()
+    try:
+        packed = accepted.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
+    except (OSError, AttributeError):
+        return Credentials()
+    _process, user, group = _UCRED.unpack(packed)
+    return Credentials(uid=user, gid=group)

@@ -1,0 +1,152 @@
+"""The mechanism `CURVE`: both sides prove their keys, and every frame is encrypted (RFC 26).
+
+The client knows the server's public key before; the server learns the client's from `INITIATE`, and
+asks `admits` before it answers. For each connection both make keys of their own, so that traffic
+cannot be read later with the long-term keys.
+
+RFC 26 keeps no state of a client before `INITIATE`: the state travels in the cookie. Here it stays
+with the connection, whose number and time are bounded, and the cookie is random.
+"""
+
+import secrets
+from collections.abc import Callable
+
+from nacl import bindings as sodium
+from nacl.exceptions import CryptoError
+
+from relay.zmtp.errors import ZmtpError
+from relay.zmtp.frames import COMMAND, LONG, MORE, pack_command, pack_frame
+from relay.zmtp.mechanism import HandshakeStep, check_metadata, our_metadata, refusal
+
+KEY_BYTES = 32
+BOX_BYTES = 16
+"""By which an encrypted text is longer."""
+NONCE_BYTES = 8
+COOKIE_BYTES = 96
+VOUCH_BYTES = 96
+HELLO_BYTES = 194
+"""Version, padding, key, nonce and box of `HELLO`, without its name."""
+HELLO_VERSION = b"\1\0"
+MESSAGE = b"\7MESSAGE"
+
+Admits = Callable[[bytes], bool]
+"""Asked with the public key of a client, whether it may connect."""
+
+
+class CurveMechanism:
+    """One handshake, and the traffic after it; see `Mechanism`."""
+
+    name = b"CURVE"
+    is_encrypted = True
+
+    def __init__(self, socket_type: bytes, secret_key: bytes, admits: Admits) -> None:
+        self._socket_type = socket_type
+        self._secret_key = secret_key
+        self._admits = admits
+        self._public, self._secret = sodium.crypto_box_keypair()
+        """Of this connection alone."""
+        self._client_public = b""
+        """The client's for this connection alone."""
+        self._cookie = b""
+        self._shared = b""
+        """The key of the traffic, once it is known."""
+        self._received = 0
+        """The greatest nonce of the client."""
+        self._sent = 0
+
+    def handle(self, name: bytes, data: bytes) -> HandshakeStep:
+        """Take `HELLO` or `INITIATE`."""
+        try:
+            if name == b"HELLO" and not self._cookie:
+                return HandshakeStep(self._welcome(data))
+            if name == b"INITIATE" and self._cookie:
+                return HandshakeStep(self._ready(data), is_done=True)
+        except CryptoError:
+            raise _wrong("a box cannot be opened; does it have the relay's public key?") from None
+        raise _wrong("an unexpected command")
+
+    def seal(self, packed: bytes) -> bytes:
+        """Return messages of `pack_message`, or a command, as encrypted frames."""
+        sealed: list[bytes] = []
+        position = 0
+        while position < len(packed):
+            flags = packed[position]
+            start = position + (9 if flags & LONG else 2)
+            position = start + int.from_bytes(packed[position + 1 : start], "big")
+            self._sent += 1
+            nonce = self._sent.to_bytes(NONCE_BYTES, "big")
+            inner = b"\1" if flags & MORE else b"\2" if flags & COMMAND else b"\0"
+            inner += packed[start:position]
+            box = sodium.crypto_box_afternm(inner, b"CurveZMQMESSAGES" + nonce, self._shared)
+            sealed.append(pack_frame(0, MESSAGE + nonce + box))
+        return b"".join(sealed)
+
+    def open(self, body: bytes) -> tuple[int, bytes]:
+        """See `Mechanism`."""
+        if not body.startswith(MESSAGE) or len(body) < len(MESSAGE) + NONCE_BYTES + BOX_BYTES + 1:
+            raise ZmtpError("invalid_frame", "a frame is not encrypted")
+        nonce = body[len(MESSAGE) : len(MESSAGE) + NONCE_BYTES]
+        self._check_nonce(nonce)
+        box = body[len(MESSAGE) + NONCE_BYTES :]
+        try:
+            inner = sodium.crypto_box_open_afternm(box, b"CurveZMQMESSAGEC" + nonce, self._shared)
+        except CryptoError:
+            raise ZmtpError("invalid_frame", "a frame cannot be decrypted") from None
+        return (inner[0] & 1) * MORE | (inner[0] >> 1 & 1) * COMMAND, inner[1:]
+
+    def _welcome(self, data: bytes) -> bytes:
+        if len(data) != HELLO_BYTES or data[:2] != HELLO_VERSION:
+            raise _wrong("HELLO has another form")
+        self._client_public, nonce, box = data[74:106], data[106:114], data[114:]
+        self._check_nonce(nonce)
+        sodium.crypto_box_open(
+            box, b"CurveZMQHELLO---" + nonce, self._client_public, self._secret_key
+        )
+        self._cookie = secrets.token_bytes(COOKIE_BYTES)
+        own_nonce = secrets.token_bytes(16)
+        text = self._public + self._cookie
+        welcome = sodium.crypto_box(
+            text, b"WELCOME-" + own_nonce, self._client_public, self._secret_key
+        )
+        return pack_command(b"WELCOME", own_nonce + welcome)
+
+    def _ready(self, data: bytes) -> bytes:
+        cookie, rest = data[:COOKIE_BYTES], data[COOKIE_BYTES:]
+        if not secrets.compare_digest(cookie, self._cookie):
+            raise _wrong("INITIATE has another cookie")
+        shared = sodium.crypto_box_beforenm(self._client_public, self._secret)
+        nonce, box = rest[:NONCE_BYTES], rest[NONCE_BYTES:]
+        self._check_nonce(nonce)
+        text = sodium.crypto_box_open_afternm(box, b"CurveZMQINITIATE" + nonce, shared)
+        client_key = text[:KEY_BYTES]
+        vouch = text[KEY_BYTES : KEY_BYTES + VOUCH_BYTES]
+        self._check_vouch(client_key, vouch)
+        check_metadata(text[KEY_BYTES + VOUCH_BYTES :], self._socket_type)
+        if not self._admits(client_key):
+            raise refusal("not_admitted", "its public key is not in the list of peers")
+        self._shared = shared
+        self._sent += 1
+        own_nonce = self._sent.to_bytes(NONCE_BYTES, "big")
+        ready = sodium.crypto_box_afternm(
+            our_metadata(self._socket_type), b"CurveZMQREADY---" + own_nonce, shared
+        )
+        return pack_command(b"READY", own_nonce + ready)
+
+    def _check_vouch(self, client_key: bytes, vouch: bytes) -> None:
+        """Check that the owner of `client_key` has made the key of this connection, for us."""
+        text = sodium.crypto_box_open(
+            vouch[16:], b"VOUCH---" + vouch[:16], client_key, self._secret
+        )
+        server_key = sodium.crypto_scalarmult_base(self._secret_key)
+        if not secrets.compare_digest(text, self._client_public + server_key):
+            raise _wrong("the vouch is for another connection")
+
+    def _check_nonce(self, nonce: bytes) -> None:
+        number = int.from_bytes(nonce, "big")
+        if number <= self._received:
+            raise ZmtpError("invalid_frame", "a frame comes again")
+        self._received = number
+
+
+def _wrong(text: str) -> ZmtpError:
+    return refusal("invalid_handshake", text)
