@@ -166,10 +166,10 @@ class Emitter:
         the same text `once`, from whatever process, the relay takes the first within a day
         (protocol section 3): so an event may be emitted again when nobody knows whether it was.
 
-        Raises `InvalidTopic`, `InvalidEnvelope` (whose `field` says where), `OutboxFull`,
-        `SpoolUnavailable`, `EmitterClosed`, or `SpoolInUse` in a forked process, whose parent has
-        the spool. Then the event was not taken. A signal handler may emit; if it raises while it
-        interrupts this call, the event was taken or not, never half.
+        Raises `InvalidTopic`, `InvalidEnvelope` or `NotPermitted` (whose `field` says where),
+        `OutboxFull`, `SpoolUnavailable`, `EmitterClosed`, or `SpoolInUse` in a forked process,
+        whose parent has the spool. Then the event was not taken. A signal handler may emit; if it
+        raises while it interrupts this call, the event was taken or not, never half.
         """
         running = self._running or self._here()
         event_id = running.new_id() if once is None else once_id(once)
@@ -319,6 +319,7 @@ class Emitter:
             id=event_id,
             while_connected=while_connected,
         )
+        self._here().mailbox.permission.check(parsed, self.name, username)
         sent = parsed if username is None else addressed_topic(parsed)
         return Outgoing(sent, self._packed(envelope, sent.kind))
 

@@ -17,6 +17,7 @@ from emitters.core.connection_watch import Trouble
 from emitters.core.dialogue import Dialogue
 from emitters.core.outbox import Outbox
 from emitters.core.outgoing import Outgoing
+from emitters.core.permission import Permission
 from emitters.core.watched_topics import WatchedTopics
 from emitters.errors import EmitterClosed, OutboxFull, SpoolUnavailable
 from emitters.handover import Freed, Handover, Node, OutboxBounds, answer
@@ -46,6 +47,7 @@ class Mailbox:
         self._dialogue = dialogue
         self._handover = Handover(bounds)
         self.watched = WatchedTopics()
+        self.permission = Permission()
         self.waiters = Waiters()
         """Notified of more room, of acknowledgements, of an open or lost connection, of the end."""
         self.wake_up = WakeUp()
@@ -87,7 +89,7 @@ class Mailbox:
         self._wait_kept(*receipts)
 
     def acknowledgement(self) -> Callable[[], bool]:
-        """Return the question whether all events taken before this call are acknowledged."""
+        """Return the question whether all that was taken before this call is acknowledged."""
         target = self._handover.last().events
         # They leave the outbox in the order in which they were handed over.
         return lambda: self._published.freed_events >= target
@@ -114,7 +116,8 @@ class Mailbox:
 
     def counters(self) -> dict[str, int]:
         """Return the counters, by the names of protocol section 9."""
-        return self._published.counters(self._handover.last(), self._handover.refused)
+        counters = self._published.counters(self._handover.last(), self._handover.refused)
+        return counters | {"forbidden": self.permission.forbidden}
 
     def unacknowledged(self) -> int:
         """Return the number of unacknowledged events."""

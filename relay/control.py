@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, assert_never
 
 from relay.call_service import CallService
 from relay.core.emitters import Cursor, Reach, Refusal
+from relay.core.permission import UNLIMITED, Rights
 from relay.demand_service import DemandService
 from relay.journal.journal import JournalUnavailable
 from relay.shared.logs import LimitedLog
@@ -35,6 +36,7 @@ from relay.wire.control import (
 from relay.wire.control_message import MAX_PAGE_BYTES
 from relay.wire.demand_messages import DemandRequest, WatchedRequest
 from relay.wire.errors import WireError
+from relay.wire.peers import PublishRights
 
 MAX_SHOWN_EMITTERS = 1_000
 """The emitters in a reply to `stats`: those that were admitted last."""
@@ -48,6 +50,19 @@ EPOCH_RANDOM_BITS = 30
 """Of a handed out epoch, so that a relay that has forgotten one does not hand it out again."""
 MAX_CLOCK_AHEAD_NS = 60 * 10**9
 """An epoch from an emitter's own clock that is further ahead is the epoch of a wrong clock."""
+
+_OtherRequest = (
+    AccountRequest
+    | CallRequest
+    | DemandRequest
+    | ReplayRequest
+    | ResultRequest
+    | RetainedRequest
+    | ServeRequest
+    | StatsRequest
+    | WatchedRequest
+)
+"""Of the requests, those that are no hello."""
 
 logger = logging.getLogger(__name__)
 
@@ -107,8 +122,11 @@ class ControlService:
             damaged=journal.damage or None,
         )
 
-    def answer(self, peer: bytes, frame: bytes) -> Reply:
-        """Return the reply to the request in `frame`, an error reply if it cannot be read."""
+    def answer(self, peer: bytes, frame: bytes, rights: Rights = UNLIMITED) -> Reply:
+        """Return the reply to the request in `frame`, an error reply if it cannot be read.
+
+        `peer` may ask for what its `rights` allow.
+        """
         counters = self._state.counters
         try:
             request = unpack_request(frame)
@@ -118,9 +136,18 @@ class ControlService:
             # Its `id` may be missing or wrong.
             return ErrorReply(id=0, code="bad_request", message=str(error))
         counters.control_requests[request.op] += 1
+        if refused := _refused(request, rights):
+            counters.control_requests["forbidden"] += 1
+            self._log.warning("forbidden", "refused a request of %r: %s", rights.name, refused)
+            return ErrorReply(id=request.id, code="forbidden", message=refused)
+        if isinstance(request, AccountRequest | HelloRequest) and request.emitter_id is not None:
+            own = rights.own_id(request.emitter_id)
+            request = request.model_copy(update={"emitter_id": own})
+        if isinstance(request, HelloRequest):
+            return self._hello(peer, request, rights)
         return self._answer(peer, request)
 
-    def _answer(self, peer: bytes, request: Request) -> Reply:
+    def _answer(self, peer: bytes, request: _OtherRequest) -> Reply:
         match request:
             case AccountRequest():
                 return self._account(peer, request)
@@ -128,8 +155,6 @@ class ControlService:
                 return self._calls.call(peer, request, time.monotonic())
             case DemandRequest():
                 return self._demand.report(request, time.monotonic())
-            case HelloRequest():
-                return self._hello(peer, request)
             case ReplayRequest():
                 return self._replay(request)
             case ResultRequest():
@@ -145,7 +170,7 @@ class ControlService:
             case _:
                 assert_never(request)
 
-    def _hello(self, peer: bytes, request: HelloRequest) -> Reply:
+    def _hello(self, peer: bytes, request: HelloRequest, rights: Rights) -> Reply:
         if request.protocol != PROTOCOL_VERSION:
             return ErrorReply(
                 id=request.id,
@@ -170,6 +195,7 @@ class ControlService:
             tips=journal.last_offsets,
             heartbeat_s=self._heartbeat_s,
             **({} if admitted is None else admitted._asdict()),
+            **({} if admitted is None or rights.publishing is None else _shown(rights.publishing)),
         )
 
     def _admit(self, peer: bytes, request: HelloRequest, emitter_id: bytes) -> "_Admitted | None":
@@ -281,3 +307,25 @@ class ControlService:
             },
             "emitters": [emitter.as_dict() for emitter in emitters],
         }
+
+
+def _refused(request: Request, rights: Rights) -> str:
+    """Return why a request is not allowed, "" if it is."""
+    if not rights.may_ask(request.op):
+        return f"{rights.name!r} may not ask for {request.op!r}"
+    if isinstance(request, HelloRequest) and not rights.may_be(request.role):
+        return f"{rights.name!r} is no {request.role}"
+    if isinstance(request, ServeRequest):
+        for method in request.methods:
+            if not rights.methods.match(method):
+                return f"{rights.name!r} may not answer {method!r}"
+    return ""
+
+
+def _shown(rights: PublishRights) -> dict[str, Any]:
+    """Return the fields of a reply to hello that say what the emitter may publish."""
+    return {
+        "publish": rights.topics.texts,
+        "sources": rights.sources.texts,
+        "users": rights.users.texts,
+    }

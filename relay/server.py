@@ -13,7 +13,8 @@ from relay.clock import RelayClock
 from relay.config import RelaySettings
 from relay.control import ControlService, PassingOn
 from relay.core.counters import RelayCounters
-from relay.core.intake import MAX_BATCH_BYTES, MAX_BATCH_MESSAGES
+from relay.core.intake import MAX_BATCH_BYTES, MAX_BATCH_MESSAGES, NotPermitted
+from relay.core.permission import Rights
 from relay.core.retention import Limits
 from relay.core.subscription_router import (
     LiveSubscriptions,
@@ -94,7 +95,7 @@ class Relay:
             self._sequencer = Sequencer(self._state, self._writer)
             self._sequencer.remember(journal.tasks(), journal.once())
             self._writer.maintain()
-            self._notifier = Notifier(self._sockets.control, self._state.emitters.note_unasked)
+            self._notifier = Notifier(self._sockets.control, self._state.emitters)
             self._tasks = TaskWatch(self._state, self._notifier.is_connected, settings.heartbeat_s)
             self._demand = DemandService(self._state.demand, self._notifier.tell, started)
             self._control = ControlService(
@@ -196,7 +197,9 @@ class Relay:
         for peer, messages in control.receive(share=1):
             for frames in messages:
                 try:
-                    reply = self._control.answer(peer.id, frames[0] if len(frames) == 1 else b"")
+                    assert peer.rights is not None, "its connection is open"
+                    request = frames[0] if len(frames) == 1 else b""
+                    reply = self._control.answer(peer.id, request, peer.rights)
                     control.send(peer, pack_frames((pack_message(reply),)))
                 except Exception:
                     # A fault of ours; one request must not end the relay for everybody.
@@ -228,9 +231,9 @@ class Relay:
         """Take the messages that have arrived, up to a full batch or turn."""
         intake = self._state.intake
         turn_messages = turn_bytes = 0
-        for messages in self._ingress.receive(EVENTS_SHARE):
+        for rights, messages in self._ingress.receive(EVENTS_SHARE):
             for frames in messages:
-                self._take(frames, now_ms)
+                self._take(frames, now_ms, rights)
                 # Also those of refused messages and live values: a flood of them would keep the
                 # other sockets waiting just as well.
                 turn_bytes += len(frames[-1])
@@ -239,9 +242,12 @@ class Relay:
             if is_over or intake.is_full:
                 return
 
-    def _take(self, frames: list[bytes], now_ms: int) -> None:
+    def _take(self, frames: list[bytes], now_ms: int, rights: Rights) -> None:
         try:
-            self._state.intake.take(frames, now_ms)
+            self._state.intake.take(frames, now_ms, rights)
+        except NotPermitted as error:
+            self._log.warning("forbidden", "refused an event of %r: %s", rights.name, error)
+            self._notifier.forbid(error)
         except WireError as error:
             self._count_malformed(error)
         except Exception:

@@ -6,13 +6,14 @@ everything. With one, only those it lists may connect, each with its own rights.
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from hashlib import blake2b
 from typing import NamedTuple
 
-from relay.wire.peers import ANY, ListedPeer, PeerRole
-from relay.wire.topics import ADDRESSED, EDGE, EDGE_STATE, PRESENCE, Topic
+from relay.wire.header import EMITTER_ID_BYTES
+from relay.wire.peers import ANY, ListedPeer, Patterns, PeerRole, PublishRights
 
 OPERATIONS = {
-    PeerRole.EMITTER: frozenset({"hello", "account", "watched", "retained", "serve", "result"}),
+    PeerRole.EMITTER: frozenset({"hello", "account", "watched", "serve", "result"}),
     PeerRole.EDGE: frozenset(
         {"hello", "account", "watched", "retained", "replay", "demand", "call", "serve", "result"}
     ),
@@ -21,47 +22,37 @@ OPERATIONS = {
 """Role to the operations of the control socket that it may ask for."""
 SUBSCRIBERS = frozenset({PeerRole.EDGE, PeerRole.TOOL})
 """The roles that may subscribe at the egress."""
-EDGE_KINDS = frozenset({EDGE, EDGE_STATE, PRESENCE})
-"""Kinds that edges alone may publish."""
-
-
-class Patterns:
-    """Texts, of which those that end in `*` stand for all that begin so."""
-
-    __slots__ = ("_exact", "_prefixes", "texts")
-
-    def __init__(self, texts: Iterable[str]) -> None:
-        self.texts = tuple(dict.fromkeys(texts))
-        self._exact = frozenset(text for text in self.texts if not text.endswith(ANY))
-        self._prefixes = tuple(text[:-1] for text in self.texts if text.endswith(ANY))
-
-    def match(self, text: str) -> bool:
-        """Return whether one of the patterns stands for `text`."""
-        return text in self._exact or text.startswith(self._prefixes)
+MAX_CACHED_IDS = 256
 
 
 EVERYTHING = Patterns([ANY])
-NOTHING = Patterns([])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Rights:
-    """One entry of the list of peers."""
+    """The rights of one listed peer, or of everybody."""
 
     name: str
     role: PeerRole | None
     """None may ask for every operation."""
-    publish: Patterns = EVERYTHING
-    """Topics; of an event for one user that under which it was emitted."""
-    sources: Patterns = EVERYTHING
-    users: Patterns = EVERYTHING
-    """The users whose tasks and events it may publish."""
+    publishing: PublishRights | None = None
+    """None may publish everything."""
     methods: Patterns = EVERYTHING
     """The methods that it may answer."""
+    _ids: dict[bytes, bytes] = field(default_factory=dict)
 
     def may_ask(self, operation: str) -> bool:
         """Return whether an operation of the control socket is allowed."""
         return self.role is None or operation in OPERATIONS[self.role]
+
+    def may_be(self, role: str) -> bool:
+        """Return whether the peer may say that it is an emitter, an edge or a tool.
+
+        Edges publish, and so say hello as emitters too.
+        """
+        if self.role in (None, role):
+            return True
+        return role == PeerRole.EMITTER and self.role is PeerRole.EDGE
 
     @property
     def may_subscribe(self) -> bool:
@@ -71,22 +62,24 @@ class Rights:
     @property
     def may_publish(self) -> bool:
         """Whether it may connect to the ingress."""
-        return bool(self.publish.texts)
+        return self.publishing is None or bool(self.publishing.topics.texts)
 
-    def refuses(self, topic: Topic, source: str, username: str | None) -> str:
-        """Return what of an event is not allowed, "" if it may be published."""
+    def own_id(self, emitter_id: bytes) -> bytes:
+        """Return the relay's own id of an emitter that this peer calls `emitter_id`.
+
+        So an emitter belongs to its peer: another peer that gives the same id is another emitter,
+        and can neither use its numbers up nor keep it out.
+        """
         if self.role is None:
-            return ""
-        text = topic.text.removeprefix(f"{ADDRESSED}:") if topic.kind == ADDRESSED else topic.text
-        if self.role is not PeerRole.EDGE and text.partition(":")[0] in EDGE_KINDS:
-            return "topic"
-        if not self.publish.match(text.removesuffix(":")) and not self.publish.match(text):
-            return "topic"
-        if source and not self.sources.match(source):
-            return "source"
-        if username is not None and not self.users.match(username):
-            return "username"
-        return ""
+            return emitter_id
+        own = self._ids.get(emitter_id)
+        if own is None:
+            if len(self._ids) >= MAX_CACHED_IDS:
+                self._ids.clear()
+            key = blake2b(self.name.encode()).digest()
+            own = blake2b(emitter_id, digest_size=EMITTER_ID_BYTES, key=key).digest()
+            self._ids[emitter_id] = own
+        return own
 
 
 UNLIMITED = Rights("", None)
@@ -117,7 +110,7 @@ class PeerList:
     ) -> "PeerList":
         """Return the list. The relay itself, with its `key` and `uid`, is a tool of its own."""
         peers = tuple(listed)
-        itself = Rights("relay", PeerRole.TOOL, NOTHING, NOTHING, NOTHING, NOTHING)
+        itself = _rights(ListedPeer("relay", PeerRole.TOOL))
         rights = {peer.name: _rights(peer) for peer in peers}
         by_key = {peer.key: rights[peer.name] for peer in peers if peer.key is not None}
         by_uid = {peer.uid: rights[peer.name] for peer in peers if peer.uid is not None}
@@ -144,11 +137,10 @@ class PeerList:
 
 
 def _rights(peer: ListedPeer) -> Rights:
-    return Rights(
-        peer.name,
-        peer.role,
+    publishing = PublishRights(
         Patterns(peer.publish),
         Patterns(peer.sources),
         Patterns(peer.users),
-        Patterns(peer.methods),
+        is_edge=peer.role is PeerRole.EDGE,
     )
+    return Rights(peer.name, peer.role, publishing, Patterns(peer.methods))

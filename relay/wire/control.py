@@ -170,6 +170,10 @@ class HelloReply(ControlMessage):
     drops: Unsigned | None = None
     """For emitters: differs from the previous reply if the relay has dropped events since, without
     asking for them. None while it takes no events, because its journal cannot be written."""
+    publish: tuple[str, ...] | None = None
+    """For emitters with a list of peers: the topics that they may publish."""
+    sources: tuple[str, ...] | None = None
+    users: tuple[str, ...] | None = None
 
 
 class RetainedReply(ControlMessage):
@@ -223,6 +227,7 @@ class ErrorReply(ControlMessage):
     status: Literal["error"] = "error"
     code: Literal[
         "bad_request",
+        "forbidden",
         "unsupported_protocol",
         "stale_epoch",
         "emitter_in_use",

@@ -3,8 +3,12 @@
 Protocol section 1. `relay.core.permission` decides by them.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
+
+from relay.wire.topics import ADDRESSED, EDGE, EDGE_STATE, PRESENCE, Topic
 
 MAX_PEERS = 10_000
 MAX_PATTERNS = 256
@@ -22,6 +26,49 @@ class PeerRole(StrEnum):
     """Sees every event, calls methods, and publishes what clients and applications publish."""
     TOOL = "tool"
     """Sees every event and the counters."""
+
+
+EDGE_KINDS = frozenset({EDGE, EDGE_STATE, PRESENCE})
+"""Kinds that edges alone may publish."""
+
+
+class Patterns:
+    """Texts, of which those that end in `*` stand for all that begin so."""
+
+    __slots__ = ("_exact", "_prefixes", "texts")
+
+    def __init__(self, texts: Iterable[str]) -> None:
+        self.texts = tuple(dict.fromkeys(texts))
+        self._exact = frozenset(text for text in self.texts if not text.endswith(ANY))
+        self._prefixes = tuple(text[:-1] for text in self.texts if text.endswith(ANY))
+
+    def match(self, text: str) -> bool:
+        """Return whether one of the patterns stands for `text`."""
+        return text in self._exact or text.startswith(self._prefixes)
+
+
+class PublishRights(NamedTuple):
+    """The events that a listed peer may publish."""
+
+    topics: Patterns
+    """Of an event for one user, the topic under which it is emitted."""
+    sources: Patterns
+    users: Patterns
+    """The users whose tasks and events it may publish."""
+    is_edge: bool = False
+
+    def refuses(self, topic: Topic, source: str, username: str | None) -> str:
+        """Return the field of an event that is not allowed, "" if it may be published."""
+        text = topic.text.removeprefix(f"{ADDRESSED}:").removesuffix(":")
+        if text.partition(":")[0] in EDGE_KINDS:
+            return "" if self.is_edge else "topic"
+        if not self.topics.match(text):
+            return "topic"
+        if source and not self.sources.match(source):
+            return "source"
+        if username is not None and not self.users.match(username):
+            return "username"
+        return ""
 
 
 @dataclass(frozen=True, slots=True)

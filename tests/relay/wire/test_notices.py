@@ -12,9 +12,11 @@ from relay.wire.errors import InvalidFrame
 from relay.wire.notices import (
     Acknowledged,
     DemandNotice,
+    Forbidden,
     Notice,
     Resend,
     pack_demand_notice,
+    pack_forbidden_notice,
     pack_notice,
     unpack_notice,
 )
@@ -89,6 +91,8 @@ def test_any_bytes_are_a_notice_a_reply_or_an_invalid_frame(frame: bytes) -> Non
         assert "id" in msgpack.unpackb(frame)
     elif isinstance(notice, DemandNotice):
         assert unpack_notice(pack_demand_notice(notice)) == notice
+    elif isinstance(notice, Forbidden):
+        assert unpack_notice(pack_forbidden_notice(notice)) == notice
     else:
         assert unpack_notice(pack_notice(notice)) == notice
 
