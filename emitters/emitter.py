@@ -273,7 +273,8 @@ class Emitter:
 
     def counters(self) -> dict[str, int]:
         """Return this emitter's counters, by the names of protocol section 9."""
-        return self._here().mailbox.counters()
+        mailbox = self._here().mailbox
+        return mailbox.counters() | {"forbidden": mailbox.permission.forbidden}
 
     def close(self, timeout: float = CLOSE_TIMEOUT_S) -> int:
         """Wait for acknowledgements for at most `timeout` seconds, and end.

@@ -19,7 +19,7 @@ from emitters.link_requests import LinkRequests
 from emitters.mailbox import Mailbox
 from emitters.sender import EventSender
 from relay.shared.transport import Socket
-from relay.wire.notices import Acknowledged, DemandNotice, Forbidden, Resend
+from relay.wire.notices import Acknowledged, DemandNotice, ForbiddenNotice, Resend
 
 READ_BATCH = 1000
 """The most subscriptions read at a time."""
@@ -109,7 +109,7 @@ class LinkLoop:
         received = self._client.receive(self._control)
         notices = [each for each in received if isinstance(each, Acknowledged | Resend)]
         for each in received:
-            if isinstance(each, Forbidden):
+            if isinstance(each, ForbiddenNotice):
                 self._mailbox.permission.refused(each)
         if notices:
             self._mailbox.on_notices(notices, time.monotonic())

@@ -3,11 +3,11 @@
 from collections.abc import Callable
 
 from relay.core.emitters import KnownEmitter, KnownEmitters
-from relay.core.intake import NotPermitted
+from relay.core.intake import ForbiddenEvent
 from relay.net.port import Port
 from relay.wire.notices import (
     Acknowledged,
-    Forbidden,
+    ForbiddenNotice,
     Notice,
     Resend,
     pack_forbidden_notice,
@@ -41,12 +41,12 @@ class Notifier:
         """Ask for every event after the last committed one."""
         self._send(emitter, Resend(emitter.epoch, emitter.committed))
 
-    def forbid(self, error: NotPermitted) -> None:
+    def forbid(self, error: ForbiddenEvent) -> None:
         """Tell the emitter of an event that it was not published, if the event names one."""
         header = error.header
         emitter = None if header is None else self._emitters.get(header.emitter_id)
         if header is not None and emitter is not None and emitter.peer is not None:
-            notice = Forbidden(header.epoch, header.sequence, error.topic.shown, error.field)
+            notice = ForbiddenNotice(header.epoch, header.sequence, error.topic.shown, error.field)
             self.tell(emitter.peer, pack_forbidden_notice(notice))
 
     def _send(self, emitter: KnownEmitter, notice: Notice) -> bool:

@@ -13,7 +13,7 @@ from relay.clock import RelayClock
 from relay.config import RelaySettings
 from relay.control import ControlService, PassingOn
 from relay.core.counters import RelayCounters
-from relay.core.intake import MAX_BATCH_BYTES, MAX_BATCH_MESSAGES, NotPermitted
+from relay.core.intake import MAX_BATCH_BYTES, MAX_BATCH_MESSAGES, ForbiddenEvent
 from relay.core.permission import Rights
 from relay.core.retention import Limits
 from relay.core.subscription_router import (
@@ -76,11 +76,9 @@ class Relay:
         self._settings = settings
         with ExitStack() as undo:
             journal = _open_journal(settings)
-            reopen = partial(_open_journal, settings)
             newest = max(stream.newest_at for stream in journal.streams.values())
             self._clock = RelayClock(newest or None)
-            self._writer = JournalWriter(journal, _limits(settings, kinds), self._clock, reopen)
-            undo.enter_context(closing(self._writer))
+            self._writer = undo.enter_context(closing(self._writer_of(journal, kinds)))
             published = PublishedJournal(journal.path, journal.state, self._writer.begin_epoch)
             undo.enter_context(closing(published))
             self._sockets = undo.enter_context(closing(RelaySockets(settings, counters, peers)))
@@ -108,6 +106,11 @@ class Relay:
             )
             self._log = LimitedLog(logger)
             self._closing = undo.pop_all()
+
+    def _writer_of(self, journal: Journal, kinds: Kinds) -> JournalWriter:
+        settings = self._settings
+        reopen = partial(_open_journal, settings)
+        return JournalWriter(journal, _limits(settings, kinds), self._clock, reopen)
 
     def run(self) -> None:
         """Relay until `stop`, then close everything."""
@@ -245,7 +248,7 @@ class Relay:
     def _take(self, frames: list[bytes], now_ms: int, rights: Rights) -> None:
         try:
             self._state.intake.take(frames, now_ms, rights)
-        except NotPermitted as error:
+        except ForbiddenEvent as error:
             self._log.warning("forbidden", "refused an event of %r: %s", rights.name, error)
             self._notifier.forbid(error)
         except WireError as error:

@@ -4,7 +4,7 @@ import logging
 
 from emitters.errors import NotPermitted
 from relay.wire.control import HelloReply
-from relay.wire.notices import Forbidden
+from relay.wire.notices import ForbiddenNotice
 from relay.wire.peers import Patterns, PublishRights
 from relay.wire.topics import Topic
 
@@ -52,7 +52,7 @@ class Permission:
         more = ", …" if len(allowed.texts) > MAX_SHOWN else ""
         raise NotPermitted(field, f"the relay does not allow {given!r}; it allows {shown}{more}")
 
-    def refused(self, notice: Forbidden) -> None:
+    def refused(self, notice: ForbiddenNotice) -> None:
         """Count and log an event that the relay has refused."""
         self.forbidden += 1
         logger.error(

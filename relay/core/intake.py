@@ -39,7 +39,7 @@ class TakenEvent(NamedTuple):
     finishes_task: bool
 
 
-class NotPermitted(Exception):  # noqa: N818 - clear without a suffix
+class ForbiddenEvent(Exception):  # noqa: N818 - clear without a suffix
     """The publisher has no right to one field of its event; the event is counted."""
 
     def __init__(self, topic: Topic, field: str, header: Header | None) -> None:
@@ -76,7 +76,7 @@ class Intake:
     def take(self, frames: list[bytes], now_ms: int, rights: Rights = UNLIMITED) -> None:
         """Take the message `frames` of a peer with `rights`.
 
-        Raises the `WireError` that is wrong with it, or `NotPermitted`.
+        Raises the `WireError` that is wrong with it, or `ForbiddenEvent`.
         """
         counters = self._counters
         counters.received += 1
@@ -88,15 +88,11 @@ class Intake:
         kind = topic.kind
         is_journaled = kind in self._journaled_kinds
         if len(frames) == 3:
-            _, header_frame, payload = frames
-            header = unpack_header(header_frame)
-            if rights.role is not None:
-                header = header._replace(emitter_id=rights.own_id(header.emitter_id))
-                header_frame = pack_header(header)
-            if header.sequence == 0:
-                header_frame = b""
-            elif not self._is_next(header, is_journaled=is_journaled):
+            payload = frames[2]
+            numbered = self._number(frames[1], rights, is_journaled=is_journaled)
+            if numbered is None:
                 return
+            header_frame = numbered
             # After `advance`: a malformed event uses its number up, or it would come for ever.
             envelope = unpack_envelope(payload, kind)
         elif len(frames) == 2:
@@ -121,6 +117,19 @@ class Intake:
             event = TakenEvent(topic, (frames[0], header_frame, payload), finishes_task)
             self._gather(event, is_journaled=is_journaled)
 
+    def _number(self, frame: bytes, rights: Rights, *, is_journaled: bool) -> bytes | None:
+        """Return the header of an event, with the relay's own id of its emitter.
+
+        It is empty for an event without a number, and None if the event is not to be taken.
+        """
+        header = unpack_header(frame)
+        if rights.role is not None:
+            header = header._replace(emitter_id=rights.own_id(header.emitter_id))
+            frame = pack_header(header)
+        if header.sequence == 0:
+            return b""
+        return frame if self._is_next(header, is_journaled=is_journaled) else None
+
     def _check(
         self, rights: PublishRights, topic: Topic, envelope: Envelope, header_frame: bytes
     ) -> None:
@@ -128,7 +137,7 @@ class Intake:
         if field:
             self._counters.refused["forbidden"] += 1
             header = unpack_header(header_frame) if header_frame else None
-            raise NotPermitted(topic, field, header)
+            raise ForbiddenEvent(topic, field, header)
 
     @property
     def is_full(self) -> bool:

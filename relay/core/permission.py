@@ -86,7 +86,7 @@ UNLIMITED = Rights("", None)
 """The rights of everybody where no peers are listed."""
 
 
-class Credentials(NamedTuple):
+class PeerIdentity(NamedTuple):
     """The proof of a peer's identity: its public key, or its user and group by the kernel."""
 
     key: bytes = b""
@@ -122,7 +122,7 @@ class PeerList:
             by_uid.setdefault(uid, itself)
         return cls(by_key, by_uid, by_gid, loopback, not peers)
 
-    def rights_of(self, credentials: Credentials) -> Rights | None:
+    def rights_of(self, credentials: PeerIdentity) -> Rights | None:
         """Return the rights of a peer, None if it may not connect. A user wins over its group."""
         if credentials.key:
             return self.by_key.get(credentials.key)

@@ -5,7 +5,7 @@ import struct
 from collections.abc import Callable
 from typing import NamedTuple
 
-from relay.core.permission import Credentials, PeerList, Rights
+from relay.core.permission import PeerIdentity, PeerList, Rights
 from relay.net.peer import Peer
 from relay.zmtp.connection import ZmtpConnection
 from relay.zmtp.curve_mechanism import CurveMechanism
@@ -42,14 +42,14 @@ class Gate(NamedTuple):
 
     def _with_key(self, accepted: socket.socket, secret_key: bytes) -> Peer:
         def admits(key: bytes) -> bool:
-            peer.rights = self._rights_of(Credentials(key))
+            peer.rights = self._rights_of(PeerIdentity(key))
             return peer.rights is not None
 
         mechanism = CurveMechanism(self.socket_type, secret_key, admits)
         peer = Peer(accepted, ZmtpConnection(mechanism, self.bounds))
         return peer
 
-    def _rights_of(self, credentials: Credentials) -> Rights | None:
+    def _rights_of(self, credentials: PeerIdentity) -> Rights | None:
         rights = self.peers.rights_of(credentials)
         return rights if rights is not None and self.is_allowed(rights) else None
 
@@ -60,12 +60,12 @@ class Gate(NamedTuple):
         return f"user {credentials.uid} may not connect to this socket"
 
 
-def _credentials(accepted: socket.socket) -> Credentials:
+def _credentials(accepted: socket.socket) -> PeerIdentity:
     if accepted.family != socket.AF_UNIX:
-        return Credentials()
+        return PeerIdentity()
     try:
         packed = accepted.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
     except (OSError, AttributeError):
-        return Credentials()
+        return PeerIdentity()
     _process, user, group = _UCRED.unpack(packed)
-    return Credentials(uid=user, gid=group)
+    return PeerIdentity(uid=user, gid=group)

@@ -45,7 +45,7 @@ class DemandNotice(NamedTuple):
     unwatch: bytes
 
 
-class Forbidden(NamedTuple):
+class ForbiddenNotice(NamedTuple):
     """The event `sequence` was not published: the emitter has no right to its `field`."""
 
     epoch: int
@@ -74,13 +74,13 @@ def pack_demand_notice(notice: DemandNotice) -> bytes:
     return packed
 
 
-def pack_forbidden_notice(notice: Forbidden) -> bytes:
+def pack_forbidden_notice(notice: ForbiddenNotice) -> bytes:
     """Return the msgpack bytes of `notice`."""
     packed: bytes = msgpack.packb({"op": FORBIDDEN_OP, **notice._asdict()})
     return packed
 
 
-def unpack_notice(frame: bytes) -> Notice | DemandNotice | Forbidden | None:
+def unpack_notice(frame: bytes) -> Notice | DemandNotice | ForbiddenNotice | None:
     """Return the notice in `frame`, or None if it is a reply. Raises `InvalidFrame`."""
     fields = unpack_map(frame)
     if "id" in fields:
@@ -95,7 +95,7 @@ def unpack_notice(frame: bytes) -> Notice | DemandNotice | Forbidden | None:
             _digests(fields, "unwatch"),
         )
     if op == FORBIDDEN_OP:
-        return Forbidden(
+        return ForbiddenNotice(
             _unsigned(fields, "epoch"),
             _unsigned(fields, "sequence"),
             _text(fields, "topic"),

@@ -12,7 +12,7 @@ from relay.wire.errors import InvalidFrame
 from relay.wire.notices import (
     Acknowledged,
     DemandNotice,
-    Forbidden,
+    ForbiddenNotice,
     Notice,
     Resend,
     pack_demand_notice,
@@ -91,7 +91,7 @@ def test_any_bytes_are_a_notice_a_reply_or_an_invalid_frame(frame: bytes) -> Non
         assert "id" in msgpack.unpackb(frame)
     elif isinstance(notice, DemandNotice):
         assert unpack_notice(pack_demand_notice(notice)) == notice
-    elif isinstance(notice, Forbidden):
+    elif isinstance(notice, ForbiddenNotice):
         assert unpack_notice(pack_forbidden_notice(notice)) == notice
     else:
         assert unpack_notice(pack_notice(notice)) == notice
