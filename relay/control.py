@@ -259,12 +259,11 @@ class ControlService:
     def _retained(self, request: RetainedRequest) -> Reply:
         retained = self._state.retained
         if request.exact:
-            frames = retained.get(request.prefix)
-            return RetainedReply(id=request.id, items=() if frames is None else (frames,))
+            return RetainedReply(id=request.id, items=retained.of_topic(request.prefix))
         after = request.after or b""
         max_bytes = request.max_bytes or MAX_PAGE_BYTES
-        page, has_more = retained.page(request.prefix, after, max_bytes)
-        return RetainedReply(id=request.id, items=page, next=page[-1][0] if has_more else None)
+        page, following = retained.page(request.prefix, after, max_bytes)
+        return RetainedReply(id=request.id, items=page, next=following)
 
     def _account(self, peer: bytes, request: AccountRequest) -> Reply:
         counters = request.counters

@@ -37,6 +37,7 @@ class TakenEvent(NamedTuple):
     topic: Topic
     frames: ReceivedFrames
     finishes_task: bool
+    username: str | None
 
 
 class ForbiddenEvent(Exception):  # noqa: N818 - clear without a suffix
@@ -114,7 +115,8 @@ class Intake:
             counters.refused["repeated"] += 1
         else:
             finishes_task = kind == TASK and is_finished_task(envelope)
-            event = TakenEvent(topic, (frames[0], header_frame, payload), finishes_task)
+            taken = (frames[0], header_frame, payload)
+            event = TakenEvent(topic, taken, finishes_task, envelope.username)
             self._gather(event, is_journaled=is_journaled)
 
     def _number(self, frame: bytes, rights: Rights, *, is_journaled: bool) -> bytes | None:

@@ -19,6 +19,7 @@ from relay.control import (
     PassingOn,
 )
 from relay.core.emitters import Cursor, KnownEmitter, SequenceVerdict
+from relay.core.retained import task_key
 from relay.core.retention import Limits
 from relay.demand_service import DemandService
 from relay.journal.batch import JournalBatch, Run
@@ -395,7 +396,7 @@ def test_retained_events_are_given_by_prefix(parts: RelayParts) -> None:
     }
     for topic in ("resource-monitor:a", "resource-monitor:b"):
         parts.retained.keep_live(topic, items[topic])
-    parts.retained.keep_task("task:1", items["task:1"], is_finished=False)
+    parts.retained.keep_task(task_key("task:1", "alice"), items["task:1"], is_finished=False)
     request = control.RetainedRequest(id=4, prefix="resource-monitor:")
     assert parts.ask(request) == RetainedReply(
         id=4, items=(items["resource-monitor:a"], items["resource-monitor:b"])
