@@ -10,7 +10,7 @@ from relay import sequencer as module
 from relay.core import intake, retained
 from relay.core.emitters import Cursor, KnownEmitter
 from relay.core.orphans import TaskOwner
-from relay.core.retained import topic_of
+from relay.core.retained import task_key, topic_of
 from relay.journal.batch import JournalBatch
 from relay.journal.journal import Journal, JournalUnavailable
 from relay.journal.replayer import PublishedJournal
@@ -287,7 +287,8 @@ class TestTaskOwners:
         seen: list[TaskOwner] = []
         relay.state.owners.orphaned(0.0, lambda owner: seen.append(owner))
         assert seen == [TaskOwner(EMITTER_ID, EPOCH)]
-        assert relay.state.owners.orphaned(0.0, lambda _: 1) == ["task:1"], "of an earlier process"
+        earlier = relay.state.owners.orphaned(0.0, lambda _: 1)
+        assert earlier == [task_key("task:1", "alice")], "of an earlier process"
 
     def test_until_it_is_finished(self, relay: SlowRelay) -> None:
         relay.hand_over("task:1", "task:2", status="in_progress")

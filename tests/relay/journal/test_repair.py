@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from relay.core.emitters import Cursor
-from relay.core.retained import topic_of
+from relay.core.retained import task_key, topic_of
 from relay.journal.batch import JournalBatch, Run
 from relay.journal.reader import StoredTask
 from relay.wire.envelope import Envelope, pack_envelope
