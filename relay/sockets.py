@@ -108,7 +108,14 @@ class RelaySockets:
         setting = f"RELAY_{name.upper()}"
         may_be_open = self._plain_tcp or bool(self._secret_key)
         bound = self._undo.enter_context(
-            listening(endpoint, setting, self._room.backlog, may_be_open=may_be_open)
+            listening(
+                endpoint,
+                setting,
+                self._room.backlog,
+                may_be_open=may_be_open,
+                # The kernel tells who connects, so that any listed user may try.
+                mode=0o666 if self._peers.has_other_users else 0o600,
+            )
         )
         newcomers = Newcomers(self._room, self._counters)
         port = Port(name, bound, gate, newcomers, port_bounds, self._counters)

@@ -122,6 +122,11 @@ class PeerList:
             by_uid.setdefault(uid, itself)
         return cls(by_key, by_uid, by_gid, loopback, not peers)
 
+    @property
+    def has_other_users(self) -> bool:
+        """Whether users or groups are listed that may connect to a Unix socket."""
+        return len(self.by_uid) > 1 or bool(self.by_gid)
+
     def rights_of(self, credentials: PeerIdentity) -> Rights | None:
         """Return the rights of a peer, None if it may not connect. A user wins over its group."""
         if credentials.key:

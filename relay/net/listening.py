@@ -28,11 +28,12 @@ class AddressInUse(Exception):  # noqa: N818 - clear without a suffix
 
 @contextlib.contextmanager
 def listening(
-    endpoint: str, setting: str, backlog: int, *, may_be_open: bool = False
+    endpoint: str, setting: str, backlog: int, *, may_be_open: bool = False, mode: int = 0o600
 ) -> Iterator[socket.socket]:
     """Listen at `endpoint`, the value of `setting`, while the body runs. Raises `AddressInUse`.
 
-    Without `may_be_open`, a TCP address that other machines reach is refused.
+    Without `may_be_open`, a TCP address that other machines reach is refused. `mode` is that of a
+    Unix socket: who may write to it may connect.
 
     Of an `ipc://` path the lock beside it is held: one process at a time listens there.
     """
@@ -41,7 +42,7 @@ def listening(
         try:
             if address.is_file:
                 stack.enter_context(lock_beside(Path(address.path)))
-                bound = stack.enter_context(_unix_socket(Path(address.path)))
+                bound = stack.enter_context(_unix_socket(Path(address.path), mode))
             else:
                 bound = stack.enter_context(_bound(address))
                 if not (may_be_open or address.path or _is_loopback(bound)):
@@ -80,12 +81,14 @@ def prepare(accepted: socket.socket) -> None:
 
 
 @contextlib.contextmanager
-def _unix_socket(path: Path) -> Iterator[socket.socket]:
+def _unix_socket(path: Path, mode: int) -> Iterator[socket.socket]:
     """Return a socket at `path`, whose lock is held; the path of an earlier process is replaced."""
     if path.is_socket():
         path.unlink()
     with socket.socket(socket.AF_UNIX) as bound:
         bound.bind(str(path))
+        # Nobody connects before: it does not listen yet.
+        path.chmod(mode)
         try:
             yield bound
         finally:

@@ -41,6 +41,9 @@ class RelayClientSettings(Settings):
     )
     """The public key of the relay: no other one is spoken to."""
 
+    relay_uid: int | None = Field(default=None, ge=0, le=2**32 - 2)
+    """The user of the relay, if it is another one: whose directory an `ipc://` path may be in."""
+
     @property
     def keys(self) -> ClientKeys | None:
         """The keys to connect with, None without encryption. Raises `ValueError`."""

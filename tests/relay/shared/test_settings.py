@@ -207,7 +207,7 @@ def test_the_defaults_that_people_rely_on() -> None:
     assert emitter.name
 
 
-@pytest.mark.parametrize("endpoint", ["tcp://127.0.0.1:1", "tcp://[::1]:5555", "ipc:///tmp/r.sock"])
+@pytest.mark.parametrize("endpoint", ["tcp://127.0.0.1:1", "tcp://[::1]:5555", "ipc:///run/r.sock"])
 @pytest.mark.parametrize(("settings", "name"), ENDPOINTS)
 def test_tcp_and_ipc_endpoints_are_taken(
     settings: type[Settings], name: str, endpoint: str, set_environment: SetEnvironment
