@@ -279,8 +279,9 @@ class Emitter:
     def close(self, timeout: float = CLOSE_TIMEOUT_S) -> int:
         """Wait for acknowledgements for at most `timeout` seconds, and end.
 
-        Returns the number of journaled events that the relay has not acknowledged. With a spool
-        they stay in it. A second call waits for the end of the first, and returns the same.
+        Returns the number of journaled events that the relay has not acknowledged, or has refused
+        (`NotPermitted`). With a spool the former stay in it. A second call waits for the end of the
+        first, and returns the same.
         """
         running = self._running
         if running is None:

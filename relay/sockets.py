@@ -37,6 +37,12 @@ MAX_SUBSCRIPTIONS_BYTES = MIB
 """Of subscriptions that wait for a publisher that does not read them."""
 MAX_REPLIES_BYTES = 2 * MIB
 """Of replies that wait for a peer: with more, its requests wait."""
+INGRESS = Bounds(MAX_ENVELOPE_BYTES + HEAD_BYTES, MAX_FRAME_BYTES, MAX_FRAMES)
+EGRESS = Bounds(MAX_PREFIX_BYTES + 1, MAX_PREFIX_BYTES + 1, 1)
+CONTROL = Bounds(MAX_CONTROL_BYTES, MAX_CONTROL_FRAME_BYTES, MAX_FRAMES)
+INGRESS_PORT = PortBounds(MAX_SUBSCRIPTIONS_BYTES, 64 * MIB, MAX_INCOMPLETE_BYTES)
+CONTROL_PORT = PortBounds(MAX_REPLIES_BYTES, 128 * MIB, MAX_INCOMPLETE_BYTES, pauses=True)
+NAMES = {b"XSUB": "ingress", b"XPUB": "egress", b"ROUTER": "control"}
 ALLOWED: dict[bytes, Callable[[Rights], bool]] = {
     b"XSUB": lambda rights: rights.may_publish,
     b"XPUB": lambda rights: rights.may_subscribe,
@@ -65,31 +71,12 @@ class RelaySockets:
         with contextlib.ExitStack() as undo:
             self._undo = undo
             self._room = _raised_room()
-            self.ingress = self._open(
-                "ingress",
-                settings.ingress,
-                b"XSUB",
-                Bounds(MAX_ENVELOPE_BYTES + HEAD_BYTES, MAX_FRAME_BYTES, MAX_FRAMES),
-                PortBounds(MAX_SUBSCRIPTIONS_BYTES, 64 * MIB, MAX_INCOMPLETE_BYTES),
+            egress = PortBounds(
+                settings.egress_bytes, EGRESS_SHARE * settings.egress_bytes, MAX_INCOMPLETE_BYTES
             )
-            self.egress = self._open(
-                "egress",
-                settings.egress,
-                b"XPUB",
-                Bounds(MAX_PREFIX_BYTES + 1, MAX_PREFIX_BYTES + 1, 1),
-                PortBounds(
-                    settings.egress_bytes,
-                    EGRESS_SHARE * settings.egress_bytes,
-                    MAX_INCOMPLETE_BYTES,
-                ),
-            )
-            self.control = self._open(
-                "control",
-                settings.control,
-                b"ROUTER",
-                Bounds(MAX_CONTROL_BYTES, MAX_CONTROL_FRAME_BYTES, MAX_FRAMES),
-                PortBounds(MAX_REPLIES_BYTES, 128 * MIB, MAX_INCOMPLETE_BYTES, pauses=True),
-            )
+            self.ingress = self._open(b"XSUB", settings.ingress, INGRESS, INGRESS_PORT)
+            self.egress = self._open(b"XPUB", settings.egress, EGRESS, egress)
+            self.control = self._open(b"ROUTER", settings.control, CONTROL, CONTROL_PORT)
             self._closing = undo.pop_all()
 
     @property
@@ -101,9 +88,8 @@ class RelaySockets:
         """End all connections, and release the addresses."""
         self._closing.close()
 
-    def _open(
-        self, name: str, endpoint: str, kind: bytes, bounds: Bounds, port_bounds: PortBounds
-    ) -> Port:
+    def _open(self, kind: bytes, endpoint: str, bounds: Bounds, port_bounds: PortBounds) -> Port:
+        name = NAMES[kind]
         gate = Gate(kind, bounds, self._peers, ALLOWED[kind], self._secret_key)
         setting = f"RELAY_{name.upper()}"
         may_be_open = self._plain_tcp or bool(self._secret_key)

@@ -107,16 +107,28 @@ class Intake:
             frames[0] = topic.text.encode()
         if rights.publishing is not None:
             self._check(rights.publishing, topic, envelope, header_frame)
+        frames_taken = (frames[0], header_frame, payload)
+        self._keep(topic, frames_taken, envelope, now_ms, is_journaled=is_journaled)
+
+    def _keep(
+        self,
+        topic: Topic,
+        frames: ReceivedFrames,
+        envelope: Envelope,
+        now_ms: int,
+        *,
+        is_journaled: bool,
+    ) -> None:
+        """Gather an event that may be published, unless it is to be dropped."""
         if is_journaled and not self.journaling:
-            counters.refused["best_effort_drop"] += 1
+            self._counters.refused["best_effort_drop"] += 1
         elif is_once(envelope.id) and not self._takes_once(
-            envelope.id, header_frame, now_ms, is_journaled=is_journaled
+            envelope.id, frames[1], now_ms, is_journaled=is_journaled
         ):
-            counters.refused["repeated"] += 1
+            self._counters.refused["repeated"] += 1
         else:
-            finishes_task = kind == TASK and is_finished_task(envelope)
-            taken = (frames[0], header_frame, payload)
-            event = TakenEvent(topic, taken, finishes_task, envelope.username)
+            finishes_task = topic.kind == TASK and is_finished_task(envelope)
+            event = TakenEvent(topic, frames, finishes_task, envelope.username)
             self._gather(event, is_journaled=is_journaled)
 
     def _number(self, frame: bytes, rights: Rights, *, is_journaled: bool) -> bytes | None:
