@@ -67,10 +67,7 @@ class Relay:
     def __init__(
         self, settings: RelaySettings, kinds: Kinds = NO_FILE, peers: Iterable[ListedPeer] = ()
     ) -> None:
-        """`kinds` have the retention of their streams; `settings` say which are streams.
-
-        `peers` are those that may connect; without any, everybody may.
-        """
+        """`kinds` have the retention of their streams; `peers` may connect, or everybody."""
         started = time.monotonic()
         counters = RelayCounters()
         self._settings = settings

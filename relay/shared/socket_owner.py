@@ -1,4 +1,4 @@
-"""Who could listen at the path of a Unix socket: those who may write to a directory above it.
+"""Strangers at the path of a Unix socket: those who may write to a directory above it.
 
 While the relay is away, another user who can make a file at the path could pose as the relay, take
 events and confirm them. So a client looks who owns the directories before it connects.

@@ -203,7 +203,7 @@ def test_a_key_without_the_right_to_publish_reaches_no_ingress(keyed: Keyed, nam
 
 
 def test_another_relay_than_the_one_with_the_key_gets_nothing(keyed: Keyed) -> None:
-    """Whoever listens on the ports is not yet the relay."""
+    """To listen on the ports is not enough."""
     impostor = keyed.cluster.directory / "stranger.key"
     keyed.cluster.start_relay(RELAY_CURVE_KEY_FILE=str(impostor))
     emitter = keyed.emitter("manager", "manager-1")
