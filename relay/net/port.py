@@ -13,6 +13,7 @@ from relay.net.listening import prepare
 from relay.net.newcomers import Newcomers
 from relay.net.peer import Peer
 from relay.shared.logs import LimitedLog
+from relay.zmtp.connection import ZmtpConnection
 from relay.zmtp.errors import ZmtpError
 
 READ = selectors.EVENT_READ
@@ -233,6 +234,7 @@ class Port:
             if not connection.has_more:
                 data = peer.socket.recv(CHUNK_BYTES)
                 if not data:
+                    self._note_end(connection)
                     self._end(peer)
                     return []
                 # Less than was asked for: the kernel has no more, and would say so otherwise.
@@ -254,11 +256,27 @@ class Port:
         except ZmtpError as error:
             self.cut_off(peer, error.reason, str(error), error.farewell)
             return []
+        except Exception:
+            # A fault of ours; one peer must not end the relay for everybody.
+            logger.exception("a connection of the %s could not be read", self._name)
+            self.cut_off(peer, "internal_error", "it could not be read")
+            return []
         if not (peer.has_unread or connection.has_more):
             self._readable.pop(peer, None)
             self._watch(peer, peer.watched | READ)
         self._count_incomplete(peer)
         return messages
+
+    def _note_end(self, connection: ZmtpConnection) -> None:
+        """Log that a peer gave up its handshake: libzmq says nothing to its user."""
+        if connection.is_in_handshake:
+            needed = "the relay's public key" if connection.is_encrypted else "no keys"
+            self._log.warning(
+                "handshake",
+                "a peer of the %s gave its handshake up: it needs %s here",
+                self._name,
+                needed,
+            )
 
     def _take_output(self, peer: Peer) -> None:
         if output := peer.connection.take_output():

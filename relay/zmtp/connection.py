@@ -43,6 +43,11 @@ class ZmtpConnection:
         return self._phase is Phase.OPEN
 
     @property
+    def is_in_handshake(self) -> bool:
+        """Whether the peer has sent its greeting, and the handshake is not over."""
+        return self._phase is Phase.HANDSHAKE
+
+    @property
     def waiting_bytes(self) -> int:
         """The bytes in memory for messages that are not complete."""
         return self._reader.waiting_bytes + sum(map(len, self._frames))

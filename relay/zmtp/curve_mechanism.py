@@ -14,19 +14,20 @@ from collections.abc import Callable
 from nacl import bindings as sodium
 from nacl.exceptions import CryptoError
 
+from relay.zmtp.boxes import BOX_BYTES, Boxes
 from relay.zmtp.errors import ZmtpError
 from relay.zmtp.frames import COMMAND, LONG, MORE, pack_command, pack_frame
 from relay.zmtp.mechanism import HandshakeStep, check_metadata, our_metadata, refusal
 
 KEY_BYTES = 32
-BOX_BYTES = 16
-"""By which an encrypted text is longer."""
 NONCE_BYTES = 8
 COOKIE_BYTES = 96
 VOUCH_BYTES = 96
 HELLO_BYTES = 194
 """Version, padding, key, nonce and box of `HELLO`, without its name."""
 HELLO_VERSION = b"\1\0"
+INITIATE_BYTES = COOKIE_BYTES + NONCE_BYTES + BOX_BYTES + KEY_BYTES + VOUCH_BYTES
+"""At least: of `INITIATE` without its name and without metadata."""
 MESSAGE = b"\7MESSAGE"
 
 Admits = Callable[[bytes], bool]
@@ -48,8 +49,8 @@ class CurveMechanism:
         self._client_public = b""
         """The client's for this connection alone."""
         self._cookie = b""
-        self._shared = b""
-        """The key of the traffic, once it is known."""
+        self._boxes: Boxes | None = None
+        """With the key of the traffic, once it is known."""
         self._received = 0
         """The greatest nonce of the client."""
         self._sent = 0
@@ -61,12 +62,14 @@ class CurveMechanism:
                 return HandshakeStep(self._welcome(data))
             if name == b"INITIATE" and self._cookie:
                 return HandshakeStep(self._ready(data), is_done=True)
-        except CryptoError:
+        except (CryptoError, RuntimeError):
+            # libsodium refuses keys with which every secret would be the same, too.
             raise _wrong("a box cannot be opened; does it have the relay's public key?") from None
         raise _wrong("an unexpected command")
 
     def seal(self, packed: bytes) -> bytes:
         """Return messages of `pack_message`, or a command, as encrypted frames."""
+        assert self._boxes is not None, "the handshake is over"
         sealed: list[bytes] = []
         position = 0
         while position < len(packed):
@@ -76,20 +79,20 @@ class CurveMechanism:
             self._sent += 1
             nonce = self._sent.to_bytes(NONCE_BYTES, "big")
             inner = b"\1" if flags & MORE else b"\2" if flags & COMMAND else b"\0"
-            inner += packed[start:position]
-            box = sodium.crypto_box_afternm(inner, b"CurveZMQMESSAGES" + nonce, self._shared)
+            box = self._boxes.seal(inner + packed[start:position], b"CurveZMQMESSAGES" + nonce)
             sealed.append(pack_frame(0, MESSAGE + nonce + box))
         return b"".join(sealed)
 
     def open(self, body: bytes) -> tuple[int, bytes]:
         """See `Mechanism`."""
+        assert self._boxes is not None, "the handshake is over"
         if not body.startswith(MESSAGE) or len(body) < len(MESSAGE) + NONCE_BYTES + BOX_BYTES + 1:
             raise ZmtpError("invalid_frame", "a frame is not encrypted")
         nonce = body[len(MESSAGE) : len(MESSAGE) + NONCE_BYTES]
         self._check_nonce(nonce)
         box = body[len(MESSAGE) + NONCE_BYTES :]
         try:
-            inner = sodium.crypto_box_open_afternm(box, b"CurveZMQMESSAGEC" + nonce, self._shared)
+            inner = self._boxes.open(box, b"CurveZMQMESSAGEC" + nonce)
         except CryptoError:
             raise ZmtpError("invalid_frame", "a frame cannot be decrypted") from None
         return (inner[0] & 1) * MORE | (inner[0] >> 1 & 1) * COMMAND, inner[1:]
@@ -111,25 +114,25 @@ class CurveMechanism:
         return pack_command(b"WELCOME", own_nonce + welcome)
 
     def _ready(self, data: bytes) -> bytes:
+        if len(data) < INITIATE_BYTES:
+            raise _wrong("INITIATE is too short")
         cookie, rest = data[:COOKIE_BYTES], data[COOKIE_BYTES:]
         if not secrets.compare_digest(cookie, self._cookie):
             raise _wrong("INITIATE has another cookie")
-        shared = sodium.crypto_box_beforenm(self._client_public, self._secret)
+        boxes = Boxes(sodium.crypto_box_beforenm(self._client_public, self._secret))
         nonce, box = rest[:NONCE_BYTES], rest[NONCE_BYTES:]
         self._check_nonce(nonce)
-        text = sodium.crypto_box_open_afternm(box, b"CurveZMQINITIATE" + nonce, shared)
+        text = boxes.open(box, b"CurveZMQINITIATE" + nonce)
         client_key = text[:KEY_BYTES]
         vouch = text[KEY_BYTES : KEY_BYTES + VOUCH_BYTES]
         self._check_vouch(client_key, vouch)
         check_metadata(text[KEY_BYTES + VOUCH_BYTES :], self._socket_type)
         if not self._admits(client_key):
             raise refusal("not_admitted", "its public key is not in the list of peers")
-        self._shared = shared
+        self._boxes = boxes
         self._sent += 1
         own_nonce = self._sent.to_bytes(NONCE_BYTES, "big")
-        ready = sodium.crypto_box_afternm(
-            our_metadata(self._socket_type), b"CurveZMQREADY---" + own_nonce, shared
-        )
+        ready = boxes.seal(our_metadata(self._socket_type), b"CurveZMQREADY---" + own_nonce)
         return pack_command(b"READY", own_nonce + ready)
 
     def _check_vouch(self, client_key: bytes, vouch: bytes) -> None:

@@ -55,6 +55,9 @@ key = "{tool}"
 NAMES = ("relay", "edge", "manager", "other", "tool", "stranger")
 
 
+KEYLESS = {"EMITTER_CURVE_KEY_FILE": "", "EMITTER_RELAY_CURVE_KEY": ""}
+
+
 class Keyed:
     """A cluster whose relay has a key and a list of peers."""
 
@@ -200,6 +203,14 @@ def test_a_key_without_the_right_to_publish_reaches_no_ingress(keyed: Keyed, nam
     assert not emitter.wait_acknowledged(0.5)
     assert emitter.close(0) == 1
     assert stats(keyed)["received"] == 0
+
+
+def test_a_peer_without_a_key_is_named_in_the_log(keyed: Keyed) -> None:
+    """libzmq tells its own user nothing."""
+    relay = keyed.cluster.start_relay()
+    sent = run_cli("emitters", "--timeout", "1", "event:a", "{}", env=keyed.cluster.env | KEYLESS)
+    assert sent.returncode == 1
+    relay.wait_for_output("gave its handshake up: it needs the relay's public key here")
 
 
 def test_another_relay_than_the_one_with_the_key_gets_nothing(keyed: Keyed) -> None:
