@@ -251,6 +251,7 @@ class Port:
             peer.has_unread = False
             messages = []
         except OSError:
+            self._note_end(connection)
             self._end(peer)
             return []
         except ZmtpError as error:

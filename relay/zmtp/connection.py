@@ -44,8 +44,8 @@ class ZmtpConnection:
 
     @property
     def is_in_handshake(self) -> bool:
-        """Whether the peer has sent its greeting, and the handshake is not over."""
-        return self._phase is Phase.HANDSHAKE
+        """Whether the peer has begun its greeting, and the handshake is not over."""
+        return self._phase is Phase.HANDSHAKE or self._greeting != b""
 
     @property
     def waiting_bytes(self) -> int:
