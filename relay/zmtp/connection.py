@@ -134,10 +134,7 @@ class ZmtpConnection:
     def _opened(self, found: list[list[bytes]]) -> list[list[bytes]]:
         """Return the messages in encrypted frames."""
         messages: list[list[bytes]] = []
-        for frames in found:
-            if len(frames) != 1:
-                raise ZmtpError("invalid_frame", "an encrypted message has one frame")
-            flags, body = self._mechanism.open(frames[0])
+        for flags, body in self._mechanism.open(found):
             if flags & COMMAND:
                 message = self._obey_in_traffic(*split_command(body))
                 messages += [] if message is None else [message]

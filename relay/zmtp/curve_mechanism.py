@@ -14,13 +14,11 @@ from collections.abc import Callable
 from nacl import bindings as sodium
 from nacl.exceptions import CryptoError
 
-from relay.zmtp.boxes import BOX_BYTES, Boxes
+from relay.zmtp.boxes import BOX_BYTES, KEY_BYTES, NONCE_BYTES, Boxes
 from relay.zmtp.errors import ZmtpError
-from relay.zmtp.frames import COMMAND, LONG, MORE, pack_command, pack_frame
+from relay.zmtp.frames import pack_command
 from relay.zmtp.mechanism import HandshakeStep, check_metadata, our_metadata, refusal
 
-KEY_BYTES = 32
-NONCE_BYTES = 8
 COOKIE_BYTES = 96
 VOUCH_BYTES = 96
 HELLO_BYTES = 194
@@ -28,7 +26,6 @@ HELLO_BYTES = 194
 HELLO_VERSION = b"\1\0"
 INITIATE_BYTES = COOKIE_BYTES + NONCE_BYTES + BOX_BYTES + KEY_BYTES + VOUCH_BYTES
 """At least: of `INITIATE` without its name and without metadata."""
-MESSAGE = b"\7MESSAGE"
 
 Admits = Callable[[bytes], bool]
 """Asked with the public key of a client, whether it may connect."""
@@ -51,9 +48,6 @@ class CurveMechanism:
         self._cookie = b""
         self._boxes: Boxes | None = None
         """With the key of the traffic, once it is known."""
-        self._received = 0
-        """The greatest nonce of the client."""
-        self._sent = 0
 
     def handle(self, name: bytes, data: bytes) -> HandshakeStep:
         """Take `HELLO` or `INITIATE`."""
@@ -68,40 +62,19 @@ class CurveMechanism:
         raise _wrong("an unexpected command")
 
     def seal(self, packed: bytes) -> bytes:
-        """Return messages of `pack_message`, or a command, as encrypted frames."""
-        assert self._boxes is not None, "the handshake is over"
-        sealed: list[bytes] = []
-        position = 0
-        while position < len(packed):
-            flags = packed[position]
-            start = position + (9 if flags & LONG else 2)
-            position = start + int.from_bytes(packed[position + 1 : start], "big")
-            self._sent += 1
-            nonce = self._sent.to_bytes(NONCE_BYTES, "big")
-            inner = b"\1" if flags & MORE else b"\2" if flags & COMMAND else b"\0"
-            box = self._boxes.seal(inner + packed[start:position], b"CurveZMQMESSAGES" + nonce)
-            sealed.append(pack_frame(0, MESSAGE + nonce + box))
-        return b"".join(sealed)
-
-    def open(self, body: bytes) -> tuple[int, bytes]:
         """See `Mechanism`."""
         assert self._boxes is not None, "the handshake is over"
-        if not body.startswith(MESSAGE) or len(body) < len(MESSAGE) + NONCE_BYTES + BOX_BYTES + 1:
-            raise ZmtpError("invalid_frame", "a frame is not encrypted")
-        nonce = body[len(MESSAGE) : len(MESSAGE) + NONCE_BYTES]
-        self._check_nonce(nonce)
-        box = body[len(MESSAGE) + NONCE_BYTES :]
-        try:
-            inner = self._boxes.open(box, b"CurveZMQMESSAGEC" + nonce)
-        except CryptoError:
-            raise ZmtpError("invalid_frame", "a frame cannot be decrypted") from None
-        return (inner[0] & 1) * MORE | (inner[0] >> 1 & 1) * COMMAND, inner[1:]
+        return self._boxes.seal(packed)
+
+    def open(self, frames: list[list[bytes]]) -> list[tuple[int, bytes]]:
+        """See `Mechanism`."""
+        assert self._boxes is not None, "the handshake is over"
+        return self._boxes.open(frames)
 
     def _welcome(self, data: bytes) -> bytes:
         if len(data) != HELLO_BYTES or data[:2] != HELLO_VERSION:
             raise _wrong("HELLO has another form")
         self._client_public, nonce, box = data[74:106], data[106:114], data[114:]
-        self._check_nonce(nonce)
         sodium.crypto_box_open(
             box, b"CurveZMQHELLO---" + nonce, self._client_public, self._secret_key
         )
@@ -121,8 +94,7 @@ class CurveMechanism:
             raise _wrong("INITIATE has another cookie")
         boxes = Boxes(sodium.crypto_box_beforenm(self._client_public, self._secret))
         nonce, box = rest[:NONCE_BYTES], rest[NONCE_BYTES:]
-        self._check_nonce(nonce)
-        text = boxes.open(box, b"CurveZMQINITIATE" + nonce)
+        text = boxes.open_handshake(box, b"CurveZMQINITIATE", nonce)
         client_key = text[:KEY_BYTES]
         vouch = text[KEY_BYTES : KEY_BYTES + VOUCH_BYTES]
         self._check_vouch(client_key, vouch)
@@ -130,10 +102,8 @@ class CurveMechanism:
         if not self._admits(client_key):
             raise refusal("not_admitted", "its public key is not in the list of peers")
         self._boxes = boxes
-        self._sent += 1
-        own_nonce = self._sent.to_bytes(NONCE_BYTES, "big")
-        ready = boxes.seal(our_metadata(self._socket_type), b"CurveZMQREADY---" + own_nonce)
-        return pack_command(b"READY", own_nonce + ready)
+        metadata = our_metadata(self._socket_type)
+        return pack_command(b"READY", boxes.seal_handshake(metadata, b"CurveZMQREADY---"))
 
     def _check_vouch(self, client_key: bytes, vouch: bytes) -> None:
         """Check that the owner of `client_key` has made the key of this connection, for us."""
@@ -143,12 +113,6 @@ class CurveMechanism:
         server_key = sodium.crypto_scalarmult_base(self._secret_key)
         if not secrets.compare_digest(text, self._client_public + server_key):
             raise _wrong("the vouch is for another connection")
-
-    def _check_nonce(self, nonce: bytes) -> None:
-        number = int.from_bytes(nonce, "big")
-        if number <= self._received:
-            raise ZmtpError("invalid_frame", "a frame comes again")
-        self._received = number
 
 
 def _wrong(text: str) -> ZmtpError:

@@ -42,8 +42,8 @@ class Mechanism(Protocol):
     def seal(self, packed: bytes) -> bytes:
         """Encrypt a message of `pack_message`, or a command."""
 
-    def open(self, body: bytes) -> tuple[int, bytes]:
-        """Decrypt one frame; return its flags and its body. Raises `ZmtpError`."""
+    def open(self, frames: list[list[bytes]]) -> list[tuple[int, bytes]]:
+        """Decrypt frames, each alone in its list; return flags and body. Raises `ZmtpError`."""
 
 
 def our_metadata(socket_type: bytes) -> bytes:

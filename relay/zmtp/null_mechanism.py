@@ -29,6 +29,6 @@ class NullMechanism:
         """Return `packed` as it is."""
         return packed
 
-    def open(self, body: bytes) -> tuple[int, bytes]:
+    def open(self, frames: list[list[bytes]]) -> list[tuple[int, bytes]]:
         """Messages are not encrypted."""
-        raise ZmtpError("invalid_frame", f"a frame of {len(body)} bytes is not encrypted")
+        raise ZmtpError("invalid_frame", f"{len(frames)} frames are not encrypted")
