@@ -108,6 +108,9 @@ class ZmtpConnection:
         """Take a command; return the message that it stands for, if it does."""
         name, data = split_command(body)
         if self._phase is Phase.OPEN:
+            if self._mechanism.is_encrypted:
+                # It need not be the peer's: somebody on the way could have added it.
+                raise ZmtpError("invalid_frame", "a command is not encrypted")
             return self._obey_in_traffic(name, data)
         answer = self._mechanism.handle(name, data)
         self._output += answer.output
