@@ -1,5 +1,5 @@
 # Everything a developer runs: `make run`, `make test`, `make test-fast`, `make check`,
-# `make bench`, `make chaos`, `make mutants`.
+# `make bench`, `make chaos`, `make mutants`, `make fuzz`.
 # The environment in .venv is made if it is missing or older than its sources.
 
 PYTHON ?= python3
@@ -10,7 +10,7 @@ CHARTS := $(VENDOR)/uPlot.esm.js
 # bytes. This one is short, however long the path of the working directory is.
 HERE := $(if $(wildcard /proc/self/cwd/cluster.conf),/proc/self/cwd,.)
 
-.PHONY: run test test-fast check format bench chaos mutants screenshot docs dist npm lock clean
+.PHONY: run test test-fast check format bench chaos mutants fuzz screenshot docs dist npm lock clean
 
 run: .venv/.installed $(CHARTS)
 	@mkdir -p .run
@@ -62,6 +62,16 @@ SEED ?=
 mutants: .venv/.installed
 	$(BIN)/python -m tests.mutants $(FILES) $(if $(BUDGET),--budget $(BUDGET)) $(if $(SEED),--seed $(SEED))
 
+# Changed traffic against parsers and live processes, SECONDS seconds for each part (tests/fuzz). Atheris
+# guides one of them where it can be installed.
+SECONDS ?= 600
+fuzz: .venv/.installed .venv/.fuzz-installed $(CHARTS)
+	$(BIN)/python -m tests.fuzz --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
+
+.venv/.fuzz-installed: requirements-fuzz.lock | .venv/.installed
+	-$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-fuzz.lock
+	@touch $@
+
 screenshot: .venv/.installed $(CHARTS)
 	$(BIN)/python -m tests.screenshot docs/dashboard.png
 
@@ -86,6 +96,8 @@ lock: .venv/.installed
 	  --python-version 3.11 --group dev --extra all pyproject.toml -o requirements.lock
 	$(BIN)/uv pip compile --universal --generate-hashes --no-header --no-annotate \
 	  --python-version 3.11 -c requirements.lock bench/requirements.in -o requirements-bench.lock
+	$(BIN)/uv pip compile --universal --generate-hashes --no-header --no-annotate \
+	  --python-version 3.11 -c requirements.lock tests/fuzz/requirements.in -o requirements-fuzz.lock
 	npm install --package-lock-only --ignore-scripts
 	npm install --package-lock-only --ignore-scripts --prefix bench
 

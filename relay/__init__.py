@@ -45,17 +45,20 @@ Bounds, each with its policy when full:
 
 - batch: 256 messages or 4 MiB, refused ones included; the rest waits at its publishers
 - batches that wait for the disk: 256, or 64 MiB; then no event is read, live values included
-- turn: 1000 subscriptions, 250 of one subscriber; 16 requests, one of each peer; 64 events of one
-  publisher; the rest waits at the peers
+- turn: 5 ms for each socket, 2 ms for requests, and one peer at least; 1000 subscriptions, 250 of
+  one subscriber; 16 requests, one of each peer; 64 events of one publisher; 64 pings; the rest
+  waits at the peers
+- requests: a tenth of the processor for one peer, three tenths for all; the rest waits at the peers
 - reply: about 1 MiB and 4096 events; the peer asks for the next page. A peer for which 2 MiB wait
   is not read before it reads; notices are dropped from 4 MiB on, and the peer asks again
 - message: 8 frames, 1 MiB at the ingress, 2 MiB at the control socket, 1 KiB at the egress; of more
   frames or frames of more than 16 MiB, the connection ends; 128 MiB of incomplete messages at each
   socket, then the connection with the most of it ends
-- handshake: 3 s, and 1,024 connections of each socket at a time; the oldest gives way
-- subscriptions: 10,000 and 1 MiB of one peer, 16 MiB of all, then its connection ends; 20,000
-  prefixes of live topics; at the emitters about 1000 (`shared.covering_prefixes`), of which 1 MiB
-  may wait for one
+- handshake: 3 s, and 1,024 connections of each socket at a time, or an eighth of those that there
+  are descriptors for; the oldest gives way
+- subscriptions: 10,000 and 1 MiB of one peer, then its connection ends; 65,536 and 16 MiB of all,
+  then that of the peer with the most; at the emitters about 1000 (`shared.covering_prefixes`), of
+  which 1 MiB may wait for one
 - watched topics: 1,048,576; an edge beyond that is refused and subscribes without hints
 - live values, unfinished tasks, finished tasks: 10,000, 10,000 and 1,000, 32 MiB for each group;
   the one with the oldest update is forgotten, a task with the next commit also in the journal

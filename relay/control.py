@@ -12,6 +12,7 @@ from relay.core.permission import UNLIMITED, Rights
 from relay.demand_service import DemandService
 from relay.journal.journal import JournalUnavailable
 from relay.shared.logs import LimitedLog
+from relay.shared.newest import Newest
 from relay.state import SharedState
 from relay.wire.calls import CallRequest, ResultRequest, ServeRequest
 from relay.wire.control import (
@@ -42,7 +43,9 @@ MAX_SHOWN_EMITTERS = 1_000
 """The emitters in a reply to `stats`: those that were admitted last."""
 MAX_REPORTED_COUNTERS = 32
 MAX_COUNTER_NAME_CHARS = 64
-"""Reported counters are kept for every emitter."""
+MAX_REPORTS = 1_000
+MAX_REPORTS_BYTES = 512 * 1024
+"""The reported counters of the emitters that reported last are kept."""
 MAX_SHOWN_NUMBER = 2**64 - 1
 """The greatest integer of msgpack. Emitters can report any numbers, so that sums may exceed it."""
 
@@ -103,6 +106,10 @@ class ControlService:
         self._uptime_s = uptime_s
         self._reach = reach
         self._demand, self._calls = passing_on
+        self._reports: Newest[bytes, dict[str, int]] = Newest(
+            MAX_REPORTS, MAX_REPORTS_BYTES, _report_bytes
+        )
+        """The ids of the emitters whose reports are kept."""
         self._log = LimitedLog(logger)
 
     def heartbeat(self) -> Heartbeat:
@@ -277,6 +284,9 @@ class ControlService:
         # The account of an earlier process may arrive after its successor was admitted.
         if emitter is not None and emitter.epoch == request.emitter_epoch:
             emitter.reported = counters
+            for emitter_id in self._reports.keep(request.emitter_id, counters):
+                if (forgotten := self._state.emitters.get(emitter_id)) is not None:
+                    forgotten.reported = {}
             # Its control connection may have been replaced since its hello.
             emitter.peer = peer
         return AccountReply(id=request.id)
@@ -328,3 +338,7 @@ def _shown(rights: PublishRights) -> dict[str, Any]:
         "sources": rights.sources.texts,
         "users": rights.users.texts,
     }
+
+
+def _report_bytes(counters: Mapping[str, int]) -> int:
+    return sum(len(name.encode(errors="replace")) + 16 for name in counters)

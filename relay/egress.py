@@ -26,8 +26,7 @@ class Egress:
         self._max_queued = max_queued
         self._route = route
         self._subscribers: Subscribers[Peer] = Subscribers()
-        self.malformed = 0
-        """Messages of subscribers that are no subscription."""
+        self._malformed = 0
         port.listener = self
 
     def peer_opened(self, peer: Peer) -> None:
@@ -43,10 +42,17 @@ class Egress:
         left = most
         for peer, messages in self._port.receive(share):
             for frames in messages:
+                if peer.is_ended:
+                    break
                 self._take(peer, frames)
             left -= len(messages)
             if left <= 0:
                 return
+
+    def take_malformed(self) -> int:
+        """Return how many messages since the last call were no subscription."""
+        malformed, self._malformed = self._malformed, 0
+        return malformed
 
     def publish(self, events: Sequence[StampedFrames]) -> None:
         """Queue events for their subscribers."""
@@ -62,7 +68,7 @@ class Egress:
         frame = frames[0]
         first, prefix = frame[:1], frame[1:]
         if len(frames) != 1 or first not in (SUBSCRIBE, CANCEL):
-            self.malformed += 1
+            self._malformed += 1
         elif first == CANCEL:
             self._route(prefix, False, self._subscribers.unsubscribe(peer, prefix))
         else:
@@ -72,3 +78,6 @@ class Egress:
                 self._port.cut_off(peer, "too_many_subscriptions", str(error))
                 return
             self._route(prefix, True, is_new)
+            if (most := self._subscribers.over()) is not None:
+                text = "it has the most subscriptions, and there is no room for those of all"
+                self._port.cut_off(most, "too_many_subscriptions", text)

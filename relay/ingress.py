@@ -20,25 +20,35 @@ class Ingress:
 
     def peer_opened(self, peer: Peer) -> None:
         """See `PeerListener`."""
-        for prefix in self._prefixes:
-            self._port.send(peer, pack_message((SUBSCRIBE + prefix,)))
+        self._send(peer, [_packed(SUBSCRIBE, prefix) for prefix in self._prefixes])
 
     def peer_ended(self, peer: Peer) -> None:
         """See `PeerListener`."""
 
     def change(self, changes: Iterable[tuple[bool, bytes]]) -> None:
         """Make (True) and end subscriptions, in this order."""
+        messages: list[bytes] = []
         for is_made, prefix in changes:
             if is_made:
                 self._prefixes[prefix] = None
             else:
                 self._prefixes.pop(prefix, None)
-            packed = pack_message(((SUBSCRIBE if is_made else CANCEL) + prefix,))
+            messages.append(_packed(SUBSCRIBE if is_made else CANCEL, prefix))
+        if messages:
+            joined = [b"".join(messages)]
             for peer in self._port.peers():
-                self._port.send(peer, packed)
+                self._send(peer, messages if peer.connection.is_encrypted else joined)
 
     def receive(self, share: int) -> Iterator[tuple[Rights, list[list[bytes]]]]:
         """Yield messages of one publisher after the other, at most `share` of each."""
         for peer, messages in self._port.receive(share):
             assert peer.rights is not None, "its connection is open"
             yield peer.rights, messages
+
+    def _send(self, peer: Peer, messages: Iterable[bytes]) -> None:
+        for packed in messages:
+            self._port.send(peer, packed)
+
+
+def _packed(change: bytes, prefix: bytes) -> bytes:
+    return pack_message((change + prefix,))

@@ -21,6 +21,7 @@ from relay.core.subscription_router import (
     SubscriptionRoute,
     SubscriptionRouter,
 )
+from relay.core.time_share import TimeShare
 from relay.demand_service import DemandService
 from relay.egress import Egress
 from relay.ingress import Ingress
@@ -29,6 +30,7 @@ from relay.journal.journal import Journal
 from relay.journal.replayer import PublishedJournal
 from relay.journal.tail_note import TailNote
 from relay.journal.writer import JournalWriter
+from relay.net.peer import Peer
 from relay.notifier import Notifier
 from relay.sequencer import Sequencer
 from relay.shared.logs import LimitedLog
@@ -37,7 +39,7 @@ from relay.state import SharedState
 from relay.stop_signal import StopSignal
 from relay.task_watch import TaskWatch
 from relay.wire.control import HEARTBEAT_TOPIC, pack_message
-from relay.wire.errors import WireError
+from relay.wire.errors import InvalidFrame, WireError
 from relay.wire.header import Stamp, StampedFrames, pack_stamp
 from relay.wire.kinds import Kinds
 from relay.wire.peers import ListedPeer
@@ -50,6 +52,13 @@ SUBSCRIPTIONS_SHARE = 250
 MAX_REQUESTS_AT_ONCE = 16
 """Requests answered before the other sockets are served, one of each peer. A reply has at most
 about 1 MiB."""
+REQUESTS_TURN_S = 0.002
+"""No further request is answered in a turn after this time."""
+SHARE_OF_PEER = TimeShare(0.1, burst_s=0.2)
+"""Of the processor, for the requests of one peer. An edge that replays gets about 50 MiB/s; the
+requests of a peer that asks for more wait in the kernel."""
+SHARE_OF_REQUESTS = TimeShare(0.3, burst_s=0.1)
+"""Of the processor, for the requests of all peers."""
 EVENTS_SHARE = 64
 """Events of one publisher before the others have their turn."""
 FORGET_INTERVAL_S = 600.0
@@ -63,6 +72,9 @@ class Relay:
 
     Raises `JournalRefused`, or `AddressInUse` when an endpoint cannot be bound.
     """
+
+    _requests_paid_at = 0.0
+    """See `relay.core.time_share`."""
 
     def __init__(
         self, settings: RelaySettings, kinds: Kinds = NO_FILE, peers: Iterable[ListedPeer] = ()
@@ -85,6 +97,7 @@ class Relay:
             )
             self._router = SubscriptionRouter(settings.journaled_kinds)
             self._live = LiveSubscriptions()
+            self._syncs: dict[bytes, None] = {}  # Nonces, to be published after a turn.
             self._ingress = Ingress(self._sockets.ingress, self._router.always)
             self._egress = Egress(self._sockets.egress, settings.egress_hwm, self._route)
             self._sequencer = Sequencer(self._state, self._writer)
@@ -152,9 +165,12 @@ class Relay:
         ports = self._sockets.all
         # A slow disk: events wait at their publishers while there is no room for them here.
         self._sockets.ingress.holds = not self._sequencer.has_room
+        requests_at = SHARE_OF_REQUESTS.rests_until(self._requests_paid_at)
+        self._sockets.control.holds = is_held = requests_at > time.monotonic()
         if any(port.has_readable and not port.holds for port in ports):
             return -math.inf
-        return min(self._demand.due_at(), self._live.due_at(), *(port.due_at for port in ports))
+        due_at = min(self._demand.due_at(), self._live.due_at(), *(port.due_at for port in ports))
+        return min(due_at, requests_at) if is_held else due_at
 
     def _serve(self, selector: selectors.BaseSelector, timeout_s: float) -> None:
         """Wait for a socket, then take a bounded amount of work from each that is readable."""
@@ -167,8 +183,8 @@ class Relay:
         epoch = self._state.journal.epoch
         # Events last: subscribers and peers wait for at most one batch, however many events come.
         if sockets.egress.has_readable:
-            self._egress.receive(SUBSCRIPTIONS_SHARE, MAX_SUBSCRIPTIONS_AT_ONCE)
-        if sockets.control.has_readable:
+            self._take_subscriptions()
+        if sockets.control.has_readable and not sockets.control.holds:
             self._answer_requests()
         if self._writer.readable in ready:
             self._release_committed()
@@ -180,21 +196,32 @@ class Relay:
         for emitter in self._state.emitters.take_missing_events():
             self._notifier.request_resend(emitter)
 
+    def _take_subscriptions(self) -> None:
+        self._egress.receive(SUBSCRIPTIONS_SHARE, MAX_SUBSCRIPTIONS_AT_ONCE)
+        if self._syncs:
+            # One heartbeat for all: a peer may ask thousands of times.
+            self._publish_heartbeat(*self._syncs)
+            self._syncs.clear()
+        for _ in range(self._egress.take_malformed()):
+            self._state.counters.received += 1
+            self._count_malformed(InvalidFrame("a subscriber sent no subscription"))
+
     def _route(self, prefix: bytes, is_made: bool, is_change: bool) -> None:
         """See `relay.egress.Route`."""
         match self._router.route(prefix):
-            case SubscriptionRoute.FORWARD:
-                if is_change and not self._live.take(prefix, is_made=is_made):
-                    self._log.error("subscriptions", "too many live subscriptions: one is ignored")
+            case SubscriptionRoute.FORWARD if is_change:
+                self._live.take(prefix, is_made=is_made)
             case SubscriptionRoute.ANSWER if is_made:
-                self._publish_heartbeat(prefix)
+                self._syncs[prefix] = None
             case _:
                 pass
 
     def _answer_requests(self) -> None:
         control = self._sockets.control
         left = MAX_REQUESTS_AT_ONCE
-        for peer, messages in control.receive(share=1):
+        for peer, messages in control.receive(share=1, turn_s=REQUESTS_TURN_S):
+            # Of the processor: a slow disk is no fault of the peer.
+            began = time.thread_time()
             for frames in messages:
                 try:
                     assert peer.rights is not None, "its connection is open"
@@ -204,9 +231,19 @@ class Relay:
                 except Exception:
                     # A fault of ours; one request must not end the relay for everybody.
                     logger.exception("a request could not be answered")
+            self._charge(peer, time.thread_time() - began)
             left -= 1
             if not left:
                 return
+
+    def _charge(self, peer: Peer, cost_s: float) -> None:
+        """Have the requests of `peer` wait if they have cost more than its share."""
+        now = time.monotonic()
+        self._requests_paid_at = SHARE_OF_REQUESTS.charge(self._requests_paid_at, cost_s, now)
+        peer.paid_at = SHARE_OF_PEER.charge(peer.paid_at, cost_s, now)
+        if (until := SHARE_OF_PEER.rests_until(peer.paid_at)) > now:
+            self._state.counters.requests_delayed += 1
+            self._sockets.control.rest(peer, until)
 
     def _relay_batch(self) -> None:
         now_ms = self._clock.now_ms()
@@ -260,9 +297,10 @@ class Relay:
         # At once: a turn of the loop may take a while.
         self._sockets.egress.flush()
 
-    def _publish_heartbeat(self, topic: bytes) -> None:
+    def _publish_heartbeat(self, *topics: bytes) -> None:
         stamp = pack_stamp(Stamp(self._state.journal.epoch, 0, self._clock.now_ms()))
-        self._publish([(topic, stamp, pack_message(self._control.heartbeat()))])
+        body = pack_message(self._control.heartbeat())
+        self._publish([(topic, stamp, body) for topic in topics])
 
     def _count_malformed(self, error: WireError) -> None:
         self._state.counters.malformed[error.reason] += 1

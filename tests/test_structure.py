@@ -18,6 +18,7 @@ DECISIONS = (
     "relay/wire",
     "relay/core",
     "relay/journal",
+    "relay/zmtp",
     "relay/shared",
     "edge/core",
     "edge/client/core",

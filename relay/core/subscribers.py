@@ -10,7 +10,9 @@ MAX_PREFIX_BYTES = 1_024
 MAX_PREFIXES = 10_000
 MAX_PREFIX_BYTES_OF_PEER = 1024 * 1024
 """The subscriptions of one peer, and their bytes. An edge makes about a thousand."""
+MAX_PREFIXES_OF_ALL = 65_536
 MAX_PREFIX_BYTES_OF_ALL = 16 * 1024 * 1024
+"""A subscription takes about 1 KiB beside its bytes, here and in the routes to emitters."""
 MAX_CACHED_TOPICS = 8_192
 
 P = TypeVar("P", bound=Hashable)
@@ -26,13 +28,13 @@ class Subscribers(Generic[P]):
     def __init__(self) -> None:
         self._prefixes: dict[P, dict[bytes, None]] = {}
         self._bytes: dict[P, int] = {}
-        self._total_bytes = 0
+        self._total_prefixes = self._total_bytes = 0
         self._index: PrefixIndex[bytes, dict[P, None]] = PrefixIndex()
         self._cache: dict[bytes, tuple[P, ...]] = {}
         """Topic to its subscribers; empty after each change."""
 
     def __len__(self) -> int:
-        return sum(map(len, self._prefixes.values()))
+        return self._total_prefixes
 
     def subscribe(self, peer: P, prefix: bytes) -> bool:
         """Add a subscription; return whether it is new. Raises `TooManySubscriptions`."""
@@ -43,6 +45,7 @@ class Subscribers(Generic[P]):
         prefixes[prefix] = None
         self._bytes[peer] = self._bytes.get(peer, 0) + len(prefix)
         self._total_bytes += len(prefix)
+        self._total_prefixes += 1
         peers = self._index.get(prefix)
         if peers is None:
             self._index.set(prefix, {peer: None})
@@ -69,6 +72,17 @@ class Subscribers(Generic[P]):
             self._remove(peer, prefix)
         return prefixes
 
+    def over(self) -> P | None:
+        """Return the peer that has to go for all to have room, None while they have.
+
+        It is the one with the most subscriptions, or bytes of them, whoever came last.
+        """
+        if self._total_prefixes > MAX_PREFIXES_OF_ALL:
+            return max(self._prefixes, key=lambda peer: len(self._prefixes[peer]))
+        if self._total_bytes > MAX_PREFIX_BYTES_OF_ALL:
+            return max(self._bytes, key=self._bytes.__getitem__)
+        return None
+
     def of(self, topic: bytes) -> tuple[P, ...]:
         """Return the peers that are subscribed to `topic`, each once."""
         found = self._cache.get(topic)
@@ -90,11 +104,10 @@ class Subscribers(Generic[P]):
         if self._bytes.get(peer, 0) + len(prefix) > MAX_PREFIX_BYTES_OF_PEER:
             text = f"its subscriptions have more than {MAX_PREFIX_BYTES_OF_PEER} bytes"
             raise TooManySubscriptions(text)
-        if self._total_bytes + len(prefix) > MAX_PREFIX_BYTES_OF_ALL:
-            raise TooManySubscriptions("there is no room for further subscriptions")
 
     def _remove(self, peer: P, prefix: bytes) -> None:
         self._total_bytes -= len(prefix)
+        self._total_prefixes -= 1
         peers = self._index.get(prefix)
         assert peers is not None, "each prefix of a peer is in the index"
         del peers[peer]

@@ -6,6 +6,7 @@ while an edge does, so that an emitter knows which topics are watched.
 
 import math
 from enum import Enum, auto
+from itertools import islice
 
 from relay.shared.covering_prefixes import Routes
 from relay.wire.control import SYNC_PREFIX
@@ -13,9 +14,8 @@ from relay.wire.demand import FILTERED_PREFIX
 from relay.wire.topics import MAX_TOPIC_BYTES
 
 CHANGE_INTERVAL_S = 0.1
-MAX_KNOWN_PREFIXES = 20_000
-"""Distinct live prefixes of all subscribers together, hints included. A further one is not passed
-on to emitters."""
+MAX_CHANGED_AT_ONCE = 2_000
+"""Prefixes whose change is worked out in one turn of the loop: thousands end with a subscriber."""
 
 
 class SubscriptionRoute(Enum):
@@ -67,7 +67,7 @@ class LiveSubscriptions:
         """Prefix or hint to the number of its subscribers."""
         self._routed: dict[bytes, bool] = {}
         """Prefix to whether it was added to the routes as filtered."""
-        self._changed: set[bytes] = set()
+        self._changed: dict[bytes, None] = {}
         """Prefixes whose state may be another one than in `_routed`."""
         self._routes = Routes()
         self._change_at = 0.0
@@ -76,22 +76,19 @@ class LiveSubscriptions:
     def __len__(self) -> int:
         return len(self._counts)
 
-    def take(self, prefix: bytes, *, is_made: bool) -> bool:
+    def take(self, prefix: bytes, *, is_made: bool) -> None:
         """Note that one subscriber has subscribed to `prefix`, a forwarded one, or has ended it.
 
-        Returns False for a further prefix that is not passed on, because there are too many.
+        `relay.core.subscribers` bounds how many there are.
         """
         count = self._counts.get(prefix, 0)
         if is_made:
-            if not count and len(self._counts) >= MAX_KNOWN_PREFIXES:
-                return False
             self._counts[prefix] = count + 1
         elif count > 1:
             self._counts[prefix] = count - 1
         else:
             self._counts.pop(prefix, None)
-        self._changed.add(prefix.removeprefix(FILTERED_PREFIX))
-        return True
+        self._changed[prefix.removeprefix(FILTERED_PREFIX)] = None
 
     def due_at(self) -> float:
         """Return when `take_changes` may have changes."""
@@ -101,11 +98,12 @@ class LiveSubscriptions:
         """Return the subscriptions of the relay to make (True) and to end, in this order.
 
         `now` is in seconds. The first change is made at once, later ones after `CHANGE_INTERVAL_S`.
+        Of very many changes, the next calls return the rest.
         """
         if not self._changed or now < self._change_at:
             return []
-        self._change_at = now + CHANGE_INTERVAL_S
-        for prefix in self._changed:
+        for prefix in tuple(islice(self._changed, MAX_CHANGED_AT_ONCE)):
+            del self._changed[prefix]
             count = self._counts.get(prefix, 0)
             is_filtered = count <= self._counts.get(FILTERED_PREFIX + prefix, 0) if count else None
             was_filtered = self._routed.get(prefix)
@@ -119,5 +117,7 @@ class LiveSubscriptions:
                 self._routes.add(prefix, exact=is_filtered)
             if was_filtered is not None:
                 self._routes.remove(prefix, exact=was_filtered)
-        self._changed.clear()
+        if self._changed:
+            return []
+        self._change_at = now + CHANGE_INTERVAL_S
         return self._routes.take_changes()

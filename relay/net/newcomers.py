@@ -17,6 +17,8 @@ from relay.shared.logs import LimitedLog
 HANDSHAKE_TIMEOUT_S = 3.0
 MAX_SILENT = 1_024
 """Connections of one port without a complete handshake."""
+SILENT_SHARE = 8
+"""They take at most this part of the connections for which the process has descriptors."""
 STAY_S = 2.0
 
 logger = logging.getLogger(__name__)
@@ -32,6 +34,7 @@ class Newcomers:
         """Peer to the time at which it is to have said what it is, oldest first."""
         self._refused: deque[tuple[float, Peer]] = deque()
         """Peers on reserved descriptors, and when they end."""
+        self._max_silent = max(1, min(MAX_SILENT, room.max_connections // SILENT_SHARE))
         self._log = LimitedLog(logger)
 
     @property
@@ -71,7 +74,7 @@ class Newcomers:
                 yield peer, "no_descriptor"
         while self._silent:
             peer, due_at = next(iter(self._silent.items()))
-            if due_at > now and len(self._silent) <= MAX_SILENT:
+            if due_at > now and len(self._silent) <= self._max_silent:
                 return
             del self._silent[peer]
             yield peer, "silent"

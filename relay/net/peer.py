@@ -6,10 +6,11 @@ from collections import deque
 
 from relay.core.permission import Rights
 from relay.zmtp.connection import ZmtpConnection
-from relay.zmtp.frames import pack_message
 
 FLUSH_BYTES = 128 * 1024
 """Messages are joined up to about so many bytes for one system call."""
+MAX_FLUSHED_BYTES = 1024 * 1024
+"""Written to one peer before the others have their turn, even if it reads as fast."""
 _numbers = itertools.count(1)
 
 
@@ -22,6 +23,8 @@ class Peer:
         "has_unread",
         "id",
         "is_ended",
+        "is_resting",
+        "paid_at",
         "queue",
         "queued_bytes",
         "received_bytes",
@@ -47,6 +50,10 @@ class Peer:
         """Whether the kernel may have more bytes of the peer."""
         self.watched = 0
         """The events for which the port waits."""
+        self.is_resting = False
+        """Whether nothing is read of it at present, because its requests have cost much."""
+        self.paid_at = 0.0
+        """See `relay.core.time_share`; for the loop."""
         self.is_ended = False
         self.rights: Rights | None = None
         """None until it is known who has connected."""
@@ -56,10 +63,6 @@ class Peer:
         self.queue.append(packed)
         self.queued_bytes += len(packed)
 
-    def send_frame(self, frame: bytes) -> None:
-        """Queue a message of one frame."""
-        self.send(pack_message((frame,)))
-
     def send_first(self, output: bytes) -> None:
         """Queue bytes of the protocol itself: handshake and answers to pings."""
         self._unsent = memoryview(bytes(self._unsent) + output)
@@ -67,7 +70,8 @@ class Peer:
 
     def flush(self) -> bool:
         """Write what waits; return whether everything is written. Raises `OSError`."""
-        while True:
+        left = MAX_FLUSHED_BYTES
+        while left > 0:
             if not self._unsent:
                 if not self.queue:
                     return True
@@ -78,6 +82,8 @@ class Peer:
                 return False
             self.queued_bytes -= sent
             self._unsent = self._unsent[sent:]
+            left -= sent
+        return not self.queued_bytes
 
     def drop(self) -> int:
         """Forget what waits; return how many bytes it was."""

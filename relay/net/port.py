@@ -1,10 +1,12 @@
 """`Port`: one of the relay's sockets, with the connections of its peers."""
 
 import errno
+import heapq
 import logging
 import selectors
 import socket
 from collections.abc import Iterator
+from time import monotonic
 from typing import NamedTuple, Protocol
 
 from relay.core.counters import RelayCounters
@@ -20,6 +22,12 @@ READ = selectors.EVENT_READ
 WRITE = selectors.EVENT_WRITE
 CHUNK_BYTES = 64 * 1024
 """Read of one connection before the others have their turn."""
+MIN_CHUNK_BYTES = 4 * 1024
+"""Read of each when there are very many, so that messages that wait for their turn do not count as
+a message too large to wait for."""
+TURN_S = 0.005
+"""The peers of a port are read for so long, and one of them at least; then it is the turn of the
+other ports. What costs time need not be a message: pings, refused frames, parts of large ones."""
 MAX_ACCEPTED_AT_ONCE = 64
 MAX_HANDSHAKES_AT_ONCE = 16
 """Connections whose handshake goes on before the peers have their turn: with CURVE, each takes a
@@ -82,6 +90,8 @@ class Port:
         """Peers of which something can be read, the one whose turn it is first."""
         self._dirty: dict[Peer, None] = {}
         """Peers for which something was queued since the last `flush`."""
+        self._resting: list[tuple[float, bytes]] = []
+        """A heap of the times at which the rest of a peer ends, with its id."""
         self._queued_bytes = 0
         self._incomplete_bytes = 0
         self.holds = False
@@ -120,6 +130,8 @@ class Port:
     def due_at(self) -> float:
         """The monotonic time at which `tick` has something to do."""
         due_at = self.newcomers.due_at
+        if self._resting:
+            due_at = min(due_at, self._resting[0][0])
         return due_at if self._accepts_again_at is None else min(due_at, self._accepts_again_at)
 
     def tick(self, now: float) -> None:
@@ -129,6 +141,20 @@ class Port:
         if self._accepts_again_at is not None and self._accepts_again_at <= now:
             self._accepts_again_at = None
             self._selector.register(self._listening, READ)
+        while self._resting and self._resting[0][0] <= now:
+            rested = self._peers.get(heapq.heappop(self._resting)[1])
+            if rested is not None:
+                rested.is_resting = False
+                self._resume(rested)
+
+    def rest(self, peer: Peer, until: float) -> None:
+        """Read nothing of `peer` before the monotonic time `until`."""
+        if peer.is_ended or peer.is_resting:
+            return
+        peer.is_resting = True
+        heapq.heappush(self._resting, (until, peer.id))
+        self._readable.pop(peer, None)
+        self._watch(peer, peer.watched & ~READ)
 
     def poll(self, now: float) -> None:
         """Accept connections, write to those that can be written to, and note readable ones."""
@@ -141,19 +167,19 @@ class Port:
                 continue
             if events & WRITE:
                 self._dirty[peer] = None
-            if events & READ:
-                peer.has_unread = True
-                self._readable[peer] = None
-                if self.holds:
-                    # Noted: it would be reported again and again.
-                    self._watch(peer, peer.watched & ~READ)
+            if events & READ and not peer.is_resting:
+                self._note_readable(peer)
 
-    def receive(self, share: int) -> Iterator[tuple[Peer, list[list[bytes]]]]:
-        """Yield messages of one peer after the other, at most `share` of each.
+    def receive(
+        self, share: int, turn_s: float | None = None
+    ) -> Iterator[tuple[Peer, list[list[bytes]]]]:
+        """Yield messages of one peer after the other, at most `share` of each, for `turn_s`.
 
         Each peer has one turn. The caller may stop at any time; the others are first next time.
+        The caller may end a peer whose messages it has, and is to leave the rest of them then.
         """
         handshakes = 0
+        until = monotonic() + (TURN_S if turn_s is None else turn_s)
         for peer in tuple(self._readable):
             if peer.is_ended:
                 continue
@@ -166,6 +192,8 @@ class Port:
             self._readable[peer] = None
             if messages := self._read(peer, share):
                 yield peer, messages
+            if monotonic() >= until:
+                return
 
     def send(self, peer: Peer, packed: bytes) -> None:
         """Queue a packed message for `peer`; a peer with too much in its queue may be cut off."""
@@ -201,6 +229,20 @@ class Port:
                 logger.debug("a peer could not be told: %s", error)
         self._end(peer)
 
+    def _note_readable(self, peer: Peer) -> None:
+        if self.holds and not peer.connection.is_open:
+            # The handshake goes on: this peer would be ended as one that says nothing.
+            self._read(peer, 0)
+            if not peer.connection.is_open:
+                return
+        if peer.is_ended:
+            return
+        peer.has_unread = True
+        self._readable[peer] = None
+        if self.holds:
+            # Noted: it would be reported again and again.
+            self._watch(peer, peer.watched & ~READ)
+
     def _accept(self, now: float) -> None:
         for _ in range(MAX_ACCEPTED_AT_ONCE):
             try:
@@ -216,14 +258,15 @@ class Port:
                 continue  # The peer has gone again.
             try:
                 prepare(accepted)
+                peer = self._gate.welcome(accepted)
+                self._selector.register(accepted, READ, peer)
             except OSError:
                 accepted.close()
                 continue
-            self._welcome(self._gate.welcome(accepted), now)
+            self._welcome(peer, now)
 
     def _welcome(self, peer: Peer, now: float) -> None:
         self._peers[peer.id] = peer
-        self._selector.register(peer.socket, READ, peer)
         peer.watched = READ
         self._take_output(peer)
         self.newcomers.accepted(peer, now)
@@ -232,18 +275,19 @@ class Port:
         connection = peer.connection
         try:
             if not connection.has_more:
-                data = peer.socket.recv(CHUNK_BYTES)
+                chunk_bytes = self._chunk_bytes()
+                data = peer.socket.recv(chunk_bytes)
                 if not data:
                     self._note_end(connection)
                     self._end(peer)
                     return []
                 # Less than was asked for: the kernel has no more, and would say so otherwise.
-                peer.has_unread = len(data) == CHUNK_BYTES
+                peer.has_unread = len(data) == chunk_bytes
                 connection.receive(data)
             was_open = connection.is_open
             messages = connection.read(share)
             self._take_output(peer)
-            if connection.is_open and not was_open:
+            if connection.is_open and not was_open and not peer.is_ended:
                 self.newcomers.opened(peer)
                 if self.listener is not None:
                     self.listener.peer_opened(peer)
@@ -262,11 +306,19 @@ class Port:
             logger.exception("a connection of the %s could not be read", self._name)
             self.cut_off(peer, "internal_error", "it could not be read")
             return []
+        if peer.is_ended:
+            # The answers that it does not read, or what it was told, were too much.
+            return []
         if not (peer.has_unread or connection.has_more):
             self._readable.pop(peer, None)
-            self._watch(peer, peer.watched | READ)
+            if not peer.is_resting:
+                self._watch(peer, peer.watched | READ)
         self._count_incomplete(peer)
-        return messages
+        return [] if peer.is_ended else messages
+
+    def _chunk_bytes(self) -> int:
+        share = self._bounds.total_incomplete_bytes // 2 // len(self._peers)
+        return max(MIN_CHUNK_BYTES, min(CHUNK_BYTES, share))
 
     def _note_end(self, connection: ZmtpConnection) -> None:
         """Log that a peer gave up its handshake: libzmq says nothing to its user."""
@@ -305,15 +357,27 @@ class Port:
         try:
             is_empty = peer.flush()
         except OSError:
+            self._queued_bytes += peer.queued_bytes - before
             self._end(peer)
             return
         self._queued_bytes += peer.queued_bytes - before
-        pauses = self._bounds.pauses and peer.queued_bytes > self._bounds.unread_bytes
-        self._watch(peer, (0 if pauses else READ) | (0 if is_empty else WRITE))
-        if pauses:
+        self._watch(peer, (peer.watched & READ) | (0 if is_empty else WRITE))
+        if not self._bounds.pauses:
+            return
+        if peer.queued_bytes > self._bounds.unread_bytes:
             self._readable.pop(peer, None)
-        elif peer.connection.has_more:
+            self._watch(peer, peer.watched & ~READ)
+        else:
+            self._resume(peer)
+
+    def _resume(self, peer: Peer) -> None:
+        """Read a peer again that was not read, unless there is another reason for that."""
+        is_over = self._bounds.pauses and peer.queued_bytes > self._bounds.unread_bytes
+        if peer.is_resting or is_over:
+            return
+        if peer.connection.has_more or peer.has_unread:
             self._readable[peer] = None
+        self._watch(peer, peer.watched | READ)
 
     def _watch(self, peer: Peer, events: int) -> None:
         if events == peer.watched or peer.is_ended:
@@ -338,5 +402,6 @@ class Port:
         self.newcomers.opened(peer)
         self._queued_bytes -= peer.drop()
         self._incomplete_bytes -= peer.received_bytes
+        peer.received_bytes = 0
         if was_open and self.listener is not None:
             self.listener.peer_ended(peer)

@@ -32,6 +32,8 @@ PROTOCOL_VERSION = 1
 
 MAX_CONTROL_BYTES = 1024 * 1024
 """For a request."""
+MAX_REQUEST_ITEMS = 1_024
+"""For each map and array in a request: a large one takes many times the time of its bytes."""
 
 HEARTBEAT_TOPIC = b"!heartbeat"
 HEARTBEATS_UNTIL_LOST = 3
@@ -304,13 +306,14 @@ def unpack_request(frame: bytes) -> Request:
     """Return the request in `frame`. Raises `InvalidFrame`, whose text names the field."""
     if len(frame) > MAX_CONTROL_BYTES:
         raise InvalidFrame(f"a request has at most {MAX_CONTROL_BYTES} bytes")
-    request: Request = _unpack(frame, _REQUEST)
+    limit = MAX_REQUEST_ITEMS
+    request: Request = _validated(unpack_map(frame, max_items=limit), _REQUEST)
     return request
 
 
 def unpack_reply(frame: bytes, request: type[Request]) -> Reply:
     """Return the reply in `frame` to a request of type `request`. Raises `InvalidFrame`."""
-    reply: Reply = _unpack(frame, _REPLIES[request])
+    reply: Reply = _validated(unpack_map(frame), _REPLIES[request])
     return reply
 
 
@@ -326,24 +329,29 @@ def reply_id(frame: bytes) -> int:
 
 def unpack_heartbeat(frame: bytes) -> Heartbeat:
     """Return the heartbeat in `frame`. Raises `InvalidFrame`."""
-    heartbeat: Heartbeat = _unpack(frame, _HEARTBEAT)
+    heartbeat: Heartbeat = _validated(unpack_map(frame), _HEARTBEAT)
     return heartbeat
 
 
-def _unpack(frame: bytes, adapter: TypeAdapter[Any]) -> Any:
+def _validated(fields: dict[Any, Any], adapter: TypeAdapter[Any]) -> Any:
     try:
-        return adapter.validate_python(unpack_map(frame))
+        return adapter.validate_python(fields)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         field = ".".join(str(part) for part in first["loc"])
         raise InvalidFrame(f"{field or 'message'}: {first['msg']}") from None
 
 
-def unpack_map(frame: bytes) -> dict[Any, Any]:
-    """Return the map in a message of the control socket. Raises `InvalidFrame`."""
+def unpack_map(frame: bytes, max_items: int = MAX_CONTROL_BYTES) -> dict[Any, Any]:
+    """Return the map in a message of the control socket. Raises `InvalidFrame`.
+
+    No map and no array in it has more than `max_items` items.
+    """
     try:
         # As tuples: strict models take no list for a tuple, and keys must be hashable.
-        fields = msgpack.unpackb(frame, use_list=False)
+        fields = msgpack.unpackb(
+            frame, use_list=False, max_array_len=max_items, max_map_len=max_items
+        )
     except (ValueError, TypeError, OverflowError, msgpack.UnpackException) as error:
         raise InvalidFrame(f"not msgpack ({error or type(error).__name__})") from None
     if not isinstance(fields, dict):

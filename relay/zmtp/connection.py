@@ -9,6 +9,8 @@ from relay.zmtp.mechanism import OVERHEAD_BYTES, Mechanism
 from relay.zmtp.reader import Bounds, ZmtpReader
 
 MAX_PING_CONTEXT_BYTES = 16
+MAX_COMMANDS_AT_ONCE = 64
+"""Of those that are no messages, such as pings; then the other connections have their turn."""
 SUBSCRIBE = b"\x01"
 CANCEL = b"\x00"
 
@@ -71,24 +73,26 @@ class ZmtpConnection:
     def read(self, most: int) -> list[list[bytes]]:
         """Return the next messages of the peer, at most `most`, each the list of its frames.
 
+        It may return none although `has_more`: commands have their limit as well.
         A subscription is a message, as in ZMTP 3.0: its first byte is 1, or 0 at its end. Raises
         `ZmtpError`.
         """
         reader = self._reader
         messages: list[list[bytes]] = []
-        while True:
+        for _ in range(MAX_COMMANDS_AT_ONCE):
             if self._phase is Phase.OPEN:
                 found = reader.read(most - len(messages))
                 messages += self._opened(found) if self._mechanism.is_encrypted else found
-            elif reader.read(1):
+            elif reader.read(1) or reader.has_begun:
                 raise ZmtpError("invalid_handshake", "a message came before the handshake ended")
             command = reader.take_command()
             if command is None:
-                return messages
+                break
             if (message := self._obey(command)) is not None:
                 messages.append(message)
             if len(messages) >= most:
-                return messages
+                break
+        return messages
 
     @property
     def is_encrypted(self) -> bool:

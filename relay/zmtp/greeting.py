@@ -26,4 +26,4 @@ def check_greeting(received: bytes, mechanism: bytes) -> None:
     theirs = received[_MECHANISM].rstrip(b"\0")
     if len(received) >= GREETING_BYTES and theirs != mechanism:
         name = theirs.decode("ascii", "backslashreplace")
-        raise ZmtpError("wrong_mechanism", f"its security is {name}, not {mechanism.decode()}")
+        raise ZmtpError("wrong_mechanism", f"its security is {name!r}, not {mechanism.decode()!r}")

@@ -51,6 +51,11 @@ class ZmtpReader:
         self.command: bytes | None = None
 
     @property
+    def has_begun(self) -> bool:
+        """Whether a part of a message has come."""
+        return bool(self._frames) or self._large is not None
+
+    @property
     def waiting_bytes(self) -> int:
         """The bytes in memory for this connection."""
         large = 0 if self._large is None else len(self._large)
@@ -67,11 +72,9 @@ class ZmtpReader:
     def read(self, most: int) -> list[list[bytes]]:
         """Return the next messages, at most `most`. Raises `ZmtpError`."""
         messages: list[list[bytes]] = []
-        if self.command is not None:
+        if self.command is not None or self._missing_bytes:
             return messages
         if self._large is not None:
-            if self._missing_bytes:
-                return messages
             self._end_large(self._large, messages)
         # Local names: this loop runs for every received frame.
         data, position, frames = self._unread, self._position, self._frames
@@ -103,7 +106,13 @@ class ZmtpReader:
             messages.append(frames)
             frames = []
         self._position, self._frames = position, frames
+        self._shrink()
         return messages
+
+    def _shrink(self) -> None:
+        """Forget what was read: a small rest must not keep all that came with it in memory."""
+        if not self.has_more():
+            self._unread, self._position = self._unread[self._position :], 0
 
     def take_command(self) -> bytes | None:
         """Return the command at which `read` has stopped."""

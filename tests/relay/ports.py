@@ -3,6 +3,7 @@
 import select
 import tempfile
 import time
+from collections.abc import Callable
 from contextlib import ExitStack, closing
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from relay.net.peer import Peer
 from relay.net.port import Port, PortBounds
 from relay.shared.descriptor_room import DescriptorRoom
 from relay.zmtp.reader import Bounds
+from tests.support.waiting import is_readable
+from tests.support.zmtp_peer import GREETING, TIMEOUT_S, ZmtpPeer, ready
 
 EVERYBODY = PeerList.of(())
 MIB = 1024 * 1024
@@ -43,6 +46,37 @@ class OpenPort:
             self.received += [(peer, frames) for frames in messages]
         self.port.tick(now)
         self.port.flush()
+
+    def connect(self, stack: ExitStack, socket_type: bytes | None = None) -> ZmtpPeer:
+        """Return a peer written by hand; with `socket_type`, its handshake is over."""
+        peer = stack.enter_context(ZmtpPeer(self.endpoint))
+        if socket_type is not None:
+            known = len(tuple(self.port.peers()))
+            peer.send(GREETING + ready(socket_type))
+            self.wait_for_peer(known + 1)
+            self.turn(0)
+            peer.read_greeting()
+            assert peer.read_frame()[0] == 4, "the answer to READY"
+        return peer
+
+    def push(self, peer: ZmtpPeer, data: bytes) -> None:
+        """Send all of `data`, and serve the port meanwhile and until it has read that."""
+        peer.socket.setblocking(False)
+        while data:
+            try:
+                data = data[peer.socket.send(data) :]
+            except BlockingIOError:
+                self.turn()
+        peer.socket.settimeout(TIMEOUT_S)
+        while is_readable(self.port.fileno()) or self.port.has_readable:
+            self.turn(0)
+
+    def wait_until(self, is_so: Callable[[], bool], what: str) -> None:
+        """Serve the port until `is_so`."""
+        deadline = time.monotonic() + 10
+        while not is_so():
+            assert time.monotonic() < deadline, f"not so: {what}"
+            self.turn()
 
     def wait_for_peer(self, count: int = 1) -> Peer:
         """Serve the port until so many peers are connected; return the last one."""

@@ -15,6 +15,8 @@ from relay.call_service import CallService
 from relay.control import (
     MAX_COUNTER_NAME_CHARS,
     MAX_REPORTED_COUNTERS,
+    MAX_REPORTS,
+    MAX_REPORTS_BYTES,
     ControlService,
     PassingOn,
 )
@@ -28,6 +30,7 @@ from relay.journal.replayer import PublishedJournal
 from relay.state import SharedState
 from relay.wire import control
 from relay.wire.control import (
+    MAX_REQUEST_ITEMS,
     PROTOCOL_VERSION,
     AccountReply,
     AccountRequest,
@@ -466,6 +469,39 @@ class TestAccount:
         assert isinstance(reply, ErrorReply)
         assert (reply.id, reply.code) == (6, "bad_request")
         assert self.reported(parts) == most
+
+    def test_the_reports_of_all_emitters_are_bounded(self, parts: RelayParts) -> None:
+        counters = {f"{number:é>{MAX_COUNTER_NAME_CHARS}}": 2**64 - 1 for number in range(32)}
+        ids = [number.to_bytes(16) for number in range(MAX_REPORTS + 1)]
+        for emitter_id in ids:
+            parts.ask(hello(emitter_id=emitter_id))
+            parts.ask(self.account(emitter_id=emitter_id, counters={"accepted": 1}))
+        kept = [each.emitter_id for each in parts.emitters if each.reported]
+        assert kept == ids[1:], "that of the emitter that reported longest ago is forgotten"
+        for emitter_id in ids:
+            parts.ask(self.account(emitter_id=emitter_id, counters=counters))
+        size = sum(len(msgpack.packb(each.reported)) for each in parts.emitters)
+        assert MAX_REPORTS_BYTES // 2 < size < MAX_REPORTS_BYTES
+        frame = pack_message(parts.ask(StatsRequest(id=9)))
+        assert len(frame) < 2 * MAX_REPORTS_BYTES
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"op": "account", "counters": {str(number): 1 for number in range(MAX_REQUEST_ITEMS + 1)}},
+        {"op": "hello", "heads": {str(number): (1, 1) for number in range(MAX_REQUEST_ITEMS + 1)}},
+        {"op": "stats", "later": [0] * (MAX_REQUEST_ITEMS + 1)},
+    ],
+    ids=lambda fields: fields["op"],
+)
+def test_a_request_of_many_items_is_refused_before_they_are_read(
+    parts: RelayParts, fields: dict[str, object]
+) -> None:
+    reply = parts.service.answer(PEER, msgpack.packb({"id": 1} | fields))
+    assert isinstance(reply, ErrorReply)
+    assert reply.code == "bad_request"
+    assert f"({MAX_REQUEST_ITEMS})" in reply.message
 
 
 def test_stats_tell_of_counters_streams_and_emitters(tmp_path: Path) -> None:

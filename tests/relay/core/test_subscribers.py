@@ -72,10 +72,26 @@ def test_all_peers_together_have_a_bounded_number_of_bytes(monkeypatch: pytest.M
     known: Subscribers[int] = Subscribers()
     known.subscribe(1, b"ab")
     known.subscribe(2, b"cd")
-    with pytest.raises(TooManySubscriptions, match="no room"):
-        known.subscribe(3, b"e")
-    known.forget(1)
-    assert known.subscribe(3, b"e")
+    assert known.over() is None
+    known.subscribe(3, b"efg")
+    assert known.over() == 3
+    known.subscribe(2, b"efg")
+    assert known.over() == 2, "whoever has most, not whoever came last"
+    known.forget(2)
+    known.forget(3)
+    assert known.over() is None
+
+
+def test_all_peers_together_have_a_bounded_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(subscribers, "MAX_PREFIXES_OF_ALL", 3)
+    known: Subscribers[int] = Subscribers()
+    for prefix in (b"a", b"b", b"c"):
+        known.subscribe(1, prefix)
+    assert known.over() is None
+    known.subscribe(2, b"a")
+    assert known.over() == 1
+    known.unsubscribe(1, b"a")
+    assert known.over() is None
 
 
 def test_a_longer_prefix_than_any_topic_is_refused() -> None:

@@ -148,19 +148,16 @@ def test_subscriptions_that_came_and_went_hold_no_other_back() -> None:
     assert live.take_changes(0.0) == [(True, b"live:stays")]
 
 
-def test_the_known_prefixes_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(subscription_router, "MAX_KNOWN_PREFIXES", 2)
+def test_of_very_many_changes_each_call_works_out_a_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(subscription_router, "MAX_CHANGED_AT_ONCE", 2)
     live = LiveSubscriptions()
-    assert [live.take(prefix, is_made=True) for prefix in (b"a:1", b"a:2", b"a:3", b"a:2")] == [
-        True,
-        True,
-        False,
-        True,
-    ]
-    assert len(live) == 2
-    live.take(b"a:3", is_made=False)
-    live.take(b"a:1", is_made=False)
-    assert live.take(b"a:3", is_made=True)
+    for number in range(5):
+        live.take(b"live:%d" % number, is_made=True)
+    assert live.take_changes(0.0) == live.take_changes(0.0) == []
+    assert live.due_at() <= 0.0, "the next turn of the loop goes on"
+    changes = live.take_changes(0.0)
+    assert set(changes) == {(True, b"live:%d" % number) for number in range(5)}
+    assert live.due_at() == math.inf
 
 
 @given(

@@ -1,0 +1,218 @@
+"""Attacks on connections, handshakes, frames and pings, on each of the relay's sockets."""
+
+import contextlib
+import socket
+
+import pytest
+
+from tests.e2e.attacks.honest import MIB, Attack, Honest, Together, wait_done
+from tests.support.cluster import Cluster
+from tests.support.zmtp_peer import GREETING, ZmtpPeer, command, frame, message, ping, ready
+
+
+def everywhere(
+    cluster: Cluster, attack: type[Attack], peers: int, *, with_handshake: bool
+) -> Together:
+    """Return the attack on each of the three sockets."""
+    sockets = (
+        (cluster.ingress, b"PUB"),
+        (cluster.egress, b"SUB"),
+        (cluster.control, b"DEALER"),
+    )
+    return Together(
+        [attack(where, kind if with_handshake else None, peers) for where, kind in sockets]
+    )
+
+
+@pytest.fixture
+def honest(cluster: Cluster) -> Honest:
+    honest = Honest(cluster, cluster.start_relay())
+    honest.start()
+    return honest
+
+
+class Silent(Attack):
+    """Connects and says nothing, or not enough."""
+
+    begun = b""
+
+    def work(self, peer: ZmtpPeer) -> None:
+        peer.send(self.begun)
+        self.rounds += 1
+        self.hold(peer)
+
+
+class HalfGreeting(Silent):
+    begun = GREETING[:40]
+
+
+class HalfReady(Silent):
+    begun = GREETING + ready(b"DEALER")[:-3]
+
+
+class ReadyNever(Silent):
+    """A message that has begun before the handshake ended."""
+
+    begun = GREETING + frame(bytes(1000), more=True) * 7
+
+
+class Drip(Attack):
+    """One byte after the other, so that it is never silent."""
+
+    def work(self, peer: ZmtpPeer) -> None:
+        for byte in GREETING:
+            peer.send(bytes((byte,)))
+            self.rounds += 1
+            self.pause()
+
+
+@pytest.mark.parametrize("attack", [Silent, HalfGreeting, HalfReady, ReadyNever, Drip])
+def test_connections_without_a_handshake(
+    cluster: Cluster, honest: Honest, attack: type[Attack]
+) -> None:
+    """They end after 3 s; newcomers are served meanwhile."""
+    silent = everywhere(cluster, attack, 50, with_handshake=False)
+    with honest.endures(silent, 32 * MIB):
+        for _ in range(3):
+            honest.check_stats()
+            with cluster.connect(honest.edge, "bob") as client:
+                client.subscribe("event:honest")
+        wait_done(lambda: silent.cut >= 150, "all have been ended")
+
+
+class Churn(Attack):
+    """Connects, says what it is, and is gone; or resets the connection."""
+
+    def work(self, peer: ZmtpPeer) -> None:
+        peer.send(GREETING + ready(b"DEALER"))
+        if self.rounds % 2:
+            peer.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        peer.close()
+
+
+def test_connections_that_come_and_go(cluster: Cluster, honest: Honest) -> None:
+    attack = everywhere(cluster, Churn, 2, with_handshake=False)
+    with honest.endures(attack, 32 * MIB):
+        wait_done(lambda: attack.cut >= 1000, "many have come and gone")
+    honest.end(everywhere(cluster, Churn, 2, with_handshake=False))
+
+
+class Frames(Attack):
+    """A message of millions of frames."""
+
+    def work(self, peer: ZmtpPeer) -> None:
+        peer.send(frame(b"x", more=True) * 100_000)
+
+
+class LargeFrames(Attack):
+    """The begin of a frame of 16 MiB."""
+
+    def work(self, peer: ZmtpPeer) -> None:
+        peer.send(frame(bytes(16 * MIB))[: 15 * MIB])
+        self.rounds += 1
+        self.hold(peer)
+
+
+class LargeParts(Attack):
+    """A message below every bound of one peer, whose last byte never comes."""
+
+    def work(self, peer: ZmtpPeer) -> None:
+        peer.send(frame(bytes(MIB - 100))[:-1])
+        self.rounds += 1
+        self.hold(peer)
+
+
+class LargeMessages(Attack):
+    """Whole messages of 15 MiB, one after the other."""
+
+    def work(self, peer: ZmtpPeer) -> None:
+        peer.send(message(b"event:x", bytes(15 * MIB)))
+
+
+class Pings(Attack):
+    """Pings whose answers are not read."""
+
+    def work(self, peer: ZmtpPeer) -> None:
+        peer.socket.settimeout(1)
+        try:
+            while True:
+                peer.send(ping(b"c" * 16) * 2000)
+        except TimeoutError:
+            self.rounds += 1
+            self.hold(peer)
+
+
+class Commands(Attack):
+    """Commands that nobody knows, of few bytes."""
+
+    def work(self, peer: ZmtpPeer) -> None:
+        peer.send(b"\4\0" * 30_000 + command(b"LATER", b"x"))
+
+
+class NoFrames(Attack):
+    """Whatever comes of no protocol."""
+
+    def work(self, peer: ZmtpPeer) -> None:
+        peer.send(b"\xff\x00GET / HTTP/1.1\r\n" * 1000)
+
+
+@pytest.mark.parametrize(
+    ("attack", "peers", "rounds", "grows_by"),
+    [
+        (Frames, 2, 30, 16 * MIB),
+        (LargeFrames, 10, 10, 48 * MIB),
+        (LargeParts, 200, 200, 300 * MIB),
+        (LargeMessages, 2, 10, 32 * MIB),
+        (Pings, 10, 10, 80 * MIB),
+        (Commands, 2, 30, 16 * MIB),
+        (NoFrames, 2, 30, 16 * MIB),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_frames_and_commands(
+    cluster: Cluster,
+    honest: Honest,
+    attack: type[Attack],
+    peers: int,
+    rounds: int,
+    grows_by: int,
+) -> None:
+    begun = everywhere(cluster, attack, peers, with_handshake=True)
+    with honest.endures(begun, grows_by):
+        wait_done(lambda: begun.rounds >= rounds, f"{attack.__doc__}")
+    honest.end(everywhere(cluster, attack, 2, with_handshake=True))
+
+
+class JunkEvents(Attack):
+    """Messages that are no event, of each kind of fault."""
+
+    def work(self, peer: ZmtpPeer) -> None:
+        junk = [
+            message(b""),
+            message(b"no topic\xff", b"x"),
+            message(b"event:x", b"\xc1"),
+            message(b"event:x", bytes(33), b"\x80"),
+            message(b"event:x", bytes(32), b"\x80"),
+            message(b"live:x", b"\x91" * 2000),
+            message(b"a", b"b", b"c", b"d"),
+        ]
+        peer.send(b"".join(junk) * 300)
+
+
+def test_messages_that_are_no_events(cluster: Cluster, honest: Honest) -> None:
+    attack = JunkEvents(cluster.ingress, b"PUB", peers=4)
+    with honest.endures(attack, 32 * MIB):
+        wait_done(lambda: attack.rounds >= 60, "hundreds of thousands have come")
+    honest.end(JunkEvents(cluster.ingress, b"PUB", peers=4))
+
+
+def test_a_flood_of_live_values_of_ever_other_kinds(cluster: Cluster, honest: Honest) -> None:
+    class Kinds(Attack):
+        def work(self, peer: ZmtpPeer) -> None:
+            first = self.rounds * 1000
+            names = (b"k%d-%d:x" % (id(peer) % 97, first + each) for each in range(1000))
+            peer.send(b"".join(message(each, b"\x81\xa1x\x01") for each in names))
+
+    attack = Kinds(cluster.ingress, b"PUB", peers=2)
+    with honest.endures(attack, 64 * MIB), contextlib.suppress(OSError):
+        wait_done(lambda: attack.rounds >= 40, "tens of thousands of kinds have come")

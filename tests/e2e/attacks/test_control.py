@@ -1,0 +1,167 @@
+"""Attacks on the socket of requests."""
+
+import itertools
+import os
+
+import msgpack
+import pytest
+import zmq
+
+from relay.wire.control import (
+    AccountRequest,
+    HelloRequest,
+    ReplayRequest,
+    RetainedRequest,
+    StatsRequest,
+    pack_message,
+)
+from tests.e2e.attacks.honest import MIB, Attack, Honest, wait_done
+from tests.support.cluster import Cluster
+from tests.support.zmtp_peer import ZmtpPeer, message
+
+REPLAY = pack_message(ReplayRequest(id=1, stream="event", after=0))
+RETAINED = pack_message(RetainedRequest(id=1, prefix=""))
+STATS = pack_message(StatsRequest(id=1))
+
+
+@pytest.fixture
+def honest(cluster: Cluster) -> Honest:
+    """In the journal and among the retained values are some megabytes to be asked for."""
+    relay = cluster.start_relay()
+    emitter = cluster.emitter("before")
+    honest = Honest(cluster, relay)
+    honest.client.subscribe("resource-monitor:large")
+    for number in range(300):
+        emitter.emit("event:large", {"padding": "x" * 10_000})
+        emitter.emit(f"resource-monitor:large{number}", {"padding": "x" * 10_000})
+    assert emitter.wait_acknowledged(30)
+    honest.start()
+    return honest
+
+
+class Peer(Attack):
+    def __init__(self, cluster: Cluster, peers: int = 1) -> None:
+        super().__init__(cluster.control, b"DEALER", peers)
+        self.numbers = itertools.count()
+
+
+class Unread(Peer):
+    """Asks again and again, and never reads an answer."""
+
+    request = b""
+
+    def work(self, peer: ZmtpPeer) -> None:
+        peer.socket.settimeout(0.5)
+        try:
+            while True:
+                peer.send(message(self.request) * 100)
+        except TimeoutError:
+            # Its requests are not read any more.
+            self.rounds += 1
+            self.hold(peer)
+
+
+class UnreadReplays(Unread):
+    request = REPLAY
+
+
+class UnreadRetained(Unread):
+    request = RETAINED
+
+
+class UnreadStats(Unread):
+    request = STATS
+
+
+class Hellos(Peer):
+    """Each of another emitter; the answers are read."""
+
+    def work(self, peer: ZmtpPeer) -> None:
+        hellos = [
+            HelloRequest(
+                id=1,
+                role="emitter",
+                name="é" * 255,
+                emitter_id=os.urandom(16),
+                process=os.urandom(16),
+            )
+            for _ in range(50)
+        ]
+        peer.send(b"".join(message(pack_message(each)) for each in hellos))
+        for _ in hellos:
+            peer.read_message()
+
+
+class Accounts(Peer):
+    """A mebibyte of counters each, or just as many as are accepted, with long names."""
+
+    def work(self, peer: ZmtpPeer) -> None:
+        emitter_id = os.urandom(16)
+        hello = HelloRequest(
+            id=1, role="emitter", name="x", emitter_id=emitter_id, emitter_epoch=5, acknowledged=0
+        )
+        wide = {f"{number:é>64}": 2**64 - 1 for number in range(32)}
+        account = AccountRequest(id=2, emitter_id=emitter_id, emitter_epoch=5, counters=wide)
+        large = {"id": 3, "op": "account", "counters": {str(each): 1 for each in range(90_000)}}
+        for request in (pack_message(hello), pack_message(account), msgpack.packb(large)):
+            peer.send(message(request))
+            peer.read_message()
+
+
+class Junk(Peer):
+    """Requests that cannot be read; the answers are read."""
+
+    def work(self, peer: ZmtpPeer) -> None:
+        junk = [os.urandom(20), b"", msgpack.packb({"op": "x" * 500}), msgpack.packb([1] * 100)]
+        peer.send(b"".join(message(each) for each in junk * 50))
+        for _ in junk * 50:
+            peer.read_message()
+
+
+@pytest.mark.parametrize(
+    ("attack", "peers", "rounds", "grows_by"),
+    [
+        (UnreadReplays, 30, 30, 144 * MIB),
+        (UnreadRetained, 30, 30, 144 * MIB),
+        (UnreadStats, 30, 30, 144 * MIB),
+        (Hellos, 4, 500, 96 * MIB),
+        (Accounts, 4, 40, 96 * MIB),
+        (Junk, 4, 100, 32 * MIB),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_whatever_is_asked(
+    cluster: Cluster,
+    honest: Honest,
+    attack: type[Peer],
+    peers: int,
+    rounds: int,
+    grows_by: int,
+) -> None:
+    begun = attack(cluster, peers)
+    with honest.endures(begun, grows_by):
+        wait_done(lambda: begun.rounds >= rounds, f"{attack.__name__}: {attack.__doc__}")
+    honest.end(attack(cluster, peers))
+
+
+def test_requests_by_libzmq_whose_answers_are_not_read(cluster: Cluster, honest: Honest) -> None:
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+
+    class Libzmq(Attack):
+        def start(self) -> None:
+            for _ in range(10):
+                dealer = context.socket(zmq.DEALER)
+                dealer.linger = 0
+                dealer.setsockopt(zmq.SNDHWM, 0)
+                # What libzmq reads ahead is its own affair.
+                dealer.setsockopt(zmq.RCVHWM, 1)
+                dealer.connect(cluster.control)
+                for _ in range(2000):
+                    dealer.send(REPLAY)
+                    self.rounds += 1
+
+        def stop(self) -> None:
+            context.destroy(linger=0)
+
+    with honest.endures(Libzmq(cluster.control), 144 * MIB):
+        honest.wait_for_more(200)

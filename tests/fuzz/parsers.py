@@ -1,0 +1,144 @@
+"""Functions that take bytes from strangers, each with the errors that it may raise."""
+
+from collections.abc import Callable, Sequence
+from random import Random
+from typing import NamedTuple
+
+from relay.net.port import CHUNK_BYTES
+from relay.wire.calls import read_call_notice
+from relay.wire.control import unpack_heartbeat, unpack_map, unpack_request
+from relay.wire.demand import unpack_digests
+from relay.wire.envelope import complete_envelope, pack_envelope, unpack_envelope
+from relay.wire.errors import WireError
+from relay.wire.header import pack_header, unpack_header, unpack_stamp
+from relay.wire.notices import unpack_notice
+from relay.wire.topics import decode_topic
+from relay.zmtp.connection import ZmtpConnection
+from relay.zmtp.errors import ZmtpError
+from relay.zmtp.null_mechanism import NullMechanism
+from relay.zmtp.reader import SMALL_BYTES, Bounds
+from tests.fuzz import samples
+from tests.fuzz.budget import Budget, chance_of
+from tests.fuzz.changes import changed_bytes, changed_frames, changed_msgpack, lying
+from tests.support.zmtp_peer import GREETING, ready
+
+BOUNDS = {
+    "ingress": Bounds(3_000, 10_000, 8),
+    "egress": Bounds(1_025, 1_025, 1),
+    "control": Bounds(2_000, 4_000, 8),
+}
+SOCKETS = {"ingress": b"XSUB", "egress": b"XPUB", "control": b"ROUTER"}
+
+Change = Callable[[Random, bytes, Sequence[bytes]], bytes]
+
+
+class Parser(NamedTuple):
+    """A function, the inputs to begin with, and how they are changed."""
+
+    parse: Callable[[bytes], object]
+    """Raises `WireError` or `ZmtpError`; any other exception is a fault of ours."""
+    samples: Sequence[bytes]
+    change: Change = changed_msgpack
+
+
+class Fault(Exception):  # noqa: N818
+    """A parser failed; the text says with which input."""
+
+
+def _connection(name: str) -> Callable[[bytes], object]:
+    """Return a function that reads a stream in pieces, and checks what is kept of it."""
+    bounds = BOUNDS[name]
+    most_kept = bounds.kept_bytes + 1 + bounds.frames * SMALL_BYTES + CHUNK_BYTES
+
+    def parse(data: bytes) -> None:
+        connection = ZmtpConnection(NullMechanism(SOCKETS[name]), bounds)
+        # The pieces depend on the input alone.
+        size = 1 + (sum(data[:100]) * 37) % 1000
+        for position in range(0, len(data), size):
+            connection.receive(data[position : position + size])
+            while True:
+                for frames in connection.read(5):
+                    assert 0 < len(frames) <= bounds.frames
+                connection.take_output()
+                if not connection.has_more:
+                    break
+            assert connection.waiting_bytes <= most_kept
+
+    return parse
+
+
+def _header(data: bytes) -> None:
+    assert pack_header(unpack_header(data)) == data
+
+
+def _envelope(data: bytes) -> None:
+    for kind in ("event", "task"):
+        unpack_envelope(data, kind)
+
+
+def _plain(data: bytes) -> None:
+    envelope = complete_envelope(data, "event", now_ms=1, new_id="id")
+    assert unpack_envelope(pack_envelope(envelope, "event"), "event") == envelope
+
+
+def _changed_stream(name: str) -> Change:
+    def change(chance: Random, data: bytes, others: Sequence[bytes]) -> bytes:
+        if chance.random() < 0.3:
+            return changed_bytes(chance, data, others)
+        begin = data[: len(GREETING + ready(samples.SOCKET_TYPES[name]))]
+        messages = [
+            changed_frames(chance, chance.choice(samples.MESSAGES[name]), others)
+            for _ in range(chance.randint(1, 3))
+        ]
+        body = b"".join(lying(chance, frames) for frames in messages)
+        return begin + body
+
+    return change
+
+
+PARSERS = {
+    **{
+        f"zmtp {name}": Parser(_connection(name), samples.STREAMS[name], _changed_stream(name))
+        for name in SOCKETS
+    },
+    "request": Parser(unpack_request, samples.REQUESTS),
+    "envelope": Parser(_envelope, samples.ENVELOPES),
+    "plain envelope": Parser(_plain, samples.PLAIN),
+    "header": Parser(_header, samples.HEADERS, changed_bytes),
+    "stamp": Parser(unpack_stamp, samples.STAMPS, changed_bytes),
+    "topic": Parser(decode_topic, samples.TOPICS, changed_bytes),
+    "digests": Parser(unpack_digests, [bytes(16)], changed_bytes),
+    "notice": Parser(unpack_notice, samples.NOTICES[:2]),
+    "call notice": Parser(lambda data: read_call_notice(unpack_map(data)), samples.NOTICES[2:]),
+    "heartbeat": Parser(unpack_heartbeat, samples.HEARTBEATS),
+}
+
+
+def try_one(name: str, data: bytes) -> bool:
+    """Return whether the parser `name` accepts `data`. Raises `Fault`."""
+    try:
+        PARSERS[name].parse(data)
+    except (WireError, ZmtpError) as error:
+        if not str(error).isprintable() and isinstance(error, ZmtpError):
+            raise Fault(f"{name}: the text for the log is not printable: {error!r}") from error
+        return False
+    except Exception as error:
+        raise Fault(f"{name}: {error!r} with {data[:2000]!r}") from error
+    return True
+
+
+def fuzz_parsers(budget: Budget, seed: int) -> str:
+    """Give changed inputs to all parsers in turns; return what was done. Raises `Fault`."""
+    names = list(PARSERS)
+    tried = accepted = 0
+    for number in budget.numbers():
+        chance = chance_of(seed, number)
+        name = names[number % len(names)]
+        parser = PARSERS[name]
+        data = parser.change(chance, chance.choice(parser.samples), parser.samples)
+        try:
+            accepted += try_one(name, data)
+        except Fault as fault:
+            raise Fault(f"{fault}; again: parsers --seed {seed} --only {number}") from fault
+        tried += 1
+    return f"{tried} inputs to {len(names)} parsers, {accepted} of them accepted"

@@ -1,0 +1,14 @@
+"""The parts of the fuzzing. Each takes a budget and a seed, and returns a line of what was done."""
+
+from collections.abc import Callable
+
+from tests.fuzz.budget import Budget
+from tests.fuzz.guided import fuzz_guided
+from tests.fuzz.live import fuzz_relay
+from tests.fuzz.parsers import fuzz_parsers
+
+PARTS: dict[str, Callable[[Budget, int], str]] = {
+    "parsers": fuzz_parsers,
+    "guided": fuzz_guided,
+    "relay": fuzz_relay,
+}
