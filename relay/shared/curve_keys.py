@@ -28,6 +28,10 @@ class KeyPair(NamedTuple):
     public: bytes
     secret: bytes
 
+    def __repr__(self) -> str:
+        """Without the secret part, which must not get into a log."""
+        return f"KeyPair(public={self.public.hex()!r})"
+
 
 class ClientKeys(NamedTuple):
     """The keys for connecting to a relay."""

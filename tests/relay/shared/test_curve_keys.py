@@ -14,6 +14,7 @@ from zmq.utils import z85
 
 from relay.shared.curve_keys import (
     MAX_FILE_BYTES,
+    ClientKeys,
     KeyPair,
     new_key_pair,
     parse_public_key,
@@ -48,6 +49,14 @@ def test_a_new_key_is_one_of_zeromq() -> None:
     pair = new_key_pair()
     assert zmq.curve_public(z85.encode(pair.secret)) == z85.encode(pair.public)
     assert new_key_pair() != pair
+
+
+def test_a_key_that_is_shown_shows_no_secret() -> None:
+    """In a log line, or in the values of a traceback."""
+    for shown in (repr(PAIR), str(ClientKeys(PAIR, PAIR.public)), f"{PAIR}"):
+        assert PUBLIC in shown
+        assert repr(PAIR.secret)[2:-1] not in shown
+        assert SECRET not in shown
 
 
 @given(keys)
