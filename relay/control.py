@@ -37,7 +37,7 @@ from relay.wire.control import (
 from relay.wire.control_message import MAX_PAGE_BYTES
 from relay.wire.demand_messages import DemandRequest, WatchedRequest
 from relay.wire.errors import WireError
-from relay.wire.peers import PublishRights
+from relay.wire.peers import PeerRole, PublishRights
 
 MAX_SHOWN_EMITTERS = 1_000
 """The emitters in a reply to `stats`: those that were admitted last."""
@@ -322,8 +322,13 @@ def _refused(request: Request, rights: Rights) -> str:
     """Return why a request is not allowed, "" if it is."""
     if not rights.may_ask(request.op):
         return f"{rights.name!r} may not ask for {request.op!r}"
-    if isinstance(request, HelloRequest) and not rights.may_be(request.role):
-        return f"{rights.name!r} is no {request.role}"
+    if isinstance(request, HelloRequest):
+        is_emitter, is_edge = map(rights.may_be, (PeerRole.EMITTER, PeerRole.EDGE))
+        if not rights.may_be(request.role):
+            return f"{rights.name!r} is no {request.role}"
+        # Both may begin a new epoch of the relay.
+        if (request.emitter_id is not None and not is_emitter) or (request.heads and not is_edge):
+            return f"{rights.name!r} is a {rights.role}, and has no events"
     if isinstance(request, ServeRequest):
         for method in request.methods:
             if not rights.methods.match(method):

@@ -5,8 +5,8 @@ from pathlib import Path
 import click
 
 from relay.shared.curve_keys import new_key_pair, read_key_file, write_key_file
-
-MAX_NAME_CHARS = 64
+from relay.shared.peer_table import NAME_FORM
+from relay.wire.peers import is_peer_name
 
 
 @click.group(short_help="Make keys for encrypted connections to the relay.")
@@ -28,9 +28,8 @@ def keys() -> None:
 )
 def new(name: str, directory: Path) -> None:
     """Make a key, write it to NAME.key, and print the public part."""
-    is_name = name.replace("-", "").replace("_", "").replace(".", "").isalnum()
-    if not is_name or not name.isascii() or name[0] == "." or len(name) > MAX_NAME_CHARS:
-        raise click.UsageError("NAME has 1 to 64 of a-z, A-Z, 0-9, '-', '_' and '.'")
+    if not is_peer_name(name):
+        raise click.UsageError(f"NAME has {NAME_FORM}")
     pair = new_key_pair()
     path = directory / f"{name}.key"
     try:

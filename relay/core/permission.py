@@ -62,7 +62,8 @@ class Rights:
     @property
     def may_publish(self) -> bool:
         """Whether it may connect to the ingress."""
-        return self.publishing is None or bool(self.publishing.topics.texts)
+        publishing = self.publishing
+        return publishing is None or publishing.is_edge or bool(publishing.topics.texts)
 
     def own_id(self, emitter_id: bytes) -> bytes:
         """Return the relay's own id of an emitter that this peer calls `emitter_id`.
@@ -87,11 +88,13 @@ UNLIMITED = Rights("", None)
 
 
 class PeerIdentity(NamedTuple):
-    """The proof of a peer's identity: its public key, or its user and group by the kernel."""
+    """The proof of a peer's identity: its public key, or by the kernel its user and group, or that
+    it comes over TCP from this machine."""
 
     key: bytes = b""
     uid: int | None = None
     gid: int | None = None
+    is_loopback: bool = False
 
 
 @dataclass(frozen=True)
@@ -134,7 +137,7 @@ class PeerList:
         if self.is_open:
             return UNLIMITED
         if credentials.uid is None:
-            return self.loopback
+            return self.loopback if credentials.is_loopback else None
         found = self.by_uid.get(credentials.uid)
         if found is None and credentials.gid is not None:
             found = self.by_gid.get(credentials.gid)

@@ -1,5 +1,6 @@
 """`Gate`: who may connect to one port, and with which rights."""
 
+import ipaddress
 import socket
 import struct
 from collections.abc import Callable
@@ -8,7 +9,6 @@ from typing import NamedTuple
 from relay.core.permission import PeerIdentity, PeerList, Rights
 from relay.net.peer import Peer
 from relay.zmtp.connection import ZmtpConnection
-from relay.zmtp.curve_mechanism import CurveMechanism
 from relay.zmtp.null_mechanism import NullMechanism
 from relay.zmtp.reader import Bounds
 
@@ -41,6 +41,9 @@ class Gate(NamedTuple):
         return peer
 
     def _with_key(self, accepted: socket.socket, secret_key: bytes) -> Peer:
+        # Here, for a relay without a key needs no package for it.
+        from relay.zmtp.curve_mechanism import CurveMechanism
+
         def admits(key: bytes) -> bool:
             peer.rights = self._rights_of(PeerIdentity(key))
             return peer.rights is not None
@@ -62,10 +65,21 @@ class Gate(NamedTuple):
 
 def _credentials(accepted: socket.socket) -> PeerIdentity:
     if accepted.family != socket.AF_UNIX:
-        return PeerIdentity()
+        return PeerIdentity(is_loopback=_is_loopback(accepted))
     try:
         packed = accepted.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
     except (OSError, AttributeError):
         return PeerIdentity()
     _process, user, group = _UCRED.unpack(packed)
     return PeerIdentity(uid=user, gid=group)
+
+
+def _is_loopback(accepted: socket.socket) -> bool:
+    try:
+        host = accepted.getpeername()[0]
+    except OSError:
+        return False
+    address = ipaddress.ip_address(host.partition("%")[0])
+    # A socket for IPv6 and IPv4 shows addresses of IPv4 as those of IPv6.
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return (mapped or address).is_loopback

@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from relay.shared.peer_table import PeerTable, listed_peers
+from relay.shared.peer_table import PeerName, PeerTable, listed_peers
 from relay.shared.settings_error import SettingsError
 from relay.wire.calls import MAX_METHOD_CHARS, is_method
 from relay.wire.kinds import (
@@ -31,7 +31,7 @@ from relay.wire.kinds import (
     Method,
     is_role,
 )
-from relay.wire.peers import MAX_PEERS, ListedPeer
+from relay.wire.peers import MAX_PATTERNS, MAX_PEERS, ListedPeer
 from relay.wire.topics import ADDRESSED, MAX_KIND_CHARS, PERSONAL_KINDS, RESERVED_KINDS, is_kind
 
 VARIABLE = "EVENT_RELAY_CONFIG"
@@ -143,8 +143,8 @@ _PROBLEMS = {
     "dict_type": "must be a table",
     "model_type": "must be a table",
     "list_type": "must be a list of texts",
-    "too_long": f"at most {MAX_KINDS} kinds, {MAX_LISTED_METHODS} methods and {MAX_PEERS} peers"
-    " are allowed",
+    "too_long": f"at most {MAX_KINDS} kinds, {MAX_LISTED_METHODS} methods, {MAX_PEERS} peers, and"
+    f" {MAX_PATTERNS} patterns in a list are allowed",
 }
 """Messages in the words of TOML, by pydantic's type of the error."""
 Roles = list[Annotated[str, AfterValidator(_check_role)]]
@@ -189,7 +189,7 @@ class ConfigTables(BaseModel):
     methods: dict[Annotated[str, AfterValidator(_check_method)], MethodTable] = Field(
         default_factory=dict, max_length=MAX_LISTED_METHODS
     )
-    peers: dict[str, PeerTable] = Field(default_factory=dict, max_length=MAX_PEERS)
+    peers: dict[PeerName, PeerTable] = Field(default_factory=dict, max_length=MAX_PEERS)
 
 
 def _parse(path: Path, content: bytes) -> ConfigFile:

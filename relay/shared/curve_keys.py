@@ -4,8 +4,10 @@ A public key is shown as 64 hexadecimal digits, which need no quotes in any file
 of ZeroMQ (Z85, 40 characters) is read as well.
 """
 
+import contextlib
 import os
 import stat
+import struct
 import tomllib
 from pathlib import Path
 from typing import NamedTuple
@@ -26,6 +28,10 @@ class KeyPair(NamedTuple):
     public: bytes
     secret: bytes
 
+    def __repr__(self) -> str:
+        """Without the secret part, which must not get into a log."""
+        return f"KeyPair(public={self.public.hex()!r})"
+
 
 class ClientKeys(NamedTuple):
     """The keys for connecting to a relay."""
@@ -43,14 +49,16 @@ def new_key_pair() -> KeyPair:
 
 def parse_public_key(text: str) -> bytes:
     """Return the key in `text`. Raises `ValueError`."""
-    try:
+    key = b""
+    with contextlib.suppress(ValueError, KeyError, struct.error):
         if len(text) == HEX_CHARS:
-            return bytes.fromhex(text)
-        if len(text) == Z85_CHARS:
-            return z85.decode(text)
-    except (ValueError, KeyError, OverflowError):
-        pass
-    raise ValueError(_FORM)
+            key = bytes.fromhex(text)
+        elif len(text) == Z85_CHARS:
+            key = z85.decode(text)
+    # Hexadecimal digits may have spaces between them, and then are fewer.
+    if len(key) != KEY_BYTES:
+        raise ValueError(_FORM)
+    return key
 
 
 def write_key_file(path: Path, name: str, pair: KeyPair) -> None:
@@ -67,16 +75,16 @@ def read_key_file(path: Path) -> KeyPair:
     try:
         with path.open("rb") as file:
             mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
-            content = file.read(MAX_FILE_BYTES)
+            content = file.read(MAX_FILE_BYTES + 1)
     except OSError as error:
         raise ValueError(f"cannot be read: {error.strerror}") from None
     if mode & 0o077 and os.name == "posix":
         raise ValueError(f"others may read it (mode {mode:04o}): chmod 600 {path}")
-    try:
-        read = tomllib.loads(content.decode())
-        pair = KeyPair(bytes.fromhex(read["public"]), bytes.fromhex(read["secret"]))
-    except (ValueError, KeyError, TypeError):
-        pair = KeyPair(b"", b"")
+    pair = KeyPair(b"", b"")
+    if len(content) <= MAX_FILE_BYTES:
+        with contextlib.suppress(ValueError, KeyError, TypeError, RecursionError):
+            read = tomllib.loads(content.decode())
+            pair = KeyPair(bytes.fromhex(read["public"]), bytes.fromhex(read["secret"]))
     if len(pair.public) != KEY_BYTES or len(pair.secret) != KEY_BYTES:
         raise ValueError("is no key file: make one with `event-relay keys new NAME`")
     return pair

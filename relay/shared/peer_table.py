@@ -6,10 +6,19 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
 from relay.shared.curve_keys import parse_public_key
-from relay.wire.peers import ANY, MAX_PATTERN_CHARS, MAX_PATTERNS, ListedPeer, PeerRole
+from relay.wire.peers import (
+    ANY,
+    MAX_NAME_CHARS,
+    MAX_PATTERN_CHARS,
+    MAX_PATTERNS,
+    ListedPeer,
+    PeerRole,
+    is_peer_name,
+)
 
 MAX_ID = 2**32 - 2
 IDENTITIES = ("key", "uid", "gid", "loopback")
+NAME_FORM = f'1 to {MAX_NAME_CHARS} of a-z, A-Z, 0-9, "_", "." and "-", and no "." first'
 
 
 def _check_key(key: str) -> str:
@@ -17,6 +26,19 @@ def _check_key(key: str) -> str:
     return key
 
 
+def _check_true(value: bool) -> bool:
+    if not value:
+        raise ValueError("must be true, or left out")
+    return value
+
+
+def _check_name(name: str) -> str:
+    if not is_peer_name(name):
+        raise ValueError(f"a peer has {NAME_FORM}")
+    return name
+
+
+PeerName = Annotated[str, AfterValidator(_check_name)]
 Pattern = Annotated[str, StringConstraints(min_length=1, max_length=MAX_PATTERN_CHARS)]
 PatternList = Annotated[list[Pattern], Field(max_length=MAX_PATTERNS)]
 
@@ -30,7 +52,7 @@ class PeerTable(BaseModel):
     key: Annotated[str, AfterValidator(_check_key)] | None = None
     uid: Annotated[int, Field(ge=0, le=MAX_ID)] | None = None
     gid: Annotated[int, Field(ge=0, le=MAX_ID)] | None = None
-    loopback: Literal[True] | None = None
+    loopback: Annotated[bool, AfterValidator(_check_true)] | None = None
     publish: PatternList | None = None
     sources: PatternList | None = None
     users: PatternList | None = None

@@ -3,18 +3,21 @@
 Protocol section 1. `relay.core.permission` decides by them.
 """
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
 
-from relay.wire.topics import ADDRESSED, EDGE, EDGE_STATE, PRESENCE, Topic
+from relay.wire.topics import EDGE, EDGE_STATE, PRESENCE, Topic
 
 MAX_PEERS = 10_000
+MAX_NAME_CHARS = 64
 MAX_PATTERNS = 256
 """Of each right of one peer."""
 MAX_PATTERN_CHARS = 255
 ANY = "*"
+_NAME = re.compile(rf"[A-Za-z0-9_-][A-Za-z0-9_.-]{{0,{MAX_NAME_CHARS - 1}}}\Z")
 
 
 class PeerRole(StrEnum):
@@ -30,6 +33,11 @@ class PeerRole(StrEnum):
 
 EDGE_KINDS = frozenset({EDGE, EDGE_STATE, PRESENCE})
 """Kinds that edges alone may publish."""
+
+
+def is_peer_name(text: str) -> bool:
+    """Return whether a peer may have the name `text`, which is also that of its key file."""
+    return bool(_NAME.match(text))
 
 
 class Patterns:
@@ -59,10 +67,11 @@ class PublishRights(NamedTuple):
 
     def refuses(self, topic: Topic, source: str, username: str | None) -> str:
         """Return the field of an event that is not allowed, "" if it may be published."""
-        text = topic.text.removeprefix(f"{ADDRESSED}:").removesuffix(":")
-        if text.partition(":")[0] in EDGE_KINDS:
+        subject = topic.subject
+        if subject.partition(":")[0] in EDGE_KINDS:
             return "" if self.is_edge else "topic"
-        if not self.topics.match(text):
+        # `app_log:*` stands for the kind alone as well, as in a subscription.
+        if not (self.topics.match(topic.shown) or self.topics.match(subject)):
             return "topic"
         if source and not self.sources.match(source):
             return "source"

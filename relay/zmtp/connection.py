@@ -13,6 +13,8 @@ MAX_COMMANDS_AT_ONCE = 64
 """Of those that are no messages, such as pings; then the other connections have their turn."""
 SUBSCRIBE = b"\x01"
 CANCEL = b"\x00"
+COMMAND_BYTES = len(b"\x09SUBSCRIBE")
+"""By which a subscription that is a command is longer than one that is a message."""
 
 
 class Phase(Enum):
@@ -166,5 +168,5 @@ class ZmtpConnection:
 
 def _encrypted(bounds: Bounds) -> Bounds:
     """Return the bounds of the frames on the connection. None can be read before it is whole."""
-    size = bounds.kept_bytes + OVERHEAD_BYTES
+    size = bounds.kept_bytes + COMMAND_BYTES + OVERHEAD_BYTES
     return Bounds(size, size, 1)
