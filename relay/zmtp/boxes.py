@@ -35,7 +35,8 @@ except ImportError:  # pragma: no cover - not with the locked version
 class Boxes:
     """The traffic of one connection, of which `key` is the shared key."""
 
-    def __init__(self, key: bytes) -> None:
+    def __init__(self, key: bytes, received: int = 0) -> None:
+        """`received` is the nonce of the peer's last message, with another key."""
         # libsodium reads 32 bytes, however many there are.
         if len(key) != KEY_BYTES:
             raise ValueError(f"a key has {KEY_BYTES} bytes")
@@ -44,13 +45,16 @@ class Boxes:
         # other threads.
         self._buffer: Any = ffi and ffi.new("unsigned char[]", _BUFFER_BYTES)
         self._view: Any = ffi and ffi.buffer(self._buffer)
-        self._received = 0
+        self._received = received
         """The greatest nonce of the peer."""
         self._sent = 0
 
     def open_handshake(self, box: bytes, prefix: bytes, nonce: bytes) -> bytes:
         """Return the text in a box of the handshake. Raises `CryptoError`."""
-        self._received = max(self._received, int.from_bytes(nonce, "big"))
+        number = int.from_bytes(nonce, "big")
+        if number <= self._received:
+            raise CryptoError("a nonce comes again")
+        self._received = number
         return sodium.crypto_box_open_afternm(box, prefix + nonce, self._key)
 
     def seal_handshake(self, text: bytes, prefix: bytes) -> bytes:

@@ -46,6 +46,7 @@ class CurveMechanism:
         self._client_public = b""
         """The client's for this connection alone."""
         self._cookie = b""
+        self._hello_nonce = 0
         self._boxes: Boxes | None = None
         """With the key of the traffic, once it is known."""
 
@@ -75,6 +76,7 @@ class CurveMechanism:
         if len(data) != HELLO_BYTES or data[:2] != HELLO_VERSION:
             raise _wrong("HELLO has another form")
         self._client_public, nonce, box = data[74:106], data[106:114], data[114:]
+        self._hello_nonce = int.from_bytes(nonce, "big")
         sodium.crypto_box_open(
             box, b"CurveZMQHELLO---" + nonce, self._client_public, self._secret_key
         )
@@ -92,7 +94,8 @@ class CurveMechanism:
         cookie, rest = data[:COOKIE_BYTES], data[COOKIE_BYTES:]
         if not secrets.compare_digest(cookie, self._cookie):
             raise _wrong("INITIATE has another cookie")
-        boxes = Boxes(sodium.crypto_box_beforenm(self._client_public, self._secret))
+        shared = sodium.crypto_box_beforenm(self._client_public, self._secret)
+        boxes = Boxes(shared, self._hello_nonce)
         nonce, box = rest[:NONCE_BYTES], rest[NONCE_BYTES:]
         text = boxes.open_handshake(box, b"CurveZMQINITIATE", nonce)
         client_key = text[:KEY_BYTES]

@@ -251,6 +251,14 @@ def sub_socket(peer: CurveClient) -> None:
     peer.metadata = socket_type(b"SUB")
 
 
+def nonce_again(peer: CurveClient) -> None:
+    peer.nonce = 0
+
+
+def nonce_zero(peer: CurveClient) -> None:
+    peer.nonce = -1
+
+
 @pytest.mark.parametrize(
     ("spoil", "reason"),
     [
@@ -270,6 +278,7 @@ def sub_socket(peer: CurveClient) -> None:
             )
         ),
         *((spoil, "wrong_socket_type") for spoil in (no_metadata, wrong_socket, sub_socket)),
+        *((spoil, "invalid_handshake") for spoil in (nonce_again, nonce_zero)),
     ],
 )
 def test_a_wrong_initiate_is_refused_before_its_key_is_looked_up(spoil: Spoil, reason: str) -> None:
