@@ -17,13 +17,13 @@ from edge.private_files import write_private
 from relay.shared.addresses import parse_listen_address
 from relay.shared.contract_modules import EXAMPLE
 from relay.shared.file_lock import lock_beside
+from relay.shared.relay_client import RelayClientSettings
 from relay.shared.settings import (
     MAX_BYTES,
     MAX_COUNT,
     CommaSeparated,
     LogLevel,
     PeerEndpoint,
-    Settings,
     SettingsError,
     default_data_dir,
     settings_config,
@@ -89,7 +89,7 @@ def _check_secret(secret: SecretStr | None) -> SecretStr | None:
     return secret
 
 
-class EdgeSettings(Settings):
+class EdgeSettings(RelayClientSettings):
     """The address of the edge, the relay that it follows, the limits of its clients."""
 
     model_config = settings_config("EDGE_")

@@ -96,8 +96,7 @@ class Answers:
         """Begin without functions and without threads."""
         self._functions: dict[str, Callable[..., Any]] = {}
         self._workers = CallWorkers(self._answer, self._max_workers)
-        settings = self._settings
-        self._socket = CallSocket(settings.name, settings.relay_control, self._take)
+        self._socket = CallSocket(self._settings, self._take)
 
     def __call__(self, method: str) -> Callable[[F], F]:
         """Have the decorated function answer `method`: plain or async, its first argument a `Call`.

@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 import zmq
 
+from emitters.config import EmitterSettings
 from emitters.core.connection_watch import NO_REQUESTS, ConnectionWatch
 from emitters.wakeup import WakeUp
 from relay.shared.logs import LimitedLog
@@ -33,10 +34,10 @@ logger = logging.getLogger(__name__)
 class CallSocket:
     """Any thread calls the methods. The thread starts with the first `serve`."""
 
-    def __init__(self, name: str, endpoint: str, take: Callable[[CallNotice], None]) -> None:
+    def __init__(self, settings: EmitterSettings, take: Callable[[CallNotice], None]) -> None:
         """`take` is called in the thread, for each call."""
-        self._name = name
-        self._endpoint = endpoint
+        self._name = settings.name
+        self._settings = settings
         self._take = take
         self._methods: tuple[str, ...] = ()
         self._unsent: deque[ResultRequest] = deque()
@@ -94,7 +95,7 @@ class CallSocket:
         context: zmq.Context[Socket] = zmq.Context()
         try:
             socket = open_socket(context, zmq.DEALER)
-            connect(socket, self._endpoint)
+            connect(socket, self._settings.relay_control, self._settings.keys)
             self._serve(socket)
             self._register(socket, ())
             self._send_answers(socket)
@@ -125,7 +126,7 @@ class CallSocket:
     def _look(self, now: float) -> None:
         """Tell of a relay that is not there, which would otherwise be waited for in silence."""
         if self._watch.is_due(now, None if now < self._answered_until else NO_REQUESTS):
-            reason = NO_REQUESTS.text.format(control=self._endpoint)
+            reason = NO_REQUESTS.text.format(control=self._settings.relay_control)
             logger.error("answers of %s: %s", self._name, reason)
 
     def _register(self, socket: Socket, methods: tuple[str, ...]) -> bool:

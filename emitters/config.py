@@ -7,7 +7,8 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from relay.shared.settings import JournaledKinds, PeerEndpoint, Settings, settings_config
+from relay.shared.relay_client import RelayClientSettings
+from relay.shared.settings import JournaledKinds, PeerEndpoint, settings_config
 from relay.wire.topics import ADDRESSED, EVENT, TASK
 
 
@@ -15,7 +16,7 @@ def _default_name() -> str:
     return f"{socket.gethostname()}-{os.getpid()}"
 
 
-class EmitterSettings(Settings):
+class EmitterSettings(RelayClientSettings):
     """The relay's addresses and this emitter's name."""
 
     model_config = settings_config("EMITTER_")

@@ -20,7 +20,7 @@ from relay.shared.request_table import RequestTable
 from relay.shared.transport import Socket
 from relay.wire.control import ErrorReply, Reply, Request, pack_message
 from relay.wire.errors import WireError
-from relay.wire.notices import DemandNotice, Notice, unpack_notice
+from relay.wire.notices import DemandNotice, ForbiddenNotice, Notice, unpack_notice
 
 MAX_REQUESTS = 1000
 RESERVED_REQUESTS = 4
@@ -120,9 +120,9 @@ class ControlClient:
             self._table.was_sent(time.monotonic())
         return True
 
-    def receive(self, control: Socket) -> list[Notice | DemandNotice]:
+    def receive(self, control: Socket) -> list[Notice | DemandNotice | ForbiddenNotice]:
         """Take the replies that have arrived, and return the notices between them."""
-        notices: list[Notice | DemandNotice] = []
+        notices: list[Notice | DemandNotice | ForbiddenNotice] = []
         for _ in range(READ_BATCH):
             try:
                 # The last frame: a peer may put an empty one before it, as for REQ sockets.

@@ -166,10 +166,10 @@ class Emitter:
         the same text `once`, from whatever process, the relay takes the first within a day
         (protocol section 3): so an event may be emitted again when nobody knows whether it was.
 
-        Raises `InvalidTopic`, `InvalidEnvelope` (whose `field` says where), `OutboxFull`,
-        `SpoolUnavailable`, `EmitterClosed`, or `SpoolInUse` in a forked process, whose parent has
-        the spool. Then the event was not taken. A signal handler may emit; if it raises while it
-        interrupts this call, the event was taken or not, never half.
+        Raises `InvalidTopic`, `InvalidEnvelope` or `NotPermitted` (whose `field` says where),
+        `OutboxFull`, `SpoolUnavailable`, `EmitterClosed`, or `SpoolInUse` in a forked process,
+        whose parent has the spool. Then the event was not taken. A signal handler may emit; if it
+        raises while it interrupts this call, the event was taken or not, never half.
         """
         running = self._running or self._here()
         event_id = running.new_id() if once is None else once_id(once)
@@ -273,13 +273,15 @@ class Emitter:
 
     def counters(self) -> dict[str, int]:
         """Return this emitter's counters, by the names of protocol section 9."""
-        return self._here().mailbox.counters()
+        mailbox = self._here().mailbox
+        return mailbox.counters() | {"forbidden": mailbox.permission.forbidden}
 
     def close(self, timeout: float = CLOSE_TIMEOUT_S) -> int:
         """Wait for acknowledgements for at most `timeout` seconds, and end.
 
-        Returns the number of journaled events that the relay has not acknowledged. With a spool
-        they stay in it. A second call waits for the end of the first, and returns the same.
+        Returns the number of journaled events that the relay has not acknowledged, or has refused
+        (`NotPermitted`). With a spool the former stay in it. A second call waits for the end of the
+        first, and returns the same.
         """
         running = self._running
         if running is None:
@@ -319,6 +321,7 @@ class Emitter:
             id=event_id,
             while_connected=while_connected,
         )
+        self._here().mailbox.permission.check(parsed, self.name, username)
         sent = parsed if username is None else addressed_topic(parsed)
         return Outgoing(sent, self._packed(envelope, sent.kind))
 

@@ -28,6 +28,14 @@ class InvalidEvent(EmitterError, ValueError):  # noqa: N818
         self.error = error
 
 
+class NotPermitted(EmitterError, PermissionError):  # noqa: N818
+    """The event was not taken: the relay would refuse it, because of one `field` of it."""
+
+    def __init__(self, field: str, text: str) -> None:
+        super().__init__(f"{field}: {text}")
+        self.field = field
+
+
 class RelayUnavailable(EmitterError):  # noqa: N818
     """The relay did not answer in time."""
 

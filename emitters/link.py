@@ -169,8 +169,9 @@ class LinkThread:
         control = open_socket(context, zmq.DEALER)
         self.connections.follow(data)
         self.connections.follow(control)
-        connect(data, self._settings.relay_ingress)
-        connect(control, self._settings.relay_control)
+        keys = self._settings.keys
+        connect(data, self._settings.relay_ingress, keys)
+        connect(control, self._settings.relay_control, keys)
         return data, control
 
     def _call_watch_callbacks(self) -> None:

@@ -19,7 +19,7 @@ from emitters.link_requests import LinkRequests
 from emitters.mailbox import Mailbox
 from emitters.sender import EventSender
 from relay.shared.transport import Socket
-from relay.wire.notices import DemandNotice
+from relay.wire.notices import Acknowledged, DemandNotice, ForbiddenNotice, Resend
 
 READ_BATCH = 1000
 """The most subscriptions read at a time."""
@@ -107,7 +107,10 @@ class LinkLoop:
     def _read_control(self) -> list[DemandNotice]:
         """Take replies and notices; return those of the demand."""
         received = self._client.receive(self._control)
-        notices = [each for each in received if not isinstance(each, DemandNotice)]
+        notices = [each for each in received if isinstance(each, Acknowledged | Resend)]
+        for each in received:
+            if isinstance(each, ForbiddenNotice):
+                self._mailbox.permission.refused(each)
         if notices:
             self._mailbox.on_notices(notices, time.monotonic())
         return [each for each in received if isinstance(each, DemandNotice)]

@@ -116,6 +116,7 @@ class LinkRequests:
         try:
             reply = hello.result()
             assert isinstance(reply, HelloReply)
+            self._mailbox.permission.learn(reply)
             self._mailbox.on_hello_accepted(reply, now)
         except RelayRefused as error:
             self._mailbox.on_hello_refused(error.code, str(error))

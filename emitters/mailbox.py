@@ -17,6 +17,7 @@ from emitters.core.connection_watch import Trouble
 from emitters.core.dialogue import Dialogue
 from emitters.core.outbox import Outbox
 from emitters.core.outgoing import Outgoing
+from emitters.core.permission import Permission
 from emitters.core.watched_topics import WatchedTopics
 from emitters.errors import EmitterClosed, OutboxFull, SpoolUnavailable
 from emitters.handover import Freed, Handover, Node, OutboxBounds, answer
@@ -46,6 +47,7 @@ class Mailbox:
         self._dialogue = dialogue
         self._handover = Handover(bounds)
         self.watched = WatchedTopics()
+        self.permission = Permission()
         self.waiters = Waiters()
         """Notified of more room, of acknowledgements, of an open or lost connection, of the end."""
         self.wake_up = WakeUp()
@@ -79,15 +81,14 @@ class Mailbox:
 
     def add_all(self, events: Sequence[Outgoing]) -> None:
         """Take all of `events` or none, without waiting for room; see `add`."""
-        outbox = self._outbox
-        kinds = [outbox.is_journaled(event.topic) for event in events]
-        receipts = [Receipt() if outbox.has_store and kind else None for kind in kinds]
+        kinds = [self._outbox.is_journaled(event.topic) for event in events]
+        receipts = [Receipt() if self._outbox.has_store and kind else None for kind in kinds]
         if not self._handover.put_all([*zip(events, receipts, kinds, strict=True)]):
             self._handover.refuse()
         self._wait_kept(*receipts)
 
     def acknowledgement(self) -> Callable[[], bool]:
-        """Return the question whether all events taken before this call are acknowledged."""
+        """Return the question whether all that was taken before this call is acknowledged."""
         target = self._handover.last().events
         # They leave the outbox in the order in which they were handed over.
         return lambda: self._published.freed_events >= target
@@ -108,7 +109,7 @@ class Mailbox:
         """Whether somebody watches the live topic `topic`."""
         was_needed = self.watched.is_needed
         is_watched = self._dialogue.subscriptions.is_watched(topic, self.watched.names)
-        if self.watched.is_needed and not was_needed:
+        if self.watched.is_needed > was_needed:
             self.wake_up.send()
         return is_watched
 
@@ -203,8 +204,8 @@ class Mailbox:
         That is `now` when there is work. Without `may_send` the socket takes none at present.
         """
         has_taken, self._has_taken = self._has_taken, False
-        is_open, has_work = self._dialogue.is_open, self._outbox.has_work
-        if is_open and may_send and has_work:
+        is_open = self._dialogue.is_open
+        if is_open and may_send and self._outbox.has_work:
             return now
         due_at = self._dialogue.due_at(now)
         watched_due_at = self.watched.due_at(now) if self._dialogue.is_accepted else None
@@ -222,7 +223,7 @@ class Mailbox:
         return now if self._handover.has_new else due_at
 
     def on_awake(self) -> None:
-        """Note that the link thread does not sleep any more, and take what is new."""
+        """Note that the link thread does not sleep any more; take what is new."""
         self._handover.disarm()
         self.take_new()
         if self._outbox.has_store:
@@ -290,7 +291,7 @@ class Mailbox:
         return self._outbox.take_unsent(max_events)
 
     def put_events_back(self, count: int) -> None:
-        """Undo `take_events` for the last `count` events, which the socket did not take."""
+        """Undo `take_events` for the last `count` events."""
         self._outbox.put_back(count)
 
     def take_report(self, now: float) -> dict[str, int] | None:
@@ -394,7 +395,6 @@ class Mailbox:
 
     def _publish_changes(self) -> None:
         before, self._published = self._published, self._publish()
-        is_open = self._dialogue.is_open
-        if is_open is not self._was_open or self._published != before:
-            self._was_open = is_open
+        if self.is_open is not self._was_open or self._published != before:
+            self._was_open = self.is_open
             self.waiters.notify()

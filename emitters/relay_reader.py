@@ -6,6 +6,7 @@ from typing import NamedTuple, Self
 
 import zmq
 
+from relay.shared.curve_keys import ClientKeys
 from relay.shared.interruptible import poll_in_slices
 from relay.shared.logs import LimitedLog
 from relay.shared.sync import SyncHandshake
@@ -40,7 +41,7 @@ class RelayReader:
     """Subscribes to every topic that starts with `prefix` (protocol section 4), also of events that
     are for one user."""
 
-    def __init__(self, endpoint: str, prefix: str) -> None:
+    def __init__(self, endpoint: str, prefix: str, keys: ClientKeys | None = None) -> None:
         self.endpoint = endpoint
         self.heard_at = time.monotonic()
         """When the last message of the relay was read, heartbeats included."""
@@ -54,7 +55,7 @@ class RelayReader:
         self._socket.setsockopt(zmq.RCVHWM, QUEUE_EVENTS)
         # Connected first: on connecting, libzmq sends the subscriptions that are there already in
         # the order of their bytes, and `!sync:` would come before the prefix.
-        connect(self._socket, endpoint)
+        connect(self._socket, endpoint, keys)
         self._socket.subscribe(prefix.encode())
         self._socket.subscribe(f"{ADDRESSED}:{prefix}".encode())
         self._socket.subscribe(HEARTBEAT_TOPIC)

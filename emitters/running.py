@@ -103,7 +103,7 @@ class RunningEmitter:
         self.mailbox.refuse(CLOSED)
         self.link.end_within(timeout)
         self.link.wait_end()
-        return self.mailbox.unacknowledged()
+        return self.mailbox.unacknowledged() + self.mailbox.permission.forbidden
 
     def _close_at_exit(self) -> None:
         left = self.close(CLOSE_TIMEOUT_S)

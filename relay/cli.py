@@ -13,6 +13,7 @@ from relay.config import RelaySettings
 from relay.demo.cli import demo
 from relay.journal.cli import journal
 from relay.journal.file import JournalRefused
+from relay.keys_cli import keys
 from relay.net.listening import AddressInUse
 from relay.schema_cli import schema
 from relay.server import Relay
@@ -20,6 +21,7 @@ from relay.shared import program
 from relay.shared.addresses import ZmqAddress, loopback, parse_zmq_address
 from relay.shared.config_file import read_config_file
 from relay.shared.console import Program
+from relay.shared.curve_keys import ClientKeys
 from relay.shared.extras import require_extra
 from relay.shared.interruptible import poll_in_slices
 from relay.shared.logs import configure
@@ -44,9 +46,9 @@ def main(context: click.Context) -> None:
     """Relay events from emitters to edges. Without a command, run the relay.
 
     Settings come from the environment, and from [relay] in relay.toml: RELAY_INGRESS, RELAY_EGRESS,
-    RELAY_CONTROL, RELAY_DATA_DIR, RELAY_DURABILITY, RELAY_RETENTION_S, RELAY_RETENTION_BYTES,
-    RELAY_JOURNALED_KINDS, RELAY_TASK_GRACE_S, RELAY_HEARTBEAT_S, RELAY_EGRESS_HWM,
-    RELAY_EGRESS_BYTES, RELAY_LOG_LEVEL.
+    RELAY_CONTROL, RELAY_CURVE_KEY_FILE, RELAY_PLAIN_TCP, RELAY_DATA_DIR, RELAY_DURABILITY,
+    RELAY_RETENTION_S, RELAY_RETENTION_BYTES, RELAY_JOURNALED_KINDS, RELAY_TASK_GRACE_S,
+    RELAY_HEARTBEAT_S, RELAY_EGRESS_HWM, RELAY_EGRESS_BYTES, RELAY_LOG_LEVEL.
     """
     if context.invoked_subcommand is None:
         run()
@@ -58,7 +60,10 @@ def run() -> None:
     configure(PROGRAM, settings.log_level)
     try:
         require_room(NEEDED_DESCRIPTORS, NEEDED_THREADS, NEEDED_BYTES)
-        relay = Relay(settings, read_config_file().kinds)
+        if settings.curve_key_file is not None:
+            require_extra(PROGRAM, "relay")
+        file = read_config_file()
+        relay = Relay(settings, file.kinds, file.peers)
     except (SettingsError, AddressInUse, JournalRefused) as error:
         refuse(PROGRAM, error)
     # After construction: until then a signal may end the process, which has relayed nothing.
@@ -70,6 +75,7 @@ def run() -> None:
 
 main.add_command(demo)
 main.add_command(journal)
+main.add_command(keys)
 main.add_command(schema)
 
 
@@ -91,11 +97,12 @@ def config() -> None:
 )
 def stats(timeout: float) -> None:
     """Print the counters of the relay at RELAY_CONTROL as JSON."""
-    endpoint = str(_reachable(parse_zmq_address(_settings().control)))
+    settings = _settings()
+    endpoint = str(_reachable(parse_zmq_address(settings.control)))
     context = zmq.Context()
     try:
         control = open_socket(context, zmq.DEALER)
-        connect(control, endpoint)
+        connect(control, endpoint, _client_keys(settings))
         deadline = time.monotonic() + timeout
         # A socket of ours can be written to only once it is connected.
         if not poll_in_slices(lambda ms: control.poll(ms, zmq.POLLOUT), timeout):
@@ -108,6 +115,11 @@ def stats(timeout: float) -> None:
         context.destroy(linger=0)
     if isinstance(reply, StatsReply):
         click.echo(json.dumps(reply.stats, indent=2))
+
+
+def _client_keys(settings: RelaySettings) -> ClientKeys | None:
+    """Return the keys with which the relay's own tools connect to it: on both sides its own."""
+    return None if settings.keys is None else ClientKeys(settings.keys, settings.keys.public)
 
 
 def _reachable(address: ZmqAddress) -> ZmqAddress:

@@ -5,6 +5,8 @@ from typing import Literal
 
 from pydantic import Field
 
+from relay.shared.curve_keys import KeyPair, read_key_file
+from relay.shared.relay_client import CurveKeyFile
 from relay.shared.settings import (
     MAX_BYTES,
     JournaledKinds,
@@ -29,6 +31,10 @@ class RelaySettings(Settings):
     """Edges subscribe here."""
     control: ListenEndpoint = "tcp://127.0.0.1:5557"
     """Emitters, edges and tools send requests here."""
+    curve_key_file: CurveKeyFile = None
+    """The relay's key. With it, TCP is encrypted and takes listed keys only."""
+    plain_tcp: bool = False
+    """Whether to listen beyond loopback without a key, to everybody who can reach the port."""
     data_dir: Path = Field(default_factory=lambda: default_data_dir("RELAY_DATA_DIR"))
     """The directory of the journal."""
     durability: Literal["process", "power"] = "process"
@@ -52,3 +58,8 @@ class RelaySettings(Settings):
     """Bytes that may wait for one edge. Above it, the edge is disconnected; it connects again and
     replays what it missed."""
     log_level: LogLevel = "INFO"
+
+    @property
+    def keys(self) -> KeyPair | None:
+        """The relay's own key, None without encryption. Raises `ValueError`."""
+        return None if self.curve_key_file is None else read_key_file(self.curve_key_file)

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, assert_never
 
 from relay.call_service import CallService
 from relay.core.emitters import Cursor, Reach, Refusal
+from relay.core.permission import UNLIMITED, Rights
 from relay.demand_service import DemandService
 from relay.journal.journal import JournalUnavailable
 from relay.shared.logs import LimitedLog
@@ -36,6 +37,7 @@ from relay.wire.control import (
 from relay.wire.control_message import MAX_PAGE_BYTES
 from relay.wire.demand_messages import DemandRequest, WatchedRequest
 from relay.wire.errors import WireError
+from relay.wire.peers import PeerRole, PublishRights
 
 MAX_SHOWN_EMITTERS = 1_000
 """The emitters in a reply to `stats`: those that were admitted last."""
@@ -51,6 +53,19 @@ EPOCH_RANDOM_BITS = 30
 """Of a handed out epoch, so that a relay that has forgotten one does not hand it out again."""
 MAX_CLOCK_AHEAD_NS = 60 * 10**9
 """An epoch from an emitter's own clock that is further ahead is the epoch of a wrong clock."""
+
+_OtherRequest = (
+    AccountRequest
+    | CallRequest
+    | DemandRequest
+    | ReplayRequest
+    | ResultRequest
+    | RetainedRequest
+    | ServeRequest
+    | StatsRequest
+    | WatchedRequest
+)
+"""Of the requests, those that are no hello."""
 
 logger = logging.getLogger(__name__)
 
@@ -114,8 +129,11 @@ class ControlService:
             damaged=journal.damage or None,
         )
 
-    def answer(self, peer: bytes, frame: bytes) -> Reply:
-        """Return the reply to the request in `frame`, an error reply if it cannot be read."""
+    def answer(self, peer: bytes, frame: bytes, rights: Rights = UNLIMITED) -> Reply:
+        """Return the reply to the request in `frame`, an error reply if it cannot be read.
+
+        `peer` may ask for what its `rights` allow.
+        """
         counters = self._state.counters
         try:
             request = unpack_request(frame)
@@ -125,9 +143,18 @@ class ControlService:
             # Its `id` may be missing or wrong.
             return ErrorReply(id=0, code="bad_request", message=str(error))
         counters.control_requests[request.op] += 1
+        if refused := _refused(request, rights):
+            counters.control_requests["forbidden"] += 1
+            self._log.warning("forbidden", "refused a request of %r: %s", rights.name, refused)
+            return ErrorReply(id=request.id, code="forbidden", message=refused)
+        if isinstance(request, AccountRequest | HelloRequest) and request.emitter_id is not None:
+            own = rights.own_id(request.emitter_id)
+            request = request.model_copy(update={"emitter_id": own})
+        if isinstance(request, HelloRequest):
+            return self._hello(peer, request, rights)
         return self._answer(peer, request)
 
-    def _answer(self, peer: bytes, request: Request) -> Reply:
+    def _answer(self, peer: bytes, request: _OtherRequest) -> Reply:
         match request:
             case AccountRequest():
                 return self._account(peer, request)
@@ -135,8 +162,6 @@ class ControlService:
                 return self._calls.call(peer, request, time.monotonic())
             case DemandRequest():
                 return self._demand.report(request, time.monotonic())
-            case HelloRequest():
-                return self._hello(peer, request)
             case ReplayRequest():
                 return self._replay(request)
             case ResultRequest():
@@ -152,7 +177,7 @@ class ControlService:
             case _:
                 assert_never(request)
 
-    def _hello(self, peer: bytes, request: HelloRequest) -> Reply:
+    def _hello(self, peer: bytes, request: HelloRequest, rights: Rights) -> Reply:
         if request.protocol != PROTOCOL_VERSION:
             return ErrorReply(
                 id=request.id,
@@ -177,6 +202,7 @@ class ControlService:
             tips=journal.last_offsets,
             heartbeat_s=self._heartbeat_s,
             **({} if admitted is None else admitted._asdict()),
+            **({} if admitted is None or rights.publishing is None else _shown(rights.publishing)),
         )
 
     def _admit(self, peer: bytes, request: HelloRequest, emitter_id: bytes) -> "_Admitted | None":
@@ -240,12 +266,11 @@ class ControlService:
     def _retained(self, request: RetainedRequest) -> Reply:
         retained = self._state.retained
         if request.exact:
-            frames = retained.get(request.prefix)
-            return RetainedReply(id=request.id, items=() if frames is None else (frames,))
+            return RetainedReply(id=request.id, items=retained.of_topic(request.prefix))
         after = request.after or b""
         max_bytes = request.max_bytes or MAX_PAGE_BYTES
-        page, has_more = retained.page(request.prefix, after, max_bytes)
-        return RetainedReply(id=request.id, items=page, next=page[-1][0] if has_more else None)
+        page, following = retained.page(request.prefix, after, max_bytes)
+        return RetainedReply(id=request.id, items=page, next=following)
 
     def _account(self, peer: bytes, request: AccountRequest) -> Reply:
         counters = request.counters
@@ -291,6 +316,33 @@ class ControlService:
             },
             "emitters": [emitter.as_dict() for emitter in emitters],
         }
+
+
+def _refused(request: Request, rights: Rights) -> str:
+    """Return why a request is not allowed, "" if it is."""
+    if not rights.may_ask(request.op):
+        return f"{rights.name!r} may not ask for {request.op!r}"
+    if isinstance(request, HelloRequest):
+        is_emitter, is_edge = map(rights.may_be, (PeerRole.EMITTER, PeerRole.EDGE))
+        if not rights.may_be(request.role):
+            return f"{rights.name!r} is no {request.role}"
+        # Both may begin a new epoch of the relay.
+        if (request.emitter_id is not None and not is_emitter) or (request.heads and not is_edge):
+            return f"{rights.name!r} is a {rights.role}, and has no events"
+    if isinstance(request, ServeRequest):
+        for method in request.methods:
+            if not rights.methods.match(method):
+                return f"{rights.name!r} may not answer {method!r}"
+    return ""
+
+
+def _shown(rights: PublishRights) -> dict[str, Any]:
+    """Return the fields of a reply to hello that say what the emitter may publish."""
+    return {
+        "publish": rights.topics.texts,
+        "sources": rights.sources.texts,
+        "users": rights.users.texts,
+    }
 
 
 def _report_bytes(counters: Mapping[str, int]) -> int:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 
+from relay.core.permission import Rights
 from relay.net.peer import Peer
 from relay.net.port import Port
 from relay.zmtp.connection import CANCEL, SUBSCRIBE
@@ -38,10 +39,11 @@ class Ingress:
             for peer in self._port.peers():
                 self._send(peer, messages if peer.connection.is_encrypted else joined)
 
-    def receive(self, share: int) -> Iterator[list[list[bytes]]]:
+    def receive(self, share: int) -> Iterator[tuple[Rights, list[list[bytes]]]]:
         """Yield messages of one publisher after the other, at most `share` of each."""
-        for _peer, messages in self._port.receive(share):
-            yield messages
+        for peer, messages in self._port.receive(share):
+            assert peer.rights is not None, "its connection is open"
+            yield peer.rights, messages
 
     def _send(self, peer: Peer, messages: Iterable[bytes]) -> None:
         for packed in messages:

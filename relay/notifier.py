@@ -2,9 +2,17 @@
 
 from collections.abc import Callable
 
-from relay.core.emitters import KnownEmitter
+from relay.core.emitters import KnownEmitter, KnownEmitters
+from relay.core.intake import ForbiddenEvent
 from relay.net.port import Port
-from relay.wire.notices import Acknowledged, Notice, Resend, pack_notice
+from relay.wire.notices import (
+    Acknowledged,
+    ForbiddenNotice,
+    Notice,
+    Resend,
+    pack_forbidden_notice,
+    pack_notice,
+)
 from relay.zmtp.frames import pack_message
 
 MAX_WAITING_BYTES = 4 * 1024 * 1024
@@ -15,10 +23,9 @@ are not read any more."""
 class Notifier:
     """Tells emitters how far the journal has come."""
 
-    def __init__(self, control: Port, note_unasked: Callable[[KnownEmitter], None]) -> None:
+    def __init__(self, control: Port, emitters: KnownEmitters) -> None:
         self._control = control
-        self._note_unasked = note_unasked
-        """Called when a request to send again cannot be sent."""
+        self._emitters = emitters
 
     def acknowledge(self, emitter: KnownEmitter) -> bool:
         """Acknowledge everything that is committed; return whether `emitter` is connected."""
@@ -34,6 +41,14 @@ class Notifier:
         """Ask for every event after the last committed one."""
         self._send(emitter, Resend(emitter.epoch, emitter.committed))
 
+    def forbid(self, error: ForbiddenEvent) -> None:
+        """Tell the emitter of an event that it was not published, if the event names one."""
+        header = error.header
+        emitter = None if header is None else self._emitters.get(header.emitter_id)
+        if header is not None and emitter is not None and emitter.peer is not None:
+            notice = ForbiddenNotice(header.epoch, header.sequence, error.topic.shown, error.field)
+            self.tell(emitter.peer, pack_forbidden_notice(notice))
+
     def _send(self, emitter: KnownEmitter, notice: Notice) -> bool:
         if emitter.peer is None:
             return False
@@ -41,7 +56,7 @@ class Notifier:
         is_connected = self.tell(
             emitter.peer,
             pack_notice(notice),
-            on_full=lambda: is_request and self._note_unasked(emitter),
+            on_full=lambda: self._emitters.note_unasked(emitter) if is_request else None,
         )
         if not is_connected:
             emitter.peer = None

@@ -13,6 +13,7 @@ from relay.core.emitters import Cursor, KnownEmitter, Progress, Reach
 from relay.core.intake import TakenEvent
 from relay.core.once import OnceIds
 from relay.core.orphans import TaskOwner
+from relay.core.retained import task_key
 from relay.journal.batch import JournalBatch, Run
 from relay.journal.journal import JournalUnavailable
 from relay.journal.reader import StoredTask
@@ -95,8 +96,8 @@ class Sequencer:
         self._relayed_at = {name: each.newest_at for name, each in state.journal.streams.items()}
         """Stream to the newest stamp. Stamps do not go back, even if the clock does."""
         self._forgotten_tasks: list[str] = []
-        """Tasks to be removed from the journal with the next commit. Each was remembered before,
-        so that there are never more than `RetainedValues` holds."""
+        """Keys of tasks to be removed from the journal with the next commit. Each was remembered
+        before, so that there are never more than `RetainedValues` holds."""
 
     def remember(self, tasks: Iterable[StoredTask], once: Iterable[tuple[bytes, int]] = ()) -> None:
         """Remember the states of tasks in the journal, and the ids that count once, oldest first.
@@ -121,7 +122,7 @@ class Sequencer:
             return []
         stamp = pack_stamp(Stamp(self._state.journal.epoch, 0, now_ms))
         events: list[StampedFrames] = []
-        for topic, (topic_frame, header, envelope), _ in live:
+        for topic, (topic_frame, header, envelope), _, _ in live:
             if header and self._is_outdated(topic, header, envelope):
                 self._state.counters.refused["outdated"] += 1
                 continue
@@ -259,11 +260,11 @@ class Sequencer:
             events += stamped
             if stream == TASK:
                 for event, frames in zip(run, stamped, strict=True):
-                    topic = event.topic.text
+                    assert event.username is not None, "a task has a user"
+                    key = task_key(event.topic.text, event.username)
                     # Removed first, so that the dict is in the order of the last updates.
-                    tasks.pop(topic, None)
-                    header = event.frames[1]
-                    tasks[topic] = StoredTask(topic, frames, event.finishes_task, header)
+                    tasks.pop(key, None)
+                    tasks[key] = StoredTask(key, frames, event.finishes_task, event.frames[1])
         return events, tasks
 
     def _runs_to_store(self, runs: Mapping[str, Sequence[TakenEvent]]) -> dict[str, Run]:
@@ -277,13 +278,13 @@ class Sequencer:
         }
 
     def _take_forgotten_tasks(self) -> list[str]:
-        """Return the topics to be removed with the next batch."""
+        """Return the keys to be removed with the next batch."""
         if not self._forgotten_tasks:
             return []
         # A batch on its way may bring a forgotten task back.
-        waiting = {topic for flight in self._flights for topic in flight.tasks}
-        taken = [topic for topic in self._forgotten_tasks if topic not in waiting]
-        self._forgotten_tasks = [topic for topic in self._forgotten_tasks if topic in waiting]
+        waiting = {key for flight in self._flights for key in flight.tasks}
+        taken = [key for key in self._forgotten_tasks if key not in waiting]
+        self._forgotten_tasks = [key for key in self._forgotten_tasks if key in waiting]
         return taken
 
     def _remember_all(self, tasks: Mapping[str, StoredTask]) -> None:
@@ -291,23 +292,23 @@ class Sequencer:
             self._remember(task)
         # A task may be forgotten for another one of this batch and remembered again by its own.
         self._forgotten_tasks = [
-            topic
-            for topic in self._forgotten_tasks
-            if topic not in tasks or self._state.retained.get(topic) is None
+            key
+            for key in self._forgotten_tasks
+            if key not in tasks or self._state.retained.get(key) is None
         ]
 
     def _remember(self, task: StoredTask) -> None:
         self._forgotten_tasks += self._state.retained.keep_task(
-            task.topic, task.frames, is_finished=task.is_finished
+            task.key, task.frames, is_finished=task.is_finished
         )
 
     def _note_owners(self, tasks: Iterable[StoredTask]) -> None:
         owners = self._state.owners
         for task in tasks:
             if task.is_finished or not task.header:
-                owners.forget(task.topic)
+                owners.forget(task.key)
             else:
                 emitter_id, epoch, sequence = unpack_header(task.header)
-                owners.keep(task.topic, TaskOwner(emitter_id, epoch), sequence)
-        for topic in self._forgotten_tasks:
-            owners.forget(topic)
+                owners.keep(task.key, TaskOwner(emitter_id, epoch), sequence)
+        for key in self._forgotten_tasks:
+            owners.forget(key)

@@ -4,7 +4,7 @@ import logging
 import math
 import selectors
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack, closing
 from functools import partial
 
@@ -13,7 +13,8 @@ from relay.clock import RelayClock
 from relay.config import RelaySettings
 from relay.control import ControlService, PassingOn
 from relay.core.counters import RelayCounters
-from relay.core.intake import MAX_BATCH_BYTES, MAX_BATCH_MESSAGES
+from relay.core.intake import MAX_BATCH_BYTES, MAX_BATCH_MESSAGES, ForbiddenEvent
+from relay.core.permission import Rights
 from relay.core.retention import Limits
 from relay.core.subscription_router import (
     LiveSubscriptions,
@@ -42,6 +43,7 @@ from relay.wire.control import HEARTBEAT_TOPIC, pack_message
 from relay.wire.errors import InvalidFrame, WireError
 from relay.wire.header import Stamp, StampedFrames, pack_stamp
 from relay.wire.kinds import Kinds
+from relay.wire.peers import ListedPeer
 from relay.zmtp.frames import pack_message as pack_frames
 
 MAX_SUBSCRIPTIONS_AT_ONCE = 1_000
@@ -76,21 +78,21 @@ class Relay:
     _requests_paid_at = 0.0
     """See `relay.core.time_share`."""
 
-    def __init__(self, settings: RelaySettings, kinds: Kinds = NO_FILE) -> None:
-        """`kinds` have the retention of their streams; `settings` say which are streams."""
+    def __init__(
+        self, settings: RelaySettings, kinds: Kinds = NO_FILE, peers: Iterable[ListedPeer] = ()
+    ) -> None:
+        """`kinds` have the retention of their streams; `peers` may connect, or everybody."""
         started = time.monotonic()
         counters = RelayCounters()
         self._settings = settings
         with ExitStack() as undo:
             journal = _open_journal(settings)
-            reopen = partial(_open_journal, settings)
             newest = max(stream.newest_at for stream in journal.streams.values())
             self._clock = RelayClock(newest or None)
-            self._writer = JournalWriter(journal, _limits(settings, kinds), self._clock, reopen)
-            undo.enter_context(closing(self._writer))
+            self._writer = undo.enter_context(closing(self._writer_of(journal, kinds)))
             published = PublishedJournal(journal.path, journal.state, self._writer.begin_epoch)
             undo.enter_context(closing(published))
-            self._sockets = undo.enter_context(closing(RelaySockets(settings, counters)))
+            self._sockets = undo.enter_context(closing(RelaySockets(settings, counters, peers)))
             self._stop = undo.enter_context(closing(StopSignal()))
             self._state = SharedState.of(
                 published, journal.cursors(), settings.task_grace_s, counters
@@ -103,7 +105,7 @@ class Relay:
             self._sequencer = Sequencer(self._state, self._writer)
             self._sequencer.remember(journal.tasks(), journal.once())
             self._writer.maintain()
-            self._notifier = Notifier(self._sockets.control, self._state.emitters.note_unasked)
+            self._notifier = Notifier(self._sockets.control, self._state.emitters)
             self._tasks = TaskWatch(self._state, self._notifier.is_connected, settings.heartbeat_s)
             self._demand = DemandService(self._state.demand, self._notifier.tell, started)
             self._control = ControlService(
@@ -116,6 +118,11 @@ class Relay:
             )
             self._log = LimitedLog(logger)
             self._closing = undo.pop_all()
+
+    def _writer_of(self, journal: Journal, kinds: Kinds) -> JournalWriter:
+        settings = self._settings
+        reopen = partial(_open_journal, settings)
+        return JournalWriter(journal, _limits(settings, kinds), self._clock, reopen)
 
     def run(self) -> None:
         """Relay until `stop`, then close everything."""
@@ -222,7 +229,9 @@ class Relay:
             began = time.thread_time()
             for frames in messages:
                 try:
-                    reply = self._control.answer(peer.id, frames[0] if len(frames) == 1 else b"")
+                    assert peer.rights is not None, "its connection is open"
+                    request = frames[0] if len(frames) == 1 else b""
+                    reply = self._control.answer(peer.id, request, peer.rights)
                     control.send(peer, pack_frames((pack_message(reply),)))
                 except Exception:
                     # A fault of ours; one request must not end the relay for everybody.
@@ -264,9 +273,9 @@ class Relay:
         """Take the messages that have arrived, up to a full batch or turn."""
         intake = self._state.intake
         turn_messages = turn_bytes = 0
-        for messages in self._ingress.receive(EVENTS_SHARE):
+        for rights, messages in self._ingress.receive(EVENTS_SHARE):
             for frames in messages:
-                self._take(frames, now_ms)
+                self._take(frames, now_ms, rights)
                 # Also those of refused messages and live values: a flood of them would keep the
                 # other sockets waiting just as well.
                 turn_bytes += len(frames[-1])
@@ -275,9 +284,12 @@ class Relay:
             if is_over or intake.is_full:
                 return
 
-    def _take(self, frames: list[bytes], now_ms: int) -> None:
+    def _take(self, frames: list[bytes], now_ms: int, rights: Rights) -> None:
         try:
-            self._state.intake.take(frames, now_ms)
+            self._state.intake.take(frames, now_ms, rights)
+        except ForbiddenEvent as error:
+            self._log.warning("forbidden", "refused an event of %r: %s", rights.name, error)
+            self._notifier.forbid(error)
         except WireError as error:
             self._count_malformed(error)
         except Exception:

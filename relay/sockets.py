@@ -1,11 +1,14 @@
 """The relay's three sockets: bound on construction, with their bounds."""
 
 import contextlib
-import socket
+import os
+from collections.abc import Callable, Iterable
 
 from relay.config import RelaySettings
 from relay.core.counters import RelayCounters
+from relay.core.permission import PeerList, Rights
 from relay.core.subscribers import MAX_PREFIX_BYTES
+from relay.net.gate import Gate
 from relay.net.listening import listening
 from relay.net.newcomers import Newcomers
 from relay.net.port import Port, PortBounds
@@ -13,8 +16,7 @@ from relay.shared.descriptor_room import DescriptorRoom
 from relay.shared.descriptors import raise_limit
 from relay.wire.control import MAX_CONTROL_BYTES
 from relay.wire.envelope import MAX_ENVELOPE_BYTES
-from relay.zmtp.connection import ZmtpConnection
-from relay.zmtp.null_mechanism import NullMechanism
+from relay.wire.peers import ListedPeer
 from relay.zmtp.reader import Bounds
 
 MAX_CONNECTIONS = 65_536
@@ -35,6 +37,18 @@ MAX_SUBSCRIPTIONS_BYTES = MIB
 """Of subscriptions that wait for a publisher that does not read them."""
 MAX_REPLIES_BYTES = 2 * MIB
 """Of replies that wait for a peer: with more, its requests wait."""
+INGRESS = Bounds(MAX_ENVELOPE_BYTES + HEAD_BYTES, MAX_FRAME_BYTES, MAX_FRAMES)
+EGRESS = Bounds(MAX_PREFIX_BYTES + 1, MAX_PREFIX_BYTES + 1, 1)
+CONTROL = Bounds(MAX_CONTROL_BYTES, MAX_CONTROL_FRAME_BYTES, MAX_FRAMES)
+INGRESS_PORT = PortBounds(MAX_SUBSCRIPTIONS_BYTES, 64 * MIB, MAX_INCOMPLETE_BYTES)
+CONTROL_PORT = PortBounds(MAX_REPLIES_BYTES, 128 * MIB, MAX_INCOMPLETE_BYTES, pauses=True)
+NAMES = {b"XSUB": "ingress", b"XPUB": "egress", b"ROUTER": "control"}
+ALLOWED: dict[bytes, Callable[[Rights], bool]] = {
+    b"XSUB": lambda rights: rights.may_publish,
+    b"XPUB": lambda rights: rights.may_subscribe,
+    b"ROUTER": lambda _rights: True,
+}
+"""Type of the socket to the listed peers that may connect to it."""
 EGRESS_SHARE = 4
 """So many times the bytes that may wait for one subscriber may wait for all."""
 
@@ -45,36 +59,24 @@ class RelaySockets:
     Raises `AddressInUse`.
     """
 
-    def __init__(self, settings: RelaySettings, counters: RelayCounters) -> None:
+    def __init__(
+        self, settings: RelaySettings, counters: RelayCounters, listed: Iterable[ListedPeer] = ()
+    ) -> None:
+        """`listed` are the peers that may connect; without any, everybody may."""
         self._counters = counters
+        self._plain_tcp = settings.plain_tcp
+        own = settings.keys
+        self._secret_key = b"" if own is None else own.secret
+        self._peers = PeerList.of(listed, b"" if own is None else own.public, os.getuid())
         with contextlib.ExitStack() as undo:
             self._undo = undo
             self._room = _raised_room()
-            self.ingress = self._open(
-                "ingress",
-                settings.ingress,
-                b"XSUB",
-                Bounds(MAX_ENVELOPE_BYTES + HEAD_BYTES, MAX_FRAME_BYTES, MAX_FRAMES),
-                PortBounds(MAX_SUBSCRIPTIONS_BYTES, 64 * MIB, MAX_INCOMPLETE_BYTES),
+            egress = PortBounds(
+                settings.egress_bytes, EGRESS_SHARE * settings.egress_bytes, MAX_INCOMPLETE_BYTES
             )
-            self.egress = self._open(
-                "egress",
-                settings.egress,
-                b"XPUB",
-                Bounds(MAX_PREFIX_BYTES + 1, MAX_PREFIX_BYTES + 1, 1),
-                PortBounds(
-                    settings.egress_bytes,
-                    EGRESS_SHARE * settings.egress_bytes,
-                    MAX_INCOMPLETE_BYTES,
-                ),
-            )
-            self.control = self._open(
-                "control",
-                settings.control,
-                b"ROUTER",
-                Bounds(MAX_CONTROL_BYTES, MAX_CONTROL_FRAME_BYTES, MAX_FRAMES),
-                PortBounds(MAX_REPLIES_BYTES, 128 * MIB, MAX_INCOMPLETE_BYTES, pauses=True),
-            )
+            self.ingress = self._open(b"XSUB", settings.ingress, INGRESS, INGRESS_PORT)
+            self.egress = self._open(b"XPUB", settings.egress, EGRESS, egress)
+            self.control = self._open(b"ROUTER", settings.control, CONTROL, CONTROL_PORT)
             self._closing = undo.pop_all()
 
     @property
@@ -86,16 +88,23 @@ class RelaySockets:
         """End all connections, and release the addresses."""
         self._closing.close()
 
-    def _open(
-        self, name: str, endpoint: str, kind: bytes, bounds: Bounds, port_bounds: PortBounds
-    ) -> Port:
-        def new_connection(_accepted: socket.socket) -> ZmtpConnection:
-            return ZmtpConnection(NullMechanism(kind), bounds)
-
+    def _open(self, kind: bytes, endpoint: str, bounds: Bounds, port_bounds: PortBounds) -> Port:
+        name = NAMES[kind]
+        gate = Gate(kind, bounds, self._peers, ALLOWED[kind], self._secret_key)
         setting = f"RELAY_{name.upper()}"
-        bound = self._undo.enter_context(listening(endpoint, setting, self._room.backlog))
+        may_be_open = self._plain_tcp or bool(self._secret_key)
+        bound = self._undo.enter_context(
+            listening(
+                endpoint,
+                setting,
+                self._room.backlog,
+                may_be_open=may_be_open,
+                # The kernel tells who connects, so that any listed user may try.
+                mode=0o666 if self._peers.has_other_users else 0o600,
+            )
+        )
         newcomers = Newcomers(self._room, self._counters)
-        port = Port(name, bound, new_connection, newcomers, port_bounds, self._counters)
+        port = Port(name, bound, gate, newcomers, port_bounds, self._counters)
         return self._undo.enter_context(contextlib.closing(port))
 
 

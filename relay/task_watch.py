@@ -5,6 +5,7 @@ import math
 
 from relay.core.emitters import Reach
 from relay.core.orphans import TaskOwner, is_orphan, orphaned_state
+from relay.core.retained import topic_of
 from relay.shared.logs import LimitedLog
 from relay.state import SharedState, new_event_id
 from relay.wire.envelope import pack_envelope, unpack_envelope
@@ -49,9 +50,9 @@ class TaskWatch:
         if not self._state.counters.waiting:
             self._on_their_way.clear()
         ended = [
-            self._end(topic, now_ms)
-            for topic in self._state.owners.orphaned(now, self._presence)
-            if topic not in self._on_their_way
+            self._end(key, now_ms)
+            for key in self._state.owners.orphaned(now, self._presence)
+            if key not in self._on_their_way
         ]
         return any(ended)
 
@@ -61,20 +62,22 @@ class TaskWatch:
             return None
         return emitter.inherited
 
-    def _end(self, topic: str, now_ms: int) -> bool:
-        frames = self._state.retained.get(topic)
+    def _end(self, key: str, now_ms: int) -> bool:
+        frames = self._state.retained.get(key)
         try:
             state = None if frames is None else unpack_envelope(frames[2], TASK)
             if state is None or not is_orphan(state):
-                self._state.owners.forget(topic)
+                self._state.owners.forget(key)
                 return False
             final = orphaned_state(state, now_ms, new_event_id())
-            self._state.intake.take([topic.encode(), pack_envelope(final, TASK)], now_ms)
+            self._state.intake.take([topic_of(key).encode(), pack_envelope(final, TASK)], now_ms)
         except WireError as error:
             # Its state is damaged, or was taken by a relay with other limits.
-            self._state.owners.forget(topic)
-            self._log.warning("orphan", "%s cannot be ended: %s", topic, error)
+            self._state.owners.forget(key)
+            self._log.warning("orphan", "%s cannot be ended: %s", topic_of(key), error)
             return False
-        self._on_their_way.add(topic)
-        self._log.warning("ended", "%s of %s ends: its emitter is gone", topic, state.source)
+        self._on_their_way.add(key)
+        self._log.warning(
+            "ended", "%s of %s ends: its emitter is gone", topic_of(key), state.source
+        )
         return True

@@ -95,7 +95,7 @@ TEXTS: dict[str, tuple[Program, list[str]]] = {
     "prefix": (emitters, ["tail", "\udcff"]),
     "spool": (emitters, ["event:x", "{}", "--spool", "/proc/\udcff"]),
     "ingress": (emitters, ["event:x", "{}", "--ingress", "tcp://\udcff:1"]),
-    "egress": (emitters, ["tail", "--egress", "ipc:///tmp/\udcff"]),
+    "egress": (emitters, ["tail", "--egress", "ipc:///run/\udcff"]),
     "task user": (emitters, ["task", "--timeout", "0", "--user", "\udcff", "--", "true"]),
     "token": (edge, ["token", "\udcff"]),
     "added user": (edge, ["user", "add", "\udcff", "--password-stdin"]),

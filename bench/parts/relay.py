@@ -8,6 +8,7 @@ stores them. The last measurement is the time from `emit()` to the acknowledgeme
 
 import contextlib
 import multiprocessing
+import os
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -34,7 +35,9 @@ from bench.peers.peer import Peer
 from bench.quantiles import COLUMNS, cells, quantiles
 from bench.report import Section, Table, Target
 from emitters import Emitter
+from relay.shared.curve_keys import ClientKeys, new_key_pair
 from tests.support.cluster import Cluster, free_ports
+from tests.support.keys import Keys
 from tests.support.waiting import wait_for
 
 EMITTERS = 2
@@ -65,12 +68,18 @@ def measure(_peers: Mapping[str, Peer]) -> Section:
     to_edge = sorted(_through_relay_to_edge() for _ in range(ROUNDS))[ROUNDS // 2]
     to_subscriber = _through_relay_to_subscriber()
     through_proxy = _through_proxy(to_subscriber.events_per_s)
+    with_keys = _through_relay_to_subscriber(keyed=True)
+    proxy_with_keys = _through_proxy(with_keys.events_per_s, keyed=True)
     acknowledged = quantiles(_acknowledged_ms())
     rows = {
         "relay, every event journaled and acknowledged → edge": to_edge,
         "relay → plain subscriber": to_subscriber,
         "the C `zmq.proxy`, which numbers and stores nothing, at that rate": through_proxy,
+        "relay → plain subscriber, with keys (CURVE)": with_keys,
+        "the C `zmq.proxy` with CURVE, at that rate": proxy_with_keys,
     }
+    relay_pays = with_keys.cpu_us - to_subscriber.cpu_us
+    proxy_pays = proxy_with_keys.cpu_us - through_proxy.cpu_us
     return Section(
         "Relay",
         f"{EMITTERS} emitters at full speed, {EMITTERS * EVENTS_EACH:,} events with envelopes of "
@@ -99,6 +108,11 @@ def measure(_peers: Mapping[str, Peer]) -> Section:
                 f"{acknowledged['p50']:.2f} ms",
                 acknowledged["p50"] < TARGET_ACKNOWLEDGED_MS,
             ),
+            Target(
+                "keys cost the relay at most what they cost the proxy",
+                f"{relay_pays:.1f} µs an event, the proxy {proxy_pays:.1f} µs",
+                relay_pays <= proxy_pays,
+            ),
         ),
     )
 
@@ -124,28 +138,63 @@ def _through_relay_to_edge() -> Throughput:
     return Throughput(total / elapsed_s, used_s / total * 1e6, lost)
 
 
-def _through_relay_to_subscriber() -> Throughput:
+def _through_relay_to_subscriber(*, keyed: bool = False) -> Throughput:
     with _cluster() as cluster:
+        keys = _use_keys(cluster) if keyed else None
         relay = cluster.start_relay()
         total = EMITTERS * EVENTS_EACH
-        with _subscriber(cluster.egress, total, stamped=True) as outcome:
+        client = None if keys is None else keys.client("subscriber")
+        with _subscriber(cluster.egress, total, client, stamped=True) as outcome:
             used_s = cpu_s(relay.pid)
-            elapsed_s = _emit_at_full_speed(cluster)
+            with _environment({} if keys is None else keys.env("EMITTER", "emitter")):
+                elapsed_s = _emit_at_full_speed(cluster)
             in_order = outcome.get(timeout=TIMEOUT_S)
             used_s = cpu_s(relay.pid) - used_s
     return Throughput(total / elapsed_s, used_s / total * 1e6, total - in_order)
 
 
-def _through_proxy(events_per_s: float) -> Throughput:
+def _use_keys(cluster: Cluster) -> Keys:
+    """Give the relay a key, and a list of an emitter and a subscriber."""
+    keys = Keys(cluster.directory, "emitter", "subscriber")
+    cluster.env |= keys.relay_env()
+    cluster.configure(
+        f"""
+        [peers.emitter]
+        role = "emitter"
+        key = "{keys.public("emitter")}"
+        publish = ["event:*"]
+        sources = ["bench-*"]
+        [peers.subscriber]
+        role = "tool"
+        key = "{keys.public("subscriber")}"
+        """
+    )
+    return keys
+
+
+@contextmanager
+def _environment(variables: Mapping[str, str]) -> Iterator[None]:
+    """Have processes that are started in the body inherit `variables`."""
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name in variables:
+            del os.environ[name]
+
+
+def _through_proxy(events_per_s: float, *, keyed: bool = False) -> Throughput:
     ingress, egress = (f"tcp://127.0.0.1:{port}" for port in free_ports(2))
     total = EMITTERS * EVENTS_EACH
-    process = SPAWN.Process(target=proxy, args=(ingress, egress))
+    own = new_key_pair()
+    keys = ClientKeys(own, own.public) if keyed else None
+    process = SPAWN.Process(target=proxy, args=(ingress, egress, keys))
     process.start()
     try:
-        with _subscriber(egress, total, stamped=False) as outcome:
+        with _subscriber(egress, total, keys, stamped=False) as outcome:
             assert process.pid is not None
             used_s = cpu_s(process.pid)
-            elapsed_s = _run_all(publish, (ingress, events_per_s / EMITTERS))
+            elapsed_s = _run_all(publish, (ingress, events_per_s / EMITTERS, keys))
             arrived = outcome.get(timeout=TIMEOUT_S)
             used_s = cpu_s(process.pid) - used_s
     finally:
@@ -213,10 +262,12 @@ def _run_all(target: Any, arguments: tuple[Any, ...]) -> float:
 
 
 @contextmanager
-def _subscriber(egress: str, count: int, *, stamped: bool) -> Iterator[Any]:
+def _subscriber(
+    egress: str, count: int, keys: ClientKeys | None, *, stamped: bool
+) -> Iterator[Any]:
     """Yield a queue that gets the number of events, of `count`, that arrived in order."""
     outcome = SPAWN.Queue()
-    process = SPAWN.Process(target=subscribe, args=(egress, count, stamped, outcome))
+    process = SPAWN.Process(target=subscribe, args=(egress, count, stamped, keys, outcome))
     process.start()
     try:
         assert outcome.get(timeout=TIMEOUT_S) is None, "subscribed"

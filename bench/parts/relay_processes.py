@@ -8,6 +8,8 @@ from typing import Any
 import zmq
 
 from emitters import Emitter
+from relay.shared.curve_keys import ClientKeys
+from relay.shared.transport import connect
 from relay.wire.control import HEARTBEAT_TOPIC
 from relay.wire.envelope import Envelope, pack_envelope
 from relay.wire.header import Header, pack_header, unpack_stamp
@@ -33,12 +35,19 @@ def emit(name: str, ingress: str, control: str, go: Event, spans: Any) -> None:
         spans.put((begin, time.monotonic()))
 
 
-def publish(name: str, ingress: str, events_per_s: float, go: Event, spans: Any) -> None:
+def publish(
+    name: str,
+    ingress: str,
+    events_per_s: float,
+    keys: ClientKeys | None,
+    go: Event,
+    spans: Any,
+) -> None:
     """Send the frames of a tracked emitter at a steady rate, without acknowledgements."""
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
     publisher = context.socket(zmq.XPUB)
     publisher.setsockopt(zmq.SNDHWM, 0)
-    publisher.connect(ingress)
+    connect(publisher, ingress, keys)
     publisher.recv()  # The subscription shows that the path is open.
     spans.put(None)
     go.wait()
@@ -53,23 +62,29 @@ def publish(name: str, ingress: str, events_per_s: float, go: Event, spans: Any)
     spans.put((begin, end))
 
 
-def proxy(ingress: str, egress: str) -> None:
+def proxy(ingress: str, egress: str, keys: ClientKeys | None) -> None:
+    """Run `zmq.proxy`, with `keys` encrypted: of any client that knows the public key."""
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
     sockets = context.socket(zmq.XSUB), context.socket(zmq.XPUB)
     for proxied, endpoint in zip(sockets, (ingress, egress), strict=True):
         proxied.setsockopt(zmq.SNDHWM, 0)
         proxied.setsockopt(zmq.RCVHWM, 0)
+        if keys is not None:
+            proxied.setsockopt(zmq.CURVE_SERVER, 1)
+            proxied.setsockopt(zmq.CURVE_SECRETKEY, keys.own.secret)
         proxied.bind(endpoint)
     zmq.proxy(*sockets)
 
 
-def subscribe(egress: str, count: int, stamped: bool, outcome: Any) -> None:
+def subscribe(
+    egress: str, count: int, stamped: bool, keys: ClientKeys | None, outcome: Any
+) -> None:
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
     subscriber = context.socket(zmq.SUB)
     subscriber.setsockopt(zmq.RCVHWM, 0)
     subscriber.setsockopt(zmq.RCVTIMEO, 1000 * SILENCE_S)
     subscriber.subscribe(b"event:")
-    subscriber.connect(egress)
+    connect(subscriber, egress, keys)
     if stamped:
         subscriber.subscribe(HEARTBEAT_TOPIC)
         subscriber.recv_multipart()  # The subscriptions are in place.

@@ -45,6 +45,7 @@ class RelayConnection:
 def connect(settings: EdgeSettings, loop: asyncio.AbstractEventLoop) -> RelayConnection:
     """Return a connection to the relay that `settings` names, whether it is there yet or not."""
     context: zmq.Context[Socket] = zmq.Context()
+    keys = settings.keys
     control = open_socket(context, zmq.DEALER)
     control.setsockopt(zmq.SNDHWM, 0)
     subscriber = open_socket(context, zmq.SUB)
@@ -53,15 +54,15 @@ def connect(settings: EdgeSettings, loop: asyncio.AbstractEventLoop) -> RelayCon
     subscriber.setsockopt(zmq.RCVHWM, RECEIVE_HWM)
     subscriber.subscribe(HEARTBEAT_TOPIC)
     requests = RelayRequests(
-        loop, RelaySocket(loop, control, settings.relay_control), f"edge-{os.getpid()}"
+        loop, RelaySocket(loop, control, settings.relay_control, keys), f"edge-{os.getpid()}"
     )
-    events = RelaySocket(loop, subscriber, settings.relay_egress)
+    events = RelaySocket(loop, subscriber, settings.relay_egress, keys)
     reports = open_socket(context, zmq.DEALER)
-    demand = DemandSender(loop, RelaySocket(loop, reports, settings.relay_control))
+    demand = DemandSender(loop, RelaySocket(loop, reports, settings.relay_control, keys))
     subscriptions = WorkerSubscriptions(events, demand, requests, settings.topic_prefixes)
     calls = MethodCalls(
         loop,
-        lambda: RelaySocket(loop, open_socket(context, zmq.DEALER), settings.relay_control),
+        lambda: RelaySocket(loop, open_socket(context, zmq.DEALER), settings.relay_control, keys),
     )
     return RelayConnection(
         context, events, SyncHandshake(subscriber), requests, demand, subscriptions, calls

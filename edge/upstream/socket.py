@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 
 import zmq
 
+from relay.shared.curve_keys import ClientKeys
 from relay.shared.transport import Socket, connect, receive_frames
 
 
@@ -17,13 +18,19 @@ class RelaySocket:
     loop. Without that a message could wait until the next one arrives.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, socket: Socket, endpoint: str) -> None:
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        socket: Socket,
+        endpoint: str,
+        keys: ClientKeys | None = None,
+    ) -> None:
         self.endpoint = endpoint
         self._loop = loop
         self._socket = socket
         self._readers: list[Callable[[], None]] = []
         self._is_reading_soon = False
-        connect(socket, endpoint)
+        connect(socket, endpoint, keys)
         loop.add_reader(socket.fileno(), self._read)
 
     def add_reader(self, callback: Callable[[], None]) -> None:

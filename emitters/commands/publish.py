@@ -19,7 +19,7 @@ from emitters.commands.session import (
     say,
 )
 from emitters.emitter import Emitter
-from emitters.errors import OutboxFull
+from emitters.errors import NotPermitted, OutboxFull
 from relay.shared.console import BOM
 from relay.wire.errors import WireError
 
@@ -44,6 +44,8 @@ class Publication:
             raise BadInput("topic: must be text")
         try:
             emitter.emit(self.topic, self.data, type=self.type, username=self.username)
+        except NotPermitted as error:
+            raise BadInput(str(error)) from None
         except WireError as error:
             raise BadInput(explain(error)) from None
 
@@ -114,6 +116,9 @@ def _deliver(emitter: Emitter, timeout: float) -> None:
     give_up_at = time.monotonic() + timeout
     reached = emitter.wait_connected(timeout)
     left = emitter.close(max(0.0, give_up_at - time.monotonic()))
+    if refused := emitter.counters()["forbidden"]:
+        # Before the first reply of the relay, the emitter did not know what it may publish.
+        raise BadInput(f"the relay refused {refused} of the events")
     if left and emitter.spool is not None:
         kept = "1 event is" if left == 1 else f"{left} events are"
         raise Unreachable(timeout, f"{kept} kept in the spool {emitter.spool}")

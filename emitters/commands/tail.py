@@ -15,10 +15,10 @@ from emitters.relay_reader import RelayedEvent, RelayReader
 from relay.shared.console import interrupt_once
 from relay.shared.extras import require_extra
 from relay.shared.program import discard
+from relay.shared.relay_client import RelayClientSettings
 from relay.shared.seconds import SECONDS
 from relay.shared.settings import (
     PeerEndpoint,
-    Settings,
     SettingsError,
     load,
     refuse,
@@ -31,7 +31,7 @@ SILENT_AFTER_S = 5.0
 """Without any message for this long the relay is gone, unless its heartbeats are rarer."""
 
 
-class TailSettings(Settings):
+class TailSettings(RelayClientSettings):
     """Where `tail` finds the relay: `EMITTER_RELAY_EGRESS`."""
 
     model_config = settings_config("EMITTER_")
@@ -109,7 +109,7 @@ def _tail_relay(prefix: str, show: Show, egress: str | None, timeout: float) -> 
         settings = load(TailSettings, relay_egress=egress)
     except SettingsError as error:
         refuse(PROGRAM, error)
-    with RelayReader(settings.relay_egress, prefix) as source:
+    with RelayReader(settings.relay_egress, prefix, settings.keys) as source:
         if not source.wait_subscribed(timeout):
             raise Unreachable(timeout, f"nothing is watched at {source.endpoint}")
         say(f"watching {prefix!r} at {source.endpoint}; Ctrl-C ends")

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from relay.core.counters import RelayCounters
 from relay.core.emitters import KnownEmitters, SequenceVerdict
 from relay.core.once import OnceIds
+from relay.core.permission import UNLIMITED, Rights
 from relay.wire.envelope import (
     Envelope,
     complete_envelope,
@@ -18,8 +19,9 @@ from relay.wire.envelope import (
     unpack_envelope,
 )
 from relay.wire.errors import InvalidFrame, InvalidTopic
-from relay.wire.header import SENT_AGAIN, Header, ReceivedFrames, unpack_header
+from relay.wire.header import SENT_AGAIN, Header, ReceivedFrames, pack_header, unpack_header
 from relay.wire.once import is_once
+from relay.wire.peers import PublishRights
 from relay.wire.topics import PERSONAL_KINDS, TASK, Topic, addressed_topic, decode_topic
 
 MAX_BATCH_MESSAGES = 256
@@ -35,6 +37,17 @@ class TakenEvent(NamedTuple):
     topic: Topic
     frames: ReceivedFrames
     finishes_task: bool
+    username: str | None
+
+
+class ForbiddenEvent(Exception):  # noqa: N818 - clear without a suffix
+    """The publisher has no right to one field of its event; the event is counted."""
+
+    def __init__(self, topic: Topic, field: str, header: Header | None) -> None:
+        super().__init__(f"an event on {topic.text!r} has a {field} that is not allowed")
+        self.topic = topic
+        self.field = field
+        self.header = header
 
 
 class Intake:
@@ -61,24 +74,26 @@ class Intake:
         self.run_bytes = 0
         """The number of events in `runs`, and the bytes of their envelopes."""
 
-    def take(self, frames: list[bytes], now_ms: int) -> None:
-        """Take the message `frames`, or raise the `WireError` that is wrong with it."""
+    def take(self, frames: list[bytes], now_ms: int, rights: Rights = UNLIMITED) -> None:
+        """Take the message `frames` of a peer with `rights`.
+
+        Raises the `WireError` that is wrong with it, or `ForbiddenEvent`.
+        """
         counters = self._counters
         counters.received += 1
         try:
             topic = decode_topic(frames[0])
         except InvalidTopic:
-            self._use_up_number(frames)
+            self._use_up_number(frames, rights)
             raise
         kind = topic.kind
         is_journaled = kind in self._journaled_kinds
         if len(frames) == 3:
-            _, header_frame, payload = frames
-            header = unpack_header(header_frame)
-            if header.sequence == 0:
-                header_frame = b""
-            elif not self._is_next(header, is_journaled=is_journaled):
+            payload = frames[2]
+            numbered = self._number(frames[1], rights, is_journaled=is_journaled)
+            if numbered is None:
                 return
+            header_frame = numbered
             # After `advance`: a malformed event uses its number up, or it would come for ever.
             envelope = unpack_envelope(payload, kind)
         elif len(frames) == 2:
@@ -90,16 +105,53 @@ class Intake:
             topic = addressed_topic(topic)
             kind, is_journaled = topic.kind, True
             frames[0] = topic.text.encode()
+        if rights.publishing is not None:
+            self._check(rights.publishing, topic, envelope, header_frame)
+        frames_taken = (frames[0], header_frame, payload)
+        self._keep(topic, frames_taken, envelope, now_ms, is_journaled=is_journaled)
+
+    def _keep(
+        self,
+        topic: Topic,
+        frames: ReceivedFrames,
+        envelope: Envelope,
+        now_ms: int,
+        *,
+        is_journaled: bool,
+    ) -> None:
+        """Gather an event that may be published, unless it is to be dropped."""
         if is_journaled and not self.journaling:
-            counters.refused["best_effort_drop"] += 1
+            self._counters.refused["best_effort_drop"] += 1
         elif is_once(envelope.id) and not self._takes_once(
-            envelope.id, header_frame, now_ms, is_journaled=is_journaled
+            envelope.id, frames[1], now_ms, is_journaled=is_journaled
         ):
-            counters.refused["repeated"] += 1
+            self._counters.refused["repeated"] += 1
         else:
-            finishes_task = kind == TASK and is_finished_task(envelope)
-            event = TakenEvent(topic, (frames[0], header_frame, payload), finishes_task)
+            finishes_task = topic.kind == TASK and is_finished_task(envelope)
+            event = TakenEvent(topic, frames, finishes_task, envelope.username)
             self._gather(event, is_journaled=is_journaled)
+
+    def _number(self, frame: bytes, rights: Rights, *, is_journaled: bool) -> bytes | None:
+        """Return the header of an event, with the relay's own id of its emitter.
+
+        It is empty for an event without a number, and None if the event is not to be taken.
+        """
+        header = unpack_header(frame)
+        if rights.role is not None:
+            header = header._replace(emitter_id=rights.own_id(header.emitter_id))
+            frame = pack_header(header)
+        if header.sequence == 0:
+            return b""
+        return frame if self._is_next(header, is_journaled=is_journaled) else None
+
+    def _check(
+        self, rights: PublishRights, topic: Topic, envelope: Envelope, header_frame: bytes
+    ) -> None:
+        field = rights.refuses(topic, envelope.source, envelope.username)
+        if field:
+            self._counters.refused["forbidden"] += 1
+            header = unpack_header(header_frame) if header_frame else None
+            raise ForbiddenEvent(topic, field, header)
 
     @property
     def is_full(self) -> bool:
@@ -166,7 +218,7 @@ class Intake:
         envelope = complete_envelope(payload, kind, now_ms=now_ms, new_id=self._new_id())
         return pack_envelope(envelope, kind), envelope
 
-    def _use_up_number(self, frames: list[bytes]) -> None:
+    def _use_up_number(self, frames: list[bytes], rights: Rights) -> None:
         """Advance past an event with an invalid topic, or its emitter would send it for ever."""
         if len(frames) == 3 and (header := unpack_header(frames[1])).sequence:
-            self._emitters.advance(header)
+            self._emitters.advance(header._replace(emitter_id=rights.own_id(header.emitter_id)))

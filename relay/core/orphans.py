@@ -34,7 +34,7 @@ that an earlier process has used, whose spool it goes on with; 0 without one."""
 
 
 class TaskOwners:
-    """The owner of each unfinished task, by topic. Times are monotonic seconds.
+    """The owner of each unfinished task, by its key. Times are monotonic seconds.
 
     It holds one entry for each unfinished task that the relay retains, and is bounded with them.
     """
@@ -49,19 +49,19 @@ class TaskOwners:
     def __len__(self) -> int:
         return len(self._owners)
 
-    def keep(self, topic: str, owner: TaskOwner, sequence: int) -> None:
+    def keep(self, key: str, owner: TaskOwner, sequence: int) -> None:
         """Note that `owner` has published a new state of the unfinished task."""
-        self.forget(topic)
-        self._owners[topic] = owner
-        self._tasks.setdefault(owner, {})[topic] = sequence
+        self.forget(key)
+        self._owners[key] = owner
+        self._tasks.setdefault(owner, {})[key] = sequence
 
-    def forget(self, topic: str) -> None:
+    def forget(self, key: str) -> None:
         """Drop the task: it is finished, no longer retained, or nobody's."""
-        self._away_since.pop(topic, None)
-        owner = self._owners.pop(topic, None)
+        self._away_since.pop(key, None)
+        owner = self._owners.pop(key, None)
         if owner is not None:
             tasks = self._tasks[owner]
-            del tasks[topic]
+            del tasks[key]
             if not tasks:
                 del self._tasks[owner]
 
@@ -80,11 +80,11 @@ class TaskOwners:
             tasks = self._tasks.pop(owner)
             self._tasks[owner] = tasks
             inherited = presence(owner)
-            for topic, sequence in tasks.items():
+            for key, sequence in tasks.items():
                 if inherited is not None and sequence > inherited:
-                    self._away_since.pop(topic, None)
-                elif now - self._away_since.setdefault(topic, now) >= self._grace_s:
-                    orphans.append(topic)
+                    self._away_since.pop(key, None)
+                elif now - self._away_since.setdefault(key, now) >= self._grace_s:
+                    orphans.append(key)
             if len(orphans) >= MAX_TASKS_AT_ONCE:
                 break
         return orphans[:MAX_TASKS_AT_ONCE]

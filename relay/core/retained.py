@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 from relay.shared.newest import Newest
 from relay.wire.header import StampedFrames
+from relay.wire.usernames import normal_username
 
 MAX_LIVE_TOPICS = 10_000
 MAX_TASKS = 10_000
@@ -18,8 +19,22 @@ MAX_PAGE_EVENTS = 4096
 """The most events in one page, however small they are."""
 
 
+def task_key(topic: str, username: str) -> str:
+    """Return the key of a task: a user's task is another one than another user's on the topic."""
+    # No topic has a newline.
+    return f"{topic}\n{normal_username(username)}"
+
+
+def topic_of(key: str) -> str:
+    """Return the topic in the key of a task, or the key itself, which is that of a live topic."""
+    return key.partition("\n")[0]
+
+
 class RetainedValues:
-    """The last value of each live topic and the latest state of each task, by topic."""
+    """The last value of each live topic, by topic, and the latest state of each task, by its key.
+
+    Values are in the order of these keys, in which `page` returns them.
+    """
 
     def __init__(self) -> None:
         self._live = _newest(MAX_LIVE_TOPICS)
@@ -30,49 +45,62 @@ class RetainedValues:
         """Remember `frames` as the value of the live `topic`."""
         self._live.keep(topic, frames)
 
-    def keep_task(self, topic: str, frames: StampedFrames, *, is_finished: bool) -> list[str]:
-        """Remember `frames` as the state of the task `topic`; return the topics forgotten for it.
+    def keep_task(self, key: str, frames: StampedFrames, *, is_finished: bool) -> list[str]:
+        """Remember `frames` as the state of the task `key`; return the keys forgotten for it.
 
         A state above `MAX_GROUP_BYTES` is forgotten at once and returned as well.
         """
         # A task is in one group at a time, so that a flood of finished tasks displaces no other.
         if is_finished:
-            self._unfinished.forget(topic)
-            return self._finished.keep(topic, frames)
-        self._finished.forget(topic)
-        return self._unfinished.keep(topic, frames)
+            self._unfinished.forget(key)
+            return self._finished.keep(key, frames)
+        self._finished.forget(key)
+        return self._unfinished.keep(key, frames)
 
-    def get(self, topic: str) -> StampedFrames | None:
-        """Return the remembered event of `topic`."""
+    def get(self, key: str) -> StampedFrames | None:
+        """Return the remembered event of a live topic, or of the task with that key."""
         groups = (self._live, self._unfinished, self._finished)
-        return next((frames for group in groups if (frames := group.get(topic))), None)
+        return next((frames for group in groups if (frames := group.get(key))), None)
 
-    def matching(self, prefix: str) -> Iterator[StampedFrames]:
-        """Yield the events of topics that start with `prefix`, group by group.
+    def of_topic(self, topic: str) -> tuple[StampedFrames, ...]:
+        """Return the value of a live topic, or the states of all users' tasks on the topic."""
+        live = self._live.get(topic)
+        if live is not None:
+            return (live,)
+        found = dict(self.matching(f"{topic}\n"))
+        return tuple(found[key] for key in sorted(found))
+
+    def page(
+        self, prefix: str, after: bytes, max_bytes: int
+    ) -> tuple[tuple[StampedFrames, ...], bytes | None]:
+        """Return events whose topics start with `prefix`, behind `after`; and the next `after`.
+
+        In the order of their keys, up to `max_bytes` and `MAX_PAGE_EVENTS`, but at least one. The
+        next `after` is None when none remain.
+        """
+        page: list[StampedFrames] = []
+        page_bytes = 0
+        last = after.decode(errors="surrogateescape")
+        # Sorted by key, not by update: updates between two requests must hide no topic.
+        following = {key: frames for key, frames in self.matching(prefix) if key > last}
+        for key in sorted(following):
+            frames = following[key]
+            page_bytes += _size(frames)
+            if page and (page_bytes > max_bytes or len(page) == MAX_PAGE_EVENTS):
+                return tuple(page), last.encode(errors="surrogateescape")
+            page.append(frames)
+            last = key
+        return tuple(page), None
+
+    def matching(self, prefix: str) -> Iterator[tuple[str, StampedFrames]]:
+        """Yield the keys and events of topics that start with `prefix`, group by group.
 
         In each group the event with the oldest update comes first.
         """
         for group in (self._live, self._finished, self._unfinished):
-            for topic, frames in group.items():
-                if topic.startswith(prefix):
-                    yield frames
-
-    def page(
-        self, prefix: str, after: bytes, max_bytes: int
-    ) -> tuple[tuple[StampedFrames, ...], bool]:
-        """Return events whose topics start with `prefix` and sort after `after`; and if any remain.
-
-        In the order of their topics, up to `max_bytes` and `MAX_PAGE_EVENTS`, but at least one.
-        """
-        page: list[StampedFrames] = []
-        page_bytes = 0
-        # Sorted by topic, not by update: updates between two requests must hide no topic.
-        for frames in sorted(frames for frames in self.matching(prefix) if frames[0] > after):
-            page_bytes += _size(frames)
-            if page and (page_bytes > max_bytes or len(page) == MAX_PAGE_EVENTS):
-                return tuple(page), True
-            page.append(frames)
-        return tuple(page), False
+            for key, frames in group.items():
+                if key.startswith(prefix):
+                    yield key, frames
 
 
 def _newest(max_topics: int) -> Newest[str, StampedFrames]:

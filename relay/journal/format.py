@@ -21,7 +21,8 @@ table holds the events that the batch brought to the stream:
     emitters    id BLOB (16 bytes), name TEXT, epoch BLOB, sequence BLOB, heard_at INTEGER (Unix time, s)
                 epoch and sequence have 8 bytes, big-endian: SQLite's integers are signed.
     tasks       updated INTEGER (ascending), topic TEXT, stamp BLOB, envelope BLOB, finished INTEGER
-                The latest state of each task, as it was published.
+                The latest state of each task, as it was published. `topic` is the topic, a newline
+                and the user.
     once        id BLOB (16 bytes, digest of an id that is taken once), taken_at INTEGER (Unix time, s)
     meta        key TEXT, value TEXT
                 epoch     the epoch of every stream; `relay.core.epochs` chooses it

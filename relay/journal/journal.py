@@ -326,15 +326,15 @@ class Journal:
         )
 
     def _write_tasks(self, tasks: Iterable[StoredTask], forgotten: Iterable[str]) -> None:
-        for topic in forgotten:
-            self._db.execute("DELETE FROM tasks WHERE topic = ?", (topic,))
-        for topic, (_, stamp, envelope), is_finished, header in tasks:
+        for key in forgotten:
+            self._db.execute("DELETE FROM tasks WHERE topic = ?", (key,))
+        for key, (_, stamp, envelope), is_finished, header in tasks:
             # Not REPLACE: the new row needs a new `updated`, which is the order of updates.
-            self._db.execute("DELETE FROM tasks WHERE topic = ?", (topic,))
+            self._db.execute("DELETE FROM tasks WHERE topic = ?", (key,))
             self._db.execute(
                 "INSERT INTO tasks (topic, stamp, envelope, finished, header)"
                 " VALUES (?, ?, ?, ?, ?)",
-                (topic, stamp, envelope, is_finished, header),
+                (key, stamp, envelope, is_finished, header),
             )
 
     def _retire(self, stream: str, limits: Limits, now_ms: int) -> bool:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from relay.core.emitters import Cursor
 from relay.core.epochs import FoundTail, Origin, Tail
+from relay.core.retained import topic_of
 from relay.journal.file import JournalRefused, looked_at, refused
 from relay.journal.format import (
     CHECKSUM,
@@ -59,7 +60,8 @@ class StoredEmitter(NamedTuple):
 class StoredTask(NamedTuple):
     """The latest state of one task."""
 
-    topic: str
+    key: str
+    """See `relay.core.retained.task_key`."""
     frames: StampedFrames
     is_finished: bool
     header: bytes
@@ -200,11 +202,11 @@ class JournalReader:
 
     def tasks(self) -> Iterator[StoredTask]:
         """Yield the latest state of each task, oldest update first."""
-        for topic, stamp, envelope, finished, header in self._db.execute(
+        for key, stamp, envelope, finished, header in self._db.execute(
             "SELECT topic, stamp, envelope, finished, coalesce(header, x'') FROM tasks"
             " ORDER BY updated"
         ):
-            types = (type(topic), type(stamp), type(envelope), type(header))
+            types = (type(key), type(stamp), type(envelope), type(header))
             if types != (str, bytes, bytes, bytes):
                 raise DamagedContent("a row of `tasks` is damaged")
             try:
@@ -213,7 +215,8 @@ class JournalReader:
                     unpack_header(header)
             except WireError as error:
                 raise DamagedContent(f"a row of `tasks` is damaged: {error}") from None
-            yield StoredTask(topic, (topic.encode(), stamp, envelope), bool(finished), header)
+            frames = (topic_of(key).encode(), stamp, envelope)
+            yield StoredTask(key, frames, bool(finished), header)
 
     def rows(self, stream: str, after: int = 0) -> Iterator[EventRow | LostRange]:
         """Yield the rows of `stream` with an offset above `after`, and the ranges between them."""

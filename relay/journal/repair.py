@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from relay.core.emitters import Cursor
+from relay.core.retained import task_key, topic_of
 from relay.journal.format import (
     DamagedContent,
     create_tables,
@@ -48,14 +49,32 @@ def repair_tables(db: sqlite3.Connection, reader: JournalReader, path: Path, now
             "tasks",
             "INSERT INTO tasks (topic, stamp, envelope, finished, header) VALUES (?, ?, ?, ?, ?)",
             [
-                (topic, stamp, envelope, is_finished, header)
-                for topic, (_, stamp, envelope), is_finished, header in _tasks_of(reader).values()
+                (key, stamp, envelope, is_finished, header)
+                for key, (_, stamp, envelope), is_finished, header in _tasks_of(reader).values()
             ],
         )
     if _is_damaged(lambda: read_once(db)):
         logger.error("%s: the ids taken once are damaged: they are forgotten", path)
         _rebuild(db, "once", "INSERT INTO once VALUES (?, ?)", ())
     _add_headers(db, reader)
+    _add_users(db)
+
+
+def _add_users(db: sqlite3.Connection) -> None:
+    """Add the users to the keys of tasks, which earlier versions kept by their topics alone."""
+    found = db.execute(
+        "SELECT topic, envelope FROM tasks WHERE instr(topic, char(10)) = 0"
+    ).fetchall()
+    keys = []
+    for topic, envelope in found:
+        try:
+            username = unpack_envelope(envelope, TASK).username
+        except WireError:
+            continue
+        keys.append((task_key(topic, username or ""), topic))
+    if keys:
+        with transaction(db):
+            db.executemany("UPDATE tasks SET topic = ? WHERE topic = ?", keys)
 
 
 def _add_headers(db: sqlite3.Connection, reader: JournalReader) -> None:
@@ -67,7 +86,7 @@ def _add_headers(db: sqlite3.Connection, reader: JournalReader) -> None:
         header = b""
         for event in reader.some_events(TASK, offset - 1, 1, 1, offset):
             # Another event has the offset if the journal was rolled back since.
-            if (event.frames[0], event.frames[2]) == (topic.encode(), envelope):
+            if (event.frames[0], event.frames[2]) == (topic_of(topic).encode(), envelope):
                 header = event.frames[1]
         headers.append((header, topic))
     if headers:
@@ -128,13 +147,14 @@ def _tasks_of(reader: JournalReader) -> dict[str, StoredTask]:
             continue
         topic_frame, header, payload = event.frames
         try:
-            topic = decode_topic(topic_frame).text
-            is_finished = is_finished_task(unpack_envelope(payload, TASK))
+            envelope = unpack_envelope(payload, TASK)
+            key = task_key(decode_topic(topic_frame).text, envelope.username or "")
+            is_finished = is_finished_task(envelope)
         except WireError:
             continue
         stamp = Stamp(0 if origin is None else origin.epoch, event.offset, event.relayed_at)
         # Removed first, so that the dict is in the order of the last updates.
-        tasks.pop(topic, None)
+        tasks.pop(key, None)
         frames = (topic_frame, pack_stamp(stamp), payload)
-        tasks[topic] = StoredTask(topic, frames, is_finished, header)
+        tasks[key] = StoredTask(key, frames, is_finished, header)
     return tasks

@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import ipaddress
 import socket
 import sys
 from collections.abc import Iterator
@@ -26,8 +27,13 @@ class AddressInUse(Exception):  # noqa: N818 - clear without a suffix
 
 
 @contextlib.contextmanager
-def listening(endpoint: str, setting: str, backlog: int) -> Iterator[socket.socket]:
+def listening(
+    endpoint: str, setting: str, backlog: int, *, may_be_open: bool = False, mode: int = 0o600
+) -> Iterator[socket.socket]:
     """Listen at `endpoint`, the value of `setting`, while the body runs. Raises `AddressInUse`.
+
+    Without `may_be_open`, a TCP address that other machines reach is refused. `mode` is that of a
+    Unix socket: who may write to it may connect.
 
     Of an `ipc://` path the lock beside it is held: one process at a time listens there.
     """
@@ -36,9 +42,15 @@ def listening(endpoint: str, setting: str, backlog: int) -> Iterator[socket.sock
         try:
             if address.is_file:
                 stack.enter_context(lock_beside(Path(address.path)))
-                bound = stack.enter_context(_unix_socket(Path(address.path)))
+                bound = stack.enter_context(_unix_socket(Path(address.path), mode))
             else:
                 bound = stack.enter_context(_bound(address))
+                if not (may_be_open or address.path or _is_loopback(bound)):
+                    raise AddressInUse(
+                        f"{setting}: {endpoint} would take events from everybody who reaches it:"
+                        " set RELAY_CURVE_KEY_FILE, or RELAY_PLAIN_TCP=true in a network that is"
+                        " yours alone"
+                    )
             bound.setblocking(False)
             bound.listen(backlog)
         except PathInUse:
@@ -69,12 +81,14 @@ def prepare(accepted: socket.socket) -> None:
 
 
 @contextlib.contextmanager
-def _unix_socket(path: Path) -> Iterator[socket.socket]:
+def _unix_socket(path: Path, mode: int) -> Iterator[socket.socket]:
     """Return a socket at `path`, whose lock is held; the path of an earlier process is replaced."""
     if path.is_socket():
         path.unlink()
     with socket.socket(socket.AF_UNIX) as bound:
         bound.bind(str(path))
+        # Nobody connects before: it does not listen yet.
+        path.chmod(mode)
         try:
             yield bound
         finally:
@@ -99,6 +113,10 @@ def _bound(address: ZmqAddress) -> socket.socket:
         bound.close()
         raise
     return bound
+
+
+def _is_loopback(bound: socket.socket) -> bool:
+    return ipaddress.ip_address(bound.getsockname()[0].partition("%")[0]).is_loopback
 
 
 def _resolved(address: ZmqAddress) -> tuple[int, tuple[str, int]]:

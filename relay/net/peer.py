@@ -4,6 +4,7 @@ import itertools
 import socket
 from collections import deque
 
+from relay.core.permission import Rights
 from relay.zmtp.connection import ZmtpConnection
 
 FLUSH_BYTES = 128 * 1024
@@ -27,6 +28,7 @@ class Peer:
         "queue",
         "queued_bytes",
         "received_bytes",
+        "rights",
         "socket",
         "watched",
     )
@@ -53,6 +55,8 @@ class Peer:
         self.paid_at = 0.0
         """See `relay.core.time_share`; for the loop."""
         self.is_ended = False
+        self.rights: Rights | None = None
+        """None until it is known who has connected."""
 
     def send(self, packed: bytes) -> None:
         """Queue a message of `pack_message`."""

@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
+from relay.shared.peer_table import PeerName, PeerTable, listed_peers
 from relay.shared.settings_error import SettingsError
 from relay.wire.calls import MAX_METHOD_CHARS, is_method
 from relay.wire.kinds import (
@@ -30,6 +31,7 @@ from relay.wire.kinds import (
     Method,
     is_role,
 )
+from relay.wire.peers import MAX_PATTERNS, MAX_PEERS, ListedPeer
 from relay.wire.topics import ADDRESSED, MAX_KIND_CHARS, PERSONAL_KINDS, RESERVED_KINDS, is_kind
 
 VARIABLE = "EVENT_RELAY_CONFIG"
@@ -49,6 +51,8 @@ class ConfigFile:
     kinds: Kinds = field(default_factory=Kinds)
     ignored_variables: frozenset[str] = frozenset()
     """Names in upper case of variables that belong to other software."""
+    peers: tuple[ListedPeer, ...] = ()
+    """Those who may connect to the relay; everybody if there are none."""
 
     @property
     def name(self) -> str:
@@ -139,7 +143,8 @@ _PROBLEMS = {
     "dict_type": "must be a table",
     "model_type": "must be a table",
     "list_type": "must be a list of texts",
-    "too_long": f"at most {MAX_KINDS} kinds and {MAX_LISTED_METHODS} methods are allowed",
+    "too_long": f"at most {MAX_KINDS} kinds, {MAX_LISTED_METHODS} methods, {MAX_PEERS} peers, and"
+    f" {MAX_PATTERNS} patterns in a list are allowed",
 }
 """Messages in the words of TOML, by pydantic's type of the error."""
 Roles = list[Annotated[str, AfterValidator(_check_role)]]
@@ -184,6 +189,7 @@ class ConfigTables(BaseModel):
     methods: dict[Annotated[str, AfterValidator(_check_method)], MethodTable] = Field(
         default_factory=dict, max_length=MAX_LISTED_METHODS
     )
+    peers: dict[PeerName, PeerTable] = Field(default_factory=dict, max_length=MAX_PEERS)
 
 
 def _parse(path: Path, content: bytes) -> ConfigFile:
@@ -206,7 +212,11 @@ def _parse(path: Path, content: bytes) -> ConfigFile:
         raise _WrongKey(f"[kinds]: {len(kinds.streams)} are streams, the limit is {MAX_STREAMS}")
     sections = {"relay": tables.relay, "edge": tables.edge, "emitter": tables.emitter}
     ignored = frozenset(name.upper() for name in tables.ignore_variables)
-    return ConfigFile(path, sections, kinds, ignored)
+    try:
+        peers = listed_peers(tables.peers)
+    except ValueError as error:
+        raise _WrongKey(str(error)) from None
+    return ConfigFile(path, sections, kinds, ignored, peers)
 
 
 def _kind(name: str, table: KindTable) -> Kind:
@@ -242,7 +252,11 @@ def _explain(error: ValidationError) -> str:
     """Return the first error as one line: the key and the problem."""
     first = error.errors(include_url=False)[0]
     location = [str(part) for part in first["loc"]]
-    tables: dict[str, type[BaseModel]] = {"kinds": KindTable, "methods": MethodTable}
+    tables: dict[str, type[BaseModel]] = {
+        "kinds": KindTable,
+        "methods": MethodTable,
+        "peers": PeerTable,
+    }
     if location[0] in tables and len(location) > 1:
         key = location[2] if len(location) > 2 and location[2] != "[key]" else ""
         place = f"[{location[0]}.{location[1]}] {key}".strip()

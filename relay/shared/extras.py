@@ -22,7 +22,7 @@ MODULES = {
         "uvicorn",
         "websockets",
     ),
-    "relay": ("psutil",),
+    "relay": ("nacl", "psutil"),
     "resources": ("psutil",),
 }
 """Extra to the modules by which it is found, as in pyproject.toml."""

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, NoReturn, TypeVar, get_args
 
-from pydantic import AfterValidator, BeforeValidator, SecretStr, ValidationError
+from pydantic import AfterValidator, BeforeValidator, SecretStr, ValidationError, ValidationInfo
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
@@ -24,6 +24,7 @@ from pydantic_settings import (
 from relay.shared.addresses import parse_peer_address, parse_zmq_address
 from relay.shared.config_file import ConfigFile, hint, read_config_file, shown
 from relay.shared.settings_error import SettingsError as SettingsError
+from relay.shared.socket_owner import own_uid, stranger_at
 from relay.shared.unknown_variables import unknown_variables
 from relay.wire.kinds import MAX_STREAMS
 from relay.wire.topics import ADDRESSED, RESERVED_KINDS, TASK, is_kind
@@ -197,8 +198,13 @@ def _check_listening(value: str) -> str:
     return value
 
 
-def _check_peer(value: str) -> str:
-    parse_peer_address(value)
+def _check_peer(value: str, info: ValidationInfo) -> str:
+    address = parse_peer_address(value)
+    if address.is_file and os.name == "posix":
+        relay_uid = info.data.get("relay_uid")
+        trusted = {own_uid()} if relay_uid is None else {own_uid(), relay_uid}
+        if stranger := stranger_at(Path(address.path), frozenset(trusted)):
+            raise ValueError(f"another user could pose as the relay: {stranger}")
     return value
 
 

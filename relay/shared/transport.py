@@ -10,6 +10,7 @@ import zmq
 from zmq import backend
 
 from relay.shared.addresses import ZmqAddress, parse_peer_address, parse_zmq_address
+from relay.shared.curve_keys import ClientKeys
 from relay.shared.interruptible import signals_held
 from relay.wire.envelope import MAX_ENVELOPE_BYTES
 from relay.wire.header import StampedFrames
@@ -57,13 +58,20 @@ def open_socket(context: "zmq.Context[Socket]", kind: int) -> Socket:
     return socket
 
 
-def connect(socket: Socket, endpoint: str) -> None:
+def connect(socket: Socket, endpoint: str, keys: ClientKeys | None = None) -> None:
     """Connect `socket` to `endpoint`, whether anybody listens there or not.
+
+    With `keys` the connection is encrypted over TCP, and nobody is spoken to but the relay with
+    that key. On a Unix socket the kernel tells the relay who we are, and we look whose it is.
 
     The name of a host is looked up once to choose between IPv4 and IPv6; an answer may take as long
     as the name server does.
     """
     address = parse_peer_address(endpoint)
+    if keys is not None and not address.path:
+        socket.setsockopt(zmq.CURVE_PUBLICKEY, keys.own.public)
+        socket.setsockopt(zmq.CURVE_SECRETKEY, keys.own.secret)
+        socket.setsockopt(zmq.CURVE_SERVERKEY, keys.relay)
     socket.setsockopt(zmq.IPV6, _needs_ipv6(address))
     socket.connect(str(address))
 

@@ -44,6 +44,8 @@ earlier subscription is in place. The body is a heartbeat."""
 
 PROCESS_BYTES = 16
 
+MAX_KEY_BYTES = 255 + 1 + 4 * 255
+"""Of the place in a list of retained events: a topic and a user name."""
 MAX_REPLAY_EVENTS = 4096
 """The most events that one reply to `replay` holds."""
 
@@ -93,15 +95,15 @@ class RetainedRequest(ControlMessage):
     """Asks for retained events: the last values of live topics and the latest states of tasks.
 
     `prefix` limits the reply to topics that start with it, or with `exact` to that topic alone.
-    `after` limits it to topics that sort after it, and `max_bytes` to so many bytes of events, but
-    at least one event.
+    `after` is the `next` of the reply before, and `max_bytes` limits the reply to so many bytes of
+    events, but at least one event.
     """
 
     op: Literal["retained"] = "retained"
     id: Unsigned
     prefix: Annotated[str, Field(max_length=255)]
     exact: bool | None = None
-    after: Annotated[bytes | None, Field(max_length=255)] = None
+    after: Annotated[bytes | None, Field(max_length=MAX_KEY_BYTES)] = None
     max_bytes: PageBytes | None = None
 
 
@@ -172,6 +174,10 @@ class HelloReply(ControlMessage):
     drops: Unsigned | None = None
     """For emitters: differs from the previous reply if the relay has dropped events since, without
     asking for them. None while it takes no events, because its journal cannot be written."""
+    publish: tuple[str, ...] | None = None
+    """For emitters with a list of peers: the topics that they may publish."""
+    sources: tuple[str, ...] | None = None
+    users: tuple[str, ...] | None = None
 
 
 class RetainedReply(ControlMessage):
@@ -225,6 +231,7 @@ class ErrorReply(ControlMessage):
     status: Literal["error"] = "error"
     code: Literal[
         "bad_request",
+        "forbidden",
         "unsupported_protocol",
         "stale_epoch",
         "emitter_in_use",

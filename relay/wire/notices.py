@@ -45,7 +45,17 @@ class DemandNotice(NamedTuple):
     unwatch: bytes
 
 
+class ForbiddenNotice(NamedTuple):
+    """The event `sequence` was not published: the emitter has no right to its `field`."""
+
+    epoch: int
+    sequence: int
+    topic: str
+    field: str
+
+
 DEMAND_OP = "demand"
+FORBIDDEN_OP = "forbidden"
 _OPS: dict[str, type[Notice]] = {"acknowledged": Acknowledged, "resend": Resend}
 _NAMES = {kind: op for op, kind in _OPS.items()}
 
@@ -64,7 +74,13 @@ def pack_demand_notice(notice: DemandNotice) -> bytes:
     return packed
 
 
-def unpack_notice(frame: bytes) -> Notice | DemandNotice | None:
+def pack_forbidden_notice(notice: ForbiddenNotice) -> bytes:
+    """Return the msgpack bytes of `notice`."""
+    packed: bytes = msgpack.packb({"op": FORBIDDEN_OP, **notice._asdict()})
+    return packed
+
+
+def unpack_notice(frame: bytes) -> Notice | DemandNotice | ForbiddenNotice | None:
     """Return the notice in `frame`, or None if it is a reply. Raises `InvalidFrame`."""
     fields = unpack_map(frame)
     if "id" in fields:
@@ -78,6 +94,13 @@ def unpack_notice(frame: bytes) -> Notice | DemandNotice | None:
             _digests(fields, "watch"),
             _digests(fields, "unwatch"),
         )
+    if op == FORBIDDEN_OP:
+        return ForbiddenNotice(
+            _unsigned(fields, "epoch"),
+            _unsigned(fields, "sequence"),
+            _text(fields, "topic"),
+            _text(fields, "field"),
+        )
     kind = _OPS.get(op) if isinstance(op, str) else None
     if kind is None:
         raise InvalidFrame("a message without an id is a notice, and has a known op")
@@ -88,6 +111,13 @@ def _digests(fields: dict[object, object], name: str) -> bytes:
     value = fields.get(name)
     if not isinstance(value, bytes) or len(value) % DIGEST_BYTES:
         raise InvalidFrame(f"{name}: must be digests of {DIGEST_BYTES} bytes each")
+    return value
+
+
+def _text(fields: dict[object, object], name: str) -> str:
+    value = fields.get(name)
+    if not isinstance(value, str):
+        raise InvalidFrame(f"{name}: must be text")
     return value
 
 

@@ -5,7 +5,7 @@ from enum import Enum, auto
 from relay.zmtp.errors import ZmtpError
 from relay.zmtp.frames import COMMAND, MORE, pack_command, split_command
 from relay.zmtp.greeting import GREETING_BYTES, check_greeting, our_greeting
-from relay.zmtp.mechanism import Mechanism
+from relay.zmtp.mechanism import OVERHEAD_BYTES, Mechanism
 from relay.zmtp.reader import Bounds, ZmtpReader
 
 MAX_PING_CONTEXT_BYTES = 16
@@ -13,6 +13,8 @@ MAX_COMMANDS_AT_ONCE = 64
 """Of those that are no messages, such as pings; then the other connections have their turn."""
 SUBSCRIBE = b"\x01"
 CANCEL = b"\x00"
+COMMAND_BYTES = len(b"\x09SUBSCRIBE")
+"""By which a subscription that is a command is longer than one that is a message."""
 
 
 class Phase(Enum):
@@ -31,7 +33,7 @@ class ZmtpConnection:
 
     def __init__(self, mechanism: Mechanism, bounds: Bounds) -> None:
         self._mechanism = mechanism
-        self._reader = ZmtpReader(bounds)
+        self._reader = ZmtpReader(_encrypted(bounds) if mechanism.is_encrypted else bounds)
         self._bounds = bounds
         self._phase = Phase.GREETING
         self._greeting = b""
@@ -43,6 +45,11 @@ class ZmtpConnection:
     def is_open(self) -> bool:
         """Whether the handshake is over: messages may be sent."""
         return self._phase is Phase.OPEN
+
+    @property
+    def is_in_handshake(self) -> bool:
+        """Whether the peer has begun its greeting, and the handshake is not over."""
+        return self._phase is Phase.HANDSHAKE or self._greeting != b""
 
     @property
     def waiting_bytes(self) -> int:
@@ -107,6 +114,9 @@ class ZmtpConnection:
         """Take a command; return the message that it stands for, if it does."""
         name, data = split_command(body)
         if self._phase is Phase.OPEN:
+            if self._mechanism.is_encrypted:
+                # It need not be the peer's: somebody on the way could have added it.
+                raise ZmtpError("invalid_frame", "a command is not encrypted")
             return self._obey_in_traffic(name, data)
         answer = self._mechanism.handle(name, data)
         self._output += answer.output
@@ -133,10 +143,7 @@ class ZmtpConnection:
     def _opened(self, found: list[list[bytes]]) -> list[list[bytes]]:
         """Return the messages in encrypted frames."""
         messages: list[list[bytes]] = []
-        for frames in found:
-            if len(frames) != 1:
-                raise ZmtpError("invalid_frame", "an encrypted message has one frame")
-            flags, body = self._mechanism.open(frames[0])
+        for flags, body in self._mechanism.open(found):
             if flags & COMMAND:
                 message = self._obey_in_traffic(*split_command(body))
                 messages += [] if message is None else [message]
@@ -157,3 +164,9 @@ class ZmtpConnection:
         limit = self._bounds.kept_bytes
         if sum(map(len, self._frames)) > limit:
             raise ZmtpError("too_large", f"a message has over {limit} bytes")
+
+
+def _encrypted(bounds: Bounds) -> Bounds:
+    """Return the bounds of the frames on the connection. None can be read before it is whole."""
+    size = bounds.kept_bytes + COMMAND_BYTES + OVERHEAD_BYTES
+    return Bounds(size, size, 1)

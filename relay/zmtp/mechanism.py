@@ -6,6 +6,8 @@ from typing import NamedTuple, Protocol
 from relay.zmtp.errors import ZmtpError
 from relay.zmtp.frames import pack_command, pack_metadata, unpack_metadata
 
+OVERHEAD_BYTES = 33
+"""By which an encrypted frame is longer than the one in it, at most."""
 SOCKET_TYPE = b"Socket-Type"
 COMPATIBLE = {
     b"XSUB": (b"PUB", b"XPUB"),
@@ -40,8 +42,8 @@ class Mechanism(Protocol):
     def seal(self, packed: bytes) -> bytes:
         """Encrypt a message of `pack_message`, or a command."""
 
-    def open(self, body: bytes) -> tuple[int, bytes]:
-        """Decrypt one frame; return its flags and its body. Raises `ZmtpError`."""
+    def open(self, frames: list[list[bytes]]) -> list[tuple[int, bytes]]:
+        """Decrypt frames, each alone in its list; return flags and body. Raises `ZmtpError`."""
 
 
 def our_metadata(socket_type: bytes) -> bytes:

@@ -77,7 +77,7 @@ def test_statistics_are_found_at_the_address_at_which_the_relay_listens(
 ) -> None:
     names = ("RELAY_INGRESS", "RELAY_EGRESS", "RELAY_CONTROL")
     cluster.env |= {name: cluster.env[name].replace("127.0.0.1", host) for name in names}
-    cluster.start_relay()
+    cluster.start_relay(RELAY_PLAIN_TCP="true")
     counters = run_cli("relay", "stats", env=cluster.env)
     assert counters.returncode == 0, counters.stderr
     assert json.loads(counters.stdout)["journaling"]
@@ -85,7 +85,8 @@ def test_statistics_are_found_at_the_address_at_which_the_relay_listens(
 
 def test_a_relay_of_every_interface_takes_emitters_with_ipv4_and_ipv6(cluster: Cluster) -> None:
     names = ("RELAY_INGRESS", "RELAY_EGRESS", "RELAY_CONTROL")
-    cluster.start_relay(**{name: cluster.env[name].replace("127.0.0.1", "*") for name in names})
+    everywhere = {name: cluster.env[name].replace("127.0.0.1", "*") for name in names}
+    cluster.start_relay(RELAY_PLAIN_TCP="true", **everywhere)
     for change in (str, ipv6):
         env = cluster.env | {
             name: change(cluster.env[name])
@@ -93,6 +94,18 @@ def test_a_relay_of_every_interface_takes_emitters_with_ipv4_and_ipv6(cluster: C
         }
         sent = run_cli("emitters", "event:a", "{}", env=env)
         assert sent.returncode == 0, sent.stderr
+
+
+@pytest.mark.parametrize("host", ["*", "0.0.0.0", "[::]"])
+def test_beyond_loopback_a_relay_needs_a_key_or_a_word(cluster: Cluster, host: str) -> None:
+    endpoint = cluster.env["RELAY_EGRESS"].replace("127.0.0.1", host)
+    ended = run_cli("relay", env=cluster.env | {"RELAY_EGRESS": endpoint})
+    assert ended.returncode == 2
+    [line] = ended.stderr.splitlines()
+    assert line.startswith(
+        f"event-relay: RELAY_EGRESS: {endpoint} would take events from everybody"
+    )
+    assert "RELAY_CURVE_KEY_FILE" in line
 
 
 @pytest.mark.parametrize(

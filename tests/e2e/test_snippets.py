@@ -56,6 +56,8 @@ RUN_BY = {
     ("operations.md", "toml"): "tests/relay/shared/test_config_file.py",
     ("protocol.md", "js"): "tests/e2e/test_credentials.py",
     ("protocol.md", "json"): THIS,
+    ("securing.md", "sh"): "tests/e2e/test_securing_docs.py",
+    ("securing.md", "toml"): "tests/e2e/test_securing_docs.py",
     ("testing.md", "python"): THIS,
 }
 NOT_RUN = {"", "mermaid", "text"}

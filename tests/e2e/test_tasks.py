@@ -122,3 +122,23 @@ def test_an_edge_learns_of_more_than_fits_one_reply(cluster: Cluster) -> None:
     late.receive_until(lambda _: len(task_topics(late)) == 20, "all of the tasks")
     assert set(task_topics(late)) == {f"task:{number}" for number in range(20)}
     assert len(emitter.retained("task:")) == 20
+
+
+def test_another_users_task_on_the_same_topic_takes_nothing_away(cluster: Cluster) -> None:
+    """Both are remembered, by a relay and an edge that were restarted as well."""
+    relay = cluster.start_relay()
+    emitter = cluster.emitter()
+    emitter.emit("task:7f3c", task_data("alice"), username="alice")
+    emitter.emit("task:7f3c", task_data("bob", status="success"), username="bob")
+    assert emitter.wait_acknowledged(20)
+    relay.kill()
+    cluster.start_relay()
+    edge = cluster.start_edge()
+    for username, status in (("alice", "in_progress"), ("bob", "success")):
+        request = urllib.request.Request(
+            f"{edge.url}/api/tasks",
+            headers={"Authorization": f"Bearer {cluster.token(username)}"},
+        )
+        with urllib.request.urlopen(request, timeout=10) as response:
+            [task] = json.load(response)["tasks"]
+        assert (task["data"]["username"], task["data"]["status"]) == (username, status)

@@ -8,17 +8,18 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 
 from relay.core.counters import RelayCounters
+from relay.core.permission import PeerList
+from relay.net.gate import Gate
 from relay.net.listening import listening
 from relay.net.newcomers import Newcomers
 from relay.net.peer import Peer
 from relay.net.port import Port, PortBounds
 from relay.shared.descriptor_room import DescriptorRoom
-from relay.zmtp.connection import ZmtpConnection
-from relay.zmtp.null_mechanism import NullMechanism
 from relay.zmtp.reader import Bounds
 from tests.support.waiting import is_readable
 from tests.support.zmtp_peer import GREETING, TIMEOUT_S, ZmtpPeer, ready
 
+EVERYBODY = PeerList.of(())
 MIB = 1024 * 1024
 ROOM = DescriptorRoom(10**6, 1000, 100)
 BOUNDS = Bounds(kept_bytes=MIB, frame_bytes=4 * MIB, frames=8)
@@ -92,6 +93,8 @@ def open_port(
     bounds: Bounds = BOUNDS,
     port_bounds: PortBounds = PORT_BOUNDS,
     room: DescriptorRoom = ROOM,
+    peers: PeerList = EVERYBODY,
+    secret_key: bytes = b"",
 ) -> OpenPort:
     """Return a port that listens at a path of its own until the end of `stack`."""
     directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
@@ -101,7 +104,7 @@ def open_port(
     port = Port(
         "ingress",
         bound,
-        lambda _accepted: ZmtpConnection(NullMechanism(socket_type), bounds),
+        Gate(socket_type, bounds, peers, lambda _rights: True, secret_key),
         Newcomers(room, counters),
         port_bounds,
         counters,

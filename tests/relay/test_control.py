@@ -21,6 +21,8 @@ from relay.control import (
     PassingOn,
 )
 from relay.core.emitters import Cursor, KnownEmitter, SequenceVerdict
+from relay.core.permission import UNLIMITED, PeerIdentity, PeerList, Rights
+from relay.core.retained import task_key
 from relay.core.retention import Limits
 from relay.demand_service import DemandService
 from relay.journal.batch import JournalBatch, Run
@@ -28,6 +30,7 @@ from relay.journal.journal import Journal
 from relay.journal.replayer import PublishedJournal
 from relay.state import SharedState
 from relay.wire import control
+from relay.wire.calls import CallRequest, ResultRequest, ServeRequest
 from relay.wire.control import (
     MAX_REQUEST_ITEMS,
     PROTOCOL_VERSION,
@@ -42,13 +45,16 @@ from relay.wire.control import (
     Reply,
     Request,
     RetainedReply,
+    RetainedRequest,
     StatsReply,
     StatsRequest,
     pack_message,
     unpack_reply,
 )
 from relay.wire.control_message import MAX_PAGE_BYTES
+from relay.wire.demand_messages import DemandRequest, WatchedRequest
 from relay.wire.header import Header, event_checksum, unpack_stamp
+from relay.wire.peers import ListedPeer, PeerRole
 from tests.relay.journal.journals import (
     EMITTER_ID,
     NOW_MS,
@@ -83,8 +89,8 @@ class RelayParts:
             state, 0.5, STARTED_AT, lambda: UPTIME_S, self._reach, passing_on
         )
 
-    def ask(self, request: Request, peer: bytes = PEER) -> Reply:
-        return self.service.answer(peer, pack_message(request))
+    def ask(self, request: Request, peer: bytes = PEER, rights: Rights = UNLIMITED) -> Reply:
+        return self.service.answer(peer, pack_message(request), rights)
 
     def append(self, batch: JournalBatch) -> None:
         """Events are journaled and published."""
@@ -398,7 +404,7 @@ def test_retained_events_are_given_by_prefix(parts: RelayParts) -> None:
     }
     for topic in ("resource-monitor:a", "resource-monitor:b"):
         parts.retained.keep_live(topic, items[topic])
-    parts.retained.keep_task("task:1", items["task:1"], is_finished=False)
+    parts.retained.keep_task(task_key("task:1", "alice"), items["task:1"], is_finished=False)
     request = control.RetainedRequest(id=4, prefix="resource-monitor:")
     assert parts.ask(request) == RetainedReply(
         id=4, items=(items["resource-monitor:a"], items["resource-monitor:b"])
@@ -590,3 +596,178 @@ def test_hello_of_many_names_is_kept_apart(parts: RelayParts) -> None:
         bytes([number]) * 16 for number in range(3)
     }
     assert Cursor(EMITTER_ID, "manager-1", 5, 0) not in parts._writable.cursors()
+
+
+def rights(role: PeerRole, name: str = "peer", **given: tuple[str, ...]) -> Rights:
+    key = name.encode().ljust(32)
+    peers = PeerList.of([ListedPeer(name, role, key, **given)])  # type: ignore[arg-type]
+    found = peers.rights_of(PeerIdentity(key))
+    assert found is not None
+    return found
+
+
+ONE_OF_EACH: dict[str, Request] = {
+    "hello": HelloRequest(id=7, role="edge", name="x"),
+    "account": AccountRequest(id=7, emitter_id=EMITTER_ID, emitter_epoch=5, counters={}),
+    "call": CallRequest(
+        id=7, method="m", params=b"\x80", username="alice", role="user", timeout_s=1.0
+    ),
+    "demand": DemandRequest(id=7, edge=bytes(16), after=0, version=1),
+    "replay": ReplayRequest(id=7, stream="event", after=0),
+    "result": ResultRequest(id=7, call=1, result=b"\x80"),
+    "retained": RetainedRequest(id=7, prefix=""),
+    "serve": ServeRequest(id=7, name="m", methods=("restart",)),
+    "stats": StatsRequest(id=7),
+    "watched": WatchedRequest(id=7, epoch=0, after=0),
+}
+FORBIDDEN = {
+    PeerRole.EMITTER: {"call", "demand", "replay", "retained", "stats"},
+    PeerRole.EDGE: {"stats"},
+    PeerRole.TOOL: {"account", "call", "demand", "result", "serve"},
+}
+
+
+class TestRights:
+    """A listed peer asks for what its role needs, and speaks for its own emitters alone."""
+
+    @pytest.fixture
+    def nine(self, tmp_path: Path) -> Iterator[RelayParts]:
+        """A relay that was restarted with nine events."""
+        with parts_in(tmp_path / "nine", events=9):
+            pass
+        with parts_in(tmp_path / "nine") as parts:
+            yield parts
+
+    @pytest.mark.parametrize("role", FORBIDDEN)
+    @pytest.mark.parametrize("operation", ONE_OF_EACH)
+    def test_a_request_of_another_role_is_forbidden(
+        self, parts: RelayParts, role: PeerRole, operation: str
+    ) -> None:
+        request = ONE_OF_EACH[operation]
+        if isinstance(request, HelloRequest):
+            request = request.model_copy(update={"role": role.value})
+        asking = rights(role, "peer-7", methods=("restart",))
+        reply = parts.ask(request, rights=asking)
+        is_forbidden = operation in FORBIDDEN[role]
+        if is_forbidden:
+            assert reply == ErrorReply(
+                id=7, code="forbidden", message=f"'peer-7' may not ask for {operation!r}"
+            )
+        else:
+            assert getattr(reply, "code", "") != "forbidden"
+        assert parts.counters.control_requests == {
+            operation: 1,
+            **({"forbidden": 1} if is_forbidden else {}),
+        }
+
+    @pytest.mark.parametrize("role", FORBIDDEN)
+    def test_nobody_says_hello_as_another_role(self, parts: RelayParts, role: PeerRole) -> None:
+        for other in {"emitter", "edge", "tool"} - {role.value}:
+            request = HelloRequest(id=7, role=other, name="x")  # type: ignore[arg-type]
+            reply = parts.ask(request, rights=rights(role))
+            if (role, other) == (PeerRole.EDGE, "emitter"):
+                assert isinstance(reply, HelloReply), "an edge publishes as well"
+            else:
+                expected = ErrorReply(id=7, code="forbidden", message=f"'peer' is no {other}")
+                assert reply == expected
+
+    def test_methods_that_are_not_allowed_are_not_registered(self, parts: RelayParts) -> None:
+        asking = rights(PeerRole.EMITTER, methods=("backup.*",))
+        for methods, named in ((("backup.now", "restart"), "restart"), (("backup",), "backup")):
+            reply = parts.ask(ServeRequest(id=7, name="m", methods=methods), rights=asking)
+            assert isinstance(reply, ErrorReply)
+            assert (reply.code, reply.message) == ("forbidden", f"'peer' may not answer {named!r}")
+        call = CallRequest(
+            id=8, method="backup.now", params=b"\x80", username="a", role="user", timeout_s=1.0
+        )
+        unknown = parts.ask(call, b"edge")
+        assert isinstance(unknown, ErrorReply)
+        assert unknown.code == "unknown_method", "none of the refused request"
+        parts.ask(ServeRequest(id=9, name="m", methods=("backup.now",)), rights=asking)
+        assert not isinstance(parts.ask(call, b"edge"), ErrorReply)
+
+    def test_two_peers_with_one_emitter_id_do_not_disturb_each_other(
+        self, parts: RelayParts
+    ) -> None:
+        """The second one neither takes the first over nor is kept out by it."""
+        first, second = (rights(PeerRole.EMITTER, name) for name in ("a", "b"))
+        for peer, asking in ((b"peer-a", first), (b"peer-b", second)):
+            parts.connected.add(peer)
+            reply = parts.ask(hello(epoch=9), peer, asking)
+            assert isinstance(reply, HelloReply)
+            assert reply.sequence == 0
+        own = [parts.emitters.get(asking.own_id(EMITTER_ID)) for asking in (first, second)]
+        assert [each and each.peer for each in own] == [b"peer-a", b"peer-b"]
+        assert parts.emitters.get(EMITTER_ID) is None
+
+    def test_an_account_is_that_of_the_peers_own_emitter(self, parts: RelayParts) -> None:
+        first, second = (rights(PeerRole.EMITTER, name) for name in ("a", "b"))
+        parts.ask(hello(), b"peer-a", first)
+        account = AccountRequest(
+            id=7, emitter_id=EMITTER_ID, emitter_epoch=5, counters={"emitted": 3}
+        )
+        for peer, asking, expected in ((b"peer-b", second, {}), (b"peer-a", first, {"emitted": 3})):
+            assert isinstance(parts.ask(account, peer, asking), AccountReply)
+            victim = parts.emitters.get(first.own_id(EMITTER_ID))
+            assert victim is not None
+            assert (victim.reported, victim.peer) == (expected, b"peer-a")
+
+    @pytest.mark.parametrize(
+        ("role", "request_"),
+        [
+            (
+                PeerRole.TOOL,
+                {
+                    "role": "tool",
+                    "emitter_id": EMITTER_ID,
+                    "emitter_epoch": 5,
+                    "acknowledged": 99,
+                },
+            ),
+            (PeerRole.TOOL, {"role": "tool", "heads": {"event": (99, 1)}}),
+            (PeerRole.EMITTER, {"role": "emitter", "heads": {"event": (99, 1)}}),
+            (
+                PeerRole.EMITTER,
+                {"role": "emitter", "emitter_id": EMITTER_ID, "heads": {"event": (99, 1)}},
+            ),
+        ],
+    )
+    def test_who_has_no_events_proves_no_loss_of_them(
+        self, nine: RelayParts, role: PeerRole, request_: dict[str, Any]
+    ) -> None:
+        """The relay would begin a new epoch, and every client would start again."""
+        epoch, known = nine.journal.epoch, len(list(nine.emitters))
+        request = HelloRequest(id=7, name="x", epoch=epoch, **request_)
+        reply = nine.ask(request, rights=rights(role))
+        assert isinstance(reply, ErrorReply)
+        assert (reply.code, reply.message) == (
+            "forbidden",
+            f"'peer' is a {role}, and has no events",
+        )
+        assert nine.journal.epoch == epoch
+        assert len(list(nine.emitters)) == known
+        told = nine.ask(request)
+        assert isinstance(told, HelloReply)
+        assert told.epoch > epoch, "where everybody may do everything, it counts"
+
+    def test_an_edges_events_count(self, nine: RelayParts) -> None:
+        epoch = nine.journal.epoch
+        request = HelloRequest(id=7, role="edge", name="x", epoch=epoch, heads={"event": (99, 1)})
+        told = nine.ask(request, rights=rights(PeerRole.EDGE))
+        assert isinstance(told, HelloReply)
+        assert told.epoch > epoch
+
+    def test_an_emitter_is_told_what_it_may_publish(self, parts: RelayParts) -> None:
+        asking = rights(PeerRole.EMITTER, publish=("event:*",), sources=("m",))
+        told = parts.ask(hello(), rights=asking)
+        assert isinstance(told, HelloReply)
+        assert (told.publish, told.sources, told.users) == (("event:*",), ("m",), ())
+        others = parts.ask(HelloRequest(id=7, role="tool", name="x"), rights=rights(PeerRole.TOOL))
+        for reply in (others, parts.ask(hello(), b"peer-2")):
+            assert isinstance(reply, HelloReply)
+            assert (reply.publish, reply.sources, reply.users) == (None, None, None)
+
+    def test_what_cannot_be_read_is_refused_before_rights_count(self, parts: RelayParts) -> None:
+        reply = parts.service.answer(PEER, b"\xc1", rights(PeerRole.TOOL))
+        assert isinstance(reply, ErrorReply)
+        assert reply.code == "bad_request"

@@ -77,7 +77,7 @@ def test_a_publisher_of_libzmq_sends_what_is_subscribed_to(
         publisher.send_multipart([b"other:x", b""])
         publisher.send_multipart([b"live:x", b"value"])
         opened.port.poll(0.0)
-        for messages in ingress.receive(10):
+        for _rights, messages in ingress.receive(10):
             received.extend(messages)
         opened.port.flush()
         return bool(received)
@@ -105,4 +105,4 @@ def test_publishers_are_read_in_turns(ingress: Ingress, opened: OpenPort, stack:
     for peer in [opened.connect(stack, b"PUB") for _ in range(2)]:
         peer.send(message(b"event:x", b"1") * 100)
     opened.port.poll(0.0)
-    assert [len(messages) for messages in ingress.receive(10)] == [10, 10]
+    assert [len(messages) for _rights, messages in ingress.receive(10)] == [10, 10]

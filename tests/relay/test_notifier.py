@@ -6,10 +6,13 @@ from contextlib import ExitStack
 import pytest
 import zmq
 
-from relay.core.emitters import Cursor, KnownEmitter
+from relay.core.emitters import Cursor, KnownEmitter, KnownEmitters
+from relay.core.intake import ForbiddenEvent
 from relay.notifier import MAX_WAITING_BYTES, Notifier
 from relay.shared.transport import Socket, open_socket
-from relay.wire.notices import Acknowledged, Resend, unpack_notice
+from relay.wire.header import Header
+from relay.wire.notices import Acknowledged, ForbiddenNotice, Resend, unpack_notice
+from relay.wire.topics import decode_topic
 from tests.relay.ports import OpenPort, open_port
 
 WAIT_MS = 10_000
@@ -38,7 +41,7 @@ def test_a_connected_emitter_is_told_and_counts_as_reached(
     control: OpenPort, dealer: Socket
 ) -> None:
     known = emitter(control.wait_for_peer().id)
-    notifier = Notifier(control.port, lambda _emitter: None)
+    notifier = Notifier(control.port, KnownEmitters(()))
     assert notifier.is_connected(known)
     assert notifier.acknowledge(known)
     notifier.request_resend(known)
@@ -53,18 +56,46 @@ def test_an_emitter_that_does_not_read_is_still_connected(
     assert dealer.type == zmq.DEALER
     peer = control.wait_for_peer()
     peer.queued_bytes += MAX_WAITING_BYTES + 1
-    unasked: list[KnownEmitter] = []
     known = emitter(peer.id)
-    notifier = Notifier(control.port, unasked.append)
+    drops = known.drops
+    notifier = Notifier(control.port, KnownEmitters(()))
     assert notifier.acknowledge(known)
     assert not peer.queue, "nothing more is queued"
     notifier.request_resend(known)
-    assert unasked == [known], "it has to learn it otherwise"
+    assert known.drops != drops, "it has to learn it otherwise"
 
 
 @pytest.mark.parametrize("peer", [None, b"gone"])
 def test_an_emitter_that_is_gone_is_not_reached(control: OpenPort, peer: bytes | None) -> None:
     for ask in (Notifier.acknowledge, Notifier.is_connected):
         known = emitter(peer)
-        assert not ask(Notifier(control.port, lambda _emitter: None), known)
+        assert not ask(Notifier(control.port, KnownEmitters(())), known)
         assert known.peer is None
+
+
+def test_an_emitter_is_told_of_an_event_that_it_may_not_publish(
+    control: OpenPort, dealer: Socket
+) -> None:
+    emitters = KnownEmitters(())
+    cursor = Cursor(b"e" * 16, "manager-1", 5, 0)
+    emitters.admit(cursor, control.wait_for_peer().id, lambda _: False)
+    notifier = Notifier(control.port, emitters)
+    topic = decode_topic(b"addressed:app_log:")
+    for header in (
+        None,
+        Header(b"x" * 16, 5, 1),
+        Header(b"e" * 16, 5, 2),
+    ):
+        notifier.forbid(ForbiddenEvent(topic, "source", header))
+    control.turn()
+    assert dealer.poll(WAIT_MS)
+    assert unpack_notice(dealer.recv()) == ForbiddenNotice(5, 2, "app_log", "source")
+    assert not dealer.poll(0), "nobody is told of the event of another, or of none"
+
+
+def test_an_emitter_that_is_gone_is_not_told_what_it_may_not_publish(control: OpenPort) -> None:
+    emitters = KnownEmitters(())
+    emitters.admit(Cursor(b"e" * 16, "manager-1", 5, 0), b"gone", lambda _: False)
+    event = ForbiddenEvent(decode_topic(b"event:a"), "topic", Header(b"e" * 16, 5, 1))
+    Notifier(control.port, emitters).forbid(event)
+    assert len(control.port) == 0

@@ -10,6 +10,7 @@ import pytest
 
 from relay.core import retained
 from relay.core.emitters import Cursor
+from relay.core.retained import topic_of
 from relay.core.retention import Limits
 from relay.journal.journal import SILENT_EMITTER_S, Journal, JournalUnavailable
 from relay.shared import sqlite_file
@@ -148,7 +149,7 @@ def test_live_values_are_stamped_and_remembered_without_the_journal(
     assert {unpack_stamp(stamp) for _, stamp, _ in events} == {
         Stamp(parts.journal.epoch, 0, NOW_MS)
     }
-    assert list(parts.retained.matching("")) == events[1:]
+    assert [frames for _, frames in parts.retained.matching("")] == events[1:]
     assert parts.counters.relayed == {"resource-monitor": 3}
 
 
@@ -269,7 +270,7 @@ class TestTasks:
     def states(self, parts: RelayParts) -> list[tuple[bytes, int]]:
         return [
             (topic, unpack_stamp(stamp).offset)
-            for topic, stamp, _ in parts.retained.matching("task:")
+            for _, (topic, stamp, _) in parts.retained.matching("task:")
         ]
 
     def restarted(self, parts: RelayParts) -> RelayParts:
@@ -309,7 +310,7 @@ class TestTasks:
         small.send("event:a")
         small.commit()
         with closing(small):
-            assert [task.topic for task in small.journal.tasks()] == ["task:2", "task:3"]
+            assert [topic_of(task.key) for task in small.journal.tasks()] == ["task:2", "task:3"]
 
     def test_they_stay_in_the_order_of_their_last_updates(self, parts: RelayParts) -> None:
         for n in (1, 2, 1):
@@ -336,7 +337,7 @@ class TestTasks:
         small.commit()
         kept = [topic for topic, _ in self.states(small)]
         with closing(small):
-            assert [task.topic.encode() for task in small.journal.tasks()] == kept
+            assert [topic_of(task.key).encode() for task in small.journal.tasks()] == kept
         assert kept == [b"task:3", b"task:1"]
 
 

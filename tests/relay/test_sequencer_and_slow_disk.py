@@ -10,6 +10,7 @@ from relay import sequencer as module
 from relay.core import intake, retained
 from relay.core.emitters import Cursor, KnownEmitter
 from relay.core.orphans import TaskOwner
+from relay.core.retained import task_key, topic_of
 from relay.journal.batch import JournalBatch
 from relay.journal.journal import Journal, JournalUnavailable
 from relay.journal.replayer import PublishedJournal
@@ -119,7 +120,7 @@ class SlowRelay:
 
     def orphans(self) -> list[str]:
         """The unfinished tasks with an owner, when all emitters are gone."""
-        return self.state.owners.orphaned(0.0, lambda _: None)
+        return list(map(topic_of, self.state.owners.orphaned(0.0, lambda _: None)))
 
     def close(self) -> None:
         self.published.close()
@@ -286,7 +287,8 @@ class TestTaskOwners:
         seen: list[TaskOwner] = []
         relay.state.owners.orphaned(0.0, lambda owner: seen.append(owner))
         assert seen == [TaskOwner(EMITTER_ID, EPOCH)]
-        assert relay.state.owners.orphaned(0.0, lambda _: 1) == ["task:1"], "of an earlier process"
+        earlier = relay.state.owners.orphaned(0.0, lambda _: 1)
+        assert earlier == [task_key("task:1", "alice")], "of an earlier process"
 
     def test_until_it_is_finished(self, relay: SlowRelay) -> None:
         relay.hand_over("task:1", "task:2", status="in_progress")
@@ -327,7 +329,7 @@ def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SlowRelay
 @pytest.mark.usefixtures("_batches_of_two")
 class TestForgottenTasks:
     def forgotten(self, relay: SlowRelay) -> list[list[str]]:
-        return [list(each.forgotten_tasks) for each in relay.disk.waiting]
+        return [list(map(topic_of, each.forgotten_tasks)) for each in relay.disk.waiting]
 
     def test_they_leave_with_the_next_batch_once(self, small: SlowRelay) -> None:
         small.hand_over("task:1", "task:2")
@@ -336,7 +338,7 @@ class TestForgottenTasks:
         small.hand_over("event:b", "event:c")
         assert self.forgotten(small) == [["task:1"], []]
         small.write(2)
-        assert [each.topic for each in small.disk.journal.tasks()] == ["task:2"]
+        assert [topic_of(each.key) for each in small.disk.journal.tasks()] == ["task:2"]
 
     def test_they_leave_after_a_failure_too(self, small: SlowRelay) -> None:
         small.hand_over("task:1", "task:2")
@@ -360,7 +362,7 @@ class TestForgottenTasks:
         small.hand_over("event:d")
         assert self.forgotten(small) == [["task:2"]]
         small.write()
-        assert [each.topic for each in small.disk.journal.tasks()] == ["task:1"]
+        assert [topic_of(each.key) for each in small.disk.journal.tasks()] == ["task:1"]
 
     def test_they_have_no_owner(self, small: SlowRelay) -> None:
         small.hand_over("task:1", status="in_progress")

@@ -8,6 +8,7 @@ import pytest
 
 from relay.core.emitters import Cursor, KnownEmitter
 from relay.core.orphans import ORPHANED_MESSAGE
+from relay.core.retained import task_key
 from relay.core.retention import Limits
 from relay.task_watch import TaskWatch
 from relay.wire.envelope import Envelope, pack_envelope, unpack_envelope
@@ -79,7 +80,7 @@ def test_an_orphaned_task_ends_once(parts: Parts) -> None:
     assert parts.look(30.0) == []
     assert parts.look(31.0) == [("task:1", "error")]
     assert parts.look(32.0) == parts.look(100.0) == []
-    frames = parts.state.retained.get("task:1")
+    frames = parts.state.retained.get(task_key("task:1", "alice"))
     assert frames is not None
     assert unpack_stamp(frames[1]).offset == 2, "numbered after the emitter's own update"
     final = unpack_envelope(frames[2], "task")

@@ -19,7 +19,7 @@ from relay.wire.control import (
 )
 from relay.wire.envelope import Envelope, pack_envelope
 from relay.wire.header import Header, pack_header
-from relay.wire.notices import Acknowledged, DemandNotice, Notice, unpack_notice
+from relay.wire.notices import Acknowledged, Notice, Resend, unpack_notice
 from relay.wire.topics import TASK, decode_topic
 from tests.support.waiting import wait_for
 
@@ -79,7 +79,7 @@ class RawEmitter:
             notice = unpack_notice(frame)
             if notice is None:
                 return unpack_reply(frame, type(request))
-            assert not isinstance(notice, DemandNotice), "it never asks for the demand"
+            assert isinstance(notice, Acknowledged | Resend), "it never asks for the demand"
             self.notices.append(notice)
         raise AssertionError(f"no reply to {request!r}")
 
@@ -153,7 +153,7 @@ class RawEmitter:
         while self._control.poll(0):
             notice = unpack_notice(self._control.recv())
             assert notice is not None, "a reply that nobody asked for"
-            assert not isinstance(notice, DemandNotice), "it never asks for the demand"
+            assert isinstance(notice, Acknowledged | Resend), "it never asks for the demand"
             self.notices.append(notice)
         return self.notices
 

@@ -11,10 +11,12 @@ from hypothesis.strategies import DataObject
 from relay.core import intake as intake_module
 from relay.core.counters import RelayCounters
 from relay.core.emitters import Cursor, KnownEmitters
-from relay.core.intake import MAX_BATCH_MESSAGES, Intake
+from relay.core.intake import MAX_BATCH_MESSAGES, ForbiddenEvent, Intake
+from relay.core.permission import UNLIMITED, PeerIdentity, PeerList, Rights
 from relay.wire.envelope import Envelope, pack_envelope, unpack_envelope
 from relay.wire.errors import WireError
 from relay.wire.header import SENT_AGAIN, Header, pack_header
+from relay.wire.peers import ListedPeer, PeerRole
 from relay.wire.topics import decode_topic
 
 ID = b"e" * 16
@@ -376,3 +378,136 @@ class TestOnce:
         entrance.intake.journaling = True
         entrance.take(once("event:a", 1))
         assert entrance.runs() == {"event": ["event:a"]}
+
+
+KEY = bytes(32)
+
+
+def rights(role: PeerRole = PeerRole.EMITTER, **given: tuple[str, ...]) -> Rights:
+    peers = PeerList.of([ListedPeer("peer", role, KEY, **given)])  # type: ignore[arg-type]
+    found = peers.rights_of(PeerIdentity(KEY))
+    assert found is not None
+    return found
+
+
+def event_of(topic: str, source: str, user: str | None, number: int | None = None) -> Frames:
+    frame = topic.encode()
+    kind = decode_topic(frame).kind
+    packed = pack_envelope(Envelope("any", {}, user, source, 5, f"id-{number}"), kind)
+    return (
+        [frame, packed] if number is None else [frame, pack_header(Header(ID, 5, number)), packed]
+    )
+
+
+class TestRights:
+    """An event of a listed peer is published if its topic, source and user are allowed."""
+
+    peer = rights(publish=("event:a", "task:*", "live:*"), sources=("m",), users=("alice",))
+
+    def entrance(self) -> Entrance:
+        """An entrance that also knows the emitter `ID` of `peer`."""
+        entrance = Entrance()
+        cursor = Cursor(self.peer.own_id(ID), "m", 5, 0)
+        entrance.emitters.admit(cursor, b"peer-2", lambda _: False)
+        return entrance
+
+    @pytest.mark.parametrize(
+        ("topic", "source", "user", "field"),
+        [
+            ("event:ab", "m", None, "topic"),
+            ("event:a:", "m", None, "topic"),
+            ("addressed:event:b", "m", "alice", "topic"),
+            ("edge-state:x", "m", None, "topic"),
+            ("addressed:edge:x", "m", "alice", "topic"),
+            ("event:a", "m2", None, "source"),
+            ("task:1", "m", "bob", "username"),
+            ("addressed:event:a", "m", "bob", "username"),
+            ("live:x", "m2", None, "source"),
+        ],
+    )
+    @pytest.mark.parametrize("is_numbered", [True, False])
+    def test_a_forbidden_event_is_counted_and_not_gathered(
+        self, topic: str, source: str, user: str | None, field: str, is_numbered: bool
+    ) -> None:
+        entrance = self.entrance()
+        frames = event_of(topic, source, user, 1 if is_numbered else None)
+        with pytest.raises(ForbiddenEvent) as refused:
+            entrance.intake.take(frames, NOW_MS, self.peer)
+        assert (refused.value.field, refused.value.topic) == (field, decode_topic(topic.encode()))
+        own = Header(self.peer.own_id(ID), 5, 1)
+        assert refused.value.header == (own if is_numbered else None)
+        assert (entrance.intake.runs, entrance.intake.live) == ({}, [])
+        assert entrance.counters.refused == {"forbidden": 1}
+        assert str(refused.value).isprintable()
+
+    @pytest.mark.parametrize(
+        ("topic", "source", "user"),
+        [
+            ("event:a", "m", None),
+            ("event:a", "", None),
+            ("addressed:event:a", "m", "alice"),
+            ("task:1", "m", "alice"),
+            ("live:x", "m", None),
+            ("live:", "m", None),
+        ],
+    )
+    @pytest.mark.parametrize("is_numbered", [True, False])
+    def test_an_allowed_event_is_gathered(
+        self, topic: str, source: str, user: str | None, is_numbered: bool
+    ) -> None:
+        entrance = self.entrance()
+        frames = event_of(topic, source, user, 1 if is_numbered else None)
+        entrance.intake.take(frames, NOW_MS, self.peer)
+        taken = [*entrance.intake.live, *(e for run in entrance.intake.runs.values() for e in run)]
+        assert [each.topic.text for each in taken] == [topic]
+
+    def test_a_plain_event_for_a_user_counts_under_its_own_topic(self) -> None:
+        entrance = self.entrance()
+        entrance.intake.take(event_of("event:a", "m", "alice"), NOW_MS, self.peer)
+        assert entrance.runs() == {"addressed": ["addressed:event:a"]}
+        with pytest.raises(ForbiddenEvent):
+            entrance.intake.take(event_of("event:b", "m", "alice"), NOW_MS, self.peer)
+
+    def test_a_forbidden_event_uses_its_number_up(self) -> None:
+        """Otherwise its emitter would send it again for ever."""
+        entrance = self.entrance()
+        with pytest.raises(ForbiddenEvent):
+            entrance.intake.take(event_of("event:b", "m", None, 1), NOW_MS, self.peer)
+        entrance.intake.take(event_of("event:a", "m", None, 2), NOW_MS, self.peer)
+        assert entrance.runs() == {"event": ["event:a"]}
+
+    def test_numbers_of_one_peer_are_not_those_of_another(self) -> None:
+        """Nor of everybody: the emitter `ID` of a peer without a name is a third one."""
+        entrance = self.entrance()
+        other = rights(publish=("*",), sources=("*",))
+        other = Rights("other", other.role, other.publishing)
+        entrance.intake.take(event_of("event:a", "m", None, 1), NOW_MS, other)
+        assert entrance.counters.refused == {"not_admitted": 1}
+        wrong = [b"event:\xff", *event_of("event:a", "m", None, 1)[1:]]
+        with pytest.raises(WireError):
+            entrance.intake.take(wrong, NOW_MS, other)
+        for take in (self.peer, UNLIMITED):
+            entrance.intake.take(event_of("event:a", "m", None, 1), NOW_MS, take)
+        assert entrance.runs() == {"event": ["event:a", "event:a"]}
+        assert entrance.counters.refused == {"not_admitted": 1}
+        own = [taken.frames[1] for taken in entrance.intake.runs["event"]]
+        assert own == [pack_header(Header(each, 5, 1)) for each in (self.peer.own_id(ID), ID)]
+
+    def test_an_invalid_topic_uses_up_the_number_of_the_peers_own_emitter(self) -> None:
+        entrance = self.entrance()
+        wrong = [b"event:\xff", *event_of("event:a", "m", None, 1)[1:]]
+        with pytest.raises(WireError):
+            entrance.intake.take(wrong, NOW_MS, self.peer)
+        entrance.intake.take(event_of("event:a", "m", None, 2), NOW_MS, self.peer)
+        entrance.intake.take(event_of("event:a", "m", None, 1), NOW_MS)
+        assert entrance.runs() == {"event": ["event:a", "event:a"]}
+
+    def test_edges_alone_tell_edges(self) -> None:
+        entrance = self.entrance()
+        edge = rights(PeerRole.EDGE)
+        entrance.intake.take(event_of("edge-state:x", "edge", None), NOW_MS, edge)
+        entrance.intake.take(event_of("addressed:edge:x", "edge", "alice"), NOW_MS, edge)
+        assert [each.topic.text for each in entrance.intake.live] == ["edge-state:x"]
+        assert entrance.runs() == {"addressed": ["addressed:edge:x"]}
+        with pytest.raises(ForbiddenEvent):
+            entrance.intake.take(event_of("event:a", "edge", None), NOW_MS, edge)

@@ -13,6 +13,8 @@ from relay.core.retained import (
     MAX_PAGE_EVENTS,
     MAX_TASKS,
     RetainedValues,
+    task_key,
+    topic_of,
 )
 from relay.wire.envelope import Envelope, is_finished_task
 from relay.wire.header import StampedFrames
@@ -23,21 +25,25 @@ def keep(retained: RetainedValues, topic: str, mark: str, status: Any = None) ->
     frames = (topic.encode(), b"stamp", mark.encode())
     envelope = Envelope("any", {"status": status}, "alice", "manager", 0, mark)
     if topic.startswith("task:"):
-        retained.keep_task(topic, frames, is_finished=is_finished_task(envelope))
+        retained.keep_task(task_key(topic, "alice"), frames, is_finished=is_finished_task(envelope))
     else:
         retained.keep_live(topic, frames)
     return frames
 
 
+def frames_of(retained: RetainedValues, prefix: str = "") -> list[StampedFrames]:
+    return [frames for _, frames in retained.matching(prefix)]
+
+
 def topics_of(retained: RetainedValues, prefix: str = "") -> list[str]:
-    return [topic.decode() for topic, _, _ in retained.matching(prefix)]
+    return [topic.decode() for topic, _, _ in frames_of(retained, prefix)]
 
 
 def test_only_the_newest_value_of_a_topic_is_remembered() -> None:
     retained = RetainedValues()
     keep(retained, "resource-monitor:a", "old")
     newest = keep(retained, "resource-monitor:a", "new")
-    assert list(retained.matching("")) == [newest]
+    assert frames_of(retained) == [newest]
 
 
 def test_items_are_limited_to_a_prefix_oldest_update_first() -> None:
@@ -86,9 +92,9 @@ def test_a_task_is_remembered_once_whatever_becomes_of_it(status: str) -> None:
     retained = RetainedValues()
     keep(retained, "task:1", "running", "in_progress")
     finished = keep(retained, "task:1", "finished", status)
-    assert list(retained.matching("")) == [finished]
+    assert frames_of(retained) == [finished]
     again = keep(retained, "task:1", "again", "in_progress")
-    assert list(retained.matching("")) == [again]
+    assert frames_of(retained) == [again]
 
 
 @pytest.mark.parametrize("status", [None, 5, "", "custom", True])
@@ -104,7 +110,7 @@ def test_any_other_status_is_unfinished(status: Any) -> None:
 def test_a_status_that_cannot_be_hashed_is_unfinished(status: Any) -> None:
     retained = RetainedValues()
     frames = keep(retained, "task:1", "x", status)
-    assert list(retained.matching("task:")) == [frames]
+    assert frames_of(retained, "task:") == [frames]
 
 
 def test_the_tasks_that_were_forgotten_are_told() -> None:
@@ -115,6 +121,24 @@ def test_the_tasks_that_were_forgotten_are_told() -> None:
     assert retained.keep_task(*task("task:new"), is_finished=True) == ["task:0"]
     assert retained.keep_task(*task("task:1"), is_finished=True) == []
     assert retained.keep_task(*task("task:newer"), is_finished=True) == ["task:2"]
+
+
+def test_a_users_task_is_another_one_than_another_users_on_the_topic() -> None:
+    retained = RetainedValues()
+    hers, his = (b"task:1", b"stamp", b"alice's"), (b"task:1", b"stamp", b"bob's")
+    retained.keep_task(task_key("task:1", "alice"), hers, is_finished=False)
+    retained.keep_task(task_key("task:1", "bob"), his, is_finished=True)
+    assert retained.get(task_key("task:1", "alice")) == hers
+    assert retained.of_topic("task:1") == (hers, his)
+    assert retained.of_topic("task:") == ()
+    first, after = retained.page("task:", b"", 1)
+    assert after is not None
+    assert (first, retained.page("task:", after, 1)) == ((hers,), ((his,), None))
+
+
+def test_two_spellings_of_a_name_are_one_user() -> None:
+    assert task_key("task:1", "Zoe\u0308") == task_key("task:1", "Zo\u00eb")
+    assert topic_of(task_key("task:1", "a\nb")) == "task:1"
 
 
 def task(topic: str) -> tuple[str, StampedFrames]:
@@ -138,7 +162,7 @@ def test_every_topic_is_remembered_once_with_its_last_event(
         topic: keep(retained, topic, str(number), status)
         for number, (topic, status) in enumerate(events)
     }
-    assert sorted(retained.matching("")) == sorted(last.values())
+    assert sorted(frames_of(retained)) == sorted(last.values())
 
 
 def test_pages_bring_everything_once_in_the_order_of_topics() -> None:
@@ -146,10 +170,9 @@ def test_pages_bring_everything_once_in_the_order_of_topics() -> None:
     for n in range(25):
         keep(retained, f"live:{n:02}", "x" * 100)
     pages = []
-    after, more = b"", True
-    while more:
-        items, more = retained.page("live:", after, max_bytes=400)
-        after = items[-1][0]
+    after: bytes | None = b""
+    while after is not None:
+        items, after = retained.page("live:", after, max_bytes=400)
         pages.append([topic.decode() for topic, _, _ in items])
     assert [topic for page in pages for topic in page] == [f"live:{n:02}" for n in range(25)]
     assert all(len(page) == 3 for page in pages[:-1])
@@ -161,7 +184,7 @@ def test_a_page_is_filled_up_to_its_last_byte(short_by: int, count: int) -> None
     for topic in ("live:a", "live:b"):
         size = sum(map(len, keep(retained, topic, "x" * 100)))
     items, more = retained.page("", b"", max_bytes=2 * size - short_by)
-    assert (len(items), more) == (count, count < 2)
+    assert (len(items), more is not None) == (count, count < 2)
 
 
 def test_an_event_above_the_page_size_is_a_page_of_its_own() -> None:
@@ -169,7 +192,7 @@ def test_an_event_above_the_page_size_is_a_page_of_its_own() -> None:
     for topic in ("live:a", "live:b"):
         keep(retained, topic, "x" * 100)
     items, more = retained.page("", b"", max_bytes=1)
-    assert ([topic for topic, _, _ in items], more) == ([b"live:a"], True)
+    assert ([topic for topic, _, _ in items], more) == ([b"live:a"], b"live:a")
 
 
 def test_a_group_is_bounded_in_bytes() -> None:
@@ -188,7 +211,7 @@ def test_events_of_1_mib_are_bounded_by_their_bytes() -> None:
         keep(retained, f"task:{n:02}", "x" * 2**20, "in_progress")
         keep(retained, f"task:done-{n:02}", "x" * 2**20, "success")
     for prefix in ("live:", "task:done-", "task:"):
-        kept = list(retained.matching(prefix))
+        kept = frames_of(retained, prefix)
         groups = 2 if prefix == "task:" else 1
         assert sum(len(part) for frames in kept for part in frames) <= groups * MAX_GROUP_BYTES
         assert len(kept) == groups * 31
@@ -199,5 +222,5 @@ def test_a_page_is_bounded_in_count() -> None:
     for n in range(MAX_PAGE_EVENTS + 1):
         keep(retained, f"live:{n}", "")
     items, more = retained.page("", b"", max_bytes=2**30)
-    assert (len(items), more) == (MAX_PAGE_EVENTS, True)
-    assert retained.page("", items[-1][0], max_bytes=2**30)[1] is False
+    assert (len(items), more is not None) == (MAX_PAGE_EVENTS, True)
+    assert retained.page("", more or b"", max_bytes=2**30)[1] is None

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from relay.core.emitters import Cursor
+from relay.core.retained import task_key, topic_of
 from relay.journal.batch import JournalBatch, Run
 from relay.journal.reader import StoredTask
 from relay.wire.envelope import Envelope, pack_envelope
@@ -61,7 +62,7 @@ def test_it_is_rebuilt_from_the_events(
         assert journal.state.knows_all_emitters is is_of_tasks
         tasks = list(journal.tasks())
         if is_of_tasks:
-            assert [(task.topic, task.is_finished) for task in tasks] == [
+            assert [(topic_of(task.key), task.is_finished) for task in tasks] == [
                 ("task:2", False),
                 ("task:1", True),
             ]
@@ -103,3 +104,18 @@ def test_tasks_of_an_earlier_version_get_their_headers(path: Path, is_rolled_bac
     for _ in range(2):
         with closing(open_journal(path)) as journal:
             assert [each.header for each in journal.tasks()] == [b"" if is_rolled_back else header]
+
+
+def test_tasks_of_an_earlier_version_get_their_users(path: Path) -> None:
+    """Of two users with one topic the earlier version has kept one task."""
+    topic_frame, header, envelope = update("task:1", 1, "in_progress")
+    stamp = pack_stamp(Stamp(7, 1, NOW_MS))
+    key = task_key("task:1", "alice")
+    task = StoredTask(key, (topic_frame, stamp, envelope), False, header)
+    with closing(open_journal(path)) as journal:
+        journal.append(JournalBatch({}, (), [task]))
+    with closing(sqlite3.connect(path)) as other, other:
+        other.execute("UPDATE tasks SET topic = 'task:1'")
+    for _ in range(2):
+        with closing(open_journal(path)) as journal:
+            assert list(journal.tasks()) == [task]

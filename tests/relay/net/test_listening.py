@@ -13,8 +13,8 @@ from relay.shared.file_lock import is_locked
 from relay.testing.places import free_ports
 
 
-def listen(endpoint: str) -> AbstractContextManager[socket.socket]:
-    return listening(endpoint, "RELAY_INGRESS", 5)
+def listen(endpoint: str, *, may_be_open: bool = False) -> AbstractContextManager[socket.socket]:
+    return listening(endpoint, "RELAY_INGRESS", 5, may_be_open=may_be_open)
 
 
 def is_reached(bound: socket.socket, address: str | tuple[str, int], family: int) -> bool:
@@ -45,7 +45,7 @@ def test_a_host_a_name_and_an_interface_are_reached_by_ipv4(host: str) -> None:
 @pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="this machine has no IPv6")
 def test_every_interface_is_reached_by_both_versions() -> None:
     (port,) = free_ports(1)
-    with listen(f"tcp://*:{port}") as bound:
+    with listen(f"tcp://*:{port}", may_be_open=True) as bound:
         assert is_reached(bound, ("127.0.0.1", port), socket.AF_INET)
         assert is_reached(bound, ("::1", port), socket.AF_INET6)
 
@@ -133,3 +133,12 @@ def test_descriptors_are_closed_when_it_cannot_listen(tmp_path: Path) -> None:
         with pytest.raises(AddressInUse), listen(endpoint):
             pass
     assert count() == before
+
+
+@pytest.mark.parametrize("host", ["*", "0.0.0.0", "[::]"])
+def test_beyond_loopback_it_has_to_be_allowed(host: str) -> None:
+    (port,) = free_ports(1)
+    with pytest.raises(AddressInUse, match="would take events from everybody"):
+        listen(f"tcp://{host}:{port}").__enter__()
+    with listen(f"tcp://127.0.0.2:{port}"), listen(f"tcp://127.0.0.1:{port}"):
+        pass

@@ -128,7 +128,7 @@ def test_an_event_may_become_live(write: Write) -> None:
 
 ROLES = 'must be "*" or roles of 1 to 64 of a-z, 0-9, "_" and "-", a letter first'
 KIND = 'a kind has 1 to 64 of a-z, 0-9, "_" and "-", a letter first'
-TOP_LEVEL = "known are edge, emitter, ignore_variables, kinds, methods, relay"
+TOP_LEVEL = "known are edge, emitter, ignore_variables, kinds, methods, peers, relay"
 STREAM_OR_LIVE = "Input should be 'stream' or 'live'"
 
 
@@ -244,7 +244,7 @@ def test_sizes_are_bounded(write: Write) -> None:
     write("\n".join(f"[kinds.k{number}]" for number in range(MAX_KINDS)))
     assert len(read_config_file().kinds.listed) == MAX_KINDS + 4
     write("\n".join(f"[kinds.k{number}]" for number in range(MAX_KINDS + 1)))
-    assert refusal().startswith(f"relay.toml: [kinds]: at most {MAX_KINDS} kinds and ")
+    assert refusal().startswith(f"relay.toml: [kinds]: at most {MAX_KINDS} kinds, ")
     write("#" * (MAX_FILE_BYTES + 1))
     assert refusal() == f"relay.toml: has more than {MAX_FILE_BYTES} bytes"
     write(f"x = {'[' * 10_000}")
@@ -267,6 +267,16 @@ def test_the_example_of_the_documentation_is_read(monkeypatch: pytest.MonkeyPatc
     for settings in (RelaySettings, EdgeSettings, EmitterSettings):
         assert settings_in_file(settings, file), "a section that means something"
         settings()
+
+
+def test_the_peers_in_the_example_are_such_as_are_read(write: Write) -> None:
+    lines = EXAMPLE.read_text(encoding="utf-8").partition("# [peers.")[2].splitlines()
+    assignment = re.compile(r"# (\[peers\..*|[a-z]+ = .*)")
+    found = [match[1] for line in lines if (match := assignment.fullmatch(line))]
+    write("\n".join(["[peers.edge-1]", *found]))
+    peers = {peer.name: peer for peer in read_config_file().peers}
+    assert list(peers) == ["edge-1", "manager-1", "backups", "local"]
+    assert peers["manager-1"].methods == ("restart_server",)
 
 
 def test_the_snippets_of_the_documentation_are_read(write: Write) -> None:

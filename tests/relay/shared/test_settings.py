@@ -207,7 +207,7 @@ def test_the_defaults_that_people_rely_on() -> None:
     assert emitter.name
 
 
-@pytest.mark.parametrize("endpoint", ["tcp://127.0.0.1:1", "tcp://[::1]:5555", "ipc:///tmp/r.sock"])
+@pytest.mark.parametrize("endpoint", ["tcp://127.0.0.1:1", "tcp://[::1]:5555", "ipc:///run/r.sock"])
 @pytest.mark.parametrize(("settings", "name"), ENDPOINTS)
 def test_tcp_and_ipc_endpoints_are_taken(
     settings: type[Settings], name: str, endpoint: str, set_environment: SetEnvironment
@@ -304,7 +304,11 @@ def test_the_kinds_of_the_file_are_the_journaled_ones(set_environment: SetEnviro
     ("settings", "text", "problem"),
     [
         (RelaySettings, "heartbeet_s = 1", "heartbeet_s: there is no such setting; did you mean h"),
-        (RelaySettings, "x = 1", "x: there is no such setting; known are control, data_dir, d"),
+        (
+            RelaySettings,
+            "x = 1",
+            "x: there is no such setting; known are control, curve_key_file, ",
+        ),
         (RelaySettings, "heartbeat_s = '1'", "heartbeat_s: must be a number (it is '1')"),
         (RelaySettings, "heartbeat_s = true", "heartbeat_s: must be a number (it is True)"),
         (RelaySettings, "egress_hwm = 1.0", "egress_hwm: must be a whole number (it is 1.0)"),
@@ -318,7 +322,11 @@ def test_the_kinds_of_the_file_are_the_journaled_ones(set_environment: SetEnviro
         (EdgeSettings, "allowed_origins = 5", "allowed_origins: Input should be a valid tuple"),
         (EdgeSettings, "jwt_secret = 'short'", "jwt_secret: must have at least 32 bytes"),
         (EdgeSettings, "port = 1979-05-27", "port: must be a whole number (it is datetime.date("),
-        (EmitterSettings, "egress = 'x'", "egress: there is no such setting; known are name, re"),
+        (
+            EmitterSettings,
+            "egress = 'x'",
+            "egress: there is no such setting; known are curve_key_file, n",
+        ),
         (EmitterSettings, "journaled_kinds = []", "journaled_kinds: instead, add mode = "),
         (TailSettings, "relay_egress = 'x'", "relay_egress: must be tcp://HOST:PORT or ipc://PATH"),
     ],

@@ -104,8 +104,9 @@ def reply_of(to: str, fields: dict[str, Any]) -> Reply:
     }
     if "items" in fields:
         changed["items"] = tuple(tuple(map(bytes.fromhex, item)) for item in fields["items"])
-    if "journaled_kinds" in fields:
-        changed["journaled_kinds"] = tuple(fields["journaled_kinds"])
+    for name in ("journaled_kinds", "publish", "sources", "users"):
+        if name in fields:
+            changed[name] = tuple(fields[name])
     return REPLIES[to](**(fields | changed))
 
 

@@ -12,9 +12,11 @@ from relay.wire.errors import InvalidFrame
 from relay.wire.notices import (
     Acknowledged,
     DemandNotice,
+    ForbiddenNotice,
     Notice,
     Resend,
     pack_demand_notice,
+    pack_forbidden_notice,
     pack_notice,
     unpack_notice,
 )
@@ -73,8 +75,24 @@ def test_vector_is_this_notice_of_the_demand(case: dict[str, Any]) -> None:
     assert pack_demand_notice(notice).hex() == case["hex"]
 
 
+texts = st.text(st.characters(codec="utf-8"))
+
+
+@given(st.builds(ForbiddenNotice, unsigned, unsigned, texts, texts))
+def test_a_notice_of_a_forbidden_event_survives_the_wire(notice: ForbiddenNotice) -> None:
+    assert unpack_notice(pack_forbidden_notice(notice)) == notice
+
+
+@pytest.mark.parametrize("case", VECTORS["forbidden"], ids=case_name)
+def test_vector_is_this_notice_of_a_forbidden_event(case: dict[str, Any]) -> None:
+    notice = ForbiddenNotice(**case["fields"])
+    assert unpack_notice(bytes.fromhex(case["hex"])) == notice
+    assert pack_forbidden_notice(notice).hex() == case["hex"]
+
+
 @given(
     frames_like(
+        *(msgpack.unpackb(bytes.fromhex(case["hex"])) for case in VECTORS["forbidden"]),
         *(msgpack.unpackb(bytes.fromhex(case["hex"])) for case in VECTORS["demand"]),
         *(msgpack.unpackb(bytes.fromhex(case["hex"])) for case in VECTORS["notices"]),
         *(msgpack.unpackb(bytes.fromhex(case["hex"])) for case in VECTORS["replies"]),
@@ -89,6 +107,8 @@ def test_any_bytes_are_a_notice_a_reply_or_an_invalid_frame(frame: bytes) -> Non
         assert "id" in msgpack.unpackb(frame)
     elif isinstance(notice, DemandNotice):
         assert unpack_notice(pack_demand_notice(notice)) == notice
+    elif isinstance(notice, ForbiddenNotice):
+        assert unpack_notice(pack_forbidden_notice(notice)) == notice
     else:
         assert unpack_notice(pack_notice(notice)) == notice
 
@@ -98,6 +118,10 @@ def test_any_bytes_are_a_notice_a_reply_or_an_invalid_frame(frame: bytes) -> Non
     [
         *((pack_notice(Acknowledged(1, 1)), field) for field in ("epoch", "sequence")),
         *((pack_notice(Resend(1, 1)), field) for field in ("epoch", "sequence")),
+        *(
+            (pack_forbidden_notice(ForbiddenNotice(1, 1, "event:a", "topic")), field)
+            for field in ("epoch", "sequence")
+        ),
         *(
             (pack_demand_notice(DemandNotice(1, 1, 1, b"", b"")), field)
             for field in ("epoch", "after", "version")
@@ -120,6 +144,14 @@ def test_a_notice_of_the_demand_has_whole_digests(field: str, wrong: object) -> 
     assert unpack_notice(pack_demand_notice(notice)) == notice
     with pytest.raises(InvalidFrame, match=f"^{field}: "):
         unpack_notice(msgpack.packb({"op": "demand", **notice._asdict(), field: wrong}))
+
+
+@pytest.mark.parametrize("field", ["topic", "field"])
+@pytest.mark.parametrize("wrong", [None, b"event:a", 1, True, ["event:a"], {}])
+def test_a_notice_of_a_forbidden_event_names_topic_and_field(field: str, wrong: object) -> None:
+    notice = ForbiddenNotice(1, 2, "event:a", "source")
+    with pytest.raises(InvalidFrame, match=f"^{field}: must be text"):
+        unpack_notice(msgpack.packb({"op": "forbidden", **notice._asdict(), field: wrong}))
 
 
 @pytest.mark.parametrize("op", [None, "", "other", 5, b"resend", ["resend"], {"resend": 1}])

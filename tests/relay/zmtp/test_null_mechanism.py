@@ -29,4 +29,4 @@ def test_messages_go_out_as_they_are() -> None:
     assert not mechanism.is_encrypted
     assert mechanism.seal(b"\0\1a") == b"\0\1a"
     with pytest.raises(ZmtpError):
-        mechanism.open(b"anything")
+        mechanism.open([[b"anything"]])

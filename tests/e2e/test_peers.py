@@ -1,0 +1,329 @@
+"""Keys and rights of those who connect to the relay, with real programs."""
+
+import json
+import secrets
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import zmq
+
+from emitters import Emitter, NotPermitted
+from relay.shared.curve_keys import ClientKeys, KeyPair, new_key_pair, write_key_file
+from relay.shared.transport import Socket, connect, open_socket
+from relay.wire.control import (
+    ErrorReply,
+    HelloReply,
+    HelloRequest,
+    ReplayRequest,
+    Reply,
+    Request,
+    RetainedRequest,
+    StatsRequest,
+    pack_message,
+    unpack_reply,
+)
+from relay.wire.envelope import Envelope, pack_envelope
+from relay.wire.header import Header, pack_header
+from tests.support.cluster import Cluster
+from tests.support.processes import run_cli
+from tests.support.waiting import wait_for
+
+WAIT_MS = 20_000
+PEERS = """
+[peers.edge-1]
+role = "edge"
+key = "{edge}"
+
+[peers.manager-1]
+role = "emitter"
+key = "{manager}"
+publish = ["event:*", "task:*", "resource-monitor:*"]
+users = ["alice"]
+
+[peers.manager-2]
+role = "emitter"
+key = "{other}"
+publish = ["event:backup_*"]
+sources = ["manager-2", "nightly-*"]
+
+[peers.watcher]
+role = "tool"
+key = "{tool}"
+"""
+NAMES = ("relay", "edge", "manager", "other", "tool", "stranger")
+
+
+KEYLESS = {"EMITTER_CURVE_KEY_FILE": "", "EMITTER_RELAY_CURVE_KEY": ""}
+
+
+class Keyed:
+    """A cluster whose relay has a key and a list of peers."""
+
+    def __init__(self, cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.cluster = cluster
+        self._monkeypatch = monkeypatch
+        self.keys: dict[str, KeyPair] = {}
+        for name in NAMES:
+            self.keys[name] = new_key_pair()
+            write_key_file(self._file(name), name, self.keys[name])
+        cluster.configure(
+            PEERS.format(**{name: pair.public.hex() for name, pair in self.keys.items()})
+        )
+        relay_key = self.keys["relay"].public.hex()
+        cluster.env |= {
+            "RELAY_CURVE_KEY_FILE": str(self._file("relay")),
+            "EDGE_CURVE_KEY_FILE": str(self._file("edge")),
+            "EDGE_RELAY_CURVE_KEY": relay_key,
+            "EMITTER_RELAY_CURVE_KEY": relay_key,
+        }
+
+    def _file(self, name: str) -> Path:
+        return self.cluster.directory / f"{name}.key"
+
+    def env(self, name: str) -> dict[str, str]:
+        """The environment of a program that connects with the key `name`."""
+        return self.cluster.env | {"EMITTER_CURVE_KEY_FILE": str(self._file(name))}
+
+    def emitter(self, name: str, source: str | None = None) -> Emitter:
+        """Return an emitter of this process that uses the key `name`."""
+        self._monkeypatch.setenv("EMITTER_CURVE_KEY_FILE", str(self._file(name)))
+        relay_key = self.cluster.env["EMITTER_RELAY_CURVE_KEY"]
+        self._monkeypatch.setenv("EMITTER_RELAY_CURVE_KEY", relay_key)
+        return Emitter(
+            name=source or name, ingress=self.cluster.ingress, control=self.cluster.control
+        )
+
+    def client_keys(self, name: str) -> ClientKeys:
+        """The keys of a raw socket."""
+        return ClientKeys(self.keys[name], self.keys["relay"].public)
+
+
+@pytest.fixture
+def keyed(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> Keyed:
+    return Keyed(cluster, monkeypatch)
+
+
+class RawPeer:
+    """One connection to the control socket, and one to the ingress."""
+
+    def __init__(self, keyed: Keyed, name: str) -> None:
+        self._context: zmq.Context[Socket] = zmq.Context()
+        self._keys = keyed.client_keys(name)
+        self._cluster = keyed.cluster
+        self.control = self._open(zmq.DEALER, keyed.cluster.control)
+
+    def _open(self, kind: int, endpoint: str) -> Socket:
+        socket = open_socket(self._context, kind)
+        connect(socket, endpoint, self._keys)
+        return socket
+
+    def publisher(self) -> Socket:
+        """Return a socket to which the relay has subscribed."""
+        socket = self._open(zmq.XPUB, self._cluster.ingress)
+        assert socket.poll(WAIT_MS), "the relay does not subscribe"
+        return socket
+
+    def subscriber(self) -> Socket:
+        return self._open(zmq.XSUB, self._cluster.egress)
+
+    def ask(self, request: Request) -> Reply:
+        assert self.control.poll(WAIT_MS, zmq.POLLOUT), "not connected"
+        self.control.send(pack_message(request))
+        assert self.control.poll(WAIT_MS), "no answer"
+        return unpack_reply(self.control.recv(), type(request))
+
+    def close(self) -> None:
+        self._context.destroy(linger=0)
+
+
+@contextmanager
+def raw(keyed: Keyed, name: str) -> Iterator[RawPeer]:
+    peer = RawPeer(keyed, name)
+    try:
+        yield peer
+    finally:
+        peer.close()
+
+
+def stats(keyed: Keyed) -> dict[str, object]:
+    counters = run_cli("relay", "stats", env=keyed.cluster.env)
+    assert counters.returncode == 0, counters.stderr
+    found: dict[str, object] = json.loads(counters.stdout)
+    return found
+
+
+def test_events_and_tasks_travel_encrypted_to_their_users(keyed: Keyed) -> None:
+    keyed.cluster.start_relay()
+    edge = keyed.cluster.start_edge(EDGE_WORKERS="2")
+    emitter = keyed.emitter("manager", "manager-1")
+    assert emitter.wait_connected(20)
+    alice = keyed.cluster.connect(edge, "alice")
+    alice.subscribe("event:*")
+    emitter.emit("event:a", {"n": 1})
+    assert alice.receive_on("event:a")["data"] == {"n": 1}
+    state = {"status": "in_progress", "message": "", "result": None}
+    emitter.emit("task:1", state, username="alice")
+    assert alice.receive_on("task:1")["data"]["status"] == "in_progress"
+    assert emitter.close(10) == 0
+
+
+def test_emit_refuses_what_the_relay_would_refuse_and_names_the_field(keyed: Keyed) -> None:
+    keyed.cluster.start_relay()
+    emitter = keyed.emitter("other", "manager-2")
+    assert emitter.wait_connected(20)
+    emitter.emit("event:backup_done", {})
+    with pytest.raises(NotPermitted, match=r"topic: .* it allows event:backup_\*") as refused:
+        emitter.emit("event:restore_done", {})
+    assert refused.value.field == "topic"
+    with pytest.raises(NotPermitted, match=r"username: .*'alice'; it allows none"):
+        emitter.emit("event:backup_done", {}, username="alice")
+    assert emitter.close(10) == 0
+
+
+def test_an_event_from_before_the_first_reply_is_refused_and_its_emitter_told(
+    keyed: Keyed, caplog: pytest.LogCaptureFixture
+) -> None:
+    emitter = keyed.emitter("other", "manager-1")
+    emitter.emit("event:backup_done", {})
+    keyed.cluster.start_relay()
+    wait_for(lambda: emitter.counters()["forbidden"] == 1, "the emitter is told")
+    assert "the relay refused event 1, on event:backup_done: its source" in caplog.text
+    assert stats(keyed)["refused"] == {"forbidden": 1}
+    assert emitter.close(10) == 1, "the journal lacks an event"
+
+
+@pytest.mark.parametrize("name", ["stranger", "tool"])
+def test_a_key_without_the_right_to_publish_reaches_no_ingress(keyed: Keyed, name: str) -> None:
+    relay = keyed.cluster.start_relay()
+    emitter = keyed.emitter(name)
+    emitter.emit("event:a", {})
+    relay.wait_for_output("cut off a peer of the ingress: its public key is not in the list")
+    assert not emitter.wait_acknowledged(0.5)
+    assert emitter.close(0) == 1
+    assert stats(keyed)["received"] == 0
+
+
+def test_a_peer_without_a_key_is_named_in_the_log(keyed: Keyed) -> None:
+    """libzmq tells its own user nothing."""
+    relay = keyed.cluster.start_relay()
+    sent = run_cli("emitters", "--timeout", "1", "event:a", "{}", env=keyed.cluster.env | KEYLESS)
+    assert sent.returncode == 1
+    relay.wait_for_output("gave its handshake up: it needs the relay's public key here")
+
+
+def test_another_relay_than_the_one_with_the_key_gets_nothing(keyed: Keyed) -> None:
+    """To listen on the ports is not enough."""
+    impostor = keyed.cluster.directory / "stranger.key"
+    keyed.cluster.start_relay(RELAY_CURVE_KEY_FILE=str(impostor))
+    emitter = keyed.emitter("manager", "manager-1")
+    emitter.emit("event:a", {})
+    assert not emitter.wait_connected(2)
+    assert emitter.close(0) == 1
+
+
+def test_an_emitter_cannot_read_and_not_subscribe(keyed: Keyed) -> None:
+    keyed.cluster.start_relay()
+    with raw(keyed, "manager") as peer:
+        for request in (
+            ReplayRequest(id=1, stream="task", after=0),
+            RetainedRequest(id=2, prefix="task:"),
+            StatsRequest(id=3),
+            HelloRequest(id=4, role="edge", name="x"),
+        ):
+            reply = peer.ask(request)
+            assert isinstance(reply, ErrorReply)
+            assert (reply.id, reply.code) == (request.id, "forbidden")
+        subscriber = peer.subscriber()
+        subscriber.send(b"\x01")
+        assert not subscriber.poll(1500), "not even a heartbeat arrives"
+    cut = stats(keyed)["peers_cut"]
+    assert isinstance(cut, dict)
+    assert cut["egress"]["not_admitted"] > 0
+
+
+def header_of(emitter_id: bytes, epoch: int, sequence: int) -> bytes:
+    return pack_header(Header(emitter_id, epoch, sequence))
+
+
+def forge_next_number(peer: RawPeer, victim: bytes, epoch: int) -> None:
+    publisher = peer.publisher()
+    envelope = pack_envelope(Envelope("event", {"forged": 1}, None, "manager-2", 1, "x"), "event")
+    for sequence in range(1, 20):
+        publisher.send_multipart(
+            [b"event:backup_done", header_of(victim, epoch, sequence), envelope]
+        )
+
+
+def claim_acknowledgements(peer: RawPeer, victim: bytes, epoch: int) -> None:
+    reply = peer.ask(
+        HelloRequest(
+            id=1,
+            role="emitter",
+            name="manager-1",
+            emitter_id=victim,
+            emitter_epoch=epoch,
+            acknowledged=1000,
+        )
+    )
+    assert isinstance(reply, HelloReply)
+
+
+def claim_a_late_epoch(peer: RawPeer, victim: bytes, epoch: int) -> None:
+    assert epoch
+    peer.ask(
+        HelloRequest(
+            id=1,
+            role="emitter",
+            name="manager-1",
+            emitter_id=victim,
+            emitter_epoch=2**64 - 1,
+            process=secrets.token_bytes(16),
+        )
+    )
+
+
+@pytest.mark.parametrize("attack", [forge_next_number, claim_acknowledgements, claim_a_late_epoch])
+def test_another_key_cannot_speak_for_an_emitter_even_with_its_id(
+    keyed: Keyed, attack: Callable[[RawPeer, bytes, int], None]
+) -> None:
+    """Its next event is not taken for a repeated one, and it is not kept out."""
+    keyed.cluster.start_relay()
+    edge = keyed.cluster.start_edge()
+    alice = keyed.cluster.connect(edge, "alice")
+    alice.subscribe("event:mine")
+    victim_id = secrets.token_bytes(16)
+    with raw(keyed, "manager") as victim, raw(keyed, "other") as attacker:
+        events = victim.publisher()
+        reply = victim.ask(
+            HelloRequest(
+                id=1,
+                role="emitter",
+                name="manager-1",
+                emitter_id=victim_id,
+                process=secrets.token_bytes(16),
+            )
+        )
+        assert isinstance(reply, HelloReply)
+        assert reply.emitter_epoch is not None
+        attack(attacker, victim_id, reply.emitter_epoch)
+        for number in range(1, 6):
+            data = {"n": number}
+            envelope = Envelope("event", data, None, "manager-1", number, f"id-{number}")
+            frames = [b"event:mine", header_of(victim_id, reply.emitter_epoch, number)]
+            events.send_multipart([*frames, pack_envelope(envelope, "event")])
+        arrived = [alice.receive_on("event:mine")["data"]["n"] for _ in range(5)]
+    assert arrived == [1, 2, 3, 4, 5]
+
+
+def test_statistics_need_no_other_key_than_that_of_the_relay(keyed: Keyed) -> None:
+    keyed.cluster.start_relay()
+    assert stats(keyed)["journaling"]
+
+
+def test_tail_uses_the_key_of_a_tool(keyed: Keyed) -> None:
+    keyed.cluster.start_relay()
+    ended = run_cli("emitters", "tail", "!nothing", "--timeout", "1", env=keyed.env("stranger"))
+    assert ended.returncode == 1
+    assert "nothing is watched" in ended.stderr
