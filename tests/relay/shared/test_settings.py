@@ -198,7 +198,7 @@ def test_the_defaults_that_people_rely_on() -> None:
     assert (relay.ingress, relay.egress, relay.control) == tuple(
         f"tcp://127.0.0.1:{port}" for port in (5555, 5556, 5557)
     )
-    assert relay.journaled_kinds == ("event", "task", "addressed")
+    assert relay.journaled_kinds == ("event", "task", "addressed", "revocation")
     assert relay.durability == "process"
     assert (relay.retention_s, relay.retention_bytes) == (7 * 86400, 256 * 1024 * 1024)
     assert (edge.port, edge.relay_egress, edge.relay_control) == (8000, relay.egress, relay.control)
@@ -221,7 +221,7 @@ def test_lists_are_separated_by_commas(set_environment: SetEnvironment) -> None:
     set_environment("RELAY_JOURNALED_KINDS", " task , audit,task")
     set_environment("EDGE_TOPIC_PREFIXES", "event:,resource-monitor:a")
     set_environment("EDGE_ALLOWED_ORIGINS", "https://a.org, http://b.org:8080")
-    assert load(RelaySettings).journaled_kinds == ("task", "audit", "addressed")
+    assert load(RelaySettings).journaled_kinds == ("task", "audit", "addressed", "revocation")
     assert load(EdgeSettings).topic_prefixes == ("event:", "resource-monitor:a")
     assert load(EdgeSettings).allowed_origins == ("https://a.org", "http://b.org:8080")
 
@@ -238,7 +238,7 @@ def test_a_log_level_is_taken_in_upper_and_lower_case(
 def test_so_many_kinds_are_taken(set_environment: SetEnvironment) -> None:
     kinds = ("task", *(f"k{number}" for number in range(62)))
     set_environment("RELAY_JOURNALED_KINDS", ",".join((*kinds, "task", "k1")))
-    assert load(RelaySettings).journaled_kinds == (*kinds, "addressed")
+    assert load(RelaySettings).journaled_kinds == (*kinds, "addressed", "revocation")
 
 
 def test_an_empty_variable_counts_as_not_set(set_environment: SetEnvironment) -> None:
@@ -294,10 +294,10 @@ def test_the_file_has_every_type_of_setting() -> None:
 
 def test_the_kinds_of_the_file_are_the_journaled_ones(set_environment: SetEnvironment) -> None:
     write_file("[kinds.order]\nmode = 'stream'\n[kinds.event]\nmode = 'live'\n[kinds.log]")
-    assert load(RelaySettings).journaled_kinds == ("task", "addressed", "order")
-    assert load(EmitterSettings).journaled_kinds == ("task", "addressed", "order")
+    assert load(RelaySettings).journaled_kinds == ("task", "addressed", "order", "revocation")
+    assert load(EmitterSettings).journaled_kinds == ("task", "addressed", "order", "revocation")
     set_environment("RELAY_JOURNALED_KINDS", "task,log")
-    assert load(RelaySettings).journaled_kinds == ("task", "log", "addressed")
+    assert load(RelaySettings).journaled_kinds == ("task", "log", "addressed", "revocation")
 
 
 @pytest.mark.parametrize(
