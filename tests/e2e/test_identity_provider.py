@@ -15,7 +15,7 @@ from tests.support.signing import OTHERS, PRIVATE, jwk, jwks, pem, signed
 from tests.support.snippets import commands, snippets
 from tests.support.waiting import wait_for
 
-[_, SETTINGS, *_] = snippets(ROOT / "docs" / "operations.md", "sh")
+SETTINGS = snippets(ROOT / "docs" / "operations.md", "sh")[1]
 FIRST = jwks(jwk("RS256", PRIVATE["RS256"], "a", use="sig", alg="RS256"))
 SECOND = jwks(jwk("RS256", OTHERS["RS256"], "b"))
 
@@ -138,7 +138,7 @@ def test_pem_files_and_several_secrets(cluster: Cluster) -> None:
     (directory / "ec.pem").write_bytes(pem(PRIVATE["ES256"]))
     (directory / "secrets").write_text(f"{'n' * 32}\n\n{cluster.env['EDGE_JWT_SECRET']}\n")
     old = cluster.token("alice")
-    settings = {
+    settings: dict[str, Any] = {
         "EDGE_JWT_ALGORITHMS": "HS256,RS256,ES256",
         "EDGE_JWT_PUBLIC_KEYS": f"{directory}/rsa.pem,{directory}/ec.pem",
         "EDGE_JWT_SECRET_FILE": f"{directory}/secrets",
