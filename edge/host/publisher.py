@@ -36,7 +36,7 @@ from emitters.config import EmitterSettings
 from relay.shared.logs import LimitedLog
 from relay.shared.settings import SettingsError, load
 from relay.wire.errors import WireError
-from relay.wire.revocations import Revocation, revocation_data
+from relay.wire.revocations import Revocation, read_revocation, revocation_data
 from relay.wire.topics import EDGE, EDGE_STATE, REVOCATION
 
 CLOSE_TIMEOUT_S = 5.0
@@ -161,6 +161,8 @@ class Publisher:
         Raises what `disconnect` raises.
         """
         scope, data = revocation.scope, _data_of(revocation)
+        # Here it can be answered; the workers could only log it.
+        read_revocation(scope, data, relayed_at=0)
         await self._command(partial(self.emitter.emit_reserved, REVOCATION, scope, data))
 
     def publish_again(self, revocation: Revocation) -> None:

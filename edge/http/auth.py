@@ -16,6 +16,7 @@ from edge.core.identity.tokens import InvalidToken, NotKnownYet, Tokens, TokenTo
 from edge.http.passwords import PasswordSignIn, TokenReply
 from edge.http.sign_in_request import REQUEST_BODY, SignIn, read_sign_in
 from relay.shared.settings_error import SettingsError
+from relay.wire.errors import WireError
 from relay.wire.revocations import Revocation
 
 KNOWN_FOR_S = 30 * 24 * 3600
@@ -163,7 +164,7 @@ class SignOut:
         if self._authentication.is_own_request(request):
             try:
                 await self._revoke(self._authentication.identities(request), everywhere)
-            except (RelayAway, SettingsError, NotKnownYet) as error:
+            except (RelayAway, SettingsError, WireError, NotKnownYet) as error:
                 problem = str(error)
         if problem is not None:
             detail = f"Signed out here; the token stays valid: {problem}"

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Depends, HTTPException
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from edge.channel import Channel, RelayAway
-from edge.core.identity.access import Identity
+from edge.core.identity.access import NEVER, Identity
 from edge.http.auth import Identify
 from edge.http.permissions import Permissions
 from relay.shared.settings_error import SettingsError
@@ -21,7 +21,7 @@ ERRORS: dict[int | str, dict[str, Any]] = {
     422: {"description": "A value is wrong"},
     503: {"description": "The relay is away: the detail says whether it gets the command later"},
 }
-_MAX_SECONDS = 2**43
+_MAX_SECONDS = NEVER // 1000
 Seconds = Annotated[float | None, Field(ge=0, le=_MAX_SECONDS, allow_inf_nan=False)]
 
 

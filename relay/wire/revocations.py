@@ -6,13 +6,14 @@ relay's clock.
 
 from typing import Any, NamedTuple
 
+from relay.wire.envelope import MAX_SAFE_INT
 from relay.wire.errors import InvalidEnvelope
 
 USER, TOKEN, ALL = "user", "token", "all"
 """The names of the topics: tokens of one user, one token, all tokens."""
 MAX_TOKEN_ID_CHARS = 255
 _MAX_NAME_CHARS = 255
-_MAX_TIME_MS = 2**53
+_MAX_TIME_MS = MAX_SAFE_INT
 
 
 class Revocation(NamedTuple):
@@ -43,7 +44,12 @@ def revocation_data(
     before: int | None = None,
     until: int | None = None,
 ) -> dict[str, Any]:
-    """Return the data of the event. Without `before`, the time relayed counts."""
+    """Return the data of the event. Without `before`, the time relayed counts.
+
+    An `until` that no message can carry is left out: the token is remembered for ever.
+    """
+    if until is not None and until > _MAX_TIME_MS:
+        until = None
     fields = {"username": username, "token_id": token_id, "before": before, "until": until}
     return {name: value for name, value in fields.items() if value is not None}
 
@@ -62,7 +68,7 @@ def read_revocation(scope: str, data: Any, relayed_at: int) -> Revocation:
             token_id = _text(data, "token_id", MAX_TOKEN_ID_CHARS)
             if token_id is None:
                 raise InvalidEnvelope("data.token_id", "is missing")
-            until = _time(data, "until", _MAX_TIME_MS)
+            until = _time(data, "until", 0) if "until" in data else None
             return Revocation(before, username, token_id, until)
         case "user":
             if username is None:

@@ -78,6 +78,13 @@ def test_signing_out_revokes_the_token_and_no_other(cluster: Cluster, edges: lis
         each.close()
 
 
+@pytest.mark.parametrize("exp", [2**53, 2**53 - 1, 10**10])
+def test_a_token_that_expires_late_can_be_revoked(cluster: Cluster, edge: Edge, exp: int) -> None:
+    token = cluster.tokens.issue("\U0001f389" * 255, "user", exp)
+    assert request(f"{edge.url}/auth/logout", token, b"").status == 204
+    wait_for(lambda: is_refused(edge, token), "it is refused")
+
+
 def test_signing_out_everywhere_revokes_all_tokens_of_the_user(
     cluster: Cluster, edges: list[Edge]
 ) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from edge.core.identity.access import DEFAULT_ROLE, NEVER, Identity
 from relay.wire.kinds import ADMIN_ROLE
-from relay.wire.usernames import normal_username
+from relay.wire.usernames import MAX_NAME_CHARS, normal_username
 
 LEEWAY_S = 60.0
 """Seconds that the clock of another issuer may be ahead of ours (`iat`, `nbf`)."""
@@ -60,8 +60,12 @@ class ClaimRules:
             raise InvalidToken(
                 f"{self.user_claim} and {self.role_claim} must be encodable as UTF-8"
             )
+        username = normal_username(username)
+        if len(username) > MAX_NAME_CHARS:
+            # No event can be addressed to such a user, and no revocation.
+            raise InvalidToken(f"{self.user_claim} must have at most {MAX_NAME_CHARS} characters")
         return Identity(
-            normal_username(username),
+            username,
             roles[0],
             int(_seconds(claims, "exp")),
             roles[1:],

@@ -107,3 +107,9 @@ def test_a_token_without_a_usable_id_has_that_of_its_bytes(jti: Any, kept: bool)
     assert first.token_id == again.token_id
     assert (first.token_id == jti) is kept
     assert verify(ClaimRules(), jti=jti, x=1).token_id != first.token_id or kept
+
+
+def test_a_name_is_no_longer_than_an_event_can_be_addressed_to() -> None:
+    assert len(verify(ClaimRules(), sub="x" * 255).username) == 255
+    with pytest.raises(InvalidToken, match="255"):
+        verify(ClaimRules(), sub="x" * 256)
