@@ -45,6 +45,28 @@ WRONG: list[tuple[type[Settings], str, str]] = [
     (RelaySettings, "RELAY_JOURNALED_KINDS", "task," + ",".join(map("k{}".format, range(64)))),
     (RelaySettings, "RELAY_DURABILITY", "nonsense"),
     (EdgeSettings, "EDGE_CLOSE_CODES", "4000"),
+    *(
+        (EdgeSettings, "EDGE_JWT_ALGORITHMS", value)
+        for value in (",", "none", "HS256,RS512", "hs256")
+    ),
+    (EdgeSettings, "EDGE_JWT_PUBLIC_KEYS", ",".join(map("k{}.pem".format, range(17)))),
+    *(
+        (EdgeSettings, "EDGE_JWT_JWKS", value)
+        for value in (
+            "ftp://id.example.org/jwks",
+            "https://",
+            "https://:443/x",
+            "https://me:secret@id.example.org/jwks",
+            "https://id.example.org:99999/jwks",
+            "https://id.example.org/a b",
+            "http://[::1/jwks",
+        )
+    ),
+    *((EdgeSettings, "EDGE_JWT_JWKS_INTERVAL_S", value) for value in ("0", "3601", "nan", "often")),
+    *((EdgeSettings, "EDGE_JWT_JWKS_MAX_AGE_S", value) for value in ("0", "86401", "inf", "x")),
+    *((EdgeSettings, "EDGE_JWT_LEEWAY_S", value) for value in ("-1", "601", "nan", "x")),
+    *((EdgeSettings, "EDGE_JWT_USER_CLAIM", value) for value in ("exp", "jti", "x" * 256)),
+    *((EdgeSettings, "EDGE_JWT_ROLE_CLAIM", value) for value in ("aud", "x" * 256)),
     (EdgeSettings, "EDGE_REMEMBERED_TTL_S", "59"),
     (EdgeSettings, "EDGE_REMEMBERED_TTL_S", "for ever"),
     (RelaySettings, "RELAY_DURABILITY", "Power"),
@@ -443,6 +465,31 @@ class TestSecret:
         (tmp_path / "file").write_text("in the way")
         with pytest.raises(SettingsError, match=r"^EDGE_DATA_DIR: "):
             load(EdgeSettings, data_dir=tmp_path / "file" / "dir").secret()
+
+    def test_a_file_may_hold_several(self, tmp_path: Path) -> None:
+        path = tmp_path / "secrets"
+        settings = load(EdgeSettings, data_dir=tmp_path, jwt_secret_file=path)
+        with pytest.raises(SettingsError, match=r"^EDGE_JWT_SECRET_FILE: .*32 bytes"):
+            settings.secrets()
+        path.write_text(f"{'n' * 32}\n\n  {'o' * 40}  \n")
+        assert settings.secrets() == ("n" * 32, "o" * 40)
+        assert settings.secret() == "n" * 32
+        for content, problem in (
+            ("", "32 bytes"),
+            (f"{'n' * 32}\nshort\n", "32 bytes"),
+            (f"{'n' * 32}\n" * 9, "more than 8"),
+        ):
+            path.write_text(content)
+            with pytest.raises(SettingsError, match=problem):
+                settings.secrets()
+        path.rename(tmp_path / "jwt-secret")
+        with pytest.raises(SettingsError, match=r"^EDGE_DATA_DIR: .*more than 8"):
+            load(EdgeSettings, data_dir=tmp_path).secrets()
+
+    def test_none_is_read_or_made_where_none_is_used(self, tmp_path: Path) -> None:
+        settings = load(EdgeSettings, data_dir=tmp_path / "none", jwt_algorithms="RS256")
+        assert settings.secrets() == ()
+        assert not (tmp_path / "none").exists()
 
     def test_it_does_not_show_in_the_settings(self) -> None:
         assert "s" * 32 not in repr(load(EdgeSettings, jwt_secret="s" * 32))
