@@ -15,6 +15,7 @@ from edge.http.api import api_router, asyncapi_router, operations_router
 from edge.http.auth import (
     Authentication,
     Identify,
+    NotYet,
     SessionCookie,
     SignOut,
     identity_router,
@@ -35,7 +36,7 @@ from edge.http.requests import HeadRequests, QuietEnd
 from edge.http.revocations import revocations_router
 from edge.http.tasks import tasks_router
 from edge.http.users import UsersFile
-from edge.http.watch import watch_router
+from edge.http.watch import answer_not_yet, watch_router
 from edge.websocket.request_bounds import MAX_BODY_BYTES
 from relay.wire.kinds import Kinds
 
@@ -83,6 +84,7 @@ def build(
         # Our own server refuses earlier; this one is for all others.
         max_body_size=MAX_BODY_BYTES,
     )
+    app.add_exception_handler(NotYet, answer_not_yet)
     credentials = []
     if parts.sign_in is not None:
         app.include_router(parts.sign_in)

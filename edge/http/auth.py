@@ -19,6 +19,8 @@ from relay.shared.settings_error import SettingsError
 from relay.wire.errors import WireError
 from relay.wire.revocations import Revocation
 
+RETRY_S = 1
+"""Seconds after which a client should come back whose token cannot be judged yet."""
 KNOWN_FOR_S = 30 * 24 * 3600
 """Seconds that a browser keeps the cookie after its token has expired: it signs nobody in any more,
 but `PasswordSignIn` knows the browser by it."""
@@ -50,6 +52,13 @@ class WhoAmI(BaseModel):
     """Seconds."""
 
 
+class NotYet(HTTPException):
+    """Nobody can say yet whether the token is valid: the client is to come back."""
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(503, problem, {"Retry-After": str(RETRY_S)})
+
+
 class Authentication:
     """Authenticates a request by any valid token in it; a FastAPI dependency."""
 
@@ -63,7 +72,7 @@ class Authentication:
         try:
             return self._tokens.first_valid(self._shown(request), time.time())
         except NotKnownYet as error:
-            raise HTTPException(503, str(error), {"Retry-After": "1"}) from None
+            raise NotYet(str(error)) from None
         except InvalidToken as error:
             detail = (
                 f"Invalid token: {error}"
