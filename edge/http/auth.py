@@ -1,7 +1,7 @@
 """Sign-in over HTTP: the routes under `/auth`, and the dependency that authenticates requests."""
 
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, HTTPException, Request, Response
@@ -117,6 +117,8 @@ class Authentication:
         head = RequestHead.of(request.scope["headers"], b"")
         try:
             self._tokens.first_valid(head.cookies(name), time.time())
+        except NotKnownYet:
+            return True
         except InvalidToken:
             return False
         return True
@@ -141,16 +143,18 @@ class SessionCookie:
             secure=request.url.scheme == "https",
         )
 
-    def clear(self, response: Response, request: Request) -> None:
-        """Sign the browser out.
+    def names(self, request: Request) -> tuple[str, ...]:
+        """Return the names of the cookies by which the browser is signed in.
 
         The common cookie too, if it signs in here: another edge on this host, with another secret,
         may have been meant by it.
         """
-        names = {self._name}
-        if self._authentication.accepts_cookie(request, COOKIE_NAME):
-            names.add(COOKIE_NAME)
-        for name in names:
+        accepts_common = self._authentication.accepts_cookie(request, COOKIE_NAME)
+        return (self._name, COOKIE_NAME) if accepts_common else (self._name,)
+
+    def clear(self, response: Response, names: Iterable[str]) -> None:
+        """Sign the browser out."""
+        for name in dict.fromkeys(names):
             response.delete_cookie(name, httponly=True, samesite="strict")
 
 
@@ -170,6 +174,8 @@ class SignOut:
         With `everywhere` all tokens of the users are revoked. A page elsewhere revokes nothing.
         """
         problem = None
+        # Before its token is revoked, and signs in nobody any more.
+        names = self._cookie.names(request)
         if self._authentication.is_own_request(request):
             try:
                 await self._revoke(self._authentication.identities(request), everywhere)
@@ -178,7 +184,7 @@ class SignOut:
         if problem is not None:
             detail = f"Signed out here; the token stays valid: {problem}"
             done = JSONResponse({"detail": detail}, 503, {"Retry-After": "1"})
-        self._cookie.clear(done, request)
+        self._cookie.clear(done, names)
         done.headers["Cache-Control"] = "no-store"
         return done
 
