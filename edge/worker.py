@@ -46,7 +46,8 @@ from edge.websocket.event_stream import SseStreams
 from edge.websocket.socket_cutter import SocketCutter
 from relay.shared.logs import LimitedLog
 
-HOUSEKEEPING_S = 1.0
+HOUSEKEEPING_S = 0.5
+"""Clients whose token has expired are closed within a second."""
 WORKER = "event_relay.worker"
 """The name of the `Worker` in the state of each request. An application has names of its own."""
 logger = logging.getLogger(__name__)
@@ -95,12 +96,12 @@ class Worker:
         snapshots = Snapshots(manager, streams, self.tasks, live)
         self.others.join(manager, self._inbound, snapshots)
         self.actions = ClientActions(manager, relay.calls, teamwork.channel.take, application)
-        limits, actions = settings.session_limits, self.actions
-        services = SessionServices(manager, streams, snapshots, access, tokens, limits, actions)
+        shared = manager, streams, snapshots, access, tokens, settings.session_limits
+        services = SessionServices(*shared, self.actions, self.others.revocations)
         catch_up = CatchUpRunner(self._replay, stats)
         self.reads, self.event_streams = catch_up.reads, SseStreams(loop)
         self.cutter = SocketCutter(loop, CLOSE_TIMEOUT_S)
-        self.readiness = Readiness(self.relay_state, relay.requests.health)
+        self.readiness = Readiness(self.relay_state, relay.requests.health, self.others.revocations)
         room = raised_room(settings.max_connections)
         self.endpoint = ClientEndpoint(settings, services, catch_up, stats, room, self.readiness)
         self._manager, self._throttle = manager, FlushThrottle(loop, manager.flush)

@@ -49,6 +49,7 @@ class EdgeCollector(Collector):
             ("ready", "1 while a resume would succeed", self._readiness.trouble is None),
             ("relay_up", "1 while events arrive from the relay", relay.is_alive),
             ("relay_journaling", "1 while the relay writes its journal", relay.is_journaling),
+            ("revocations", "Revoked tokens and users", len(self._readiness.revocations)),
             ("workers", "Workers that this edge should have", clients.settings.workers),
             ("connections", "Open WebSockets and event streams", len(clients)),
             ("max_connections", "Connections that this worker takes", clients.max_connections),

@@ -161,10 +161,10 @@ async def serve_websocket(websocket: WebSocket) -> None:
         "the ASGI server opens WebSockets itself, with fewer protections than event-edge:"
         " see docs/operations.md",
     )
-    head = RequestHead.of(websocket.scope["headers"], websocket.scope["query_string"])
+    head = head_of(websocket)
     endpoint = worker_of(websocket).endpoint
     try:
-        visitor = endpoint.identify(head, _peer(websocket))
+        visitor = endpoint.identify(head, peer_of(websocket))
     except HandshakeRefused as refused:
         await refuse(websocket, refused)
         return
@@ -197,5 +197,11 @@ async def refuse(websocket: WebSocket, refused: HandshakeRefused) -> None:
     )
 
 
-def _peer(websocket: WebSocket) -> str | None:
+def head_of(websocket: WebSocket) -> RequestHead:
+    """Return the handshake."""
+    return RequestHead.of(websocket.scope["headers"], websocket.scope["query_string"])
+
+
+def peer_of(websocket: WebSocket) -> str | None:
+    """Return the address of its sender."""
     return None if websocket.client is None else websocket.client.host

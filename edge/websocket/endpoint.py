@@ -183,7 +183,7 @@ class ClientEndpoint:
     def open(self, client: Client, visitor: Visitor) -> Session | None:
         """Serve a client whose handshake is done; return its session, None if it is refused."""
         self._stats.connections_accepted += 1
-        if (refusal := self._refusal()) is not None:
+        if (refusal := self._refusal() or visitor.refusal) is not None:
             client.close(refusal)
             return None
         session = Session(
