@@ -144,6 +144,7 @@ class FrontDoor(asyncio.Protocol):
             self._hand_over()
             return
         if is_upgrade(parser.get_method(), request.headers):
+            request.version = parser.get_http_version()
             self._admit(request, rest)
         else:
             self._hand_over()
@@ -176,7 +177,8 @@ class FrontDoor(asyncio.Protocol):
             return
         compresses = endpoint.settings.compression and offers_deflate(request.headers)
         try:
-            opening = accept(request.headers, chosen_subprotocol(request), compress=compresses)
+            subprotocol, version = chosen_subprotocol(request), request.version
+            opening = accept(request.headers, subprotocol, compress=compresses, version=version)
             if endpoint.application is not None:
                 self._ask(endpoint.application, opening, compresses)
                 return
@@ -238,7 +240,9 @@ class FrontDoor(asyncio.Protocol):
     def _turn_away(self, close: Close) -> None:
         """Open the WebSocket only to close it with a code: browsers hide HTTP errors."""
         try:
-            opening = accept(self._request.headers, chosen_subprotocol(self._request))
+            request = self._request
+            subprotocol = chosen_subprotocol(request)
+            opening = accept(request.headers, subprotocol, version=request.version)
         except BadHandshake as bad:
             self._refuse(bad.response)
             return

@@ -292,12 +292,14 @@ class HttpConnection(HttpToolsProtocol):
         self.flow.resume_reading()
         # They refer to us. uvicorn breaks that circle in `connection_lost`, which will be
         # another protocol's; garbage is collected too rarely to leave it (see `edge.worker`).
+        head = self._head()
         self.parser = self.cycle = self._answered = None  # type: ignore[assignment]
-        self._open_websocket(self.transport, self._head(), self._early)
+        self._open_websocket(self.transport, head, self._early)
 
     def _head(self) -> RequestHead:
         head = RequestHead()
         head.url = self.url
+        head.version = self.parser.get_http_version()
         for name, value in self.headers:
             head.on_header(name, value)
         return head
