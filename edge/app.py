@@ -87,7 +87,9 @@ def _build_app(settings: EdgeSettings, kinds: Kinds, siblings: Path | None = Non
 
     def make_worker() -> Worker:
         loop = asyncio.get_running_loop()
-        return Worker(settings, tokens, access, loop, teamwork)
+        worker = Worker(settings, tokens, access, loop, teamwork)
+        worker.stats.list_kinds(kinds.names)
+        return worker
 
     beside = partial(contextlib.aclosing, publisher)
     serving = Serving(make_worker, siblings, owns_process=True, beside=beside)

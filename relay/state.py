@@ -33,7 +33,7 @@ class SharedState:
     ) -> "SharedState":
         """Return the state of a relay that starts with `journal` and the emitters' `cursors`."""
         emitters = KnownEmitters(cursors)
-        counters = RelayCounters()
+        counters = RelayCounters(journal.streams)
         intake = Intake(tuple(journal.streams), emitters, counters, new_event_id)
         return cls(journal, emitters, intake, counters, TaskOwners(task_grace_s))
 

@@ -17,6 +17,7 @@ PACKAGES = ("relay", "edge", "emitters")
 PURE_SHARED = (
     "relay.shared.covering_prefixes",
     "relay.shared.digest_set",
+    "relay.shared.kind_counter",
     "relay.shared.newest",
     "relay.shared.prefix_index",
     "relay.shared.request_table",

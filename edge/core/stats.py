@@ -1,7 +1,10 @@
 """The edge's counters."""
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+
+from relay.shared.kind_counter import KindCounter
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +51,11 @@ class EdgeStats:
     """
 
     def __init__(self) -> None:
-        self.events_received: Counter[str] = Counter()
+        self.events_received = KindCounter()
         """By kind."""
-        self.events_forwarded: Counter[str] = Counter()
+        self.events_forwarded = KindCounter()
         """By kind: handed to one client or more."""
-        self.events_filtered: Counter[str] = Counter()
+        self.events_filtered = KindCounter()
         """By kind: no client of this worker is subscribed; not decoded, unless they are tasks."""
         self.dropped = Dropped()
         """Repeated, or out of order and replayed later."""
@@ -86,3 +89,8 @@ class EdgeStats:
         self.http = HttpStats()
         self.sign_ins: Counter[str] = Counter()
         """By outcome: `succeeded`, `wrong`, `delayed`, `overloaded` or `abandoned`."""
+
+    def list_kinds(self, kinds: Iterable[str]) -> None:
+        """Count events of each of `kinds` by its name, whatever other kinds there are."""
+        for counter in (self.events_received, self.events_forwarded, self.events_filtered):
+            counter.list_kinds(kinds)
