@@ -126,6 +126,13 @@ class EdgeSettings(Settings):
     max_message_bytes: int = Field(default=64 * 1024, ge=1024, le=MAX_MESSAGE_BYTES)
     max_connections: int = Field(default=20_000, ge=1, le=MAX_COUNT)
     max_connections_per_user: int = Field(default=1_000, ge=1, le=MAX_COUNT)
+    max_connections_per_address: int = Field(default=5_000, ge=1, le=MAX_COUNT)
+    """Connections of one address that is no trusted proxy."""
+    connections_per_s: float = Field(default=200.0, gt=0, le=MAX_COUNT)
+    connection_burst: int = Field(default=5_000, ge=1, le=MAX_COUNT)
+    """New connections of one address, in the long run and at once."""
+    max_unauthenticated: int = Field(default=5_000, ge=1, le=MAX_COUNT)
+    """WebSockets whose user is not known, and as many connections without a whole request."""
     max_subscriptions: int = Field(default=1_000, ge=1, le=MAX_COUNT)
     max_subscriptions_per_user: int = Field(default=10_000, ge=1, le=MAX_COUNT)
     max_subscription_bytes_per_user: int = Field(default=2 * 1024 * 1024, ge=255, le=MAX_BYTES)
@@ -145,6 +152,9 @@ class EdgeSettings(Settings):
     """Memory of a worker for the recent events of all streams, for resuming clients."""
     messages_per_s: float = Field(default=100.0, gt=0, le=MAX_COUNT)
     message_burst: int = Field(default=2_000, ge=1, le=MAX_COUNT)
+    bytes_per_s: int = Field(default=4 * 1024 * 1024, ge=1024, le=MAX_BYTES)
+    byte_burst: int = Field(default=32 * 1024 * 1024, ge=64 * 1024, le=MAX_BYTES)
+    """Bytes that come from one client, in the long run and at once."""
     position_interval_s: float = Field(default=20.0, ge=0.1, le=86_400)
     contracts: Annotated[CommaSeparated, AfterValidator(_check_modules)] = (EXAMPLE,)
     """Modules that register models of events, for `/api/topics` and `/asyncapi.json`."""
@@ -185,6 +195,9 @@ class EdgeSettings(Settings):
             self.message_burst,
             self.max_subscriptions,
             self.max_connections_per_user,
+            self.bytes_per_s,
+            # Two of the largest messages have room.
+            max(self.byte_burst, 2 * self.max_message_bytes),
         )
 
     @property

@@ -42,6 +42,18 @@ class HttpStats:
     """Event streams (SSE) that were begun."""
 
 
+@dataclass(slots=True)
+class ArrivalStats:
+    """Connections and requests that were refused before their users were known."""
+
+    address_refusals: Counter[str] = field(default_factory=Counter)
+    """Of addresses with too many `connections`, or a too high `rate` of new ones."""
+    gave_way: int = 0
+    """Silent connections that were ended because newer ones needed their room."""
+    requests_refused: Counter[str] = field(default_factory=Counter)
+    """By the status of the answer; `0` without one."""
+
+
 class EdgeStats:
     """Plain numbers since this worker started; `edge.http.metrics` shows them to Prometheus.
 
@@ -86,6 +98,7 @@ class EdgeStats:
         """Connections that were refused because the process had too few descriptors left."""
         self.closed: Counter[int] = Counter()
         """By the close code that this edge sent."""
+        self.arrivals = ArrivalStats()
         self.http = HttpStats()
         self.sign_ins: Counter[str] = Counter()
         """By outcome: `succeeded`, `wrong`, `delayed`, `overloaded` or `abandoned`."""

@@ -14,9 +14,12 @@ from edge.core.protocol.requests import MAX_LAST, InvalidRequest, PersonalPositi
 from edge.core.session import Session, Visitor
 from edge.core.websocket.close_codes import CloseCode
 from edge.http.auth import Identify
+from edge.http.forwarded import peer_of
 from edge.http.permissions import Permissions
 from edge.http.problems import responses
 from edge.http.requests import is_head
+from edge.websocket.arrivals import Arrival
+from edge.websocket.endpoint import ClientEndpoint
 from edge.websocket.event_stream import EventStreamResponse, SseStream
 from edge.worker import worker_of
 from relay.wire.errors import InvalidTopic
@@ -92,10 +95,16 @@ def _begin(
         return EventStreamResponse(stream, worker.event_streams)
     personal = None if since is None else since.personal
     known = PersonalPosition(since.epoch, personal) if since and personal else None
-    session = endpoint.open(stream.client, Visitor(user, (), known))
+    session = endpoint.open(stream.client, Visitor(user, (), known), _arrival(request, endpoint))
     if session is not None:
         _subscribe(session, requests)
     return EventStreamResponse(stream, worker.event_streams)
+
+
+def _arrival(request: Request, endpoint: ClientEndpoint) -> Arrival | None:
+    """Return the arrival of a client whose address a proxy has told; others are counted already."""
+    address = None if request.client is None else request.client.host
+    return None if address == peer_of(request.scope) else endpoint.arrivals.of_address(address)
 
 
 def _subscribe(session: Session, requests: Iterable[dict[str, Any]]) -> None:

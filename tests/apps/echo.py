@@ -8,6 +8,7 @@ from edge.core.session import Session, Visitor
 from edge.core.websocket.close_codes import CloseCode
 from edge.core.websocket.frames import COMPRESSED, FIN, Opcode, text_frame
 from edge.core.websocket.reader import Message
+from edge.websocket.arrivals import Arrival
 from edge.websocket.client import Client
 from edge.websocket.endpoint import ClientEndpoint
 
@@ -17,7 +18,9 @@ _OPCODE_BITS = 0x0F
 class EchoEndpoint(ClientEndpoint):
     """Has no sessions: it sends each message back, without looking into it."""
 
-    def open(self, client: Client, visitor: Visitor) -> Session | None:
+    def open(
+        self, client: Client, visitor: Visitor, arrival: Arrival | None = None
+    ) -> Session | None:
         """Let everybody in, and say nothing."""
         return None
 

@@ -129,9 +129,10 @@ def test_overload_is_told_by_the_wait_of_the_oldest_request() -> None:
 def test_nothing_is_scheduled_after_close() -> None:
     async def scenario() -> None:
         endpoint = new_endpoint(EdgeStats())
-        endpoint.arriving.add(lambda: None)
+        endpoint.arrivals.expect(endpoint.close)
+        assert len(endpoint.arrivals.deadlines) == 1
         endpoint.close()
-        assert len(endpoint.arriving) == 0
+        assert len(endpoint.arrivals.deadlines) == 0
         assert endpoint._tick_timer.cancelled()
 
     asyncio.run(scenario())
