@@ -5,7 +5,7 @@ import threading
 from types import TracebackType
 from typing import Self
 
-from relay.testing.client import Client
+from tests.support.clients import Client
 from tests.support.cluster import Cluster, Edge
 from tests.support.waiting import wait_for
 
@@ -52,9 +52,11 @@ class Honest:
 
     def _emit(self) -> None:
         for number in itertools.count(1):
-            if self._end.wait(INTERVAL_S):
-                return
+            is_last = self._end.wait(INTERVAL_S)
+            # Also a last one, for those who wait for it.
             self._emitter.emit("event:honest", {"number": number})
+            if is_last:
+                return
 
     def _watch(self, index: int, client: Client) -> None:
         try:

@@ -567,7 +567,7 @@ async def is_cut(reader: asyncio.StreamReader) -> bool:
 
 def test_a_page_of_ours_cannot_be_read_for_ever(on_stage: Callable[..., None]) -> None:
     async def scenario(stage: Stage) -> None:
-        async with stage.connection() as (reader, writer):
+        async with stage.connection() as (_, writer):
             writer.write(get("/large"))
             while not stage.unread_bytes:
                 await turn()
