@@ -7,6 +7,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field, SecretStr
 
+from edge.core.catch_up_budget import CatchUpLimits
 from edge.core.hub.subscription_quota import QuotaLimits
 from edge.core.identity.credentials import COOKIE_NAME, CredentialRules
 from edge.core.identity.proxies import TrustedProxies
@@ -150,6 +151,12 @@ class EdgeSettings(Settings):
     """Whether clients that support it receive compressed messages."""
     history_bytes: int = Field(default=64 * 1024 * 1024, ge=64 * 1024, le=MAX_BYTES)
     """Memory of a worker for the recent events of all streams, for resuming clients."""
+    catch_up_events_per_s: float = Field(default=50_000.0, gt=0, le=MAX_COUNT)
+    catch_up_event_burst: int = Field(default=200_000, ge=1, le=MAX_COUNT)
+    """Past events that the edge looks at for one user, in the long run and at once."""
+    catch_up_bytes_per_s: int = Field(default=16 * 1024 * 1024, ge=1024, le=MAX_BYTES)
+    catch_up_byte_burst: int = Field(default=64 * 1024 * 1024, ge=1024, le=MAX_BYTES)
+    """Bytes of past events that are read or sent for one user, in the long run and at once."""
     messages_per_s: float = Field(default=100.0, gt=0, le=MAX_COUNT)
     message_burst: int = Field(default=2_000, ge=1, le=MAX_COUNT)
     bytes_per_s: int = Field(default=4 * 1024 * 1024, ge=1024, le=MAX_BYTES)
@@ -198,6 +205,16 @@ class EdgeSettings(Settings):
             self.bytes_per_s,
             # Two of the largest messages have room.
             max(self.byte_burst, 2 * self.max_message_bytes),
+        )
+
+    @property
+    def catch_up_limits(self) -> CatchUpLimits:
+        """The limits of the catch-ups of one user."""
+        return CatchUpLimits(
+            self.catch_up_events_per_s,
+            self.catch_up_event_burst,
+            self.catch_up_bytes_per_s,
+            self.catch_up_byte_burst,
         )
 
     @property

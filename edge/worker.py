@@ -16,6 +16,7 @@ from edge.channel import Teamwork
 from edge.client_actions import ClientActions, OwnActions
 from edge.config import EdgeSettings
 from edge.cooperation import Cooperation
+from edge.core.catch_up_budget import CatchUpBudget
 from edge.core.control.readiness import Readiness
 from edge.core.hub.connections import ConnectionManager, MembershipObserver
 from edge.core.hub.subscription_quota import SubscriptionQuota
@@ -97,7 +98,7 @@ class Worker:
         self.actions = ClientActions(manager, relay.calls, teamwork.channel.take, application)
         limits, actions = settings.session_limits, self.actions
         services = SessionServices(manager, streams, snapshots, access, tokens, limits, actions)
-        catch_up = CatchUpRunner(self._replay, stats)
+        catch_up = CatchUpRunner(self._replay, stats, CatchUpBudget(settings.catch_up_limits))
         self.reads, self.event_streams = catch_up.reads, SseStreams(loop)
         self.cutter = SocketCutter(loop, CLOSE_TIMEOUT_S)
         self.readiness = Readiness(self.relay_state, relay.requests.health)

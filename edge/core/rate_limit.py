@@ -20,18 +20,31 @@ class TokenBucket:
 
     def take(self, now: float, count: int = 1) -> bool:
         """Take `count` tokens; return whether there were as many. `now` is in seconds."""
-        # A clock that is set back must not take tokens away.
-        elapsed = max(0.0, now - self._at)
-        self._at = now
-        self._tokens = min(float(self._burst), self._tokens + elapsed * self._per_s)
+        self._refill(now)
         if self._tokens < count:
             return False
         self._tokens -= count
         return True
 
+    def spend(self, now: float, count: int) -> None:
+        """Take `count` tokens, whether or not there are as many. `now` is in seconds."""
+        self._refill(now)
+        self._tokens -= count
+
+    def debt_s(self, now: float) -> float:
+        """Return the seconds until no token is missing any more. `now` is in seconds."""
+        self._refill(now)
+        return self.wait_s(0)
+
     def wait_s(self, count: int) -> float:
         """Return the seconds after the last `take` when there will be `count` tokens."""
         return max(0.0, (count - self._tokens) / self._per_s)
+
+    def _refill(self, now: float) -> None:
+        # A clock that is set back must not take tokens away.
+        elapsed = max(0.0, now - self._at)
+        self._at = now
+        self._tokens = min(float(self._burst), self._tokens + elapsed * self._per_s)
 
 
 class UserBuckets:

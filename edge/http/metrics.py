@@ -121,6 +121,7 @@ class EdgeCollector(Collector):
             ("messages_received", "Messages from clients", stats.messages_received),
             ("published", "Events published by HTTP", stats.http.published),
             ("event_streams", "Event streams (SSE) begun", stats.http.event_streams),
+            ("catch_up_waits", "Waits for a user's budget", self._clients.catch_up_waits),
             ("gave_way", "Silent connections ended for newer ones", stats.arrivals.gave_way),
             ("connections_accepted", "Handshakes completed", stats.connections_accepted),
             ("handshakes_refused", "Handshakes answered with an error", stats.handshakes_refused),

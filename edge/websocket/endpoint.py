@@ -117,6 +117,11 @@ class ClientEndpoint:
         return len(self._catch_up)
 
     @property
+    def catch_up_waits(self) -> int:
+        """How often a catch-up had to wait for the budget of its user."""
+        return self._catch_up.reads.budget.waits
+
+    @property
     def waiting_frames(self) -> int:
         """The number of frames that were sent to clients and are not written."""
         waiting = sum(client.waiting for client in self._sessions)
