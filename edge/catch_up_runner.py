@@ -31,6 +31,8 @@ from relay.shared.logs import LimitedLog
 STEPS_PER_TURN = 4
 MAX_READS = 8
 """Journal reads whose records are awaited or held; each brings about 1 MiB."""
+RETAINED_COST = 5
+"""A retained value costs as much as so many past events that are looked at: each is decoded."""
 READ_TIMEOUT_S = 30.0
 WAIT_FOR_STREAMS_S = 5.0
 """How long a client that comes from an edge further on waits for this edge's streams."""
@@ -139,6 +141,15 @@ class SharedReads:
     def spend(self, username: str, events: int, size_bytes: int) -> None:
         """A step of `username` has looked at so many events and sent so many bytes."""
         self.budget.spend(username, events, size_bytes, time.monotonic())
+
+    def spend_retained(self, username: str, values: int, size_bytes: int) -> None:
+        """The relay has sent so many retained values for `username`; "" is the edge itself."""
+        if username:
+            self.spend(username, values * RETAINED_COST, size_bytes)
+
+    def may_spend(self, username: str) -> bool:
+        """Return whether the user's budget is not overdrawn."""
+        return not self.budget.wait_s(username, time.monotonic())
 
     async def _budgeted(self, username: str) -> None:
         """Wait until the user's budget allows another step."""

@@ -12,7 +12,7 @@ from edge.core.rate_limit import MAX_USERS, TokenBucket
 
 @dataclass(frozen=True, slots=True)
 class CatchUpLimits:
-    """What one user may have."""
+    """The bounds of one user."""
 
     events_per_s: float = 50_000.0
     event_burst: int = 200_000

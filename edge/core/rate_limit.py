@@ -4,6 +4,8 @@ from collections import OrderedDict
 
 MAX_USERS = 10_000
 """Users whose buckets are remembered; with more, the one that was idle longest gets a new one."""
+MAX_DEBT_S = 30.0
+"""Seconds after which every debt is paid."""
 
 
 class TokenBucket:
@@ -27,9 +29,12 @@ class TokenBucket:
         return True
 
     def spend(self, now: float, count: int) -> None:
-        """Take `count` tokens, whether or not there are as many. `now` is in seconds."""
+        """Take `count` tokens, whether or not there are as many. `now` is in seconds.
+
+        No more are missing afterwards than come in `MAX_DEBT_S`.
+        """
         self._refill(now)
-        self._tokens -= count
+        self._tokens = max(self._tokens - count, -MAX_DEBT_S * self._per_s)
 
     def debt_s(self, now: float) -> float:
         """Return the seconds until no token is missing any more. `now` is in seconds."""

@@ -268,6 +268,19 @@ class ClientEndpoint:
         session = self._sessions.get(client)
         if session is None or client.closed:
             return
+        self._act_on(client, session, message)
+        if session.identity is not None and not client.closed:
+            self._wait_for_budget(client, session.identity.username)
+
+    def _wait_for_budget(self, client: Client, username: str) -> None:
+        """Read nothing more from a client while its user has looked up too much."""
+        budget = self._catch_up.reads.budget
+        if wait_s := budget.wait_s(username, time.monotonic()):
+            budget.waits += 1
+            client.pause_reading()
+            self._loop.call_later(wait_s, client.resume_reading)
+
+    def _act_on(self, client: Client, session: Session, message: Message) -> None:
         close: Close | None
         if message.opcode is Opcode.BINARY:
             close = CloseCode.UNSUPPORTED_DATA.close()

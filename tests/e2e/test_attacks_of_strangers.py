@@ -1,4 +1,4 @@
-"""What nobody needs a token for, while honest clients go on undisturbed."""
+"""Attacks that need no token, while honest clients go on undisturbed."""
 
 import contextlib
 import socket

@@ -1,4 +1,4 @@
-"""What one signed-in user can cost, while the others go on undisturbed."""
+"""Attacks by one signed-in user, while the others go on undisturbed."""
 
 import json
 from collections.abc import Iterator
@@ -112,3 +112,31 @@ def test_subscriptions_of_many_connections_that_hang_up_at_once(cluster: Cluster
                 lambda: edge.metrics()["edge_subscriptions"][""] <= 3, "nothing is left of them"
             )
             honest.is_served()
+
+
+def test_a_live_prefix_that_is_toggled_waits_for_the_budget_of_its_user(cluster: Cluster) -> None:
+    """Each time the last values are looked up, at the relay and at the edge."""
+    cluster.start_relay()
+    edge = cluster.start_edge(EDGE_CATCH_UP_EVENT_BURST="2000", EDGE_CATCH_UP_EVENTS_PER_S="10000")
+    prefix, topics, toggles = "resource-monitor:*", 300, 60
+    keeper = cluster.connect(edge, "keeper", "admin")
+    keeper.subscribe(prefix)
+    emitter = cluster.emitter("monitor")
+    wait_for(lambda: emitter.is_watched("resource-monitor:0"), "the values are wanted")
+    for number in range(topics):
+        emitter.emit(f"resource-monitor:{number}", {"number": number})
+    keeper.receive_on(f"resource-monitor:{topics - 1}")
+    keeper.close()
+    wait_for(lambda: edge.metrics()["edge_subscriptions"][""] == 0, "nobody watches")
+    with Honest(cluster, edge) as honest:
+        mallory = cluster.connect(edge, "mallory")
+        for number in range(toggles):
+            action = "unsubscribe" if number % 2 else "subscribe"
+            mallory.send({"action": action, "topic": prefix, "id": number})
+        # Meanwhile another user looks the same up.
+        other = cluster.connect(edge, "carol")
+        other.subscribe(prefix)
+        other.receive_on(f"resource-monitor:{topics - 1}")
+        honest.is_served()
+        mallory.receive_until(lambda message: message.get("id") == toggles - 1, "the last reply")
+    assert edge.metrics()["edge_catch_up_waits"][""] > 0

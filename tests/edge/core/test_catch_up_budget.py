@@ -1,4 +1,4 @@
-"""What one user's catch-ups may look at and bring, whatever the others do."""
+"""Each user has a budget for the past, whatever the others do."""
 
 import pytest
 
