@@ -90,7 +90,9 @@ def _build_app(settings: EdgeSettings, kinds: Kinds, siblings: Path | None = Non
 
     def make_worker() -> Worker:
         loop = asyncio.get_running_loop()
-        return Worker(settings, tokens, access, loop, teamwork)
+        worker = Worker(settings, tokens, access, loop, teamwork)
+        worker.stats.list_kinds(kinds.names)
+        return worker
 
     @contextlib.asynccontextmanager
     async def beside() -> AsyncIterator[None]:

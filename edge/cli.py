@@ -38,6 +38,7 @@ from relay.shared.addresses import parse_listen_address
 from relay.shared.config_file import FILE_NAME, read_config_file
 from relay.shared.console import BOM, Program
 from relay.shared.contract_modules import load_contracts
+from relay.shared.logs import one_line
 from relay.shared.settings import SettingsError, load_for, refuse
 from relay.shared.shown_config import shown_config
 from relay.wire.errors import WireError
@@ -267,7 +268,7 @@ def list_users() -> None:
     except UsersError as error:
         _fail(error)
     for name, entry in sorted(users.items()):
-        click.echo(f"{name}\t{entry.role}")
+        click.echo(f"{one_line(name)}\t{one_line(entry.role)}")
 
 
 @user.command("disconnect")

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, SecretStr
 
+from edge.core.catch_up_budget import CatchUpLimits
 from edge.core.hub.subscription_quota import QuotaLimits
 from edge.core.identity.claims import LEEWAY_S, RESERVED_CLAIMS, ClaimRules
 from edge.core.identity.credentials import COOKIE_NAME, CredentialRules
@@ -189,6 +190,13 @@ class EdgeSettings(RelayClientSettings):
     max_message_bytes: int = Field(default=64 * 1024, ge=1024, le=MAX_MESSAGE_BYTES)
     max_connections: int = Field(default=20_000, ge=1, le=MAX_COUNT)
     max_connections_per_user: int = Field(default=1_000, ge=1, le=MAX_COUNT)
+    max_connections_per_address: int = Field(default=5_000, ge=1, le=MAX_COUNT)
+    """Connections of one address that is no trusted proxy."""
+    connections_per_s: float = Field(default=200.0, gt=0, le=MAX_COUNT)
+    connection_burst: int = Field(default=5_000, ge=1, le=MAX_COUNT)
+    """New connections of one address, in the long run and at once."""
+    max_unauthenticated: int = Field(default=5_000, ge=1, le=MAX_COUNT)
+    """WebSockets whose user is not known, and as many connections without a whole request."""
     max_subscriptions: int = Field(default=1_000, ge=1, le=MAX_COUNT)
     max_subscriptions_per_user: int = Field(default=10_000, ge=1, le=MAX_COUNT)
     max_subscription_bytes_per_user: int = Field(default=2 * 1024 * 1024, ge=255, le=MAX_BYTES)
@@ -206,8 +214,17 @@ class EdgeSettings(RelayClientSettings):
     """Whether clients that support it receive compressed messages."""
     history_bytes: int = Field(default=64 * 1024 * 1024, ge=64 * 1024, le=MAX_BYTES)
     """Memory of a worker for the recent events of all streams, for resuming clients."""
+    catch_up_events_per_s: float = Field(default=50_000.0, gt=0, le=MAX_COUNT)
+    catch_up_event_burst: int = Field(default=200_000, ge=1, le=MAX_COUNT)
+    """Past events that the edge looks at for one user, in the long run and at once."""
+    catch_up_bytes_per_s: int = Field(default=16 * 1024 * 1024, ge=1024, le=MAX_BYTES)
+    catch_up_byte_burst: int = Field(default=64 * 1024 * 1024, ge=1024, le=MAX_BYTES)
+    """Bytes of past events that are read or sent for one user, in the long run and at once."""
     messages_per_s: float = Field(default=100.0, gt=0, le=MAX_COUNT)
     message_burst: int = Field(default=2_000, ge=1, le=MAX_COUNT)
+    bytes_per_s: int = Field(default=4 * 1024 * 1024, ge=1024, le=MAX_BYTES)
+    byte_burst: int = Field(default=32 * 1024 * 1024, ge=64 * 1024, le=MAX_BYTES)
+    """Bytes that come from one client, in the long run and at once."""
     position_interval_s: float = Field(default=20.0, ge=0.1, le=86_400)
     contracts: Annotated[CommaSeparated, AfterValidator(_check_modules)] = (EXAMPLE,)
     """Modules that register models of events, for `/api/topics` and `/asyncapi.json`."""
@@ -259,6 +276,19 @@ class EdgeSettings(RelayClientSettings):
             self.message_burst,
             self.max_subscriptions,
             self.max_connections_per_user,
+            self.bytes_per_s,
+            # Two of the largest messages have room.
+            max(self.byte_burst, 2 * self.max_message_bytes),
+        )
+
+    @property
+    def catch_up_limits(self) -> CatchUpLimits:
+        """The limits of the catch-ups of one user."""
+        return CatchUpLimits(
+            self.catch_up_events_per_s,
+            self.catch_up_event_burst,
+            self.catch_up_bytes_per_s,
+            self.catch_up_byte_burst,
         )
 
     @property

@@ -51,6 +51,8 @@ class SessionLimits:
     message_burst: int
     max_subscriptions: int
     max_connections_per_user: int
+    bytes_per_s: float = 4.0 * 1024 * 1024
+    byte_burst: int = 32 * 1024 * 1024
 
 
 class Visitor(NamedTuple):
@@ -107,6 +109,7 @@ class Session:
     __slots__ = (
         "_bucket",
         "_by_cookie",
+        "_bytes",
         "_catch_up",
         "_connection",
         "_cookies",
@@ -148,6 +151,7 @@ class Session:
         self._was_heard = False
         """Whether a message of the client has come."""
         self._bucket = TokenBucket(limits.messages_per_s, limits.message_burst, now)
+        self._bytes = TokenBucket(limits.bytes_per_s, limits.byte_burst, now)
         self._identity: Identity | None = None
         self._expires_at = math.inf
         """When the token expires, by the monotonic clock: a jump of the other ends no session."""
@@ -213,6 +217,12 @@ class Session:
         if not self._bucket.take(now) or self._has_too_much_waiting:
             return CloseCode.TOO_MANY_MESSAGES.close()
         return None
+
+    def count_bytes(self, size: int, now: float) -> Close | None:
+        """Count bytes that have arrived. `now` is monotonic, in seconds."""
+        if self._bytes.take(now, size):
+            return None
+        return CloseCode.TOO_MANY_MESSAGES.close("too many bytes")
 
     def act_on(self, text: str, now: float, unix_now: float) -> Close | None:
         """Act on one message that was counted.

@@ -336,10 +336,13 @@ class Edge:
         has_functions = self._authenticate is not None or self._authorization is not None
         if not (has_functions or self._hooks.are_any or own.are_any):
             assert self._verifier.tokens is not None
-            return Worker(settings, self._verifier.tokens, access, loop, self._teamwork)
-        decisions = self._decisions()
-        self._clients = HostClients(decisions, self._hooks, own)
-        return Worker(settings, decisions.tokens, access, loop, self._teamwork, self._clients)
+            worker = Worker(settings, self._verifier.tokens, access, loop, self._teamwork)
+        else:
+            decisions = self._decisions()
+            self._clients = clients = HostClients(decisions, self._hooks, own)
+            worker = Worker(settings, decisions.tokens, access, loop, self._teamwork, clients)
+        worker.stats.list_kinds(self._kinds.names)
+        return worker
 
     def _decisions(self) -> Decisions:
         timeout_s = self.settings.authentication_timeout_s

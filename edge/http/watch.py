@@ -14,9 +14,12 @@ from edge.core.protocol.requests import MAX_LAST, InvalidRequest, PersonalPositi
 from edge.core.session import Session, Visitor
 from edge.core.websocket.close_codes import Close, try_again
 from edge.http.auth import RETRY_S, Identify, NotYet
+from edge.http.forwarded import peer_of
 from edge.http.permissions import Permissions
 from edge.http.problems import responses
 from edge.http.requests import is_head
+from edge.websocket.arrivals import Arrival
+from edge.websocket.endpoint import ClientEndpoint
 from edge.websocket.event_stream import EventStreamResponse, SseStream
 from edge.worker import worker_of
 from relay.wire.errors import InvalidTopic
@@ -87,7 +90,7 @@ def _begin(
     stream = _stream(request, FollowedPosition(since, len(requests)))
     personal = None if since is None else since.personal
     known = PersonalPosition(since.epoch, personal) if since and personal else None
-    session = endpoint.open(stream.client, Visitor(user, (), known))
+    session = endpoint.open(stream.client, Visitor(user, (), known), _arrival(request, endpoint))
     if session is not None:
         _subscribe(session, requests)
     return EventStreamResponse(stream, worker.event_streams)
@@ -116,6 +119,12 @@ def _stream(request: Request, position: FollowedPosition) -> SseStream:
     worker.stats.http.event_streams += 1
     services = worker.endpoint.client_services
     return SseStream(services, position, worker.cutter, request.scope)
+
+
+def _arrival(request: Request, endpoint: ClientEndpoint) -> Arrival | None:
+    """Return the arrival of a client whose address a proxy has told; others are counted already."""
+    address = None if request.client is None else request.client.host
+    return None if address == peer_of(request.scope) else endpoint.arrivals.of_address(address)
 
 
 def _subscribe(session: Session, requests: Iterable[dict[str, Any]]) -> None:

@@ -144,11 +144,12 @@ class AsgiTransport(FrameTransport):
                 if message["type"] != "websocket.receive":
                     return
                 text = message.get("text")
-                if client.closed:
+                payload = (message.get("bytes") or b"") if text is None else text.encode()
+                if client.closed or not client.count_bytes(len(payload)):
                     continue
                 if text is None:
                     client.take(Message(Opcode.BINARY, b""))
-                elif len(payload := text.encode()) > self._max_message_bytes:
+                elif len(payload) > self._max_message_bytes:
                     client.fail(CloseCode.TOO_LARGE.close())
                 else:
                     client.take(Message(Opcode.TEXT, payload))
@@ -182,7 +183,8 @@ async def admit(websocket: WebSocket, head: RequestHead, visitor: Visitor) -> No
         await websocket.close(*endpoint.turned_away(close))
         return
     transport = AsgiTransport(websocket, endpoint.client_services, worker.cutter)
-    endpoint.open(transport.client, visitor)
+    arrival = endpoint.arrivals.of_request(head, peer_of(websocket))
+    endpoint.open(transport.client, visitor, arrival)
     await transport.run()
 
 
