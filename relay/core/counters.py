@@ -31,6 +31,8 @@ class RelayCounters:
         """Events that wait for the journal."""
         self.control_requests: Counter[str] = Counter()
         """Requests by operation; `refused` for requests that could not be read."""
+        self.unproven = 0
+        """Claims of emitters about acknowledged events that the journal lacks, without a proof."""
         self.connections_refused = 0
         """Connections for which only a reserved descriptor was left."""
         self.peers_cut: dict[str, Counter[str]] = {}
@@ -55,6 +57,7 @@ class RelayCounters:
             "refused": dict(self.refused),
             "waiting": self.waiting,
             "control_requests": dict(self.control_requests),
+            "unproven": self.unproven,
             "connections_refused": self.connections_refused,
             "subscribers_cut": self.peers_cut.get("egress", Counter())["slow"],
             "peers_cut": {name: dict(cut) for name, cut in self.peers_cut.items()},

@@ -34,17 +34,33 @@ def emitter(peer: bytes | None) -> KnownEmitter:
     return known
 
 
+class Proven:
+    """Proves any number."""
+
+    emitters = KnownEmitters(())
+
+    def proof_of(self, emitter: KnownEmitter) -> bytes | None:
+        return b"proof of %d" % emitter.committed
+
+
+def notifier_of(control: OpenPort) -> Notifier:
+    return Notifier(control.port, Proven())
+
+
 def test_a_connected_emitter_is_told_and_counts_as_reached(
     control: OpenPort, dealer: Socket
 ) -> None:
     known = emitter(control.wait_for_peer().id)
-    notifier = Notifier(control.port, KnownEmitters(()))
+    notifier = notifier_of(control)
     assert notifier.is_connected(known)
     assert notifier.acknowledge(known)
     notifier.request_resend(known)
     control.turn()
     assert dealer.poll(WAIT_MS)
-    assert [unpack_notice(dealer.recv()) for _ in range(2)] == [Acknowledged(5, 41), Resend(5, 41)]
+    assert [unpack_notice(dealer.recv()) for _ in range(2)] == [
+        Acknowledged(5, 41, b"proof of 41"),
+        Resend(5, 41),
+    ]
 
 
 def test_an_emitter_that_does_not_read_is_still_connected(
@@ -55,7 +71,7 @@ def test_an_emitter_that_does_not_read_is_still_connected(
     peer.queued_bytes += MAX_WAITING_BYTES + 1
     known = emitter(peer.id)
     drops = known.drops
-    notifier = Notifier(control.port, KnownEmitters(()))
+    notifier = notifier_of(control)
     assert notifier.acknowledge(known)
     assert not peer.queue, "nothing more is queued"
     notifier.request_resend(known)
@@ -66,5 +82,5 @@ def test_an_emitter_that_does_not_read_is_still_connected(
 def test_an_emitter_that_is_gone_is_not_reached(control: OpenPort, peer: bytes | None) -> None:
     for ask in (Notifier.acknowledge, Notifier.is_connected):
         known = emitter(peer)
-        assert not ask(Notifier(control.port, KnownEmitters(())), known)
+        assert not ask(notifier_of(control), known)
         assert known.peer is None

@@ -13,6 +13,7 @@ def test_counters_begin_at_zero() -> None:
         "refused": {},
         "waiting": 0,
         "control_requests": {},
+        "unproven": 0,
         "connections_refused": 0,
         "subscribers_cut": 0,
         "peers_cut": {},
@@ -26,6 +27,7 @@ def test_counters_are_shown_as_json_can_carry_them() -> None:
     counters.malformed["invalid_topic"] += 1
     counters.refused["duplicate"] += 1
     counters.control_requests["hello"] += 1
+    counters.unproven += 3
     counters.connections_refused += 1
     counters.count_cut("egress", "slow")
     counters.count_cut("egress", "slow")
@@ -37,6 +39,7 @@ def test_counters_are_shown_as_json_can_carry_them() -> None:
         "refused": {"duplicate": 1},
         "waiting": 0,
         "control_requests": {"hello": 1},
+        "unproven": 3,
         "connections_refused": 1,
         "subscribers_cut": 2,
         "peers_cut": {"egress": {"slow": 2}, "control": {"silent": 1}},
