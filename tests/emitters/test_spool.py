@@ -189,6 +189,8 @@ def test_a_file_that_is_no_spool_of_ours_is_refused_and_left_as_it_is(
         ("relay_epoch", "x"),
         ("relay_epoch", str(2**64)),
         ("relay_epoch", b"\xff"),
+        ("proof", "x"),
+        ("proof", bytes(65)),
     ],
 )
 def test_a_spool_whose_head_cannot_be_read_is_refused(

@@ -588,6 +588,19 @@ class TestAccount:
         assert self.reported(parts) == most
 
 
+def test_a_sum_that_msgpack_cannot_carry_is_shown_as_its_greatest_integer(
+    parts: RelayParts,
+) -> None:
+    for emitter_id in (b"a" * 16, b"b" * 16):
+        request = hello(5, 2**64 - 1, emitter_id)
+        proof = parts.journal.proofs.of(parts.journal.epoch, emitter_id, 5, 2**64 - 1)
+        parts.ask(request.model_copy(update={"proof": proof}))
+    assert parts.emitters.lost_by_rollback == 2 * (2**64 - 1)
+    reply = parts.ask(StatsRequest(id=5))
+    assert isinstance(unpack_reply(pack_message(reply), StatsRequest), StatsReply)
+    assert parts.stats()["lost_by_rollback"] == 2**64 - 1
+
+
 def test_stats_tell_of_counters_streams_and_emitters(tmp_path: Path) -> None:
     with parts_in(tmp_path, events=6) as parts:
         parts.counters.received = 5
