@@ -13,7 +13,7 @@ from emitters.core.identity import EmitterIdentity
 from emitters.core.watched_topics import WatchedTopics
 from emitters.errors import EmitterClosed, RelayRefused, RelayUnavailable, SpoolUnavailable
 from emitters.mailbox import Mailbox
-from relay.wire.control import AccountRequest, HelloReply, HelloRequest
+from relay.wire.control import AccountRequest, HelloReply
 from relay.wire.demand_messages import WatchedReply, WatchedRequest
 from relay.wire.notices import DemandNotice
 
@@ -46,26 +46,13 @@ class LinkRequests:
         if self._hello is not None and self._hello.is_done:
             hello, self._hello = self._hello, None
             self._take_reply(hello, now)
-        acknowledged = self._mailbox.take_hello(now)
-        if acknowledged is not None:
+        greeting = self._mailbox.take_hello(now)
+        if greeting is not None:
             # Its reply would be older than the dialogue's state.
             if self._hello is not None:
                 self._hello.cancel()
-            name, emitter_id, process = self._identity
-            epoch, relay_epoch = self._mailbox.epoch or None, self._mailbox.relay_epoch
-            inherited = self._mailbox.inherited or None
             self._hello = self._client.ask(
-                lambda key: HelloRequest(
-                    id=key,
-                    role="emitter",
-                    name=name,
-                    emitter_id=emitter_id,
-                    emitter_epoch=epoch,
-                    process=process,
-                    acknowledged=acknowledged,
-                    epoch=relay_epoch,
-                    inherited=inherited,
-                ),
+                lambda key: greeting.request(key, self._identity),
                 max_requests=MAX_REQUESTS + RESERVED_REQUESTS,
             )
 

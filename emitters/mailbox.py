@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 
 from emitters.core.connection_watch import Trouble
 from emitters.core.dialogue import Dialogue
+from emitters.core.greeting import Greeting
 from emitters.core.outbox import Outbox
 from emitters.core.outgoing import Outgoing
 from emitters.core.permission import Permission
@@ -160,11 +161,6 @@ class Mailbox:
         return self._outbox.epoch
 
     @property
-    def inherited(self) -> int:
-        """The last number of an event of an earlier process, 0 without a spool."""
-        return self._outbox.inherited
-
-    @property
     def relay_epoch(self) -> int | None:
         """The relay's epoch, as far as it is known."""
         return self._dialogue.relay_epoch
@@ -249,12 +245,12 @@ class Mailbox:
         """Other topics are watched, as far as the demand says it."""
         self._outbox.live.interest_changed()
 
-    def take_hello(self, now: float) -> int | None:
-        """Return the `acknowledged` of a hello that is due, which counts as sent, or None."""
+    def take_hello(self, now: float) -> Greeting | None:
+        """Return the greeting of a hello that is due, which counts as sent, or None."""
         if not self._dialogue.hello_is_due(now):
             return None
         self._dialogue.on_hello_sent(now)
-        return self._outbox.acknowledged
+        return Greeting.of(self._outbox, self._dialogue.relay_epoch)
 
     def on_hello_accepted(self, reply: HelloReply, now: float) -> None:
         """Go on where the relay is, by its reply to the latest hello.

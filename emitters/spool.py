@@ -31,20 +31,22 @@ from emitters.forks import in_forked_child
 from relay.shared.file_lock import PathInUse, lock_beside
 from relay.shared.logs import LimitedLog
 from relay.shared.sqlite_file import FileFormat, FileRefused, open_sqlite, refusal, transaction
+from relay.wire.control_message import MAX_PROOF_BYTES
 from relay.wire.errors import InvalidTopic
 from relay.wire.topics import decode_topic, parse_topic
 
 APPLICATION_ID = 0x45525350
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 FORMAT = FileFormat(APPLICATION_ID, SCHEMA_VERSION)
 _WITH_CHECKSUMS = 2
 _WITH_RELAY_EPOCH = 3
 _WITH_EMITTER_ID = 4
+_WITH_PROOF = 5
 
 _SCHEMA = (
     "CREATE TABLE spool"
     " (name TEXT NOT NULL, epoch INTEGER NOT NULL, acknowledged INTEGER NOT NULL, sent INTEGER,"
-    " relay_epoch TEXT, emitter_id BLOB)",
+    " relay_epoch TEXT, emitter_id BLOB, proof BLOB)",
     "CREATE TABLE events"
     " (sequence INTEGER PRIMARY KEY, topic TEXT NOT NULL, envelope BLOB NOT NULL,"
     " checksum INTEGER)",
@@ -78,6 +80,8 @@ class SpoolHead(NamedTuple):
     integers of 64 bits without a sign."""
     emitter_id: Annotated[bytes, Field(strict=True, min_length=16, max_length=16)] | None
     """The id of its emitter; None in a spool that was made when names were identities."""
+    proof: Annotated[bytes, Field(strict=True, max_length=MAX_PROOF_BYTES)] | None
+    """The relay's proof that it has acknowledged `acknowledged`; None without one."""
 
 
 _HEAD = TypeAdapter(SpoolHead)
@@ -108,14 +112,15 @@ class Spool:
             head = _read_head(self._database)
             if name not in (None, head.name):
                 raise _Unsuitable(f"belongs to the emitter {head.name!r}, not to {name!r}")
-            self.name, self.epoch, self.acknowledged, sent, self.relay_epoch, emitter_id = head
-            self.emitter_id = emitter_id or emitter_id_of_name(head.name)
+            self.name, self.epoch, self.acknowledged = head[:3]
+            self.relay_epoch, self.proof = head.relay_epoch, head.proof
+            self.emitter_id = head.emitter_id or emitter_id_of_name(head.name)
             self.kept = _read_events(path, self._database, head.acknowledged)
             """The events that the relay may not have, in order, from `acknowledged` + 1."""
             last = self.acknowledged + len(self.kept)
             _report_lost(path, last, _read_last(self._last_file))
             self._note_last(last)
-            self.sent: int = last if sent is None else max(sent, self.acknowledged)
+            self.sent: int = last if head.sent is None else max(head.sent, self.acknowledged)
             """The last sequence number that an earlier process may have sent."""
             self._prepare_to_write()
             undo.pop_all()
@@ -158,23 +163,34 @@ class Spool:
             self._database.execute("UPDATE spool SET sent = NULL")
         self._has_met_relay = True
 
-    def forget(self, sequence: int) -> None:
-        """Drop the events up to `sequence`. If that fails they stay until the next time."""
+    def forget(self, sequence: int, proof: bytes | None = None) -> None:
+        """Drop the events up to `sequence`, which the relay has acknowledged with `proof`.
+
+        If that fails they stay until the next time.
+        """
         try:
             with transaction(self._database):
                 self._database.execute("DELETE FROM events WHERE sequence <= ?", (sequence,))
-                self._database.execute("UPDATE spool SET acknowledged = ?", (sequence,))
+                self._database.execute(
+                    "UPDATE spool SET acknowledged = ?, proof = ?", (sequence, proof)
+                )
         except sqlite3.Error as error:
             self._log.warning("forget", "the spool %s cannot be written: %s", self.path, error)
 
-    def rewrite(self, acknowledged: int, events: Iterable[Outgoing]) -> None:
-        """Keep `events` alone, numbered from `acknowledged` + 1, or raise `SpoolUnavailable`."""
+    def rewrite(
+        self, acknowledged: int, events: Iterable[Outgoing], proof: bytes | None = None
+    ) -> None:
+        """Keep `events` alone, numbered from `acknowledged` + 1, or raise `SpoolUnavailable`.
+
+        `proof` is that of `acknowledged`.
+        """
         rows = _rows(acknowledged + 1, events)
         with self._lasting(), transaction(self._database):
             self._database.execute("DELETE FROM events")
             self._database.executemany(_INSERT, rows)
             self._database.execute(
-                "UPDATE spool SET acknowledged = ?, sent = ?", (acknowledged, acknowledged)
+                "UPDATE spool SET acknowledged = ?, sent = ?, proof = ?",
+                (acknowledged, acknowledged, proof),
             )
         self._has_met_relay = False
         self._note_last(acknowledged + len(rows))
@@ -199,7 +215,9 @@ class Spool:
                     self._database.execute("ALTER TABLE events ADD COLUMN checksum INTEGER")
                 if version < _WITH_RELAY_EPOCH:
                     self._database.execute("ALTER TABLE spool ADD COLUMN relay_epoch TEXT")
-                self._database.execute("ALTER TABLE spool ADD COLUMN emitter_id BLOB")
+                if version < _WITH_EMITTER_ID:
+                    self._database.execute("ALTER TABLE spool ADD COLUMN emitter_id BLOB")
+                self._database.execute("ALTER TABLE spool ADD COLUMN proof BLOB")
                 self._database.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
         self._database.execute("PRAGMA journal_mode = WAL")
         # Nothing is synced at a commit: the page cache outlives the process. Syncing at
@@ -253,7 +271,7 @@ def _create(path: Path, name: str) -> None:
         for statement in _SCHEMA:
             database.execute(statement)
         row = (name, new_emitter_id())
-        database.execute("INSERT INTO spool VALUES (?, 0, 0, NULL, NULL, ?)", row)
+        database.execute("INSERT INTO spool VALUES (?, 0, 0, NULL, NULL, ?, NULL)", row)
     draft.rename(path)
 
 
@@ -261,9 +279,9 @@ def _read_head(database: sqlite3.Connection) -> SpoolHead:
     version = _version(database)
     relay_epoch = "relay_epoch" if version >= _WITH_RELAY_EPOCH else "NULL"
     emitter_id = "emitter_id" if version >= _WITH_EMITTER_ID else "NULL"
-    rows = database.execute(
-        f"SELECT name, epoch, acknowledged, sent, {relay_epoch}, {emitter_id} FROM spool"
-    ).fetchall()
+    proof = "proof" if version >= _WITH_PROOF else "NULL"
+    columns = f"name, epoch, acknowledged, sent, {relay_epoch}, {emitter_id}, {proof}"
+    rows = database.execute(f"SELECT {columns} FROM spool").fetchall()
     if len(rows) != 1:
         raise _Unsuitable("is damaged (it does not say whose it is)")
     try:

@@ -30,6 +30,8 @@ Where each decision is made:
 
 - acknowledgements, and their time: `Sequencer.collect` and `KnownEmitters.commit`; their form and
   delivery: `notifier`. Admission of an emitter under a name: `KnownEmitters.admit`.
+- what an emitter is believed about its acknowledged events: `core.proofs`, asked by
+  `control.ControlService` at each hello.
 - replies to requests: `control.ControlService`. Routes of subscriptions, and those of the relay at
   the emitters: `core.subscription_router`. Watched topics: `core.demand`, told by `demand_service`.
 - the end of tasks whose emitters are gone: `core.orphans`; `task_watch` looks for them at each

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, assert_never
 from relay.call_service import CallService
 from relay.core.emitters import Cursor, Reach, Refusal
 from relay.core.permission import UNLIMITED, Rights
+from relay.core.proofs import missing_events
 from relay.demand_service import DemandService
 from relay.journal.journal import JournalUnavailable
 from relay.shared.logs import LimitedLog
@@ -74,6 +75,7 @@ class _Admitted(NamedTuple):
     """The fields of a reply to hello for an emitter."""
 
     sequence: int
+    proof: bytes | None
     emitter_epoch: int | None
     drops: int | None
 
@@ -216,24 +218,44 @@ class ControlService:
             fresh = time.time_ns() + secrets.randbits(EPOCH_RANDOM_BITS)
             epoch = handed_out = emitters.hand_out_epoch(emitter_id, name, process, fresh, reach)
         # Emitters of earlier versions take their epoch from their own clock.
-        latest = 2**64 if process else time.time_ns() + MAX_CLOCK_AHEAD_NS
+        latest = time.time_ns() + MAX_CLOCK_AHEAD_NS
         # Without it the emitter knows of no acknowledged event.
-        cursor = Cursor(emitter_id, name, epoch, request.acknowledged or 0)
-        lost_before = emitters.lost_by_rollback
-        if request.epoch == self._state.journal.epoch:
-            emitters.count_unknown(cursor, knows_all=self._state.journal.knows_all_emitters)
-        sequence = emitters.admit(cursor, peer, reach, process=process, latest=latest)
+        claim = Cursor(emitter_id, name, epoch, request.acknowledged or 0)
+        knows_all = self._state.journal.knows_all_emitters
+        missing = missing_events(claim, emitters.get(emitter_id), knows_all=knows_all)
+        sequence = emitters.admit(claim, peer, reach, process=process, latest=latest)
         emitter = emitters.get(emitter_id)
         assert emitter is not None, "it was admitted"
         emitter.inherited = request.inherited or 0
-        if lost := emitters.lost_by_rollback - lost_before:
-            emitters.keep_cursor(emitter)
-        if lost and request.epoch in (None, self._state.journal.epoch):
-            reason = f"{lost} events that {name!r} knows as acknowledged are missing"
-            self._state.journal.begin_epoch(reason)
+        if missing:
+            self._judge(claim, missing, request)
         # While the journal cannot be written, every event is dropped.
         drops = emitter.drops if self._state.intake.journaling else None
-        return _Admitted(sequence, handed_out, drops)
+        return _Admitted(sequence, self._state.proof_of(emitter), handed_out, drops)
+
+    def _judge(self, claim: Cursor, missing: int, request: HelloRequest) -> None:
+        """Take `missing` acknowledged events for lost, if the relay has acknowledged them."""
+        journal, emitters = self._state.journal, self._state.emitters
+        present, previous = journal.epoch, journal.origin.previous
+        # The present epoch may be newer than the last hello, after which it was acknowledged.
+        epochs = [each for each in (present, previous, request.epoch) if each is not None]
+        epoch = journal.proofs.epoch_of(claim, request.proof, epochs)
+        if epoch is None:
+            self._state.counters.unproven += 1
+            self._log.warning(
+                "unproven",
+                "%r says that %d events are acknowledged which the journal does not have, and has"
+                " no proof of it: they do not count as lost",
+                claim.name,
+                missing,
+            )
+            return
+        emitter = emitters.get(claim.emitter_id)
+        assert emitter is not None, "it was admitted"
+        emitters.note_rollback(emitter, missing)
+        if epoch == present:
+            # Of an earlier epoch, this one has begun since because events were lost.
+            journal.begin_epoch(f"{missing} acknowledged events of {claim.name!r} are missing")
 
     def _compare(self, name: str, heads: Mapping[str, Head]) -> None:
         """Begin a new epoch if an edge has received events that the journal does not hold."""
@@ -323,12 +345,13 @@ def _refused(request: Request, rights: Rights) -> str:
     if not rights.may_ask(request.op):
         return f"{rights.name!r} may not ask for {request.op!r}"
     if isinstance(request, HelloRequest):
-        is_emitter, is_edge = map(rights.may_be, (PeerRole.EMITTER, PeerRole.EDGE))
         if not rights.may_be(request.role):
             return f"{rights.name!r} is no {request.role}"
         # Both may begin a new epoch of the relay.
-        if (request.emitter_id is not None and not is_emitter) or (request.heads and not is_edge):
-            return f"{rights.name!r} is a {rights.role}, and has no events"
+        if request.emitter_id is not None and not rights.may_be(PeerRole.EMITTER):
+            return f"{rights.name!r} is no emitter, and has no events"
+        if request.heads and not rights.may_have_heads:
+            return f"{rights.name!r} is no edge, and has no heads"
     if isinstance(request, ServeRequest):
         for method in request.methods:
             if not rights.methods.match(method):

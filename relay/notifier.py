@@ -1,6 +1,7 @@
 """Sends notices to emitters on the control socket (protocol section 4)."""
 
 from collections.abc import Callable
+from typing import Protocol
 
 from relay.core.emitters import KnownEmitter, KnownEmitters
 from relay.core.intake import ForbiddenEvent
@@ -20,16 +21,28 @@ MAX_WAITING_BYTES = 4 * 1024 * 1024
 are not read any more."""
 
 
+class Provable(Protocol):
+    """The emitters, and the proofs of their acknowledgements."""
+
+    @property
+    def emitters(self) -> KnownEmitters:
+        """The known emitters."""
+
+    def proof_of(self, emitter: KnownEmitter) -> bytes | None:
+        """Return the proof of what `emitter` has committed, None without one."""
+
+
 class Notifier:
     """Tells emitters how far the journal has come."""
 
-    def __init__(self, control: Port, emitters: KnownEmitters) -> None:
+    def __init__(self, control: Port, provable: Provable) -> None:
         self._control = control
-        self._emitters = emitters
+        self._provable = provable
 
     def acknowledge(self, emitter: KnownEmitter) -> bool:
         """Acknowledge everything that is committed; return whether `emitter` is connected."""
-        return self._send(emitter, Acknowledged(emitter.epoch, emitter.committed))
+        proof = self._provable.proof_of(emitter)
+        return self._send(emitter, Acknowledged(emitter.epoch, emitter.committed, proof))
 
     def is_connected(self, emitter: KnownEmitter) -> bool:
         """Return whether the control connection of `emitter` is there."""
@@ -44,7 +57,7 @@ class Notifier:
     def forbid(self, error: ForbiddenEvent) -> None:
         """Tell the emitter of an event that it was not published, if the event names one."""
         header = error.header
-        emitter = None if header is None else self._emitters.get(header.emitter_id)
+        emitter = None if header is None else self._provable.emitters.get(header.emitter_id)
         if header is not None and emitter is not None and emitter.peer is not None:
             notice = ForbiddenNotice(header.epoch, header.sequence, error.topic.shown, error.field)
             self.tell(emitter.peer, pack_forbidden_notice(notice))
@@ -56,7 +69,7 @@ class Notifier:
         is_connected = self.tell(
             emitter.peer,
             pack_notice(notice),
-            on_full=lambda: self._emitters.note_unasked(emitter) if is_request else None,
+            on_full=lambda: self._provable.emitters.note_unasked(emitter) if is_request else None,
         )
         if not is_connected:
             emitter.peer = None

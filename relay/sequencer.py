@@ -17,6 +17,7 @@ from relay.core.retained import task_key
 from relay.journal.batch import JournalBatch, Run
 from relay.journal.journal import JournalUnavailable
 from relay.journal.reader import StoredTask
+from relay.journal.state import JournalState
 from relay.journal.writer import WriteOutcome
 from relay.shared.logs import LimitedLog
 from relay.state import SharedState
@@ -180,7 +181,7 @@ class Sequencer:
         events: list[StampedFrames] = []
         emitters: dict[KnownEmitter, None] = {}
         for outcome in self._writer.outcomes():
-            self._state.journal.update(outcome.state)
+            self._take_state(outcome.state)
             for _ in range(outcome.committed):
                 flight = self._flights.popleft()
                 self._flight_bytes -= flight.size
@@ -203,6 +204,12 @@ class Sequencer:
             if outcome.forgotten is not None:
                 self._state.emitters.forget(outcome.forgotten, reach)
         return Committed(events, list(emitters))
+
+    def _take_state(self, state: JournalState) -> None:
+        reopened = self._state.journal.reopened
+        self._state.journal.update(state)
+        if self._state.journal.reopened != reopened:
+            self._state.emitters.journal_was_replaced()
 
     def _flight(
         self,

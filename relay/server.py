@@ -105,7 +105,7 @@ class Relay:
             self._sequencer = Sequencer(self._state, self._writer)
             self._sequencer.remember(journal.tasks(), journal.once())
             self._writer.maintain()
-            self._notifier = Notifier(self._sockets.control, self._state.emitters)
+            self._notifier = Notifier(self._sockets.control, self._state)
             self._tasks = TaskWatch(self._state, self._notifier.is_connected, settings.heartbeat_s)
             self._demand = DemandService(self._state.demand, self._notifier.tell, started)
             self._control = ControlService(

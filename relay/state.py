@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from relay.core.counters import RelayCounters
 from relay.core.demand import Demand
-from relay.core.emitters import Cursor, KnownEmitters
+from relay.core.emitters import Cursor, KnownEmitter, KnownEmitters
 from relay.core.intake import Intake
 from relay.core.orphans import TaskOwners
 from relay.core.retained import RetainedValues
@@ -41,6 +41,14 @@ class SharedState:
         counters.relayed.list_kinds(journal.streams)
         intake = Intake(tuple(journal.streams), emitters, counters, new_event_id)
         return cls(journal, emitters, intake, counters, TaskOwners(task_grace_s))
+
+    def proof_of(self, emitter: KnownEmitter) -> bytes | None:
+        """Return the proof that `emitter.committed` is acknowledged; None if it may have none."""
+        if not emitter.may_have_proof:
+            return None
+        journal = self.journal
+        identity = emitter.emitter_id, emitter.epoch, emitter.committed
+        return journal.proofs.of(journal.epoch, *identity)
 
 
 def new_event_id() -> str:

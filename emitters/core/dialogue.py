@@ -190,12 +190,12 @@ class Dialogue:
             case DialogueState.GREETING | DialogueState.ACCEPTED:
                 if not self._take_epoch(reply):
                     return
-                self._begin(reply.sequence or 0, frozenset(reply.journaled_kinds))
+                self._begin(reply)
                 self._drops = reply.drops
                 self._change_state(DialogueSignal.HELLO_ACCEPTED)
                 self._check_subscriptions()
             case DialogueState.OPEN | DialogueState.PROBING:
-                self._go_on_after_stall(reply.sequence or 0, reply.drops)
+                self._go_on_after_stall(reply)
             case DialogueState.DISCONNECTED | DialogueState.FENCED:
                 return  # The relay that replied is gone; its successor may have less.
         self.relay_epoch = reply.epoch
@@ -231,7 +231,7 @@ class Dialogue:
         before = outbox.acknowledged
         match notice:
             case Acknowledged():
-                was_sent = outbox.acknowledge(notice.sequence)
+                was_sent = outbox.acknowledge(notice.sequence, notice.proof)
             case Resend() if self.is_accepted and notice.sequence >= before:
                 was_sent = outbox.rewind(notice.sequence)
             case Resend():
@@ -291,10 +291,11 @@ class Dialogue:
             self._refusal = NO_EPOCH
         return bool(self._outbox.epoch)
 
-    def _begin(self, sequence: int, kinds: frozenset[str]) -> None:
+    def _begin(self, reply: HelloReply) -> None:
         """Bring the outbox in line with the relay: events in flight on an earlier connection may
         be lost, or journaled without having been acknowledged."""
         outbox = self._outbox
+        sequence, kinds = reply.sequence or 0, frozenset(reply.journaled_kinds)
         if sequence < outbox.acknowledged:
             logger.error(
                 "the relay has lost events %d to %d of %s, which it had acknowledged",
@@ -302,8 +303,8 @@ class Dialogue:
                 outbox.acknowledged,
                 self._name,
             )
-        if not outbox.rewind(sequence):
-            renumbered = outbox.skip_to(sequence)
+        if not outbox.rewind(sequence, reply.proof):
+            renumbered = outbox.skip_to(sequence, reply.proof)
             logger.error(
                 "the relay has events of %s up to %d, which are not in the spool any more; "
                 "%d newer ones were numbered anew",
@@ -320,16 +321,17 @@ class Dialogue:
         self._refusal = None
         self._stall_s = STALL_S
 
-    def _go_on_after_stall(self, sequence: int, drops: int | None) -> None:
+    def _go_on_after_stall(self, reply: HelloReply) -> None:
         """Send again only what the relay has dropped.
 
         Otherwise events are merely slow, or an acknowledgement was lost. Sending them again would
         fill a slow connection with copies until no event arrives any more.
         """
         outbox = self._outbox
+        sequence, drops = reply.sequence or 0, reply.drops
         has_progress = sequence > self._acknowledged_at_hello
         if has_progress:
-            outbox.acknowledge(sequence)
+            outbox.acknowledge(sequence, reply.proof)
             self._on_progress()
         else:
             self._stall_s = min(2 * self._stall_s, MAX_STALL_S)

@@ -60,6 +60,11 @@ class Store(Protocol):
         """Note the relay's epoch. Never raises."""
         ...
 
+    @property
+    def proof(self) -> bytes | None:
+        """The relay's proof for the last number that was forgotten, None without one."""
+        ...
+
     def append(self, first: int, events: Sequence[Outgoing]) -> None:
         """Keep `events`, numbered from `first`, or raise `SpoolUnavailable`; then none is kept."""
         ...
@@ -68,12 +73,17 @@ class Store(Protocol):
         """Note that events may be sent from now on. Raises `SpoolUnavailable`."""
         ...
 
-    def forget(self, sequence: int) -> None:
-        """Drop the events up to `sequence`, which are acknowledged. Never raises."""
+    def forget(self, sequence: int, proof: bytes | None = None) -> None:
+        """Drop the events up to `sequence`, which are acknowledged with `proof`. Never raises."""
         ...
 
-    def rewrite(self, acknowledged: int, events: Iterable[Outgoing]) -> None:
-        """Keep `events` alone, numbered from `acknowledged` + 1, or raise `SpoolUnavailable`."""
+    def rewrite(
+        self, acknowledged: int, events: Iterable[Outgoing], proof: bytes | None = None
+    ) -> None:
+        """Keep `events` alone, numbered from `acknowledged` + 1, or raise `SpoolUnavailable`.
+
+        `proof` is that of `acknowledged`.
+        """
         ...
 
     def close(self) -> None:
@@ -111,7 +121,10 @@ class Outbox:
         """The sum of the envelopes of unacknowledged events."""
         self._in_flight_bytes = 0
         self.acknowledged = acknowledged
+        self.proof = None if store is None else store.proof
+        """The relay's proof that it has acknowledged `acknowledged`, None without one."""
         self._forgotten = acknowledged
+        self._forgotten_proof = self.proof
         self._highest_sent = self.last if store is None else store.sent
         self._highest_sent_before = self.last
         self.inherited = 0 if store is None else self.last
@@ -147,8 +160,9 @@ class Outbox:
         return None if self._store is None else self._store.relay_epoch
 
     def keep_relay_epoch(self, epoch: int) -> None:
-        """Have a later process know the relay's epoch."""
+        """Have a later process know the relay's epoch, and its last acknowledgement before."""
         if self._store is not None and self._store.relay_epoch != epoch:
+            self._forget(1)
             self._store.keep_relay_epoch(epoch)
 
     @property
@@ -224,8 +238,8 @@ class Outbox:
         sent = self.acknowledged + len(self._in_flight)
         self._highest_sent = max(self._highest_sent_before, sent)
 
-    def acknowledge(self, sequence: int) -> bool:
-        """Drop the events up to `sequence`, which the relay has.
+    def acknowledge(self, sequence: int, proof: bytes | None = None) -> bool:
+        """Drop the events up to `sequence`, which the relay has, and keep its `proof` of that.
 
         Returns False for a number that was never sent; then nothing changes.
         """
@@ -239,7 +253,8 @@ class Outbox:
                 # Sent before a rewind or by an earlier process, and about to be sent again.
                 event = self._unsent.popleft()
             self.bytes -= len(event.envelope)
-        self.acknowledged = max(self.acknowledged, sequence)
+        if sequence > self.acknowledged or (sequence == self.acknowledged and proof is not None):
+            self.acknowledged, self.proof = sequence, proof
         # A transaction for each acknowledgement would cost more than the append did.
         self._forget(1 if self.acknowledged == self.last else FORGET_BATCH)
         return True
@@ -255,18 +270,18 @@ class Outbox:
         if self._store is not None:
             self._store.relay_was_met()
 
-    def rewind(self, sequence: int) -> bool:
+    def rewind(self, sequence: int, proof: bytes | None = None) -> bool:
         """Have everything after `sequence` sent again: the relay has the events up to it alone.
 
         Of a number below `acknowledged`, what follows `acknowledged`: nothing more is left. Returns
         False for a number that was never sent; then nothing changes.
         """
-        if not self.acknowledge(sequence):
+        if not self.acknowledge(sequence, proof):
             return False
         self._unsend()
         return True
 
-    def skip_to(self, sequence: int) -> int:
+    def skip_to(self, sequence: int, proof: bytes | None = None) -> int:
         """Go on after `sequence`, a number in the journal that this outbox never sent.
 
         The end of the store was lost, and with it the numbers that it had given out. Events that
@@ -277,7 +292,7 @@ class Outbox:
         kept = self._highest_sent - self.acknowledged
         remaining = list(islice(self._unsent, kept, None))
         inherited = self._count_inherited(remaining)
-        self._rewrite(sequence, remaining)
+        self._rewrite(sequence, remaining, proof)
         self._highest_sent = sequence
         # Events that the journal has up to `sequence` are of earlier processes as well.
         self.inherited = 0 if self._store is None else sequence + inherited
@@ -301,7 +316,7 @@ class Outbox:
             return
         demoted = [event for event in self._unsent if event.topic.kind not in kinds]
         inherited = self._count_inherited(remaining)
-        self._rewrite(self.acknowledged, remaining)
+        self._rewrite(self.acknowledged, remaining, self.proof)
         self._highest_sent = self.acknowledged
         self.inherited = min(self.inherited, self.acknowledged + inherited)
         for event in demoted:
@@ -330,19 +345,26 @@ class Outbox:
         self._in_flight.clear()
         self._in_flight_bytes = 0
 
-    def _rewrite(self, acknowledged: int, events: list[Outgoing]) -> None:
+    def _rewrite(self, acknowledged: int, events: list[Outgoing], proof: bytes | None) -> None:
         # First, because it may raise: then nothing has changed here either.
         if self._store is not None:
-            self._store.rewrite(acknowledged, events)
+            self._store.rewrite(acknowledged, events, proof)
         self._unsent = deque(events)
         self.bytes = sum(len(event.envelope) for event in events)
         self.acknowledged = self._forgotten = acknowledged
+        self.proof = self._forgotten_proof = proof
 
     def _forget(self, least: int) -> None:
-        """Have the store drop acknowledged events, if there are at least so many."""
-        if self._store is not None and self.acknowledged - self._forgotten >= least:
-            self._store.forget(self.acknowledged)
-            self._forgotten = self.acknowledged
+        """Have the store drop acknowledged events, if there are at least so many.
+
+        Also if the last number that it has dropped has another proof now.
+        """
+        if self._store is None:
+            return
+        count = self.acknowledged - self._forgotten
+        if count >= least or (count == 0 and self.proof != self._forgotten_proof):
+            self._store.forget(self.acknowledged, self.proof)
+            self._forgotten, self._forgotten_proof = self.acknowledged, self.proof
 
 
 def _is_stream(kind: str, journaled_kinds: frozenset[str] | None) -> bool:

@@ -72,12 +72,24 @@ class KnownEmitter:
         reply to hello it knows whether to send them again, even if an earlier reply was lost."""
         self.is_journaled = is_journaled
         """Whether the journal has its cursor."""
+        self.is_committed = is_journaled
+        """Whether the journal has `committed`, which otherwise is only what the emitter says."""
+        self.is_epoch_past = False
+        """Whether the clock has reached its epoch, so that no process may return behind it."""
         self.taken = 0
         self.refused: dict[SequenceVerdict, int] = {
             verdict: 0 for verdict in SequenceVerdict if verdict is not SequenceVerdict.TAKE
         }
         self.reported: dict[str, int] = {}
         """The counters in its last `account` request."""
+
+    @property
+    def may_have_proof(self) -> bool:
+        """Whether the relay may prove that `committed` is acknowledged.
+
+        The journal never goes behind such a number, unless it loses events.
+        """
+        return self.is_committed and self.is_epoch_past
 
     @property
     def may_be_forgotten(self) -> bool:
@@ -91,6 +103,7 @@ class KnownEmitter:
         """Continue after `sequence` of `epoch`."""
         self.epoch = epoch
         self.sequence = self.handed_over = self.committed = sequence
+        self.is_committed = False
         self.resend_requested_after = NO_SEQUENCE
 
     def progress(self) -> "Progress":
@@ -187,27 +200,25 @@ class KnownEmitters:
         process: bytes = b"",
         latest: int = 2**64,
     ) -> int:
-        """Admit the emitter at `peer`, for which `cursor.sequence` is acknowledged.
+        """Admit the emitter at `peer`, which says that `cursor.sequence` is acknowledged.
 
-        Returns the last sequence number of its epoch that the journal has. Raises `Refusal` if a
-        newer process was admitted under its id, or if another process under its id is still
-        connected. An epoch above `latest` is of a process whose clock was wrong: once that process
-        is gone, it keeps nobody out.
+        Returns the last sequence number of its epoch that the journal has, or the emitter's own if
+        that is above: it has dropped the events up to it, so that requesting them would stop it for
+        ever. Raises `Refusal` if a newer process was admitted under its id, or if another process
+        under its id is still connected. An epoch above `latest` is of a process whose clock was
+        wrong: once that process is gone, it keeps no other out that has a clock of its own.
         """
         emitter = self._known.get(cursor.emitter_id)
         if emitter is None:
             emitter = self._know(cursor)
         elif cursor.epoch != emitter.epoch:
             last = emitter.progress()
-            _replace(emitter, cursor, reach, latest)
+            _replace(emitter, cursor, reach, 2**64 if process else latest)
             self._keep_last(last)
         elif _is_anothers(emitter, peer, process) and reach(emitter):
             # A copy of a spool has the same epoch, and would give other events the same numbers.
             raise _in_use(cursor.name)
         elif cursor.sequence > emitter.committed:
-            # The journal lacks events that it had acknowledged. The emitter has dropped them, so
-            # that requesting them would stop it for ever.
-            self.lost_by_rollback += cursor.sequence - emitter.committed
             emitter.start_at(cursor.epoch, cursor.sequence)
         if emitter.peer != peer:
             # On an unbroken connection, the events that were requested are still on their way.
@@ -215,18 +226,21 @@ class KnownEmitters:
         emitter.peer = peer
         emitter.process = process
         emitter.name = cursor.name
+        emitter.is_epoch_past = cursor.epoch <= latest
         return emitter.committed
 
-    def count_unknown(self, cursor: Cursor, *, knows_all: bool) -> None:
-        """Count the acknowledged events of an emitter as lost if the journal never had one of them.
+    def note_rollback(self, emitter: KnownEmitter, missing: int) -> None:
+        """Count the `missing` events as lost, and have the next batch journal its cursor.
 
-        They were acknowledged in the journal's present epoch. With `knows_all`, the journal has
-        forgotten no emitter. To be called before `admit`.
+        Otherwise the next process of the relay would find once more that the journal lacks them.
         """
-        known = self._known.get(cursor.emitter_id)
-        never_had_one = knows_all if known is None else cursor.epoch > known.epoch
-        if never_had_one:
-            self.lost_by_rollback += cursor.sequence
+        self.lost_by_rollback += missing
+        self.keep_cursor(emitter)
+
+    def journal_was_replaced(self) -> None:
+        """Note that what was committed is in no journal any more."""
+        for emitter in self:
+            emitter.is_committed = False
 
     def note_dropped(self, header: Header) -> None:
         """Note that an event was dropped, although it may be the next one."""
@@ -271,10 +285,7 @@ class KnownEmitters:
         return verdict
 
     def keep_cursor(self, emitter: KnownEmitter) -> None:
-        """Have the next batch journal the cursor of `emitter`, which no event has moved.
-
-        Otherwise the next process of the relay would find once more that the journal lacks events.
-        """
+        """Have the next batch journal the cursor of `emitter`, which no event has moved."""
         emitter.handed_over = NO_SEQUENCE
         self._touched.add(emitter)
 
@@ -300,6 +311,7 @@ class KnownEmitters:
                 emitter.is_journaled = emitter.is_journaled or has_moved
                 if has_moved:
                     emitter.committed = sequence
+                    emitter.is_committed = True
                 acknowledged.append(emitter)
         return acknowledged
 

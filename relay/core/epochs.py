@@ -2,7 +2,8 @@
 
 Within an epoch an offset names one event for ever. A journal that has lost its newest events would
 give their offsets out again, so it continues under a new epoch. The proof of such a rollback is
-the note beside the journal, an emitter that was acknowledged more, or an edge that has seen more.
+the note beside the journal, an emitter that was acknowledged more (`relay.core.proofs`), or an edge
+that has seen more.
 """
 
 from collections.abc import Iterable, Mapping

@@ -31,6 +31,7 @@ table holds the events that the batch brought to the stream:
                 boot_id   the machine's boot id while a relay with durability `process` has the file
                           open; empty otherwise; "a copy" in a copy
                 noted     the machine's boot id while a relay has the file open; empty otherwise
+                proof_key the secret of the relay's proofs of acknowledgements, 64 hexadecimal digits
                 probe     zeros that are written and removed to find out whether there is room
 
 journal.db-tail, beside the file, notes the epoch and the newest row of each stream after each

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from relay.core.emitters import Cursor
 from relay.core.epochs import Origin, Tail, lost_tails
+from relay.core.proofs import Proofs
 from relay.core.retention import Limits, StoredRow, rows_to_retire
 from relay.journal.batch import JournalBatch, Run
 from relay.journal.file import (
@@ -28,13 +29,14 @@ from relay.journal.format import (
     DamagedContent,
     note_lost_emitters,
     pack_events,
-    pack_unsigned,
     prepare,
     row_checksum,
     stream_tables,
 )
+from relay.journal.latest_tables import write_latest
 from relay.journal.once_table import forget_once, read_once, write_once
 from relay.journal.origin import find_origin, meta_of, meta_of_run, new_epoch
+from relay.journal.proof_key import key_of, meta_of_key
 from relay.journal.reader import JournalReader, StoredTask
 from relay.journal.repair import repair_tables
 from relay.journal.state import NEVER_MS, JournalState, StreamState
@@ -97,7 +99,9 @@ class Journal:
                 found = find_origin(self._reader, noted or read_note, streams)
                 self._streams = {name: self._state_of(name, read_note) for name in streams}
                 self._tails = {stream: self._reader.tail(stream) for stream in streams}
-                self._knows_all_emitters = ALL_EMITTERS in self._reader.meta()
+                meta = self._reader.meta()
+                self._knows_all_emitters = ALL_EMITTERS in meta
+                key = key_of(meta)
             except (sqlite3.DatabaseError, DamagedContent) as error:
                 raise refused(path, error) from None
             self._place = _place_of(path)
@@ -105,12 +109,10 @@ class Journal:
             self._origin, self._is_epoch_new, is_rolled_back = found
             self._rollbacks = int(is_rolled_back)
             self._start_offsets = self.last_offsets
-            self._unnoted = meta_of(found.origin) | meta_of_run(power_safe=power_safe)
-            # Notes the epoch before any peer is told of it. On a full disk, the first transaction
-            # that succeeds notes it: nothing can be acknowledged before.
-            with contextlib.suppress(JournalUnavailable):
-                self.probe()
-            self._write_note()
+            self._proofs = Proofs(key)
+            run = meta_of_run(power_safe=power_safe)
+            self._unnoted = meta_of(found.origin) | run | meta_of_key(key)
+            self._note_begin()
             self._closing = undo.pop_all()
 
     @property
@@ -141,6 +143,7 @@ class Journal:
             self._place,
             dict(self._streams),
             self._knows_all_emitters,
+            self._proofs,
         )
 
     @property
@@ -171,9 +174,7 @@ class Journal:
         with self._transaction():
             for stream, row in rows:
                 self._db.execute(f"INSERT INTO {self._tables[stream]} VALUES (?, ?, ?, ?, ?)", row)
-            for batch in batches:
-                self._write_cursors(batch)
-                self._write_tasks(batch.tasks, batch.forgotten_tasks)
+            write_latest(self._db, batches)
             write_once(self._db, batches)
         for stream, (last, _, relayed_at, packed, checksum) in rows:
             state = self._streams[stream]
@@ -204,9 +205,7 @@ class Journal:
             reason,
             self.epoch,
         )
-        with contextlib.suppress(JournalUnavailable):
-            self.probe()
-        self._write_note()
+        self._note_begin()
 
     def probe(self) -> None:
         """Write `PROBE_BYTES` and remove them, or raise `JournalUnavailable`."""
@@ -316,27 +315,6 @@ class Journal:
         stored = size.stored_bytes if size and is_known else self._reader.stored_bytes(stream)
         return StreamState(first, last, stored, oldest.relayed_at, 0, newest.relayed_at)
 
-    def _write_cursors(self, batch: JournalBatch) -> None:
-        self._db.executemany(
-            "INSERT OR REPLACE INTO emitters VALUES (?, ?, ?, ?, ?)",
-            [
-                (emitter_id, name, pack_unsigned(epoch), pack_unsigned(sequence), batch.heard_at)
-                for emitter_id, name, epoch, sequence in batch.cursors
-            ],
-        )
-
-    def _write_tasks(self, tasks: Iterable[StoredTask], forgotten: Iterable[str]) -> None:
-        for key in forgotten:
-            self._db.execute("DELETE FROM tasks WHERE topic = ?", (key,))
-        for key, (_, stamp, envelope), is_finished, header in tasks:
-            # Not REPLACE: the new row needs a new `updated`, which is the order of updates.
-            self._db.execute("DELETE FROM tasks WHERE topic = ?", (key,))
-            self._db.execute(
-                "INSERT INTO tasks (topic, stamp, envelope, finished, header)"
-                " VALUES (?, ?, ?, ?, ?)",
-                (key, stamp, envelope, is_finished, header),
-            )
-
     def _retire(self, stream: str, limits: Limits, now_ms: int) -> bool:
         state = self._streams[stream]
         if state.stored_bytes <= limits.max_bytes and state.oldest_at >= now_ms - limits.max_age_ms:
@@ -361,6 +339,15 @@ class Journal:
             retired=state.retired + last_retired + 1 - state.first_offset,
         )
         return True
+
+    def _note_begin(self) -> None:
+        """Note the epoch before any peer is told of it, and the key before an acknowledgement.
+
+        On a full disk, the first transaction that succeeds notes them.
+        """
+        with contextlib.suppress(JournalUnavailable):
+            self.probe()
+        self._write_note()
 
     def _write_note(self) -> None:
         try:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from relay.core.epochs import Origin
+from relay.core.proofs import Proofs
 from relay.journal.file import JournalRefused, open_journal_file
 from relay.journal.format import DamagedContent
 from relay.journal.journal import JournalUnavailable
@@ -145,6 +146,11 @@ class PublishedJournal:
         except (sqlite3.DatabaseError, DamagedContent):
             return None
         return event if event is not None and event.offset == offset and event.frames[0] else None
+
+    @property
+    def proofs(self) -> Proofs:
+        """Proofs of the journal's acknowledgements."""
+        return self._state.proofs
 
     @property
     def knows_all_emitters(self) -> bool:

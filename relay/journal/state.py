@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from relay.core.epochs import Origin
+from relay.core.proofs import Proofs
 
 NEVER_MS = 2**63 - 1
 
@@ -36,3 +37,5 @@ class JournalState(NamedTuple):
     knows_all_emitters: bool
     """Whether no cursor of an emitter is gone: then the journal never had an event of an emitter
     that it does not know."""
+    proofs: Proofs
+    """Of acknowledgements of this journal."""

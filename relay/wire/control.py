@@ -18,7 +18,12 @@ from relay.wire.calls import (
     ServeReply,
     ServeRequest,
 )
-from relay.wire.control_message import MAX_PAGE_BYTES, ControlMessage, Unsigned
+from relay.wire.control_message import (
+    MAX_PAGE_BYTES,
+    MAX_PROOF_BYTES,
+    ControlMessage,
+    Unsigned,
+)
 from relay.wire.demand_messages import (
     DemandReply,
     DemandRequest,
@@ -54,6 +59,7 @@ Offset = Annotated[int, Field(ge=0, le=2**63 - 1)]
 PageBytes = Annotated[int, Field(ge=1, le=MAX_PAGE_BYTES)]
 
 
+Proof = Annotated[bytes, Field(max_length=MAX_PROOF_BYTES)]
 EmitterId = Annotated[bytes, Field(min_length=EMITTER_ID_BYTES, max_length=EMITTER_ID_BYTES)]
 
 
@@ -67,8 +73,8 @@ class HelloRequest(ControlMessage):
     An emitter gives its id, its epoch, and `acknowledged`: the last sequence number of that epoch
     that was acknowledged to it. It still holds every event after that number.
 
-    `epoch` is the relay's, as the peer knows it. By `acknowledged` and `heads` the relay notices
-    that its journal has lost events since: then it begins a new epoch.
+    `epoch` is the relay's, as the peer knows it. By `acknowledged`, with its proof, and by `heads`
+    the relay notices that its journal has lost events since: then it begins a new epoch.
     """
 
     op: Literal["hello"] = "hello"
@@ -82,6 +88,8 @@ class HelloRequest(ControlMessage):
     process: Annotated[bytes | None, Field(max_length=PROCESS_BYTES)] = None
     """A random number of the emitter's process. The same process is handed out the same epoch."""
     acknowledged: Unsigned | None = None
+    proof: Proof | None = None
+    """The relay's, with which it acknowledged that number; None if it gave none."""
     inherited: Unsigned | None = None
     """The last sequence number that was in the spool when this process opened it: the events up to
     it are of earlier processes, whose unfinished tasks nobody else will end."""
@@ -169,6 +177,8 @@ class HelloReply(ControlMessage):
     heartbeat_s: float
     sequence: Unsigned | None = None
     """For emitters: the last sequence number of the epoch that the journal has."""
+    proof: Proof | None = None
+    """For emitters: the proof that this number is acknowledged."""
     emitter_epoch: Unsigned | None = None
     """For emitters without an epoch: theirs from now on."""
     drops: Unsigned | None = None

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import msgpack
 
 from relay.wire.control import unpack_map
+from relay.wire.control_message import MAX_PROOF_BYTES
 from relay.wire.demand import DIGEST_BYTES
 from relay.wire.errors import InvalidFrame
 
@@ -18,6 +19,8 @@ class Acknowledged(NamedTuple):
 
     epoch: int
     sequence: int
+    proof: bytes | None = None
+    """For the emitter's next hello; None from a relay that gives none."""
 
 
 class Resend(NamedTuple):
@@ -62,9 +65,10 @@ _NAMES = {kind: op for op, kind in _OPS.items()}
 
 def pack_notice(notice: Notice) -> bytes:
     """Return the msgpack bytes of `notice`."""
-    packed: bytes = msgpack.packb(
-        {"op": _NAMES[type(notice)], "epoch": notice.epoch, "sequence": notice.sequence}
-    )
+    fields = {"op": _NAMES[type(notice)], "epoch": notice.epoch, "sequence": notice.sequence}
+    if isinstance(notice, Acknowledged) and notice.proof is not None:
+        fields["proof"] = notice.proof
+    packed: bytes = msgpack.packb(fields)
     return packed
 
 
@@ -104,7 +108,10 @@ def unpack_notice(frame: bytes) -> Notice | DemandNotice | ForbiddenNotice | Non
     kind = _OPS.get(op) if isinstance(op, str) else None
     if kind is None:
         raise InvalidFrame("a message without an id is a notice, and has a known op")
-    return kind(_unsigned(fields, "epoch"), _unsigned(fields, "sequence"))
+    epoch, sequence = _unsigned(fields, "epoch"), _unsigned(fields, "sequence")
+    if kind is Acknowledged:
+        return Acknowledged(epoch, sequence, _proof(fields))
+    return kind(epoch, sequence)
 
 
 def _digests(fields: dict[object, object], name: str) -> bytes:
@@ -112,6 +119,13 @@ def _digests(fields: dict[object, object], name: str) -> bytes:
     if not isinstance(value, bytes) or len(value) % DIGEST_BYTES:
         raise InvalidFrame(f"{name}: must be digests of {DIGEST_BYTES} bytes each")
     return value
+
+
+def _proof(fields: dict[object, object]) -> bytes | None:
+    value = fields.get("proof")
+    if value is None or (isinstance(value, bytes) and len(value) <= MAX_PROOF_BYTES):
+        return value
+    raise InvalidFrame(f"proof: must be at most {MAX_PROOF_BYTES} bytes")
 
 
 def _text(fields: dict[object, object], name: str) -> str:

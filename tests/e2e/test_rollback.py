@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from relay.journal.file import FILE_NAME
+from relay.wire.control import HelloReply
 from tests.e2e.journaled import QUICK, Start, shown_stats
 from tests.support.clients import Client
 from tests.support.cluster import Cluster, Edge
@@ -193,7 +194,9 @@ def test_a_journal_that_is_lost_while_the_relay_runs_is_replaced(
     damage(directory, copy)
     wait_for(lambda: peer.stats()["epoch"] > epoch, "a new epoch begins")
     wait_for(lambda: peer.stats()["journaling"], "there is a journal again")
-    assert emitter.hello(20)
+    reply = emitter.hello(20)
+    assert isinstance(reply, HelloReply)
+    assert (reply.sequence, reply.proof) == (20, None), "the journal has none of them"
     emitter.send(range(21, 31), by="second")
     emitter.wait_acknowledged(30)
     receive_all_numbers(client, 30)

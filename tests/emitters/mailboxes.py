@@ -39,11 +39,17 @@ def open_mailbox(
 ) -> Mailbox:
     """A mailbox whose dialogue is open."""
     mailbox = closed_mailbox(max_events, max_bytes, store)
-    assert mailbox.take_hello(0.0) == 0
+    assert greeted(mailbox, 0.0) == 0
     mailbox.on_hello_accepted(accepting(0), 0.0)
     mailbox.on_subscriptions([b"\x01event:", b"\x01task:"])
     assert mailbox.is_open
     return mailbox
+
+
+def greeted(mailbox: Mailbox, now: float) -> int | None:
+    """Take the hello that is due, if any; return its `acknowledged`."""
+    greeting = mailbox.take_hello(now)
+    return None if greeting is None else greeting.acknowledged
 
 
 def is_woken(mailbox: Mailbox) -> bool:

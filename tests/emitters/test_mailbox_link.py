@@ -15,6 +15,7 @@ from tests.emitters.mailboxes import (
     FOREVER_S,
     closed_mailbox,
     event,
+    greeted,
     is_woken,
     open_mailbox,
     running,
@@ -35,10 +36,10 @@ def quiet_mailbox() -> Mailbox:
 
 def test_a_new_link_sleeps_until_its_next_hello() -> None:
     mailbox = closed_mailbox()
-    assert mailbox.take_hello(0.0) == 0
+    assert greeted(mailbox, 0.0) == 0
     assert mailbox.take_hello(0.5) is None, "the relay has a second to answer"
     assert mailbox.prepare_to_sleep(0.5, may_send=True) == 1.0
-    assert mailbox.take_hello(1.0) == 0
+    assert greeted(mailbox, 1.0) == 0
 
 
 def test_a_link_that_is_awake_is_not_woken() -> None:
@@ -57,7 +58,7 @@ def test_the_stall_begins_when_the_first_event_is_in_flight() -> None:
         mailbox.take_events(10, now)
     assert mailbox.take_report(5.5) is not None
     assert sleep(mailbox, 5.5) == 5.0 + STALL_S
-    assert mailbox.take_hello(5.0 + STALL_S) == 0
+    assert greeted(mailbox, 5.0 + STALL_S) == 0
 
 
 def test_events_that_the_socket_did_not_take_are_taken_next() -> None:
@@ -110,7 +111,7 @@ def test_the_demand_is_asked_for_again_when_the_relay_is_lost_and_only_then() ->
     mailbox.on_subscriptions([b"\x01live:"])
     assert mailbox.watched.question(0.1) is None, "the question is on its way"
     mailbox.on_subscriptions([*NO_STREAMS, b"\x00live:"])
-    assert mailbox.take_hello(0.1) == 0
+    assert greeted(mailbox, 0.1) == 0
     assert mailbox.prepare_to_sleep(0.1, may_send=True) == 1.1, "no relay, nobody to ask"
     assert mailbox.watched.question(0.1) is not None
 

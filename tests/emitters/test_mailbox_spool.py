@@ -17,6 +17,7 @@ from tests.emitters.mailboxes import (
     FOREVER_S,
     closed_mailbox,
     event,
+    greeted,
     mailbox_of,
     open_mailbox,
     running,
@@ -111,7 +112,7 @@ def test_an_event_that_is_too_large_does_not_cost_those_of_other_threads() -> No
 def test_a_live_value_whose_kind_is_journaled_since_is_not_lost_when_the_spool_is_full() -> None:
     store = RecordingStore()
     mailbox = closed_mailbox(store=store)
-    assert mailbox.take_hello(0.0) == 0
+    assert greeted(mailbox, 0.0) == 0
     mailbox.add(event(1, "audit:a"), None)
     mailbox.on_hello_accepted(accepting(0, ("event", "task", "audit")), 0.0)
     store.full = True
@@ -167,8 +168,9 @@ def test_events_that_an_earlier_process_left_are_counted_and_waited_for() -> Non
     store.keep_epoch(EPOCH)
     outbox = Outbox(acknowledged=10, kept=store.kept, store=store.open())
     mailbox = mailbox_of(outbox)
-    assert (mailbox.epoch, mailbox.inherited) == (EPOCH, 12)
-    assert mailbox.take_hello(0.0) == 10
+    greeting = mailbox.take_hello(0.0)
+    assert greeting is not None
+    assert (mailbox.epoch, greeting.inherited, greeting.acknowledged) == (EPOCH, 12, 10)
     counters = mailbox.counters()
     assert (counters["accepted"], counters["acknowledged"]) == (12, 10)
     assert mailbox.unacknowledged() == 2

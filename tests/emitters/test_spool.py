@@ -189,6 +189,8 @@ def test_a_file_that_is_no_spool_of_ours_is_refused_and_left_as_it_is(
         ("relay_epoch", "x"),
         ("relay_epoch", str(2**64)),
         ("relay_epoch", b"\xff"),
+        ("proof", "x"),
+        ("proof", bytes(65)),
     ],
 )
 def test_a_spool_whose_head_cannot_be_read_is_refused(
@@ -285,10 +287,10 @@ def test_what_is_sent_next_does_not_depend_on_unsynced_changes(
         modes[statement] = mode
     assert modes["UPDATE spool SET epoch = 7"] == "FULL"
     assert modes["UPDATE spool SET sent = NULL"] == "FULL"
-    assert modes["UPDATE spool SET acknowledged = 5, sent = 5"] == "FULL"
+    assert modes["UPDATE spool SET acknowledged = 5, sent = 5, proof = NULL"] == "FULL"
     appended = [mode for sql, mode in modes.items() if sql.startswith(APPENDED)]
     assert appended == ["NORMAL", "NORMAL"], "an event does not wait for the disk"
-    assert modes["UPDATE spool SET acknowledged = 6"] == "NORMAL"
+    assert modes["UPDATE spool SET acknowledged = 6, proof = NULL"] == "NORMAL"
 
 
 def test_a_spool_that_was_refused_is_not_locked(path: Path) -> None:
@@ -435,11 +437,44 @@ def test_a_damaged_event_uses_its_number_up_and_the_others_are_sent(
     assert "1 of 3 events are damaged and lost: 2" in caplog.text
 
 
+def test_a_proof_is_kept_with_the_number_that_it_belongs_to(path: Path) -> None:
+    with closing(open_spool(path)) as spool:
+        assert spool.proof is None
+        spool.append(1, [outgoing(number) for number in (1, 2, 3)])
+        spool.forget(2, b"proof of 2")
+    with closing(open_spool(path)) as spool:
+        assert (spool.acknowledged, spool.proof) == (2, b"proof of 2")
+        spool.rewrite(9, [outgoing(10)], b"proof of 9")
+    with closing(open_spool(path)) as spool:
+        assert (spool.acknowledged, spool.proof) == (9, b"proof of 9")
+        spool.forget(10)
+    with closing(open_spool(path)) as spool:
+        assert (spool.acknowledged, spool.proof) == (10, None)
+
+
+def test_a_spool_of_version_4_is_read_and_has_no_proof_yet(path: Path) -> None:
+    with closing(open_spool(path)) as spool:
+        emitter_id = spool.emitter_id
+        spool.append(1, [outgoing(1), outgoing(2)])
+        spool.forget(1)
+    with closing(sqlite3.connect(path)) as database, database:
+        database.execute("ALTER TABLE spool DROP COLUMN proof")
+        database.execute("PRAGMA user_version = 4")
+    with closing(open_spool(path)) as spool:
+        assert (spool.acknowledged, spool.proof, spool.kept) == (1, None, [outgoing(2)])
+        assert spool.emitter_id == emitter_id
+        spool.forget(1, b"proof of 1")
+    with closing(open_spool(path)) as spool:
+        assert (spool.acknowledged, spool.proof, spool.kept) == (1, b"proof of 1", [outgoing(2)])
+        assert spool.emitter_id == emitter_id
+
+
 @pytest.mark.parametrize("version", [1, 2, 3])
 def test_a_spool_of_an_earlier_version_is_read(path: Path, version: int) -> None:
     with closing(open_spool(path)) as spool:
         spool.append(1, [outgoing(1)])
     with closing(sqlite3.connect(path)) as database, database:
+        database.execute("ALTER TABLE spool DROP COLUMN proof")
         database.execute("ALTER TABLE spool DROP COLUMN emitter_id")
         if version < 3:
             database.execute("ALTER TABLE spool DROP COLUMN relay_epoch")

@@ -22,6 +22,7 @@ from relay.control import (
 )
 from relay.core.emitters import Cursor, KnownEmitter, SequenceVerdict
 from relay.core.permission import UNLIMITED, PeerIdentity, PeerList, Rights
+from relay.core.proofs import PROOF_BYTES
 from relay.core.retained import task_key
 from relay.core.retention import Limits
 from relay.demand_service import DemandService
@@ -51,7 +52,7 @@ from relay.wire.control import (
     pack_message,
     unpack_reply,
 )
-from relay.wire.control_message import MAX_PAGE_BYTES
+from relay.wire.control_message import MAX_PAGE_BYTES, MAX_PROOF_BYTES
 from relay.wire.demand_messages import DemandRequest, WatchedRequest
 from relay.wire.header import Header, event_checksum, unpack_stamp
 from relay.wire.peers import ListedPeer, PeerRole
@@ -192,19 +193,110 @@ class TestRollback:
         parts.retire_all()
         assert self.edge_says(parts, self.epoch, 4, 1) == self.epoch
 
-    @pytest.mark.parametrize("is_known", [True, False])
-    def test_an_emitter_that_was_acknowledged_more_proves_it(
-        self, parts: RelayParts, is_known: bool
-    ) -> None:
-        epoch = self.epoch if is_known else None
-        parts.ask(hello(acknowledged=9).model_copy(update={"epoch": epoch}))
-        assert parts.journal.epoch == self.epoch
-        reply = parts.ask(hello(acknowledged=11).model_copy(update={"epoch": epoch}))
+    def claim(
+        self,
+        parts: RelayParts,
+        request: HelloRequest,
+        proven_under: int | None = None,
+        epoch: int | None = None,
+    ) -> HelloReply:
+        """Say hello in `epoch`, with the proof that the relay has given in another one."""
+        proof = None
+        if proven_under is not None:
+            assert request.emitter_id is not None
+            assert request.emitter_epoch is not None
+            assert request.acknowledged is not None
+            proof = parts.journal.proofs.of(
+                proven_under, request.emitter_id, request.emitter_epoch, request.acknowledged
+            )
+        reply = parts.ask(request.model_copy(update={"proof": proof, "epoch": epoch}))
         assert isinstance(reply, HelloReply)
+        return reply
+
+    @pytest.mark.parametrize("epoch_ago", [0, 1, None])
+    def test_an_emitter_that_was_acknowledged_more_proves_it(
+        self, parts: RelayParts, epoch_ago: int | None
+    ) -> None:
+        """Also if it names no epoch, or the one before, in which it has said hello."""
+        epoch = None if epoch_ago is None else self.epoch - epoch_ago
+        self.claim(parts, hello(acknowledged=9), self.epoch, epoch)
+        assert parts.journal.epoch == self.epoch
+        reply = self.claim(parts, hello(acknowledged=11), self.epoch, epoch)
         assert (reply.sequence, reply.epoch > self.epoch) == (11, True)
-        again = parts.ask(hello(acknowledged=14))
-        assert isinstance(again, HelloReply)
+        again = self.claim(parts, hello(acknowledged=14), reply.epoch)
         assert again.epoch == reply.epoch, "its peers know already"
+        assert parts.stats()["lost_by_rollback"] == 5
+
+    @pytest.mark.parametrize("emitter_id", [EMITTER_ID, b"n" * 16])
+    @pytest.mark.parametrize("emitter_epoch", [5, 6])
+    @pytest.mark.parametrize("proof", [None, b"", bytes(PROOF_BYTES), b"x" * MAX_PROOF_BYTES])
+    def test_who_has_no_proof_goes_on_and_proves_nothing(
+        self,
+        parts: RelayParts,
+        emitter_id: bytes,
+        emitter_epoch: int,
+        proof: bytes | None,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        request = hello(emitter_epoch, 11, emitter_id)
+        for epoch in (self.epoch, self.epoch - 1, None):
+            reply = parts.ask(request.model_copy(update={"proof": proof, "epoch": epoch}))
+            assert isinstance(reply, HelloReply)
+            assert (reply.sequence, reply.epoch) == (11, self.epoch)
+            assert reply.proof is None, "nothing was committed up to there"
+        assert (parts.stats()["lost_by_rollback"], parts.stats()["rollbacks"]) == (0, 0)
+        assert parts.emitters.take_progress() == []
+        header = Header(emitter_id, emitter_epoch, 12)
+        assert parts.emitters.advance(header) is SequenceVerdict.TAKE
+        [line] = [each for each in caplog.messages if "no proof" in each]
+        assert "'manager-1' says that" in line
+        assert parts.stats()["unproven"] == 1
+
+    def test_a_proof_is_of_no_use_to_another_emitter_or_for_another_number(
+        self, parts: RelayParts
+    ) -> None:
+        proof = parts.journal.proofs.of(self.epoch, EMITTER_ID, 5, 11)
+        for request in (hello(5, 11, b"n" * 16), hello(5, 12), hello(6, 11)):
+            update = {"proof": proof, "epoch": self.epoch}
+            assert isinstance(parts.ask(request.model_copy(update=update)), HelloReply)
+        assert parts.journal.epoch == self.epoch
+        assert parts.stats()["lost_by_rollback"] == 0
+
+    def test_a_reply_proves_what_the_journal_has(self, parts: RelayParts) -> None:
+        reply = self.claim(parts, hello(acknowledged=4))
+        assert reply.sequence == 9
+        assert reply.proof == parts.journal.proofs.of(self.epoch, EMITTER_ID, 5, 9)
+
+    @pytest.mark.parametrize(("epoch", "has_proof"), [(2**64 - 2, False), (6, True)])
+    def test_an_epoch_of_the_future_has_no_proof(
+        self, parts: RelayParts, epoch: int, has_proof: bool
+    ) -> None:
+        """With another clock its emitter may come back behind it, as if events were lost."""
+        parts.ask(hello(epoch))
+        parts.emitters.advance(Header(EMITTER_ID, epoch, 1))
+        parts.emitters.commit(parts.emitters.take_progress())
+        reply = parts.ask(hello(epoch, 1))
+        assert isinstance(reply, HelloReply)
+        assert (reply.sequence, reply.proof is not None) == (1, has_proof)
+
+    def test_who_is_refused_loses_nothing(self, parts: RelayParts) -> None:
+        parts.ask(hello(epoch=6))
+        parts.connected.add(PEER)
+        proof = parts.journal.proofs.of(self.epoch, EMITTER_ID, 7, 3)
+        request = hello(7, 3).model_copy(update={"proof": proof, "epoch": self.epoch})
+        for _ in range(2):
+            assert isinstance(parts.ask(request, b"peer-2"), ErrorReply)
+        assert parts.stats()["lost_by_rollback"] == 0
+        assert parts.journal.epoch == self.epoch
+
+    def test_listed_peers_have_a_proof_of_their_own_id(self, parts: RelayParts) -> None:
+        [first, second] = [Rights(name, PeerRole.EMITTER) for name in ("first", "second")]
+        proof = parts.journal.proofs.of(self.epoch, first.own_id(EMITTER_ID), 5, 11)
+        request = hello(acknowledged=11).model_copy(update={"proof": proof})
+        parts.service.answer(PEER, pack_message(request), second)
+        assert parts.journal.epoch == self.epoch
+        parts.service.answer(PEER, pack_message(request), first)
+        assert parts.journal.epoch > self.epoch
 
     @pytest.mark.parametrize(
         ("emitter_id", "emitter_epoch"), [(b"n" * 16, 1), (EMITTER_ID, 6)], ids=["new", "restarted"]
@@ -212,11 +304,9 @@ class TestRollback:
     def test_an_emitter_of_which_the_journal_has_nothing_proves_it(
         self, parts: RelayParts, emitter_id: bytes, emitter_epoch: int
     ) -> None:
-        def say_hello(acknowledged: int, epoch: int | None) -> HelloReply:
+        def say_hello(acknowledged: int, epoch: int) -> HelloReply:
             request = hello(emitter_epoch, acknowledged, emitter_id)
-            reply = parts.ask(request.model_copy(update={"epoch": epoch}))
-            assert isinstance(reply, HelloReply)
-            return reply
+            return self.claim(parts, request, epoch, epoch)
 
         reply = say_hello(5, self.epoch)
         assert (reply.sequence, reply.epoch > self.epoch) == (5, True)
@@ -231,27 +321,55 @@ class TestRollback:
     ) -> None:
         """One that does not know the epoch may have a spool from before another rollback."""
         epoch = None if epoch_ago is None else self.epoch - epoch_ago
-        request = hello(1, acknowledged, b"n" * 16).model_copy(update={"epoch": epoch})
-        reply = parts.ask(request)
-        assert isinstance(reply, HelloReply)
+        reply = self.claim(parts, hello(1, acknowledged, b"n" * 16), epoch, epoch)
         assert (reply.sequence, reply.epoch) == (acknowledged, self.epoch)
 
     def test_an_emitter_that_the_journal_may_have_forgotten_proves_nothing(
         self, parts: RelayParts
     ) -> None:
         parts.forget_emitters()
-        request = hello(1, 5, b"n" * 16).model_copy(update={"epoch": self.epoch})
-        reply = parts.ask(request)
-        assert isinstance(reply, HelloReply)
+        reply = self.claim(parts, hello(1, 5, b"n" * 16), self.epoch, self.epoch)
         assert reply.epoch == self.epoch
 
-    def test_an_emitter_that_was_acknowledged_in_another_epoch_proves_nothing(
+    def test_an_emitter_that_was_acknowledged_in_another_epoch_begins_none(
         self, parts: RelayParts
     ) -> None:
-        request = hello(acknowledged=11).model_copy(update={"epoch": self.epoch - 1})
-        reply = parts.ask(request)
-        assert isinstance(reply, HelloReply)
-        assert reply.epoch == self.epoch
+        """This epoch has begun because its events were lost; they are counted."""
+        earlier = self.epoch - 1
+        assert self.claim(parts, hello(acknowledged=11), earlier, earlier).epoch == self.epoch
+        assert parts.stats()["lost_by_rollback"] == 2
+
+    def test_also_in_the_epoch_before_this_one_without_its_name(self, parts: RelayParts) -> None:
+        present = self.edge_says(parts, self.epoch, 10, None)
+        reply = self.claim(parts, hello(acknowledged=11), self.epoch, present)
+        assert reply.epoch == present
+        assert parts.stats()["lost_by_rollback"] == 2
+
+    @pytest.mark.parametrize(
+        ("role", "said"), [(None, "emitter"), ("edge", "edge"), ("edge", "emitter")]
+    )
+    def test_edges_and_unlisted_peers_may_have_heads(
+        self, parts: RelayParts, role: str | None, said: str
+    ) -> None:
+        assert self.heads_of(parts, role, said).status == "success"
+        assert parts.journal.epoch > self.epoch
+
+    @pytest.mark.parametrize("role", ["emitter", "tool"])
+    def test_another_peer_has_no_heads(self, parts: RelayParts, role: str) -> None:
+        reply = self.heads_of(parts, role, role)
+        assert isinstance(reply, ErrorReply)
+        assert (reply.code, reply.message) == ("forbidden", "'peer' is no edge, and has no heads")
+        assert parts.counters.control_requests["forbidden"] == 1
+        assert parts.journal.epoch == self.epoch
+
+    def heads_of(self, parts: RelayParts, role: str | None, said: str) -> Reply:
+        """Say hello as `said`, with an event that the journal does not have."""
+        heads = {"event": (10, None)}
+        request = HelloRequest.model_validate(
+            {"id": 3, "role": said, "name": "x", "epoch": self.epoch, "heads": heads}
+        )
+        rights = Rights("peer", None if role is None else PeerRole(role))
+        return parts.service.answer(PEER, pack_message(request), rights)
 
     def test_it_begins_where_the_process_began(self, parts: RelayParts) -> None:
         """Offsets that this process has given out may be among those that were given out twice."""
@@ -509,11 +627,25 @@ def test_a_request_of_many_items_is_refused_before_they_are_read(
     assert f"({MAX_REQUEST_ITEMS})" in reply.message
 
 
+def test_a_sum_that_msgpack_cannot_carry_is_shown_as_its_greatest_integer(
+    parts: RelayParts,
+) -> None:
+    for emitter_id in (b"a" * 16, b"b" * 16):
+        request = hello(5, 2**64 - 1, emitter_id)
+        proof = parts.journal.proofs.of(parts.journal.epoch, emitter_id, 5, 2**64 - 1)
+        parts.ask(request.model_copy(update={"proof": proof}))
+    assert parts.emitters.lost_by_rollback == 2 * (2**64 - 1)
+    reply = parts.ask(StatsRequest(id=5))
+    assert isinstance(unpack_reply(pack_message(reply), StatsRequest), StatsReply)
+    assert parts.stats()["lost_by_rollback"] == 2**64 - 1
+
+
 def test_stats_tell_of_counters_streams_and_emitters(tmp_path: Path) -> None:
     with parts_in(tmp_path, events=6) as parts:
         parts.counters.received = 5
         parts.intake.journaling = False
-        parts.ask(hello(acknowledged=8))
+        proof = parts.journal.proofs.of(parts.journal.epoch, EMITTER_ID, 5, 8)
+        parts.ask(hello(acknowledged=8).model_copy(update={"proof": proof}))
         parts.retire_all()
         reply = parts.ask(control.StatsRequest(id=5))
         assert isinstance(reply, StatsReply)
@@ -740,15 +872,13 @@ class TestRights:
         request = HelloRequest(id=7, name="x", epoch=epoch, **request_)
         reply = nine.ask(request, rights=rights(role))
         assert isinstance(reply, ErrorReply)
-        assert (reply.code, reply.message) == (
-            "forbidden",
-            f"'peer' is a {role}, and has no events",
-        )
+        assert (reply.code, reply.message.partition(" is no ")[0]) == ("forbidden", "'peer'")
         assert nine.journal.epoch == epoch
         assert len(list(nine.emitters)) == known
         told = nine.ask(request)
         assert isinstance(told, HelloReply)
-        assert told.epoch > epoch, "where everybody may do everything, it counts"
+        # An edge's word counts where everybody may do everything, and an emitter's with a proof.
+        assert (told.epoch > epoch) is ("heads" in request_)
 
     def test_an_edges_events_count(self, nine: RelayParts) -> None:
         epoch = nine.journal.epoch

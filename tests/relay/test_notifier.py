@@ -37,17 +37,34 @@ def emitter(peer: bytes | None) -> KnownEmitter:
     return known
 
 
+class Proven:
+    """Proves any number."""
+
+    def __init__(self) -> None:
+        self.emitters = KnownEmitters(())
+
+    def proof_of(self, emitter: KnownEmitter) -> bytes | None:
+        return b"proof of %d" % emitter.committed
+
+
+def notifier_of(control: OpenPort) -> Notifier:
+    return Notifier(control.port, Proven())
+
+
 def test_a_connected_emitter_is_told_and_counts_as_reached(
     control: OpenPort, dealer: Socket
 ) -> None:
     known = emitter(control.wait_for_peer().id)
-    notifier = Notifier(control.port, KnownEmitters(()))
+    notifier = notifier_of(control)
     assert notifier.is_connected(known)
     assert notifier.acknowledge(known)
     notifier.request_resend(known)
     control.turn()
     assert dealer.poll(WAIT_MS)
-    assert [unpack_notice(dealer.recv()) for _ in range(2)] == [Acknowledged(5, 41), Resend(5, 41)]
+    assert [unpack_notice(dealer.recv()) for _ in range(2)] == [
+        Acknowledged(5, 41, b"proof of 41"),
+        Resend(5, 41),
+    ]
 
 
 def test_an_emitter_that_does_not_read_is_still_connected(
@@ -58,7 +75,7 @@ def test_an_emitter_that_does_not_read_is_still_connected(
     peer.queued_bytes += MAX_WAITING_BYTES + 1
     known = emitter(peer.id)
     drops = known.drops
-    notifier = Notifier(control.port, KnownEmitters(()))
+    notifier = notifier_of(control)
     assert notifier.acknowledge(known)
     assert not peer.queue, "nothing more is queued"
     notifier.request_resend(known)
@@ -69,17 +86,17 @@ def test_an_emitter_that_does_not_read_is_still_connected(
 def test_an_emitter_that_is_gone_is_not_reached(control: OpenPort, peer: bytes | None) -> None:
     for ask in (Notifier.acknowledge, Notifier.is_connected):
         known = emitter(peer)
-        assert not ask(Notifier(control.port, KnownEmitters(())), known)
+        assert not ask(notifier_of(control), known)
         assert known.peer is None
 
 
 def test_an_emitter_is_told_of_an_event_that_it_may_not_publish(
     control: OpenPort, dealer: Socket
 ) -> None:
-    emitters = KnownEmitters(())
+    proven = Proven()
     cursor = Cursor(b"e" * 16, "manager-1", 5, 0)
-    emitters.admit(cursor, control.wait_for_peer().id, lambda _: False)
-    notifier = Notifier(control.port, emitters)
+    proven.emitters.admit(cursor, control.wait_for_peer().id, lambda _: False)
+    notifier = Notifier(control.port, proven)
     topic = decode_topic(b"addressed:app_log:")
     for header in (
         None,
@@ -94,8 +111,8 @@ def test_an_emitter_is_told_of_an_event_that_it_may_not_publish(
 
 
 def test_an_emitter_that_is_gone_is_not_told_what_it_may_not_publish(control: OpenPort) -> None:
-    emitters = KnownEmitters(())
-    emitters.admit(Cursor(b"e" * 16, "manager-1", 5, 0), b"gone", lambda _: False)
+    proven = Proven()
+    proven.emitters.admit(Cursor(b"e" * 16, "manager-1", 5, 0), b"gone", lambda _: False)
     event = ForbiddenEvent(decode_topic(b"event:a"), "topic", Header(b"e" * 16, 5, 1))
-    Notifier(control.port, emitters).forbid(event)
+    Notifier(control.port, proven).forbid(event)
     assert len(control.port) == 0

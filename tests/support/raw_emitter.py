@@ -37,6 +37,8 @@ class RawEmitter:
         self.emitter_id = name.encode().ljust(16, b".")
         self.notices: list[Notice] = []
         """The notices of this connection, in the order of arrival."""
+        self.proofs: dict[int, bytes] = {}
+        """The relay's proofs, by the acknowledged number."""
         self._ids = count(1)
         self._open()
 
@@ -80,12 +82,12 @@ class RawEmitter:
             if notice is None:
                 return unpack_reply(frame, type(request))
             assert isinstance(notice, Acknowledged | Resend), "it never asks for the demand"
-            self.notices.append(notice)
+            self._keep(notice)
         raise AssertionError(f"no reply to {request!r}")
 
-    def hello(self, acknowledged: int = 0) -> Reply:
-        """Say hello; return the answer."""
-        return self.ask(
+    def hello(self, acknowledged: int = 0, relay_epoch: int | None = None) -> Reply:
+        """Say hello, with the relay's proof if it has given one; return the answer."""
+        reply = self.ask(
             HelloRequest(
                 id=next(self._ids),
                 role="emitter",
@@ -93,8 +95,14 @@ class RawEmitter:
                 emitter_id=self.emitter_id,
                 emitter_epoch=self.epoch,
                 acknowledged=acknowledged,
+                proof=self.proofs.get(acknowledged),
+                epoch=relay_epoch,
             )
         )
+        if isinstance(reply, HelloReply) and reply.proof is not None:
+            assert reply.sequence is not None
+            self.proofs[reply.sequence] = reply.proof
+        return reply
 
     def admitted(self, acknowledged: int = 0) -> int:
         """Say hello and wait until the path is open; return the `sequence` of the reply."""
@@ -148,13 +156,18 @@ class RawEmitter:
         header = pack_header(Header(self.emitter_id, self.epoch, sequence))
         self._events.send_multipart([topic, header, envelope])
 
+    def _keep(self, notice: Notice) -> None:
+        self.notices.append(notice)
+        if isinstance(notice, Acknowledged) and notice.proof is not None:
+            self.proofs[notice.sequence] = notice.proof
+
     def read_notices(self) -> list[Notice]:
         """Return all notices so far."""
         while self._control.poll(0):
             notice = unpack_notice(self._control.recv())
             assert notice is not None, "a reply that nobody asked for"
             assert isinstance(notice, Acknowledged | Resend), "it never asks for the demand"
-            self.notices.append(notice)
+            self._keep(notice)
         return self.notices
 
     @property

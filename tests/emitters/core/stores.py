@@ -16,6 +16,7 @@ class RecordingStore:
         self.full = False
         self.epoch = 0
         self.relay_epoch: int | None = None
+        self.proof: bytes | None = None
         self.is_open = True
         self._sent: int | None = 0
         """The last number sent before this process; None once it has met the relay."""
@@ -59,15 +60,18 @@ class RecordingStore:
             assert sequence == self.acknowledged + len(self.events) + 1
             self.events[sequence] = event
 
-    def forget(self, sequence: int) -> None:
+    def forget(self, sequence: int, proof: bytes | None = None) -> None:
         """Drop what is acknowledged."""
         assert self.is_open
-        self.acknowledged = sequence
+        self.acknowledged, self.proof = sequence, proof
         self.events = {key: event for key, event in self.events.items() if key > sequence}
 
-    def rewrite(self, acknowledged: int, events: Iterable[Outgoing]) -> None:
+    def rewrite(
+        self, acknowledged: int, events: Iterable[Outgoing], proof: bytes | None = None
+    ) -> None:
         """Keep `events` alone."""
         self._refuse_when_full()
+        self.proof = proof
         self.acknowledged = self._sent = acknowledged
         self.events = dict(enumerate(events, acknowledged + 1))
 

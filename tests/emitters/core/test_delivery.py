@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from emitters.core.dialogue import Dialogue
+from emitters.core.greeting import Greeting
 from emitters.core.outbox import Outbox
 from emitters.core.outgoing import Outgoing
 from relay.wire.control import HelloReply
@@ -15,6 +16,10 @@ from tests.emitters.core.messages import EPOCH, KINDS, accepting, outgoing, subs
 from tests.emitters.core.stores import RecordingStore
 
 MAX_EVENTS = 20
+
+
+def proof_of(sequence: int) -> bytes:
+    return b"proof of %d" % sequence
 
 
 class AcceptingRelay:
@@ -39,12 +44,15 @@ class AcceptingRelay:
                 return None
             self.asked_after = last
             return Resend(EPOCH, last)
-        return Acknowledged(EPOCH, len(self.journal))
+        return Acknowledged(EPOCH, len(self.journal), proof_of(len(self.journal)))
 
-    def greet(self, acknowledged: int) -> HelloReply:
+    def greet(self, greeting: Greeting) -> HelloReply:
         """Answer a hello."""
-        assert acknowledged <= len(self.journal), "what it acknowledged is in the journal"
-        return accepting(len(self.journal), drops=self.drops if self.can_write else None)
+        assert greeting.acknowledged <= len(self.journal), "what it acknowledged is in the journal"
+        assert greeting.proof in (None, proof_of(greeting.acknowledged))
+        drops = self.drops if self.can_write else None
+        reply = accepting(len(self.journal), drops=drops)
+        return reply.model_copy(update={"proof": proof_of(len(self.journal))})
 
 
 class DeliveryMachine(RuleBasedStateMachine):
@@ -59,7 +67,7 @@ class DeliveryMachine(RuleBasedStateMachine):
         self.to_relay: deque[tuple[int, Outgoing]] = deque()
         self.late: deque[tuple[int, Outgoing]] = deque()
         """On an earlier connection, and still to be read."""
-        self.hellos: deque[int] = deque()
+        self.hellos: deque[Greeting] = deque()
         self.to_emitter: deque[HelloReply | Notice] = deque()
         self.start_the_emitter(meets_relay=True)
 
@@ -110,7 +118,7 @@ class DeliveryMachine(RuleBasedStateMachine):
         self.now += seconds
         if self.dialogue.hello_is_due(self.now):
             self.dialogue.on_hello_sent(self.now)
-            self.hellos.append(self.outbox.acknowledged)
+            self.hellos.append(Greeting.of(self.outbox, self.dialogue.relay_epoch))
 
     @rule(count=st.integers(1, 5), of_late=st.booleans())
     def relay_reads_events(self, count: int, of_late: bool) -> None:
@@ -179,6 +187,11 @@ class DeliveryMachine(RuleBasedStateMachine):
     def nothing_is_acknowledged_that_is_not_in_the_journal(self) -> None:
         assert self.outbox.acknowledged <= len(self.relay.journal)
 
+    @invariant()
+    def a_proof_is_kept_with_its_number(self) -> None:
+        assert self.outbox.proof in (None, proof_of(self.outbox.acknowledged))
+        assert self.store.proof in (None, proof_of(self.store.acknowledged))
+
     def teardown(self) -> None:
         """The last of what is on its way is lost, and then nothing any more: all arrives."""
         self.emit(3, sent=3)
@@ -197,6 +210,7 @@ class DeliveryMachine(RuleBasedStateMachine):
         assert self.relay.journal == self.taken
         assert len(self.outbox) == 0
         assert self.store.kept == []
+        assert self.store.proof == proof_of(len(self.taken)), "the next process can prove it"
 
 
 TestExactlyOnce = DeliveryMachine.TestCase

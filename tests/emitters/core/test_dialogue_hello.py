@@ -65,6 +65,39 @@ def test_the_next_process_with_a_spool_knows_the_epoch_of_the_relay() -> None:
     assert successor.relay_epoch == dialogue.relay_epoch == 1
 
 
+def test_the_proof_is_that_of_the_last_acknowledgement() -> None:
+    """By a reply to hello, at first and after a stall, and by a notice."""
+    outbox = Outbox()
+    for number in (1, 2, 3, 4):
+        outbox.add([outgoing(number)])
+    dialogue = Dialogue("manager-1", outbox)
+    dialogue.on_hello_sent(0.0)
+    first = accepting(0).model_copy(update={"proof": b"proof of 0"})
+    dialogue.on_hello_accepted(first, 0.0)
+    subscribe(dialogue, *KINDS)
+    proofs = [outbox.proof]
+    outbox.take_unsent(4)
+    dialogue.on_notice(Acknowledged(EPOCH, 2, b"proof of 2"), 0.0)
+    proofs.append(outbox.proof)
+    dialogue.on_notice(Acknowledged(EPOCH, 1, b"proof of 1"), 0.0)
+    proofs.append(outbox.proof)
+    dialogue.on_hello_sent(2.0)
+    stalled = accepting(3, drops=1).model_copy(update={"proof": b"proof of 3"})
+    dialogue.on_hello_accepted(stalled, 2.0)
+    proofs.append(outbox.proof)
+    dialogue.on_notice(Acknowledged(EPOCH, 4), 2.0)
+    proofs.append(outbox.proof)
+    assert proofs == [b"proof of 0", b"proof of 2", b"proof of 2", b"proof of 3", None]
+
+
+def test_numbers_that_the_spool_has_lost_come_with_a_proof() -> None:
+    outbox = Outbox()
+    dialogue = Dialogue("manager-1", outbox)
+    dialogue.on_hello_sent(0.0)
+    dialogue.on_hello_accepted(accepting(9).model_copy(update={"proof": b"proof of 9"}), 0.0)
+    assert (outbox.acknowledged, outbox.proof) == (9, b"proof of 9")
+
+
 def test_the_epoch_of_the_relay_is_that_of_the_reply() -> None:
     dialogue = Dialogue("manager-1", Outbox())
     epochs = [dialogue.relay_epoch]

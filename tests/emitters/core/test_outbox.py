@@ -25,6 +25,7 @@ class OutboxMachine(RuleBasedStateMachine):
         self.outbox = Outbox(store=self.store)
         self.events: list[Outgoing] = []
         self.sent = self.highest_sent = self.acknowledged = 0
+        self.proof: bytes | None = None
         self.may_have_sent = 0
         """The last number that an emitter that starts now must take for sent."""
 
@@ -62,7 +63,10 @@ class OutboxMachine(RuleBasedStateMachine):
     @rule(data=st.data())
     def acknowledge(self, data: st.DataObject) -> None:
         sequence = data.draw(st.integers(0, self.highest_sent))
-        assert self.outbox.acknowledge(sequence) is True
+        proof = data.draw(st.sampled_from([None, b"%d" % sequence]))
+        assert self.outbox.acknowledge(sequence, proof) is True
+        if sequence > self.acknowledged or (sequence == self.acknowledged and proof):
+            self.proof = proof
         self.acknowledged = max(self.acknowledged, sequence)
         self.sent = max(self.sent, self.acknowledged)
 
@@ -70,17 +74,20 @@ class OutboxMachine(RuleBasedStateMachine):
     def rewind(self, data: st.DataObject) -> None:
         sequence = data.draw(st.integers(0, self.highest_sent))
         assert self.outbox.rewind(sequence)
+        if sequence > self.acknowledged:
+            self.proof = None
         self.acknowledged = self.sent = max(self.acknowledged, sequence)
 
     @rule(beyond=st.integers(1, 3))
     def hear_of_what_was_never_sent(self, beyond: int) -> None:
-        assert self.outbox.acknowledge(self.highest_sent + beyond) is False
-        assert self.outbox.rewind(self.highest_sent + beyond) is False
+        assert self.outbox.acknowledge(self.highest_sent + beyond, b"x") is False
+        assert self.outbox.rewind(self.highest_sent + beyond, b"x") is False
 
     @rule()
     def restart(self) -> None:
         """An emitter that was killed finds what its store has, and knows no more."""
         self.acknowledged = self.sent = self.store.acknowledged
+        self.proof = self.store.proof
         self.may_have_sent = min(self.may_have_sent, len(self.events))
         self.highest_sent = max(self.acknowledged, self.may_have_sent)
         self.outbox = Outbox(
@@ -98,6 +105,13 @@ class OutboxMachine(RuleBasedStateMachine):
         assert counters["acknowledged"] == self.acknowledged
         held = self.events[self.acknowledged :]
         assert self.outbox.bytes == sum(len(event.envelope) for event in held)
+
+    @invariant()
+    def the_proof_is_that_of_the_acknowledged_number(self) -> None:
+        assert self.outbox.proof == self.proof
+        assert self.store.proof in (None, b"%d" % self.store.acknowledged)
+        if self.store.acknowledged == self.acknowledged:
+            assert self.store.proof == self.proof
 
     @invariant()
     def the_store_has_what_is_unacknowledged(self) -> None:

@@ -27,6 +27,59 @@ def test_a_single_event_leaves_the_store_when_it_was_the_only_one() -> None:
     assert store.kept == []
 
 
+def test_the_number_in_the_store_has_its_own_proof_in_every_batch() -> None:
+    store = RecordingStore()
+    last = 2 * FORGET_BATCH + 1
+    outbox = filled(last, store)
+    outbox.take_unsent(last)
+    for sequence in range(1, last):
+        outbox.acknowledge(sequence, b"%d" % sequence)
+        assert store.proof == (b"%d" % store.acknowledged if store.acknowledged else None)
+    assert store.acknowledged == 2 * FORGET_BATCH
+    outbox.close()
+    assert (store.acknowledged, store.proof) == (last - 1, b"%d" % (last - 1))
+    assert Outbox(acknowledged=last - 1, kept=store.kept, store=store.open()).proof == store.proof
+
+
+def test_a_store_without_a_proof_gets_it_with_the_reply_to_hello() -> None:
+    """It was made by an earlier version, or the relay has another journal."""
+    store = RecordingStore()
+    store.rewrite(10, [outgoing("event:a")])
+    store.relay_was_met()
+    outbox = Outbox(acknowledged=10, kept=store.kept, store=store.open())
+    assert outbox.proof is None
+    for proof in (b"first", b"another"):
+        assert outbox.rewind(10, proof)
+        assert (store.acknowledged, store.proof, len(store.kept)) == (10, proof, 1)
+    assert outbox.rewind(10)
+    assert outbox.proof == store.proof == b"another", "a relay that gives none takes none back"
+
+
+def test_a_proof_of_another_epoch_of_the_relay_is_in_the_store_before_the_epoch() -> None:
+    store = RecordingStore()
+    outbox = filled(3, store)
+    outbox.keep_relay_epoch(1)
+    outbox.take_unsent(3)
+    outbox.acknowledge(2, b"proof of 2")
+    assert store.acknowledged == 0
+    outbox.keep_relay_epoch(1)
+    assert store.acknowledged == 0, "a batch leaves together"
+    outbox.keep_relay_epoch(2)
+    assert (store.acknowledged, store.proof, store.relay_epoch) == (2, b"proof of 2", 2)
+
+
+def test_events_that_are_numbered_anew_follow_a_number_with_its_proof() -> None:
+    store = RecordingStore()
+    outbox = filled(3, store)
+    outbox.take_unsent(3)
+    outbox.acknowledge(2, b"proof of 2")
+    outbox.rewind(2)
+    outbox.set_journaled_kinds(frozenset({"task"}))
+    assert (outbox.acknowledged, store.acknowledged, store.proof) == (2, 2, b"proof of 2")
+    outbox.skip_to(9, b"proof of 9")
+    assert (outbox.proof, store.acknowledged, store.proof) == (b"proof of 9", 9, b"proof of 9")
+
+
 def test_whether_events_outlive_the_process_is_known() -> None:
     assert Outbox(store=RecordingStore()).has_store is True
     assert Outbox().has_store is False

@@ -15,6 +15,7 @@ def test_counters_begin_at_zero() -> None:
         "waiting": 0,
         "control_requests": {},
         "requests_delayed": 0,
+        "unproven": 0,
         "connections_refused": 0,
         "subscribers_cut": 0,
         "peers_cut": {},
@@ -28,6 +29,7 @@ def test_counters_are_shown_as_json_can_carry_them() -> None:
     counters.malformed["invalid_topic"] += 1
     counters.refused["duplicate"] += 1
     counters.control_requests["hello"] += 1
+    counters.unproven += 3
     counters.connections_refused += 1
     counters.count_cut("egress", "slow")
     counters.count_cut("egress", "slow")
@@ -40,6 +42,7 @@ def test_counters_are_shown_as_json_can_carry_them() -> None:
         "waiting": 0,
         "control_requests": {"hello": 1},
         "requests_delayed": 0,
+        "unproven": 3,
         "connections_refused": 1,
         "subscribers_cut": 2,
         "peers_cut": {"egress": {"slow": 2}, "control": {"silent": 1}},

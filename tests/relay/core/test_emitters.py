@@ -109,7 +109,10 @@ class TestAdmit:
     def test_events_lost_in_a_power_cut_are_counted_and_not_waited_for(self) -> None:
         emitters = KnownEmitters([cursor(5, 41)])
         assert emitters.admit(cursor(5, 50), b"peer", gone) == 50
+        assert emitters.lost_by_rollback == 0, "so says the emitter"
+        emitters.note_rollback(only(emitters), 9)
         assert emitters.lost_by_rollback == 9
+        assert emitters.take_progress() == [Progress(only(emitters), 5, 50, has_moved=True)]
         assert emitters.advance(header(51)) is SequenceVerdict.TAKE
 
     def test_a_cursor_may_be_journaled_that_no_event_has_moved(self) -> None:
@@ -381,6 +384,59 @@ class TestHandOutEpoch:
             emitters.admit(cursor(90), b"peer-2", reached, latest=100)
         assert emitters.admit(cursor(90, acknowledged=3), b"peer-2", gone, latest=100) == 3
         assert emitters.advance(header(4, epoch=90)) is SequenceVerdict.TAKE
+
+
+class TestProof:
+    """An acknowledgement has a proof if the journal never goes behind it by itself."""
+
+    def test_what_the_journal_has_may_have_one(self) -> None:
+        emitters = KnownEmitters([cursor(5, 41)])
+        assert not only(emitters).may_have_proof, "nobody is there to be told"
+        emitters.admit(cursor(5, 30), b"peer", gone, latest=5)
+        assert only(emitters).may_have_proof
+
+    @pytest.mark.parametrize("journaled", [[], [cursor(5, 41)], [cursor(4, 60)]])
+    def test_what_an_emitter_says_of_itself_has_none(self, journaled: list[Cursor]) -> None:
+        emitters = KnownEmitters(journaled)
+        emitters.admit(cursor(5, 50), b"peer", gone, latest=5)
+        assert (only(emitters).committed, only(emitters).may_have_proof) == (50, False)
+        emitters.advance(header(51))
+        progress = emitters.take_progress()
+        assert not only(emitters).may_have_proof, "it waits for the disk"
+        emitters.commit(progress)
+        assert (only(emitters).committed, only(emitters).may_have_proof) == (51, True)
+
+    def test_another_acknowledgement_of_the_same_number_commits_nothing(self) -> None:
+        emitters = KnownEmitters([])
+        emitters.admit(cursor(5, 50), b"peer", gone, latest=5)
+        emitters.advance(header(50))
+        assert emitters.commit(emitters.take_progress()) == [only(emitters)]
+        assert not only(emitters).may_have_proof
+
+    @pytest.mark.parametrize("process", [b"", b"p"])
+    def test_an_epoch_that_others_may_step_behind_has_none(self, process: bytes) -> None:
+        emitters = KnownEmitters([])
+        emitters.admit(cursor(101), b"peer", gone, process=process, latest=100)
+        emitters.advance(header(1, 101))
+        emitters.commit(emitters.take_progress())
+        assert not only(emitters).may_have_proof
+        emitters.admit(cursor(7, 0), b"peer-2", gone, latest=100)
+        assert only(emitters).epoch == 7
+
+    def test_an_epoch_of_the_past_is_never_stepped_behind(self) -> None:
+        emitters = KnownEmitters([])
+        emitters.admit(cursor(100), b"peer", gone, latest=100)
+        with pytest.raises(Refusal):
+            emitters.admit(cursor(99), b"peer-2", gone, latest=100)
+
+    def test_what_is_in_a_journal_that_was_lost_has_none(self) -> None:
+        emitters = KnownEmitters([cursor(5, 41)])
+        emitters.admit(cursor(5, 41), b"peer", gone, latest=5)
+        emitters.journal_was_replaced()
+        assert not only(emitters).may_have_proof
+        emitters.advance(header(42))
+        emitters.commit(emitters.take_progress())
+        assert only(emitters).may_have_proof
 
 
 class TestDrops:

@@ -16,6 +16,8 @@ from relay.core.emitters import (
 )
 from relay.wire.header import Header
 
+LIAR = b"x" * 16
+
 
 def gone(_: KnownEmitter) -> bool:
     """No emitter is connected."""
@@ -86,6 +88,22 @@ class EmittersModel(RuleBasedStateMachine):
             if self.emitters.advance(sent) is SequenceVerdict.TAKE:
                 self.batch.append(sent)
 
+    @rule(beyond=st.integers(1, 5))
+    def a_liar_claims_more_than_it_has(self, beyond: int) -> None:
+        """It is the only process of its id."""
+        known = self.emitters.get(LIAR)
+        claimed = (0 if known is None else known.committed) + beyond
+        self.live[LIAR] = 1
+        assert self.emitters.admit(Cursor(LIAR, "m", 1, claimed), b"peer", gone) == claimed
+
+    @rule()
+    def a_liar_goes_on(self) -> None:
+        known = self.emitters.get(LIAR)
+        if known is not None:
+            sent = Header(LIAR, 1, known.sequence + 1)
+            assert self.emitters.advance(sent) is SequenceVerdict.TAKE
+            self.batch.append(sent)
+
     @rule()
     def hand_over(self) -> None:
         """The batch goes to the journal, where it waits for the disk."""
@@ -105,7 +123,7 @@ class EmittersModel(RuleBasedStateMachine):
                 cursor = Cursor(emitter.emitter_id, emitter.name, epoch, sequence)
                 self.cursors[emitter.emitter_id] = cursor
         for emitter in self.emitters.commit(progress):
-            if emitter.epoch == self.live[emitter.emitter_id]:
+            if emitter.emitter_id != LIAR and emitter.epoch == self.live[emitter.emitter_id]:
                 self.acknowledged[emitter.emitter_id] = emitter.committed
 
     @rule()
@@ -124,8 +142,22 @@ class EmittersModel(RuleBasedStateMachine):
 
     @invariant()
     def every_number_is_journaled_once_and_in_order(self) -> None:
-        for numbers in self.journal.values():
-            assert numbers == list(range(1, len(numbers) + 1))
+        for (emitter_id, _), numbers in self.journal.items():
+            if emitter_id != LIAR:
+                assert numbers == list(range(1, len(numbers) + 1))
+
+    @invariant()
+    def nothing_has_a_proof_that_is_not_in_the_journal(self) -> None:
+        for emitter in self.emitters:
+            if emitter.may_have_proof:
+                assert emitter.committed in self.journal[emitter.emitter_id, emitter.epoch]
+
+    @invariant()
+    def an_event_in_the_journal_has_a_proof(self) -> None:
+        for emitter_id, sequence in self.acknowledged.items():
+            emitter = self.emitters.get(emitter_id)
+            if sequence and emitter is not None and emitter.peer is not None:
+                assert emitter.may_have_proof
 
     @invariant()
     def what_is_acknowledged_is_in_the_journal(self) -> None:
@@ -136,7 +168,7 @@ class EmittersModel(RuleBasedStateMachine):
     @invariant()
     def cursors_and_events_agree(self) -> None:
         for each in self.cursors.values():
-            assert each.sequence == len(self.journal[each.emitter_id, each.epoch])
+            assert each.sequence == self.journal[each.emitter_id, each.epoch][-1]
 
     @invariant()
     def nothing_is_lost_while_the_journal_is_whole(self) -> None:

@@ -38,6 +38,7 @@ from relay.wire.control import (
     unpack_reply,
     unpack_request,
 )
+from relay.wire.control_message import MAX_PROOF_BYTES
 from relay.wire.demand import pack_digests
 from relay.wire.demand_messages import DemandReply, DemandRequest, WatchedReply, WatchedRequest
 from relay.wire.errors import InvalidFrame, WireError
@@ -74,7 +75,7 @@ near_messages = frames_like(
     *(msgpack.unpackb(bytes.fromhex(case["hex"])) for case in VECTORS["replies"]),
     *(msgpack.unpackb(bytes.fromhex(case["hex"])) for case in VECTORS["heartbeats"]),
 )
-BINARY = ("emitter_id", "edge", "watch", "unwatch", "params", "result")
+BINARY = ("emitter_id", "proof", "edge", "watch", "unwatch", "params", "result")
 """Fields that the vectors hold in hexadecimal."""
 unsigned = st.integers(0, 2**64 - 1)
 digests = st.lists(unsigned, max_size=3).map(pack_digests)
@@ -99,8 +100,9 @@ def request_of(fields: dict[str, Any]) -> Request:
 def reply_of(to: str, fields: dict[str, Any]) -> Reply:
     if fields["status"] == "error":
         return ErrorReply(**fields)
+    binary = ("watch", "unwatch", "proof")
     changed: dict[str, Any] = {
-        name: bytes.fromhex(fields[name]) for name in ("watch", "unwatch") if name in fields
+        name: bytes.fromhex(fields[name]) for name in binary if name in fields
     }
     if "items" in fields:
         changed["items"] = tuple(tuple(map(bytes.fromhex, item)) for item in fields["items"])
@@ -196,6 +198,7 @@ def test_any_bytes_are_a_heartbeat_or_a_wire_error(frame: bytes) -> None:
         emitter_id=st.none() | emitter_ids,
         emitter_epoch=st.none() | unsigned,
         acknowledged=st.none() | unsigned,
+        proof=st.none() | st.binary(max_size=MAX_PROOF_BYTES),
     )
     | st.builds(
         AccountRequest,
@@ -241,6 +244,7 @@ def test_a_request_survives_the_wire(request: Request) -> None:
             tips=numbers_by_name,
             heartbeat_s=st.floats(0, 60),
             sequence=st.none() | unsigned,
+            proof=st.none() | st.binary(max_size=MAX_PROOF_BYTES),
         ),
     )
     | st.tuples(st.just(RetainedRequest), st.builds(RetainedReply, id=unsigned, items=items))

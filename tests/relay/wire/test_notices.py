@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from relay.wire.control_message import MAX_PROOF_BYTES
 from relay.wire.demand import pack_digests
 from relay.wire.errors import InvalidFrame
 from relay.wire.notices import (
@@ -30,7 +31,8 @@ unsigned = st.integers(0, 2**64 - 1)
 
 @pytest.mark.parametrize("case", VECTORS["notices"], ids=case_name)
 def test_vector_is_this_notice(case: dict[str, Any]) -> None:
-    notice = NOTICES[case["op"]](case["epoch"], case["sequence"])
+    proof = [bytes.fromhex(case["proof"])] if "proof" in case else []
+    notice = NOTICES[case["op"]](case["epoch"], case["sequence"], *proof)
     read = unpack_notice(bytes.fromhex(case["hex"]))
     assert (type(read), read) == (type(notice), notice)
     assert pack_notice(notice).hex() == case["hex"]
@@ -47,7 +49,10 @@ def test_vector_is_neither(case: dict[str, str]) -> None:
         unpack_notice(bytes.fromhex(case["hex"]))
 
 
-@given(st.builds(Acknowledged, unsigned, unsigned) | st.builds(Resend, unsigned, unsigned))
+proofs = st.none() | st.binary(max_size=MAX_PROOF_BYTES)
+
+
+@given(st.builds(Acknowledged, unsigned, unsigned, proofs) | st.builds(Resend, unsigned, unsigned))
 def test_a_notice_survives_the_wire(notice: Notice) -> None:
     read = unpack_notice(pack_notice(notice))
     assert (type(read), read) == (type(notice), notice)
@@ -152,6 +157,16 @@ def test_a_notice_of_a_forbidden_event_names_topic_and_field(field: str, wrong: 
     notice = ForbiddenNotice(1, 2, "event:a", "source")
     with pytest.raises(InvalidFrame, match=f"^{field}: must be text"):
         unpack_notice(msgpack.packb({"op": "forbidden", **notice._asdict(), field: wrong}))
+
+
+@pytest.mark.parametrize("wrong", ["text", 5, True, [], bytes(MAX_PROOF_BYTES + 1)])
+def test_a_proof_is_a_few_bytes(wrong: object) -> None:
+    fields = {"op": "acknowledged", "epoch": 1, "sequence": 1}
+    longest = bytes(MAX_PROOF_BYTES)
+    read = unpack_notice(msgpack.packb(fields | {"proof": longest}))
+    assert read == Acknowledged(1, 1, longest)
+    with pytest.raises(InvalidFrame, match=r"^proof: "):
+        unpack_notice(msgpack.packb(fields | {"proof": wrong}))
 
 
 @pytest.mark.parametrize("op", [None, "", "other", 5, b"resend", ["resend"], {"resend": 1}])
