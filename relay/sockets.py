@@ -11,7 +11,8 @@ from relay.core.subscribers import MAX_PREFIX_BYTES
 from relay.net.gate import Gate
 from relay.net.listening import listening
 from relay.net.newcomers import Newcomers
-from relay.net.port import Port, PortBounds
+from relay.net.port import Port
+from relay.net.port_bounds import PortBounds
 from relay.shared.descriptor_room import DescriptorRoom
 from relay.shared.descriptors import raise_limit
 from relay.wire.control import MAX_CONTROL_BYTES

@@ -6,13 +6,14 @@ import selectors
 import socket
 from collections.abc import Iterator
 from time import monotonic
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from relay.core.counters import RelayCounters
 from relay.net.gate import Gate
 from relay.net.listening import prepare
 from relay.net.newcomers import Newcomers
 from relay.net.peer import Peer
+from relay.net.port_bounds import PortBounds
 from relay.net.resting import Resting
 from relay.shared.logs import LimitedLog
 from relay.zmtp.connection import ZmtpConnection
@@ -36,19 +37,6 @@ ACCEPT_PAUSE_S = 0.1
 _NO_DESCRIPTOR = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 logger = logging.getLogger(__name__)
-
-
-class PortBounds(NamedTuple):
-    """The bytes that may wait at one port."""
-
-    unread_bytes: int
-    """For a peer that does not read. Beyond it the peer is cut off, or with `pauses` not read."""
-    total_unread_bytes: int
-    """For all peers together. Beyond it, the one for which most waits is cut off."""
-    total_incomplete_bytes: int
-    """Of messages that have come in part, from all peers together; likewise."""
-    pauses: bool = False
-    """Whether a peer that does not read its answers is not read either, instead of cut off."""
 
 
 class PeerListener(Protocol):
@@ -267,47 +255,60 @@ class Port:
     def _read(self, peer: Peer, share: int) -> list[list[bytes]]:
         connection = peer.connection
         try:
-            if not connection.has_more:
-                chunk_bytes = self._chunk_bytes()
-                data = peer.socket.recv(chunk_bytes)
-                if not data:
-                    self._note_end(connection)
-                    self._end(peer)
-                    return []
-                # Less than was asked for: the kernel has no more, and would say so otherwise.
-                peer.has_unread = len(data) == chunk_bytes
-                connection.receive(data)
-            was_open = connection.is_open
-            messages = connection.read(share)
-            self._take_output(peer)
-            if connection.is_open and not was_open and not peer.is_ended:
-                self.newcomers.opened(peer)
-                if self.listener is not None:
-                    self.listener.peer_opened(peer)
-        except BlockingIOError:
-            peer.has_unread = False
-            messages = []
+            if not (connection.has_more or self._receive(peer)):
+                return []
+            messages = self._messages(peer, share)
         except OSError:
             self._note_end(connection)
             self._end(peer)
-            return []
         except ZmtpError as error:
             self.cut_off(peer, error.reason, str(error), error.farewell)
-            return []
         except Exception:
             # A fault of ours; one peer must not end the relay for everybody.
             logger.exception("a connection of the %s could not be read", self._name)
             self.cut_off(peer, "internal_error", "it could not be read")
-            return []
         if peer.is_ended:
-            # The answers that it does not read, or what it was told, were too much.
+            # Perhaps the answers that it does not read, or what it was told, were too much.
             return []
-        if not (peer.has_unread or connection.has_more):
+        self._note_drained(peer)
+        self._count_incomplete(peer)
+        return [] if peer.is_ended else messages
+
+    def _receive(self, peer: Peer) -> bool:
+        """Read bytes of the peer; return whether there were any. Raises `OSError`, `ZmtpError`."""
+        chunk_bytes = self._chunk_bytes()
+        try:
+            data = peer.socket.recv(chunk_bytes)
+        except BlockingIOError:
+            peer.has_unread = False
+            self._note_drained(peer)
+            return False
+        if not data:
+            self._note_end(peer.connection)
+            self._end(peer)
+            return False
+        # Less than was asked for: the kernel has no more, and would say so otherwise.
+        peer.has_unread = len(data) == chunk_bytes
+        peer.connection.receive(data)
+        return True
+
+    def _messages(self, peer: Peer, share: int) -> list[list[bytes]]:
+        connection = peer.connection
+        was_open = connection.is_open
+        messages = connection.read(share)
+        self._take_output(peer)
+        if connection.is_open and not was_open and not peer.is_ended:
+            self.newcomers.opened(peer)
+            if self.listener is not None:
+                self.listener.peer_opened(peer)
+        return messages
+
+    def _note_drained(self, peer: Peer) -> None:
+        """Wait for more of the peer, if all that it has sent is read."""
+        if not (peer.has_unread or peer.connection.has_more):
             self._readable.pop(peer, None)
             if not peer.is_resting:
                 self._watch(peer, peer.watched | READ)
-        self._count_incomplete(peer)
-        return [] if peer.is_ended else messages
 
     def _chunk_bytes(self) -> int:
         share = self._bounds.total_incomplete_bytes // 2 // len(self._peers)
@@ -317,12 +318,8 @@ class Port:
         """Log that a peer gave up its handshake: libzmq says nothing to its user."""
         if connection.is_in_handshake:
             needed = "the relay's public key" if connection.is_encrypted else "no keys"
-            self._log.warning(
-                "handshake",
-                "a peer of the %s gave its handshake up: it needs %s here",
-                self._name,
-                needed,
-            )
+            text = "a peer of the %s gave its handshake up: it needs %s here"
+            self._log.warning("handshake", text, self._name, needed)
 
     def _take_output(self, peer: Peer) -> None:
         if output := peer.connection.take_output():

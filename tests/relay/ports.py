@@ -13,7 +13,8 @@ from relay.net.gate import Gate
 from relay.net.listening import listening
 from relay.net.newcomers import Newcomers
 from relay.net.peer import Peer
-from relay.net.port import Port, PortBounds
+from relay.net.port import Port
+from relay.net.port_bounds import PortBounds
 from relay.shared.descriptor_room import DescriptorRoom
 from relay.zmtp.reader import Bounds
 from tests.support.waiting import is_readable
