@@ -6,13 +6,13 @@ import selectors
 import socket
 from collections.abc import Iterator
 from time import monotonic
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from relay.core.counters import RelayCounters
 from relay.net.gate import Gate
 from relay.net.listening import prepare
 from relay.net.newcomers import Newcomers
-from relay.net.peer import Peer
+from relay.net.peer import Peer, PeerListener
 from relay.net.resting import Resting
 from relay.shared.logs import LimitedLog
 from relay.zmtp.connection import ZmtpConnection
@@ -49,16 +49,6 @@ class PortBounds(NamedTuple):
     """Of messages that have come in part, from all peers together; likewise."""
     pauses: bool = False
     """Whether a peer that does not read its answers is not read either, instead of cut off."""
-
-
-class PeerListener(Protocol):
-    """Is told of the peers of a port."""
-
-    def peer_opened(self, peer: Peer) -> None:
-        """The handshake is over: messages may be sent."""
-
-    def peer_ended(self, peer: Peer) -> None:
-        """The connection is gone."""
 
 
 class Port:
@@ -267,23 +257,7 @@ class Port:
     def _read(self, peer: Peer, share: int) -> list[list[bytes]]:
         connection = peer.connection
         try:
-            if not connection.has_more:
-                chunk_bytes = self._chunk_bytes()
-                data = peer.socket.recv(chunk_bytes)
-                if not data:
-                    self._note_end(connection)
-                    self._end(peer)
-                    return []
-                # Less than was asked for: the kernel has no more, and would say so otherwise.
-                peer.has_unread = len(data) == chunk_bytes
-                connection.receive(data)
-            was_open = connection.is_open
-            messages = connection.read(share)
-            self._take_output(peer)
-            if connection.is_open and not was_open and not peer.is_ended:
-                self.newcomers.opened(peer)
-                if self.listener is not None:
-                    self.listener.peer_opened(peer)
+            messages = self._received(peer, share)
         except BlockingIOError:
             peer.has_unread = False
             messages = []
@@ -308,6 +282,26 @@ class Port:
                 self._watch(peer, peer.watched | READ)
         self._count_incomplete(peer)
         return [] if peer.is_ended else messages
+
+    def _received(self, peer: Peer, share: int) -> list[list[bytes]]:
+        """Return messages that have come. Raises `OSError` and `ZmtpError`."""
+        connection = peer.connection
+        if not connection.has_more:
+            chunk_bytes = self._chunk_bytes()
+            data = peer.socket.recv(chunk_bytes)
+            if not data:
+                raise ConnectionError("the peer has ended the connection")
+            # Less than was asked for: the kernel has no more, and would say so otherwise.
+            peer.has_unread = len(data) == chunk_bytes
+            connection.receive(data)
+        was_open = connection.is_open
+        messages = connection.read(share)
+        self._take_output(peer)
+        if connection.is_open and not was_open and not peer.is_ended:
+            self.newcomers.opened(peer)
+            if self.listener is not None:
+                self.listener.peer_opened(peer)
+        return messages
 
     def _chunk_bytes(self) -> int:
         share = self._bounds.total_incomplete_bytes // 2 // len(self._peers)
