@@ -2,6 +2,7 @@
 
 import itertools
 import os
+from collections.abc import Iterator
 
 import msgpack
 import pytest
@@ -25,7 +26,7 @@ STATS = pack_message(StatsRequest(id=1))
 
 
 @pytest.fixture
-def honest(cluster: Cluster) -> Honest:
+def honest(cluster: Cluster) -> Iterator[Honest]:
     """In the journal and among the retained values are some megabytes to be asked for."""
     relay = cluster.start_relay()
     emitter = cluster.emitter("before")
@@ -36,7 +37,8 @@ def honest(cluster: Cluster) -> Honest:
         emitter.emit(f"resource-monitor:large{number}", {"padding": "x" * 10_000})
     assert emitter.wait_acknowledged(30)
     honest.start()
-    return honest
+    yield honest
+    honest.stop()
 
 
 class Peer(Attack):
