@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ with extra("edge"):
     from edge.channel import Teamwork
     from edge.config import EdgeSettings
     from edge.core.identity.access import Identity, KindAccess, PresenceAccess
-    from edge.core.identity.tokens import Tokens
+    from edge.core.identity.revocations import Revocations
     from edge.host.publisher import Publisher, check_emitter_settings
     from edge.process import (
         PROGRAM,
@@ -29,6 +28,7 @@ with extra("edge"):
     )
     from edge.routes import Backend, Parts, build, own_sign_in
     from edge.serving import Serving
+    from edge.verifier import keys_of, verifier_of
     from edge.websocket.asgi import serve_websocket
     from edge.websocket.http_connection import Entrance
     from edge.worker import Worker
@@ -57,7 +57,7 @@ def create_app(settings: EdgeSettings | None = None, kinds: Kinds | None = None)
         try:
             settings = load(EdgeSettings)
             configure_logging(settings)
-            settings.secret()
+            keys_of(settings)
             load_contracts(settings.contracts, "EDGE_CONTRACTS")
             room = descriptor_room(settings.max_connections)
         except SettingsError as error:
@@ -79,17 +79,27 @@ def create_worker_app(settings: EdgeSettings, kinds: Kinds, siblings: Path | Non
 
 
 def _build_app(settings: EdgeSettings, kinds: Kinds, siblings: Path | None = None) -> ASGIApp:
-    tokens = Tokens(settings.secret())
+    revocations = Revocations()
+    verifier = verifier_of(settings, revocations)
+    tokens = verifier.tokens
+    assert tokens is not None
     load_contracts(settings.contracts, "EDGE_CONTRACTS")
     access = PresenceAccess(KindAccess(kinds), kinds.presence)
     publisher = Publisher(settings)
-    teamwork = Teamwork(publisher, kinds.presence)
+    teamwork = Teamwork(publisher, kinds.presence, revocations)
 
     def make_worker() -> Worker:
         loop = asyncio.get_running_loop()
-        return Worker(settings, tokens, access, loop, teamwork)
+        worker = Worker(settings, tokens, access, loop, teamwork)
+        worker.stats.list_kinds(kinds.names)
+        return worker
 
-    beside = partial(contextlib.aclosing, publisher)
+    @contextlib.asynccontextmanager
+    async def beside() -> AsyncIterator[None]:
+        with verifier.running():
+            async with contextlib.aclosing(publisher):
+                yield
+
     serving = Serving(make_worker, siblings, owns_process=True, beside=beside)
     serving.entrance = Entrance(max_publish_bytes=settings.max_publish_bytes)
 
@@ -101,7 +111,7 @@ def _build_app(settings: EdgeSettings, kinds: Kinds, siblings: Path | None = Non
     async def selectors(identity: Identity, pattern: Pattern) -> tuple[Pattern, ...]:
         return access.selectors(identity, pattern)
 
-    identify, sign_in = own_sign_in(settings, tokens)
+    identify, sign_in = own_sign_in(settings, tokens, publisher)
     parts = Parts(
         settings, kinds, access, identify, sign_in, Backend(publisher, teamwork, selectors)
     )

@@ -9,6 +9,7 @@ Users take turns with both, so that many connections of one user do not keep the
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import AsyncIterator, Sequence
 from typing import Protocol
 
@@ -18,6 +19,7 @@ from edge.core.catch_up.connection_catch_up import (
     ReplayFailed,
     StepResult,
 )
+from edge.core.catch_up_budget import CatchUpBudget
 from edge.core.identity.access import Identity
 from edge.core.stats import EdgeStats
 from edge.core.streams.history import read_index
@@ -29,6 +31,8 @@ from relay.shared.logs import LimitedLog
 STEPS_PER_TURN = 4
 MAX_READS = 8
 """Journal reads whose records are awaited or held; each brings about 1 MiB."""
+RETAINED_COST = 5
+"""A retained value costs as much as so many past events that are looked at: each is decoded."""
 READ_TIMEOUT_S = 30.0
 WAIT_FOR_STREAMS_S = 5.0
 """How long a client that comes from an edge further on waits for this edge's streams."""
@@ -78,7 +82,9 @@ class Steps(Protocol):
 class _Read:
     """One read of the journal, for all catch-ups that need the same range."""
 
-    def __init__(self) -> None:
+    def __init__(self, username: str) -> None:
+        self.username = username
+        """The user whose catch-up was the first to need it, and whose budget it costs."""
         self.users = 0
         """Catch-ups that wait for the records, or have not yet stepped with them."""
         self.place: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -96,8 +102,9 @@ class SharedReads:
     records.
     """
 
-    def __init__(self, replayer: Replayer) -> None:
+    def __init__(self, replayer: Replayer, budget: CatchUpBudget | None = None) -> None:
         self._replayer = replayer
+        self.budget = CatchUpBudget() if budget is None else budget
         self._places = Turns(MAX_READS)
         self._reads: dict[tuple[str, int], tuple[_Read, asyncio.Task[Sequence[Record]]]] = {}
         """By stream and range (see `read_index`); those that have not ended."""
@@ -115,10 +122,11 @@ class SharedReads:
         Raises `TimeoutError` if the relay does not answer within `READ_TIMEOUT_S`, and
         `ReplayFailed`.
         """
+        await self._budgeted(username)
         if missing is None:
             yield ()
             return
-        read, task = self._read_of(missing)
+        read, task = self._read_of(missing, username)
         read.users += 1
         read.parties.add(username)
         self._places.ask(read.place, username)
@@ -130,10 +138,35 @@ class SharedReads:
             if not read.users:
                 self._end(read, task, missing)
 
-    def _read_of(self, missing: JournalRange) -> tuple[_Read, "asyncio.Task[Sequence[Record]]"]:
+    def spend(self, username: str, events: int, size_bytes: int) -> None:
+        """A step of `username` has looked at so many events and sent so many bytes."""
+        self.budget.spend(username, events, size_bytes, time.monotonic())
+
+    def spend_retained(self, username: str, values: int, size_bytes: int) -> None:
+        """The relay has sent so many retained values for `username`; "" is the edge itself."""
+        if username:
+            self.spend(username, values * RETAINED_COST, size_bytes)
+
+    def may_spend(self, username: str) -> bool:
+        """Return whether the user's budget is not overdrawn."""
+        return not self.budget.wait_s(username, time.monotonic())
+
+    async def _budgeted(self, username: str) -> None:
+        """Wait until the user's budget allows another step."""
+        wait_s = self.budget.wait_s(username, time.monotonic())
+        if wait_s:
+            self.budget.waits += 1
+        while wait_s:
+            await asyncio.sleep(wait_s)
+            # Another connection of the user may have been faster.
+            wait_s = self.budget.wait_s(username, time.monotonic())
+
+    def _read_of(
+        self, missing: JournalRange, username: str
+    ) -> tuple[_Read, "asyncio.Task[Sequence[Record]]"]:
         key = _key(missing)
         if key not in self._reads:
-            read = _Read()
+            read = _Read(username)
             task = asyncio.create_task(self._fetch(read, missing))
             # A later catch-up finds the records in the history, or needs others of this range.
             task.add_done_callback(lambda done: self._forget(key, done))
@@ -143,7 +176,9 @@ class SharedReads:
     async def _fetch(self, read: _Read, missing: JournalRange) -> Sequence[Record]:
         await read.place
         async with asyncio.timeout(READ_TIMEOUT_S):
-            return await self._replayer.fetch(missing)
+            records = await self._replayer.fetch(missing)
+        self.spend(read.username, 0, sum(len(each.payload) for each in records))
+        return records
 
     def _end(
         self, read: _Read, task: "asyncio.Task[Sequence[Record]]", missing: JournalRange
@@ -165,10 +200,12 @@ class SharedReads:
 class CatchUpRunner:
     """Runs the catch-ups of all clients of a worker."""
 
-    def __init__(self, replayer: Replayer, stats: EdgeStats) -> None:
+    def __init__(
+        self, replayer: Replayer, stats: EdgeStats, budget: CatchUpBudget | None = None
+    ) -> None:
         self._replayer = replayer
         self._stats = stats
-        self._reads = SharedReads(replayer)
+        self._reads = SharedReads(replayer, budget)
         self._steps = Turns(STEPS_PER_TURN)
         self._tasks: dict[CatchUpClient, asyncio.Task[None]] = {}
         self._log = LimitedLog(logger)
@@ -224,6 +261,7 @@ class CatchUpRunner:
             ):
                 result = catching_up.step(records)
                 self._stats.deliveries += result.deliveries
+                self._reads.spend(username, result.looked_at, result.sent_bytes)
                 if result.state.is_final:
                     return
                 # The frames of this step are written when the turn ends. The place is held

@@ -1,10 +1,12 @@
 """`Channel`: the way in which a worker speaks to all workers of all edges (protocol section 6)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from edge.core.identity.revocations import Revocations
 from edge.core.protocol.requests import Publish
 from edge.core.websocket.close_codes import Close
+from relay.wire.revocations import Revocation
 
 DISCONNECT = "disconnect"
 """The name of the command that ends the connections of a user."""
@@ -29,6 +31,15 @@ class Channel(Protocol):
         Raises `RelayAway`, `WireError` for a wrong name, or `SettingsError`.
         """
 
+    async def revoke(self, revocation: Revocation) -> None:
+        """Have every worker refuse the tokens, and close what was opened with them.
+
+        A `before` of 0 is the time at which the relay takes it. Raises what `disconnect` raises.
+        """
+
+    def publish_again(self, revocation: Revocation) -> None:
+        """Publish what the relay's journal has lost. Never waits and never fails."""
+
 
 @dataclass(frozen=True, slots=True)
 class Teamwork:
@@ -37,3 +48,5 @@ class Teamwork:
     channel: Channel
     presence_kinds: frozenset[str] = frozenset()
     """The kinds of whose topics all workers know the subscribers."""
+    revocations: Revocations = field(default_factory=Revocations)
+    """The tokens that any of the workers has revoked."""

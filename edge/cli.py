@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import shlex
 import sys
 import tempfile
 import time
@@ -19,7 +20,7 @@ from uvicorn.importer import import_from_string
 from edge.channel import RelayAway
 from edge.config import EdgeSettings
 from edge.core.identity.access import DEFAULT_ROLE
-from edge.core.identity.tokens import Tokens, is_encodable
+from edge.core.identity.tokens import is_encodable
 from edge.http.users import UsersError, UsersFile
 from edge.listener import listening
 from edge.process import (
@@ -29,16 +30,21 @@ from edge.process import (
     warn_of_too_few_descriptors,
     warn_of_too_little_memory,
 )
+from edge.revoke_cli import publish, revoke
 from edge.server import serve
+from edge.verifier import keys_of, verifier_of
 from edge.websocket.front_door import FrontDoor
 from relay.shared.addresses import parse_listen_address
 from relay.shared.config_file import FILE_NAME, read_config_file
 from relay.shared.console import BOM, Program
 from relay.shared.contract_modules import load_contracts
+from relay.shared.logs import one_line
 from relay.shared.settings import SettingsError, load_for, refuse
 from relay.shared.shown_config import shown_config
 from relay.wire.errors import WireError
 from relay.wire.kinds import Kinds
+from relay.wire.revocations import Revocation
+from relay.wire.usernames import normal_username
 
 GRACEFUL_SHUTDOWN_S = 3
 MAX_TTL_S = 100 * 365 * 86400
@@ -71,7 +77,7 @@ def run() -> None:
             from edge.host.publisher import check_emitter_settings
 
             check_emitter_settings()
-        settings.secret()
+        keys_of(settings)
         load_contracts(settings.contracts, "EDGE_CONTRACTS")
         room = descriptor_room(settings.max_connections)
         with listening(settings, room.backlog) as listener:
@@ -173,15 +179,23 @@ def token(username: str, role: str, ttl: int) -> None:
     if not username or not is_encodable(username):
         raise click.BadParameter("must be text in UTF-8", param_hint="USERNAME")
     try:
-        tokens = Tokens(_settings().secret())
+        tokens = verifier_of(_settings(), None).tokens
     except SettingsError as error:
         refuse(PROGRAM, error)
-    click.echo(tokens.issue(username, role, int(time.time()) + ttl))
+    if tokens is None or not tokens.can_issue:
+        refuse(PROGRAM, "EDGE_JWT_ALGORITHMS: lacks HS256, so this edge issues no tokens")
+    now = time.time()
+    click.echo(tokens.issue(username, role, int(now) + ttl, now))
 
 
 @main.group()
 def user() -> None:
     """Add, remove and list the users in EDGE_USERS_FILE, and end their connections."""
+
+
+KEEP_TOKENS = click.option(
+    "--keep-tokens", is_flag=True, help="Leave the user's tokens valid until they expire."
+)
 
 
 @user.command("add")
@@ -190,17 +204,26 @@ def user() -> None:
 @click.option(
     "--password-stdin", is_flag=True, help="Read the password from standard input, for scripts."
 )
-def add_user(username: str, role: str, password_stdin: bool) -> None:
-    """Add a user, or change the password and role of one. Asks for the password."""
+@KEEP_TOKENS
+def add_user(username: str, role: str, password_stdin: bool, keep_tokens: bool) -> None:
+    """Add a user, or change the password and role of one. Asks for the password.
+
+    A change revokes the tokens of the user: it speaks to the relay then.
+    """
     if password_stdin:
         password = _read_password()
     else:
         password = click.prompt("Password", hide_input=True, confirmation_prompt=True)
+    users = _users()
     try:
-        is_new = _users().add(username, password, role)
+        before = users.verify(username, password)
+        is_new = users.add(username, password, role)
     except UsersError as error:
         _fail(error)
     click.echo(f"{'Added' if is_new else 'Updated'} {username} ({role}).")
+    is_same = before is not None and before.role == role
+    if not (is_new or is_same or keep_tokens):
+        _revoke_tokens(username)
 
 
 def _read_password() -> str:
@@ -215,13 +238,26 @@ def _read_password() -> str:
 
 @user.command("remove")
 @click.argument("username")
-def remove_user(username: str) -> None:
-    """Remove a user. Tokens made before stay valid until they expire."""
+@KEEP_TOKENS
+def remove_user(username: str, keep_tokens: bool) -> None:
+    """Remove a user, and revoke the user's tokens: it speaks to the relay."""
     try:
         _users().remove(username)
     except UsersError as error:
         _fail(error)
     click.echo(f"Removed {username}.")
+    if not keep_tokens:
+        _revoke_tokens(username)
+
+
+def _revoke_tokens(username: str) -> None:
+    try:
+        publish(_settings(), Revocation(0, normal_username(username)))
+    except (RelayAway, WireError) as error:
+        raise click.ClickException(
+            f"the user's tokens stay valid until they expire: {error}. Once it is there, run"
+            f" {PROGRAM} revoke --user {shlex.quote(username)}"
+        ) from None
 
 
 @user.command("list")
@@ -232,7 +268,7 @@ def list_users() -> None:
     except UsersError as error:
         _fail(error)
     for name, entry in sorted(users.items()):
-        click.echo(f"{name}\t{entry.role}")
+        click.echo(f"{one_line(name)}\t{one_line(entry.role)}")
 
 
 @user.command("disconnect")
@@ -254,6 +290,9 @@ def disconnect_user(username: str) -> None:
     except (RelayAway, WireError) as error:
         raise click.ClickException(str(error)) from None
     click.echo(f"Disconnected {username}.")
+
+
+main.add_command(revoke)
 
 
 def _users() -> UsersFile:

@@ -4,13 +4,22 @@ import re
 import secrets
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, SecretStr
 
+from edge.core.catch_up_budget import CatchUpLimits
 from edge.core.hub.subscription_quota import QuotaLimits
+from edge.core.identity.claims import LEEWAY_S, RESERVED_CLAIMS, ClaimRules
 from edge.core.identity.credentials import COOKIE_NAME, CredentialRules
+from edge.core.identity.keys import (
+    ALGORITHMS,
+    HS256,
+    MAX_PUBLIC_KEYS,
+    MAX_SECRETS,
+    MIN_SECRET_BYTES,
+)
 from edge.core.identity.proxies import TrustedProxies
-from edge.core.identity.tokens import MIN_SECRET_BYTES
 from edge.core.session import SessionLimits
 from edge.core.websocket.close_codes import CloseCodes
 from edge.private_files import write_private
@@ -36,6 +45,8 @@ _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}\Z")
 MAX_TTL_S = 10 * 365 * 86_400
 MAX_MESSAGE_BYTES = 2**30
 
+MAX_LEEWAY_S = 600
+_JWKS_URL = re.compile(r"https?://[^\s@#]+\Z")
 _ORIGIN = re.compile(r"https?://[^/\s]+\Z")
 
 
@@ -89,6 +100,41 @@ def _check_secret(secret: SecretStr | None) -> SecretStr | None:
     return secret
 
 
+def _check_algorithms(algorithms: tuple[str, ...]) -> tuple[str, ...]:
+    if not algorithms or not set(algorithms) <= set(ALGORITHMS):
+        raise ValueError(f"must be some of {', '.join(ALGORITHMS)}, separated by commas")
+    return algorithms
+
+
+def _check_public_keys(paths: tuple[str, ...]) -> tuple[str, ...]:
+    if len(paths) > MAX_PUBLIC_KEYS:
+        raise ValueError(f"names {len(paths)} files, the limit is {MAX_PUBLIC_KEYS}")
+    return paths
+
+
+def _check_jwks(source: str | None) -> str | None:
+    if source is not None and "://" in source and not _is_http_url(source):
+        raise ValueError("must be a path, or a URL such as https://id.example.org/jwks.json")
+    return source
+
+
+def _is_http_url(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+        return bool(_JWKS_URL.match(text) and parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
+
+
+def _check_claim(name: str) -> str:
+    if name in RESERVED_CLAIMS or not 1 <= len(name) <= 255:
+        raise ValueError(f"must be a claim, and none of {', '.join(sorted(RESERVED_CLAIMS))}")
+    return name
+
+
+ClaimName = Annotated[str, AfterValidator(_check_claim)]
+
+
 class EdgeSettings(RelayClientSettings):
     """The address of the edge, the relay that it follows, the limits of its clients."""
 
@@ -107,6 +153,24 @@ class EdgeSettings(RelayClientSettings):
     data_dir: Path = Field(default_factory=lambda: default_data_dir("EDGE_DATA_DIR"))
     """Directory of the secret and the users file, unless those are given."""
     jwt_secret: Annotated[SecretStr | None, AfterValidator(_check_secret)] = None
+    jwt_secret_file: Path | None = None
+    """A file with a secret in each line: the first signs, all verify."""
+    jwt_algorithms: Annotated[CommaSeparated, AfterValidator(_check_algorithms)] = (HS256,)
+    """Signatures that tokens may have. Without HS256 the edge issues none itself."""
+    jwt_public_keys: Annotated[CommaSeparated, AfterValidator(_check_public_keys)] = ()
+    """Files with a public key each, as PEM."""
+    jwt_jwks: Annotated[str | None, AfterValidator(_check_jwks)] = None
+    """The keys of an identity provider: a file or a URL."""
+    jwt_jwks_interval_s: float = Field(default=10.0, ge=0.1, le=3600)
+    """Seconds at least between two readings of them."""
+    jwt_jwks_max_age_s: float = Field(default=300.0, ge=1, le=86_400)
+    """Seconds after which they are read again."""
+    jwt_issuer: str | None = None
+    jwt_audience: CommaSeparated = ()
+    jwt_leeway_s: float = Field(default=LEEWAY_S, ge=0, le=MAX_LEEWAY_S)
+    """Seconds that the clock of another issuer may be ahead."""
+    jwt_user_claim: ClaimName = "sub"
+    jwt_role_claim: ClaimName = "role"
     users_file: Path | None = None
     token_ttl_s: int = Field(default=8 * 3600, ge=60, le=MAX_TTL_S)
     remembered_ttl_s: int = Field(default=28 * 86_400, ge=60, le=MAX_TTL_S)
@@ -126,6 +190,13 @@ class EdgeSettings(RelayClientSettings):
     max_message_bytes: int = Field(default=64 * 1024, ge=1024, le=MAX_MESSAGE_BYTES)
     max_connections: int = Field(default=20_000, ge=1, le=MAX_COUNT)
     max_connections_per_user: int = Field(default=1_000, ge=1, le=MAX_COUNT)
+    max_connections_per_address: int = Field(default=5_000, ge=1, le=MAX_COUNT)
+    """Connections of one address that is no trusted proxy."""
+    connections_per_s: float = Field(default=200.0, gt=0, le=MAX_COUNT)
+    connection_burst: int = Field(default=5_000, ge=1, le=MAX_COUNT)
+    """New connections of one address, in the long run and at once."""
+    max_unauthenticated: int = Field(default=5_000, ge=1, le=MAX_COUNT)
+    """WebSockets whose user is not known, and as many connections without a whole request."""
     max_subscriptions: int = Field(default=1_000, ge=1, le=MAX_COUNT)
     max_subscriptions_per_user: int = Field(default=10_000, ge=1, le=MAX_COUNT)
     max_subscription_bytes_per_user: int = Field(default=2 * 1024 * 1024, ge=255, le=MAX_BYTES)
@@ -143,8 +214,17 @@ class EdgeSettings(RelayClientSettings):
     """Whether clients that support it receive compressed messages."""
     history_bytes: int = Field(default=64 * 1024 * 1024, ge=64 * 1024, le=MAX_BYTES)
     """Memory of a worker for the recent events of all streams, for resuming clients."""
+    catch_up_events_per_s: float = Field(default=50_000.0, gt=0, le=MAX_COUNT)
+    catch_up_event_burst: int = Field(default=200_000, ge=1, le=MAX_COUNT)
+    """Past events that the edge looks at for one user, in the long run and at once."""
+    catch_up_bytes_per_s: int = Field(default=16 * 1024 * 1024, ge=1024, le=MAX_BYTES)
+    catch_up_byte_burst: int = Field(default=64 * 1024 * 1024, ge=1024, le=MAX_BYTES)
+    """Bytes of past events that are read or sent for one user, in the long run and at once."""
     messages_per_s: float = Field(default=100.0, gt=0, le=MAX_COUNT)
     message_burst: int = Field(default=2_000, ge=1, le=MAX_COUNT)
+    bytes_per_s: int = Field(default=4 * 1024 * 1024, ge=1024, le=MAX_BYTES)
+    byte_burst: int = Field(default=32 * 1024 * 1024, ge=64 * 1024, le=MAX_BYTES)
+    """Bytes that come from one client, in the long run and at once."""
     position_interval_s: float = Field(default=20.0, ge=0.1, le=86_400)
     contracts: Annotated[CommaSeparated, AfterValidator(_check_modules)] = (EXAMPLE,)
     """Modules that register models of events, for `/api/topics` and `/asyncapi.json`."""
@@ -178,6 +258,17 @@ class EdgeSettings(RelayClientSettings):
         return CredentialRules(names, self.allowed_origins, proxies)
 
     @property
+    def claim_rules(self) -> ClaimRules:
+        """The rules for the claims of tokens."""
+        return ClaimRules(
+            self.jwt_user_claim,
+            self.jwt_role_claim,
+            self.jwt_issuer,
+            self.jwt_audience,
+            self.jwt_leeway_s,
+        )
+
+    @property
     def session_limits(self) -> SessionLimits:
         """The limits of one client."""
         return SessionLimits(
@@ -185,6 +276,19 @@ class EdgeSettings(RelayClientSettings):
             self.message_burst,
             self.max_subscriptions,
             self.max_connections_per_user,
+            self.bytes_per_s,
+            # Two of the largest messages have room.
+            max(self.byte_burst, 2 * self.max_message_bytes),
+        )
+
+    @property
+    def catch_up_limits(self) -> CatchUpLimits:
+        """The limits of the catch-ups of one user."""
+        return CatchUpLimits(
+            self.catch_up_events_per_s,
+            self.catch_up_event_burst,
+            self.catch_up_bytes_per_s,
+            self.catch_up_byte_burst,
         )
 
     @property
@@ -197,24 +301,41 @@ class EdgeSettings(RelayClientSettings):
             self.max_subscription_total_bytes,
         )
 
-    def secret(self) -> str:
-        """Return the secret that signs tokens: the given one, else that in a file, made if missing.
+    def secrets(self) -> tuple[str, ...]:
+        """Return the secrets: the first signs tokens, all verify them. None without HS256.
 
-        Raises `SettingsError` when the file cannot be read or made.
+        They are the given one, or those in a file, one a line; without either, one is made in
+        `data_dir`. Raises `SettingsError` when the file cannot be read or made.
         """
+        if HS256 not in self.jwt_algorithms:
+            return ()
         if self.jwt_secret is not None:
-            return self.jwt_secret.get_secret_value()
-        path = self.data_dir / "jwt-secret"
+            if self.jwt_secret_file is not None:
+                raise SettingsError("EDGE_JWT_SECRET_FILE: EDGE_JWT_SECRET is given as well")
+            return (self.jwt_secret.get_secret_value(),)
+        if self.jwt_secret_file is not None:
+            return self._secrets_in(self.jwt_secret_file, "EDGE_JWT_SECRET_FILE", may_make=False)
+        return self._secrets_in(self.data_dir / "jwt-secret", "EDGE_DATA_DIR", may_make=True)
+
+    def secret(self) -> str:
+        """Return the secret that signs tokens. Raises `SettingsError`."""
+        return self.secrets()[0]
+
+    def _secrets_in(self, path: Path, variable: str, *, may_make: bool) -> tuple[str, ...]:
         try:
-            secret = _read_secret(path) or _make_secret(path)
+            text = _read_secret(path) or (_make_secret(path) if may_make else "")
         except (OSError, UnicodeDecodeError) as error:
-            raise SettingsError(f"EDGE_DATA_DIR: cannot keep a secret in {path}: {error}") from None
-        if len(secret.encode()) < MIN_SECRET_BYTES:
+            raise SettingsError(f"{variable}: cannot keep a secret in {path}: {error}") from None
+        found = tuple(line.strip() for line in text.splitlines() if line.strip())
+        if len(found) > MAX_SECRETS:
+            raise SettingsError(f"{variable}: {path} holds more than {MAX_SECRETS} secrets")
+        if not found or min(len(each.encode()) for each in found) < MIN_SECRET_BYTES:
+            advice = "; remove it to have a new one made, which ends all sessions"
             raise SettingsError(
-                f"EDGE_DATA_DIR: {path} must hold at least {MIN_SECRET_BYTES} bytes; remove it to"
-                " have a new one made, which ends all sessions"
+                f"{variable}: {path} must hold at least {MIN_SECRET_BYTES} bytes in each line"
+                f"{advice if may_make else ''}"
             )
-        return secret
+        return found
 
 
 def _read_secret(path: Path) -> str:

@@ -1,18 +1,25 @@
 """`Cooperation`: the part of a worker in the work of all workers (protocol section 6)."""
 
 import asyncio
+import logging
 
 from edge.channel import Channel, Teamwork
 from edge.core.hub.ages import ConnectionAges
 from edge.core.hub.connections import ConnectionManager, MembershipObserver
 from edge.core.hub.observers import Observers
+from edge.core.identity.revocations import Revocations
 from edge.core.stats import EdgeStats
 from edge.core.streams.inbound import Inbound
+from edge.core.streams.revocation_stream import RevocationStream
 from edge.core.streams.snapshots import Snapshots
 from edge.disconnection import Disconnection
 from edge.presence_service import PresenceService, Upstream
+from edge.revoking import Revoking
+from relay.shared.logs import LimitedLog
 from relay.wire.envelope import Envelope
 from relay.wire.topics import Topic
+
+logger = logging.getLogger(__name__)
 
 
 class Cooperation:
@@ -24,9 +31,11 @@ class Cooperation:
     def __init__(self, teamwork: Teamwork | None, upstream: Upstream, stats: EdgeStats) -> None:
         """Needs a running event loop. Without `teamwork` it listens and says nothing."""
         self._teamwork = teamwork
+        self.revocations = Revocations() if teamwork is None else teamwork.revocations
         self._state = upstream.state
         self._loop = asyncio.get_running_loop()
         self._ages = ConnectionAges(self._relay_time)
+        self._stats = stats
         self._disconnection: Disconnection | None = None
         if teamwork is not None and teamwork.presence_kinds:
             self.presence = PresenceService(teamwork, upstream, stats)
@@ -45,6 +54,10 @@ class Cooperation:
         """Take part from now on, with the connections of `manager`."""
         self._disconnection = Disconnection(manager, self._ages)
         inbound.internal = self
+        revoking = Revoking(manager, self._ages, self.revocations, self.channel)
+        inbound.revocations = RevocationStream(
+            self.revocations, revoking, self._stats, self._relay_time, LimitedLog(logger).warning
+        )
         if self.presence is not None:
             snapshots.presence = self.presence.state
             self.presence.begin(manager)

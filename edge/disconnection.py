@@ -15,8 +15,11 @@ from relay.wire.topics import Topic
 logger = logging.getLogger(__name__)
 
 
-class _Closable(Connection, Protocol):
-    def close(self, close: Close) -> None: ...
+class ClosableConnection(Connection, Protocol):
+    """A connection of a client."""
+
+    def close(self, close: Close) -> None:
+        """Send a close frame."""
 
 
 class Disconnection:
@@ -38,7 +41,7 @@ class Disconnection:
         assert envelope.username is not None, "a personal event is always addressed"
         for connection in self._manager.connections_of(envelope.username):
             if self._ages.existed(connection, relayed_at):
-                cast(_Closable, connection).close(close)
+                cast(ClosableConnection, connection).close(close)
 
 
 def _close_of(envelope: Envelope) -> Close:

@@ -6,12 +6,22 @@ from dataclasses import dataclass
 from fastapi import APIRouter, FastAPI
 from starlette.types import ASGIApp, Lifespan
 
-from edge.channel import Teamwork
+from edge.access_logs import redact_access_logs
+from edge.channel import Channel, Teamwork
 from edge.config import EdgeSettings
 from edge.core.identity.access import Access
 from edge.core.identity.tokens import Tokens
 from edge.http.api import api_router, asyncapi_router, operations_router
-from edge.http.auth import Authentication, Identify, SessionCookie, identity_router, sign_in_router
+from edge.http.auth import (
+    Authentication,
+    Identify,
+    NotYet,
+    SessionCookie,
+    SignOut,
+    identity_router,
+    sign_in_router,
+    sign_out_router,
+)
 from edge.http.cross_origin import CrossOriginRequests
 from edge.http.disconnect import disconnect_router
 from edge.http.documentation import credentials_of
@@ -23,9 +33,10 @@ from edge.http.permissions import Ask, Permissions
 from edge.http.presence import Selectors, presence_router
 from edge.http.publish import Publishing, publish_router
 from edge.http.requests import HeadRequests, QuietEnd
+from edge.http.revocations import revocations_router
 from edge.http.tasks import tasks_router
 from edge.http.users import UsersFile
-from edge.http.watch import watch_router
+from edge.http.watch import answer_not_yet, watch_router
 from edge.websocket.request_bounds import MAX_BODY_BYTES
 from relay.wire.kinds import Kinds
 
@@ -63,6 +74,7 @@ def build(
 ) -> tuple[FastAPI, ASGIApp]:
     """Return the routes, and the application that serves them; `serve_websocket` is the one of
     `/ws`."""
+    redact_access_logs()
     app = FastAPI(
         title="Event Relay edge",
         description="Signs users in and forwards events to them on `/ws`.",
@@ -72,6 +84,7 @@ def build(
         # Our own server refuses earlier; this one is for all others.
         max_body_size=MAX_BODY_BYTES,
     )
+    app.add_exception_handler(NotYet, answer_not_yet)
     credentials = []
     if parts.sign_in is not None:
         app.include_router(parts.sign_in)
@@ -100,19 +113,25 @@ def _api(parts: Parts) -> list[APIRouter]:
         history_router(identify, permissions),
         presence_router(identify, backend.selectors),
         disconnect_router(identify, permissions, backend.teamwork.channel),
+        revocations_router(identify, permissions, backend.teamwork.channel),
     ]
 
 
-def own_sign_in(settings: EdgeSettings, tokens: Tokens) -> tuple[Authentication, APIRouter]:
-    """Return the dependency that knows users by `tokens`, and the routes where they get these."""
+def own_sign_in(
+    settings: EdgeSettings, tokens: Tokens, channel: Channel
+) -> tuple[Authentication, APIRouter]:
+    """Return the dependency that knows users by `tokens`, and the routes where they get these.
+
+    Where the edge may not issue tokens, users only sign out; revocations go to all by `channel`.
+    """
     rules = settings.credential_rules
     authentication = Authentication(tokens, rules)
-    passwords = PasswordSignIn(
-        tokens,
-        UsersFile(settings.users_path),
-        rules,
-        settings.token_ttl_s,
-        settings.remembered_ttl_s,
-    )
     cookie = SessionCookie(settings.own_cookie, authentication)
-    return authentication, sign_in_router(passwords, authentication, cookie)
+    router = APIRouter()
+    if tokens.can_issue:
+        users, ttl_s = UsersFile(settings.users_path), settings.token_ttl_s
+        passwords = PasswordSignIn(tokens, users, rules, ttl_s, settings.remembered_ttl_s)
+        router.include_router(sign_in_router(passwords, cookie))
+    sign_out = SignOut(authentication, cookie, channel)
+    router.include_router(sign_out_router(authentication, sign_out))
+    return authentication, router

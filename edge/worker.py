@@ -11,11 +11,12 @@ from typing import Protocol
 
 from starlette.requests import HTTPConnection
 
-from edge.catch_up_runner import CatchUpRunner
+from edge.catch_up_runner import CatchUpRunner, SharedReads
 from edge.channel import Teamwork
 from edge.client_actions import ClientActions, OwnActions
 from edge.config import EdgeSettings
 from edge.cooperation import Cooperation
+from edge.core.catch_up_budget import CatchUpBudget
 from edge.core.control.readiness import Readiness
 from edge.core.hub.connections import ConnectionManager, MembershipObserver
 from edge.core.hub.subscription_quota import SubscriptionQuota
@@ -39,6 +40,7 @@ from edge.process import (
 from edge.scheduling.throttle import FlushThrottle
 from edge.upstream.connection import connect
 from edge.upstream.replayer import JournalReplay
+from edge.upstream.requests import RelayRequests
 from edge.upstream.subscriber import RelaySubscriber
 from edge.websocket.broadcast import write_to_all
 from edge.websocket.endpoint import CLOSE_TIMEOUT_S, Application, ClientEndpoint
@@ -46,7 +48,8 @@ from edge.websocket.event_stream import SseStreams
 from edge.websocket.socket_cutter import SocketCutter
 from relay.shared.logs import LimitedLog
 
-HOUSEKEEPING_S = 1.0
+HOUSEKEEPING_S = 0.5
+"""Clients whose token has expired are closed within a second."""
 WORKER = "event_relay.worker"
 """The name of the `Worker` in the state of each request. An application has names of its own."""
 logger = logging.getLogger(__name__)
@@ -95,12 +98,13 @@ class Worker:
         snapshots = Snapshots(manager, streams, self.tasks, live)
         self.others.join(manager, self._inbound, snapshots)
         self.actions = ClientActions(manager, relay.calls, teamwork.channel.take, application)
-        limits, actions = settings.session_limits, self.actions
-        services = SessionServices(manager, streams, snapshots, access, tokens, limits, actions)
-        catch_up = CatchUpRunner(self._replay, stats)
+        shared = manager, streams, snapshots, access, tokens, settings.session_limits
+        services = SessionServices(*shared, self.actions, self.others.revocations)
+        catch_up = CatchUpRunner(self._replay, stats, CatchUpBudget(settings.catch_up_limits))
         self.reads, self.event_streams = catch_up.reads, SseStreams(loop)
+        _charge_users(self.reads, snapshots, relay.requests)
         self.cutter = SocketCutter(loop, CLOSE_TIMEOUT_S)
-        self.readiness = Readiness(self.relay_state, relay.requests.health)
+        self.readiness = Readiness(self.relay_state, relay.requests.health, self.others.revocations)
         room = raised_room(settings.max_connections)
         self.endpoint = ClientEndpoint(settings, services, catch_up, stats, room, self.readiness)
         self._manager, self._throttle = manager, FlushThrottle(loop, manager.flush)
@@ -166,3 +170,9 @@ def worker_of(connection: HTTPConnection) -> Worker:
 
 def _streams(settings: EdgeSettings, stats: EdgeStats) -> Streams:
     return Streams(settings.topic_prefixes, settings.history_bytes, stats.dropped, stats.unreadable)
+
+
+def _charge_users(reads: SharedReads, snapshots: Snapshots, requests: RelayRequests) -> None:
+    """Have last values, from memory and from the relay, cost the budgets of their users."""
+    snapshots.spend = reads.spend
+    requests.charge(reads.may_spend, reads.spend_retained)

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from relay.shared.relay_client import RelayClientSettings
 from relay.shared.settings import JournaledKinds, PeerEndpoint, settings_config
-from relay.wire.topics import ADDRESSED, EVENT, TASK
+from relay.wire.topics import EVENT, INTERNAL_STREAMS, TASK
 
 
 def _default_name() -> str:
@@ -27,7 +27,7 @@ class EmitterSettings(RelayClientSettings):
     relay_control: PeerEndpoint = "tcp://127.0.0.1:5557"
     name: str = Field(default_factory=_default_name, min_length=1, max_length=255)
     """The `source` of every event. Any number of processes may share it."""
-    journaled_kinds: JournaledKinds = (EVENT, TASK, ADDRESSED)
+    journaled_kinds: JournaledKinds = (EVENT, TASK, *INTERNAL_STREAMS)
     """The kinds that the relay journals. Its reply to hello replaces them. Until then, and if
     neither a variable nor `relay.toml` names them, every kind but `resource-monitor` may be one."""
     spool: Path | None = None

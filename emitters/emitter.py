@@ -179,15 +179,22 @@ class Emitter:
         return event_id
 
     def emit_reserved(
-        self, kind: str, name: str, data: Any, *, username: str | None = None
+        self,
+        kind: str,
+        name: str,
+        data: Any,
+        *,
+        username: str | None = None,
+        once: str | None = None,
     ) -> None:
         """Emit an event of a reserved kind, as an edge does (protocol section 6).
 
-        Raises what `emit` raises.
+        Arguments and errors are those of `emit`.
         """
         running = self._running or self._here()
         fields = NewEvent(name, data, kind.replace("-", "_"), username)
-        event = self._outgoing(running.new_id(), reserved_topic(kind, name), fields)
+        event_id = running.new_id() if once is None else once_id(once)
+        event = self._outgoing(event_id, reserved_topic(kind, name), fields)
         running.mailbox.add(event, self._block_timeout_s)
 
     def emit_many(self, events: Iterable[NewEvent]) -> list[str]:

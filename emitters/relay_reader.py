@@ -15,7 +15,7 @@ from relay.wire.control import HEARTBEAT_TOPIC, unpack_heartbeat
 from relay.wire.envelope import Envelope, unpack_envelope
 from relay.wire.errors import WireError
 from relay.wire.header import Stamp, unpack_stamp
-from relay.wire.topics import ADDRESSED, EDGE, Topic, decode_topic
+from relay.wire.topics import ADDRESSED, EDGE, REVOCATION, Topic, decode_topic
 
 QUEUE_EVENTS = 1_000
 """The most events that libzmq queues for a slow reader. Further ones wait at the relay, up to its
@@ -45,7 +45,7 @@ class RelayReader:
         self.endpoint = endpoint
         self.heard_at = time.monotonic()
         """When the last message of the relay was read, heartbeats included."""
-        self._shows_internal = prefix.startswith(EDGE)
+        self._shows_internal = prefix.startswith((EDGE, REVOCATION))
         """Whether events that edges send each other are read: not unless asked for."""
         self.heartbeat_s = 0.0
         """The interval of heartbeats, 0 before the first one."""

@@ -17,7 +17,7 @@ from relay.shared.settings import (
     settings_config,
 )
 from relay.wire.kinds import MAX_RETENTION_BYTES, MAX_RETENTION_S, MIN_RETENTION_BYTES
-from relay.wire.topics import ADDRESSED, EVENT, TASK
+from relay.wire.topics import EVENT, INTERNAL_STREAMS, TASK
 
 
 class RelaySettings(Settings):
@@ -45,7 +45,7 @@ class RelaySettings(Settings):
         default=256 * 1024 * 1024, ge=MIN_RETENTION_BYTES, le=MAX_RETENTION_BYTES
     )
     """For each stream. Above it, the oldest events are removed."""
-    journaled_kinds: JournaledKinds = (EVENT, TASK, ADDRESSED)
+    journaled_kinds: JournaledKinds = (EVENT, TASK, *INTERNAL_STREAMS)
     """The kinds of topics that are streams; all others are live."""
     task_grace_s: float = Field(default=30.0, ge=0, le=7 * 86400)
     """Seconds for which an emitter may be away before the relay ends its unfinished tasks."""

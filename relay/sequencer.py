@@ -128,7 +128,7 @@ class Sequencer:
                 continue
             frames = (topic_frame, stamp, envelope)
             self._state.retained.keep_live(topic.text, frames)
-            self._state.counters.count_relayed(topic.kind, 1)
+            self._state.counters.relayed[topic.kind] += 1
             events.append(frames)
         return events
 
@@ -187,7 +187,7 @@ class Sequencer:
                 events += flight.events
                 for stream, run in flight.runs.items():
                     self._state.counters.waiting -= len(run)
-                    self._state.counters.count_relayed(stream, len(run))
+                    self._state.counters.relayed[stream] += len(run)
                 self._state.intake.once.commit(flight.once, flight.taken_at_s)
                 self._remember_all(flight.tasks)
                 self._note_owners(flight.tasks.values())

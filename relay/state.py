@@ -38,6 +38,7 @@ class SharedState:
         """Return the state of a relay that starts with `journal` and the emitters' `cursors`."""
         emitters = KnownEmitters(cursors)
         counters = counters or RelayCounters()
+        counters.relayed.list_kinds(journal.streams)
         intake = Intake(tuple(journal.streams), emitters, counters, new_event_id)
         return cls(journal, emitters, intake, counters, TaskOwners(task_grace_s))
 

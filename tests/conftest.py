@@ -27,6 +27,7 @@ settings.load_profile("parallel")
 
 HEAVY = "tests that load both cores"
 GROUPS = {
+    "tests/conformance/test_autobahn.py": "autobahn",
     "tests/conformance/test_publishing.py": "publishing",
     "tests/conformance/test_watching.py": "watching",
     "tests/e2e/attacks/test_connections.py": "attacks",

@@ -18,6 +18,7 @@ PURE_SHARED = (
     "relay.shared.compaction",
     "relay.shared.covering_prefixes",
     "relay.shared.digest_set",
+    "relay.shared.kind_counter",
     "relay.shared.newest",
     "relay.shared.prefix_index",
     "relay.shared.request_table",

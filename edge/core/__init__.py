@@ -30,6 +30,10 @@ journal through `edge/catch_up_runner.py` and `upstream/replayer.py`.
 has the theory. `streams/inbound.py` hands their events to `edge/cooperation.py`, which also closes
 the connections of a user when a command says so.
 
+**Revoked tokens.** `streams/revocation_stream.py` reads their stream from its first event into
+`identity/revocations.py`, which every verification, admission and renewal asks. Until it has read
+it to the end, `control/readiness.py` lets nobody in. `edge/revoking.py` closes connections.
+
 **States.** The relay: `streams/relay_state.py`, a table. A WebSocket:
 `websocket/server_protocol.py`. A connection's catch-up: `catch_up/states.py`. Elsewhere there are
 counters and maps only.
@@ -43,7 +47,8 @@ gathered frames: 4 MiB, or 2^20 entries, then a flush at once (`hub/connections.
 held records: 10,000 or 16 MiB a stream, then dropped and replayed (`streams/follower.py`);
 histories: `EDGE_HISTORY_BYTES` together, oldest pages first (`streams/history.py`);
 tasks: 20,000 or 64 MiB, last values: 10,000 or 32 MiB, oldest first; unanswered requests: 10,000,
-the newest refused (`upstream/requests.py`); catch-up steps: see `catch_up`.
+the newest refused (`upstream/requests.py`); catch-up steps: see `catch_up`; revoked tokens and
+users: 100,000 each, beyond which all older tokens are refused (`identity/revocations.py`).
 
 **A slow client** is closed with 4008 when more than `EDGE_MAX_QUEUED_BYTES` or 65,536 frames wait
 for it, or when it has the longest queue and more than `EDGE_MAX_QUEUED_TOTAL_BYTES` wait for all

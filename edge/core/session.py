@@ -17,7 +17,8 @@ from edge.core.catch_up.subscriptions import RunCatchUp, Subscriptions
 from edge.core.hub.audience import Connection
 from edge.core.hub.connections import ConnectionManager
 from edge.core.identity.access import Access, Identity
-from edge.core.identity.tokens import InvalidToken, TokenVerifier
+from edge.core.identity.revocations import Revocations
+from edge.core.identity.tokens import InvalidToken, NotKnownYet, TokenVerifier
 from edge.core.protocol import messages, replies
 from edge.core.protocol.requests import (
     InvalidRequest,
@@ -50,6 +51,8 @@ class SessionLimits:
     message_burst: int
     max_subscriptions: int
     max_connections_per_user: int
+    bytes_per_s: float = 4.0 * 1024 * 1024
+    byte_burst: int = 32 * 1024 * 1024
 
 
 class Visitor(NamedTuple):
@@ -65,6 +68,8 @@ class Visitor(NamedTuple):
     """The identity in the cookies, if `identity` is None: a token in the first message wins."""
     handshake: object = None
     """For the application in which the edge is, to identify the client again."""
+    refusal: Close | None = None
+    """With what the client is sent away, if nobody can say yet whether its token is valid."""
 
 
 class Actions(Protocol):
@@ -94,6 +99,8 @@ class SessionServices:
     tokens: TokenVerifier
     limits: SessionLimits
     actions: Actions
+    revocations: Revocations | None = None
+    """The tokens that are revoked, if any can be."""
 
 
 class Session:
@@ -102,6 +109,7 @@ class Session:
     __slots__ = (
         "_bucket",
         "_by_cookie",
+        "_bytes",
         "_catch_up",
         "_connection",
         "_cookies",
@@ -143,6 +151,7 @@ class Session:
         self._was_heard = False
         """Whether a message of the client has come."""
         self._bucket = TokenBucket(limits.messages_per_s, limits.message_burst, now)
+        self._bytes = TokenBucket(limits.bytes_per_s, limits.byte_burst, now)
         self._identity: Identity | None = None
         self._expires_at = math.inf
         """When the token expires, by the monotonic clock: a jump of the other ends no session."""
@@ -178,6 +187,8 @@ class Session:
 
         `now` is monotonic, `unix_now` Unix time, both in seconds.
         """
+        if self._is_revoked(identity):
+            return close_codes.TOKEN_REVOKED
         others = len(self._manager.connections_of(identity.username))
         if others >= self._limits.max_connections_per_user:
             return CloseCode.TOO_MANY_CONNECTIONS.close()
@@ -206,6 +217,12 @@ class Session:
         if not self._bucket.take(now) or self._has_too_much_waiting:
             return CloseCode.TOO_MANY_MESSAGES.close()
         return None
+
+    def count_bytes(self, size: int, now: float) -> Close | None:
+        """Count bytes that have arrived. `now` is monotonic, in seconds."""
+        if self._bytes.take(now, size):
+            return None
+        return CloseCode.TOO_MANY_MESSAGES.close("too many bytes")
 
     def act_on(self, text: str, now: float, unix_now: float) -> Close | None:
         """Act on one message that was counted.
@@ -284,7 +301,11 @@ class Session:
             return close_codes.MISSING_TOKEN
         try:
             identity = self._tokens.first_valid(filter(_is_text, tokens), unix_now)
+        except NotKnownYet as error:
+            return close_codes.try_again(str(error), 1)
         except InvalidToken:
+            return close_codes.INVALID_TOKEN
+        if self._is_revoked(identity):
             return close_codes.INVALID_TOKEN
         previous = self._identity
         if previous is not None and previous.username != identity.username:
@@ -299,6 +320,11 @@ class Session:
         self._become(identity, now, unix_now)
         self._subscriptions.renew()
         return None
+
+    def _is_revoked(self, identity: Identity) -> bool:
+        # Asked again: it was verified when the client came, and may be revoked since.
+        revocations = self._services.revocations
+        return revocations is not None and revocations.refuses(identity)
 
     @property
     def _may_change_user(self) -> bool:

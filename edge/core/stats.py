@@ -1,7 +1,10 @@
 """The edge's counters."""
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+
+from relay.shared.kind_counter import KindCounter
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +42,18 @@ class HttpStats:
     """Event streams (SSE) that were begun."""
 
 
+@dataclass(slots=True)
+class ArrivalStats:
+    """Connections and requests that were refused before their users were known."""
+
+    address_refusals: Counter[str] = field(default_factory=Counter)
+    """Of addresses with too many `connections`, or a too high `rate` of new ones."""
+    gave_way: int = 0
+    """Silent connections that were ended because newer ones needed their room."""
+    requests_refused: Counter[str] = field(default_factory=Counter)
+    """By the status of the answer; `0` without one."""
+
+
 class EdgeStats:
     """Plain numbers since this worker started; `edge.http.metrics` shows them to Prometheus.
 
@@ -48,11 +63,11 @@ class EdgeStats:
     """
 
     def __init__(self) -> None:
-        self.events_received: Counter[str] = Counter()
+        self.events_received = KindCounter()
         """By kind."""
-        self.events_forwarded: Counter[str] = Counter()
+        self.events_forwarded = KindCounter()
         """By kind: handed to one client or more."""
-        self.events_filtered: Counter[str] = Counter()
+        self.events_filtered = KindCounter()
         """By kind: no client of this worker is subscribed; not decoded, unless they are tasks."""
         self.dropped = Dropped()
         """Repeated, or out of order and replayed later."""
@@ -83,6 +98,12 @@ class EdgeStats:
         """Connections that were refused because the process had too few descriptors left."""
         self.closed: Counter[int] = Counter()
         """By the close code that this edge sent."""
+        self.arrivals = ArrivalStats()
         self.http = HttpStats()
         self.sign_ins: Counter[str] = Counter()
         """By outcome: `succeeded`, `wrong`, `delayed`, `overloaded` or `abandoned`."""
+
+    def list_kinds(self, kinds: Iterable[str]) -> None:
+        """Count events of each of `kinds` by its name, whatever other kinds there are."""
+        for counter in (self.events_received, self.events_forwarded, self.events_filtered):
+            counter.list_kinds(kinds)

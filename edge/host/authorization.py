@@ -60,4 +60,11 @@ def own(identity: Identity | None) -> AppIdentity | None:
     """Return `identity` as one of a single connection, which holds the application's answers."""
     if identity is None or isinstance(identity, AppIdentity):
         return identity
-    return AppIdentity(identity.username, identity.role, identity.expires_at)
+    return AppIdentity(
+        identity.username,
+        identity.role,
+        identity.expires_at,
+        identity.more_roles,
+        identity.issued_at,
+        identity.token_id,
+    )

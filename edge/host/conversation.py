@@ -14,7 +14,9 @@ from typing import Any
 
 import orjson
 
+from edge.core.identity.tokens import NotKnownYet
 from edge.core.session import Session
+from edge.core.websocket.close_codes import try_again
 from edge.host.authorization import asked_about
 from edge.host.connection import ClientConnection
 from edge.host.decisions import Decisions
@@ -108,7 +110,11 @@ class HostConversation:
         message = _parsed(text)
         action = message.get("action")
         if action == "authenticate":
-            prepared = await self._verified(message.get("token"))
+            try:
+                prepared = await self._verified(message.get("token"))
+            except NotKnownYet as error:
+                self.client.close(try_again(str(error), 1))
+                return
             with self._decisions.tokens.prepared(prepared):
                 self._act_now(text)
         elif self.session.identity is None:

@@ -12,7 +12,7 @@ from typing import Any
 
 from edge.core.identity.access import Identity
 from edge.core.identity.credentials import CredentialRules
-from edge.core.identity.tokens import InvalidToken, TokenVerifier
+from edge.core.identity.tokens import InvalidToken, NotKnownYet, TokenVerifier
 from edge.core.protocol.requests import PersonalPosition
 from edge.core.session import Visitor
 from edge.host.authentication import AppAuthentication, Handshake
@@ -117,7 +117,8 @@ class Decisions:
     async def verify(self, handshake: Handshake, token: Any) -> tuple[str, AppIdentity] | None:
         """Return the user whose token came in a message, and the token as the core will show it.
 
-        Without a token the credentials of the handshake count. None for an invalid one.
+        Without a token the credentials of the handshake count. None for an invalid one. Raises
+        `NotKnownYet`.
         """
         shown = token if isinstance(token, str) and token else None
         if self._authentication is not None:
@@ -125,9 +126,13 @@ class Decisions:
             return None if identity is None else (shown or HANDSHAKE, identity)
         cookies = self._identification.cookies(handshake.head, handshake.peer)
         for each in (shown,) if shown else cookies:
-            with contextlib.suppress(InvalidToken):
+            try:
                 identity = own(self._verifier.first_valid((each,), time.time()))
                 return None if identity is None else (each, identity)
+            except NotKnownYet:
+                raise
+            except InvalidToken:
+                continue
         return None
 
     def _refuse_wrong(self, handshake: Handshake) -> PersonalPosition | None:

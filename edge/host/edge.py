@@ -12,8 +12,6 @@ from edge.channel import Teamwork
 from edge.config import EdgeSettings
 from edge.core.hub.audience import Connection
 from edge.core.identity.access import Access, Identity, KindAccess, PresenceAccess
-from edge.core.identity.request_head import RequestHead
-from edge.core.identity.tokens import Tokens
 from edge.core.presence.view import PresentUser
 from edge.core.websocket.close_codes import CloseCode
 from edge.host.authentication import ASKED, AppAuthentication, Handshake
@@ -31,7 +29,8 @@ from edge.http.auth import Identify
 from edge.http.permissions import Ask
 from edge.routes import Backend, Parts, build, own_sign_in
 from edge.serving import Serving
-from edge.websocket.asgi import admit, refuse, serve_websocket
+from edge.verifier import Verifier, verifier_of
+from edge.websocket.asgi import admit, head_of, peer_of, refuse, serve_websocket
 from edge.websocket.http_connection import Entrance
 from edge.websocket.identification import HandshakeRefused
 from edge.websocket.reception import Reception
@@ -39,7 +38,9 @@ from edge.worker import Worker
 from relay.shared.config_file import read_config_file
 from relay.shared.contract_modules import load_contracts
 from relay.shared.settings import SettingsError, load
+from relay.wire.revocations import Revocation
 from relay.wire.topics import RESERVED_KINDS, Pattern, is_kind, parse_topic
+from relay.wire.usernames import normal_username
 
 EMBEDDED = "embedded"
 NAME = "event-relay"
@@ -58,9 +59,9 @@ class Edge:
     already.
 
     `authenticate` is a FastAPI dependency, with any parameters of its own. It returns the user of a
-    request or of a WebSocket's handshake: a name, or an object with `username` and perhaps `role`
-    and `expires_at` (Unix seconds); None if the client is to authenticate by its first message.
-    Without it, users sign in at `/auth/token` with the edge's own tokens.
+    request or of a WebSocket's handshake: a name, or an object with `username` and perhaps `role`,
+    `expires_at`, `issued_at` (Unix seconds) and `token_id`; None if the client is to authenticate
+    by its first message. Without it, users sign in at `/auth/token` with the edge's own tokens.
 
     `authorize(identity, action, topic)` returns whether a user may `"subscribe"` to a topic or
     pattern, or `"publish"` on a topic. Without it, the roles in `relay.toml` decide. Both functions
@@ -103,7 +104,7 @@ class Edge:
         self.manager = AppManager(self._publisher, self._client)
         """Sends with the names of a connection manager."""
         self._teamwork = Teamwork(self._publisher, self._kinds.presence)
-        self._tokens = None if authenticate is not None else Tokens(self.settings.secret())
+        self._verifier = self._own_verifier() if authenticate is None else Verifier()
         self._serving = Serving(self._make_worker, owns_process=False, beside=self._beside)
         self.user: Identify
         """The signed-in user of a request, a FastAPI dependency; it answers 401 to others."""
@@ -192,6 +193,19 @@ class Edge:
         """
         await self._publisher.disconnect(username, app_close(code, reason))
 
+    async def revoke(self, username: str | None = None, *, token_id: str | None = None) -> None:
+        """Refuse the tokens of a user that were issued until now, or one token, on all edges.
+
+        What was opened with them is closed. Returns when the relay has it. Users of one's own
+        `authenticate` are known by `issued_at` and `token_id` of what it returns; without these
+        only their present connections end. Raises `ValueError` unless one of both is given, and
+        `edge.channel.RelayAway`.
+        """
+        if (username is None) == (token_id is None):
+            raise ValueError("revoke: name a user or a token")
+        name = None if username is None else normal_username(username)
+        await self._publisher.revoke(Revocation(0, name, token_id))
+
     async def presence(self, topic: str) -> list[PresentUser]:
         """Return the users who are subscribed to `topic` on any worker of any edge, by name.
 
@@ -264,15 +278,15 @@ class Edge:
 
     def _build(self) -> tuple[FastAPI, ASGIApp]:
         if self._authenticate is None:
-            assert self._tokens is not None
-            identify, sign_in = own_sign_in(self.settings, self._tokens)
+            assert self._verifier.tokens is not None
+            identify, sign_in = own_sign_in(self.settings, self._verifier.tokens, self._publisher)
             self.user = identify
             return build(self._parts(identify, sign_in), self._serve_websocket)
         authenticate = self._authenticate
 
         async def user(found: Annotated[Any, Depends(authenticate)]) -> Identity:
             identity = identity_of(found)
-            if identity is None:
+            if identity is None or self._teamwork.revocations.refuses(identity):
                 raise HTTPException(401, "Not authenticated")
             return identity
 
@@ -285,6 +299,9 @@ class Edge:
     def _parts(self, identify: Identify, sign_in: APIRouter | None) -> Parts:
         backend = Backend(self._publisher, self._teamwork, self._selectors, self._ask)
         return Parts(self.settings, self._kinds, self._access, identify, sign_in, backend)
+
+    def _own_verifier(self) -> Verifier:
+        return verifier_of(self.settings, self._teamwork.revocations)
 
     @property
     def _ask(self) -> Ask | None:
@@ -302,6 +319,7 @@ class Edge:
         async with contextlib.AsyncExitStack() as stack:
             if self._relay is not None:
                 await stack.enter_async_context(self._relay.running())
+            stack.enter_context(self._verifier.running())
             await stack.enter_async_context(contextlib.aclosing(self._publisher))
             yield
 
@@ -317,11 +335,14 @@ class Edge:
         own = self._own_actions
         has_functions = self._authenticate is not None or self._authorization is not None
         if not (has_functions or self._hooks.are_any or own.are_any):
-            assert self._tokens is not None
-            return Worker(settings, self._tokens, access, loop, self._teamwork)
-        decisions = self._decisions()
-        self._clients = HostClients(decisions, self._hooks, own)
-        return Worker(settings, decisions.tokens, access, loop, self._teamwork, self._clients)
+            assert self._verifier.tokens is not None
+            worker = Worker(settings, self._verifier.tokens, access, loop, self._teamwork)
+        else:
+            decisions = self._decisions()
+            self._clients = clients = HostClients(decisions, self._hooks, own)
+            worker = Worker(settings, decisions.tokens, access, loop, self._teamwork, clients)
+        worker.stats.list_kinds(self._kinds.names)
+        return worker
 
     def _decisions(self) -> Decisions:
         timeout_s = self.settings.authentication_timeout_s
@@ -330,7 +351,9 @@ class Edge:
             path = "/ws" if self._host is None else self._serving.entrance.path
             authentication = AppAuthentication(path, timeout_s)
         rules = self.settings.credential_rules
-        return Decisions(authentication, self._authorization, rules, self._tokens, timeout_s)
+        return Decisions(
+            authentication, self._authorization, rules, self._verifier.tokens, timeout_s
+        )
 
     async def _serve_websocket(self, websocket: WebSocket) -> None:
         """Serve a client that is known by the edge's own tokens."""
@@ -338,9 +361,9 @@ class Edge:
         if clients is None:
             await serve_websocket(websocket)
             return
-        head = _head(websocket)
+        head = head_of(websocket)
         try:
-            visitor = await clients.visitor(head, _peer(websocket), self._reception(websocket))
+            visitor = await clients.visitor(head, peer_of(websocket), self._reception(websocket))
         except HandshakeRefused as refused:
             await refuse(websocket, refused)
         else:
@@ -353,8 +376,8 @@ class Edge:
             question.answer(identity)
             return
         assert self._clients is not None
-        head = _head(websocket)
-        handshake = Handshake(head, _peer(websocket), self._reception(websocket))
+        head = head_of(websocket)
+        handshake = Handshake(head, peer_of(websocket), self._reception(websocket))
         try:
             visitor = self._clients.known_visitor(handshake, identity)
         except HandshakeRefused as refused:
@@ -377,11 +400,3 @@ def _checked_kinds(kinds: Iterable[str]) -> tuple[str, ...]:
         if not is_kind(kind) or kind in RESERVED_KINDS:
             raise SettingsError(f"presence: must be kinds of topics (one is {kind!r})")
     return found
-
-
-def _head(websocket: WebSocket) -> RequestHead:
-    return RequestHead.of(websocket.scope["headers"], websocket.scope["query_string"])
-
-
-def _peer(websocket: WebSocket) -> str | None:
-    return None if websocket.client is None else websocket.client.host

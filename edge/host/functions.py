@@ -68,8 +68,8 @@ def identity_of(found: Any) -> AppIdentity | None:
     """Return the user that `authenticate` has returned, None for nobody.
 
     `found` is None or an empty text (of an empty cookie), a user name, an `Identity`, or an object
-    with a `username` and perhaps a `role` and `expires_at` (Unix seconds). Raises `TypeError` for
-    anything else.
+    with a `username` and perhaps a `role`, `expires_at` and `issued_at` (Unix seconds) and a
+    `token_id`. Raises `TypeError` for anything else.
     """
     if found is None or found == "":
         return None
@@ -87,7 +87,28 @@ def identity_of(found: Any) -> AppIdentity | None:
         )
     if not isinstance(role, str):
         raise TypeError(f"authenticate returned a role that is no text: {type(role).__name__}")
-    return AppIdentity(normal_username(username), role, _expiry(expires_at), found)
+    return AppIdentity(
+        normal_username(username),
+        role,
+        _expiry(expires_at),
+        issued_at=_issued_at(getattr(found, "issued_at", None)),
+        token_id=_token_id(getattr(found, "token_id", None)),
+        user=found,
+    )
+
+
+def _issued_at(value: Any) -> float | None:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= NEVER:
+        raise TypeError(f"authenticate returned issued_at {value!r}: expected Unix seconds")
+    return value
+
+
+def _token_id(value: Any) -> str | None:
+    if value is not None and not isinstance(value, str):
+        raise TypeError(f"authenticate returned a token_id that is no text: {type(value).__name__}")
+    return value
 
 
 def _expiry(value: Any) -> int:

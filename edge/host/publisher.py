@@ -7,7 +7,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
@@ -36,7 +36,8 @@ from emitters.config import EmitterSettings
 from relay.shared.logs import LimitedLog
 from relay.shared.settings import SettingsError, load
 from relay.wire.errors import WireError
-from relay.wire.topics import EDGE, EDGE_STATE
+from relay.wire.revocations import Revocation, read_revocation, revocation_data
+from relay.wire.topics import EDGE, EDGE_STATE, REVOCATION
 
 CLOSE_TIMEOUT_S = 5.0
 ROOM_TIMEOUT_S = 5.0
@@ -148,13 +149,39 @@ class Publisher:
         Returns when the relay has the command. Raises `RelayAway`, `InvalidEnvelope` for a wrong
         name, and `SettingsError` for a wrong `EMITTER_*` setting.
         """
-        emitter, data = self.emitter, close._asdict()
-        emit = partial(emitter.emit_reserved, EDGE, DISCONNECT, data, username=username)
+        data = close._asdict()
+        await self._command(
+            partial(self.emitter.emit_reserved, EDGE, DISCONNECT, data, username=username)
+        )
+
+    async def revoke(self, revocation: Revocation) -> None:
+        """Have every worker refuse the tokens, and close what was opened with them.
+
+        Returns when the relay has it. A `before` of 0 is the time at which the relay takes it.
+        Raises what `disconnect` raises.
+        """
+        scope, data = revocation.scope, _data_of(revocation)
+        # Here it can be answered; the workers could only log it.
+        read_revocation(scope, data, relayed_at=0)
+        await self._command(partial(self.emitter.emit_reserved, REVOCATION, scope, data))
+
+    def publish_again(self, revocation: Revocation) -> None:
+        """Publish what the relay's journal has lost. Never waits and never fails."""
+        data = _data_of(revocation)
+        # Each worker of each edge does so: the relay takes the first.
+        once = f"{REVOCATION}:{revocation!r}"
+        try:
+            self.emitter.emit_reserved(REVOCATION, revocation.scope, data, once=once)
+        except (EmitterError, SettingsError, WireError) as error:
+            self._log.error("revocation", "the journal lacks a revocation for good: %s", error)
+
+    async def _command(self, emit: Callable[[], None]) -> None:
+        """Emit a command to all workers, and wait until the relay has it. Raises `RelayAway`."""
         try:
             await _with_room(emit)
         except EmitterError as error:
             raise RelayAway(f"the command was not taken: {error}") from error
-        if not await emitter.acknowledged(COMMAND_TIMEOUT_S):
+        if not await self.emitter.acknowledged(COMMAND_TIMEOUT_S):
             raise RelayAway(
                 f"the relay has not taken the command within {COMMAND_TIMEOUT_S:g} s; it gets it"
                 " when it is back"
@@ -172,10 +199,31 @@ async def disconnect_now(settings: EdgeSettings, username: str) -> None:
 
     Raises what `Publisher.disconnect` raises. If the relay is away, it gets the command never.
     """
+    async with _connected(settings, "nobody was disconnected") as publisher:
+        await publisher.disconnect(username, CloseCode.DISCONNECTED.close())
+
+
+async def revoke_now(settings: EdgeSettings, revocation: Revocation) -> None:
+    """Revoke tokens from a program that ends then. Errors are as of `disconnect_now`."""
+    async with _connected(settings, "no token was revoked") as publisher:
+        await publisher.revoke(revocation)
+
+
+@contextlib.asynccontextmanager
+async def _connected(settings: EdgeSettings, otherwise: str) -> AsyncIterator[Publisher]:
     async with contextlib.aclosing(Publisher(settings)) as publisher:
         if not await publisher.emitter.connected(COMMAND_TIMEOUT_S):
-            raise RelayAway("the relay is away: nobody was disconnected")
-        await publisher.disconnect(username, CloseCode.DISCONNECTED.close())
+            raise RelayAway(f"the relay is away: {otherwise}")
+        yield publisher
+
+
+def _data_of(revocation: Revocation) -> dict[str, Any]:
+    return revocation_data(
+        username=revocation.username,
+        token_id=revocation.token_id,
+        before=revocation.before or None,
+        until=revocation.until,
+    )
 
 
 async def _with_room(emit: Callable[[], T]) -> T:

@@ -115,7 +115,9 @@ async def _fill(page: HistoryPage, reads: SharedReads, username: str) -> None:
         async with asyncio.timeout(TIMEOUT_S):
             while not page.is_complete:
                 async with reads.records(missing, username) as records:
+                    before = page.looked_at
                     missing = page.step(records)
+                    reads.spend(username, page.looked_at - before, 0)
                 if page.is_outdated:
                     raise try_later(503, "Another epoch has just begun", RETRY_S)
                 # A page may take many steps: others have their turn in between.

@@ -49,8 +49,10 @@ class EdgeCollector(Collector):
             ("ready", "1 while a resume would succeed", self._readiness.trouble is None),
             ("relay_up", "1 while events arrive from the relay", relay.is_alive),
             ("relay_journaling", "1 while the relay writes its journal", relay.is_journaling),
+            ("revocations", "Revoked tokens and users", len(self._readiness.revocations)),
             ("workers", "Workers that this edge should have", clients.settings.workers),
             ("connections", "Open WebSockets and event streams", len(clients)),
+            ("unauthenticated", "Those whose user is not known", len(clients.arrivals.anonymous)),
             ("max_connections", "Connections that this worker takes", clients.max_connections),
             ("users", "Users with a connection", len(manager.users)),
             ("subscriptions", "Subscriptions of all connections", manager.quota.count),
@@ -92,6 +94,18 @@ class EdgeCollector(Collector):
                 stats.http.publish_requests,
             ),
             ("sign_ins", "Sign-ins with a password", "outcome", stats.sign_ins),
+            (
+                "requests_refused",
+                "HTTP requests given up before a route saw them",
+                "status",
+                stats.arrivals.requests_refused,
+            ),
+            (
+                "address_refusals",
+                "Connections of addresses with too many",
+                "limit",
+                stats.arrivals.address_refusals,
+            ),
         ):
             yield self._counter(name, help_text, label, values)
 
@@ -108,6 +122,8 @@ class EdgeCollector(Collector):
             ("messages_received", "Messages from clients", stats.messages_received),
             ("published", "Events published by HTTP", stats.http.published),
             ("event_streams", "Event streams (SSE) begun", stats.http.event_streams),
+            ("catch_up_waits", "Waits for a user's budget", self._clients.catch_up_waits),
+            ("gave_way", "Silent connections ended for newer ones", stats.arrivals.gave_way),
             ("connections_accepted", "Handshakes completed", stats.connections_accepted),
             ("handshakes_refused", "Handshakes answered with an error", stats.handshakes_refused),
             (

@@ -99,7 +99,11 @@ class PasswordSignIn:
             )
         outcomes["succeeded"] += 1
         ttl_s = self._remembered_ttl_s if remember_me else self._token_ttl_s
-        token = self._tokens.issue(username, user.role, int(time.time()) + ttl_s)
+        return self._issued(username, user.role, ttl_s, request)
+
+    def _issued(self, username: str, role: str, ttl_s: int, request: Request) -> TokenReply:
+        now = time.time()
+        token = self._tokens.issue(username, role, int(now) + ttl_s, _issued_at(request, now))
         return TokenReply(access_token=token, expires_in=ttl_s)
 
     async def _verify(
@@ -137,6 +141,16 @@ class PasswordSignIn:
         self._log.warning(
             outcome, "sign-in as %.80r from %s %s", attempt.username, address, outcome
         )
+
+
+def _issued_at(request: Request, now: float) -> float:
+    """Return `now`, or the relay's time if that is earlier.
+
+    Revocations have the relay's time. By a clock that is ahead of it, a token would seem to be
+    younger than a revocation that came after it.
+    """
+    relay_ms = worker_of(request).relay_state.clock.at(asyncio.get_running_loop().time())
+    return min(now, relay_ms / 1000) if relay_ms else now
 
 
 async def _wait_gone(request: Request) -> None:

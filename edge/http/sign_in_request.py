@@ -1,15 +1,26 @@
-"""`read_sign_in`: user name and password from the body of `POST /auth/token`, a form or JSON."""
+"""`read_sign_in`: user name and password from the body of `POST /auth/token`, a form or JSON.
 
-import json
+Strangers send it: its bytes, its fields and its depth are bounded, under any server.
+"""
+
 from typing import Annotated, Any, Literal
+from urllib.parse import parse_qsl
 
+import orjson
 from fastapi import HTTPException, Request
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, Field, SecretStr, ValidationError
+from starlette.formparsers import MultiPartException
 from starlette.requests import ClientDisconnect
+from starlette.types import Message, Receive
+
+from edge.websocket.request_bounds import MAX_BODY_BYTES
 
 JSON_TYPE = "application/json"
-FORM_TYPES = ("application/x-www-form-urlencoded", "multipart/form-data")
+URLENCODED_TYPE = "application/x-www-form-urlencoded"
+FORM_TYPES = (URLENCODED_TYPE, "multipart/form-data")
+MAX_FIELDS = 32
+"""Fields of a form; with more the answer is 400. Files are not taken."""
 
 
 class SignIn(BaseModel):
@@ -50,11 +61,41 @@ async def read_sign_in(request: Request) -> SignIn:
 
 async def _fields(request: Request) -> Any:
     content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    request = Request(request.scope, _bounded(request.receive))
     try:
         # A body of no named type is no JSON: pages elsewhere could send such ones unasked.
-        return await request.json() if content_type == JSON_TYPE else dict(await request.form())
-    except (json.JSONDecodeError, UnicodeDecodeError):
+        if content_type == JSON_TYPE:
+            return orjson.loads(await request.body())
+        if content_type == URLENCODED_TYPE:
+            return dict(_form(await request.body()))
+        return dict(await request.form(max_files=0, max_fields=MAX_FIELDS))
+    except orjson.JSONDecodeError:
         raise HTTPException(400, "The body is not JSON") from None
+    except (MultiPartException, UnicodeDecodeError) as error:
+        raise HTTPException(400, f"The form cannot be read: {error}") from None
     except ClientDisconnect:
         # Nobody reads it.
         raise HTTPException(400, "The body did not arrive") from None
+
+
+def _form(body: bytes) -> list[tuple[str, str]]:
+    text = body.decode("latin-1")
+    try:
+        return parse_qsl(text, keep_blank_values=True, max_num_fields=MAX_FIELDS)
+    except ValueError:
+        raise HTTPException(400, f"The form has more than {MAX_FIELDS} fields") from None
+
+
+def _bounded(receive: Receive) -> Receive:
+    """Return a `receive` that refuses a large body, on servers that have no bound of their own."""
+    size = 0
+
+    async def receive_little() -> Message:
+        nonlocal size
+        message = await receive()
+        size += len(message.get("body", b""))
+        if size > MAX_BODY_BYTES:
+            raise HTTPException(413, f"The body has more than {MAX_BODY_BYTES} bytes")
+        return message
+
+    return receive_little

@@ -1,27 +1,31 @@
 """`GET /api/events`: events as Server-Sent Events (docs/http.md, "Watch")."""
 
-import math
 import time
 from collections.abc import Iterable
 from typing import Annotated, Any
 
 import orjson
 from fastapi import APIRouter, Depends, Header, HTTPException, Query, Request, Response
+from fastapi.exception_handlers import http_exception_handler
 
 from edge.core.identity.access import Identity
 from edge.core.protocol.positions import FollowedPosition, Position, parse_position
 from edge.core.protocol.requests import MAX_LAST, InvalidRequest, PersonalPosition
 from edge.core.session import Session, Visitor
-from edge.core.websocket.close_codes import CloseCode
-from edge.http.auth import Identify
+from edge.core.websocket.close_codes import Close, try_again
+from edge.http.auth import RETRY_S, Identify, NotYet
+from edge.http.forwarded import peer_of
 from edge.http.permissions import Permissions
 from edge.http.problems import responses
 from edge.http.requests import is_head
+from edge.websocket.arrivals import Arrival
+from edge.websocket.endpoint import ClientEndpoint
 from edge.websocket.event_stream import EventStreamResponse, SseStream
 from edge.worker import worker_of
 from relay.wire.errors import InvalidTopic
 from relay.wire.topics import Pattern, parse_pattern
 
+PATH = "/api/events"
 MAX_TOPICS = 100
 """Topics of one event stream."""
 MEDIA_TYPE = "text/event-stream"
@@ -81,21 +85,46 @@ def _begin(
     worker = worker_of(request)
     endpoint = worker.endpoint
     wait_s = endpoint.overload_s()
-    position = FollowedPosition(since, len(requests))
-    stream = SseStream(endpoint.client_services, position, worker.cutter, request.scope)
-    worker.stats.http.event_streams += 1
     if wait_s is not None:
-        # As on `/ws`: a browser that gets an error instead does not come back.
-        close = CloseCode.TRY_AGAIN_LATER.close(f"overloaded, retry in {math.ceil(wait_s)} s")
-        endpoint.turned_away(close)
-        stream.client.close(close)
-        return EventStreamResponse(stream, worker.event_streams)
+        return _turned_away(request, try_again("overloaded", wait_s))
+    stream = _stream(request, FollowedPosition(since, len(requests)))
     personal = None if since is None else since.personal
     known = PersonalPosition(since.epoch, personal) if since and personal else None
-    session = endpoint.open(stream.client, Visitor(user, (), known))
+    session = endpoint.open(stream.client, Visitor(user, (), known), _arrival(request, endpoint))
     if session is not None:
         _subscribe(session, requests)
     return EventStreamResponse(stream, worker.event_streams)
+
+
+async def answer_not_yet(request: Request, error: Exception) -> Response:
+    """Answer a request whose token cannot be judged yet: 503, or the end of an event stream."""
+    assert isinstance(error, NotYet)
+    route = request.scope.get("route")
+    if getattr(route, "path", None) == PATH and request.method == "GET":
+        return _turned_away(request, try_again(error.detail, RETRY_S))
+    return await http_exception_handler(request, error)
+
+
+def _turned_away(request: Request, close: Close) -> Response:
+    """Begin a stream only to end it: a browser that gets an error instead does not come back."""
+    worker = worker_of(request)
+    stream = _stream(request, FollowedPosition(None, 0))
+    worker.endpoint.turned_away(close)
+    stream.client.close(close)
+    return EventStreamResponse(stream, worker.event_streams)
+
+
+def _stream(request: Request, position: FollowedPosition) -> SseStream:
+    worker = worker_of(request)
+    worker.stats.http.event_streams += 1
+    services = worker.endpoint.client_services
+    return SseStream(services, position, worker.cutter, request.scope)
+
+
+def _arrival(request: Request, endpoint: ClientEndpoint) -> Arrival | None:
+    """Return the arrival of a client whose address a proxy has told; others are counted already."""
+    address = None if request.client is None else request.client.host
+    return None if address == peer_of(request.scope) else endpoint.arrivals.of_address(address)
 
 
 def _subscribe(session: Session, requests: Iterable[dict[str, Any]]) -> None:

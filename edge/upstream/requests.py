@@ -8,6 +8,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable
 from functools import partial
+from itertools import chain
 
 from edge.core.catch_up.connection_catch_up import ReplayFailed
 from edge.core.control.answer_size import AnswerSize
@@ -66,12 +67,24 @@ class RelayRequests:
         """When the last answer came, in loop time."""
         self._hello = 0
         """The number of the last hello; 0, which is no request's, before the first."""
+        self._may_look_up: Callable[[str], bool] = lambda _: True
+        self._spend: Callable[[str, int, int], object] = lambda *_: None
         self._log = LimitedLog(logger)
 
     def __len__(self) -> int:
         """The number of requests for which somebody waits."""
         waiting = sum(waiter is not None for waiter in self._table.waiters)
         return waiting + len(self._last_values)
+
+    def charge(
+        self, may_look_up: Callable[[str], bool], spend: Callable[[str, int, int], object]
+    ) -> None:
+        """From now on, users have a budget for retained values.
+
+        `may_look_up` says whether a user's turn may come now. `spend` takes the user, the number of
+        values, and their bytes.
+        """
+        self._may_look_up, self._spend = may_look_up, spend
 
     def say_hello(self, place: EdgePlace | None = None) -> None:
         """Introduce this edge to a relay, unless an earlier hello still waits for the socket.
@@ -196,7 +209,7 @@ class RelayRequests:
 
     def _ask_for_a_page(self) -> None:
         """Request the next page of retained values, if it is time for one."""
-        page = self._last_values.begin_page()
+        page = self._last_values.begin_page(self._may_look_up)
         if page is None:
             return
         try:
@@ -244,6 +257,8 @@ class RelayRequests:
                 waiter.set_result(reply)
             case RetainedPage(), RetainedReply():
                 inbound.take_retained(reply.items)
+                size_bytes = sum(map(len, chain.from_iterable(reply.items)))
+                self._spend(self._last_values.under_way_for, len(reply.items), size_bytes)
                 self._last_values.end_page(reply.next)
             case RetainedPage(), _:
                 self._last_values.end_page(None)

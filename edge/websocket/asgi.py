@@ -144,11 +144,12 @@ class AsgiTransport(FrameTransport):
                 if message["type"] != "websocket.receive":
                     return
                 text = message.get("text")
-                if client.closed:
+                payload = (message.get("bytes") or b"") if text is None else text.encode()
+                if client.closed or not client.count_bytes(len(payload)):
                     continue
                 if text is None:
                     client.take(Message(Opcode.BINARY, b""))
-                elif len(payload := text.encode()) > self._max_message_bytes:
+                elif len(payload) > self._max_message_bytes:
                     client.fail(CloseCode.TOO_LARGE.close())
                 else:
                     client.take(Message(Opcode.TEXT, payload))
@@ -161,10 +162,10 @@ async def serve_websocket(websocket: WebSocket) -> None:
         "the ASGI server opens WebSockets itself, with fewer protections than event-edge:"
         " see docs/operations.md",
     )
-    head = RequestHead.of(websocket.scope["headers"], websocket.scope["query_string"])
+    head = head_of(websocket)
     endpoint = worker_of(websocket).endpoint
     try:
-        visitor = endpoint.identify(head, _peer(websocket))
+        visitor = endpoint.identify(head, peer_of(websocket))
     except HandshakeRefused as refused:
         await refuse(websocket, refused)
         return
@@ -182,7 +183,8 @@ async def admit(websocket: WebSocket, head: RequestHead, visitor: Visitor) -> No
         await websocket.close(*endpoint.turned_away(close))
         return
     transport = AsgiTransport(websocket, endpoint.client_services, worker.cutter)
-    endpoint.open(transport.client, visitor)
+    arrival = endpoint.arrivals.of_request(head, peer_of(websocket))
+    endpoint.open(transport.client, visitor, arrival)
     await transport.run()
 
 
@@ -197,5 +199,11 @@ async def refuse(websocket: WebSocket, refused: HandshakeRefused) -> None:
     )
 
 
-def _peer(websocket: WebSocket) -> str | None:
+def head_of(websocket: WebSocket) -> RequestHead:
+    """Return the handshake."""
+    return RequestHead.of(websocket.scope["headers"], websocket.scope["query_string"])
+
+
+def peer_of(websocket: WebSocket) -> str | None:
+    """Return the address of its sender."""
     return None if websocket.client is None else websocket.client.host

@@ -31,6 +31,9 @@ class Host(Protocol):
     def frame_received(self, client: "Client") -> bool:
         """Count a frame; return whether the client may go on. If not, it has been closed."""
 
+    def bytes_received(self, client: "Client", size: int) -> bool:
+        """Count bytes; return whether the client may go on. If not, it has been closed."""
+
     def message_received(self, client: "Client", message: Message) -> None:
         """Take a text or binary message of an open connection."""
 
@@ -230,6 +233,13 @@ class Client(asyncio.Protocol):
             self.ws.is_heard = True
             self._transport.resume_reading()
 
+    def count_bytes(self, size: int) -> bool:
+        """Count bytes that have arrived. Return whether to go on."""
+        if self._services.host.bytes_received(self, size):
+            return True
+        self._stop_reading()
+        return False
+
     def take(self, message: Message | None) -> bool:
         """Act on a frame: a message, or None if it completes none. Return whether to go on."""
         if message is not None and message.opcode is Opcode.CLOSE:
@@ -237,9 +247,7 @@ class Client(asyncio.Protocol):
             self._transport.close()
             return False
         if not self._services.host.frame_received(self):
-            # Its further bytes are not even read; the closing deadline ends the connection.
-            self.ws.stop_parsing()
-            self._transport.pause_reading()
+            self._stop_reading()
             return False
         if message is None or self.closed:
             return True
@@ -249,12 +257,19 @@ class Client(asyncio.Protocol):
             self._services.host.message_received(self, message)
         return True
 
+    def _stop_reading(self) -> None:
+        """Not even read further bytes; the closing deadline ends the connection."""
+        self.ws.stop_parsing()
+        self._transport.pause_reading()
+
     # Called by the transport.
 
     def data_received(self, data: bytes) -> None:
         """Act on the frames that `data` completes."""
         try:
             self.ws.is_heard = True
+            if not self.count_bytes(len(data)):
+                return
             for message in self.ws.reader.feed(data):
                 if not self.take(message):
                     return

@@ -38,22 +38,24 @@ class DescriptorGuard:
         """Return the number of clients that this worker takes."""
         return max(0, min(configured, self._room.max_connections))
 
-    def is_served(self, transport: asyncio.Transport) -> bool:
-        """Return False for a connection on a reserved descriptor, which is to end soon.
-
-        It is cut after `REFUSAL_TIMEOUT_S`, or earlier if others need its descriptor.
-        """
+    def has_room(self, transport: asyncio.Transport) -> bool:
+        """Return False for a connection on a reserved descriptor."""
         sock = transport.get_extra_info("socket")
-        if sock is None or not self._room.is_reserved(sock.fileno()):
-            return True
+        return sock is None or not self._room.is_reserved(sock.fileno())
+
+    def refuse(self, transport: asyncio.Transport) -> None:
+        """Count, log and soon cut a connection on a reserved descriptor."""
         self._stats.short_of_descriptors += 1
         self._log.warning(
             "descriptors",
             "a connection was refused: this process may open %d file descriptors",
             self._room.limit,
         )
+        self.cut_soon(transport)
+
+    def cut_soon(self, transport: asyncio.Transport) -> None:
+        """Cut a connection after `REFUSAL_TIMEOUT_S`, or earlier if others need its descriptor."""
         self._reserved.add(transport.abort)
-        return False
 
     def close(self) -> None:
         """Forget the connections that are to end."""

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Hashable
+from collections.abc import Hashable
 from functools import partial
 from typing import Protocol
 
@@ -22,6 +22,7 @@ from edge.scheduling.deadlines import Deadlines
 from edge.scheduling.end_of_turn import EndOfTurnWrites
 from edge.scheduling.periodic_visits import PeriodicVisits
 from edge.scheduling.time_slices import TimeSlicedQueue
+from edge.websocket.arrivals import GAVE_WAY, Arrival, Arrivals
 from edge.websocket.client import Client, ClientServices
 from edge.websocket.descriptor_guard import DescriptorGuard
 from edge.websocket.identification import Identification
@@ -30,10 +31,6 @@ from relay.shared.descriptor_room import DescriptorRoom
 
 CLOSE_TIMEOUT_S = 5.0
 """Seconds for a client to answer a close frame; then the connection is cut."""
-ARRIVAL_TIMEOUT_S = 10.0
-"""Seconds for a new connection to send its first request; later requests have up to twice that."""
-MAX_ARRIVING = 50_000
-"""Connections of the last `ARRIVAL_TIMEOUT_S` and those of HTTP; with more, the oldest are due."""
 KEEPALIVE_INTERVAL_S = 20.0
 FIRST_MESSAGE_WAIT_S = 1.0
 """Seconds for a client with a cookie to name another token; then it is the cookie's user."""
@@ -79,9 +76,7 @@ class ClientEndpoint:
         self.guard = DescriptorGuard(room, stats, loop)
         self.requests = TimeSlicedQueue(loop)
         """Handshakes and messages of clients."""
-        self.arriving = Deadlines[Callable[[], None]](
-            loop, ARRIVAL_TIMEOUT_S, lambda give_up_if_late: give_up_if_late(), MAX_ARRIVING
-        )
+        self.arrivals = Arrivals(loop, settings, stats, self.guard)
         self._budget = Budget(settings.max_queued_total_bytes)
         self.client_services = ClientServices(
             self,
@@ -96,6 +91,8 @@ class ClientEndpoint:
         self._stats = stats
         self._loop = loop
         self._sessions: dict[Client, Session] = {}
+        self._counted: dict[Client, Arrival] = {}
+        """Of clients whose addresses count."""
         wait_s = settings.authentication_timeout_s
         self._authenticating = Deadlines[Client](loop, wait_s, self._authentication_is_due)
         self._by_cookie = Deadlines[Client](loop, FIRST_MESSAGE_WAIT_S, self._cookie_is_due)
@@ -120,6 +117,11 @@ class ClientEndpoint:
         return len(self._catch_up)
 
     @property
+    def catch_up_waits(self) -> int:
+        """How often a catch-up had to wait for the budget of its user."""
+        return self._catch_up.reads.budget.waits
+
+    @property
     def waiting_frames(self) -> int:
         """The number of frames that were sent to clients and are not written."""
         waiting = sum(client.waiting for client in self._sessions)
@@ -139,7 +141,7 @@ class ClientEndpoint:
         """End all catch-ups, timers and deadlines."""
         self._catch_up.close()
         self._tick_timer.cancel()
-        self.arriving.close()
+        self.arrivals.close()
         self.guard.close()
         self._authenticating.close()
         self._by_cookie.close()
@@ -180,10 +182,18 @@ class ClientEndpoint:
         """Count a handshake that was answered with an HTTP error."""
         self._stats.handshakes_refused += 1
 
-    def open(self, client: Client, visitor: Visitor) -> Session | None:
-        """Serve a client whose handshake is done; return its session, None if it is refused."""
+    def open(
+        self, client: Client, visitor: Visitor, arrival: Arrival | None = None
+    ) -> Session | None:
+        """Serve a client whose handshake is done; return its session, None if it is refused.
+
+        `arrival` ends with the client.
+        """
         self._stats.connections_accepted += 1
-        if (refusal := self._refusal()) is not None:
+        if arrival is not None and arrival.is_counted:
+            self._counted[client] = arrival
+        refusal = None if arrival is None else arrival.refusal
+        if (refusal := refusal or self._refusal() or visitor.refusal) is not None:
             client.close(refusal)
             return None
         session = Session(
@@ -201,6 +211,10 @@ class ClientEndpoint:
             self._by_cookie.add(client)
         else:
             self._authenticating.add(client)
+        if session.identity is None and not client.closed:
+            self.arrivals.anonymous.add(
+                client, partial(_give_way, client), lambda: session.identity is not None
+            )
         return None if client.closed else session
 
     # As `Host`.
@@ -211,6 +225,13 @@ class ClientEndpoint:
         if session is None:
             return True
         close = session.count_message(time.monotonic())
+        _close_if(client, close)
+        return close is None
+
+    def bytes_received(self, client: Client, size: int) -> bool:
+        """Count bytes of a client against its rate limit; return whether it may go on."""
+        session = self._sessions.get(client)
+        close = None if session is None else session.count_bytes(size, time.monotonic())
         _close_if(client, close)
         return close is None
 
@@ -227,6 +248,9 @@ class ClientEndpoint:
         """Forget a client."""
         self._catch_up.cancel(client)
         self._sessions.pop(client, None)
+        self.arrivals.anonymous.discard(client)
+        if (arrival := self._counted.pop(client, None)) is not None:
+            arrival.left()
         self._services.manager.disconnect(client)
         if self.application is not None:
             self.application.lost(client)
@@ -244,6 +268,19 @@ class ClientEndpoint:
         session = self._sessions.get(client)
         if session is None or client.closed:
             return
+        self._act_on(client, session, message)
+        if session.identity is not None and not client.closed:
+            self._wait_for_budget(client, session.identity.username)
+
+    def _wait_for_budget(self, client: Client, username: str) -> None:
+        """Read nothing more from a client while its user has looked up too much."""
+        budget = self._catch_up.reads.budget
+        if wait_s := budget.wait_s(username, time.monotonic()):
+            budget.waits += 1
+            client.pause_reading()
+            self._loop.call_later(wait_s, client.resume_reading)
+
+    def _act_on(self, client: Client, session: Session, message: Message) -> None:
         close: Close | None
         if message.opcode is Opcode.BINARY:
             close = CloseCode.UNSUPPORTED_DATA.close()
@@ -283,6 +320,7 @@ class ClientEndpoint:
         self._ticked_at = now
         self._tick_timer = self._loop.call_later(TICK_S, self._tick)
         self._positions.tick(now)
+        self.arrivals.anonymous.forget_known()
         # After a standstill of ours, the answers to pings are still unread: nobody is to blame.
         if not is_late:
             self._keepalive.tick(now)
@@ -301,7 +339,8 @@ class ClientEndpoint:
         return True
 
     def _refusal(self) -> Close | None:
-        if len(self._sessions) >= self.max_connections:
+        is_full = len(self._sessions) >= self.max_connections
+        if is_full and not self.arrivals.anonymous.make_room():
             return CloseCode.TOO_MANY_CONNECTIONS.close()
         return self._readiness.refusal
 
@@ -309,6 +348,12 @@ class ClientEndpoint:
 def _sending(settings: EdgeSettings, stats: EdgeStats, budget: Budget) -> Sending:
     limit_bytes = settings.max_queued_bytes
     return Sending(stats, budget, limit_bytes, close_codes=settings.close_codes)
+
+
+def _give_way(client: Client) -> None:
+    """Cut a client whose user is not known; it reads why, if it can."""
+    client.close(GAVE_WAY)
+    client.abort()
 
 
 def _close_if(client: Client, close: Close | None) -> None:

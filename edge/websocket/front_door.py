@@ -26,6 +26,7 @@ from edge.core.websocket.handshake import (
     offers_deflate,
     response,
 )
+from edge.websocket.arrivals import Arrival
 from edge.websocket.client import Client, half_close
 from edge.websocket.descriptor_guard import OperationsOnly
 from edge.websocket.endpoint import Application, ClientEndpoint
@@ -70,8 +71,7 @@ class FrontDoor(asyncio.Protocol):
         """Whether reading waits for the WebSocket to be opened."""
         self._is_over = False
         """Whether the last words are written."""
-        self._is_served = True
-        """Whether there is a descriptor for more than a refusal."""
+        self._arrival: Arrival
         self._asking: asyncio.Task[None] | None = None
         """The question to the application who it is."""
 
@@ -79,14 +79,21 @@ class FrontDoor(asyncio.Protocol):
         """Begin to wait for the first request."""
         self._transport = cast(asyncio.Transport, transport)
         self._connections.add(self)
-        self._is_served = self._endpoint.guard.is_served(self._transport)
-        self._endpoint.arriving.add(self.give_up_if_late)
+        self._arrival = self._endpoint.arrivals.enter(self._transport, _peer(self._transport))
+        self._arrival.hold(self)
+        self._arrival.expect(self.give_up_if_late)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Leave the server's connections."""
         self._connections.discard(self)
+        self._arrival.release(self)
+        self._arrival.left()
         if self._asking is not None:
             self._asking.cancel()
+
+    def give_way(self) -> None:
+        """Cut the connection: a newer one needs its room."""
+        self._transport.abort()
 
     def shutdown(self) -> None:
         """Close the connection. Called by uvicorn when the server stops."""
@@ -144,6 +151,7 @@ class FrontDoor(asyncio.Protocol):
             self._hand_over()
             return
         if is_upgrade(parser.get_method(), request.headers):
+            request.version = parser.get_http_version()
             self._admit(request, rest)
         else:
             self._hand_over()
@@ -153,8 +161,9 @@ class FrontDoor(asyncio.Protocol):
         self._request = request
         self._received = rest
         self._is_opening = True
-        if not self._is_served:
-            self._turn_away(CloseCode.TOO_MANY_CONNECTIONS.close())
+        self._arrival.release(self)
+        if self._arrival.refusal is not None:
+            self._turn_away(self._arrival.refusal)
         elif (wait_s := self._endpoint.overload_s()) is not None:
             # The wait tells when to come back.
             reason = f"overloaded, retry in {math.ceil(wait_s)} s"
@@ -176,7 +185,8 @@ class FrontDoor(asyncio.Protocol):
             return
         compresses = endpoint.settings.compression and offers_deflate(request.headers)
         try:
-            opening = accept(request.headers, chosen_subprotocol(request), compress=compresses)
+            subprotocol, version = chosen_subprotocol(request), request.version
+            opening = accept(request.headers, subprotocol, compress=compresses, version=version)
             if endpoint.application is not None:
                 self._ask(endpoint.application, opening, compresses)
                 return
@@ -229,7 +239,11 @@ class FrontDoor(asyncio.Protocol):
         client = Client(
             transport, endpoint.client_services, self._connections, opening, compresses=compresses
         )
-        endpoint.open(client, visitor)
+        arrival = self._arrival
+        if not arrival.is_counted:
+            # A proxy may tell whose connection this is.
+            arrival = endpoint.arrivals.of_request(self._request, _peer(transport))
+        endpoint.open(client, visitor, arrival)
         if self._is_paused:
             transport.resume_reading()
         if self._received:
@@ -238,7 +252,9 @@ class FrontDoor(asyncio.Protocol):
     def _turn_away(self, close: Close) -> None:
         """Open the WebSocket only to close it with a code: browsers hide HTTP errors."""
         try:
-            opening = accept(self._request.headers, chosen_subprotocol(self._request))
+            request = self._request
+            subprotocol = chosen_subprotocol(request)
+            opening = accept(request.headers, subprotocol, version=request.version)
         except BadHandshake as bad:
             self._refuse(bad.response)
             return
@@ -246,13 +262,14 @@ class FrontDoor(asyncio.Protocol):
 
     def _refuse(self, answer: bytes) -> None:
         self._endpoint.handshake_refused()
+        self._arrival.release(self)
         self._end_with(answer)
 
     def _end_with(self, last_words: bytes) -> None:
         self._is_over = True
         self._transport.write(last_words)
         half_close(self._transport)
-        self._endpoint.arriving.add(self.give_up_if_late)
+        self._arrival.expect(self.give_up_if_late)
 
     def _hand_over(self) -> None:
         """Let uvicorn's HTTP have the connection from its first byte."""
@@ -264,9 +281,10 @@ class FrontDoor(asyncio.Protocol):
             self._app_state,
             self._loop,
             self.open,
-            self._endpoint.arriving,
+            self._arrival,
         )
-        if not self._is_served:
+        self._arrival.release(self)
+        if self._arrival.refusal is not None:
             protocol.app = OperationsOnly(protocol.app, self._entrance.path)
         protocol.connection_made(self._transport)
         self._transport.set_protocol(protocol)

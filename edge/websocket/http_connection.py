@@ -17,8 +17,8 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from uvicorn.server import ServerState
 
 from edge.core.identity.request_head import RequestHead
-from edge.core.websocket.handshake import is_upgrade, response
-from edge.scheduling.deadlines import Deadlines
+from edge.core.websocket.handshake import is_host, is_upgrade, response
+from edge.websocket.arrivals import Arrival
 from edge.websocket.client import half_close
 from edge.websocket.request_bounds import MAX_BODY_BYTES, MAX_WAITING_REQUESTS, RequestBounds
 
@@ -66,6 +66,15 @@ MAX_EARLY_BYTES = 64 * 1024
 cut."""
 
 
+MAX_DISCARDED_BYTES = 8 * 1024 * 1024
+"""Bytes that are read behind a refusal, so that a client which sends all before it reads gets it.
+With more, the connection is not read any more until it is cut."""
+MAX_UNREAD_DEADLINES = 12
+"""Deadlines, 10 s apart, for the client to read all of a response of the edge's own routes."""
+BODILESS = (b"GET", b"HEAD", b"OPTIONS", b"TRACE")
+"""Methods whose requests have no body at the edge's own routes."""
+
+_BAD_HOST = response(400, "One header Host is required")
 _HEAD_TOO_LARGE = response(431, "The request's headers are too large")
 _BODY_TOO_LARGE = response(413, "The request's body is too large")
 
@@ -86,13 +95,14 @@ class HttpConnection(HttpToolsProtocol):
         app_state: dict[str, Any],
         _loop: asyncio.AbstractEventLoop | None,
         open_websocket: Callable[[asyncio.Transport, RequestHead, bytes], None],
-        deadlines: Deadlines[Callable[[], None]],
+        arrival: Arrival,
     ) -> None:
-        """`open_websocket` gets the transport, the request, and the bytes behind it. `deadlines`
-        bound the time for a request: it is given up at the second one that finds it unfinished."""
+        """`open_websocket` gets the transport, the request, and the bytes behind it. The deadlines
+        of `arrival` bound the time for a request: it is given up at the second one that finds it
+        unfinished."""
         super().__init__(config, server_state, app_state, _loop)
         self._open_websocket = open_websocket
-        self._deadlines = deadlines
+        self._arrival = arrival
         self._data = b""
         """The bytes that are being parsed."""
         self._is_upgrading = False
@@ -103,8 +113,11 @@ class HttpConnection(HttpToolsProtocol):
         self._bounds = RequestBounds(self._entrance.max_body_bytes)
         self._is_over = False
         """Whether the last words are written, and nothing more is read."""
+        self._discarded_bytes = 0
         self._unread_bytes = 0
         """Bytes of responses that the kernel had not taken at the last deadline."""
+        self._unread_deadlines = 0
+        """Deadlines in a row that found such bytes."""
         self._response = ResponseControl(lambda: None)
         self._answered: RequestResponseCycle | None = None
         """The request that the application answers. Others may wait behind it."""
@@ -117,19 +130,23 @@ class HttpConnection(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to wait for the first request."""
         super().connection_made(transport)
-        self._deadlines.add(self.give_up_if_late)
+        self._arrival.hold(self)
+        self._arrival.expect(self.give_up_if_late)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell the application; uvicorn tells only the one that answers the newest request."""
         if self._answered is not None and not self._answered.response_complete:
             _disconnect(self._answered)
         self._answered = None
+        self._arrival.release(self)
+        self._arrival.left()
         self._response.abort = self._response.shutdown = None
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         """Parse requests, up to one for `/ws`."""
         if self._is_over:
+            self._discard(len(data))
             return
         if self._is_upgrading:
             self._early += data
@@ -166,11 +183,13 @@ class HttpConnection(HttpToolsProtocol):
         """Refuse a body that is announced as too large, and one request too many at once."""
         if self._is_over:
             return
-        self._bounds.head_is_complete(self._entrance.body_bytes_at(_path(self.url)))
+        self._bounds.head_is_complete(self._body_bytes())
         sizes = [int(value) for name, value in self.headers if name == b"content-length"]
         if len(self.pipeline) >= MAX_WAITING_REQUESTS:
             # The connection is cut: an answer would come before those to earlier requests.
             self._give_up(b"")
+        elif not self._names_one_host():
+            self._give_up(_BAD_HOST)
         elif not all(map(self._bounds.allows_body, sizes)):
             self._give_up(_BODY_TOO_LARGE)
         else:
@@ -190,7 +209,12 @@ class HttpConnection(HttpToolsProtocol):
         """The request is whole."""
         if not self._is_over:
             self._bounds.is_complete()
+            self._arrival.release(self)
             super().on_message_complete()
+
+    def give_way(self) -> None:
+        """Cut the connection, on which nothing is being answered: a newer one needs its room."""
+        self.transport.abort()
 
     def give_up_if_late(self) -> None:
         """A deadline has passed: give up a request that does not become whole, or a response of
@@ -198,18 +222,27 @@ class HttpConnection(HttpToolsProtocol):
         if self.transport.get_protocol() is not self:
             return
         unread_bytes = self.transport.get_write_buffer_size()
-        is_stuck = unread_bytes > 0 and unread_bytes == self._unread_bytes
-        # An event stream has the bounds of slow clients instead.
-        is_stuck = is_stuck and self._response.shutdown is None
-        self._unread_bytes = unread_bytes
-        if is_stuck or (self._is_over and not self.transport.is_closing()):
+        if self._is_read_too_slowly(unread_bytes) or (
+            self._is_over and not self.transport.is_closing()
+        ):
             self.transport.abort()
         elif self.transport.is_closing() and not unread_bytes:
             return
         elif not self._is_over and self._bounds.is_late():
             self._give_up(response(408, "The request did not arrive in time"))
         else:
-            self._deadlines.add(self.give_up_if_late)
+            self._arrival.expect(self.give_up_if_late)
+
+    def _is_read_too_slowly(self, unread_bytes: int) -> bool:
+        """Whether nothing was read of a response since the last deadline, or it lasts too long."""
+        is_stuck = unread_bytes > 0 and unread_bytes == self._unread_bytes
+        self._unread_bytes = unread_bytes
+        self._unread_deadlines = self._unread_deadlines + 1 if unread_bytes else 0
+        # An application's own routes may send files of any size.
+        is_bounded = self._entrance.max_body_bytes is not None
+        is_slow = is_bounded and self._unread_deadlines > MAX_UNREAD_DEADLINES
+        # An event stream has the bounds of slow clients instead.
+        return (is_stuck or is_slow) and self._response.shutdown is None
 
     def shutdown(self) -> None:
         """Let a response end, but wait for no request. Called by uvicorn when the server stops."""
@@ -224,15 +257,27 @@ class HttpConnection(HttpToolsProtocol):
     def _give_up(self, answer: bytes) -> None:
         """Answer, unless an earlier response is not complete, and read nothing more."""
         cycle, may_answer = self.cycle, self._may_answer
+        self._arrival.count_refusal(int(answer[9:12] or 0))
         self._is_over = True
         if cycle is not None and not cycle.response_complete:
             _disconnect(cycle)
         if not may_answer:
             self.transport.abort()
             return
-        self.transport.write(answer)
+        self._end_with(answer)
+
+    def _end_with(self, last_words: bytes) -> None:
+        """Write nothing more than this, and take notice of nothing that still comes."""
+        self._is_over = True
+        self.transport.write(last_words)
         half_close(self.transport)
-        self._deadlines.add(self.give_up_if_late)
+        # Not later than at the next deadline.
+        self._arrival.expect(self.give_up_if_late)
+
+    def _discard(self, size: int) -> None:
+        self._discarded_bytes += size
+        if self._discarded_bytes > MAX_DISCARDED_BYTES:
+            self.flow.pause_reading()
 
     def handle_websocket_upgrade(self) -> None:
         """Open a WebSocket at `/ws`; uvicorn and the application refuse other paths.
@@ -257,7 +302,15 @@ class HttpConnection(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         """Open the WebSocket when no earlier response is left to send. Called by uvicorn."""
+        answered = self._answered
+        if answered is self.cycle and answered is not None and answered.more_body:
+            # The answer came before the body: no route wants it.
+            if not self.transport.is_closing():
+                self._end_with(b"")
+            return
         super().on_response_complete()
+        if self._is_idle() and not self.transport.is_closing():
+            self._arrival.hold(self)
         if self._is_upgrading and self._is_idle() and not self.transport.is_closing():
             self._open()
 
@@ -278,6 +331,18 @@ class HttpConnection(HttpToolsProtocol):
             return True
         return self.cycle.more_body and not self.cycle.response_started and not self.pipeline
 
+    def _body_bytes(self) -> int | None:
+        """Return the bytes that the body of this request may have; None for any number."""
+        most = self._entrance.body_bytes_at(_path(self.url))
+        return 0 if most is not None and self.parser.get_method() in BODILESS else most
+
+    def _names_one_host(self) -> bool:
+        """Whether the header `Host` is as HTTP/1.1 demands (RFC 9112, section 3.2)."""
+        hosts = [value for name, value in self.headers if name == b"host"]
+        if not hosts and self.parser.get_http_version() == "1.0":
+            return True
+        return len(hosts) == 1 and (not hosts[0] or is_host(hosts[0].decode("latin-1")))
+
     def _take_header(self, size_bytes: int) -> bool:
         if not self._is_over and not self._bounds.take_header(size_bytes):
             self._give_up(_HEAD_TOO_LARGE)
@@ -292,12 +357,15 @@ class HttpConnection(HttpToolsProtocol):
         self.flow.resume_reading()
         # They refer to us. uvicorn breaks that circle in `connection_lost`, which will be
         # another protocol's; garbage is collected too rarely to leave it (see `edge.worker`).
+        head = self._head()
+        self._arrival.release(self)
         self.parser = self.cycle = self._answered = None  # type: ignore[assignment]
-        self._open_websocket(self.transport, self._head(), self._early)
+        self._open_websocket(self.transport, head, self._early)
 
     def _head(self) -> RequestHead:
         head = RequestHead()
         head.url = self.url
+        head.version = self.parser.get_http_version()
         for name, value in self.headers:
             head.on_header(name, value)
         return head

@@ -6,13 +6,14 @@ import time
 from edge.core.identity.access import Identity
 from edge.core.identity.credentials import CredentialRules, Credentials
 from edge.core.identity.request_head import RequestHead
-from edge.core.identity.tokens import InvalidToken, TokenTooLong, TokenVerifier
+from edge.core.identity.tokens import InvalidToken, NotKnownYet, TokenTooLong, TokenVerifier
 from edge.core.protocol.requests import (
     InvalidRequest,
     PersonalPosition,
     parse_personal_position,
 )
 from edge.core.session import Visitor
+from edge.core.websocket.close_codes import try_again
 from relay.shared.logs import LimitedLog
 
 logger = logging.getLogger(__name__)
@@ -44,9 +45,23 @@ class Identification:
         credentials = self._rules.of_handshake(head, peer)
         if credentials.refused_origin is not None:
             self._warn_of_origin(credentials.refused_origin, head)
-        identity = by_cookie = None
         try:
-            identity = self._tokens.first_valid(credentials.explicit, time.time())
+            identity, by_cookie = self._identities(credentials)
+        except NotKnownYet as error:
+            # Not an HTTP error, which browsers hide: the client is to come back.
+            return Visitor(None, (), None, refusal=try_again(str(error), 1))
+        since = self.personal_position(head)
+        return Visitor(identity, credentials.cookies, since, by_cookie)
+
+    def _identities(self, credentials: Credentials) -> tuple[Identity | None, Identity | None]:
+        """Return who the client is, and who it is by its cookie alone.
+
+        Raises `HandshakeRefused`, and `NotKnownYet`.
+        """
+        try:
+            return self._tokens.first_valid(credentials.explicit, time.time()), None
+        except NotKnownYet:
+            raise
         except InvalidToken as error:
             by_cookie = self._by_cookie(credentials)
             # With an invalid cookie the client may still authenticate with its first message.
@@ -57,8 +72,7 @@ class Identification:
                     else "Invalid token"
                 )
                 raise HandshakeRefused(401, detail, {"WWW-Authenticate": "Bearer"}) from None
-        since = self.personal_position(head)
-        return Visitor(identity, credentials.cookies, since, by_cookie)
+            return None, by_cookie
 
     def personal_position(self, head: RequestHead) -> PersonalPosition | None:
         """Return the last personal events that the client has. Raises `HandshakeRefused`."""
@@ -70,6 +84,8 @@ class Identification:
     def _by_cookie(self, credentials: Credentials) -> Identity | None:
         try:
             return self._tokens.first_valid(credentials.cookies, time.time())
+        except NotKnownYet:
+            raise
         except InvalidToken:
             return None
 

@@ -12,9 +12,16 @@ from typing import Protocol
 
 from emitters.core.outgoing import Outgoing
 from emitters.core.unsent_values import UnsentValues
-from relay.wire.topics import ADDRESSED, EDGE_STATE, EVENT, RESOURCE_MONITOR, TASK, Topic
+from relay.wire.topics import (
+    EDGE_STATE,
+    EVENT,
+    INTERNAL_STREAMS,
+    RESOURCE_MONITOR,
+    TASK,
+    Topic,
+)
 
-DEFAULT_JOURNALED_KINDS = frozenset({EVENT, TASK, ADDRESSED})
+DEFAULT_JOURNALED_KINDS = frozenset({EVENT, TASK, *INTERNAL_STREAMS})
 """Counts until the relay has named the kinds that it journals."""
 
 KNOWN_LIVE_KINDS = frozenset({RESOURCE_MONITOR, EDGE_STATE})

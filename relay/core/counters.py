@@ -1,13 +1,10 @@
 """The relay's counters (protocol section 9)."""
 
 from collections import Counter
+from collections.abc import Iterable
 from typing import Any
 
-MAX_COUNTED_KINDS = 256
-"""Kinds of topics that are counted by name. Publishers choose the names of live kinds, so that
-without a limit one of them could fill the relay's memory with counters."""
-OTHER_KINDS = "other"
-"""The name under which further kinds are counted together."""
+from relay.shared.kind_counter import KindCounter
 
 
 class RelayCounters:
@@ -16,11 +13,13 @@ class RelayCounters:
     received = relayed + malformed + refused + waiting, each summed over its names.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, listed: Iterable[str] = ()) -> None:
+        """`listed` are kinds that are counted by name in any case."""
         self.received = 0
         """Messages on the ingress, and messages of subscribers that are no subscription."""
-        self.relayed: Counter[str] = Counter()
+        self.relayed = KindCounter()
         """Published events by kind."""
+        self.relayed.list_kinds(listed)
         self.malformed: Counter[str] = Counter()
         """Dropped messages by the `reason` of their `WireError`."""
         self.refused: Counter[str] = Counter()
@@ -37,12 +36,6 @@ class RelayCounters:
         """Connections for which only a reserved descriptor was left."""
         self.peers_cut: dict[str, Counter[str]] = {}
         """Connections that the relay has ended, by socket and reason."""
-
-    def count_relayed(self, kind: str, events: int) -> None:
-        """Add `events` published events of `kind`."""
-        if kind not in self.relayed and len(self.relayed) >= MAX_COUNTED_KINDS:
-            kind = OTHER_KINDS
-        self.relayed[kind] += events
 
     def count_cut(self, socket: str, reason: str) -> None:
         """Note that a connection of `socket` was ended. `reason` is one of a few names."""

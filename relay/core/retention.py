@@ -4,7 +4,11 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import NamedTuple
 
-from relay.wire.kinds import Kinds
+from relay.wire.kinds import MAX_RETENTION_S, Kinds
+from relay.wire.topics import REVOCATION
+
+REVOCATION_BYTES = 64 * 1024 * 1024
+"""Kept of the stream of revoked tokens, however old they are: some hundred thousand."""
 
 
 class Limits(NamedTuple):
@@ -28,6 +32,7 @@ class Limits(NamedTuple):
             for each in kinds.listed
             if each.retention_s is not None or each.retention_bytes is not None
         }
+        exceptions[REVOCATION] = limits(MAX_RETENTION_S, REVOCATION_BYTES)
         return limits(None, None)._replace(exceptions=exceptions)
 
     def of(self, stream: str) -> "Limits":

@@ -23,6 +23,7 @@ from relay.journal.file import (
 from relay.journal.reader import LOST_FRAMES, JournaledEvent, JournalReader, reading_journal
 from relay.journal.verify import problems
 from relay.shared.console import is_unicode
+from relay.shared.logs import one_line
 from relay.shared.settings import load_for, refuse
 from relay.wire.envelope import unpack_envelope
 from relay.wire.errors import WireError
@@ -52,7 +53,7 @@ def list_() -> None:
             )
         click.echo(f"{'emitter':24}{'sequence':>12}{'epoch':>22}  heard")
         for (_, name, epoch, sequence), heard_at in reader.emitters():
-            click.echo(f"{name:24}{sequence:>12}{epoch:>22}  {_time(heard_at)}")
+            click.echo(f"{one_line(name):24}{sequence:>12}{epoch:>22}  {_time(heard_at)}")
 
 
 @journal.command()
@@ -97,7 +98,7 @@ def verify() -> None:
         # A damaged file can have millions of problems; the first ones show where it is damaged.
         found = list(islice(problems(reader), MAX_SHOWN_PROBLEMS))
         for problem in found:
-            click.echo(problem, err=True)
+            click.echo(one_line(problem), err=True)
         if found:
             raise SystemExit(1)
         for line in reader.streams():

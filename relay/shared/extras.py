@@ -12,6 +12,7 @@ MODULES = {
     "client": ("orjson", "websockets"),
     "edge": (
         "argon2",
+        "cryptography",
         "fastapi",
         "httptools",
         "jwt",

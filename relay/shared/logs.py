@@ -1,19 +1,72 @@
-"""Logging for every program: one line for each record, and no flood from one cause."""
+"""Logging for every program: one line for each record, and no flood from one cause.
+
+Names, topics and texts of errors come from outside. Nothing in them may look like a line of ours,
+reach a terminal as a command, or fill the log: `one_line` escapes and shortens them.
+"""
 
 import logging
+import re
 from time import monotonic
+from typing import Any
 
 INTERVAL_S = 10.0
+MAX_LINE_CHARS = 1_000
+"""Characters of a message; of a longer one, the beginning and the end."""
+MAX_TRACEBACK_CHARS = 16_000
+_END_CHARS = 100
+
+_UNPRINTABLE = "\\x00-\\x1f\\x7f-\\x9f\\u200e\\u200f\\u2028-\\u202e\\u2066-\\u2069\\ud800-\\udfff"
+"""Control characters, ends of lines, changes of the direction of writing, and halves of pairs."""
+_IN_LINE = re.compile(f"[{_UNPRINTABLE}]")
+_IN_TRACEBACK = re.compile(f"(?!\\n)[{_UNPRINTABLE}]")
+
+
+def one_line(text: str, max_chars: int = MAX_LINE_CHARS) -> str:
+    """Return `text` with control characters escaped, and shortened to about `max_chars`."""
+    return _IN_LINE.sub(_escaped, _shortened(text, max_chars))
+
+
+class SafeFormatter(logging.Formatter):
+    """Writes a record as one line, and its traceback as indented lines below."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802
+        """See `logging`."""
+        record.message = one_line(record.message)
+        return super().formatMessage(record)
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802
+        """See `logging`."""
+        return _indented(super().formatException(ei))
+
+    def formatStack(self, stack_info: str) -> str:  # noqa: N802
+        """See `logging`."""
+        return _indented(super().formatStack(stack_info))
+
+
+def _indented(traceback: str) -> str:
+    # The text of an exception may have lines that would look like records.
+    safe = _IN_TRACEBACK.sub(_escaped, _shortened(traceback, MAX_TRACEBACK_CHARS))
+    return "    " + safe.replace("\n", "\n    ")
+
+
+def _shortened(text: str, max_chars: int) -> str:
+    if len(text) <= max_chars:
+        return text
+    end = min(_END_CHARS, max_chars // 2)
+    left_out = len(text) - max_chars
+    return f"{text[: max_chars - end]}… {left_out} characters …{text[-end:]}"
+
+
+def _escaped(match: re.Match[str]) -> str:
+    return match[0].encode("unicode_escape").decode()
 
 
 def configure(program: str, level: str = "INFO") -> None:
     """Log to standard error as `time level program message`."""
-    logging.basicConfig(
-        level=level,
-        format=f"%(asctime)s %(levelname)-7s {program} %(message)s",
-        datefmt="%H:%M:%S",
-        force=True,
-    )
+    form = f"%(asctime)s %(levelname)-7s {program} %(message)s"
+    handler = logging.StreamHandler()
+    handler.setFormatter(SafeFormatter(form, "%H:%M:%S"))
+    logging.basicConfig(level=level, handlers=[handler], force=True)
 
 
 class LimitedRecords(logging.Filter):
@@ -68,6 +121,8 @@ class LimitedLog:
             self._omitted[cause] = self._omitted.get(cause, 0) + 1
             return
         self._next_at[cause] = now + self._interval_s
+        more = ""
         if omitted := self._omitted.pop(cause, 0):
-            message += f" (and {omitted} more of this kind)"
-        self._logger.log(level, message, *args)
+            more = f" (and {omitted} more of this kind)"
+        # Escaped here too: emitters write to the log of an application, in its form.
+        self._logger.log(level, "%s%s", one_line(message % args if args else message), more)

@@ -27,7 +27,7 @@ from relay.shared.settings_error import SettingsError as SettingsError
 from relay.shared.socket_owner import own_uid, stranger_at
 from relay.shared.unknown_variables import unknown_variables
 from relay.wire.kinds import MAX_STREAMS
-from relay.wire.topics import ADDRESSED, RESERVED_KINDS, TASK, is_kind
+from relay.wire.topics import ADDRESSED, INTERNAL_STREAMS, RESERVED_KINDS, TASK, is_kind
 
 S = TypeVar("S", bound="Settings")
 
@@ -238,15 +238,15 @@ def _check_kinds(kinds: tuple[str, ...]) -> tuple[str, ...]:
             raise ValueError(
                 f"{kind!r} is not a kind: use 1 to 64 of a-z, 0-9, '_' and '-', a letter first"
             )
-        if kind in RESERVED_KINDS - {ADDRESSED}:
+        if kind in RESERVED_KINDS.difference(INTERNAL_STREAMS):
             raise ValueError(f"must not name {kind!r}, which Event Relay itself uses")
     if TASK not in kinds:
         raise ValueError(f"must contain {TASK!r}, whose events may not be lost")
     distinct = tuple(dict.fromkeys((*kinds, ADDRESSED)))
     if len(distinct) > MAX_STREAMS:
         raise ValueError(f"names {len(distinct)} kinds, the limit is {MAX_STREAMS}")
-    return distinct
+    return tuple(dict.fromkeys((*distinct, *INTERNAL_STREAMS)))
 
 
 JournaledKinds = Annotated[CommaSeparated, AfterValidator(_check_kinds)]
-"""The kinds of topics that are streams, separated by commas; `addressed` always is one."""
+"""The kinds of topics that are streams, separated by commas; `INTERNAL_STREAMS` always are."""

@@ -55,7 +55,8 @@ class EventRelay:
 
     def token(self, username: str, role: str = "user", ttl_s: float = 3600) -> str:
         """Return a token of the edge for `username`, valid for `ttl_s` seconds."""
-        return self._tokens.issue(username, role, int(time.time() + ttl_s))
+        now = time.time()
+        return self._tokens.issue(username, role, int(now + ttl_s), now)
 
     def emitter(self, name: str = "test") -> Emitter:
         """Return an emitter that has reached the relay. It is closed with the relay."""

@@ -107,6 +107,11 @@ class Kinds:
             self.methods,
         )
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of all listed kinds."""
+        return tuple(each.name for each in self.listed)
+
     def get(self, name: str) -> Kind | None:
         """Return the kind `name`, None if it is not listed."""
         return self._known.get(name)

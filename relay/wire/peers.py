@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
 
-from relay.wire.topics import EDGE, EDGE_STATE, PRESENCE, Topic
+from relay.wire.topics import EDGE, EDGE_STATE, PRESENCE, REVOCATION, Topic
 
 MAX_PEERS = 10_000
 MAX_NAME_CHARS = 64
@@ -31,7 +31,7 @@ class PeerRole(StrEnum):
     """Sees every event and the counters."""
 
 
-EDGE_KINDS = frozenset({EDGE, EDGE_STATE, PRESENCE})
+EDGE_KINDS = frozenset({EDGE, EDGE_STATE, PRESENCE, REVOCATION})
 """Kinds that edges alone may publish."""
 
 

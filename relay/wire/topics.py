@@ -30,12 +30,17 @@ EDGE_STATE = "edge-state"
 """Live values that the workers of all edges tell each other."""
 PRESENCE = "presence"
 """`presence:room:5` tells clients who is subscribed to `room:5`. It exists at edges only."""
-RESERVED_KINDS = frozenset({ADDRESSED, EDGE, EDGE_STATE, PRESENCE})
+REVOCATION = "revocation"
+"""The stream of revoked tokens, from edge to edge: every relay has it, and no client sees it."""
+INTERNAL_STREAMS = (ADDRESSED, REVOCATION)
+"""The streams that every relay has, whatever its settings say."""
+RESERVED_KINDS = frozenset({ADDRESSED, EDGE, EDGE_STATE, PRESENCE, REVOCATION})
 """Kinds of which nobody emits an event by name."""
 
 # Not `$`, which also matches before a newline at the end.
 _KIND = re.compile(rf"[a-z][a-z0-9_-]{{0,{MAX_KIND_CHARS - 1}}}\Z")
 _COMMANDS = f"{ADDRESSED}:{EDGE}:"
+_INTERNAL_KINDS = frozenset({EDGE_STATE, REVOCATION})
 _KIND_START = re.compile(rf"(?:[a-z][a-z0-9_-]{{0,{MAX_KIND_CHARS - 1}}})?\Z")
 
 
@@ -54,7 +59,7 @@ class Topic(NamedTuple):
     @property
     def is_internal(self) -> bool:
         """Whether the event is from edge to edge, and for no client."""
-        return self.kind == EDGE_STATE or self.text.startswith(_COMMANDS)
+        return self.kind in _INTERNAL_KINDS or self.text.startswith(_COMMANDS)
 
     @property
     def shown(self) -> str:

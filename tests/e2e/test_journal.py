@@ -49,7 +49,7 @@ class TestAcknowledgement:
                 assert list(problems(inspection)) == []
                 event = inspection.stream("event")
                 others = [each.rows for each in inspection.streams() if each.name != "event"]
-                assert others == [0, 0], "nothing is in another stream"
+                assert others == [0, 0, 0], "nothing is in another stream"
                 [emitter_row] = inspection.emitters()
                 assert event.last_offset == emitter_row.cursor.sequence >= acknowledged
                 assert epoch in (None, inspection.epoch()), "a restart keeps the epoch"
@@ -270,8 +270,8 @@ class TestRestart:
             again, after = subscriber.heartbeat()
             assert again.epoch == stamp.epoch
             assert after.started_at > before.started_at
-            assert after.tips == {"event": 2, "task": 1, "addressed": 0}
-            assert after.low == {"event": 1, "task": 1, "addressed": 1}
+            assert after.tips == {"event": 2, "task": 1, "addressed": 0, "revocation": 0}
+            assert after.low == {"event": 1, "task": 1, "addressed": 1, "revocation": 1}
             assert (after.tips, after.low) == (before.tips, before.low)
             assert after.journaling
 

@@ -316,25 +316,32 @@ def shell(cluster: Cluster, line: str, stdin: str = "") -> "subprocess.Completed
 
 
 def test_the_commands_for_users(cluster: Cluster) -> None:
-    add, show, remove, disconnect, token = commands(snippets(OPERATIONS, "sh")[0])
+    lines = commands(snippets(OPERATIONS, "sh")[0])
+    add, show, remove, disconnect, token, revoke, revoke_all = lines
+    cluster.start_relay()
     added = shell(cluster, add, "a long password\n" * 2)
     assert added.returncode == 0, added.stderr
     assert "alice" in shell(cluster, show).stdout
     assert shell(cluster, remove).returncode == 0
     assert "alice" not in shell(cluster, show).stdout
     made = shell(cluster, token).stdout.strip()
-    cluster.start_relay()
     edge = cluster.start_edge()
     with Client(f"ws://127.0.0.1:{edge.port}/ws?token={made}") as client:
         client.subscribe("event:*")
         ended = shell(cluster, disconnect)
         assert ended.returncode == 0, ended.stderr
         assert client.wait_closed()[0] == 4003
+    with Client(f"ws://127.0.0.1:{edge.port}/ws?token={made}") as client:
+        ended = shell(cluster, revoke_all)
+        assert (ended.returncode, ended.stdout) == (0, "Revoked.\n"), ended.stderr
+        client.subscribe("event:*")
+        assert shell(cluster, revoke).returncode == 0
+        assert client.wait_closed() == (1008, "Token revoked")
 
 
 def test_the_commands_for_events_and_the_journal(cluster: Cluster) -> None:
     relay = cluster.start_relay()
-    lines = commands(snippets(OPERATIONS, "sh")[1])
+    lines = commands(snippets(OPERATIONS, "sh")[2])
     emit, many, tail, task, stats, show, follow, verify, copy, restore = lines
     directory = cluster.directory
     (directory / "events.jsonl").write_text('{"topic":"event:a","data":1}\n')
@@ -368,7 +375,7 @@ def test_the_commands_for_events_and_the_journal(cluster: Cluster) -> None:
     assert restored.returncode == 0, restored.stderr
 
 
-@pytest.mark.parametrize("line", commands(snippets(OPERATIONS, "sh")[2]))
+@pytest.mark.parametrize("line", commands(snippets(OPERATIONS, "sh")[3]))
 def test_the_commands_of_other_servers(cluster: Cluster, line: str) -> None:
     cluster.start_relay()
     [port] = free_ports(1)

@@ -10,8 +10,8 @@ EPOCH = 7
 
 def heartbeat(event: int, task: int = 20, low: int = 1) -> Heartbeat:
     return Heartbeat(
-        tips={"event": event, "task": task, "addressed": 0},
-        low={"event": low, "task": 1, "addressed": 1},
+        tips={"event": event, "task": task, "addressed": 0, "revocation": 0},
+        low={"event": low, "task": 1, "addressed": 1, "revocation": 1},
         started_at=1,
         journaling=True,
     )

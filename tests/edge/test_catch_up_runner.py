@@ -14,6 +14,7 @@ from edge.core.catch_up.connection_catch_up import (
     ReplayFailed,
     StepResult,
 )
+from edge.core.catch_up_budget import CatchUpBudget, CatchUpLimits
 from edge.core.stats import EdgeStats
 from edge.core.streams.history import PAGE_OFFSETS, READ_PAGES
 from edge.core.streams.record import Record
@@ -397,5 +398,53 @@ def test_users_take_turns_with_reads(number: int) -> None:
             await others()
         assert read_of_range(number).missing in replayer.asked
         catch_up.close()
+
+    asyncio.run(run())
+
+
+OVERDRAWN = CatchUpLimits(events_per_s=0.001, event_burst=100, bytes_per_s=0.001, byte_burst=100)
+
+
+@pytest.mark.parametrize(
+    "result",
+    [
+        StepResult(CatchUpState.REPLAYING, looked_at=101),
+        StepResult(CatchUpState.REPLAYING, sent_bytes=101),
+    ],
+    ids=["events", "bytes"],
+)
+def test_a_user_who_has_spent_the_budget_waits_and_others_do_not(result: StepResult) -> None:
+    async def run() -> None:
+        catch_up = CatchUpRunner(ScriptedReplayer(), EdgeStats(), CatchUpBudget(OVERDRAWN))
+        first, second = ScriptedSteps(result, NOT_YET), ScriptedSteps(NOT_YET, NOT_YET)
+        catch_up.start(WaitingClient("alice"), first)
+        await others()
+        catch_up.start(WaitingClient("alice"), second)
+        await others()
+        assert (len(first.records), len(second.records)) == (1, 0)
+        other = ScriptedSteps(NOT_YET, NOT_YET)
+        catch_up.start(WaitingClient("bob"), other)
+        await other.finished.wait()
+        assert (len(first.records), len(second.records)) == (1, 0)
+        assert catch_up.reads.budget.waits == 2
+        catch_up.close()
+        await others()
+
+    asyncio.run(run())
+
+
+def test_what_is_read_of_the_journal_costs_the_user_who_needs_it_first() -> None:
+    async def run() -> None:
+        replayer, limits = ScriptedReplayer(), CatchUpLimits(bytes_per_s=0.001, byte_burst=1)
+        replayer.may_answer.set()
+        reads = SharedReads(replayer, CatchUpBudget(limits))
+        async with reads.records(MISSING, "alice") as records:
+            assert len(records[0].payload) > 1
+        reading = asyncio.create_task(reads.records(MISSING, "alice").__aenter__())
+        async with reads.records(MISSING, "bob"):
+            pass
+        assert len(replayer.asked) == 2
+        assert not reading.done()
+        reading.cancel()
 
     asyncio.run(run())

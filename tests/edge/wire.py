@@ -148,6 +148,8 @@ class Server:
         self.frames_heard = 0
         self.most_frames = 10**9
         """Of all clients; who sends more is closed."""
+        self.bytes_heard = 0
+        self.most_bytes = 10**12
         self.departed: list[Client] = []
         self.connections: set[Any] = set()
         self.clients: list[Client] = []
@@ -164,6 +166,14 @@ class Server:
         if self.frames_heard <= self.most_frames:
             return True
         client.close(CloseCode.TOO_MANY_MESSAGES.close())
+        return False
+
+    def bytes_received(self, client: Client, size: int) -> bool:
+        """Count up to the limit."""
+        self.bytes_heard += size
+        if self.bytes_heard <= self.most_bytes:
+            return True
+        client.close(CloseCode.TOO_MANY_MESSAGES.close("too many bytes"))
         return False
 
     def message_received(self, client: Client, message: Message) -> None:

@@ -98,7 +98,8 @@ class Cluster:
 
     def token(self, username: str, role: str = "user", ttl_s: float = 600) -> str:
         """Return a valid token."""
-        return self.tokens.issue(username, role, int(time.time() + ttl_s))
+        now = time.time()
+        return self.tokens.issue(username, role, int(now + ttl_s), now)
 
     def connect(self, edge: "Edge", username: str | None = None, role: str = "user") -> Client:
         """Return a WebSocket client of `edge`, authenticated if a username is given."""

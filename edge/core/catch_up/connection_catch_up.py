@@ -68,6 +68,10 @@ class StepResult(NamedTuple):
     """Events that were handed to the connection."""
     missing: JournalRange | None = None
     """The next step needs a part of these records, from the beginning of the range."""
+    looked_at: int = 0
+    """Records that were looked at, or as much other work."""
+    sent_bytes: int = 0
+    """Bytes of frames that were handed to the connection."""
 
 
 class _Allowance:
@@ -129,18 +133,19 @@ class ConnectionCatchUp:
         arrived in between would be neither replayed nor sent live.
         """
         self._update_state()
-        deliveries, missing = 0, None
+        allowance, missing = _Allowance(self._selection.comparisons), None
         match self.state:
             case CatchUpState.SEARCHING:
-                missing = self._search(records)
+                missing = self._search(records, allowance)
             case CatchUpState.REPLAYING:
-                deliveries, missing = self._replay(records)
+                missing = self._replay(records, allowance)
             case _:
                 pass
         self._update_state()
         if self.state.is_final:
             self._on_end(self)
-        return StepResult(self.state, deliveries, missing)
+        looked_at, sent_bytes = STEP_RECORDS - allowance.records, STEP_BYTES - allowance.bytes
+        return StepResult(self.state, allowance.deliveries, missing, looked_at, sent_bytes)
 
     @property
     def has_reached_claims(self) -> bool:
@@ -211,7 +216,7 @@ class ConnectionCatchUp:
             and may_receive(self._connection.identity, record.addressed_to)
         )
 
-    def _search(self, replayed: Sequence[Record]) -> JournalRange | None:
+    def _search(self, replayed: Sequence[Record], allowance: _Allowance) -> JournalRange | None:
         """Continue the first search; return the records that it misses."""
         pending, search = self._searches[0]
         stream, history = search.stream, search.stream.history
@@ -219,13 +224,12 @@ class ConnectionCatchUp:
             # A restarted relay no longer journals it, and would answer no question about it.
             del self._searches[0]
             return None
-        looked_at = 0
         while not search.is_complete:
-            if looked_at >= STEP_RECORDS:
+            if allowance.is_spent:
                 return None
             records = records_after(stream, search.position, replayed)
             if records is not None:
-                looked_at += search.look_at(records)
+                allowance.records -= search.look_at(records)
             elif history.is_gone(search.position):
                 search.skip_lost()
             else:
@@ -235,17 +239,16 @@ class ConnectionCatchUp:
         del self._searches[0]
         return None
 
-    def _replay(self, replayed: Sequence[Record]) -> tuple[int, JournalRange | None]:
-        """Send what one step may; return the number of deliveries and the missing records."""
-        allowance = _Allowance(self._selection.comparisons)
+    def _replay(self, replayed: Sequence[Record], allowance: _Allowance) -> JournalRange | None:
+        """Send what one step may; return the missing records."""
         for name in self._positions:
             stream = self._streams.get(name)
             if stream is None:
                 continue
             missing = self._replay_stream(stream, replayed, allowance)
             if missing is not None or allowance.is_spent:
-                return allowance.deliveries, missing
-        return allowance.deliveries, None
+                return missing
+        return None
 
     def _replay_stream(
         self, stream: Stream, replayed: Sequence[Record], allowance: _Allowance

@@ -50,7 +50,9 @@ class HistoryPage:
         self._epoch = streams.epoch
         history = stream.history
         self._offset = history.journal_first - 1 if query.after is None else query.after
-        self._looked_at = self._size = 0
+        self._size = 0
+        self.looked_at = 0
+        """Records that were looked at."""
         self.events: list[bytes] = []
         """The messages of the events, as JSON."""
         self.gaps: list[PageGap] = []
@@ -78,7 +80,7 @@ class HistoryPage:
             not self.has_more
             or len(self.events) >= self._query.limit
             or self._size >= MAX_PAGE_BYTES
-            or self._looked_at >= MAX_PAGE_RECORDS
+            or self.looked_at >= MAX_PAGE_RECORDS
         )
 
     def step(self, replayed: Sequence[Record] = ()) -> JournalRange | None:
@@ -86,8 +88,8 @@ class HistoryPage:
 
         `replayed` are those that the step before was missing. A step looks at about 512 records.
         """
-        history, until = self._stream.history, self._looked_at + STEP_RECORDS
-        while not self.is_complete and self._looked_at < until:
+        history, until = self._stream.history, self.looked_at + STEP_RECORDS
+        while not self.is_complete and self.looked_at < until:
             records = records_after(self._stream, self._offset, replayed)
             if records is not None and (count := lost_run(records)):
                 self._skip(records[count - 1].offset, "damaged")
@@ -103,7 +105,7 @@ class HistoryPage:
     def _skip(self, last: int, reason: GapReason) -> None:
         self.gaps.append(PageGap(self._offset + 1, last, reason))
         self._offset = last
-        self._looked_at += 1
+        self.looked_at += 1
 
     def _add(self, records: Sequence[Record]) -> None:
         for record in islice(records, STEP_RECORDS):
@@ -119,7 +121,7 @@ class HistoryPage:
                     self.events.append(event)
                     self._size += len(event)
             self._offset = record.offset
-            self._looked_at += 1
+            self.looked_at += 1
 
     def _is_selected(self, record: Record) -> bool:
         topic = record.topic

@@ -7,9 +7,14 @@ any more is forgotten.
 """
 
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import NamedTuple
 
 from relay.wire.topics import Pattern
+
+
+def _always(_: str) -> bool:
+    return True
 
 
 class RetainedPage(NamedTuple):
@@ -56,11 +61,22 @@ class LastValueRequests:
             del self._users[username][selector]
             self._remove_if_empty(username)
 
-    def begin_page(self) -> RetainedPage | None:
-        """Return the page to request now, None if one is under way or nothing is wanted."""
-        if self._under_way is not None or not self._users:
+    @property
+    def under_way_for(self) -> str:
+        """The user for whom the last page was requested."""
+        return self._under_way_for
+
+    def begin_page(self, may_ask: Callable[[str], bool] = _always) -> RetainedPage | None:
+        """Return the page to request now, None if one is under way or nothing is wanted.
+
+        `may_ask` says whether a user's turn may come now.
+        """
+        if self._under_way is not None:
             return None
-        username, selectors = next(iter(self._users.items()))
+        username = next(filter(may_ask, self._users), None)
+        if username is None:
+            return None
+        selectors = self._users[username]
         selector, after = selectors.popitem(last=False)
         del self._user_of[selector]
         self._under_way, self._is_wanted = RetainedPage(selector, after), True

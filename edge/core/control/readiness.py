@@ -1,6 +1,7 @@
 """`Readiness`: whether a client that comes now would get its events (protocol section 6)."""
 
 from edge.core.control.control_health import ControlHealth
+from edge.core.identity.revocations import Revocations
 from edge.core.streams.relay_state import RelayPhase, RelayState
 from edge.core.websocket.close_codes import Close, CloseCode, try_again
 
@@ -13,8 +14,13 @@ MAX_RETRY_S = 10.0
 class Readiness:
     """Joins the two connections to the relay: one brings events, the other what was missed."""
 
-    def __init__(self, relay: RelayState, control: ControlHealth) -> None:
+    def __init__(
+        self, relay: RelayState, control: ControlHealth, revocations: Revocations | None = None
+    ) -> None:
+        """Without `revocations` no token is revoked."""
         self.relay = relay
+        self.revocations = Revocations() if revocations is None else revocations
+        self._needs_revocations = revocations is not None
         self._control = control
         self._retry_s = 1.0
         """Seconds after which clients should come back."""
@@ -31,6 +37,8 @@ class Readiness:
             return "the relay does not answer requests"
         if not self._control.is_replaying:
             return "the relay does not replay events"
+        if self._needs_revocations and not self.revocations.is_known:
+            return "revoked tokens are not known yet"
         return None
 
     @property

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from edge.core.hub.served import is_served
 from relay.shared.covering_prefixes import Routes
-from relay.wire.topics import ADDRESSED, EVENT, PRESENCE, TASK, Pattern
+from relay.wire.topics import EVENT, INTERNAL_STREAMS, PRESENCE, TASK, Pattern
 
 _PRESENCE = f"{PRESENCE}:"
 
@@ -67,7 +67,7 @@ class WorkerSubscriptions:
         self._selectors: set[Pattern] = set()
         self._routes = Routes()
         self._streams: frozenset[bytes] = frozenset()
-        self.follow_streams((EVENT, TASK, ADDRESSED))
+        self.follow_streams((EVENT, TASK, *INTERNAL_STREAMS))
 
     def follow_streams(self, journaled_kinds: Iterable[str]) -> bool:
         """Subscribe to the streams of `journaled_kinds`; return whether that changed nothing."""

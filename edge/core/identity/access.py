@@ -5,7 +5,7 @@ No other file decides about permissions. `Access` is the question that the core 
 user alone, whatever the role; `ConnectionManager` delivers it through its index of users.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from relay.wire.kinds import ADMIN_ROLE, EVERYBODY, USER_ROLE, Kinds, is_role
@@ -24,6 +24,17 @@ class Identity:
     role: str
     expires_at: int
     """Unix time in seconds, or `NEVER`."""
+    more_roles: tuple[str, ...] = ()
+    """The roles that the token names beside `role`."""
+    issued_at: float | None = field(default=None, compare=False)
+    """Unix time in seconds; 0 of a token that does not say it, None without a token."""
+    token_id: str | None = field(default=None, compare=False)
+    """By which this one token can be revoked; None without a token."""
+
+    @property
+    def roles(self) -> tuple[str, ...]:
+        """All roles."""
+        return (self.role, *self.more_roles)
 
 
 class Access(Protocol):
@@ -60,16 +71,15 @@ class KindAccess:
         A pattern within one kind is allowed or not. `*`, or a prefix of several kinds, stands for
         those of them that the role may see.
         """
-        role = identity.role
-        if role == ADMIN_ROLE:
+        if ADMIN_ROLE in identity.roles:
             return (pattern,)
         kind, colon, _ = pattern.prefix.partition(":")
         if colon:
-            return (pattern,) if self._kinds.may_subscribe(role, kind) else ()
+            return (pattern,) if self._may_subscribe(identity, kind) else ()
         return tuple(
             Pattern(f"{each.name}:", exact=False)
             for each in self._kinds.listed
-            if each.name.startswith(kind) and self._kinds.may_subscribe(role, each.name)
+            if each.name.startswith(kind) and self._may_subscribe(identity, each.name)
         )
 
     def refusal(self, identity: Identity, pattern: Pattern) -> str:
@@ -91,11 +101,15 @@ class KindAccess:
 
         That is not asked of emitters, which connect to the relay itself.
         """
-        return self._kinds.may_publish(identity.role, topic.subject.partition(":")[0])
+        kind = topic.subject.partition(":")[0]
+        return any(self._kinds.may_publish(role, kind) for role in identity.roles)
 
     def may_call(self, identity: Identity, method: str) -> bool:
         """Return whether the user's role may call `method`."""
-        return self._kinds.may_call(identity.role, method)
+        return any(self._kinds.may_call(role, method) for role in identity.roles)
+
+    def _may_subscribe(self, identity: Identity, kind: str) -> bool:
+        return any(self._kinds.may_subscribe(role, kind) for role in identity.roles)
 
 
 class PresenceAccess:

@@ -7,10 +7,12 @@ from urllib.parse import parse_qsl
 class RequestHead:
     """Collects the parts of a request that tell who is asking and for what."""
 
-    __slots__ = ("headers", "url")
+    __slots__ = ("headers", "url", "version")
 
     def __init__(self) -> None:
         self.url = b""
+        self.version = "1.1"
+        """Of HTTP."""
         self.headers: dict[str, str] = {}
         """Names in lower case. The values of a header that came more than once are joined."""
 

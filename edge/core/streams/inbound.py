@@ -12,13 +12,22 @@ from edge.core.protocol import messages
 from edge.core.stats import EdgeStats
 from edge.core.streams.last_values import LastValue, LastValues
 from edge.core.streams.record import Record, Warn, lost_run, read_items
+from edge.core.streams.revocation_stream import RevocationStream
 from edge.core.streams.streams import EdgePlace, Stream, Streams
 from edge.core.streams.task_board import TaskBoard
 from relay.wire.control import Heartbeat, ReplayReply
 from relay.wire.envelope import Envelope, unpack_envelope
 from relay.wire.errors import InvalidTopic, WireError
 from relay.wire.header import Stamp, unpack_stamp
-from relay.wire.topics import EDGE_STATE, PERSONAL_KINDS, TASK, Pattern, Topic, decode_topic
+from relay.wire.topics import (
+    EDGE_STATE,
+    PERSONAL_KINDS,
+    REVOCATION,
+    TASK,
+    Pattern,
+    Topic,
+    decode_topic,
+)
 
 UNKNOWN_KIND = "unknown"
 """Counts events whose topic cannot be read."""
@@ -71,6 +80,8 @@ class Inbound:
         self._serves_all = streams.serves_all
         self.internal: InternalEvents | None = None
         """Takes what other workers say."""
+        self.revocations: RevocationStream | None = None
+        """Takes the revoked tokens."""
         self._may_be_behind = False
         """False if no stream misses an event: then nothing has to be looked for after a batch."""
         self._seen_given_up = 0
@@ -102,6 +113,8 @@ class Inbound:
         self._streams.synchronize(
             epoch, heartbeat.tips, heartbeat.low, begins if has_clients else None
         )
+        if self.revocations is not None:
+            self.revocations.synchronize(epoch, heartbeat.tips)
         self._may_be_behind = True
         self._tasks.begin_epoch(epoch)
         return (ALL_TASKS,) if self._streams.is_stream(TASK) else ()
@@ -109,6 +122,8 @@ class Inbound:
     def take_heartbeat(self, heartbeat: Heartbeat) -> None:
         """Take the last offsets of the streams: events up to them have arrived, or were lost."""
         self._streams.take_heartbeat(heartbeat.tips, heartbeat.low)
+        if self.revocations is not None:
+            self.revocations.take_heartbeat(heartbeat.tips)
         self._may_be_behind = True
 
     def take_event(self, frames: list[bytes]) -> None:
@@ -124,7 +139,11 @@ class Inbound:
         kind = topic.kind
         self._stats.events_received[kind] += 1
         stream = self._streams.get(kind)
-        if stream is None:
+        if kind == REVOCATION:
+            self._take_revocation(
+                stamp.epoch, Record(topic, stamp.offset, stamp.relayed_at, payload)
+            )
+        elif stream is None:
             self._take_live(topic, stamp, payload)
         elif stamp.epoch != self._streams.epoch:
             # From before or after a restart of the relay that the next heartbeat will reveal.
@@ -143,10 +162,15 @@ class Inbound:
         Returns False if that did not bring the stream on: then the same request is to be repeated.
         """
         stream = self._streams.get(name)
-        if stream is None or reply.epoch != self._streams.epoch:
+        is_revocation = name == REVOCATION and self.revocations is not None
+        if not (stream or is_revocation) or reply.epoch != self._streams.epoch:
             return False
         records = read_items(name, reply.items, self._stats.unreadable, self._warn)
         self._stats.events_received[name] += len(records)
+        if stream is None:
+            assert self.revocations is not None
+            self._may_be_behind = True
+            return self.revocations.take_replay(reply.epoch, records, reply.low, reply.tip)
         replayed = stream.take_replay(records, reply.low, reply.tip)
         self._may_be_behind = True
         if replayed.gap is not None:
@@ -160,6 +184,8 @@ class Inbound:
         stream = self._streams.get(name)
         if stream is not None:
             stream.follower.forget_request()
+        elif name == REVOCATION and self.revocations is not None:
+            self.revocations.forget_request()
 
     def take_retained(self, items: Iterable[tuple[bytes, bytes, bytes]]) -> None:
         """Take events that the relay retained, unless a newer one has arrived meanwhile."""
@@ -187,18 +213,21 @@ class Inbound:
     @property
     def is_behind(self) -> bool:
         """Whether a stream misses events, so that clients get nothing more of it."""
-        return self._may_be_behind and any(stream.follower.is_behind for stream in self._streams)
+        if not self._may_be_behind:
+            return False
+        lacks_revocations = self.revocations is not None and self.revocations.is_behind
+        return lacks_revocations or any(stream.follower.is_behind for stream in self._streams)
 
     def repairs_due(self) -> Sequence[Repair]:
         """Return the replays to request now, one at a time of each stream."""
         if not self._may_be_behind:
             return ()
-        self._may_be_behind = any(stream.follower.is_behind for stream in self._streams)
-        return [
-            Repair(stream.kind, after)
-            for stream in self._streams
-            if (after := stream.follower.replay_request()) is not None
-        ]
+        self._may_be_behind = self.is_behind
+        followers = [(stream.kind, stream.follower.replay_request()) for stream in self._streams]
+        if self.revocations is not None:
+            # First: until they are known, nobody is let in.
+            followers.insert(0, (REVOCATION, self.revocations.replay_request()))
+        return [Repair(kind, after) for kind, after in followers if after is not None]
 
     def forget_unwatched(self) -> None:
         """Forget the last values that no client watches any more. Called about once a second."""
@@ -261,6 +290,13 @@ class Inbound:
             self._stats.deliveries += count
         else:
             self._stats.events_filtered[topic.kind] += 1
+
+    def _take_revocation(self, epoch: int, record: Record) -> None:
+        if self.revocations is None:
+            self._stats.events_filtered[REVOCATION] += 1
+        else:
+            self.revocations.take_event(epoch, record)
+            self._may_be_behind = True
 
     def _take_command(self, record: Record) -> None:
         """Take an event for edges; for clients it counts as filtered."""

@@ -10,6 +10,13 @@ from edge.core.streams.streams import Streams
 from edge.core.streams.task_board import TaskBoard
 from relay.wire.topics import PERSONAL_KINDS, Pattern, presence_subject
 
+NOT_MATCHING = 10
+"""Values that do not match cost as much as one that does."""
+
+
+def _free(username: str, looked_at: int, size_bytes: int) -> None:
+    """Let it cost nothing."""
+
 
 class Snapshots:
     """Answers for one connection: the user's tasks, the last live values, the position."""
@@ -21,6 +28,8 @@ class Snapshots:
         self._streams = streams
         self._tasks = tasks
         self._live = live
+        self.spend: Callable[[str, int, int], None] = _free
+        """Takes the cost of last values: the user, how many were looked at, and their bytes."""
         self.presence: Callable[[str], bytes] | None = None
         """Returns the message with the present state of a topic whose presence is known."""
 
@@ -46,11 +55,15 @@ class Snapshots:
         live = tuple(each for each in selectors if not self._streams.contain(each))
         if not live:
             return ()
-        return [
+        values = [
             (topic, value.frame)
             for topic, value in self._live.matching(live)
             if may_receive(identity, value.addressed_to)
         ]
+        is_search = not all(each.exact for each in live)
+        looked_at = len(values) + is_search * len(self._live) // NOT_MATCHING
+        self.spend(identity.username, looked_at, sum(len(frame) for _, frame in values))
+        return values
 
     def position_of(self, connection: Connection) -> dict[str, int]:
         """Return the position of `connection`: each stream that it follows, to its head."""

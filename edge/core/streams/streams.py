@@ -10,7 +10,7 @@ from edge.core.streams.follower import Replayed, StreamFollower
 from edge.core.streams.history import History, PageMemory
 from edge.core.streams.record import Record
 from relay.wire.control import Head, Heartbeat
-from relay.wire.topics import Pattern
+from relay.wire.topics import REVOCATION, Pattern
 
 DEFAULT_HISTORY_BYTES = 64 * 1024 * 1024
 MAX_REMEMBERED = 4096
@@ -66,7 +66,7 @@ class Stream:
 
 
 class Streams:
-    """Every stream that this edge follows, under the relay's epoch.
+    """Every stream that this edge follows for its clients, under the relay's epoch.
 
     All events up to a stream's head have been handed to the connections that were subscribed.
     """
@@ -199,7 +199,8 @@ class Streams:
         self._disputed.clear()
         self._kinds.clear()
         for kind, last in (begins or last_offsets).items():
-            if not is_served(kind, self._served_prefixes):
+            if kind == REVOCATION or not is_served(kind, self._served_prefixes):
+                # `RevocationStream` follows that one: it is for no client.
                 continue
             if kind not in self._streams:
                 follower = StreamFollower(kind, last, self._dropped)

@@ -75,4 +75,5 @@ def try_again(reason: str, seconds: float) -> Close:
 MISSING_AUTHENTICATION = CloseCode.NOT_AUTHENTICATED.close("Missing authentication message")
 MISSING_TOKEN = CloseCode.NOT_AUTHENTICATED.close("Missing token")
 INVALID_TOKEN = CloseCode.NOT_AUTHENTICATED.close("Invalid token")
+TOKEN_REVOKED = CloseCode.NOT_AUTHENTICATED.close("Token revoked")
 AUTHENTICATION_TIMEOUT = CloseCode.NOT_AUTHENTICATED.close("Authentication timeout")

@@ -81,7 +81,7 @@ def close_frame(close: Close) -> bytes:
 
 
 class FrameDeflater:
-    """Compresses text frames, each once however many clients receive it (RFC 7692).
+    """Compresses data frames, each once however many clients receive it (RFC 7692).
 
     Every message is compressed by itself (`no_context_takeover`), so the same bytes suit all
     clients. Bound: `MAX_REMEMBERED_BYTES` of frames and their compressed forms; a single frame
@@ -115,7 +115,7 @@ class FrameDeflater:
         # A full flush forgets the messages before, and is cheaper than a new compressor.
         payload = self._compressor.compress(frame_payload(frame))
         payload += self._compressor.flush(zlib.Z_FULL_FLUSH)
-        return _frame(_TEXT | COMPRESSED, payload.removesuffix(_TAIL))
+        return _frame(frame[0] | COMPRESSED, payload.removesuffix(_TAIL))
 
 
 def _frame(first: int, payload: bytes) -> bytes:

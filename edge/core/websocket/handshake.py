@@ -21,6 +21,8 @@ _PARAMETER = re.compile(
 )
 """The parameters of an offer that we accept (RFC 7692, section 7.1)."""
 _KEY_BYTES = 16
+_HOST = re.compile(r"(\[[0-9A-Za-z:.%-]+\]|[\w.~!$&'()*+;=%-]+)(:[0-9]{0,5})?", re.ASCII)
+"""Host and port of RFC 3986, section 3.2, without the comma: it joins two headers."""
 
 
 class BadHandshake(Exception):  # noqa: N818
@@ -42,12 +44,18 @@ def is_upgrade(method: bytes, headers: Mapping[str, str]) -> bool:
 
 
 def accept(
-    headers: Mapping[str, str], subprotocol: str | None = None, *, compress: bool = False
+    headers: Mapping[str, str],
+    subprotocol: str | None = None,
+    *,
+    compress: bool = False,
+    version: str = "1.1",
 ) -> bytes:
     """Return the response that opens the WebSocket. Raises `BadHandshake`.
 
-    `subprotocol` is the chosen one of those that the client offers (RFC 6455, section 4.2.2).
+    `subprotocol` is the chosen one of those that the client offers (RFC 6455, section 4.2.2);
+    `version` is that of HTTP.
     """
+    _check_http(headers, version)
     if headers.get("sec-websocket-version") != "13":
         raise BadHandshake(
             response(
@@ -71,6 +79,22 @@ def accept(
         "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
         f"Sec-WebSocket-Accept: {digest}\r\n{protocol}{extension}\r\n"
     ).encode()
+
+
+def is_host(value: str) -> bool:
+    """Return whether `value` may stand in the header `Host`, once (RFC 9112, section 3.2)."""
+    return _HOST.fullmatch(value) is not None
+
+
+def _check_http(headers: Mapping[str, str], version: str) -> None:
+    """Check what HTTP asks of every request (RFC 9112, section 3.2; RFC 6455, section 4.2.1)."""
+    if version != "1.1":
+        raise BadHandshake(response(400, "A WebSocket needs HTTP/1.1"))
+    if not is_host(headers.get("host", "")):
+        raise BadHandshake(response(400, "One header Host with the name of the edge is required"))
+    # A proxy would take the first bytes behind the head for a body, and we for frames.
+    if "transfer-encoding" in headers or headers.get("content-length", "0") != "0":
+        raise BadHandshake(response(400, "A request for a WebSocket has no body"))
 
 
 def offers_deflate(headers: Mapping[str, str]) -> bool:

@@ -12,8 +12,9 @@ _RESERVED = 0x70
 _MASKED = 0x80
 _MAX_CONTROL_BYTES = 125
 _MASK_BYTES = 4
-MAX_FRAGMENTS = 1024
-"""Fragments of one message. Otherwise empty fragments could make it last for ever."""
+MIN_FRAGMENTS, BYTES_PER_FRAGMENT = 1024, 64
+"""A message may have `MIN_FRAGMENTS`, or one for each so many bytes that it may have, if those are
+more. Otherwise empty fragments could make it last for ever."""
 NO_STATUS = 1005
 """Stands for a close frame without a code (RFC 6455, section 7.4.1)."""
 _TAIL = b"\x00\x00\xff\xff"
@@ -47,6 +48,7 @@ class FrameReader:
         "_is_stopped",
         "_max_bytes",
         "_may_compress",
+        "_needed_bytes",
         "_opcode",
         "_rest",
     )
@@ -55,8 +57,10 @@ class FrameReader:
         """`max_bytes` limits the payload of a message, uncompressed."""
         self._max_bytes = max_bytes
         self._may_compress = may_compress
-        self._rest = b""
+        self._rest: bytearray | None = None
         """The beginning of a frame that is not complete."""
+        self._needed_bytes = 0
+        """Bytes in `_rest` before which there is nothing new to find out about its frame."""
         self._fragments: bytearray | None = None
         """The payload so far of a message that is not complete."""
         self._fragment_count = 0
@@ -68,7 +72,7 @@ class FrameReader:
     def stop(self) -> None:
         """Ignore everything that follows, and drop what is not complete."""
         self._is_stopped = True
-        self._rest, self._fragments = b"", None
+        self._rest = self._fragments = None
 
     def feed(self, data: bytes) -> Iterator[Message | None]:
         """Yield the messages that `data` completes, and None for a frame that completes none.
@@ -78,34 +82,45 @@ class FrameReader:
         """
         if self._is_stopped:
             return
-        if self._rest:
-            data = self._rest + data
-            self._rest = b""
-        position, end = 0, len(data)
+        if self._rest is not None:
+            # A large frame that comes in small pieces is not copied with each of them.
+            self._rest += data
+            if len(self._rest) < self._needed_bytes:
+                return
+            data, self._rest = bytes(self._rest), None
+        position, end, self._needed_bytes = 0, len(data), 0
         while end - position >= 2:
-            first, second = data[position], data[position + 1]
-            size = second & 0x7F
-            payload_at = position + 2 + _MASK_BYTES
-            if size == 126:
-                payload_at += 2
-                size = int.from_bytes(data[position + 2 : position + 4])
-            elif size == 127:
-                payload_at += 8
-                size = int.from_bytes(data[position + 2 : position + 10])
-            # Checked before the payload is there: a frame that is too large must not be gathered.
-            # Of a length that is not there whole, `size` is the first bytes: less than the length.
-            opcode = self._check(first, second, size)
+            opcode, payload_at, size = self._header(data, position)
             if end < payload_at + size:
+                # The frame, or the next byte of its header.
+                is_length_there = end >= payload_at - _MASK_BYTES
+                self._needed_bytes = payload_at + size - position if is_length_there else 0
                 break
             payload = _unmasked(
                 data[payload_at : payload_at + size], data[payload_at - _MASK_BYTES : payload_at]
             )
-            position = payload_at + size
+            first, position = data[position], payload_at + size
             if opcode >= Opcode.CLOSE:
                 yield Message(opcode, payload)
             else:
                 yield self._take(opcode, first, payload)
-        self._rest = data[position:]
+        if position < end:
+            self._rest = bytearray(data[position:])
+
+    def _header(self, data: bytes, position: int) -> tuple[Opcode, int, int]:
+        """Return opcode, place of the payload and its size. Raises `ProtocolViolation`.
+
+        Before the payload is there: a frame that is too large must not be gathered. Of a length
+        that is not there whole, the size is its first bytes: less than the length.
+        """
+        first, second = data[position], data[position + 1]
+        size = second & 0x7F
+        payload_at = position + 2 + _MASK_BYTES
+        if size > _MAX_CONTROL_BYTES:
+            length = data[position + 2 : position + (4 if size == 126 else 10)]
+            payload_at += 2 if size == 126 else 8
+            size = _long_size(length, payload_at - _MASK_BYTES - position - 2)
+        return self._check(first, second, size), payload_at, size
 
     def _check(self, first: int, second: int, size: int) -> Opcode:
         """Return the opcode of a frame. Raises `ProtocolViolation` for a bad header."""
@@ -140,7 +155,7 @@ class FrameReader:
         if self._fragments is not None:
             self._fragments += payload
             self._fragment_count += 1
-            if self._fragment_count > MAX_FRAGMENTS:
+            if self._fragment_count > max(MIN_FRAGMENTS, self._max_bytes // BYTES_PER_FRAGMENT):
                 raise ProtocolViolation(CloseCode.TOO_LARGE.close("too many fragments"))
             if not first & FIN:
                 return None
@@ -175,6 +190,18 @@ def read_close(payload: bytes) -> Close:
         return Close(code, payload[2:].decode())
     except UnicodeDecodeError:
         raise ProtocolViolation(CloseCode.INVALID_TEXT.close()) from None
+
+
+def _long_size(length: bytes, length_bytes: int) -> int:
+    """Return the size in an extended length of `length_bytes`, of which `length` is there.
+
+    Raises `ProtocolViolation` for a length that fits into fewer bytes (RFC 6455, section 5.2).
+    """
+    size = int.from_bytes(length)
+    smallest = 126 if length_bytes == 2 else 2**16
+    if len(length) == length_bytes and size < smallest:
+        raise _broken("length not minimal")
+    return size
 
 
 def _broken(reason: str) -> ProtocolViolation:

@@ -3,7 +3,7 @@
 import pytest
 
 from edge.core import rate_limit
-from edge.core.rate_limit import TokenBucket, UserBuckets
+from edge.core.rate_limit import MAX_DEBT_S, TokenBucket, UserBuckets
 
 
 def test_a_full_bucket_permits_the_burst_and_then_the_rate() -> None:
@@ -53,3 +53,15 @@ class TestUsers:
             buckets.wait_s(user, 1, 0.0)
         assert buckets.wait_s("alice", 1, 0.0) > 0
         assert buckets.wait_s("bob", 1, 0.0) == 0.0
+
+
+def test_a_bucket_can_be_overdrawn_up_to_a_debt() -> None:
+    bucket = TokenBucket(per_s=10.0, burst=20, now=100.0)
+    assert bucket.debt_s(100.0) == 0
+    bucket.spend(100.0, 50)
+    assert bucket.debt_s(100.0) == pytest.approx(3.0)
+    assert not bucket.take(100.0, 0)
+    assert bucket.debt_s(102.0) == pytest.approx(1.0)
+    assert bucket.debt_s(103.5) == 0
+    bucket.spend(103.5, 10**9)
+    assert bucket.debt_s(103.5) == pytest.approx(MAX_DEBT_S)

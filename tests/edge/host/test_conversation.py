@@ -8,6 +8,7 @@ from typing import Any, cast
 
 import pytest
 
+from edge.core.identity.tokens import NotKnownYet
 from edge.host.conversation import MAX_SPARE_ANSWERS, HostConversation
 from edge.host.functions import AppIdentity
 from edge.host.hooks import Hooks
@@ -220,5 +221,22 @@ def test_own_actions_go_to_the_hooks() -> None:
         other = say(stage, action=5)
         await stage.conversation.wait_end()
         assert stage.done == ["dance", "sing", other]
+
+    asyncio.run(scenario())
+
+
+def test_a_token_that_cannot_be_judged_yet_is_to_come_again() -> None:
+    async def scenario() -> None:
+        stage, closes = Stage(), list[object]()
+
+        async def verify(_handshake: object, _token: str) -> tuple[str, AppIdentity]:
+            raise NotKnownYet("the keys are not known yet")
+
+        setattr(stage, "verify", verify)  # noqa: B010
+        setattr(stage, "close", closes.append)  # noqa: B010
+        say(stage, action="authenticate", token="x")
+        await stage.conversation.wait_end()
+        assert closes == [(4013, "the keys are not known yet, retry in 1 s")]
+        assert stage.done == []
 
     asyncio.run(scenario())

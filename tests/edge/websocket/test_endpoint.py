@@ -2,9 +2,12 @@
 
 import asyncio
 import time
+from types import SimpleNamespace
 from typing import Any, cast
 
+from edge.catch_up_runner import SharedReads
 from edge.config import EdgeSettings
+from edge.core.catch_up_budget import CatchUpBudget, CatchUpLimits
 from edge.core.control.control_health import ControlHealth
 from edge.core.control.readiness import Readiness
 from edge.core.identity.tokens import Tokens
@@ -25,6 +28,9 @@ ROOM = DescriptorRoom(1024, 20_000, 4096)
 
 class NoCatchUp:
     """Catches nobody up."""
+
+    def __init__(self) -> None:
+        self.reads = SharedReads(cast(Any, None), CatchUpBudget(CatchUpLimits(event_burst=100)))
 
     def start(self, client: object, catching_up: object) -> None:
         """Nobody resumes."""
@@ -129,9 +135,10 @@ def test_overload_is_told_by_the_wait_of_the_oldest_request() -> None:
 def test_nothing_is_scheduled_after_close() -> None:
     async def scenario() -> None:
         endpoint = new_endpoint(EdgeStats())
-        endpoint.arriving.add(lambda: None)
+        endpoint.arrivals.expect(endpoint.close)
+        assert len(endpoint.arrivals.deadlines) == 1
         endpoint.close()
-        assert len(endpoint.arriving) == 0
+        assert len(endpoint.arrivals.deadlines) == 0
         assert endpoint._tick_timer.cancelled()
 
     asyncio.run(scenario())
@@ -184,6 +191,36 @@ def test_clients_are_closed_with_the_relay_and_refused_until_a_resume_would_succ
         relay.follow(7, 1)
         endpoint.relay_found()
         assert not arrive().closed
+        endpoint.close()
+
+    asyncio.run(scenario())
+
+
+def test_a_client_whose_user_has_looked_up_too_much_is_not_read_for_a_while() -> None:
+    async def scenario() -> None:
+        endpoint = new_endpoint(EdgeStats())
+        reads = cast(Any, endpoint)._catch_up.reads
+        alice: list[str] = []
+        bob: list[str] = []
+        now = asyncio.Event()
+
+        def client(log: list[str]) -> Any:
+            def resume() -> None:
+                log.append("resumed")
+                now.set()
+
+            return SimpleNamespace(
+                pause_reading=lambda: log.append("paused"), resume_reading=resume
+            )
+
+        # A debt of 1 ms: 50,000 events a second come back.
+        reads.spend("alice", 150, 0)
+        endpoint._wait_for_budget(client(alice), "alice")
+        endpoint._wait_for_budget(client(bob), "bob")
+        assert (alice, bob) == (["paused"], [])
+        await now.wait()
+        assert alice == ["paused", "resumed"]
+        assert endpoint.catch_up_waits == 1
         endpoint.close()
 
     asyncio.run(scenario())

@@ -51,6 +51,21 @@ class QuietTransport:
         return name if name == "sslcontext" else None
 
 
+class QuietArrival:
+    """A connection that is served; its deadlines are gathered."""
+
+    refusal = None
+
+    def __init__(self, deadlines: list[Callable[[], None]]) -> None:
+        self.expect = deadlines.append
+
+    def hold(self, _: object) -> None:
+        """It may have to give way."""
+
+    def release(self, _: object) -> None:
+        """It need not."""
+
+
 @pytest.mark.parametrize("said", [b"", b"G", b"GET /ws?", request("/ws")[:-2]])
 def test_a_connection_without_a_complete_request_is_given_up(said: bytes) -> None:
     """The deadline itself takes 10 s, so the test calls what it would."""
@@ -58,8 +73,7 @@ def test_a_connection_without_a_complete_request_is_given_up(said: bytes) -> Non
     config: Any = None
     arriving: list[Callable[[], None]] = []
     endpoint = SimpleNamespace(
-        arriving=SimpleNamespace(add=arriving.append),
-        guard=SimpleNamespace(is_served=lambda _: True),
+        arrivals=SimpleNamespace(enter=lambda *_: QuietArrival(arriving)),
         handshake_refused=lambda: None,
     )
     state = SimpleNamespace(connections=set())
@@ -94,8 +108,7 @@ def test_an_application_is_asked_as_the_server_would_call_it() -> None:
     """With all that is wrapped around it, and with what its own lifespan has yielded."""
     wrapped, application = object(), Application()
     endpoint = SimpleNamespace(
-        arriving=SimpleNamespace(add=lambda _: None),
-        guard=SimpleNamespace(is_served=lambda _: True),
+        arrivals=SimpleNamespace(enter=lambda *_: QuietArrival([])),
         handshake_refused=lambda: None,
         overload_s=lambda: None,
         requests=SimpleNamespace(run=lambda open_now: open_now() is None),

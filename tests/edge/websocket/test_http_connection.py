@@ -4,17 +4,24 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Coroutine
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from uvicorn.config import Config
 from uvicorn.server import ServerState
 
+from edge.config import EdgeSettings
 from edge.core.stats import EdgeStats
 from edge.scheduling.time_slices import TimeSlicedQueue
+from edge.websocket.arrivals import Arrival, Arrivals
 from edge.websocket.client import Client
 from edge.websocket.front_door import STATE, FrontDoor
-from edge.websocket.http_connection import MAX_EARLY_BYTES, HttpConnection
+from edge.websocket.http_connection import (
+    MAX_DISCARDED_BYTES,
+    MAX_EARLY_BYTES,
+    MAX_UNREAD_DEADLINES,
+    HttpConnection,
+)
 from edge.websocket.request_bounds import (
     MAX_BODY_BYTES,
     MAX_HEAD_BYTES,
@@ -51,16 +58,19 @@ class Arriving:
 class Endpoint:
     """The part of `ClientEndpoint` that the front door needs."""
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: Server, **settings_of_arrivals: Any) -> None:
         self.settings = SimpleNamespace(compression=False)
         self.requests = TimeSlicedQueue(server.loop)
         self.client_services = server.services
         self.arriving = Arriving()
-        self.guard = SimpleNamespace(is_served=lambda _: True)
         self.wait_s: float | None = None
         self.application = None
         self.opened: list[Client] = []
         self.stats = EdgeStats()
+        guard: Any = SimpleNamespace(has_room=lambda _: True)
+        settings = EdgeSettings(trusted_proxies=("192.0.2.1",), **settings_of_arrivals)
+        self.arrivals = Arrivals(server.loop, settings, self.stats, guard)
+        self.arrivals.deadlines = cast(Any, self.arriving)
 
     def overload_s(self) -> float | None:
         """As the test says."""
@@ -78,7 +88,7 @@ class Endpoint:
     def identify(self, *_: object) -> None:
         """Let everybody in."""
 
-    def open(self, client: Client, visitor: None) -> None:
+    def open(self, client: Client, visitor: None, arrival: Arrival) -> None:
         """Greet."""
         self.opened.append(client)
         client.send(text(b"welcome"))
@@ -111,6 +121,8 @@ class Stage:
         """Answer /slow when the test says so, /large with a page that fills every buffer."""
         message = await receive()
         while message["type"] == "http.request" and message["more_body"]:
+            if scope["path"] == "/early":
+                break
             message = await receive()
         if message["type"] == "http.disconnect":
             return
@@ -447,5 +459,147 @@ def test_a_shutdown_waits_for_a_response(on_stage: Callable[..., None]) -> None:
             assert (await response(reader))[1] == b"/slow"
             with contextlib.suppress(ConnectionResetError):
                 assert await reader.read() == b""
+
+    on_stage(scenario)
+
+
+def refused(stage: Stage) -> dict[str, int]:
+    """The requests that were given up, by status."""
+    return dict(stage.endpoint.stats.arrivals.requests_refused)
+
+
+@pytest.mark.parametrize("before", [b"", get("/first")], ids=["first", "later"])
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"GET /a HTTP/1.1\r\n\r\n",
+        b"GET /a HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n",
+        b"GET /a HTTP/1.1\r\nHost: a b\r\n\r\n",
+        b"POST /a HTTP/1.1\r\nContent-Length: 1\r\n\r\n",
+    ],
+    ids=["none", "two", "wrong", "none of a POST"],
+)
+def test_a_request_names_one_host(
+    on_stage: Callable[..., None], before: bytes, head: bytes
+) -> None:
+    async def scenario(stage: Stage) -> None:
+        async with stage.connection() as (reader, writer):
+            if before:
+                writer.write(before)
+                assert await response(reader) == (b"HTTP/1.1 200 OK", b"/first")
+            writer.write(head)
+            assert (await response(reader))[0] == b"HTTP/1.1 400 Bad Request"
+            assert await reader.read() == b""
+            assert len(stage.headers) == bool(before)
+            assert refused(stage) == {"400": 1}
+
+    on_stage(scenario)
+
+
+def test_http_1_0_needs_no_host(on_stage: Callable[..., None]) -> None:
+    async def scenario(stage: Stage) -> None:
+        async with stage.connection() as (reader, writer):
+            writer.write(b"GET /a HTTP/1.0\r\n\r\n")
+            assert (await response(reader))[1] == b"/a"
+
+    on_stage(scenario)
+
+
+@pytest.mark.parametrize("before", [b"", get("/first")], ids=["first", "later"])
+@pytest.mark.parametrize("body", ["Content-Length: 1", "Transfer-Encoding: chunked"])
+def test_a_method_without_a_body_has_none(
+    on_stage: Callable[..., None], before: bytes, body: str
+) -> None:
+    async def scenario(stage: Stage) -> None:
+        async with stage.connection() as (reader, writer):
+            if before:
+                writer.write(before)
+                await response(reader)
+            writer.write(f"GET /a HTTP/1.1\r\nHost: edge\r\n{body}\r\n\r\n".encode())
+            writer.write(b"1\r\nx\r\n0\r\n\r\n")
+            assert (await response(reader))[0].startswith(b"HTTP/1.1 413 ")
+            assert refused(stage) == {"413": 1}
+
+    on_stage(scenario)
+
+
+def test_an_answer_before_the_body_ends_the_connection(on_stage: Callable[..., None]) -> None:
+    """No route wants the body, so nothing behind the answer is a request."""
+
+    async def scenario(stage: Stage) -> None:
+        async with stage.connection() as (reader, writer):
+            head = b"POST /early HTTP/1.1\r\nHost: edge\r\nContent-Length: 1000\r\n\r\n"
+            writer.write(head + b"x")
+            assert await response(reader) == (b"HTTP/1.1 200 OK", b"/early")
+            assert await reader.read() == b"", "at once, and not when the body is whole"
+            writer.write(b"x" * 999 + get("/next"))
+            await turn()
+            assert len(stage.headers) == 1
+
+    on_stage(scenario)
+
+
+def test_little_is_read_behind_a_refusal(on_stage: Callable[..., None]) -> None:
+    async def scenario(stage: Stage) -> None:
+        async with stage.connection() as (reader, writer):
+            writer.write(b"GET /" + b"x" * (MAX_HEAD_BYTES + 1))
+            assert (await response(reader))[0].startswith(b"HTTP/1.1 431 ")
+            [connection] = stage.connections
+            sent = 0
+            while not connection.flow.read_paused:
+                if not writer.transport.get_write_buffer_size():
+                    writer.write(b"x" * 65536)
+                    sent += 65536
+                await turn()
+                assert sent < 20 * MAX_DISCARDED_BYTES
+            stage.endpoint.arriving.pass_by()
+            assert await is_cut(reader)
+
+    on_stage(scenario)
+
+
+async def is_cut(reader: asyncio.StreamReader) -> bool:
+    """Wait for the end, however it comes."""
+    with contextlib.suppress(ConnectionError):
+        await reader.read()
+    return True
+
+
+def test_a_page_of_ours_cannot_be_read_for_ever(on_stage: Callable[..., None]) -> None:
+    async def scenario(stage: Stage) -> None:
+        async with stage.connection() as (_, writer):
+            writer.write(get("/large"))
+            while not stage.unread_bytes:
+                await turn()
+            [connection] = stage.connections
+            # At each deadline less is unread, as if the client read a little between them.
+            for unread_bytes in range(MAX_UNREAD_DEADLINES + 1, 1, -1):
+                assert not connection._is_read_too_slowly(unread_bytes)
+            assert connection._is_read_too_slowly(1)
+            assert not connection._is_read_too_slowly(0), "all is read: the next one has its time"
+            assert not connection._is_read_too_slowly(1)
+
+    on_stage(scenario)
+
+
+@pytest.mark.parametrize("said", [b"", b"GET", b"POST /a HTTP/1.1\r\nHost: edge\r\n"])
+def test_a_silent_connection_gives_way_and_one_that_is_answered_does_not(
+    on_stage: Callable[..., None], said: bytes
+) -> None:
+    async def scenario(stage: Stage) -> None:
+        async with stage.connection() as (reader, writer), stage.connection() as (busy, other):
+            other.write(get("/slow"))
+            while not stage.headers:
+                await turn()
+            writer.write(said)
+            while len(stage.endpoint.arrivals.strangers) != 1:
+                await turn()
+            assert stage.endpoint.arrivals.make_room() is False, "too young"
+            assert stage.endpoint.arrivals.strangers.make_room()
+            assert await is_cut(reader)
+            assert not stage.endpoint.arrivals.strangers.make_room()
+            stage.may_answer.set()
+            assert await response(busy) == (b"HTTP/1.1 200 OK", b"/slow")
+            assert len(stage.endpoint.arrivals.strangers) == 1, "its next request is awaited"
 
     on_stage(scenario)

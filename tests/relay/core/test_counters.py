@@ -2,7 +2,8 @@
 
 import json
 
-from relay.core.counters import MAX_COUNTED_KINDS, OTHER_KINDS, RelayCounters
+from relay.core.counters import RelayCounters
+from relay.shared.kind_counter import MAX_OTHER_KINDS, OTHER_KINDS
 
 
 def test_counters_begin_at_zero() -> None:
@@ -53,12 +54,14 @@ def test_a_shown_dict_does_not_change() -> None:
     assert (shown["relayed"], shown["refused"]) == ({}, {})
 
 
-def test_kinds_are_counted_by_name_up_to_a_number() -> None:
+def test_kinds_are_counted_by_name_up_to_a_number_and_listed_ones_beyond_it() -> None:
     """Publishers choose the names of live kinds."""
-    counters = RelayCounters()
-    for number in range(MAX_COUNTED_KINDS + 50):
-        counters.count_relayed(f"kind-{number}", 2)
-    counters.count_relayed("kind-0", 1)
-    assert len(counters.relayed) == MAX_COUNTED_KINDS + 1
+    counters = RelayCounters(["event"])
+    for number in range(MAX_OTHER_KINDS + 50):
+        counters.relayed[f"kind-{number}"] += 2
+    counters.relayed["kind-0"] += 1
+    counters.relayed["event"] += 5
+    assert len(counters.relayed) == MAX_OTHER_KINDS + 2
     assert counters.relayed["kind-0"] == 3
+    assert counters.relayed["event"] == 5
     assert counters.relayed[OTHER_KINDS] == 2 * 50

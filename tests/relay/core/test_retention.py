@@ -97,3 +97,9 @@ def test_a_kind_has_its_own_limits_or_those_of_the_relay(
     limits = Limits.of_kinds(KINDS, 60.0, 5000)
     assert limits.of(stream)[:2] == expected
     assert limits.with_age(7).of(stream)[:2] == (7, expected[1]), "for every stream"
+
+
+def test_revocations_are_kept_however_old_they_are() -> None:
+    limits = Limits.of_kinds(KINDS, 60.0, 5000).of("revocation")
+    assert limits.max_age_ms >= 100 * 365 * 86_400_000
+    assert limits.max_bytes == 64 * 1024 * 1024

@@ -1,11 +1,19 @@
 """One cause does not flood the log."""
 
 import logging
+from collections.abc import Callable
 
 import pytest
 
 import relay.shared.logs
-from relay.shared.logs import LimitedLog, LimitedRecords, configure
+from relay.shared.logs import (
+    MAX_LINE_CHARS,
+    MAX_TRACEBACK_CHARS,
+    LimitedLog,
+    LimitedRecords,
+    configure,
+    one_line,
+)
 
 
 class HandClock:
@@ -71,22 +79,80 @@ def test_a_message_with_percent_signs_is_logged_as_it_is(
     assert caplog.messages == ["bad topic: 100%s"]
 
 
-def test_configure_logs_one_line_with_level_and_program(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+def logged(
+    capsys: pytest.CaptureFixture[str], action: Callable[[logging.Logger], None]
+) -> list[str]:
+    """Return the lines that a program logs in `action`, from level WARNING."""
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     root.handlers.clear()
     try:
         configure("event-relay", "WARNING")
-        logging.getLogger("x").warning("hello")
-        logging.getLogger("x").info("not shown")
-        lines = capsys.readouterr().err.splitlines()
+        action(logging.getLogger("x"))
+        return capsys.readouterr().err.split("\n")[:-1]
     finally:
         root.handlers[:] = handlers
         root.setLevel(level)
+
+
+def test_configure_logs_one_line_with_level_and_program(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def greet(logger: logging.Logger) -> None:
+        logger.warning("hello")
+        logger.info("not shown")
+
+    lines = logged(capsys, greet)
     assert len(lines) == 1
     assert lines[0].endswith(" WARNING event-relay hello")
+
+
+FORGED = "a\n12:00:00 ERROR   event-relay forged\r\x1b[31m\x9b1m\u2028\u202e ä€😀\\n"
+
+
+def test_text_from_outside_can_neither_forge_a_line_nor_reach_a_terminal(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    [line] = logged(capsys, lambda logger: logger.warning("refused %s", FORGED))
+    assert line.endswith(
+        " refused a\\n12:00:00 ERROR   event-relay forged\\r\\x1b[31m\\x9b1m\\u2028\\u202e ä€😀\\n"
+    )
+
+
+def test_half_a_pair_can_be_written() -> None:
+    assert one_line("\ud83d ") == "\\ud83d "
+
+
+def test_a_line_is_shortened_in_its_middle(capsys: pytest.CaptureFixture[str]) -> None:
+    [line] = logged(capsys, lambda log: log.warning("from %s to the end", "x" * 900_000))
+    assert len(line) < MAX_LINE_CHARS + 100
+    assert " from xxx" in line
+    assert line.endswith("xxx to the end")
+    assert "… 899016 characters …" in line
+
+
+def test_the_lines_of_a_traceback_do_not_look_like_records(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def fail(logger: logging.Logger) -> None:
+        try:
+            raise ValueError(FORGED + "x" * 900_000)
+        except ValueError:
+            logger.exception("failed")
+
+    first, *others = logged(capsys, fail)
+    assert first.endswith(" ERROR   event-relay failed")
+    assert others[0] == "    Traceback (most recent call last):"
+    assert all(line.startswith("    ") for line in others)
+    assert "\x1b" not in "".join(others)
+    assert sum(map(len, others)) < 2 * MAX_TRACEBACK_CHARS
+
+
+def test_a_limited_log_escapes_in_every_form_of_log(caplog: pytest.LogCaptureFixture) -> None:
+    """An emitter writes to the log of the application in which it runs."""
+    LimitedLog(logging.getLogger("test")).warning("name", "bad name %s", FORGED)
+    LimitedLog(logging.getLogger("test")).warning("name", "100% of it")
+    assert caplog.messages == [f"bad name {one_line(FORGED)}", "100% of it"]
 
 
 def test_a_line_of_a_library_is_logged_once_an_interval(

@@ -45,6 +45,28 @@ WRONG: list[tuple[type[Settings], str, str]] = [
     (RelaySettings, "RELAY_JOURNALED_KINDS", "task," + ",".join(map("k{}".format, range(64)))),
     (RelaySettings, "RELAY_DURABILITY", "nonsense"),
     (EdgeSettings, "EDGE_CLOSE_CODES", "4000"),
+    *(
+        (EdgeSettings, "EDGE_JWT_ALGORITHMS", value)
+        for value in (",", "none", "HS256,RS512", "hs256")
+    ),
+    (EdgeSettings, "EDGE_JWT_PUBLIC_KEYS", ",".join(map("k{}.pem".format, range(17)))),
+    *(
+        (EdgeSettings, "EDGE_JWT_JWKS", value)
+        for value in (
+            "ftp://id.example.org/jwks",
+            "https://",
+            "https://:443/x",
+            "https://me:secret@id.example.org/jwks",
+            "https://id.example.org:99999/jwks",
+            "https://id.example.org/a b",
+            "http://[::1/jwks",
+        )
+    ),
+    *((EdgeSettings, "EDGE_JWT_JWKS_INTERVAL_S", value) for value in ("0", "3601", "nan", "often")),
+    *((EdgeSettings, "EDGE_JWT_JWKS_MAX_AGE_S", value) for value in ("0", "86401", "inf", "x")),
+    *((EdgeSettings, "EDGE_JWT_LEEWAY_S", value) for value in ("-1", "601", "nan", "x")),
+    *((EdgeSettings, "EDGE_JWT_USER_CLAIM", value) for value in ("exp", "jti", "x" * 256)),
+    *((EdgeSettings, "EDGE_JWT_ROLE_CLAIM", value) for value in ("aud", "x" * 256)),
     (EdgeSettings, "EDGE_REMEMBERED_TTL_S", "59"),
     (EdgeSettings, "EDGE_REMEMBERED_TTL_S", "for ever"),
     (RelaySettings, "RELAY_DURABILITY", "Power"),
@@ -91,6 +113,16 @@ WRONG: list[tuple[type[Settings], str, str]] = [
     (EdgeSettings, "EDGE_MAX_MESSAGE_BYTES", "1023"),
     (EdgeSettings, "EDGE_MAX_CONNECTIONS", "0"),
     (EdgeSettings, "EDGE_MAX_CONNECTIONS_PER_USER", "-1"),
+    (EdgeSettings, "EDGE_MAX_CONNECTIONS_PER_ADDRESS", "0"),
+    (EdgeSettings, "EDGE_CONNECTIONS_PER_S", "0"),
+    (EdgeSettings, "EDGE_CONNECTION_BURST", "0"),
+    (EdgeSettings, "EDGE_MAX_UNAUTHENTICATED", "0"),
+    (EdgeSettings, "EDGE_BYTES_PER_S", "1023"),
+    (EdgeSettings, "EDGE_CATCH_UP_EVENTS_PER_S", "0"),
+    (EdgeSettings, "EDGE_CATCH_UP_EVENT_BURST", "0"),
+    (EdgeSettings, "EDGE_CATCH_UP_BYTES_PER_S", "1023"),
+    (EdgeSettings, "EDGE_CATCH_UP_BYTE_BURST", "1023"),
+    (EdgeSettings, "EDGE_BYTE_BURST", "65535"),
     (EdgeSettings, "EDGE_MAX_SUBSCRIPTIONS_PER_USER", "0"),
     (EdgeSettings, "EDGE_MAX_SUBSCRIPTION_BYTES_PER_USER", "254"),
     (EdgeSettings, "EDGE_MAX_SUBSCRIPTIONS_TOTAL", "0"),
@@ -198,7 +230,7 @@ def test_the_defaults_that_people_rely_on() -> None:
     assert (relay.ingress, relay.egress, relay.control) == tuple(
         f"tcp://127.0.0.1:{port}" for port in (5555, 5556, 5557)
     )
-    assert relay.journaled_kinds == ("event", "task", "addressed")
+    assert relay.journaled_kinds == ("event", "task", "addressed", "revocation")
     assert relay.durability == "process"
     assert (relay.retention_s, relay.retention_bytes) == (7 * 86400, 256 * 1024 * 1024)
     assert (edge.port, edge.relay_egress, edge.relay_control) == (8000, relay.egress, relay.control)
@@ -221,7 +253,7 @@ def test_lists_are_separated_by_commas(set_environment: SetEnvironment) -> None:
     set_environment("RELAY_JOURNALED_KINDS", " task , audit,task")
     set_environment("EDGE_TOPIC_PREFIXES", "event:,resource-monitor:a")
     set_environment("EDGE_ALLOWED_ORIGINS", "https://a.org, http://b.org:8080")
-    assert load(RelaySettings).journaled_kinds == ("task", "audit", "addressed")
+    assert load(RelaySettings).journaled_kinds == ("task", "audit", "addressed", "revocation")
     assert load(EdgeSettings).topic_prefixes == ("event:", "resource-monitor:a")
     assert load(EdgeSettings).allowed_origins == ("https://a.org", "http://b.org:8080")
 
@@ -238,7 +270,7 @@ def test_a_log_level_is_taken_in_upper_and_lower_case(
 def test_so_many_kinds_are_taken(set_environment: SetEnvironment) -> None:
     kinds = ("task", *(f"k{number}" for number in range(62)))
     set_environment("RELAY_JOURNALED_KINDS", ",".join((*kinds, "task", "k1")))
-    assert load(RelaySettings).journaled_kinds == (*kinds, "addressed")
+    assert load(RelaySettings).journaled_kinds == (*kinds, "addressed", "revocation")
 
 
 def test_an_empty_variable_counts_as_not_set(set_environment: SetEnvironment) -> None:
@@ -294,10 +326,10 @@ def test_the_file_has_every_type_of_setting() -> None:
 
 def test_the_kinds_of_the_file_are_the_journaled_ones(set_environment: SetEnvironment) -> None:
     write_file("[kinds.order]\nmode = 'stream'\n[kinds.event]\nmode = 'live'\n[kinds.log]")
-    assert load(RelaySettings).journaled_kinds == ("task", "addressed", "order")
-    assert load(EmitterSettings).journaled_kinds == ("task", "addressed", "order")
+    assert load(RelaySettings).journaled_kinds == ("task", "addressed", "order", "revocation")
+    assert load(EmitterSettings).journaled_kinds == ("task", "addressed", "order", "revocation")
     set_environment("RELAY_JOURNALED_KINDS", "task,log")
-    assert load(RelaySettings).journaled_kinds == ("task", "log", "addressed")
+    assert load(RelaySettings).journaled_kinds == ("task", "log", "addressed", "revocation")
 
 
 @pytest.mark.parametrize(
@@ -451,6 +483,31 @@ class TestSecret:
         (tmp_path / "file").write_text("in the way")
         with pytest.raises(SettingsError, match=r"^EDGE_DATA_DIR: "):
             load(EdgeSettings, data_dir=tmp_path / "file" / "dir").secret()
+
+    def test_a_file_may_hold_several(self, tmp_path: Path) -> None:
+        path = tmp_path / "secrets"
+        settings = load(EdgeSettings, data_dir=tmp_path, jwt_secret_file=path)
+        with pytest.raises(SettingsError, match=r"^EDGE_JWT_SECRET_FILE: .*32 bytes"):
+            settings.secrets()
+        path.write_text(f"{'n' * 32}\n\n  {'o' * 40}  \n")
+        assert settings.secrets() == ("n" * 32, "o" * 40)
+        assert settings.secret() == "n" * 32
+        for content, problem in (
+            ("", "32 bytes"),
+            (f"{'n' * 32}\nshort\n", "32 bytes"),
+            (f"{'n' * 32}\n" * 9, "more than 8"),
+        ):
+            path.write_text(content)
+            with pytest.raises(SettingsError, match=problem):
+                settings.secrets()
+        path.rename(tmp_path / "jwt-secret")
+        with pytest.raises(SettingsError, match=r"^EDGE_DATA_DIR: .*more than 8"):
+            load(EdgeSettings, data_dir=tmp_path).secrets()
+
+    def test_none_is_read_or_made_where_none_is_used(self, tmp_path: Path) -> None:
+        settings = load(EdgeSettings, data_dir=tmp_path / "none", jwt_algorithms="RS256")
+        assert settings.secrets() == ()
+        assert not (tmp_path / "none").exists()
 
     def test_it_does_not_show_in_the_settings(self) -> None:
         assert "s" * 32 not in repr(load(EdgeSettings, jwt_secret="s" * 32))

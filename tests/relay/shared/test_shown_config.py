@@ -41,7 +41,7 @@ def test_without_a_file_everything_is_a_default(lines: Lines) -> None:
     assert shown["task"] == ["stream", kept, "its user", "admin", "default"]
     assert shown["resource-monitor"] == ["live", "newest", "user,admin", "admin", "default"]
     assert shown["RELAY_HEARTBEAT_S"] == ["1.0", "default"]
-    assert shown["RELAY_JOURNALED_KINDS"] == ["event,task,addressed", "default"]
+    assert shown["RELAY_JOURNALED_KINDS"] == ["event,task,addressed,revocation", "default"]
 
 
 def test_each_line_says_where_it_comes_from(lines: Lines, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -76,7 +76,10 @@ def test_each_line_says_where_it_comes_from(lines: Lines, monkeypatch: pytest.Mo
     assert edge["EDGE_USERS_FILE"] == ["users.json", "file"]
     assert edge["EDGE_JWT_SECRET"] == ["(secret)", "file"]
     assert edge["EDGE_COOKIE_NAME"] == ["-", "default"]
-    assert lines(RelaySettings)["RELAY_JOURNALED_KINDS"] == ["task,addressed,order", "file"]
+    assert lines(RelaySettings)["RELAY_JOURNALED_KINDS"] == [
+        "task,addressed,order,revocation",
+        "file",
+    ]
     monkeypatch.setenv("RELAY_JOURNALED_KINDS", "task,event,audit")
     relay = lines(RelaySettings)
     assert relay["order"][0] == "live"

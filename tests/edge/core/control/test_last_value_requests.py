@@ -191,3 +191,16 @@ class Requests(RuleBasedStateMachine):
 
 Requests.TestCase.settings = settings(max_examples=200, stateful_step_count=40, deadline=None)
 TestRequests = Requests.TestCase
+
+
+def test_the_turn_of_a_user_who_may_not_ask_now_comes_later() -> None:
+    subject = LastValueRequests()
+    subject.want(A, "alice")
+    subject.want(B, "bob")
+    assert subject.begin_page(lambda username: False) is None
+    assert subject.begin_page(lambda username: username != "alice") == RetainedPage(B, None)
+    assert subject.under_way_for == "bob"
+    subject.end_page(None)
+    assert subject.begin_page(lambda username: username != "alice") is None
+    assert subject.begin_page() == RetainedPage(A, None)
+    assert subject.under_way_for == "alice"

@@ -2,6 +2,7 @@
 
 from edge.core.control.control_health import REPLAY_TIMEOUT_S, ControlHealth
 from edge.core.control.readiness import Readiness
+from edge.core.identity.revocations import Revocations
 from edge.core.streams.relay_state import Heard, RelayState
 from edge.core.websocket.close_codes import Close
 
@@ -52,3 +53,14 @@ def test_clients_that_are_sent_away_together_are_told_to_return_spread_out() -> 
         assert readiness.refusal == Close(4013, f"{missing} {seconds} s"), "who comes meanwhile"
     readiness.relay.follow(7, 1)
     assert readiness.send_away(1).reason == "the relay does not answer requests, retry in 1 s"
+
+
+def test_nobody_is_let_in_before_the_revoked_tokens_are_known() -> None:
+    relay, control, revocations = RelayState(3.0), ControlHealth(), Revocations()
+    readiness = Readiness(relay, control, revocations)
+    relay.follow(7, 1)
+    control.hear(1.0)
+    refusal = Close(4013, "revoked tokens are not known yet, retry in 1 s")
+    assert readiness.refusal == refusal
+    revocations.is_known = True
+    assert readiness.trouble is None

@@ -137,12 +137,12 @@ class Subscribed:
 
 
 def test_before_the_relay_is_known_the_streams_that_always_exist_are_subscribed_to() -> None:
-    assert Subscribed().prefixes == {b"event:", b"task:", b"addressed:"}
+    assert Subscribed().prefixes == {b"event:", b"task:", b"addressed:", b"revocation:"}
 
 
 def test_streams_are_subscribed_to_as_the_relay_names_them() -> None:
     edge = Subscribed()
-    assert edge.subscriptions.follow_streams(["event", "task", "addressed"]) is True
+    assert edge.subscriptions.follow_streams(["event", "task", "addressed", "revocation"]) is True
     assert edge.subscriptions.follow_streams(["event", "audit"]) is False
     assert edge.prefixes == {b"event:", b"audit:"}
     assert edge.subscriptions.follow_streams(["event", "audit"]) is True
@@ -235,7 +235,7 @@ def test_without_a_demand_topics_are_subscribed_to_plainly() -> None:
     edge.subscriptions.wanted(parse_pattern("live:a"), "alice")
     edge.demand.is_complete = False
     edge.subscriptions.refresh()
-    assert edge.prefixes == {b"event:", b"task:", b"addressed:", b"live:a"}
+    assert edge.prefixes == {b"event:", b"task:", b"addressed:", b"revocation:", b"live:a"}
     edge.demand.is_complete = True
     edge.subscriptions.refresh()
     assert b"!filtered:live:a" in edge.prefixes
@@ -244,7 +244,7 @@ def test_without_a_demand_topics_are_subscribed_to_plainly() -> None:
 def test_an_edge_does_not_subscribe_to_topics_that_it_does_not_serve() -> None:
     edge = Subscribed(("event:",))
     edge.subscriptions.wanted(parse_pattern("live:a"), "alice")
-    assert edge.prefixes == {b"event:", b"addressed:"}, "an addressed event may be of any kind"
+    assert edge.prefixes == {b"event:", b"addressed:", b"revocation:"}, "those two concern all"
     assert edge.demand.topics == set()
 
 

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge.core.identity.access import Access, Identity, KindAccess, PresenceAccess, may_receive
-from relay.wire.kinds import EVERYBODY, Kind, Kinds
+from relay.wire.kinds import EVERYBODY, Kind, Kinds, Method
 from relay.wire.topics import addressed_topic, parse_pattern, parse_topic
 from tests.relay.wire.strategies import topics
 
@@ -201,3 +201,21 @@ def test_a_refusal_of_presence_says_which_of_both_is_missing() -> None:
     assert refusal("user", "presence:server_load:1") == without
     assert access.may_publish(who("shop"), parse_topic("server_load:1"))
     assert not access.may_publish(who("user"), parse_topic("server_load:1"))
+
+
+def test_each_role_of_a_token_grants_what_it_grants() -> None:
+    both = Identity("alice", "user", 0, ("unknown", "shop"))
+    for topic, allowed in (("server_log:1", True), ("server:1", True), ("secret:1", False)):
+        assert bool(SHOP.selectors(both, parse_pattern(topic))) is allowed
+    assert {str(each) for each in SHOP.selectors(both, parse_pattern("server*"))} == {
+        "server_log:*",
+        "server_load:*",
+        "server:*",
+    }
+    assert SHOP.may_publish(both, parse_topic("server_load:1"))
+    assert not SHOP.may_publish(both, parse_topic("server:1"))
+    admin = Identity("alice", "user", 0, ("admin",))
+    assert SHOP.selectors(admin, parse_pattern("secret:1")) == (parse_pattern("secret:1"),)
+    called = KindAccess(Kinds(methods=(Method("restart", call=("shop",)),)))
+    assert called.may_call(both, "restart")
+    assert not called.may_call(who("user"), "restart")

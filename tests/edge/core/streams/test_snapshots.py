@@ -77,3 +77,20 @@ def test_a_subscriber_to_presence_is_shown_its_present_state() -> None:
     assert shown == [("presence:lobby", b"state of lobby")]
     assert list(edge.snapshots.last_values(identity, ())) == []
     assert list(edge.snapshots.last_values(identity, (parse_pattern("room:5"),))) == []
+
+
+def test_last_values_cost_their_user_by_number_and_bytes(edge: EdgeCore) -> None:
+    spent: list[tuple[str, int, int]] = []
+    edge.snapshots.spend = lambda *cost: spent.append(cost)
+    connect(edge, "live:*", "x:*", role="admin")
+    edge.arrive(*[frames(f"live:{number}", 0) for number in range(30)], frames("x:1", 0))
+    [(_, frame)] = edge.snapshots.last_values(ALICE, (parse_pattern("x:1"),))
+    assert spent.pop() == ("alice", 1, len(frame))
+    values(edge, "live:*")
+    username, looked_at, size_bytes = spent.pop()
+    assert (username, looked_at) == ("alice", 30 + 3)
+    assert size_bytes > 30 * 20
+    values(edge, "nothing:*")
+    assert spent.pop() == ("alice", 3, 0)
+    values(edge, "event:*")
+    assert spent == []

@@ -65,8 +65,8 @@ def test_another_version_is_told_the_right_one(version: str | None) -> None:
         del headers["sec-websocket-version"]
     with pytest.raises(BadHandshake) as bad:
         accept(headers, compress=False)
-    head, body = bad.value.response.split(b"\r\n\r\n")
-    lines = head.decode().split("\r\n")
+    answer, body = bad.value.response.split(b"\r\n\r\n")
+    lines = answer.decode().split("\r\n")
     assert lines[0] == "HTTP/1.1 426 Upgrade Required"
     assert "Sec-WebSocket-Version: 13" in lines
     assert json.loads(body) == {"detail": "WebSocket version 13 is required"}
@@ -181,3 +181,32 @@ def test_a_response_can_be_read(detail: str) -> None:
         "WWW-Authenticate": "Bearer",
     }
     assert json.loads(body) == {"detail": detail}
+
+
+@pytest.mark.parametrize("version", ["0.9", "1.0", "1.2", "2.0"])
+def test_another_version_of_http_is_refused(version: str) -> None:
+    """RFC 6455, section 4.2.1, point 1: HTTP/1.1 or higher, and no higher one has this form."""
+    with pytest.raises(BadHandshake) as bad:
+        accept(REQUEST, version=version)
+    assert bad.value.response.startswith(b"HTTP/1.1 400 ")
+
+
+@pytest.mark.parametrize("host", [None, "", "a, b", "a b", "a/b", "a:b", "a@b", "[::1", "\xe4"])
+def test_a_host_that_is_missing_or_wrong_or_there_twice_is_refused(host: str | None) -> None:
+    headers = REQUEST | {"host": host or ""}
+    if host is None:
+        del headers["host"]
+    with pytest.raises(BadHandshake) as bad:
+        accept(headers)
+    assert bad.value.response.startswith(b"HTTP/1.1 400 ")
+
+
+@pytest.mark.parametrize(
+    "more", [{"content-length": "5"}, {"content-length": "0, 0"}, {"transfer-encoding": "chunked"}]
+)
+def test_a_body_is_refused(more: dict[str, str]) -> None:
+    """A proxy would take bytes for the body that are frames to us."""
+    with pytest.raises(BadHandshake) as bad:
+        accept(REQUEST | more)
+    assert bad.value.response.startswith(b"HTTP/1.1 400 ")
+    assert accept(REQUEST | {"content-length": "0"}).startswith(b"HTTP/1.1 101 ")

@@ -3,6 +3,7 @@
 import random
 import struct
 import zlib
+from collections.abc import Iterable
 from itertools import pairwise
 
 import pytest
@@ -20,7 +21,8 @@ from websockets.uri import parse_uri
 from edge.core.websocket.close_codes import Close
 from edge.core.websocket.frames import Opcode
 from edge.core.websocket.reader import (
-    MAX_FRAGMENTS,
+    BYTES_PER_FRAGMENT,
+    MIN_FRAGMENTS,
     FrameReader,
     Message,
     ProtocolViolation,
@@ -77,6 +79,11 @@ def read(data: bytes, max_bytes: int = MAX_BYTES, *, may_compress: bool = False)
 def fed(reader: FrameReader, data: bytes) -> list[Message]:
     """Return the messages that `data` completes."""
     return [message for message in reader.feed(data) if message is not None]
+
+
+def fed_all(reader: FrameReader, pieces: Iterable[bytes]) -> list[Message]:
+    """Return the messages that `pieces` complete."""
+    return [message for each in pieces for message in fed(reader, each)]
 
 
 def violation(data: bytes, max_bytes: int = MAX_BYTES, *, may_compress: bool = False) -> Close:
@@ -205,10 +212,49 @@ def test_a_message_of_the_largest_size_comes_whole_and_in_parts() -> None:
 
 
 def test_a_message_has_a_bounded_number_of_fragments() -> None:
-    just = frame(0x01) + frame(0x00) * (MAX_FRAGMENTS - 2) + frame(0x80)
+    just = frame(0x01) + frame(0x00) * (MIN_FRAGMENTS - 2) + frame(0x80)
     assert read(just * 2) == [Message(Opcode.TEXT, b"")] * 2, "of each message"
-    endless = frame(0x01) + frame(0x00) * MAX_FRAGMENTS
+    endless = frame(0x01) + frame(0x00) * MIN_FRAGMENTS
     assert violation(endless) == Close(1009, "too many fragments")
+
+
+def test_a_message_that_may_be_large_may_have_more_fragments() -> None:
+    fragments = 2 * MIN_FRAGMENTS
+    reader = FrameReader(fragments * BYTES_PER_FRAGMENT)
+    just = frame(0x01) + frame(0x00) * (fragments - 2) + frame(0x80)
+    assert [each for each in fed(reader, just) if each] == [Message(Opcode.TEXT, b"")]
+    with pytest.raises(ProtocolViolation) as broken:
+        fed(reader, frame(0x01) + frame(0x00) * fragments)
+    assert broken.value.close == Close(1009, "too many fragments")
+
+
+@pytest.mark.parametrize(
+    ("length", "reason"),
+    [
+        (b"\xfe\x00\x05", "length not minimal"),
+        (b"\xfe\x00\x7d", "length not minimal"),
+        (b"\xff" + bytes(7) + b"\x05", "length not minimal"),
+        (b"\xff" + bytes(6) + b"\xff\xff", "length not minimal"),
+    ],
+)
+def test_a_length_in_more_bytes_than_it_needs_is_refused(length: bytes, reason: str) -> None:
+    """RFC 6455, section 5.2. It is refused as soon as it is there, without a payload."""
+    assert violation(b"\x81" + length) == Close(1002, reason)
+    reader = FrameReader(MAX_BYTES)
+    first, *others = (length[index : index + 1] for index in range(len(length)))
+    assert fed(reader, b"\x81") == fed(reader, first) == []
+    with pytest.raises(ProtocolViolation):
+        fed_all(reader, others)
+
+
+@pytest.mark.parametrize("size", [125, 126, 127, 2**16 - 1, 2**16, 2**16 + 1])
+def test_the_smallest_form_of_each_length_is_taken_in_one_piece_and_byte_by_byte(size: int) -> None:
+    whole = frame(0x81, b"x" * size)
+    expected = [Message(Opcode.TEXT, b"x" * size)]
+    assert fed(FrameReader(2**17), whole) == expected
+    reader = FrameReader(2**17)
+    pieces = [whole[index : index + 1] for index in range(len(whole))]
+    assert fed_all(reader, pieces) == expected
 
 
 def reference_code(data: bytes) -> int | None:
