@@ -20,7 +20,7 @@ class Ingress:
 
     def peer_opened(self, peer: Peer) -> None:
         """See `PeerListener`."""
-        self._send(peer, [_packed(SUBSCRIBE, prefix) for prefix in self._prefixes])
+        self._port.send(peer, b"".join(_packed(SUBSCRIBE, prefix) for prefix in self._prefixes))
 
     def peer_ended(self, peer: Peer) -> None:
         """See `PeerListener`."""
@@ -35,19 +35,16 @@ class Ingress:
                 self._prefixes.pop(prefix, None)
             messages.append(_packed(SUBSCRIBE if is_made else CANCEL, prefix))
         if messages:
-            joined = [b"".join(messages)]
+            # Shared by all, and queued at once.
+            joined = b"".join(messages)
             for peer in self._port.peers():
-                self._send(peer, messages if peer.connection.is_encrypted else joined)
+                self._port.send(peer, joined)
 
     def receive(self, share: int) -> Iterator[tuple[Rights, list[list[bytes]]]]:
         """Yield messages of one publisher after the other, at most `share` of each."""
         for peer, messages in self._port.receive(share):
             assert peer.rights is not None, "its connection is open"
             yield peer.rights, messages
-
-    def _send(self, peer: Peer, messages: Iterable[bytes]) -> None:
-        for packed in messages:
-            self._port.send(peer, packed)
 
 
 def _packed(change: bytes, prefix: bytes) -> bytes:

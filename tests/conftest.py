@@ -30,6 +30,9 @@ GROUPS = {
     "tests/conformance/test_autobahn.py": "autobahn",
     "tests/conformance/test_publishing.py": "publishing",
     "tests/conformance/test_watching.py": "watching",
+    "tests/e2e/attacks/test_connections.py": "attacks",
+    "tests/e2e/attacks/test_control.py": "attacks",
+    "tests/e2e/attacks/test_egress.py": "attacks",
     "tests/e2e/chaos/test_damage.py": HEAVY,
     "tests/e2e/test_chaos.py": HEAVY,
     "tests/e2e/test_clients_many.py": HEAVY,
@@ -47,6 +50,7 @@ GROUPS = {
     "tests/e2e/test_publish.py": "publish",
     "tests/e2e/test_slow_edges.py": HEAVY,
     "tests/e2e/test_watching_many.py": HEAVY,
+    "tests/fuzz/test_short.py": "attacks",
 }
 """Files whose tests run one after another in one worker: they would disturb each other, or they
 share processes. All other tests run anywhere."""

@@ -3,6 +3,7 @@
 import itertools
 import socket
 from collections import deque
+from typing import Protocol
 
 from relay.core.permission import Rights
 from relay.zmtp.connection import ZmtpConnection
@@ -106,3 +107,13 @@ class Peer:
         sealed = b"".join(map(connection.seal, taken))
         self.queued_bytes += len(sealed) - size
         return sealed
+
+
+class PeerListener(Protocol):
+    """Is told of the peers of a port."""
+
+    def peer_opened(self, peer: Peer) -> None:
+        """The handshake is over: messages may be sent."""
+
+    def peer_ended(self, peer: Peer) -> None:
+        """The connection is gone."""

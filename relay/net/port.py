@@ -6,13 +6,12 @@ import selectors
 import socket
 from collections.abc import Iterator
 from time import monotonic
-from typing import Protocol
 
 from relay.core.counters import RelayCounters
 from relay.net.gate import Gate
 from relay.net.listening import prepare
 from relay.net.newcomers import Newcomers
-from relay.net.peer import Peer
+from relay.net.peer import Peer, PeerListener
 from relay.net.port_bounds import PortBounds
 from relay.net.resting import Resting
 from relay.shared.logs import LimitedLog
@@ -37,16 +36,6 @@ ACCEPT_PAUSE_S = 0.1
 _NO_DESCRIPTOR = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 logger = logging.getLogger(__name__)
-
-
-class PeerListener(Protocol):
-    """Is told of the peers of a port."""
-
-    def peer_opened(self, peer: Peer) -> None:
-        """The handshake is over: messages may be sent."""
-
-    def peer_ended(self, peer: Peer) -> None:
-        """The connection is gone."""
 
 
 class Port:

@@ -115,7 +115,7 @@ class Boxes:
             if lib is None or size > _BUFFER_BYTES:
                 text = self._open_large(box, nonce)
             elif open_box(buffer, box, size, _THEIRS + nonce, key):
-                raise _NOT_OPENED
+                raise _not_opened()
             else:
                 text = view[: size - BOX_BYTES]
             flags = text[0]
@@ -127,10 +127,12 @@ class Boxes:
         try:
             return sodium.crypto_box_open_afternm(box, _THEIRS + nonce, self._key)
         except CryptoError:
-            raise _NOT_OPENED from None
+            raise _not_opened() from None
 
     _seal = staticmethod(lib and lib.crypto_box_easy_afternm)
     _open = staticmethod(lib and lib.crypto_box_open_easy_afternm)
 
 
-_NOT_OPENED = ZmtpError("invalid_frame", "a frame cannot be decrypted")
+def _not_opened() -> ZmtpError:
+    """Return a new error: one that is raised again keeps every frame that it has passed."""
+    return ZmtpError("invalid_frame", "a frame cannot be decrypted")

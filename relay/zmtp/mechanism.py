@@ -40,7 +40,7 @@ class Mechanism(Protocol):
         """Take a command of the handshake. Raises `ZmtpError`."""
 
     def seal(self, packed: bytes) -> bytes:
-        """Encrypt a message of `pack_message`, or a command."""
+        """Encrypt messages of `pack_message`, or a command."""
 
     def open(self, frames: list[list[bytes]]) -> list[tuple[int, bytes]]:
         """Decrypt frames, each alone in its list; return flags and body. Raises `ZmtpError`."""

@@ -14,7 +14,17 @@ from pathlib import Path
 
 from tests.fuzz.budget import Budget
 
-GUIDED = ("zmtp control", "zmtp egress", "request", "envelope", "plain envelope", "topic", "notice")
+GUIDED = (
+    "zmtp control",
+    "zmtp egress",
+    "curve stream",
+    "curve traffic",
+    "request",
+    "envelope",
+    "plain envelope",
+    "topic",
+    "notice",
+)
 """Parsers with branches of their own."""
 MAX_INPUT_BYTES = 4_096
 

@@ -4,7 +4,10 @@ from collections.abc import Callable, Sequence
 from random import Random
 from typing import NamedTuple
 
+from nacl import bindings as sodium
+
 from relay.net.port import CHUNK_BYTES
+from relay.shared.curve_keys import KeyPair
 from relay.wire.calls import read_call_notice
 from relay.wire.control import unpack_heartbeat, unpack_map, unpack_request
 from relay.wire.demand import unpack_digests
@@ -14,12 +17,15 @@ from relay.wire.header import pack_header, unpack_header, unpack_stamp
 from relay.wire.notices import unpack_notice
 from relay.wire.topics import decode_topic
 from relay.zmtp.connection import ZmtpConnection
+from relay.zmtp.curve_mechanism import CurveMechanism
 from relay.zmtp.errors import ZmtpError
 from relay.zmtp.null_mechanism import NullMechanism
 from relay.zmtp.reader import SMALL_BYTES, Bounds
 from tests.fuzz import samples
 from tests.fuzz.budget import Budget, chance_of
 from tests.fuzz.changes import changed_bytes, changed_frames, changed_msgpack, lying
+from tests.support import curve_client
+from tests.support.curve_client import CurveClient
 from tests.support.zmtp_peer import GREETING, ready
 
 BOUNDS = {
@@ -28,6 +34,13 @@ BOUNDS = {
     "control": Bounds(2_000, 4_000, 8),
 }
 SOCKETS = {"ingress": b"XSUB", "egress": b"XPUB", "control": b"ROUTER"}
+
+RELAY_KEYS = KeyPair(*sodium.crypto_box_seed_keypair(b"r" * 32))
+CLIENT_KEYS = KeyPair(*sodium.crypto_box_seed_keypair(b"c" * 32))
+CURVE_STREAMS = [
+    curve_client.GREETING
+    + curve_client.command(b"HELLO", CurveClient(RELAY_KEYS.public, CLIENT_KEYS).hello())
+]
 
 Change = Callable[[Random, bytes, Sequence[bytes]], bytes]
 
@@ -67,6 +80,37 @@ def _connection(name: str) -> Callable[[bytes], object]:
     return parse
 
 
+def _curve_stream(data: bytes) -> None:
+    """Read a stream up to the first answer, which nobody can know before."""
+    connection = ZmtpConnection(_curve(), BOUNDS["control"])
+    connection.receive(data)
+    connection.read(5)
+
+
+def _curve_traffic(data: bytes) -> None:
+    """Read what an honest client seals: frames of a byte of flags, one of the size, and a body."""
+    connection = ZmtpConnection(_curve(), BOUNDS["control"])
+    client = CurveClient(RELAY_KEYS.public, CLIENT_KEYS)
+    connection.receive(curve_client.GREETING + curve_client.command(b"HELLO", client.hello()))
+    connection.read(1)
+    welcome = connection.take_output()[64:]
+    client.take_welcome(curve_client.command_data(welcome, b"WELCOME"))
+    connection.receive(curve_client.command(b"INITIATE", client.initiate()))
+    connection.read(1)
+    assert connection.is_open
+    while data:
+        flags, size, body = data[0], data[1:2], data[2:]
+        length = size[0] if size else 0
+        connection.receive(curve_client.frame(client.seal(body[:length], flags)))
+        data = body[length:]
+        for frames in connection.read(5):
+            assert 0 < len(frames) <= BOUNDS["control"].frames
+
+
+def _curve() -> CurveMechanism:
+    return CurveMechanism(b"ROUTER", RELAY_KEYS.secret, lambda _key: True)
+
+
 def _header(data: bytes) -> None:
     assert pack_header(unpack_header(data)) == data
 
@@ -101,6 +145,8 @@ PARSERS = {
         f"zmtp {name}": Parser(_connection(name), samples.STREAMS[name], _changed_stream(name))
         for name in SOCKETS
     },
+    "curve stream": Parser(_curve_stream, CURVE_STREAMS, changed_bytes),
+    "curve traffic": Parser(_curve_traffic, [b"\1\3abc\0\1x\2\5\4PING\0\2yz"], changed_bytes),
     "request": Parser(unpack_request, samples.REQUESTS),
     "envelope": Parser(_envelope, samples.ENVELOPES),
     "plain envelope": Parser(_plain, samples.PLAIN),

@@ -3,6 +3,7 @@
 import itertools
 import os
 import random
+from collections.abc import Iterator
 
 import pytest
 import zmq
@@ -13,11 +14,12 @@ from tests.support.zmtp_peer import ZmtpPeer, command, frame, message
 
 
 @pytest.fixture
-def honest(cluster: Cluster) -> Honest:
+def honest(cluster: Cluster) -> Iterator[Honest]:
     relay = cluster.start_relay(RELAY_EGRESS_BYTES=str(8 * MIB))
     honest = Honest(cluster, relay)
     honest.start()
-    return honest
+    yield honest
+    honest.stop()
 
 
 class Subscriber(Attack):
