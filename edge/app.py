@@ -58,6 +58,7 @@ def create_app(settings: EdgeSettings | None = None, kinds: Kinds | None = None)
             settings = load(EdgeSettings)
             configure_logging(settings)
             settings.secret()
+            settings.users()
             load_contracts(settings.contracts, "EDGE_CONTRACTS")
             room = descriptor_room(settings.max_connections)
         except SettingsError as error:

@@ -20,7 +20,7 @@ from edge.channel import RelayAway
 from edge.config import EdgeSettings
 from edge.core.identity.access import DEFAULT_ROLE
 from edge.core.identity.tokens import Tokens, is_encodable
-from edge.http.users import UsersError, UsersFile
+from edge.http.users import UsersError, UsersFile, generated_password
 from edge.listener import listening
 from edge.process import (
     PROGRAM,
@@ -72,6 +72,7 @@ def run() -> None:
 
             check_emitter_settings()
         settings.secret()
+        settings.users()
         load_contracts(settings.contracts, "EDGE_CONTRACTS")
         room = descriptor_room(settings.max_connections)
         with listening(settings, room.backlog) as listener:
@@ -150,6 +151,11 @@ ROLE = click.option(
 )
 
 
+PASSWORD_STDIN = click.option(
+    "--password-stdin", is_flag=True, help="Read the password from standard input, for scripts."
+)
+
+
 @main.command()
 def config() -> None:
     """Print the kinds of topics and the settings, each with where it comes from."""
@@ -187,23 +193,46 @@ def user() -> None:
 @user.command("add")
 @click.argument("username")
 @ROLE
-@click.option(
-    "--password-stdin", is_flag=True, help="Read the password from standard input, for scripts."
-)
-def add_user(username: str, role: str, password_stdin: bool) -> None:
+@PASSWORD_STDIN
+@click.option("--generate", is_flag=True, help="Make a random password, and print it.")
+@click.option("--if-first", is_flag=True, help="Change nothing if there is any user.")
+def add_user(
+    username: str, role: str, password_stdin: bool, generate: bool, if_first: bool
+) -> None:
     """Add a user, or change the password and role of one. Asks for the password."""
-    if password_stdin:
-        password = _read_password()
-    else:
-        password = click.prompt("Password", hide_input=True, confirmation_prompt=True)
+    users, path = _users(), _settings().users_path
     try:
-        is_new = _users().add(username, password, role)
+        if if_first and users.list():
+            click.echo(f"{path} has users already; none is changed.")
+            return
+        password = generated_password() if generate else _new_password(password_stdin)
+        is_new = users.add(username, password, role, if_first=if_first)
     except UsersError as error:
         _fail(error)
+    if if_first and not is_new:
+        return  # Another process was first.
     click.echo(f"{'Added' if is_new else 'Updated'} {username} ({role}).")
+    if generate:
+        click.echo(f"The password of {username} is {password} (it is not shown again).")
 
 
-def _read_password() -> str:
+@user.command("passwd")
+@click.argument("username")
+@PASSWORD_STDIN
+def change_password(username: str, password_stdin: bool) -> None:
+    """Change the password of a user, and keep the role. Asks for the password."""
+    try:
+        _users().set_password(username, _new_password(password_stdin))
+    except UsersError as error:
+        _fail(error)
+    click.echo(f"Changed the password of {username}.")
+
+
+def _new_password(is_at_stdin: bool) -> str:
+    """Return the password at standard input, else ask for one."""
+    if not is_at_stdin:
+        asked: str = click.prompt("Password", hide_input=True, confirmation_prompt=True)
+        return asked
     line = sys.stdin.buffer.readline().removeprefix(BOM).rstrip(b"\r\n")
     try:
         return line.decode()
@@ -257,7 +286,10 @@ def disconnect_user(username: str) -> None:
 
 
 def _users() -> UsersFile:
-    return UsersFile(_settings().users_path)
+    try:
+        return UsersFile(_settings().users())
+    except SettingsError as error:
+        refuse(PROGRAM, error)
 
 
 def _settings() -> EdgeSettings:

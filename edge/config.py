@@ -17,6 +17,7 @@ from edge.private_files import write_private
 from relay.shared.addresses import parse_listen_address
 from relay.shared.contract_modules import EXAMPLE
 from relay.shared.file_lock import lock_beside
+from relay.shared.private_modes import lax_mode, make_private_directory
 from relay.shared.settings import (
     MAX_BYTES,
     MAX_COUNT,
@@ -197,6 +198,12 @@ class EdgeSettings(Settings):
             self.max_subscription_total_bytes,
         )
 
+    def users(self) -> Path:
+        """Return the path of the users file. Raises `SettingsError` if others may use it."""
+        setting = "EDGE_DATA_DIR" if self.users_file is None else "EDGE_USERS_FILE"
+        _refuse_lax(setting, self.users_path)
+        return self.users_path
+
     def secret(self) -> str:
         """Return the secret that signs tokens: the given one, else that in a file, made if missing.
 
@@ -205,6 +212,7 @@ class EdgeSettings(Settings):
         if self.jwt_secret is not None:
             return self.jwt_secret.get_secret_value()
         path = self.data_dir / "jwt-secret"
+        _refuse_lax("EDGE_DATA_DIR", path)
         try:
             secret = _read_secret(path) or _make_secret(path)
         except (OSError, UnicodeDecodeError) as error:
@@ -217,6 +225,12 @@ class EdgeSettings(Settings):
         return secret
 
 
+def _refuse_lax(setting: str, path: Path) -> None:
+    """Raise `SettingsError` for a file of secrets that other users may read or write."""
+    if (advice := lax_mode(path)) is not None:
+        raise SettingsError(f"{setting}: {path}: {advice}")
+
+
 def _read_secret(path: Path) -> str:
     """Return the secret; "" if there is none, or an empty file that a full disk has left."""
     try:
@@ -226,7 +240,7 @@ def _read_secret(path: Path) -> str:
 
 
 def _make_secret(path: Path) -> str:
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_private_directory(path.parent)
     # Of several processes that start together, exactly one makes the secret.
     with lock_beside(path, wait=True):
         secret = _read_secret(path)

@@ -109,7 +109,7 @@ def own_sign_in(settings: EdgeSettings, tokens: Tokens) -> tuple[Authentication,
     authentication = Authentication(tokens, rules)
     passwords = PasswordSignIn(
         tokens,
-        UsersFile(settings.users_path),
+        UsersFile(settings.users()),
         rules,
         settings.token_ttl_s,
         settings.remembered_ttl_s,

@@ -5,6 +5,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Mapping
 
 import click
 
@@ -42,12 +43,17 @@ def main(host: str, port: int, timeout: float) -> None:
     print(invitation(url), flush=True)
 
 
-def invitation(url: str) -> str:
-    """Return how to sign in at `url`."""
-    return (
-        f"Open {url} and sign in as alice, bob or admin (passwords: alice-demo, bob-demo,"
-        " admin-demo); Ctrl-C stops everything."
-    )
+def invitation(url: str, passwords: Mapping[str, str] | None = None) -> str:
+    """Return how to sign in at `url`; without `passwords`, they were shown at the first start."""
+    if passwords is None:
+        how = (
+            "sign in as alice, with the password that the first start has shown, or as another"
+            " user; `event-edge user passwd alice` sets a new one (with EDGE_DATA_DIR=.run/edge)"
+        )
+    else:
+        users = (f"{user} (password {password})" for user, password in passwords.items())
+        how = f"sign in as {' or '.join(users)}"
+    return f"Open {url} and {how}; Ctrl-C stops everything."
 
 
 def _wait_ready(url: str, timeout: float) -> bool:
