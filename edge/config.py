@@ -8,7 +8,7 @@ from typing import Annotated
 from pydantic import AfterValidator, Field, SecretStr
 
 from edge.core.hub.subscription_quota import QuotaLimits
-from edge.core.identity.credentials import COOKIE_NAME, CredentialRules
+from edge.core.identity.credentials import COOKIE_NAME, HOST_PREFIX, CredentialRules
 from edge.core.identity.proxies import TrustedProxies
 from edge.core.identity.tokens import MIN_SECRET_BYTES
 from edge.core.session import SessionLimits
@@ -37,6 +37,7 @@ _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}\Z")
 MAX_TTL_S = 10 * 365 * 86_400
 MAX_MESSAGE_BYTES = 2**30
 
+_HOST = re.compile(r"(\*\.)?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*\Z|\[[0-9A-Fa-f:.]+\]\Z")
 _ORIGIN = re.compile(r"https?://[^/\s]+\Z")
 
 
@@ -66,7 +67,18 @@ def _check_origins(origins: tuple[str, ...]) -> tuple[str, ...]:
 def _check_cookie_name(name: str | None) -> str | None:
     if name is not None and not _TOKEN.match(name):
         raise ValueError("must be 1 to 100 letters, digits and any of !#$%&'*+-.^_`|~")
+    if name is not None and name.startswith("__"):
+        raise ValueError("must not begin with __: by TLS, the edge itself puts __Host- before it")
     return name
+
+
+def _check_hosts(hosts: tuple[str, ...]) -> tuple[str, ...]:
+    for host in hosts:
+        if not _HOST.match(host):
+            raise ValueError(
+                "must be names such as example.org or *.example.org, without a scheme or a port"
+            )
+    return tuple(host.lower() for host in hosts)
 
 
 def _check_proxies(proxies: tuple[str, ...]) -> tuple[str, ...]:
@@ -116,6 +128,8 @@ class EdgeSettings(Settings):
     """The cookie that signing in sets; by default `access_token_cookie_` and the port."""
     allowed_origins: Annotated[CommaSeparated, AfterValidator(_check_origins)] = ()
     """Origins, beside the edge's own, whose pages may use the cookie on `/ws`."""
+    allowed_hosts: Annotated[CommaSeparated, AfterValidator(_check_hosts)] = ()
+    """Names by which requests may call this edge; all if empty."""
     trusted_proxies: Annotated[CommaSeparated, AfterValidator(_check_proxies)] = (
         "127.0.0.1",
         "::1",
@@ -165,7 +179,7 @@ class EdgeSettings(Settings):
 
     @property
     def own_cookie(self) -> str:
-        """The name of the cookie that signing in sets.
+        """The name of the cookie that signing in sets; by TLS with `__Host-` before it.
 
         Browsers keep cookies by host, not by port, so edges on one host need different names.
         """
@@ -174,9 +188,10 @@ class EdgeSettings(Settings):
     @property
     def credential_rules(self) -> CredentialRules:
         """Where to look for the tokens in requests."""
-        names = tuple(dict.fromkeys((self.own_cookie, COOKIE_NAME)))
+        own = self.own_cookie
+        names = tuple(dict.fromkeys((HOST_PREFIX + own, own, COOKIE_NAME)))
         proxies = TrustedProxies.parse(self.trusted_proxies)
-        return CredentialRules(names, self.allowed_origins, proxies)
+        return CredentialRules(names, self.allowed_origins, proxies, self.allowed_hosts)
 
     @property
     def session_limits(self) -> SessionLimits:

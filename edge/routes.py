@@ -17,6 +17,7 @@ from edge.http.disconnect import disconnect_router
 from edge.http.documentation import credentials_of
 from edge.http.forwarded import ForwardedRequests
 from edge.http.history import history_router
+from edge.http.hosts import KnownHosts
 from edge.http.pages import SecurityHeaders, add_pages
 from edge.http.passwords import PasswordSignIn
 from edge.http.permissions import Ask, Permissions
@@ -68,6 +69,8 @@ def build(
         description="Signs users in and forwards events to them on `/ws`.",
         docs_url=None,
         redoc_url=None,
+        # Its redirects name the host that the request has named, which may be anybody's.
+        redirect_slashes=False,
         lifespan=lifespan,
         # Our own server refuses earlier; this one is for all others.
         max_body_size=MAX_BODY_BYTES,
@@ -82,8 +85,9 @@ def build(
     add_pages(app, parts.settings.allowed_origins)
     app.websocket("/ws")(serve_websocket)
     readable = CrossOriginRequests(app, parts.settings.allowed_origins)
-    served = HeadRequests(SecurityHeaders(readable))
-    return app, QuietEnd(ForwardedRequests(served, parts.settings.credential_rules.proxies))
+    rules = parts.settings.credential_rules
+    served = HeadRequests(SecurityHeaders(KnownHosts(readable, rules)))
+    return app, QuietEnd(ForwardedRequests(served, rules.proxies))
 
 
 def _api(parts: Parts) -> list[APIRouter]:
@@ -94,7 +98,7 @@ def _api(parts: Parts) -> list[APIRouter]:
         identity_router(identify),
         api_router(identify, parts.kinds, permissions),
         tasks_router(identify),
-        asyncapi_router(identify),
+        asyncapi_router(identify, settings.credential_rules),
         publish_router(identify, settings, permissions, backend.publishing),
         watch_router(identify, permissions),
         history_router(identify, permissions),

@@ -380,7 +380,7 @@ def _checked_kinds(kinds: Iterable[str]) -> tuple[str, ...]:
 
 
 def _head(websocket: WebSocket) -> RequestHead:
-    return RequestHead.of(websocket.scope["headers"], websocket.scope["query_string"])
+    return RequestHead.of_scope(websocket.scope)
 
 
 def _peer(websocket: WebSocket) -> str | None:

@@ -9,8 +9,10 @@ from fastapi import APIRouter, Depends, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from edge.core.identity.access import Identity
+from edge.core.identity.credentials import CredentialRules
 from edge.core.streams.relay_state import RelayState
 from edge.http.auth import Identify
+from edge.http.hosts import host_of
 from edge.http.metrics import exposition, snapshot
 from edge.http.permissions import Permissions
 from edge.http.siblings import Siblings
@@ -72,7 +74,7 @@ def api_router(identify: Identify, kinds: Kinds, permissions: Permissions) -> AP
     return router
 
 
-def asyncapi_router(identify: Identify) -> APIRouter:
+def asyncapi_router(identify: Identify, rules: CredentialRules) -> APIRouter:
     """Return the route of the AsyncAPI document."""
     router = APIRouter(tags=["events"])
 
@@ -81,9 +83,9 @@ def asyncapi_router(identify: Identify) -> APIRouter:
         request: Request, _: Annotated[Identity, Depends(identify)]
     ) -> dict[str, Any]:
         """The messages of `/ws` as AsyncAPI 3.0, with the models of the events."""
-        url = request.url
         path = f"{request.scope.get('root_path', '')}/ws"
-        server = AsyncApiServer(url.netloc, path, is_secure=url.scheme == "https")
+        host = host_of(request, rules)
+        server = AsyncApiServer(host, path, is_secure=request.url.scheme == "https")
         return asyncapi(CONTRACTS, server, version("event-relay"))
 
     return router

@@ -1,5 +1,6 @@
 """Sign-in over HTTP: the routes under `/auth`, and the dependency that authenticates requests."""
 
+import logging
 import time
 from collections.abc import Awaitable, Callable
 from typing import Annotated
@@ -8,16 +9,20 @@ from fastapi import APIRouter, Depends, HTTPException, Request, Response
 from pydantic import BaseModel
 
 from edge.core.identity.access import NEVER, Identity
-from edge.core.identity.credentials import COOKIE_NAME, CredentialRules
+from edge.core.identity.credentials import COOKIE_NAME, HOST_PREFIX, CredentialRules
 from edge.core.identity.request_head import RequestHead
 from edge.core.identity.tokens import InvalidToken, Tokens, TokenTooLong
+from edge.http.forwarded import peer_of
 from edge.http.passwords import PasswordSignIn, TokenReply
 from edge.http.sign_in_request import REQUEST_BODY, SignIn, read_sign_in
+from edge.worker import worker_of
+from relay.shared.logs import LimitedLog
 
 KNOWN_FOR_S = 30 * 24 * 3600
 """Seconds that a browser keeps the cookie after its token has expired: it signs nobody in any more,
 but `PasswordSignIn` knows the browser by it."""
 
+logger = logging.getLogger(__name__)
 
 Identify = Callable[..., Identity | Awaitable[Identity]]
 """A FastAPI dependency that returns the user of a request, or answers 401."""
@@ -47,11 +52,11 @@ class Authentication:
     def __init__(self, tokens: Tokens, rules: CredentialRules) -> None:
         self._tokens = tokens
         self._rules = rules
+        self._log = LimitedLog(logger)
 
     def __call__(self, request: Request) -> Identity:
         """Return the identity in the first valid token of the request, or answer 401."""
-        head = RequestHead.of(request.scope["headers"], request.scope["query_string"])
-        credentials = self._rules.of_request(head)
+        credentials = self._rules.of_request(RequestHead.of_scope(request.scope))
         try:
             return self._tokens.first_valid(
                 (*credentials.explicit, *credentials.cookies), time.time()
@@ -64,23 +69,28 @@ class Authentication:
             )
             raise HTTPException(401, detail, {"WWW-Authenticate": "Bearer"}) from None
 
-    def is_own_request(self, request: Request) -> bool:
-        """Return whether no other page has made the browser send this request with its cookie.
+    async def refuse_foreign_page(self, request: Request) -> None:
+        """Raise 403 for a page elsewhere that would sign its visitor in or out; a dependency.
 
-        A token elsewhere than in a cookie shows that the page has it. Allowed origins may do what
-        our own pages do.
+        Whatever credentials are in the request: a form with the attacker's password would leave the
+        victim signed in as the attacker (decision 44).
         """
-        head = RequestHead.of(request.scope["headers"], request.scope["query_string"])
-        site = head.headers.get("sec-fetch-site", "none")
-        return (
-            site in ("none", "same-origin")
-            or head.headers.get("origin") in self._rules.allowed_origins
-            or bool(self._rules.of_request(head).explicit)
+        head, peer = RequestHead.of_scope(request.scope), peer_of(request.scope)
+        if not self._rules.is_foreign(head, peer):
+            return
+        worker_of(request).stats.sign_ins["foreign"] += 1
+        self._log.warning(
+            "foreign",
+            "a page of Origin %.100r was refused to sign in or out: the Host is %.100r. If it is"
+            " this edge's own page: see EDGE_TRUSTED_PROXIES and EDGE_ALLOWED_ORIGINS",
+            head.headers.get("origin"),
+            head.headers.get("host", ""),
         )
+        raise HTTPException(403, "A page elsewhere cannot sign in or out")
 
     def accepts_cookie(self, request: Request, name: str) -> bool:
         """Return whether a cookie with this name signs in here."""
-        head = RequestHead.of(request.scope["headers"], b"")
+        head = RequestHead.of_scope(request.scope)
         try:
             self._tokens.first_valid(head.cookies(name), time.time())
         except InvalidToken:
@@ -89,7 +99,12 @@ class Authentication:
 
 
 class SessionCookie:
-    """The cookie that signing in sets and signing out clears."""
+    """The cookie that signing in sets and signing out clears.
+
+    By TLS its name begins with `__Host-`. A browser that comes by TLS with a cookie of the name
+    without it, from an earlier version or from a time without TLS, stays signed in by that one, and
+    loses it with the next sign-in or sign-out.
+    """
 
     def __init__(self, name: str, authentication: Authentication) -> None:
         self._name = name
@@ -97,15 +112,18 @@ class SessionCookie:
 
     def set(self, response: Response, request: Request, token: TokenReply) -> None:
         """Sign the browser in."""
+        is_encrypted = _is_encrypted(request)
         response.set_cookie(
-            self._name,
+            self._name_for(request),
             token.access_token,
             max_age=token.expires_in + KNOWN_FOR_S,
             httponly=True,
             # Another site's page must not act with this cookie.
             samesite="strict",
-            secure=request.url.scheme == "https",
+            secure=is_encrypted,
         )
+        if is_encrypted and self._name in request.cookies:
+            self._delete(response, request, self._name)
 
     def clear(self, response: Response, request: Request) -> None:
         """Sign the browser out.
@@ -113,18 +131,38 @@ class SessionCookie:
         The common cookie too, if it signs in here: another edge on this host, with another secret,
         may have been meant by it.
         """
-        names = {self._name}
+        names = {self._name_for(request)}
+        if self._name in request.cookies:
+            names.add(self._name)
         if self._authentication.accepts_cookie(request, COOKIE_NAME):
             names.add(COOKIE_NAME)
         for name in names:
-            response.delete_cookie(name, httponly=True, samesite="strict")
+            self._delete(response, request, name)
+
+    def _name_for(self, request: Request) -> str:
+        return HOST_PREFIX + self._name if _is_encrypted(request) else self._name
+
+    @staticmethod
+    def _delete(response: Response, request: Request, name: str) -> None:
+        # Browsers take no cookie with the prefix that is not `Secure`, not even to delete it.
+        secure = _is_encrypted(request)
+        response.delete_cookie(name, secure=secure, httponly=True, samesite="strict")
+
+
+def _is_encrypted(request: Request) -> bool:
+    return request.url.scheme == "https"
 
 
 def sign_in_router(
     passwords: PasswordSignIn, authentication: Authentication, cookie: SessionCookie
 ) -> APIRouter:
     """Return the routes under `/auth` where users sign in and out."""
-    router = APIRouter(prefix="/auth", tags=["authentication"])
+    router = APIRouter(
+        prefix="/auth",
+        tags=["authentication"],
+        dependencies=[Depends(authentication.refuse_foreign_page)],
+        responses={403: {"description": "The request comes from a page of another site"}},
+    )
 
     @router.post("/token", openapi_extra={"requestBody": REQUEST_BODY})
     async def sign_in(
@@ -134,7 +172,6 @@ def sign_in_router(
         password = asked.password.get_secret_value()
         reply = await passwords.token(asked.username, password, request, asked.remember_me)
         cookie.set(response, request, reply)
-        response.headers["Cache-Control"] = "no-store"
         return reply
 
     _add_sign_out(router, authentication, cookie)
@@ -174,8 +211,5 @@ def _add_sign_out(router: APIRouter, authentication: Authentication, cookie: Ses
         cookie is `SameSite=Strict`: browsers send it with no request of another site, which is
         answered 401 and clears nothing. A page of the same site is refused by `Sec-Fetch-Site`.
         """
-        if not authentication.is_own_request(request):
-            raise HTTPException(403, "A page elsewhere cannot sign out")
         cookie.clear(response, request)
-        response.headers["Cache-Control"] = "no-store"
         return SignedOut()

@@ -124,7 +124,7 @@ class PasswordSignIn:
     def _origin(self, username: str, request: Request) -> str:
         """Return the browser if it shows a token of this user, even an expired one; else the
         address."""
-        head = RequestHead.of(request.scope["headers"], request.scope["query_string"])
+        head = RequestHead.of_scope(request.scope)
         credentials = self._rules.of_request(head)
         for token in (*credentials.explicit, *credentials.cookies):
             if self._tokens.is_of(username, token, time.time()):

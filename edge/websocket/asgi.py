@@ -161,7 +161,7 @@ async def serve_websocket(websocket: WebSocket) -> None:
         "the ASGI server opens WebSockets itself, with fewer protections than event-edge:"
         " see docs/operations.md",
     )
-    head = RequestHead.of(websocket.scope["headers"], websocket.scope["query_string"])
+    head = RequestHead.of_scope(websocket.scope)
     endpoint = worker_of(websocket).endpoint
     try:
         visitor = endpoint.identify(head, _peer(websocket))

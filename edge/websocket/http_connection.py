@@ -234,6 +234,11 @@ class HttpConnection(HttpToolsProtocol):
         half_close(self.transport)
         self._deadlines.add(self.give_up_if_late)
 
+    def send_400_response(self, msg: str) -> None:
+        """Answer what is not HTTP. Called by uvicorn."""
+        self.transport.write(response(400, msg))
+        self.transport.close()
+
     def handle_websocket_upgrade(self) -> None:
         """Open a WebSocket at `/ws`; uvicorn and the application refuse other paths.
 
@@ -296,7 +301,7 @@ class HttpConnection(HttpToolsProtocol):
         self._open_websocket(self.transport, self._head(), self._early)
 
     def _head(self) -> RequestHead:
-        head = RequestHead()
+        head = RequestHead(is_encrypted=self.scheme == "https")
         head.url = self.url
         for name, value in self.headers:
             head.on_header(name, value)

@@ -22,6 +22,8 @@ _PAIR = re.compile(r'(?<![A-Za-z])([A-Za-z]{1,16})=(?:"((?:[^"\\]|\\.)*)"|([^\s;
 length, and not with its square."""
 _MAPPED_BITS = 96
 """The prefix of IPv4 addresses that are written as IPv6 addresses, `::ffff:0:0/96`."""
+_SCHEMES = {"http": "http", "https": "https", "ws": "http", "wss": "https"}
+"""Some proxies name the scheme of a WebSocket."""
 _HOST_AND_PORT = re.compile(r"(\[[^\]]*\]|[^:]*)(?::\d*)?\Z")
 
 
@@ -31,6 +33,7 @@ class ForwardedRequest(NamedTuple):
     client: str | None
     """The address of the client."""
     scheme: str | None
+    """`http` or `https`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +80,13 @@ class TrustedProxies:
             if client is None or self.trusts_anybody or not self.trusts(client):
                 break
         schemes = [value.lower() for value in _told(head, "x-forwarded-proto", "proto")]
-        scheme = schemes[-1] if schemes and schemes[-1] in ("http", "https") else None
+        scheme = _SCHEMES.get(schemes[-1]) if schemes else None
         return ForwardedRequest(client, scheme)
+
+    def scheme(self, head: RequestHead, peer: str | None) -> str:
+        """Return the scheme in the client's URL: as a trusted proxy tells it, else the edge's
+        own."""
+        return self.read(head, peer).scheme or ("https" if head.is_encrypted else "http")
 
     def hosts(self, head: RequestHead, peer: str | None) -> Iterator[str]:
         """Yield the hosts, with their ports, by which the client may have named this edge."""
@@ -92,6 +100,12 @@ class TrustedProxies:
             for host in (own, *forwarded):
                 if host and (match := _HOST_AND_PORT.match(host)):
                     yield f"{match[1]}:{port}"
+
+
+def name_of(host: str) -> str:
+    """Return the name or address in `host`, in lower case, without its port."""
+    match = _HOST_AND_PORT.match(host)
+    return (match[1] if match else host).lower().removesuffix(".")
 
 
 def _network(text: str) -> Network:
