@@ -6,6 +6,7 @@ import logging
 import math
 import time
 from collections import Counter
+from collections.abc import Callable
 from functools import partial
 
 from fastapi import HTTPException, Request
@@ -17,6 +18,7 @@ from edge.core.identity.tokens import Tokens
 from edge.core.identity.wrong_passwords import (
     KNOWN_BROWSER,
     Attempt,
+    Standing,
     WrongPasswords,
     address_of,
 )
@@ -76,9 +78,11 @@ class PasswordSignIn:
             outcomes["delayed"] += 1
             self._warn("delayed after wrong passwords", attempt, request)
             raise _try_later(429, "Too many wrong passwords", wait_s)
+        standing = self._wrong.standing(attempt, time.monotonic())
         self._wrong.begin(attempt, time.monotonic())
         try:
-            user = await self._verify(attempt, username, password, request)
+            check = partial(self._users.verify, username, password)
+            user = await self._verify(attempt, standing, check, request)
         except ClientGone:
             outcomes["abandoned"] += 1
             # Nobody reads it.
@@ -103,16 +107,20 @@ class PasswordSignIn:
         return TokenReply(access_token=token, expires_in=ttl_s)
 
     async def _verify(
-        self, attempt: Attempt, username: str, password: str, request: Request
+        self,
+        attempt: Attempt,
+        standing: Standing,
+        check: Callable[[], User | None],
+        request: Request,
     ) -> User | None:
         """Check the password in its turn, and note whether it was right."""
         address = address_of(_host(request))
         was_checked = False
         try:
             # By the address, also of a known browser: a user may have any number of old tokens.
-            async with self._queue.turn(address, partial(_wait_gone, request)):
+            async with self._queue.turn(address, standing, partial(_wait_gone, request)):
                 # In a thread, because argon2 takes long and releases the GIL.
-                user = await asyncio.to_thread(self._users.verify, username, password)
+                user = await asyncio.to_thread(check)
                 was_checked = True
         finally:
             if not was_checked:
