@@ -41,7 +41,7 @@ class ClientGone(Exception):  # noqa: N818 - nothing is wrong here
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Waiting:
+class _QueuedCheck:
     key: Key
     address: str
     turn: asyncio.Future[None]
@@ -52,7 +52,7 @@ class HashingQueue:
 
     def __init__(self) -> None:
         self._running = 0
-        self._waiting: set[_Waiting] = set()
+        self._waiting: set[_QueuedCheck] = set()
         self._by_address: Counter[str] = Counter()
         self._arrivals = itertools.count()
 
@@ -86,7 +86,7 @@ class HashingQueue:
             if not self._by_address[address]:
                 del self._by_address[address]
 
-    def _displace(self, key: Key, among: list[_Waiting], is_own_fault: bool) -> None:
+    def _displace(self, key: Key, among: list[_QueuedCheck], is_own_fault: bool) -> None:
         """Refuse the last one of `among` if it is behind `key`; else raise `HashingRefused`."""
         last = max(among, key=lambda each: each.key, default=None)
         if last is None or last.key[:2] <= key[:2]:
@@ -97,7 +97,7 @@ class HashingQueue:
     async def _wait(
         self, key: Key, address: str, wait_gone: Callable[[], Coroutine[Any, Any, None]]
     ) -> None:
-        entry = _Waiting(key, address, asyncio.get_running_loop().create_future())
+        entry = _QueuedCheck(key, address, asyncio.get_running_loop().create_future())
         self._waiting.add(entry)
         self._begin_turns()
         gone = asyncio.ensure_future(wait_gone())
@@ -113,7 +113,7 @@ class HashingQueue:
             if not has_turn:
                 self._leave(entry)
 
-    def _leave(self, entry: _Waiting) -> None:
+    def _leave(self, entry: _QueuedCheck) -> None:
         """Forget a check that will not use its turn."""
         if entry in self._waiting:
             self._waiting.discard(entry)

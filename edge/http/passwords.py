@@ -18,7 +18,6 @@ from edge.core.identity.tokens import Tokens
 from edge.core.identity.wrong_passwords import (
     KNOWN_BROWSER,
     Attempt,
-    Standing,
     WrongPasswords,
     address_of,
 )
@@ -78,11 +77,9 @@ class PasswordSignIn:
             outcomes["delayed"] += 1
             self._warn("delayed after wrong passwords", attempt, request)
             raise _try_later(429, "Too many wrong passwords", wait_s)
-        standing = self._wrong.standing(attempt, time.monotonic())
-        self._wrong.begin(attempt, time.monotonic())
+        check = partial(self._users.verify, username, password)
         try:
-            check = partial(self._users.verify, username, password)
-            user = await self._verify(attempt, standing, check, request)
+            user = await self._verify(attempt, check, request)
         except ClientGone:
             outcomes["abandoned"] += 1
             # Nobody reads it.
@@ -107,13 +104,11 @@ class PasswordSignIn:
         return TokenReply(access_token=token, expires_in=ttl_s)
 
     async def _verify(
-        self,
-        attempt: Attempt,
-        standing: Standing,
-        check: Callable[[], User | None],
-        request: Request,
+        self, attempt: Attempt, check: Callable[[], User | None], request: Request
     ) -> User | None:
         """Check the password in its turn, and note whether it was right."""
+        standing = self._wrong.standing(attempt, time.monotonic())
+        self._wrong.begin(attempt, time.monotonic())
         address = address_of(_host(request))
         was_checked = False
         try:
