@@ -3,10 +3,8 @@
 import email.message
 import http.cookiejar
 import io
-import itertools
 import json
 import socket
-import threading
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -18,7 +16,6 @@ from pathlib import Path
 import pytest
 
 from edge.core.identity.wrong_passwords import FREE_PER_USER
-from edge.http.hashing import MAX_WAITING
 from edge.http.users import UsersFile
 from tests.support.cluster import Cluster, Edge
 from tests.support.processes import run_cli
@@ -183,39 +180,6 @@ def test_one_address_does_not_fill_the_queue_with_old_tokens_of_a_user(
             )
         statuses = {connection.recv(4096)[9:12] for connection in connections}
     assert statuses == {b"200", b"429"}, "503 would mean that others find no place either"
-
-
-GUESSERS = 40
-
-
-def test_many_guessers_do_not_delay_an_honest_user(fresh_edge: Edge) -> None:
-    """More of them than the queue has places, each at an address of its own."""
-    edge, has_ended = fresh_edge, threading.Event()
-
-    def guess(number: int) -> None:
-        for attempt in itertools.count():
-            status, _, _ = sign_in(
-                edge, f"nobody {number} {attempt}", "guess", f"198.51.100.{number}"
-            )
-            if has_ended.wait(0 if status == 401 else 0.5):
-                return
-
-    guessers = [threading.Thread(target=guess, args=(number,)) for number in range(GUESSERS)]
-    for each in guessers:
-        each.start()
-    try:
-        # A guesser is a stranger like any other until its first guess was checked.
-        wait_for(lambda: outcomes(edge)["wrong"] > GUESSERS, "each has guessed", 60)
-        assert outcomes(edge)["overloaded"] > 0
-        checked = outcomes(edge)["wrong"]
-        assert sign_in(edge, "alice", PASSWORD, "192.0.2.77")[0] == 200
-        checked_before_alice = outcomes(edge)["wrong"] - checked
-    finally:
-        has_ended.set()
-        for each in guessers:
-            each.join()
-    # Those that ran already, and those that ended while the counters were read.
-    assert checked_before_alice < MAX_WAITING / 2
 
 
 class Browser:
