@@ -63,6 +63,8 @@ def create_app(settings: EdgeSettings | None = None, kinds: Kinds | None = None)
             room = descriptor_room(settings.max_connections)
         except SettingsError as error:
             refuse(PROGRAM, error)
+        if settings.tls_cert is not None:
+            logger.warning("EDGE_TLS_CERT: this server speaks TLS by its own options only")
         warn_of_too_few_descriptors(room, settings.max_connections)
         warn_of_too_little_memory(settings)
     return _build_app(settings, kinds)

@@ -30,6 +30,7 @@ from edge.process import (
     warn_of_too_little_memory,
 )
 from edge.server import serve
+from edge.tls import CertificateFiles, TlsConfig
 from edge.websocket.front_door import FrontDoor
 from relay.shared.addresses import parse_listen_address
 from relay.shared.config_file import FILE_NAME, read_config_file
@@ -74,16 +75,17 @@ def run() -> None:
         settings.secret()
         settings.users()
         load_contracts(settings.contracts, "EDGE_CONTRACTS")
+        tls = _certificate_files(settings)
         room = descriptor_room(settings.max_connections)
         with listening(settings, room.backlog) as listener:
-            url = parse_listen_address(settings.host).url(settings.port)
+            url = parse_listen_address(settings.host).url(settings.port, is_encrypted=bool(tls))
             # Only now: a refusal is one line.
             warn_of_too_few_descriptors(room, settings.max_connections)
             warn_of_too_little_memory(settings)
             logger.info("serving %s with %d worker(s)", url, settings.workers)
             with _siblings_directory(settings.workers) as siblings:
                 make_app = partial(_create_worker_app, settings, kinds, siblings)
-                serve(_server_config(settings, room.backlog, make_app), listener)
+                serve(_server_config(settings, room.backlog, make_app, tls), listener)
     except SettingsError as error:
         refuse(PROGRAM, error)
 
@@ -105,9 +107,13 @@ def _siblings_directory(workers: int) -> Iterator[Path | None]:
 
 
 def _server_config(
-    settings: EdgeSettings, backlog: int, make_app: Callable[[], ASGIApp]
+    settings: EdgeSettings,
+    backlog: int,
+    make_app: Callable[[], ASGIApp],
+    tls: CertificateFiles | None,
 ) -> uvicorn.Config:
-    return uvicorn.Config(
+    config = uvicorn.Config if tls is None else partial(TlsConfig, files=tls)
+    return config(
         make_app,
         factory=True,
         workers=settings.workers,
@@ -124,6 +130,19 @@ def _server_config(
         # `ForwardedRequests` reads them, by EDGE_TRUSTED_PROXIES.
         proxy_headers=False,
     )
+
+
+def _certificate_files(settings: EdgeSettings) -> CertificateFiles | None:
+    """Return the files for TLS, which can be used; None without TLS. Raises `SettingsError`."""
+    if settings.tls_cert is None:
+        if settings.tls_key is not None:
+            raise SettingsError("EDGE_TLS_CERT: is missing beside EDGE_TLS_KEY")
+        return None
+    # Absolute: the files are read again and again. Many tools write both into one.
+    certificate = settings.tls_cert.absolute()
+    files = CertificateFiles(certificate, (settings.tls_key or certificate).absolute())
+    files.context()
+    return files
 
 
 def _create_worker_app(settings: EdgeSettings, kinds: Kinds, siblings: Path | None) -> ASGIApp:

@@ -110,6 +110,9 @@ class EdgeSettings(Settings):
     host: Annotated[str, AfterValidator(_check_host)] = "127.0.0.1"
     """Where to listen: an address, a name, or `unix:PATH`."""
     port: int = Field(default=8000, ge=1, le=65535)
+    tls_cert: Path | None = None
+    """Certificate in PEM, with which the edge itself speaks TLS."""
+    tls_key: Path | None = None
     workers: int = Field(default=1, ge=1, le=256)
     relay_egress: PeerEndpoint = "tcp://127.0.0.1:5556"
     relay_control: PeerEndpoint = "tcp://127.0.0.1:5557"

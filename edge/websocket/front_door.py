@@ -26,7 +26,7 @@ from edge.core.websocket.handshake import (
     offers_deflate,
     response,
 )
-from edge.websocket.client import Client, half_close
+from edge.websocket.client import Client, half_close, is_encrypted
 from edge.websocket.descriptor_guard import OperationsOnly
 from edge.websocket.endpoint import Application, ClientEndpoint
 from edge.websocket.http_connection import ENTRANCE, Entrance, HttpConnection
@@ -200,7 +200,7 @@ class FrontDoor(asyncio.Protocol):
 
     @property
     def _is_encrypted(self) -> bool:
-        return self._transport.get_extra_info("sslcontext") is not None
+        return is_encrypted(self._transport)
 
     def _pause(self) -> None:
         """Read nothing until the WebSocket is open."""
