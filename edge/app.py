@@ -19,6 +19,7 @@ with extra("edge"):
     from edge.core.identity.access import Identity, KindAccess, PresenceAccess
     from edge.core.identity.tokens import Tokens
     from edge.host.publisher import Publisher, check_emitter_settings
+    from edge.http.token_files import check_tokens
     from edge.process import (
         PROGRAM,
         configure_logging,
@@ -59,6 +60,7 @@ def create_app(settings: EdgeSettings | None = None, kinds: Kinds | None = None)
             configure_logging(settings)
             settings.secret()
             settings.users()
+            check_tokens(settings)
             load_contracts(settings.contracts, "EDGE_CONTRACTS")
             room = descriptor_room(settings.max_connections)
         except SettingsError as error:
@@ -105,8 +107,7 @@ def _build_app(settings: EdgeSettings, kinds: Kinds, siblings: Path | None = Non
         return access.selectors(identity, pattern)
 
     identify, sign_in = own_sign_in(settings, tokens)
-    parts = Parts(
-        settings, kinds, access, identify, sign_in, Backend(publisher, teamwork, selectors)
-    )
+    backend = Backend(publisher, teamwork, selectors)
+    parts = Parts(settings, kinds, access, identify, identify.known, sign_in, backend)
     _, app = build(parts, serve_websocket, lifespan=lifespan)
     return serving.wrap(app)

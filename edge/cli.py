@@ -20,6 +20,7 @@ from edge.channel import RelayAway
 from edge.config import EdgeSettings
 from edge.core.identity.access import DEFAULT_ROLE
 from edge.core.identity.tokens import Tokens, is_encodable
+from edge.http.token_files import check_tokens
 from edge.http.users import UsersError, UsersFile, generated_password
 from edge.listener import listening
 from edge.process import (
@@ -74,6 +75,7 @@ def run() -> None:
             check_emitter_settings()
         settings.secret()
         settings.users()
+        check_tokens(settings)
         load_contracts(settings.contracts, "EDGE_CONTRACTS")
         tls = _certificate_files(settings)
         room = descriptor_room(settings.max_connections)

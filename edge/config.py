@@ -3,7 +3,7 @@
 import re
 import secrets
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, SecretStr
 
@@ -37,6 +37,7 @@ _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}\Z")
 MAX_TTL_S = 10 * 365 * 86_400
 MAX_MESSAGE_BYTES = 2**30
 
+_GRANTS = ("loopback", "user", "admin", "everybody")
 _HOST = re.compile(r"(\*\.)?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*\Z|\[[0-9A-Fa-f:.]+\]\Z")
 _ORIGIN = re.compile(r"https?://[^/\s]+\Z")
 
@@ -70,6 +71,13 @@ def _check_cookie_name(name: str | None) -> str | None:
     if name is not None and name.startswith("__"):
         raise ValueError("must not begin with __: by TLS, the edge itself puts __Host- before it")
     return name
+
+
+def _check_grants(grants: tuple[str, ...]) -> tuple[str, ...]:
+    for grant in grants:
+        if grant not in _GRANTS and not (grant.startswith("file:") and len(grant) > len("file:")):
+            raise ValueError(f"must be of {', '.join(_GRANTS)} and file:PATH, separated by commas")
+    return grants
 
 
 def _check_hosts(hosts: tuple[str, ...]) -> tuple[str, ...]:
@@ -131,6 +139,12 @@ class EdgeSettings(Settings):
     """The cookie that signing in sets; by default `access_token_cookie_` and the port."""
     allowed_origins: Annotated[CommaSeparated, AfterValidator(_check_origins)] = ()
     """Origins, beside the edge's own, whose pages may use the cookie on `/ws`."""
+    metrics_access: Annotated[CommaSeparated, AfterValidator(_check_grants)] = ("loopback",)
+    """Those who may read `/metrics`."""
+    docs_access: Annotated[CommaSeparated, AfterValidator(_check_grants)] = ("loopback",)
+    """Those who may read the documentation of the API."""
+    admin_access: Literal["loopback", "everybody"] = "loopback"
+    """From where the role `admin` may act on users."""
     allowed_hosts: Annotated[CommaSeparated, AfterValidator(_check_hosts)] = ()
     """Names by which requests may call this edge; all if empty."""
     trusted_proxies: Annotated[CommaSeparated, AfterValidator(_check_proxies)] = (
@@ -195,6 +209,14 @@ class EdgeSettings(Settings):
         names = tuple(dict.fromkeys((HOST_PREFIX + own, own, COOKIE_NAME)))
         proxies = TrustedProxies.parse(self.trusted_proxies)
         return CredentialRules(names, self.allowed_origins, proxies, self.allowed_hosts)
+
+    @property
+    def grants(self) -> dict[str, tuple[str, ...]]:
+        """The grants to read, by the name of their setting."""
+        return {
+            "EDGE_METRICS_ACCESS": self.metrics_access,
+            "EDGE_DOCS_ACCESS": self.docs_access,
+        }
 
     @property
     def session_limits(self) -> SessionLimits:

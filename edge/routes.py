@@ -18,6 +18,7 @@ from edge.http.documentation import credentials_of
 from edge.http.forwarded import ForwardedRequests
 from edge.http.history import history_router
 from edge.http.hosts import KnownHosts
+from edge.http.operators import Known, Readers
 from edge.http.pages import SecurityHeaders, add_pages
 from edge.http.passwords import PasswordSignIn
 from edge.http.permissions import Ask, Permissions
@@ -54,6 +55,8 @@ class Parts:
     access: Access
     identify: Identify
     """The dependency that returns the signed-in user of a request."""
+    known: Known
+    """The same, but it returns None without a valid credential."""
     sign_in: APIRouter | None
     """None if users sign in elsewhere."""
     backend: Backend
@@ -67,6 +70,7 @@ def build(
     app = FastAPI(
         title="Event Relay edge",
         description="Signs users in and forwards events to them on `/ws`.",
+        openapi_url=None,
         docs_url=None,
         redoc_url=None,
         # Its redirects name the host that the request has named, which may be anybody's.
@@ -81,11 +85,16 @@ def build(
         credentials = credentials_of(parts.settings)
     for router in _api(parts):
         app.include_router(router, dependencies=credentials)
-    app.include_router(operations_router())
-    add_pages(app, parts.settings.allowed_origins)
+    settings, rules = parts.settings, parts.settings.credential_rules
+    metrics, docs = (
+        Readers(setting, grants, rules.proxies, parts.known).dependency
+        for setting, grants in settings.grants.items()
+    )
+    app.include_router(operations_router(metrics))
+    app.include_router(asyncapi_router(docs, rules))
+    add_pages(app, docs, settings.allowed_origins)
     app.websocket("/ws")(serve_websocket)
-    readable = CrossOriginRequests(app, parts.settings.allowed_origins)
-    rules = parts.settings.credential_rules
+    readable = CrossOriginRequests(app, settings.allowed_origins)
     served = HeadRequests(SecurityHeaders(KnownHosts(readable, rules)))
     return app, QuietEnd(ForwardedRequests(served, rules.proxies))
 
@@ -93,17 +102,18 @@ def build(
 def _api(parts: Parts) -> list[APIRouter]:
     """Return the routes that need a signed-in user."""
     identify, settings, backend = parts.identify, parts.settings, parts.backend
-    permissions = Permissions(parts.access, settings.credential_rules, backend.ask)
+    rules = settings.credential_rules
+    permissions = Permissions(parts.access, rules, backend.ask)
+    admin = Readers("EDGE_ADMIN_ACCESS", (settings.admin_access,), rules.proxies, parts.known)
     return [
         identity_router(identify),
         api_router(identify, parts.kinds, permissions),
         tasks_router(identify),
-        asyncapi_router(identify, settings.credential_rules),
         publish_router(identify, settings, permissions, backend.publishing),
         watch_router(identify, permissions),
         history_router(identify, permissions),
         presence_router(identify, backend.selectors),
-        disconnect_router(identify, permissions, backend.teamwork.channel),
+        disconnect_router(identify, permissions, backend.teamwork.channel, admin.dependency),
     ]
 
 

@@ -28,7 +28,9 @@ from edge.host.manager import AppManager
 from edge.host.own_actions import HostActions
 from edge.host.publisher import Publisher, check_emitter_settings
 from edge.http.auth import Identify
+from edge.http.operators import Known
 from edge.http.permissions import Ask
+from edge.http.token_files import check_tokens
 from edge.routes import Backend, Parts, build, own_sign_in
 from edge.serving import Serving
 from edge.websocket.asgi import admit, refuse, serve_websocket
@@ -267,7 +269,7 @@ class Edge:
             assert self._tokens is not None
             identify, sign_in = own_sign_in(self.settings, self._tokens)
             self.user = identify
-            return build(self._parts(identify, sign_in), self._serve_websocket)
+            return build(self._parts(identify, identify.known, sign_in), self._serve_websocket)
         authenticate = self._authenticate
 
         async def user(found: Annotated[Any, Depends(authenticate)]) -> Identity:
@@ -276,15 +278,19 @@ class Edge:
                 raise HTTPException(401, "Not authenticated")
             return identity
 
+        async def known(found: Annotated[Any, Depends(authenticate)]) -> Identity | None:
+            return identity_of(found)
+
         async def serve(websocket: WebSocket, found: Annotated[Any, Depends(authenticate)]) -> None:
             await self._serve_known(websocket, identity_of(found))
 
         self.user = user
-        return build(self._parts(user, None), serve)
+        return build(self._parts(user, known, None), serve)
 
-    def _parts(self, identify: Identify, sign_in: APIRouter | None) -> Parts:
+    def _parts(self, identify: Identify, known: Known, sign_in: APIRouter | None) -> Parts:
+        check_tokens(self.settings)
         backend = Backend(self._publisher, self._teamwork, self._selectors, self._ask)
-        return Parts(self.settings, self._kinds, self._access, identify, sign_in, backend)
+        return Parts(self.settings, self._kinds, self._access, identify, known, sign_in, backend)
 
     @property
     def _ask(self) -> Ask | None:

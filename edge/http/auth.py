@@ -88,6 +88,13 @@ class Authentication:
         )
         raise HTTPException(403, "A page elsewhere cannot sign in or out")
 
+    def known(self, request: Request) -> Identity | None:
+        """Return the identity in the first valid token of the request; None without one."""
+        try:
+            return self(request)
+        except HTTPException:
+            return None
+
     def accepts_cookie(self, request: Request, name: str) -> bool:
         """Return whether a cookie with this name signs in here."""
         head = RequestHead.of_scope(request.scope)

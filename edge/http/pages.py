@@ -4,8 +4,8 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from fastapi import FastAPI
-from fastapi.responses import FileResponse
+from fastapi import FastAPI, Request
+from fastapi.responses import FileResponse, JSONResponse
 from fastapi.staticfiles import StaticFiles
 from starlette.datastructures import Headers
 from starlette.responses import Response
@@ -82,14 +82,24 @@ def _page_headers(policy: str) -> dict[str, str]:
     return {"Cache-Control": "no-cache", "Content-Security-Policy": policy}
 
 
-def add_pages(app: FastAPI, allowed_origins: Collection[str] = ()) -> None:
-    """Add `/`, `/docs` and `/static`, whose files pages of `allowed_origins` may import."""
+def add_pages(app: FastAPI, readers: Any, allowed_origins: Collection[str] = ()) -> None:
+    """Add `/`, `/docs` with `/openapi.json`, and `/static`.
+
+    `readers` is the dependency that refuses the documentation to others. Pages of `allowed_origins`
+    may import the files.
+    """
 
     @app.get("/", include_in_schema=False)
     async def dashboard() -> FileResponse:
         return FileResponse(STATIC / "dashboard.html", headers=_page_headers(DASHBOARD_POLICY))
 
-    @app.get("/docs", include_in_schema=False)
+    @app.get("/openapi.json", include_in_schema=False, dependencies=[readers])
+    async def openapi(request: Request) -> JSONResponse:
+        root_path = request.scope.get("root_path", "").rstrip("/")
+        below = {"servers": [{"url": root_path}]} if root_path else {}
+        return JSONResponse({**app.openapi(), **below})
+
+    @app.get("/docs", include_in_schema=False, dependencies=[readers])
     async def docs() -> FileResponse:
         return FileResponse(STATIC / "docs.html", headers=_page_headers(DOCUMENTATION_POLICY))
 

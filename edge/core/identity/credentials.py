@@ -108,7 +108,7 @@ class CredentialRules:
         on `http`. Programs send neither. With a token in `Authorization`, which no browser sends by
         itself, it does not matter where a request comes from.
         """
-        if any(_bearer_tokens(head)):
+        if any(bearer_tokens(head)):
             return False
         origin, site = head.headers.get("origin"), head.headers.get("sec-fetch-site")
         if origin in self.allowed_origins:
@@ -145,13 +145,13 @@ def chosen_subprotocol(head: RequestHead) -> str | None:
 
 def _explicit(head: RequestHead) -> tuple[str, ...]:
     return (
-        *islice(_bearer_tokens(head), MAX_TOKENS),
+        *islice(bearer_tokens(head), MAX_TOKENS),
         *islice((value for name, value in head.query if name == "token" and value), MAX_TOKENS),
         *islice(_subprotocol_tokens(head), MAX_TOKENS),
     )
 
 
-def _bearer_tokens(head: RequestHead) -> Iterator[str]:
+def bearer_tokens(head: RequestHead) -> Iterator[str]:
     """Yield the tokens in `Authorization`; other schemes are for somebody else, such as a proxy."""
     if "authorization" in head.headers:
         for value in head.values("authorization"):

@@ -22,6 +22,15 @@ _PAIR = re.compile(r'(?<![A-Za-z])([A-Za-z]{1,16})=(?:"((?:[^"\\]|\\.)*)"|([^\s;
 length, and not with its square."""
 _MAPPED_BITS = 96
 """The prefix of IPv4 addresses that are written as IPv6 addresses, `::ffff:0:0/96`."""
+_ADDED_BY_PROXIES = (
+    "forwarded",
+    "via",
+    "x-forwarded-for",
+    "x-forwarded-host",
+    "x-forwarded-port",
+    "x-forwarded-proto",
+    "x-real-ip",
+)
 _SCHEMES = {"http": "http", "https": "https", "ws": "http", "wss": "https"}
 """Some proxies name the scheme of a WebSocket."""
 _HOST_AND_PORT = re.compile(r"(\[[^\]]*\]|[^:]*)(?::\d*)?\Z")
@@ -88,6 +97,18 @@ class TrustedProxies:
         own."""
         return self.read(head, peer).scheme or ("https" if head.is_encrypted else "http")
 
+    def is_local(self, head: RequestHead, peer: str | None) -> bool:
+        """Return whether a program on this machine has sent the request itself, to this machine.
+
+        A proxy on this machine sends the requests of others. It is known by what it adds, or by the
+        host, which is not that of this machine; so is a page that a browser here got from elsewhere
+        under a name that now means this machine (DNS rebinding). On a Unix socket there is a proxy.
+        """
+        if peer is None or any(name in head.headers for name in _ADDED_BY_PROXIES):
+            return False
+        host = head.headers.get("host", "")
+        return _is_loopback(peer) and (not host or _is_loopback(name_of(host)))
+
     def hosts(self, head: RequestHead, peer: str | None) -> Iterator[str]:
         """Yield the hosts, with their ports, by which the client may have named this edge."""
         own = head.headers.get("host", "")
@@ -100,6 +121,18 @@ class TrustedProxies:
             for host in (own, *forwarded):
                 if host and (match := _HOST_AND_PORT.match(host)):
                     yield f"{match[1]}:{port}"
+
+
+def _is_loopback(name: str) -> bool:
+    if name == "localhost":
+        return True
+    try:
+        address = ipaddress.ip_address(name.strip("[]").partition("%")[0])
+    except ValueError:
+        return False
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
+        address = address.ipv4_mapped
+    return address.is_loopback
 
 
 def name_of(host: str) -> str:
