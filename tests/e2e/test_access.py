@@ -37,7 +37,7 @@ def edge(cluster: Cluster) -> Edge:
     return cluster.start_edge()
 
 
-def status(edge: Edge, path: str, *, data: bytes | None = None, **headers: str) -> int:
+def status(edge: Edge, path: str, *, data: bytes | None = None, **headers: Any) -> int:
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     request = urllib.request.Request(f"{edge.url}{path}", data, named)
     try:
@@ -73,7 +73,7 @@ def test_by_default_nobody_else_does_whatever_the_role(
     bearer = f"Bearer {cluster.token('root', 'admin')}"
     assert statuses(edge, Authorization=bearer, **headers) == all_of(403)
     for path in ("/healthz", "/readyz", "/"):
-        assert status(edge, path, **headers) == 200
+        assert status(edge, path, data=None, **headers) == 200
 
 
 def test_a_proxy_on_this_machine_is_not_this_machine(

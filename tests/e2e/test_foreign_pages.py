@@ -35,13 +35,17 @@ def cluster(shared_cluster: Cluster) -> Cluster:
 @pytest.fixture(scope="module", params=["our server", "another server"])
 def edge(request: pytest.FixtureRequest, cluster: Cluster) -> Edge:
     start = cluster.start_edge if request.param == "our server" else cluster.start_plain_edge
-    edge: Edge = start(EDGE_ALLOWED_ORIGINS=FRIEND, EDGE_COOKIE_NAME=COOKIE)
+    edge: Edge = start(
+        EDGE_ALLOWED_ORIGINS=FRIEND, EDGE_COOKIE_NAME=COOKIE, EDGE_DOCS_ACCESS="everybody"
+    )
     return edge
 
 
 @pytest.fixture(scope="module")
 def named_edge(cluster: Cluster) -> Edge:
-    return cluster.start_edge(EDGE_ALLOWED_HOSTS="edge.example,*.local.example")
+    return cluster.start_edge(
+        EDGE_ALLOWED_HOSTS="edge.example,*.local.example", EDGE_DOCS_ACCESS="everybody"
+    )
 
 
 def ask(

@@ -78,7 +78,9 @@ def front(
 ) -> SecureEdge:
     """The edge as seen through the proxy."""
     place = tmp_path_factory.mktemp(request.param)
-    edge = cluster.start_edge(EDGE_COOKIE_NAME="session", EDGE_ALLOWED_HOSTS="127.0.0.1")
+    edge = cluster.start_edge(
+        EDGE_COOKIE_NAME="session", EDGE_ALLOWED_HOSTS="127.0.0.1", EDGE_DOCS_ACCESS="user"
+    )
     [port] = free_ports(1)
     command = command_of(request.param, edge, files, place, port)
     process = cluster.start(request.param, command, HOME=str(place), XDG_DATA_HOME=str(place))
