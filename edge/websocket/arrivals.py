@@ -62,7 +62,9 @@ class Arrival:
 
     def hold(self, connection: Expecting) -> None:
         """The next request of `connection` is awaited: it may have to give way."""
-        self._arrivals.strangers.add(connection, connection.give_way)
+        # One that is not served has no room that it could give: its descriptor is reserved.
+        if self.refusal is None:
+            self._arrivals.strangers.add(connection, connection.give_way)
 
     def release(self, connection: Expecting) -> None:
         """A request has arrived."""

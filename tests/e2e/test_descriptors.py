@@ -92,7 +92,7 @@ def test_clients_beyond_the_descriptors_are_closed_with_4009(cluster: Cluster) -
 def test_health_and_metrics_are_served_when_connections_have_taken_the_descriptors(
     cluster: Cluster, idle: ExitStack
 ) -> None:
-    """Silent connections count as well. A flood of them is cut, counted and logged once.
+    """Beside as many clients as there may be, a flood of others is cut, counted and logged once.
 
     Each condition is waited for under new connections: silent ones are cut after some seconds.
     """
@@ -108,7 +108,9 @@ def test_health_and_metrics_are_served_when_connections_have_taken_the_descripto
 
         wait_for(met, what, 60)
 
-    connect_idle(edge, LIMIT, idle)
+    for _ in range(ROOM.max_connections):
+        assert close_code(cluster, edge) == 0
+    connect_idle(edge, ROOM.backlog, idle)
     wait_when_full(lambda: page_is_refused(edge), "a page is refused")
     wait_when_full(lambda: close_code(cluster, edge) == 4009, "a client is closed with 4009")
     for path in ("/metrics", "/healthz", "/readyz"):
@@ -118,6 +120,17 @@ def test_health_and_metrics_are_served_when_connections_have_taken_the_descripto
     logged = [line for line in edge.process.output().splitlines() if said in line]
     assert len(logged) < edge.metrics()["edge_short_of_descriptors"][""] / 10
     assert "Traceback" not in edge.process.output()
+
+
+def test_silent_connections_give_way_when_descriptors_run_out(
+    cluster: Cluster, idle: ExitStack
+) -> None:
+    cluster.start_relay()
+    edge = start_limited(cluster, f"-n {LIMIT}")
+    connect_idle(edge, LIMIT, idle)
+    wait_for(lambda: edge.status("/auth/me") == 401, "a page is served")
+    wait_for(lambda: close_code(cluster, edge) == 0, "a client is served")
+    assert edge.metrics()["edge_gave_way"][""] > 0
 
 
 def page_is_refused(edge: Edge) -> bool:

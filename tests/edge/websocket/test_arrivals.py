@@ -136,12 +136,17 @@ def test_without_descriptors_a_newcomer_is_refused_unless_somebody_gives_way() -
         refused = arrivals.enter(transport, None)
         assert refused.refusal is not None
         assert guard.refused == [transport]
+        refused.hold(Expecting([]))
+        assert len(arrivals.strangers) == 0, "it has no room to give"
         late: list[str] = []
-        arrivals.enter(transport, None).hold(Expecting(late))
+        guard.is_full = False
+        arrivals.enter(transport, None).hold(silent := Expecting(late))
+        guard.is_full = True
         # As if it had waited for longer.
         [key] = arrivals.strangers._strangers
         arrivals.strangers._strangers[key] = arrivals.strangers._strangers[key]._replace(since=0)
         assert arrivals.enter(transport, None).refusal is None
+        assert silent is key
         assert late == ["gave way"]
 
     stats = on_stage(scenario)
