@@ -14,9 +14,7 @@ HERE := $(if $(wildcard /proc/self/cwd/cluster.conf),/proc/self/cwd,.)
 
 run: .venv/.installed $(CHARTS)
 	@mkdir -p .run
-	@for user in "alice user" "bob user" "admin admin"; do set -- $$user; \
-	  echo "$$1-demo" | EDGE_DATA_DIR="$${EDGE_DATA_DIR:-.run/edge}" $(BIN)/event-edge user add $$1 --role $$2 \
-	    --password-stdin >/dev/null || exit 1; done
+	@EDGE_DATA_DIR="$${EDGE_DATA_DIR:-.run/edge}" $(BIN)/event-edge user add alice --role admin --generate --if-first
 	@exec $(BIN)/supervisord -n -c $(HERE)/cluster.conf
 
 # Tests run side by side, more of them than there are cores: most of them wait for a process.

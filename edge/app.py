@@ -18,6 +18,7 @@ with extra("edge"):
     from edge.core.identity.access import Identity, KindAccess, PresenceAccess
     from edge.core.identity.revocations import Revocations
     from edge.host.publisher import Publisher, check_emitter_settings
+    from edge.http.token_files import check_tokens
     from edge.process import (
         PROGRAM,
         configure_logging,
@@ -58,10 +59,14 @@ def create_app(settings: EdgeSettings | None = None, kinds: Kinds | None = None)
             settings = load(EdgeSettings)
             configure_logging(settings)
             keys_of(settings)
+            settings.users()
+            check_tokens(settings)
             load_contracts(settings.contracts, "EDGE_CONTRACTS")
             room = descriptor_room(settings.max_connections)
         except SettingsError as error:
             refuse(PROGRAM, error)
+        if settings.tls_cert is not None:
+            logger.warning("EDGE_TLS_CERT: this server speaks TLS by its own options only")
         warn_of_too_few_descriptors(room, settings.max_connections)
         warn_of_too_little_memory(settings)
     return _build_app(settings, kinds)
@@ -112,8 +117,7 @@ def _build_app(settings: EdgeSettings, kinds: Kinds, siblings: Path | None = Non
         return access.selectors(identity, pattern)
 
     identify, sign_in = own_sign_in(settings, tokens, publisher)
-    parts = Parts(
-        settings, kinds, access, identify, sign_in, Backend(publisher, teamwork, selectors)
-    )
+    backend = Backend(publisher, teamwork, selectors)
+    parts = Parts(settings, kinds, access, identify, identify.known, sign_in, backend)
     _, app = build(parts, serve_websocket, lifespan=lifespan)
     return serving.wrap(app)

@@ -1,27 +1,21 @@
 """`event-edge`: run the edge, make tokens, manage users."""
 
-import asyncio
 import contextlib
 import logging
-import shlex
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import NoReturn
 
 import click
 import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.importer import import_from_string
 
-from edge.channel import RelayAway
 from edge.config import EdgeSettings
-from edge.core.identity.access import DEFAULT_ROLE
 from edge.core.identity.tokens import is_encodable
-from edge.http.users import UsersError, UsersFile
+from edge.http.token_files import check_tokens
 from edge.listener import listening
 from edge.process import (
     PROGRAM,
@@ -30,21 +24,19 @@ from edge.process import (
     warn_of_too_few_descriptors,
     warn_of_too_little_memory,
 )
-from edge.revoke_cli import publish, revoke
+from edge.revoke_cli import revoke
 from edge.server import serve
+from edge.tls import CertificateFiles, TlsConfig
+from edge.users_cli import ROLE, user
 from edge.verifier import keys_of, verifier_of
 from edge.websocket.front_door import FrontDoor
 from relay.shared.addresses import parse_listen_address
-from relay.shared.config_file import FILE_NAME, read_config_file
-from relay.shared.console import BOM, Program
+from relay.shared.config_file import read_config_file
+from relay.shared.console import Program
 from relay.shared.contract_modules import load_contracts
-from relay.shared.logs import one_line
 from relay.shared.settings import SettingsError, load_for, refuse
 from relay.shared.shown_config import shown_config
-from relay.wire.errors import WireError
 from relay.wire.kinds import Kinds
-from relay.wire.revocations import Revocation
-from relay.wire.usernames import normal_username
 
 GRACEFUL_SHUTDOWN_S = 3
 MAX_TTL_S = 100 * 365 * 86400
@@ -78,17 +70,20 @@ def run() -> None:
 
             check_emitter_settings()
         keys_of(settings)
+        settings.users()
+        check_tokens(settings)
         load_contracts(settings.contracts, "EDGE_CONTRACTS")
+        tls = _certificate_files(settings)
         room = descriptor_room(settings.max_connections)
         with listening(settings, room.backlog) as listener:
-            url = parse_listen_address(settings.host).url(settings.port)
+            url = parse_listen_address(settings.host).url(settings.port, is_encrypted=bool(tls))
             # Only now: a refusal is one line.
             warn_of_too_few_descriptors(room, settings.max_connections)
             warn_of_too_little_memory(settings)
             logger.info("serving %s with %d worker(s)", url, settings.workers)
             with _siblings_directory(settings.workers) as siblings:
                 make_app = partial(_create_worker_app, settings, kinds, siblings)
-                serve(_server_config(settings, room.backlog, make_app), listener)
+                serve(_server_config(settings, room.backlog, make_app, tls), listener)
     except SettingsError as error:
         refuse(PROGRAM, error)
 
@@ -110,9 +105,13 @@ def _siblings_directory(workers: int) -> Iterator[Path | None]:
 
 
 def _server_config(
-    settings: EdgeSettings, backlog: int, make_app: Callable[[], ASGIApp]
+    settings: EdgeSettings,
+    backlog: int,
+    make_app: Callable[[], ASGIApp],
+    tls: CertificateFiles | None,
 ) -> uvicorn.Config:
-    return uvicorn.Config(
+    config = uvicorn.Config if tls is None else partial(TlsConfig, files=tls)
+    return config(
         make_app,
         factory=True,
         workers=settings.workers,
@@ -131,29 +130,23 @@ def _server_config(
     )
 
 
+def _certificate_files(settings: EdgeSettings) -> CertificateFiles | None:
+    """Return the files for TLS, which can be used; None without TLS. Raises `SettingsError`."""
+    if settings.tls_cert is None:
+        if settings.tls_key is not None:
+            raise SettingsError("EDGE_TLS_CERT: is missing beside EDGE_TLS_KEY")
+        return None
+    # Absolute: the files are read again and again. Many tools write both into one.
+    certificate = settings.tls_cert.absolute()
+    files = CertificateFiles(certificate, (settings.tls_key or certificate).absolute())
+    files.context()
+    return files
+
+
 def _create_worker_app(settings: EdgeSettings, kinds: Kinds, siblings: Path | None) -> ASGIApp:
     # By name: `event-edge token` and the like need neither FastAPI nor libzmq.
     create: Callable[..., ASGIApp] = import_from_string("edge.app:create_worker_app")
     return create(settings, kinds, siblings)
-
-
-def _check_role(_: click.Context, __: click.Parameter, role: str) -> str:
-    """Return `role`, if it is one of those that `relay.toml` knows."""
-    try:
-        known = read_config_file().kinds.roles
-    except SettingsError as error:
-        refuse(PROGRAM, error)
-    if role not in known:
-        raise click.BadParameter(
-            f"{role!r} is none of {', '.join(known)}. A role exists when [kinds.<kind>] in"
-            f" {FILE_NAME} has it in subscribe or publish"
-        )
-    return role
-
-
-ROLE = click.option(
-    "--role", metavar="ROLE", default=DEFAULT_ROLE, show_default=True, callback=_check_role
-)
 
 
 @main.command()
@@ -188,120 +181,9 @@ def token(username: str, role: str, ttl: int) -> None:
     click.echo(tokens.issue(username, role, int(now) + ttl, now))
 
 
-@main.group()
-def user() -> None:
-    """Add, remove and list the users in EDGE_USERS_FILE, and end their connections."""
-
-
-KEEP_TOKENS = click.option(
-    "--keep-tokens", is_flag=True, help="Leave the user's tokens valid until they expire."
-)
-
-
-@user.command("add")
-@click.argument("username")
-@ROLE
-@click.option(
-    "--password-stdin", is_flag=True, help="Read the password from standard input, for scripts."
-)
-@KEEP_TOKENS
-def add_user(username: str, role: str, password_stdin: bool, keep_tokens: bool) -> None:
-    """Add a user, or change the password and role of one. Asks for the password.
-
-    A change revokes the tokens of the user: it speaks to the relay then.
-    """
-    if password_stdin:
-        password = _read_password()
-    else:
-        password = click.prompt("Password", hide_input=True, confirmation_prompt=True)
-    users = _users()
-    try:
-        before = users.verify(username, password)
-        is_new = users.add(username, password, role)
-    except UsersError as error:
-        _fail(error)
-    click.echo(f"{'Added' if is_new else 'Updated'} {username} ({role}).")
-    is_same = before is not None and before.role == role
-    if not (is_new or is_same or keep_tokens):
-        _revoke_tokens(username)
-
-
-def _read_password() -> str:
-    line = sys.stdin.buffer.readline().removeprefix(BOM).rstrip(b"\r\n")
-    try:
-        return line.decode()
-    except UnicodeDecodeError as error:
-        raise click.ClickException(
-            f"the password is not UTF-8: {error.reason} at byte {error.start}"
-        ) from None
-
-
-@user.command("remove")
-@click.argument("username")
-@KEEP_TOKENS
-def remove_user(username: str, keep_tokens: bool) -> None:
-    """Remove a user, and revoke the user's tokens: it speaks to the relay."""
-    try:
-        _users().remove(username)
-    except UsersError as error:
-        _fail(error)
-    click.echo(f"Removed {username}.")
-    if not keep_tokens:
-        _revoke_tokens(username)
-
-
-def _revoke_tokens(username: str) -> None:
-    try:
-        publish(_settings(), Revocation(0, normal_username(username)))
-    except (RelayAway, WireError) as error:
-        raise click.ClickException(
-            f"the user's tokens stay valid until they expire: {error}. Once it is there, run"
-            f" {PROGRAM} revoke --user {shlex.quote(username)}"
-        ) from None
-
-
-@user.command("list")
-def list_users() -> None:
-    """List the users and their roles."""
-    try:
-        users = _users().list()
-    except UsersError as error:
-        _fail(error)
-    for name, entry in sorted(users.items()):
-        click.echo(f"{one_line(name)}\t{one_line(entry.role)}")
-
-
-@user.command("disconnect")
-@click.argument("username")
-def disconnect_user(username: str) -> None:
-    """Close the present connections of a user, on all workers of all edges.
-
-    Tokens stay valid: connections that are made afterwards stay. It speaks to the relay, as the
-    edge does, and needs no edge.
-    """
-    # Only here: other commands need neither libzmq nor an event loop.
-    from edge.host.publisher import disconnect_now
-
-    settings = _settings()
-    try:
-        asyncio.run(disconnect_now(settings, username))
-    except SettingsError as error:
-        refuse(PROGRAM, error)
-    except (RelayAway, WireError) as error:
-        raise click.ClickException(str(error)) from None
-    click.echo(f"Disconnected {username}.")
-
-
+main.add_command(user)
 main.add_command(revoke)
-
-
-def _users() -> UsersFile:
-    return UsersFile(_settings().users_path)
 
 
 def _settings() -> EdgeSettings:
     return load_for(PROGRAM, EdgeSettings)
-
-
-def _fail(error: UsersError) -> NoReturn:
-    raise click.ClickException(str(error))

@@ -1,9 +1,8 @@
 """The settings of the edge: the `EDGE_*` variables."""
 
 import re
-import secrets
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, SecretStr
@@ -11,21 +10,14 @@ from pydantic import AfterValidator, Field, SecretStr
 from edge.core.catch_up_budget import CatchUpLimits
 from edge.core.hub.subscription_quota import QuotaLimits
 from edge.core.identity.claims import LEEWAY_S, RESERVED_CLAIMS, ClaimRules
-from edge.core.identity.credentials import COOKIE_NAME, CredentialRules
-from edge.core.identity.keys import (
-    ALGORITHMS,
-    HS256,
-    MAX_PUBLIC_KEYS,
-    MAX_SECRETS,
-    MIN_SECRET_BYTES,
-)
+from edge.core.identity.credentials import COOKIE_NAME, HOST_PREFIX, CredentialRules
+from edge.core.identity.keys import ALGORITHMS, HS256, MAX_PUBLIC_KEYS, MIN_SECRET_BYTES
 from edge.core.identity.proxies import TrustedProxies
 from edge.core.session import SessionLimits
 from edge.core.websocket.close_codes import CloseCodes
-from edge.private_files import write_private
+from edge.secret_files import refuse_lax, secrets_in
 from relay.shared.addresses import parse_listen_address
 from relay.shared.contract_modules import EXAMPLE
-from relay.shared.file_lock import lock_beside
 from relay.shared.relay_client import RelayClientSettings
 from relay.shared.settings import (
     MAX_BYTES,
@@ -47,6 +39,8 @@ MAX_MESSAGE_BYTES = 2**30
 
 MAX_LEEWAY_S = 600
 _JWKS_URL = re.compile(r"https?://[^\s@#]+\Z")
+_GRANTS = ("loopback", "user", "admin", "everybody")
+_HOST = re.compile(r"(\*\.)?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*\Z|\[[0-9A-Fa-f:.]+\]\Z")
 _ORIGIN = re.compile(r"https?://[^/\s]+\Z")
 
 
@@ -76,7 +70,25 @@ def _check_origins(origins: tuple[str, ...]) -> tuple[str, ...]:
 def _check_cookie_name(name: str | None) -> str | None:
     if name is not None and not _TOKEN.match(name):
         raise ValueError("must be 1 to 100 letters, digits and any of !#$%&'*+-.^_`|~")
+    if name is not None and name.startswith("__"):
+        raise ValueError("must not begin with __: by TLS, the edge itself puts __Host- before it")
     return name
+
+
+def _check_grants(grants: tuple[str, ...]) -> tuple[str, ...]:
+    for grant in grants:
+        if grant not in _GRANTS and not (grant.startswith("file:") and len(grant) > len("file:")):
+            raise ValueError(f"must be of {', '.join(_GRANTS)} and file:PATH, separated by commas")
+    return grants
+
+
+def _check_hosts(hosts: tuple[str, ...]) -> tuple[str, ...]:
+    for host in hosts:
+        if not _HOST.match(host):
+            raise ValueError(
+                "must be names such as example.org or *.example.org, without a scheme or a port"
+            )
+    return tuple(host.lower() for host in hosts)
 
 
 def _check_proxies(proxies: tuple[str, ...]) -> tuple[str, ...]:
@@ -143,6 +155,9 @@ class EdgeSettings(RelayClientSettings):
     host: Annotated[str, AfterValidator(_check_host)] = "127.0.0.1"
     """Where to listen: an address, a name, or `unix:PATH`."""
     port: int = Field(default=8000, ge=1, le=65535)
+    tls_cert: Path | None = None
+    """Certificate in PEM, with which the edge itself speaks TLS."""
+    tls_key: Path | None = None
     workers: int = Field(default=1, ge=1, le=256)
     relay_egress: PeerEndpoint = "tcp://127.0.0.1:5556"
     relay_control: PeerEndpoint = "tcp://127.0.0.1:5557"
@@ -179,6 +194,14 @@ class EdgeSettings(RelayClientSettings):
     """The cookie that signing in sets; by default `access_token_cookie_` and the port."""
     allowed_origins: Annotated[CommaSeparated, AfterValidator(_check_origins)] = ()
     """Origins, beside the edge's own, whose pages may use the cookie on `/ws`."""
+    metrics_access: Annotated[CommaSeparated, AfterValidator(_check_grants)] = ("loopback",)
+    """Those who may read `/metrics`."""
+    docs_access: Annotated[CommaSeparated, AfterValidator(_check_grants)] = ("loopback",)
+    """Those who may read the documentation of the API."""
+    admin_access: Literal["loopback", "everybody"] = "loopback"
+    """From where the role `admin` may act on users."""
+    allowed_hosts: Annotated[CommaSeparated, AfterValidator(_check_hosts)] = ()
+    """Names by which requests may call this edge; all if empty."""
     trusted_proxies: Annotated[CommaSeparated, AfterValidator(_check_proxies)] = (
         "127.0.0.1",
         "::1",
@@ -244,7 +267,7 @@ class EdgeSettings(RelayClientSettings):
 
     @property
     def own_cookie(self) -> str:
-        """The name of the cookie that signing in sets.
+        """The name of the cookie that signing in sets; by TLS with `__Host-` before it.
 
         Browsers keep cookies by host, not by port, so edges on one host need different names.
         """
@@ -253,9 +276,18 @@ class EdgeSettings(RelayClientSettings):
     @property
     def credential_rules(self) -> CredentialRules:
         """Where to look for the tokens in requests."""
-        names = tuple(dict.fromkeys((self.own_cookie, COOKIE_NAME)))
+        own = self.own_cookie
+        names = tuple(dict.fromkeys((HOST_PREFIX + own, own, COOKIE_NAME)))
         proxies = TrustedProxies.parse(self.trusted_proxies)
-        return CredentialRules(names, self.allowed_origins, proxies)
+        return CredentialRules(names, self.allowed_origins, proxies, self.allowed_hosts)
+
+    @property
+    def grants(self) -> dict[str, tuple[str, ...]]:
+        """The grants to read, by the name of their setting."""
+        return {
+            "EDGE_METRICS_ACCESS": self.metrics_access,
+            "EDGE_DOCS_ACCESS": self.docs_access,
+        }
 
     @property
     def claim_rules(self) -> ClaimRules:
@@ -301,11 +333,18 @@ class EdgeSettings(RelayClientSettings):
             self.max_subscription_total_bytes,
         )
 
+    def users(self) -> Path:
+        """Return the path of the users file. Raises `SettingsError` if others may use it."""
+        setting = "EDGE_DATA_DIR" if self.users_file is None else "EDGE_USERS_FILE"
+        refuse_lax(setting, self.users_path)
+        return self.users_path
+
     def secrets(self) -> tuple[str, ...]:
         """Return the secrets: the first signs tokens, all verify them. None without HS256.
 
         They are the given one, or those in a file, one a line; without either, one is made in
-        `data_dir`. Raises `SettingsError` when the file cannot be read or made.
+        `data_dir`. Raises `SettingsError` when the file cannot be read or made, or
+        others may use it.
         """
         if HS256 not in self.jwt_algorithms:
             return ()
@@ -314,44 +353,9 @@ class EdgeSettings(RelayClientSettings):
                 raise SettingsError("EDGE_JWT_SECRET_FILE: EDGE_JWT_SECRET is given as well")
             return (self.jwt_secret.get_secret_value(),)
         if self.jwt_secret_file is not None:
-            return self._secrets_in(self.jwt_secret_file, "EDGE_JWT_SECRET_FILE", may_make=False)
-        return self._secrets_in(self.data_dir / "jwt-secret", "EDGE_DATA_DIR", may_make=True)
+            return secrets_in("EDGE_JWT_SECRET_FILE", self.jwt_secret_file, may_make=False)
+        return secrets_in("EDGE_DATA_DIR", self.data_dir / "jwt-secret", may_make=True)
 
     def secret(self) -> str:
         """Return the secret that signs tokens. Raises `SettingsError`."""
         return self.secrets()[0]
-
-    def _secrets_in(self, path: Path, variable: str, *, may_make: bool) -> tuple[str, ...]:
-        try:
-            text = _read_secret(path) or (_make_secret(path) if may_make else "")
-        except (OSError, UnicodeDecodeError) as error:
-            raise SettingsError(f"{variable}: cannot keep a secret in {path}: {error}") from None
-        found = tuple(line.strip() for line in text.splitlines() if line.strip())
-        if len(found) > MAX_SECRETS:
-            raise SettingsError(f"{variable}: {path} holds more than {MAX_SECRETS} secrets")
-        if not found or min(len(each.encode()) for each in found) < MIN_SECRET_BYTES:
-            advice = "; remove it to have a new one made, which ends all sessions"
-            raise SettingsError(
-                f"{variable}: {path} must hold at least {MIN_SECRET_BYTES} bytes in each line"
-                f"{advice if may_make else ''}"
-            )
-        return found
-
-
-def _read_secret(path: Path) -> str:
-    """Return the secret; "" if there is none, or an empty file that a full disk has left."""
-    try:
-        return path.read_text().strip()
-    except FileNotFoundError:
-        return ""
-
-
-def _make_secret(path: Path) -> str:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # Of several processes that start together, exactly one makes the secret.
-    with lock_beside(path, wait=True):
-        secret = _read_secret(path)
-        if not secret:
-            secret = secrets.token_urlsafe(MIN_SECRET_BYTES)
-            write_private(path, secret.encode())
-    return secret

@@ -27,6 +27,8 @@ from edge.http.disconnect import disconnect_router
 from edge.http.documentation import credentials_of
 from edge.http.forwarded import ForwardedRequests
 from edge.http.history import history_router
+from edge.http.hosts import KnownHosts
+from edge.http.operators import Known, Readers
 from edge.http.pages import SecurityHeaders, add_pages
 from edge.http.passwords import PasswordSignIn
 from edge.http.permissions import Ask, Permissions
@@ -64,6 +66,8 @@ class Parts:
     access: Access
     identify: Identify
     """The dependency that returns the signed-in user of a request."""
+    known: Known
+    """The same, but it returns None without a valid credential."""
     sign_in: APIRouter | None
     """None if users sign in elsewhere."""
     backend: Backend
@@ -78,8 +82,11 @@ def build(
     app = FastAPI(
         title="Event Relay edge",
         description="Signs users in and forwards events to them on `/ws`.",
+        openapi_url=None,
         docs_url=None,
         redoc_url=None,
+        # Its redirects name the host that the request has named, which may be anybody's.
+        redirect_slashes=False,
         lifespan=lifespan,
         # Our own server refuses earlier; this one is for all others.
         max_body_size=MAX_BODY_BYTES,
@@ -91,29 +98,36 @@ def build(
         credentials = credentials_of(parts.settings)
     for router in _api(parts):
         app.include_router(router, dependencies=credentials)
-    app.include_router(operations_router())
-    add_pages(app, parts.settings.allowed_origins)
+    settings, rules = parts.settings, parts.settings.credential_rules
+    metrics, docs = (
+        Readers(setting, grants, rules.proxies, parts.known).dependency
+        for setting, grants in settings.grants.items()
+    )
+    app.include_router(operations_router(metrics))
+    app.include_router(asyncapi_router(docs, rules))
+    add_pages(app, docs, settings.allowed_origins)
     app.websocket("/ws")(serve_websocket)
-    readable = CrossOriginRequests(app, parts.settings.allowed_origins)
-    served = HeadRequests(SecurityHeaders(readable))
-    return app, QuietEnd(ForwardedRequests(served, parts.settings.credential_rules.proxies))
+    readable = CrossOriginRequests(app, settings.allowed_origins)
+    served = HeadRequests(SecurityHeaders(KnownHosts(readable, rules)))
+    return app, QuietEnd(ForwardedRequests(served, rules.proxies))
 
 
 def _api(parts: Parts) -> list[APIRouter]:
     """Return the routes that need a signed-in user."""
     identify, settings, backend = parts.identify, parts.settings, parts.backend
-    permissions = Permissions(parts.access, settings.credential_rules, backend.ask)
+    rules = settings.credential_rules
+    permissions, channel = Permissions(parts.access, rules, backend.ask), backend.teamwork.channel
+    admin = Readers("EDGE_ADMIN_ACCESS", (settings.admin_access,), rules.proxies, parts.known)
     return [
         identity_router(identify),
         api_router(identify, parts.kinds, permissions),
         tasks_router(identify),
-        asyncapi_router(identify),
         publish_router(identify, settings, permissions, backend.publishing),
         watch_router(identify, permissions),
         history_router(identify, permissions),
         presence_router(identify, backend.selectors),
-        disconnect_router(identify, permissions, backend.teamwork.channel),
-        revocations_router(identify, permissions, backend.teamwork.channel),
+        disconnect_router(identify, permissions, channel, admin.dependency),
+        revocations_router(identify, permissions, channel, admin.dependency),
     ]
 
 
@@ -129,9 +143,9 @@ def own_sign_in(
     cookie = SessionCookie(settings.own_cookie, authentication)
     router = APIRouter()
     if tokens.can_issue:
-        users, ttl_s = UsersFile(settings.users_path), settings.token_ttl_s
+        users, ttl_s = UsersFile(settings.users()), settings.token_ttl_s
         passwords = PasswordSignIn(tokens, users, rules, ttl_s, settings.remembered_ttl_s)
-        router.include_router(sign_in_router(passwords, cookie))
+        router.include_router(sign_in_router(passwords, authentication, cookie))
     sign_out = SignOut(authentication, cookie, channel)
     router.include_router(sign_out_router(authentication, sign_out))
     return authentication, router

@@ -30,6 +30,7 @@ from emitters.errors import SpoolInUse, SpoolRefused, SpoolUnavailable
 from emitters.forks import in_forked_child
 from relay.shared.file_lock import PathInUse, lock_beside
 from relay.shared.logs import LimitedLog
+from relay.shared.private_modes import create_private, tighten
 from relay.shared.sqlite_file import FileFormat, FileRefused, open_sqlite, refusal, transaction
 from relay.wire.control_message import MAX_PROOF_BYTES
 from relay.wire.errors import InvalidTopic
@@ -110,6 +111,7 @@ class Spool:
             undo.callback(self._database.close)
             self._last_file = undo.enter_context(_open_last(path))
             head = _read_head(self._database)
+            _make_private(path)
             if name not in (None, head.name):
                 raise _Unsuitable(f"belongs to the emitter {head.name!r}, not to {name!r}")
             self.name, self.epoch, self.acknowledged = head[:3]
@@ -258,6 +260,13 @@ class _Unsuitable(FileRefused):
     """A spool of a known format that is not this emitter's, or not whole."""
 
 
+def _make_private(path: Path) -> None:
+    """Take the permissions of other users from a spool that an earlier version has made."""
+    beside = (Path(f"{path}{suffix}") for suffix in ("-wal", "-shm", ".last", ".lock"))
+    if changed := tighten((path, *beside)):
+        logger.warning("other users could read the spool; no longer: %s", ", ".join(changed))
+
+
 def _create(path: Path, name: str) -> None:
     """Make an empty spool, so that a kill at any moment leaves a whole spool or none."""
     draft = Path(f"{path}.new")
@@ -267,6 +276,7 @@ def _create(path: Path, name: str) -> None:
         logger.error("%s is missing; the events in its log %s are lost", path, wal)
     for left_behind in (draft, f"{draft}-journal", wal, f"{path}-shm", f"{path}.last"):
         Path(left_behind).unlink(missing_ok=True)
+    create_private(draft)
     with closing(sqlite3.connect(draft, isolation_level=None)) as database, transaction(database):
         for statement in _SCHEMA:
             database.execute(statement)

@@ -40,6 +40,7 @@ GROUPS = {
     "tests/e2e/test_embedding.py": "embedding",
     "tests/e2e/test_event_streams.py": "event streams",
     "tests/e2e/test_front_door.py": "front door",
+    "tests/e2e/test_guessers.py": HEAVY,
     "tests/e2e/test_history.py": "history",
     "tests/e2e/test_installed.py": "installed",
     "tests/e2e/test_kept_alive.py": "kept alive",

@@ -29,7 +29,9 @@ def main(target: Path) -> None:
 
 
 def _take(cluster: Cluster, chromium: str, target: Path) -> None:
-    run_cli("edge", "user", "add", "alice", "--password-stdin", env=cluster.env, stdin="alice\n")
+    run_cli(
+        "edge", "user", "add", "alice", "--password-stdin", env=cluster.env, stdin="photographed\n"
+    )
     cluster.start_relay()
     edge = cluster.start_edge()
     for name, servers in (("manager-1", "survival,creative"), ("manager-2", "skyblock,lobby")):
@@ -41,7 +43,7 @@ def _take(cluster: Cluster, chromium: str, target: Path) -> None:
         page = browser.new_page(viewport={"width": 1280, "height": 860}, device_scale_factor=1)
         page.goto(edge.url)
         page.get_by_label("Username").fill("alice")
-        page.get_by_label("Password").fill("alice")
+        page.get_by_label("Password").fill("photographed")
         page.get_by_role("button", name="Sign in").click()
         expect(page.get_by_test_id("server-card")).to_have_count(4, timeout=20_000)
         page.wait_for_timeout(CHART_MS)

@@ -163,7 +163,7 @@ class _Connecting:
 
 def _with_token(head: RequestHead, token: str) -> RequestHead:
     """Return `head` with `token` as its only credential: the application may know others."""
-    shown = RequestHead()
+    shown = RequestHead(is_encrypted=head.is_encrypted)
     shown.url, _, _ = head.url.partition(b"?")
     shown.headers = {
         name: value

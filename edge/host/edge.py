@@ -5,7 +5,7 @@ import contextlib
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from typing import Annotated, Any, TypeVar
 
-from fastapi import APIRouter, Depends, FastAPI, HTTPException, WebSocket
+from fastapi import APIRouter, Depends, FastAPI, WebSocket
 from starlette.types import ASGIApp
 
 from edge.channel import Teamwork
@@ -25,8 +25,11 @@ from edge.host.hooks import Hooks
 from edge.host.manager import AppManager
 from edge.host.own_actions import HostActions
 from edge.host.publisher import Publisher, check_emitter_settings
+from edge.host.users import user_dependencies
 from edge.http.auth import Identify
+from edge.http.operators import Known
 from edge.http.permissions import Ask
+from edge.http.token_files import check_tokens
 from edge.routes import Backend, Parts, build, own_sign_in
 from edge.serving import Serving
 from edge.verifier import Verifier, verifier_of
@@ -281,24 +284,19 @@ class Edge:
             assert self._verifier.tokens is not None
             identify, sign_in = own_sign_in(self.settings, self._verifier.tokens, self._publisher)
             self.user = identify
-            return build(self._parts(identify, sign_in), self._serve_websocket)
-        authenticate = self._authenticate
+            return build(self._parts(identify, identify.known, sign_in), self._serve_websocket)
+        self.user, known = user_dependencies(self._authenticate, self._teamwork.revocations)
+        found_by = Depends(self._authenticate)
 
-        async def user(found: Annotated[Any, Depends(authenticate)]) -> Identity:
-            identity = identity_of(found)
-            if identity is None or self._teamwork.revocations.refuses(identity):
-                raise HTTPException(401, "Not authenticated")
-            return identity
-
-        async def serve(websocket: WebSocket, found: Annotated[Any, Depends(authenticate)]) -> None:
+        async def serve(websocket: WebSocket, found: Annotated[Any, found_by]) -> None:
             await self._serve_known(websocket, identity_of(found))
 
-        self.user = user
-        return build(self._parts(user, None), serve)
+        return build(self._parts(self.user, known, None), serve)
 
-    def _parts(self, identify: Identify, sign_in: APIRouter | None) -> Parts:
+    def _parts(self, identify: Identify, known: Known, sign_in: APIRouter | None) -> Parts:
+        check_tokens(self.settings)
         backend = Backend(self._publisher, self._teamwork, self._selectors, self._ask)
-        return Parts(self.settings, self._kinds, self._access, identify, sign_in, backend)
+        return Parts(self.settings, self._kinds, self._access, identify, known, sign_in, backend)
 
     def _own_verifier(self) -> Verifier:
         return verifier_of(self.settings, self._teamwork.revocations)

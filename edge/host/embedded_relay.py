@@ -20,6 +20,7 @@ from edge.config import EdgeSettings
 from relay.config import RelaySettings
 from relay.shared.addresses import parse_zmq_address
 from relay.shared.file_lock import PathInUse, lock_beside
+from relay.shared.private_modes import make_private_directory
 from relay.shared.settings import SettingsError, load
 
 RETRY_S = 0.5
@@ -58,7 +59,7 @@ class EmbeddedRelay:
     async def running(self) -> AsyncIterator[None]:
         """Look after the relay while the body runs."""
         try:
-            self._data_dir.mkdir(parents=True, exist_ok=True)
+            make_private_directory(self._data_dir)
             lock = self._lock()
         except OSError as error:
             raise SettingsError(f"RELAY_DATA_DIR: {self._data_dir}: {error.strerror}") from None

@@ -9,8 +9,10 @@ from fastapi import APIRouter, Depends, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from edge.core.identity.access import Identity
+from edge.core.identity.credentials import CredentialRules
 from edge.core.streams.relay_state import RelayState
 from edge.http.auth import Identify
+from edge.http.hosts import host_of
 from edge.http.metrics import exposition, snapshot
 from edge.http.permissions import Permissions
 from edge.http.siblings import Siblings
@@ -72,25 +74,26 @@ def api_router(identify: Identify, kinds: Kinds, permissions: Permissions) -> AP
     return router
 
 
-def asyncapi_router(identify: Identify) -> APIRouter:
-    """Return the route of the AsyncAPI document."""
+def asyncapi_router(readers: Any, rules: CredentialRules) -> APIRouter:
+    """Return the route of the AsyncAPI document; `readers`, a dependency, refuses others."""
     router = APIRouter(tags=["events"])
 
-    @router.get("/asyncapi.json")
-    async def document(
-        request: Request, _: Annotated[Identity, Depends(identify)]
-    ) -> dict[str, Any]:
+    @router.get("/asyncapi.json", dependencies=[readers])
+    async def document(request: Request) -> dict[str, Any]:
         """The messages of `/ws` as AsyncAPI 3.0, with the models of the events."""
-        url = request.url
         path = f"{request.scope.get('root_path', '')}/ws"
-        server = AsyncApiServer(url.netloc, path, is_secure=url.scheme == "https")
+        host = host_of(request, rules)
+        server = AsyncApiServer(host, path, is_secure=request.url.scheme == "https")
         return asyncapi(CONTRACTS, server, version("event-relay"))
 
     return router
 
 
-def operations_router() -> APIRouter:
-    """Return the routes for the operation of an edge: health, readiness, metrics."""
+def operations_router(readers: Any) -> APIRouter:
+    """Return the routes for the operation of an edge: health, readiness, metrics.
+
+    `readers` is the dependency that refuses metrics to others.
+    """
     router = APIRouter(tags=["operations"])
 
     @router.get("/healthz")
@@ -112,7 +115,7 @@ def operations_router() -> APIRouter:
                 return {"status": trouble}
         return {"status": "ready", **_journal_trouble(worker.relay_state)}
 
-    @router.get("/metrics")
+    @router.get("/metrics", dependencies=[readers])
     async def metrics(siblings: SiblingsOf) -> Response:
         """Counters of all workers of the edge, for Prometheus."""
         return Response(exposition(await siblings.ask(METRICS)), media_type=CONTENT_TYPE_LATEST)

@@ -17,7 +17,10 @@ from relay.wire.usernames import MAX_NAME_CHARS
 
 ERRORS: dict[int | str, dict[str, Any]] = {
     401: {"description": "Not authenticated"},
-    403: {"description": "The caller lacks the role admin, or is a page of another site"},
+    403: {
+        "description": "The caller lacks the role admin, or is a page of another site, or elsewhere"
+        " than EDGE_ADMIN_ACCESS allows"
+    },
     422: {"description": "A value is wrong"},
     503: {"description": "The relay is away: the detail says whether it gets the command later"},
 }
@@ -36,14 +39,19 @@ class Disconnect(BaseModel):
     reason: Annotated[str, AfterValidator(_check_reason)] = CloseCode.DISCONNECTED.meaning
 
 
-def disconnect_router(identify: Identify, permissions: Permissions, channel: Channel) -> APIRouter:
-    """Return the route; the command goes to all workers by `channel`."""
+def disconnect_router(
+    identify: Identify, permissions: Permissions, channel: Channel, operators: Any
+) -> APIRouter:
+    """Return the route; the command goes to all workers by `channel`.
+
+    `operators` is the dependency that refuses others by where they are.
+    """
     router = APIRouter(prefix="/api/users", tags=["operations"], responses=ERRORS)
 
     @router.post(
         "/{username:path}/disconnect",
         status_code=204,
-        dependencies=[Depends(permissions.refuse_foreign_page)],
+        dependencies=[operators, Depends(permissions.refuse_foreign_page)],
     )
     async def disconnect(
         identity: Annotated[Identity, Depends(identify)],

@@ -32,7 +32,7 @@ class ForwardedRequests:
 
     def _told(self, scope: Scope) -> Scope:
         peer = scope.get("client")
-        head = RequestHead.of(scope["headers"], b"")
+        head = RequestHead.of_scope(scope)
         told = self._proxies.read(head, None if peer is None else peer[0])
         found: Scope = {}
         if told.client is not None:

@@ -4,24 +4,28 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from fastapi import FastAPI
-from fastapi.openapi.docs import get_swagger_ui_html
-from fastapi.responses import FileResponse, HTMLResponse
+from fastapi import FastAPI, Request
+from fastapi.responses import FileResponse, JSONResponse
 from fastapi.staticfiles import StaticFiles
 from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from edge.core.websocket.handshake import SECURITY_HEADERS
+
 STATIC = Path(__file__).parents[1] / "static"
-CONTENT_SECURITY_POLICY = (
-    "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:;"
+PAGE_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self';"
     " frame-ancestors 'none'; base-uri 'none'; form-action 'self'"
 )
-SECURITY_HEADERS = {
-    b"content-security-policy": CONTENT_SECURITY_POLICY.encode(),
-    b"x-content-type-options": b"nosniff",
-    b"referrer-policy": b"no-referrer",
-}
+"""Of the files of pages, such as the script of a worker."""
+DASHBOARD_POLICY = f"{PAGE_POLICY}; require-trusted-types-for 'script'"
+"""Browsers that know it (Chromium) refuse to make markup or scripts of any text."""
+DOCUMENTATION_POLICY = PAGE_POLICY.replace(
+    "style-src 'self'; img-src 'self'", "style-src 'self' 'unsafe-inline'; img-src 'self' data:"
+)
+"""Swagger UI has styles and images in its markup."""
+_ENCODED = [(name.lower().encode(), value.encode()) for name, value in SECURITY_HEADERS.items()]
 
 
 class SecurityHeaders:
@@ -40,7 +44,7 @@ class SecurityHeaders:
             if message["type"] == "http.response.start":
                 headers = list(message.get("headers", []))
                 present = {name.lower() for name, _ in headers}
-                headers += [item for item in SECURITY_HEADERS.items() if item[0] not in present]
+                headers += [header for header in _ENCODED if header[0] not in present]
                 message["headers"] = headers
             await send(message)
 
@@ -70,30 +74,33 @@ class RevalidatedFiles(StaticFiles):
     def file_response(self, *args: Any, **kwargs: Any) -> Response:
         """See Starlette."""
         response = super().file_response(*args, **kwargs)
-        response.headers["Cache-Control"] = "no-cache"
+        response.headers.update(_page_headers(PAGE_POLICY))
         return response
 
 
-def add_pages(app: FastAPI, allowed_origins: Collection[str] = ()) -> None:
-    """Add `/`, `/docs` and `/static`, whose files pages of `allowed_origins` may import."""
+def _page_headers(policy: str) -> dict[str, str]:
+    return {"Cache-Control": "no-cache", "Content-Security-Policy": policy}
+
+
+def add_pages(app: FastAPI, readers: Any, allowed_origins: Collection[str] = ()) -> None:
+    """Add `/`, `/docs` with `/openapi.json`, and `/static`.
+
+    `readers` is the dependency that refuses the documentation to others. Pages of `allowed_origins`
+    may import the files.
+    """
 
     @app.get("/", include_in_schema=False)
     async def dashboard() -> FileResponse:
-        return FileResponse(STATIC / "dashboard.html", headers={"Cache-Control": "no-cache"})
+        return FileResponse(STATIC / "dashboard.html", headers=_page_headers(DASHBOARD_POLICY))
 
-    @app.get("/docs", include_in_schema=False)
-    async def docs() -> HTMLResponse:
-        page = get_swagger_ui_html(
-            openapi_url="openapi.json",
-            title="Event Relay edge",
-            swagger_js_url="static/vendor/swagger-ui-bundle.js",
-            swagger_css_url="static/vendor/swagger-ui.css",
-            swagger_favicon_url="static/favicon.svg",
-        )
-        # Only this page needs inline scripts: it starts Swagger UI with one.
-        page.headers["Content-Security-Policy"] = CONTENT_SECURITY_POLICY.replace(
-            "default-src 'self'", "default-src 'self'; script-src 'self' 'unsafe-inline'"
-        )
-        return page
+    @app.get("/openapi.json", include_in_schema=False, dependencies=[readers])
+    async def openapi(request: Request) -> JSONResponse:
+        root_path = request.scope.get("root_path", "").rstrip("/")
+        below = {"servers": [{"url": root_path}]} if root_path else {}
+        return JSONResponse({**app.openapi(), **below})
+
+    @app.get("/docs", include_in_schema=False, dependencies=[readers])
+    async def docs() -> FileResponse:
+        return FileResponse(STATIC / "docs.html", headers=_page_headers(DOCUMENTATION_POLICY))
 
     app.mount("/static", RevalidatedFiles(allowed_origins), name="static")

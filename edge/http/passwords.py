@@ -6,6 +6,7 @@ import logging
 import math
 import time
 from collections import Counter
+from collections.abc import Callable
 from functools import partial
 
 from fastapi import HTTPException, Request
@@ -76,9 +77,9 @@ class PasswordSignIn:
             outcomes["delayed"] += 1
             self._warn("delayed after wrong passwords", attempt, request)
             raise _try_later(429, "Too many wrong passwords", wait_s)
-        self._wrong.begin(attempt, time.monotonic())
+        check = partial(self._users.verify, username, password)
         try:
-            user = await self._verify(attempt, username, password, request)
+            user = await self._verify(attempt, check, request)
         except ClientGone:
             outcomes["abandoned"] += 1
             # Nobody reads it.
@@ -107,16 +108,18 @@ class PasswordSignIn:
         return TokenReply(access_token=token, expires_in=ttl_s)
 
     async def _verify(
-        self, attempt: Attempt, username: str, password: str, request: Request
+        self, attempt: Attempt, check: Callable[[], User | None], request: Request
     ) -> User | None:
         """Check the password in its turn, and note whether it was right."""
+        standing = self._wrong.standing(attempt, time.monotonic())
+        self._wrong.begin(attempt, time.monotonic())
         address = address_of(_host(request))
         was_checked = False
         try:
             # By the address, also of a known browser: a user may have any number of old tokens.
-            async with self._queue.turn(address, partial(_wait_gone, request)):
+            async with self._queue.turn(address, standing, partial(_wait_gone, request)):
                 # In a thread, because argon2 takes long and releases the GIL.
-                user = await asyncio.to_thread(self._users.verify, username, password)
+                user = await asyncio.to_thread(check)
                 was_checked = True
         finally:
             if not was_checked:
@@ -128,7 +131,7 @@ class PasswordSignIn:
     def _origin(self, username: str, request: Request) -> str:
         """Return the browser if it shows a token of this user, even an expired one; else the
         address."""
-        head = RequestHead.of(request.scope["headers"], request.scope["query_string"])
+        head = RequestHead.of_scope(request.scope)
         credentials = self._rules.of_request(head)
         for token in (*credentials.explicit, *credentials.cookies):
             if self._tokens.is_of(username, token, time.time()):

@@ -63,13 +63,10 @@ class Permissions:
         """Raise 403 for a page of another site that uses cookies; a FastAPI dependency.
 
         A browser sends cookies with requests of any page, so otherwise every site could act for its
-        visitors. It sends no `Authorization` by itself.
+        visitors.
         """
-        head = RequestHead.of(request.scope["headers"], b"")
-        origin = head.headers.get("origin")
-        if origin is None or "cookie" not in head.headers or "authorization" in head.headers:
-            return
-        if not self._rules.is_allowed(origin, head, peer_of(request.scope)):
+        head = RequestHead.of_scope(request.scope)
+        if "cookie" in head.headers and self._rules.is_foreign(head, peer_of(request.scope)):
             raise HTTPException(403, "This origin is not allowed to use cookies")
 
     async def _answered(self, identity: Identity, action: str, topics: Iterable[str]) -> Identity:

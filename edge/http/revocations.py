@@ -17,7 +17,10 @@ from relay.wire.usernames import MAX_NAME_CHARS, normal_username
 
 ERRORS: dict[int | str, dict[str, Any]] = {
     401: {"description": "Not authenticated"},
-    403: {"description": "The caller lacks the role admin, or is a page of another site"},
+    403: {
+        "description": "The caller lacks the role admin, or is a page of another site, or elsewhere"
+        " than EDGE_ADMIN_ACCESS allows"
+    },
     422: {"description": "A value is wrong"},
     503: {"description": "The relay is away: the detail says whether it gets the command later"},
 }
@@ -59,14 +62,19 @@ class RequestedRevocation(BaseModel):
         )
 
 
-def revocations_router(identify: Identify, permissions: Permissions, channel: Channel) -> APIRouter:
-    """Return the route; the revocation goes to all workers by `channel`."""
+def revocations_router(
+    identify: Identify, permissions: Permissions, channel: Channel, operators: Any
+) -> APIRouter:
+    """Return the route; the revocation goes to all workers by `channel`.
+
+    `operators` is the dependency that refuses others by where they are.
+    """
     router = APIRouter(prefix="/api", tags=["operations"], responses=ERRORS)
 
     @router.post(
         "/revocations",
         status_code=204,
-        dependencies=[Depends(permissions.refuse_foreign_page)],
+        dependencies=[operators, Depends(permissions.refuse_foreign_page)],
     )
     async def revoke(
         identity: Annotated[Identity, Depends(identify)], asked: RequestedRevocation

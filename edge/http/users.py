@@ -2,6 +2,7 @@
 
 import json
 import os
+import secrets
 from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,10 +17,15 @@ from edge.core.identity.access import DEFAULT_ROLE
 from edge.core.identity.tokens import is_encodable
 from edge.private_files import read_whole, write_private
 from relay.shared.file_lock import lock_beside
+from relay.shared.private_modes import make_private_directory
 from relay.wire.kinds import MAX_ROLE_CHARS, is_role
 from relay.wire.usernames import MAX_NAME_CHARS, normal_username
 
+MIN_PASSWORD_CHARS = 8
+"""Of new passwords (NIST SP 800-63B). Shorter ones of earlier versions still count."""
 MAX_PASSWORD_CHARS = 1024
+GENERATED_BYTES = 12
+"""Random bytes of a generated password, which has 16 characters."""
 
 
 class UsersError(Exception):
@@ -78,25 +84,41 @@ class UsersFile:
             return None
         return user if right else None
 
-    def add(self, name: str, password: str, role: str = DEFAULT_ROLE) -> bool:
+    def add(
+        self, name: str, password: str, role: str = DEFAULT_ROLE, *, if_first: bool = False
+    ) -> bool:
         """Add a user, or replace the password and role of one; return whether the user is new.
 
-        Raises `UsersError` for a name, password or role that cannot be used.
+        With `if_first`, nothing is changed if there is any user. Raises `UsersError` for a name,
+        password or role that cannot be used.
         """
         name = normal_username(name)
         if not 1 <= len(name) <= MAX_NAME_CHARS or not name.isprintable() or name != name.strip():
             raise UsersError(f"a user name has 1 to {MAX_NAME_CHARS} printable characters")
-        if not _is_password(password):
-            raise UsersError(f"a password has 1 to {MAX_PASSWORD_CHARS} characters")
+        self._check_new(password)
         if not is_role(role):
             raise UsersError(
                 f"a role has 1 to {MAX_ROLE_CHARS} of a-z, 0-9, '_' and '-', a letter first;"
                 f" {role[:MAX_ROLE_CHARS]!r} is none"
             )
+        if if_first and self.list():
+            return False
         with self._changing() as users:
+            if if_first and users:
+                return False
             is_new = name not in users
             users[name] = User(role=role, password_hash=self._hasher.hash(password))
         return is_new
+
+    def set_password(self, name: str, password: str) -> None:
+        """Give a user another password. Raises `UsersError` when there is none of that name."""
+        self._check_new(password)
+        with self._changing() as users:
+            user = users.get(normal_username(name))
+            if user is None:
+                raise UsersError(f"there is no user {name!r}")
+            changed = User(role=user.role, password_hash=self._hasher.hash(password))
+            users[normal_username(name)] = changed
 
     def remove(self, name: str) -> None:
         """Remove a user. Raises `UsersError` when there is none of that name."""
@@ -104,11 +126,18 @@ class UsersFile:
             if users.pop(normal_username(name), None) is None:
                 raise UsersError(f"there is no user {name!r}")
 
+    @staticmethod
+    def _check_new(password: str) -> None:
+        if len(password) < MIN_PASSWORD_CHARS or not _is_password(password):
+            raise UsersError(
+                f"a password has {MIN_PASSWORD_CHARS} to {MAX_PASSWORD_CHARS} characters"
+            )
+
     @contextmanager
     def _changing(self) -> Iterator[dict[str, User]]:
         """Yield the users to be changed, then store them; one process at a time does so."""
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
+            make_private_directory(self._path.parent)
             with lock_beside(self._path, wait=True):
                 users = self.list()
                 yield users
@@ -119,6 +148,11 @@ class UsersFile:
     def _store(self, users: dict[str, User]) -> None:
         text = json.dumps(_Users(users=users).model_dump(), indent=2)
         write_private(self._path, text.encode() + b"\n")
+
+
+def generated_password() -> str:
+    """Return a random password that nobody has to guess at."""
+    return secrets.token_urlsafe(GENERATED_BYTES)
 
 
 def hash_of_no_password(hasher: PasswordHasher) -> str:

@@ -201,7 +201,7 @@ async def refuse(websocket: WebSocket, refused: HandshakeRefused) -> None:
 
 def head_of(websocket: WebSocket) -> RequestHead:
     """Return the handshake."""
-    return RequestHead.of(websocket.scope["headers"], websocket.scope["query_string"])
+    return RequestHead.of_scope(websocket.scope)
 
 
 def peer_of(websocket: WebSocket) -> str | None:

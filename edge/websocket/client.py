@@ -105,8 +105,9 @@ class Client(asyncio.Protocol):
         )
         connections.add(self)
         transport.set_protocol(self)
-        # With no room in its buffer, the transport is full as soon as the kernel is.
-        transport.set_write_buffer_limits(0)
+        # With no room in its buffer, the transport is full as soon as the kernel is. Under
+        # encryption a limit of 0 would count an empty buffer as full.
+        transport.set_write_buffer_limits(1 if is_encrypted(transport) else 0, 0)
         if transport.get_write_buffer_size():
             # An earlier response on this connection is not sent yet; nothing may overtake it.
             self.pause_writing()
@@ -330,14 +331,24 @@ def half_close(transport: asyncio.Transport) -> None:
     A socket that is closed with unread data sends a reset, which would destroy our last words on
     their way to the peer.
     """
-    if transport.can_write_eof() and not transport.is_closing():
+    if transport.is_closing():
+        return
+    if transport.can_write_eof():
         transport.write_eof()
+    elif is_encrypted(transport):
+        # TLS says goodbye behind what was written, and reads until the peer has answered.
+        transport.close()
+
+
+def is_encrypted(transport: asyncio.BaseTransport) -> bool:
+    """Return whether the edge itself encrypts the connection."""
+    return transport.get_extra_info("sslcontext") is not None
 
 
 def _plain_fd(transport: asyncio.Transport) -> int:
     """Return the socket's descriptor if bytes may bypass the transport: not under encryption."""
     sock = transport.get_extra_info("socket")
-    if sock is None or transport.get_extra_info("sslcontext") is not None:
+    if sock is None or is_encrypted(transport):
         return NO_FD
     descriptor: int = sock.fileno()
     return descriptor

@@ -27,7 +27,7 @@ from edge.core.websocket.handshake import (
     response,
 )
 from edge.websocket.arrivals import Arrival
-from edge.websocket.client import Client, half_close
+from edge.websocket.client import Client, half_close, is_encrypted
 from edge.websocket.descriptor_guard import OperationsOnly
 from edge.websocket.endpoint import Application, ClientEndpoint
 from edge.websocket.http_connection import ENTRANCE, Entrance, HttpConnection
@@ -141,7 +141,7 @@ class FrontDoor(asyncio.Protocol):
         return self._server_state.connections
 
     def _take_request(self, head: bytes, rest: bytes) -> None:
-        request = RequestHead()
+        request = RequestHead(is_encrypted=self._is_encrypted)
         parser = httptools.HttpRequestParser(request)
         try:
             parser.feed_data(head)
@@ -201,13 +201,16 @@ class FrontDoor(asyncio.Protocol):
     @property
     def _reception(self) -> Reception:
         """How uvicorn would call the application."""
-        is_encrypted = self._transport.get_extra_info("sslcontext") is not None
         return Reception(
             cast(ASGIApp, self._config.loaded_app),
             self._app_state,
-            "wss" if is_encrypted else "ws",
+            "wss" if self._is_encrypted else "ws",
             self._config.root_path,
         )
+
+    @property
+    def _is_encrypted(self) -> bool:
+        return is_encrypted(self._transport)
 
     def _pause(self) -> None:
         """Read nothing until the WebSocket is open."""

@@ -279,6 +279,11 @@ class HttpConnection(HttpToolsProtocol):
         if self._discarded_bytes > MAX_DISCARDED_BYTES:
             self.flow.pause_reading()
 
+    def send_400_response(self, msg: str) -> None:
+        """Answer what is not HTTP. Called by uvicorn."""
+        self.transport.write(response(400, msg))
+        self.transport.close()
+
     def handle_websocket_upgrade(self) -> None:
         """Open a WebSocket at `/ws`; uvicorn and the application refuse other paths.
 
@@ -363,7 +368,7 @@ class HttpConnection(HttpToolsProtocol):
         self._open_websocket(self.transport, head, self._early)
 
     def _head(self) -> RequestHead:
-        head = RequestHead()
+        head = RequestHead(is_encrypted=self.scheme == "https")
         head.url = self.url
         head.version = self.parser.get_http_version()
         for name, value in self.headers:

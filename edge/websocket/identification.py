@@ -16,6 +16,7 @@ from edge.core.session import Visitor
 from edge.core.websocket.close_codes import try_again
 from relay.shared.logs import LimitedLog
 
+UNKNOWN_HOST = "This edge is not called so: see EDGE_ALLOWED_HOSTS"
 logger = logging.getLogger(__name__)
 
 
@@ -42,6 +43,7 @@ class Identification:
 
         Raises `HandshakeRefused`.
         """
+        self._refuse_unknown_host(head, peer)
         credentials = self._rules.of_handshake(head, peer)
         if credentials.refused_origin is not None:
             self._warn_of_origin(credentials.refused_origin, head)
@@ -98,17 +100,22 @@ class Identification:
 
         An application may know its users by any cookie, and a browser sends that for every page.
         """
+        self._refuse_unknown_host(head, peer)
         origin = head.headers.get("origin")
         if origin is not None and not self._rules.is_allowed(origin, head, peer):
             self._warn_of_origin(origin, head)
             raise HandshakeRefused(403, "This origin is not allowed")
 
+    def _refuse_unknown_host(self, head: RequestHead, peer: str | None) -> None:
+        if not self._rules.serves_host(head, peer):
+            raise HandshakeRefused(400, UNKNOWN_HOST)
+
     def _warn_of_origin(self, origin: str, head: RequestHead) -> None:
         self._log.warning(
             "origin",
             "a page of Origin %.100r may not use its cookie: the Host is %.100r. Let the proxy pass"
-            " Host with its port, or send X-Forwarded-Host and be listed in EDGE_TRUSTED_PROXIES,"
-            " or add the origin to EDGE_ALLOWED_ORIGINS",
+            " Host with its port, or send X-Forwarded-Host, send X-Forwarded-Proto too, and be"
+            " listed in EDGE_TRUSTED_PROXIES, or add the origin to EDGE_ALLOWED_ORIGINS",
             origin,
             head.headers.get("host", ""),
         )

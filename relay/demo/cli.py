@@ -31,7 +31,7 @@ def demo(port: int | None) -> None:
         with DemoCluster(port) as cluster:
             if not cluster.wait_ready(READY_WITHIN_S):
                 raise click.ClickException(f"{cluster.url} was not ready in time")
-            click.echo(invitation(cluster.url))
+            click.echo(invitation(cluster.url, cluster.passwords))
             cluster.wait()
     except KeyboardInterrupt:
         return

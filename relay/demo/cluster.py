@@ -1,6 +1,7 @@
 """`DemoCluster`: relay, edge and two demo managers in a temporary directory."""
 
 import os
+import secrets
 import socket
 import subprocess
 import sys
@@ -11,8 +12,9 @@ from pathlib import Path
 
 from relay.demo.welcome import is_ready
 
-USERS = {"alice": "user", "bob": "user", "admin": "admin"}
+USERS = {"alice": "admin", "bob": "user"}
 MANAGERS = {"manager-1": "survival,creative", "manager-2": "skyblock,lobby"}
+PASSWORD_BYTES = 12
 STOP_WITHIN_S = 5.0
 LOOK_S = 0.1
 LONGEST_DIRECTORY = 60
@@ -37,6 +39,8 @@ class DemoCluster:
     def __init__(self, port: int | None = None) -> None:
         """Take `port` for the page, or a free one."""
         self._port = _free_port() if port is None else port
+        self.passwords = {user: secrets.token_urlsafe(PASSWORD_BYTES) for user in USERS}
+        """By user; new ones for each demo."""
         self.url = f"http://127.0.0.1:{self._port}"
         self._stack = ExitStack()
         self._parts: dict[str, subprocess.Popen[bytes]] = {}
@@ -111,7 +115,7 @@ class DemoCluster:
             _python("edge", "user", "add", name, "--role", role, "--password-stdin"),
             env=self._env,
             cwd=self._directory,
-            input=f"{name}-demo\n".encode(),
+            input=f"{self.passwords[name]}\n".encode(),
             stdout=subprocess.DEVNULL,
             check=True,
         )

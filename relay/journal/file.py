@@ -1,6 +1,6 @@
 """The file of a journal: locked, opened, copied and restored, with refusals that people read."""
 
-import os
+import logging
 import shutil
 import sqlite3
 import time
@@ -13,6 +13,7 @@ from typing import IO
 from relay.journal.format import A_COPY, JOURNAL_FORMAT, DamagedContent
 from relay.journal.tail_note import TailNoteFile
 from relay.shared.file_lock import PathInUse, is_locked, lock_beside
+from relay.shared.private_modes import create_private, make_private_directory, tighten
 from relay.shared.sqlite_file import (
     FileRefused,
     ForeignFile,
@@ -27,6 +28,8 @@ LOCK_PATIENCE_S = 0.2
 """A program that looks at the journal holds the lock for a moment, to find out who has it."""
 MAX_CHECKED_BYTES = 32 * 1024 * 1024
 """A larger file is not checked before it is opened: see `relay.journal.page_check`."""
+logger = logging.getLogger(__name__)
+
 _ADVICE = "it was left unchanged: move it away to begin a new journal"
 
 
@@ -42,7 +45,7 @@ def lock_journal(path: Path) -> IO[bytes]:
     give_up_at = time.monotonic() + LOCK_PATIENCE_S
     while True:
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            make_private_directory(path.parent)
             return lock_beside(path)
         except PathInUse:
             if time.monotonic() >= give_up_at:
@@ -71,11 +74,24 @@ def open_journal_file(path: Path, *, read_only: bool = False) -> sqlite3.Connect
     A missing or empty file is a new journal without tables, unless `read_only`.
     """
     try:
-        return open_sqlite(
+        db = open_sqlite(
             path, JOURNAL_FORMAT, read_only=read_only, max_checked_bytes=MAX_CHECKED_BYTES
         )
     except FileRefused as error:
         raise refused(path, error) from None
+    if not read_only:
+        _make_private(path)
+    return db
+
+
+def _make_private(path: Path) -> None:
+    """Take the permissions of other users from the journal at `path` and the files beside it.
+
+    They hold every user's events. Earlier versions, and copies by other means, left them readable.
+    """
+    beside = (Path(f"{path}{suffix}") for suffix in ("-wal", "-shm", "-tail", ".lock"))
+    if changed := tighten((path, *beside)):
+        logger.warning("other users could read the journal; no longer: %s", ", ".join(changed))
 
 
 def is_in_use(path: Path) -> bool:
@@ -160,7 +176,7 @@ def copy_journal(path: Path, target: Path) -> None:
     with looked_at(path) as source:
         # Exclusively: a copy must never replace an older one, or the journal itself.
         try:
-            os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+            create_private(target)
         except OSError as error:
             raise JournalRefused(f"cannot write {target}: {error}") from None
         try:
@@ -185,7 +201,8 @@ def restore_journal(path: Path, copy: Path) -> None:
             for suffix in ("-wal", "-shm"):
                 Path(f"{path}{suffix}").unlink(missing_ok=True)
             # A copy that is cut short must not look like a journal.
-            os.close(os.open(draft, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600))
+            draft.unlink(missing_ok=True)
+            create_private(draft)
             shutil.copyfile(copy, draft)
             draft.rename(path)
         except OSError as error:

@@ -57,9 +57,10 @@ class ListenAddress:
     host: str = ""
     path: str = ""
 
-    def url(self, port: int) -> str:
+    def url(self, port: int, *, is_encrypted: bool = False) -> str:
         """Return the URL of the server as people type it; every interface shows as it is."""
-        return f"unix:{self.path}" if self.path else f"http://{bracketed(self.host)}:{port}"
+        scheme = "https" if is_encrypted else "http"
+        return f"unix:{self.path}" if self.path else f"{scheme}://{bracketed(self.host)}:{port}"
 
 
 def parse_zmq_address(text: str) -> ZmqAddress:

@@ -12,6 +12,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
+from relay.shared.private_modes import create_private
+
 BUSY_TIMEOUT_S = 1.0
 
 _CIRCUMSTANCES = (
@@ -73,7 +75,7 @@ def open_sqlite(
     try:
         if not read_only and not path.exists():
             # SQLite gives the files that it makes beside it the same mode.
-            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+            create_private(path)
             return _connect(path, "rw")
         _refuse_other_programs(path, file)
         # A connection that may write changes the file even when it only closes: it moves the

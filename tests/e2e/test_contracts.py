@@ -77,8 +77,10 @@ def test_the_edge_shows_the_models(cluster: Cluster, application: dict[str, str]
     assert document["servers"]["edge"]["host"] == f"127.0.0.1:{edge.port}"
     assert document["servers"]["edge"]["pathname"] == "/ws"
     assert "order_paid" in document["channels"]
-    with pytest.raises(urllib.error.HTTPError, match="401"):
-        urllib.request.urlopen(f"{edge.url}/asyncapi.json", timeout=20)
+    from_elsewhere = {"X-Forwarded-For": "192.0.2.1"}
+    request = urllib.request.Request(f"{edge.url}/asyncapi.json", headers=from_elsewhere)
+    with pytest.raises(urllib.error.HTTPError, match="403"):
+        urllib.request.urlopen(request, timeout=20)
 
 
 @pytest.mark.parametrize("program", ["edge", "uvicorn"])

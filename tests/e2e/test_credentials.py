@@ -189,7 +189,7 @@ def test_the_snippet_of_the_protocol_works_in_a_browser(
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=CHROMIUM_ARGUMENTS)
         page = browser.new_page()
-        page.goto(f"{chosen.url}/healthz")
+        page.goto(chosen.url)
         url = f"ws://127.0.0.1:{chosen.port}/ws"
         talk = TALK.format(snippet=snippet)
         assert page.evaluate(talk, [url, cluster.token("alice")]) == "event-relay"

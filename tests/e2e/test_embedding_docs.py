@@ -60,7 +60,7 @@ def app(cluster: Cluster, tmp_path: Path) -> HostApp:
     cluster.configure(
         '[kinds.room]\nsubscribe = ["user"]\n[methods.restart_server]\ncall = ["*"]\n'
     )
-    return serve(cluster, "app:app", PYTHONPATH=f"{tmp_path}:{ROOT}")
+    return serve(cluster, "app:app", PYTHONPATH=f"{tmp_path}:{ROOT}", EDGE_DOCS_ACCESS="everybody")
 
 
 def test_the_application_of_the_page(app: HostApp) -> None:

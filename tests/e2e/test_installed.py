@@ -1,6 +1,7 @@
 """The wheel in a bare environment: an emitter alone, the demo, and a first application."""
 
 import os
+import re
 import shutil
 import signal
 from collections.abc import Iterator
@@ -119,7 +120,8 @@ def test_the_demo_without_a_checkout(server: Installed) -> None:
             page = browser.new_page()
             page.goto(url)
             page.get_by_label("Username").fill("alice")
-            page.get_by_label("Password").fill("alice-demo")
+            [password] = re.findall(r"alice \(password ([\w-]{16})\)", demo.output())
+            page.get_by_label("Password").fill(password)
             page.get_by_role("button", name="Sign in").click()
             page.get_by_text("survival", exact=False).first.wait_for()
             browser.close()

@@ -1,9 +1,13 @@
 """`make run`: starts a whole cluster, restarts parts that die, and ends them all."""
 
 import os
+import re
 import signal
 import socket
 import subprocess
+import urllib.error
+import urllib.parse
+import urllib.request
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -12,6 +16,7 @@ from tempfile import TemporaryDirectory
 import psutil
 import pytest
 
+from edge.http.users import UsersFile
 from tests.support.cluster import Cluster, Edge, free_ports
 from tests.support.processes import ROOT, ManagedProcess
 from tests.support.waiting import wait_for
@@ -120,6 +125,80 @@ def test_of_two_in_one_directory_the_second_ends_and_harms_nothing(
     assert "already listening" in second.stdout + second.stderr
     assert make.returncode is None
     assert edge.status("/readyz") == 200
+
+
+def password_of(make: ManagedProcess) -> str:
+    """The password of alice that `make run` has shown."""
+    [password] = re.findall(r"password of alice is ([\w-]{16}) ", make.output())
+    return str(password)
+
+
+def may_sign_in(edge: Edge, username: str, password: str) -> bool:
+    form = urllib.parse.urlencode({"username": username, "password": password}).encode()
+    try:
+        with urllib.request.urlopen(f"{edge.url}/auth/token", form, timeout=20) as answer:
+            return bool(answer.status == 200)
+    except urllib.error.HTTPError as error:
+        if error.code != 401:
+            raise
+        return False
+
+
+def start_again(cluster: Cluster, checkout: Path, edge: Edge, **env: str) -> ManagedProcess:
+    env = cluster.env | {"EDGE_PORT": str(edge.port)} | env
+    kept = {name: value for name, value in env.items() if value}
+    make = ManagedProcess("make run again", ["make", "run"], kept, checkout)
+    make.start()
+    make.wait_for_output("and sign in as alice", 60)
+    return make
+
+
+def end(make: ManagedProcess, checkout: Path) -> None:
+    os.killpg(make.pid, signal.SIGINT)
+    make.wait_ended()
+    wait_for(lambda: not processes_in(checkout), "no process is left")
+
+
+def test_the_first_start_shows_a_random_password_and_the_next_change_no_user(
+    running: tuple[ManagedProcess, Edge], cluster: Cluster, checkout: Path
+) -> None:
+    make, edge = running
+    first = password_of(make)
+    assert may_sign_in(edge, "alice", first)
+    for name in ("alice", "bob", "admin"):
+        assert not may_sign_in(edge, name, f"{name}-demo")
+    users = checkout / ".run" / "edge" / "users.json"
+    before = users.read_bytes()
+    end(make, checkout)
+    again = start_again(cluster, checkout, edge, EDGE_DATA_DIR="", RELAY_DATA_DIR="")
+    try:
+        assert users.read_bytes() == before
+        assert "has users already; none is changed." in again.output()
+        assert first not in again.output()
+        assert "is not shown again" not in again.output()
+    finally:
+        end(again, checkout)
+        again.close()
+
+
+@pytest.mark.parametrize("setting", ["EDGE_DATA_DIR", "EDGE_USERS_FILE"])
+def test_users_whom_the_caller_has_stay_as_they_are(
+    cluster: Cluster, checkout: Path, tmp_path: Path, setting: str
+) -> None:
+    mine = tmp_path / "mine"
+    users = UsersFile(mine / "users.json")
+    users.add("alice", "my own secret")
+    before = (mine / "users.json").read_bytes()
+    where = str(mine if setting == "EDGE_DATA_DIR" else mine / "users.json")
+    [port] = free_ports(1)
+    edge = Edge(ManagedProcess("none", [], {}), port, 1)
+    make = start_again(cluster, checkout, edge, **{setting: where})
+    try:
+        assert (mine / "users.json").read_bytes() == before
+        assert may_sign_in(edge, "alice", "my own secret")
+    finally:
+        end(make, checkout)
+        make.close()
 
 
 def test_a_taken_port_ends_make_run_with_the_reason(cluster: Cluster, checkout: Path) -> None:

@@ -95,7 +95,7 @@ def test_an_edge_with_a_given_secret_writes_nothing(cluster: Cluster) -> None:
 
 def test_names_beyond_ascii_are_shown_in_a_bare_locale(cluster: Cluster) -> None:
     added = run_cli(
-        "edge", "user", "add", "Zoë", "--password-stdin", env=cluster.env, stdin="secret\n"
+        "edge", "user", "add", "Zoë", "--password-stdin", env=cluster.env, stdin="a long secret\n"
     )
     assert added.returncode == 0, added.stderr
     listed = run_cli("edge", "user", "list", env=cluster.env | BARE)

@@ -1,11 +1,13 @@
 """The command-line programs: one line for each refusal, and clean ends."""
 
+import re
 import signal
 import socket
 import time
 
 import pytest
 
+from edge.http.users import UsersFile
 from tests.support.cluster import Cluster, asgi_options, free_ports
 from tests.support.processes import ROOT, run_cli
 
@@ -86,7 +88,9 @@ def test_tokens_and_users_are_managed_from_the_shell(cluster: Cluster) -> None:
     token = run_cli("edge", "token", "alice", "--role", "admin", "--ttl", "60", env=env)
     identity = cluster.tokens.verify(token.stdout.strip(), time.time())
     assert (identity.username, identity.role) == ("alice", "admin")
-    added = run_cli("edge", "user", "add", "bob", "--password-stdin", env=env, stdin="secret\n")
+    added = run_cli(
+        "edge", "user", "add", "bob", "--password-stdin", env=env, stdin="a long secret\n"
+    )
     assert (added.returncode, added.stdout) == (0, "Added bob (user).\n")
     assert run_cli("edge", "user", "list", env=env).stdout == "bob\tuser\n"
     remove = ("user", "remove", "--keep-tokens", "bob")
@@ -94,7 +98,47 @@ def test_tokens_and_users_are_managed_from_the_shell(cluster: Cluster) -> None:
     missing = run_cli("edge", "user", "remove", "bob", env=env)
     assert (missing.returncode, missing.stderr) == (1, "Error: there is no user 'bob'\n")
     empty = run_cli("edge", "user", "add", "bob", "--password-stdin", env=env, stdin="\n")
-    assert empty.stderr == "Error: a password has 1 to 1024 characters\n"
+    assert empty.stderr == "Error: a password has 8 to 1024 characters\n"
+
+
+def test_the_first_user_gets_a_password_that_is_shown_once(cluster: Cluster) -> None:
+    first = ("edge", "user", "add", "ann", "--role", "admin", "--generate", "--if-first")
+    added = run_cli(*first, env=cluster.env)
+    assert added.returncode == 0, added.stderr
+    [password] = re.findall(r"^The password of ann is (\S{16}) \(it is not", added.stdout, re.M)
+    users = UsersFile(cluster.directory / "edge" / "users.json")
+    assert users.verify("ann", password) is not None
+    again = run_cli(*first, env=cluster.env)
+    assert again.stdout.endswith("users.json has users already; none is changed.\n")
+    changed = run_cli(
+        "edge", "user", "passwd", "ann", "--password-stdin", env=cluster.env, stdin="new secret\n"
+    )
+    assert (changed.returncode, changed.stdout) == (0, "Changed the password of ann.\n")
+    assert users.verify("ann", "new secret") is not None
+    assert users.list()["ann"].role == "admin"
+
+
+@pytest.mark.parametrize("mode", [0o644, 0o660, 0o604])
+@pytest.mark.parametrize("name", ["jwt-secret", "users.json", "elsewhere.json"])
+def test_a_file_of_secrets_that_others_may_use_is_refused(
+    cluster: Cluster, name: str, mode: int
+) -> None:
+    path = cluster.directory / "edge" / name
+    env = {each: value for each, value in cluster.env.items() if each != "EDGE_JWT_SECRET"}
+    setting = "EDGE_DATA_DIR"
+    if name == "elsewhere.json":
+        setting, env = "EDGE_USERS_FILE", env | {"EDGE_USERS_FILE": str(path)}
+    path.parent.mkdir(0o700)
+    path.write_text("s" * 40 if name == "jwt-secret" else '{"users": {}}')
+    path.chmod(mode)
+    line = f"event-edge: {setting}: {path}: other users may use it (its mode is {mode:o}):"
+    wanted = (2, f"{line} chmod 600 {path}\n")
+    commands = [(), ("token", "ann")] if name == "jwt-secret" else [(), ("user", "list")]
+    for command in commands:
+        ended = run_cli("edge", *command, env=env)
+        assert (ended.returncode, ended.stderr) == wanted
+    path.chmod(0o600)
+    assert run_cli("edge", *commands[1], env=env).returncode == 0
 
 
 def test_statistics_of_a_missing_relay_are_one_line(cluster: Cluster) -> None:
@@ -191,9 +235,9 @@ def test_a_role_of_the_file_is_given_to_users_and_tokens(cluster: Cluster) -> No
     token = run_cli("edge", "token", "ann", "--role", "till", env=env).stdout.strip()
     assert cluster.tokens.verify(token, time.time()).role == "till"
     add = ("user", "add", "ann", "--password-stdin", "--role")
-    added = run_cli("edge", *add, "accounting", env=env, stdin="secret\n")
+    added = run_cli("edge", *add, "accounting", env=env, stdin="a long secret\n")
     assert added.stdout == "Added ann (accounting).\n"
-    refused = run_cli("edge", *add, "accountant", env=env, stdin="secret\n")
+    refused = run_cli("edge", *add, "accountant", env=env, stdin="a long secret\n")
     assert refused.returncode == 2
     known = "user, admin, shop, accounting, till, editor"
     assert f"'accountant' is none of {known}. A role exists when" in refused.stderr

@@ -114,7 +114,9 @@ def test_a_mounted_file_is_changed_in_place(alone: Path) -> None:
 def test_readers_of_a_mounted_file_find_the_old_users_or_the_new_ones(alone: Path) -> None:
     change = "import sys; from pathlib import Path; from edge.http.users import UsersFile\n"
     change += "users = UsersFile(Path(sys.argv[1]))\n"
-    change += "for number in range(6): users.add(f'user {number}' * (1 + number % 3 * 10), 'p')"
+    change += (
+        "for number in range(6): users.add(f'user {number}' * (1 + number % 3 * 10), 'password')"
+    )
     writer = subprocess.Popen(
         [sys.executable, "-c", change, str(alone)], env=os.environ | {"PYTHONPATH": str(ROOT)}
     )
@@ -220,6 +222,7 @@ def test_an_empty_secret_is_made_anew_once_for_all_processes(
 ) -> None:
     if left is not None:
         (tmp_path / "jwt-secret").write_bytes(left)
+        (tmp_path / "jwt-secret").chmod(0o600)
     starters = [secret_of(tmp_path, resource.RLIM_INFINITY) for _ in range(4)]
     answers = {starter.communicate(timeout=40) for starter in starters}
     assert answers == {((tmp_path / "jwt-secret").read_text() + "\n", "")}

@@ -217,6 +217,28 @@ def test_an_empty_file_and_an_abandoned_draft_become_a_spool(path: Path) -> None
         assert spool.kept == []
 
 
+def test_only_its_owner_may_read_a_spool_and_one_that_others_could_read_is_mended(
+    path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def modes() -> dict[str, int]:
+        return {each.name: each.stat().st_mode & 0o777 for each in path.parent.iterdir()}
+
+    before = os.umask(0)
+    try:
+        with closing(open_spool(path)) as spool:
+            spool.append(1, [outgoing(1)])
+            made = modes()
+    finally:
+        os.umask(before)
+    assert f"{path.name}-wal" in made
+    assert set(made.values()) == {0o600}, made
+    path.chmod(0o644)
+    with closing(open_spool(path)) as spool:
+        assert spool.kept == [outgoing(1)]
+        assert set(modes().values()) == {0o600}
+    assert f"other users could read the spool; no longer: {path.name} (644)" in caplog.text
+
+
 def test_one_emitter_at_a_time_has_a_spool(path: Path) -> None:
     with closing(open_spool(path)):
         with pytest.raises(SpoolInUse) as refused:

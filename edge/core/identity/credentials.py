@@ -10,7 +10,7 @@ from itertools import islice
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from edge.core.identity.proxies import TrustedProxies
+from edge.core.identity.proxies import TrustedProxies, name_of
 from edge.core.identity.request_head import RequestHead
 
 COOKIE_NAME = "access_token_cookie"
@@ -22,6 +22,11 @@ TOKEN_SUBPROTOCOL = f"{SUBPROTOCOL}.bearer."
 MAX_TOKENS = 8
 """Tokens of one kind in one request that are looked at."""
 
+HOST_PREFIX = "__Host-"
+"""Begins the name of a cookie that browsers take only by TLS, from this very host, for all of its
+paths (RFC 6265bis, section 4.1.3): no other host of the domain can set it."""
+_OWN_SITES = ("same-origin", "none")
+"""The values of `Sec-Fetch-Site` for our own pages, and for an address that somebody has typed."""
 _DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 
 
@@ -38,12 +43,14 @@ class Credentials(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class CredentialRules:
-    """Where the edge looks for tokens."""
+    """Where the edge looks for tokens, and which pages it serves."""
 
     cookie_names: tuple[str, ...]
     allowed_origins: tuple[str, ...]
     """Origins, beside the edge's own, whose pages may use the cookie on `/ws`."""
     proxies: TrustedProxies
+    allowed_hosts: tuple[str, ...] = ()
+    """Names of this edge in lower case, `*.example.org` for those below one; all if empty."""
 
     def of_request(self, head: RequestHead) -> Credentials:
         """Return the credentials in a request to the HTTP API.
@@ -84,12 +91,49 @@ class CredentialRules:
             scheme, netloc, *_ = urlsplit(origin)
         except ValueError:
             return False
+        # A page that came unencrypted may be anybody's.
+        if scheme != self.proxies.scheme(head, peer):
+            return False
         # Browsers leave the default port of a scheme out of the origin; proxies may name it.
         ours = (
             host.lower().removesuffix(_DEFAULT_PORTS.get(scheme, " "))
             for host in self.proxies.hosts(head, peer)
         )
         return bool(netloc) and netloc.lower() in ours
+
+    def is_foreign(self, head: RequestHead, peer: str | None) -> bool:
+        """Return whether a page elsewhere may have made a browser send this request.
+
+        By `Sec-Fetch-Site`, which tells more than `Origin` and needs no host; browsers leave it out
+        on `http`. Programs send neither. With a token in `Authorization`, which no browser sends by
+        itself, it does not matter where a request comes from.
+        """
+        if any(bearer_tokens(head)):
+            return False
+        origin, site = head.headers.get("origin"), head.headers.get("sec-fetch-site")
+        if origin in self.allowed_origins:
+            return False
+        if site is not None:
+            return site not in _OWN_SITES
+        return origin is not None and not self.is_allowed(origin, head, peer)
+
+    def serves_host(self, head: RequestHead, peer: str | None) -> bool:
+        """Return whether a request calls this edge by an allowed name."""
+        return not self.allowed_hosts or self.public_host(head, peer) is not None
+
+    def public_host(self, head: RequestHead, peer: str | None) -> str | None:
+        """Return the host in the client's URL, with its port, if it is one of `allowed_hosts`.
+
+        Anybody may send any `Host`: no link is made of another one.
+        """
+        return next((host for host in self.proxies.hosts(head, peer) if self._names(host)), None)
+
+    def _names(self, host: str) -> bool:
+        name = name_of(host)
+        return any(
+            name == each or (each.startswith("*.") and name.endswith(each[1:]))
+            for each in self.allowed_hosts
+        )
 
 
 def chosen_subprotocol(head: RequestHead) -> str | None:
@@ -101,13 +145,13 @@ def chosen_subprotocol(head: RequestHead) -> str | None:
 
 def _explicit(head: RequestHead) -> tuple[str, ...]:
     return (
-        *islice(_bearer_tokens(head), MAX_TOKENS),
+        *islice(bearer_tokens(head), MAX_TOKENS),
         *islice((value for name, value in head.query if name == "token" and value), MAX_TOKENS),
         *islice(_subprotocol_tokens(head), MAX_TOKENS),
     )
 
 
-def _bearer_tokens(head: RequestHead) -> Iterator[str]:
+def bearer_tokens(head: RequestHead) -> Iterator[str]:
     """Yield the tokens in `Authorization`; other schemes are for somebody else, such as a proxy."""
     if "authorization" in head.headers:
         for value in head.values("authorization"):

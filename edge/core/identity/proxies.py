@@ -22,6 +22,17 @@ _PAIR = re.compile(r'(?<![A-Za-z])([A-Za-z]{1,16})=(?:"((?:[^"\\]|\\.)*)"|([^\s;
 length, and not with its square."""
 _MAPPED_BITS = 96
 """The prefix of IPv4 addresses that are written as IPv6 addresses, `::ffff:0:0/96`."""
+_ADDED_BY_PROXIES = (
+    "forwarded",
+    "via",
+    "x-forwarded-for",
+    "x-forwarded-host",
+    "x-forwarded-port",
+    "x-forwarded-proto",
+    "x-real-ip",
+)
+_SCHEMES = {"http": "http", "https": "https", "ws": "http", "wss": "https"}
+"""Some proxies name the scheme of a WebSocket."""
 _HOST_AND_PORT = re.compile(r"(\[[^\]]*\]|[^:]*)(?::\d*)?\Z")
 
 
@@ -31,6 +42,7 @@ class ForwardedRequest(NamedTuple):
     client: str | None
     """The address of the client."""
     scheme: str | None
+    """`http` or `https`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +89,25 @@ class TrustedProxies:
             if client is None or self.trusts_anybody or not self.trusts(client):
                 break
         schemes = [value.lower() for value in _told(head, "x-forwarded-proto", "proto")]
-        scheme = schemes[-1] if schemes and schemes[-1] in ("http", "https") else None
+        scheme = _SCHEMES.get(schemes[-1]) if schemes else None
         return ForwardedRequest(client, scheme)
+
+    def scheme(self, head: RequestHead, peer: str | None) -> str:
+        """Return the scheme in the client's URL: as a trusted proxy tells it, else the edge's
+        own."""
+        return self.read(head, peer).scheme or ("https" if head.is_encrypted else "http")
+
+    def is_local(self, head: RequestHead, peer: str | None) -> bool:
+        """Return whether a program on this machine has sent the request itself, to this machine.
+
+        A proxy on this machine sends the requests of others. It is known by what it adds, or by the
+        host, which is not that of this machine; so is a page that a browser here got from elsewhere
+        under a name that now means this machine (DNS rebinding). On a Unix socket there is a proxy.
+        """
+        if peer is None or any(name in head.headers for name in _ADDED_BY_PROXIES):
+            return False
+        host = head.headers.get("host", "")
+        return _is_loopback(peer) and (not host or _is_loopback(name_of(host)))
 
     def hosts(self, head: RequestHead, peer: str | None) -> Iterator[str]:
         """Yield the hosts, with their ports, by which the client may have named this edge."""
@@ -92,6 +121,24 @@ class TrustedProxies:
             for host in (own, *forwarded):
                 if host and (match := _HOST_AND_PORT.match(host)):
                     yield f"{match[1]}:{port}"
+
+
+def _is_loopback(name: str) -> bool:
+    if name == "localhost":
+        return True
+    try:
+        address = ipaddress.ip_address(name.strip("[]").partition("%")[0])
+    except ValueError:
+        return False
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
+        address = address.ipv4_mapped
+    return address.is_loopback
+
+
+def name_of(host: str) -> str:
+    """Return the name or address in `host`, in lower case, without its port."""
+    match = _HOST_AND_PORT.match(host)
+    return (match[1] if match else host).lower().removesuffix(".")
 
 
 def _network(text: str) -> Network:

@@ -1,28 +1,38 @@
 """`RequestHead`: the URL and the headers of one HTTP request, whichever server has read it."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 from urllib.parse import parse_qsl
 
 
 class RequestHead:
     """Collects the parts of a request that tell who is asking and for what."""
 
-    __slots__ = ("headers", "url", "version")
+    __slots__ = ("headers", "is_encrypted", "url", "version")
 
-    def __init__(self) -> None:
+    def __init__(self, *, is_encrypted: bool = False) -> None:
         self.url = b""
         self.version = "1.1"
         """Of HTTP."""
+        self.is_encrypted = is_encrypted
+        """Whether it came to this edge by TLS."""
         self.headers: dict[str, str] = {}
         """Names in lower case. The values of a header that came more than once are joined."""
 
     @classmethod
     def of(cls, headers: Iterable[tuple[bytes, bytes]], query_string: bytes) -> "RequestHead":
-        """Return the head of a request that an ASGI server has read."""
+        """Return the head of a request with these headers."""
         head = cls()
         head.url = b"?" + query_string
         for name, value in headers:
             head.on_header(name, value)
+        return head
+
+    @classmethod
+    def of_scope(cls, scope: Mapping[str, Any]) -> "RequestHead":
+        """Return the head of a request that an ASGI server has read."""
+        head = cls.of(scope["headers"], scope.get("query_string", b""))
+        head.is_encrypted = scope.get("scheme") in ("https", "wss")
         return head
 
     @property

@@ -41,6 +41,15 @@ class Attempt(NamedTuple):
     this user. It counts apart from all addresses, so that no guess of others delays it."""
 
 
+class Standing(NamedTuple):
+    """By what an attempt takes its turn among others."""
+
+    wrong: int
+    """Wrong passwords that came from its address; none if the user is known there."""
+    is_new: bool
+    """Whether the user has not signed in there yet, or has failed since."""
+
+
 class _Strikes:
     """The wrong passwords by key. The keys are bounded; counts decay by the caller's clock."""
 
@@ -108,6 +117,13 @@ class WrongPasswords:
             of_user = _delay_s(self._users.count(username, now), FREE_PER_USER)
             wait_s = max(wait_s, of_user - self._pairs.since_s(attempt, now))
         return max(0.0, wait_s)
+
+    def standing(self, attempt: Attempt, now: float) -> Standing:
+        """Return by what the attempt, which has not begun, takes its turn."""
+        has_been_here = attempt.address.startswith(KNOWN_BROWSER) or attempt in self._signed_in
+        is_known = has_been_here and not self._pairs.count(attempt, now)
+        wrong = 0 if is_known else self._addresses.count(attempt.address, now)
+        return Standing(wrong, not is_known)
 
     def begin(self, attempt: Attempt, now: float) -> None:
         """Count an attempt whose password will be checked as wrong, until it proves right."""

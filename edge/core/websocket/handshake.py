@@ -25,6 +25,20 @@ _HOST = re.compile(r"(\[[0-9A-Za-z:.%-]+\]|[\w.~!$&'()*+;=%-]+)(:[0-9]{0,5})?", 
 """Host and port of RFC 3986, section 3.2, without the comma: it joins two headers."""
 
 
+SECURITY_HEADERS = {
+    # Nothing in an answer that is no page is ever run, shown in a frame, or kept.
+    "Content-Security-Policy": "default-src 'none'; base-uri 'none'; form-action 'none';"
+    " frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cache-Control": "no-store",
+}
+"""Of every answer of the edge that has no others of its own."""
+
+
 class BadHandshake(Exception):  # noqa: N818
     """The request cannot be answered with 101; `response` is the answer instead."""
 
@@ -125,6 +139,6 @@ def response(status: int, detail: str, headers: Mapping[str, str] | None = None)
         "Content-Type: application/json",
         f"Content-Length: {len(body)}",
         "Connection: close",
-        *(f"{name}: {value}" for name, value in (headers or {}).items()),
+        *(f"{name}: {value}" for name, value in {**SECURITY_HEADERS, **(headers or {})}.items()),
     ]
     return "\r\n".join(lines).encode() + b"\r\n\r\n" + body

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from edge.core.identity.wrong_passwords import Standing
 from edge.http.hashing import (
     MAX_PER_ADDRESS,
     MAX_RUNNING,
@@ -26,7 +27,9 @@ class Checks:
         self.finish = asyncio.Event()
         self.begun: list[str] = []
 
-    def come(self, address: str, name: str = "") -> tuple["asyncio.Task[None]", asyncio.Event]:
+    def come(
+        self, address: str, name: str = "", *, wrong: int = 0, is_new: bool = True
+    ) -> tuple["asyncio.Task[None]", asyncio.Event]:
         """A client comes; return its task, and the event that it leaves."""
         left = asyncio.Event()
 
@@ -34,7 +37,7 @@ class Checks:
             await left.wait()
 
         async def check() -> None:
-            async with self.queue.turn(address, wait_left):
+            async with self.queue.turn(address, Standing(wrong, is_new), wait_left):
                 self.begun.append(name or address)
                 await self.finish.wait()
 
@@ -84,6 +87,71 @@ def test_one_address_leaves_room_for_others() -> None:
         other, _ = checks.come("other")
         checks.finish.set()
         await other
+
+    play(scenario)
+
+
+def test_an_address_without_wrong_passwords_is_before_those_that_guess() -> None:
+    """And an address with few checks before one with many; known users first."""
+
+    async def scenario(checks: Checks) -> None:
+        running = [checks.come(f"running {number}")[0] for number in range(MAX_RUNNING)]
+        await settle()
+        guessers = [checks.come(f"guesser {number}", wrong=1 + number)[0] for number in range(4)]
+        office = [checks.come("office", f"office {number}")[0] for number in range(3)]
+        fresh, _ = checks.come("fresh")
+        known, _ = checks.come("known", is_new=False)
+        await settle()
+        checks.finish.set()
+        await asyncio.gather(*running, *guessers, *office, fresh, known)
+        assert checks.begun[MAX_RUNNING:] == [
+            "known",
+            "office 0",
+            "fresh",
+            "guesser 0",
+            "office 1",
+            "guesser 1",
+            "office 2",
+            "guesser 2",
+            "guesser 3",
+        ]
+
+    play(scenario)
+
+
+def test_in_a_full_queue_a_better_one_takes_the_place_of_the_last() -> None:
+    async def scenario(checks: Checks) -> None:
+        guessers = [checks.come(f"guesser {number}", wrong=number)[0] for number in range(ROOM)]
+        await settle()
+        for _ in range(3):
+            with pytest.raises(HashingRefused):
+                await checks.come("another guesser", wrong=ROOM)[0]
+        honest, _ = checks.come("honest")
+        await settle()
+        [refused] = [task for task in guessers if task.done()]
+        assert refused is guessers[-1], "the one with the most wrong passwords"
+        assert isinstance(refused.exception(), HashingRefused)
+        checks.finish.set()
+        await asyncio.gather(honest, *guessers[:-1])
+        assert checks.begun.index("honest") == MAX_RUNNING
+
+    play(scenario)
+
+
+def test_a_known_user_finds_room_at_an_address_full_of_guessers() -> None:
+    """As behind a proxy that does not tell the addresses of clients."""
+
+    async def scenario(checks: Checks) -> None:
+        guessers = [checks.come("one", wrong=number)[0] for number in range(MAX_PER_ADDRESS)]
+        await settle()
+        with pytest.raises(HashingRefused) as refused:
+            await checks.come("one", wrong=MAX_PER_ADDRESS)[0]
+        assert refused.value.is_own_fault
+        known, _ = checks.come("one", "known", is_new=False)
+        checks.finish.set()
+        await known
+        results = await asyncio.gather(*guessers, return_exceptions=True)
+        assert [type(each) for each in results if each is not None] == [HashingRefused]
 
     play(scenario)
 
@@ -138,7 +206,7 @@ def test_a_cancelled_check_gives_its_turn_back(when: str) -> None:
 def test_a_check_that_fails_gives_its_turn_back() -> None:
     async def scenario(checks: Checks) -> None:
         async def fail() -> None:
-            async with checks.queue.turn("address", _stay):
+            async with checks.queue.turn("address", Standing(0, True), _stay):
                 raise ValueError
 
         for _ in range(ROOM + 1):

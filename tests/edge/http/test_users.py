@@ -11,7 +11,13 @@ from argon2 import PasswordHasher, extract_parameters
 from argon2.exceptions import VerifyMismatchError
 from argon2.profiles import RFC_9106_LOW_MEMORY
 
-from edge.http.users import MAX_PASSWORD_CHARS, UsersError, UsersFile, hash_of_no_password
+from edge.http.users import (
+    MAX_PASSWORD_CHARS,
+    UsersError,
+    UsersFile,
+    generated_password,
+    hash_of_no_password,
+)
 from relay.wire.usernames import MAX_NAME_CHARS
 
 ROOT = Path(__file__).parents[3]
@@ -63,9 +69,9 @@ def test_the_stand_in_for_unknown_users_lets_nobody_in_and_costs_as_much() -> No
 
 
 def test_adding_again_replaces_password_and_role(users: UsersFile) -> None:
-    users.add("alice", "old", "admin")
-    assert users.add("alice", "new") is False
-    assert users.verify("alice", "old") is None
+    users.add("alice", "old secret", "admin")
+    assert users.add("alice", "new secret") is False
+    assert users.verify("alice", "old secret") is None
     assert users.list()["alice"].role == "user"
 
 
@@ -114,7 +120,7 @@ def test_a_name_that_cannot_be_used_is_refused(users: UsersFile, path: Path, nam
 
 def test_two_spellings_of_one_name_are_one_user(users: UsersFile, path: Path) -> None:
     composed, decomposed = "Zo\u00eb", "Zoe\u0308"
-    assert users.add(decomposed, "old") is True
+    assert users.add(decomposed, "old secret") is True
     assert users.add(composed, "password") is False
     assert users.verify(decomposed, "password") is not None
     assert list(users.list()) == [composed]
@@ -134,10 +140,51 @@ def test_a_name_that_an_older_version_has_stored_signs_in(users: UsersFile, path
     assert users.list()[composed].role == "user", "the one whose name is stored in normal form"
 
 
-@pytest.mark.parametrize("password", ["", "p" * (MAX_PASSWORD_CHARS + 1)])
-def test_a_password_has_1_to_1024_characters(users: UsersFile, password: str) -> None:
-    with pytest.raises(UsersError, match="a password has 1 to 1024 characters"):
-        users.add("alice", password)
+@pytest.mark.parametrize("password", ["", "p", "p" * 7, "p" * (MAX_PASSWORD_CHARS + 1)])
+def test_a_new_password_has_8_to_1024_characters(users: UsersFile, password: str) -> None:
+    users.add("bob", "8 chars.")
+    for act in (
+        lambda: users.add("alice", password),
+        lambda: users.set_password("bob", password),
+    ):
+        with pytest.raises(UsersError, match=r"^a password has 8 to 1024 characters$"):
+            act()
+    assert users.verify("bob", "8 chars.") is not None
+
+
+def test_a_shorter_password_of_an_earlier_version_still_counts(
+    users: UsersFile, path: Path
+) -> None:
+    path.parent.mkdir()
+    stored = {"role": "user", "password_hash": PasswordHasher(1, 8, 1).hash("short")}
+    path.write_text(json.dumps({"users": {"alice": stored}}))
+    assert users.verify("alice", "short") is not None
+
+
+def test_another_password_keeps_the_role(users: UsersFile) -> None:
+    users.add("Zo\u00eb", "old secret", "admin")
+    users.set_password("Zoe\u0308", "new secret")
+    assert users.verify("Zo\u00eb", "old secret") is None
+    user = users.verify("Zo\u00eb", "new secret")
+    assert user is not None
+    assert user.role == "admin"
+    assert len(users.list()) == 1
+    with pytest.raises(UsersError, match=r"^there is no user 'bob'$"):
+        users.set_password("bob", "new secret")
+
+
+def test_only_the_first_user_is_added_as_the_first(users: UsersFile, path: Path) -> None:
+    assert users.add("alice", "the first secret", "admin", if_first=True) is True
+    before = path.read_bytes()
+    for name in ("alice", "bob"):
+        assert users.add(name, "another secret", if_first=True) is False
+    assert path.read_bytes() == before
+
+
+def test_generated_passwords_are_long_and_differ() -> None:
+    found = {generated_password() for _ in range(100)}
+    assert len(found) == 100
+    assert {len(each) for each in found} == {16}
 
 
 def test_a_password_that_is_not_text_is_refused(users: UsersFile) -> None:

@@ -39,6 +39,9 @@ class QuietTransport:
         """As a transport's."""
         return False
 
+    def close(self) -> None:
+        """As a transport's, which waits for the end of TLS from the peer."""
+
     def is_closing(self) -> bool:
         """As a transport's."""
         return False

@@ -2,9 +2,11 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import socket
+import urllib.parse
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -63,7 +65,8 @@ def parts(demo: ManagedProcess) -> list[psutil.Process]:
 def sign_in(demo: ManagedProcess) -> str:
     """Sign in as the line says, and return the user's name."""
     url = demo.output().partition("Open ")[2].split()[0]
-    form = b"username=bob&password=bob-demo"
+    [password] = re.findall(r"bob \(password ([\w-]{16})\)", demo.output())
+    form = urllib.parse.urlencode({"username": "bob", "password": password}).encode()
     with urllib.request.urlopen(f"{url}/auth/token", form, timeout=20) as reply:
         token = json.load(reply)["access_token"]
     request = urllib.request.Request(

@@ -15,8 +15,9 @@ def test_the_welcome_names_the_page_and_the_users(cluster: Cluster) -> None:
     wait_for(lambda: process.returncode is not None, "the welcome ends")
     assert process.returncode == 0
     assert process.output() == (
-        f"Open {edge.url} and sign in as alice, bob or admin "
-        "(passwords: alice-demo, bob-demo, admin-demo); Ctrl-C stops everything.\n"
+        f"Open {edge.url} and sign in as alice, with the password that the first start has shown,"
+        " or as another user; `event-edge user passwd alice` sets a new one"
+        " (with EDGE_DATA_DIR=.run/edge); Ctrl-C stops everything.\n"
     )
 
 

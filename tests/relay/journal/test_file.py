@@ -359,6 +359,26 @@ class TestLooking:
             with reading_journal(path) as reader:
                 assert [each.offset for each in reader.events("event", 0)] == [1, 2]
 
+    def test_a_journal_that_others_may_read_is_made_private(
+        self, path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        with closing(open_journal(path)) as journal:
+            journal.append(batch(1))
+        for suffix in ("", "-tail", ".lock"):
+            Path(f"{path}{suffix}").chmod(0o644)
+        with closing(open_journal(path)) as journal:
+            assert journal.streams["event"].last_offset == 1
+            modes = {each.name: each.stat().st_mode & 0o777 for each in path.parent.iterdir()}
+        assert set(modes.values()) == {0o600}, modes
+        [line] = [each.getMessage() for each in caplog.records if "other users" in each.msg]
+        # SQLite has made the log and its index with the mode of the journal.
+        suffixes = ("", "-wal", "-shm", "-tail", ".lock")
+        names = ", ".join(f"{path.name}{suffix} (644)" for suffix in suffixes)
+        assert line == f"other users could read the journal; no longer: {names}"
+        caplog.clear()
+        open_journal(path).close()
+        assert "other users" not in caplog.text
+
     def test_only_its_owner_may_read_what_a_relay_makes(self, path: Path, tmp_path: Path) -> None:
         before = os.umask(0)
         try:

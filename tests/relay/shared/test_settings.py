@@ -471,11 +471,13 @@ class TestSecret:
 
     def test_a_file_with_too_little_is_refused(self, tmp_path: Path) -> None:
         (tmp_path / "jwt-secret").write_text("short")
+        (tmp_path / "jwt-secret").chmod(0o600)
         with pytest.raises(SettingsError, match=r"^EDGE_DATA_DIR: .*at least 32 bytes"):
             load(EdgeSettings, data_dir=tmp_path).secret()
 
     def test_a_file_that_is_not_text_is_refused(self, tmp_path: Path) -> None:
         (tmp_path / "jwt-secret").write_bytes(b"\xff" * 40)
+        (tmp_path / "jwt-secret").chmod(0o600)
         with pytest.raises(SettingsError, match=r"^EDGE_DATA_DIR: "):
             load(EdgeSettings, data_dir=tmp_path).secret()
 

@@ -1,6 +1,7 @@
 """The tokens in a request, in the order in which they count: header, query, subprotocol, cookie."""
 
 from itertools import product
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -47,13 +48,15 @@ def rules(*allowed: str) -> CredentialRules:
     return CredentialRules((COOKIE_NAME,), allowed, TrustedProxies.parse((PROXY,)))
 
 
-def head(query: str = "", **headers: str | None) -> RequestHead:
+def head(query: str = "", *, encrypted: bool = True, **headers: str | None) -> RequestHead:
     pairs = [
         (name.replace("_", "-").encode(), value.encode("utf-8", "surrogatepass"))
         for name, value in headers.items()
         if value is not None
     ]
-    return RequestHead.of(pairs, query.encode())
+    found = RequestHead.of(pairs, query.encode())
+    found.is_encrypted = encrypted
+    return found
 
 
 @pytest.mark.parametrize(
@@ -119,10 +122,12 @@ def cookie_of(
     host: str | None = HOST,
     *allowed: str,
     peer: str | None = STRANGER,
+    encrypted: bool = True,
     **forwarded: str,
 ) -> str | None:
     """Return the cookie that counts; else None, and check that the refused origin is told."""
-    request = head(cookie=f"{COOKIE_NAME}=c", origin=origin, host=host, **forwarded)
+    cookie = f"{COOKIE_NAME}=c"
+    request = head(encrypted=encrypted, cookie=cookie, origin=origin, host=host, **forwarded)
     found = rules(*allowed).of_handshake(request, peer)
     assert found.refused_origin == (None if found.cookies else origin)
     return found.cookies[0] if found.cookies else None
@@ -133,6 +138,7 @@ def cookie_of(
     [
         (OWN, HOST, ()),
         (f"http://{HOST}", HOST, ()),
+        ("http://edge.example.org", "edge.example.org", ()),
         (OWN, HOST.upper(), ()),
         ("https://edge.example.org", "edge.example.org", ()),
         ("https://edge.example.org", "edge.example.org:443", ()),
@@ -145,7 +151,32 @@ def cookie_of(
 def test_the_cookie_counts_on_own_and_allowed_pages(
     origin: str, host: str, allowed: tuple[str, ...]
 ) -> None:
-    assert cookie_of(origin, host, *allowed) == "c"
+    encrypted = origin.startswith("https:")
+    assert cookie_of(origin, host, *allowed, encrypted=encrypted) == "c"
+    if not allowed:
+        assert cookie_of(origin, host, encrypted=not encrypted) is None, "another scheme"
+
+
+@pytest.mark.parametrize(
+    ("forwarded", "scheme"),
+    [
+        ({}, "http"),
+        ({"x_forwarded_proto": "https"}, "https"),
+        ({"x_forwarded_proto": "wss"}, "https"),
+        ({"x_forwarded_proto": "ws"}, "http"),
+        ({"x_forwarded_proto": "http, https"}, "https"),
+        ({"x_forwarded_proto": "https, http"}, "http"),
+        ({"x_forwarded_proto": "gopher"}, "http"),
+        ({"forwarded": "proto=https;for=192.0.2.7"}, "https"),
+    ],
+)
+def test_only_a_trusted_proxy_tells_the_scheme(forwarded: dict[str, Any], scheme: str) -> None:
+    for peer in (PROXY, None, STRANGER):
+        told = scheme if peer != STRANGER else "http"
+        for page in ("http", "https"):
+            origin = f"{page}://{HOST}"
+            found = cookie_of(origin, HOST, peer=peer, encrypted=False, **forwarded)
+            assert found == ("c" if page == told else None)
 
 
 @pytest.mark.parametrize(
@@ -158,7 +189,7 @@ def test_the_cookie_counts_on_own_and_allowed_pages(
         {"forwarded": f'for=192.0.2.1;host="{HOST}"'},
     ],
 )
-def test_a_trusted_proxy_tells_the_host_that_it_has_changed(forwarded: dict[str, str]) -> None:
+def test_a_trusted_proxy_tells_the_host_that_it_has_changed(forwarded: dict[str, Any]) -> None:
     changed = "edge.example.org"
     assert cookie_of(OWN, changed, peer=PROXY, **forwarded) == "c"
     assert cookie_of(OWN, changed, peer=None, **forwarded) == "c"
@@ -197,6 +228,80 @@ def test_without_a_host_no_origin_is_our_own(origin: str, host: str | None) -> N
 def test_without_a_cookie_no_origin_is_refused() -> None:
     request = head(origin="https://evil.org", host=HOST)
     assert rules().of_handshake(request, STRANGER) == Credentials((), ())
+
+
+FRIEND = "https://app.example.org"
+
+
+@pytest.mark.parametrize(
+    ("headers", "foreign"),
+    [
+        ({}, False),
+        ({"origin": OWN}, False),
+        ({"origin": FRIEND}, False),
+        ({"origin": FRIEND, "sec_fetch_site": "cross-site"}, False),
+        ({"origin": "https://evil.org"}, True),
+        ({"origin": f"http://{HOST}"}, True),
+        ({"origin": "null"}, True),
+        ({"origin": ""}, True),
+        ({"origin": OWN, "sec_fetch_site": "cross-site"}, True),
+        ({"sec_fetch_site": "same-origin"}, False),
+        ({"sec_fetch_site": "none"}, False),
+        ({"sec_fetch_site": "same-site"}, True),
+        ({"sec_fetch_site": "cross-site"}, True),
+        ({"sec_fetch_site": "of a later standard"}, True),
+        ({"sec_fetch_site": ""}, True),
+        # The proxy has changed the host and has not told.
+        ({"sec_fetch_site": "same-origin", "origin": "https://public.example.org"}, False),
+        # No browser sends such a token by itself. It does send passwords (Basic).
+        ({"origin": "https://evil.org", "authorization": "Bearer t"}, False),
+        ({"origin": "https://evil.org", "authorization": "Basic dTpw"}, True),
+        ({"origin": "https://evil.org", "authorization": "Bearer "}, True),
+    ],
+)
+def test_a_page_elsewhere_is_known_by_its_origin_or_by_the_browser(
+    headers: dict[str, Any], foreign: bool
+) -> None:
+    request = head("token=t", host=HOST, cookie=f"{COOKIE_NAME}=c", **headers)
+    assert rules(FRIEND).is_foreign(request, STRANGER) is foreign
+
+
+@pytest.mark.parametrize(
+    ("host", "allowed", "serves"),
+    [
+        (HOST, (), True),
+        (None, (), True),
+        (HOST, ("edge.example.org",), True),
+        (HOST.upper(), ("edge.example.org",), True),
+        ("edge.example.org.", ("edge.example.org",), True),
+        ("edge.example.org", ("a.org", "edge.example.org"), True),
+        (HOST, ("*.example.org",), True),
+        ("a.b.example.org", ("*.example.org",), True),
+        ("example.org", ("*.example.org",), False),
+        ("evilexample.org", ("*.example.org",), False),
+        ("edge.example.org.evil.org", ("edge.example.org",), False),
+        ("evil.org", ("edge.example.org",), False),
+        ("edge.example.org@evil.org", ("edge.example.org",), False),
+        ("", ("edge.example.org",), False),
+        (None, ("edge.example.org",), False),
+        ("127.0.0.1:8000", ("127.0.0.1",), True),
+        ("[::1]:8000", ("[::1]",), True),
+        ("[::2]", ("[::1]",), False),
+    ],
+)
+def test_an_edge_serves_the_hosts_that_it_is_told(
+    host: str | None, allowed: tuple[str, ...], serves: bool
+) -> None:
+    found = CredentialRules((), (), TrustedProxies.parse((PROXY,)), allowed)
+    assert found.serves_host(head(host=host), STRANGER) is serves
+    assert found.public_host(head(host=host), STRANGER) == (host if serves and allowed else None)
+
+
+def test_a_proxy_that_changes_the_host_tells_the_one_for_links() -> None:
+    found = CredentialRules((), (), TrustedProxies.parse((PROXY,)), ("edge.example.org",))
+    request = head(host="backend:8000", x_forwarded_host="edge.example.org:8443")
+    assert found.public_host(request, PROXY) == "edge.example.org:8443"
+    assert found.public_host(request, STRANGER) is None
 
 
 @given(any_text, any_text, any_text)

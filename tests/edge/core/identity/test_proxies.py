@@ -138,3 +138,40 @@ def test_any_headers_are_read(told: str, host: str, port: str) -> None:
     assert client is None or TrustedProxies.parse((client,)).trusts(client)
     assert scheme in (None, "http", "https")
     assert next(iter(TRUSTED.hosts(request, None))) == host.strip()
+
+
+@pytest.mark.parametrize(
+    ("peer", "headers", "is_local"),
+    [
+        ("127.0.0.1", {"host": "localhost:8000"}, True),
+        ("127.9.9.9", {"host": "127.0.0.1"}, True),
+        ("::1", {"host": "[::1]:8000"}, True),
+        ("::ffff:127.0.0.1", {}, True),
+        ("127.0.0.1", {"host": ""}, True),
+        ("127.0.0.1", {"host": "LOCALHOST."}, True),
+        (None, {"host": "localhost"}, False),
+        ("192.0.2.1", {"host": "localhost"}, False),
+        ("nowhere", {"host": "localhost"}, False),
+        ("127.0.0.1", {"host": "edge.example"}, False),
+        ("127.0.0.1", {"host": "127.0.0.1.evil.example"}, False),
+        ("127.0.0.1", {"host": "192.0.2.1"}, False),
+        *(
+            ("127.0.0.1", {"host": "localhost", name: "127.0.0.1"}, False)
+            for name in (
+                "forwarded",
+                "via",
+                "x-forwarded-for",
+                "x-forwarded-host",
+                "x-forwarded-port",
+                "x-forwarded-proto",
+                "x-real-ip",
+            )
+        ),
+    ],
+)
+def test_a_request_of_this_machine_came_through_no_proxy(
+    peer: str | None, headers: dict[str, str], is_local: bool
+) -> None:
+    pairs = [(name.encode(), value.encode()) for name, value in headers.items()]
+    request = RequestHead.of(pairs, b"")
+    assert TrustedProxies.parse(("*",)).is_local(request, peer) is is_local

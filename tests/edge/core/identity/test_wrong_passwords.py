@@ -13,6 +13,7 @@ from edge.core.identity.wrong_passwords import (
     LOCAL,
     MAX_DELAY_S,
     Attempt,
+    Standing,
     WrongPasswords,
     address_of,
 )
@@ -47,6 +48,30 @@ def test_attempts_at_the_same_time_count_before_their_passwords_are_checked() ->
         assert wrong.wait_s(ALICE, NOW) == 0
         wrong.begin(ALICE, NOW)
     assert wrong.wait_s(ALICE, NOW) == 1
+
+
+def test_who_has_guessed_less_stands_before_others_and_who_is_known_first() -> None:
+    wrong = WrongPasswords()
+    assert wrong.standing(ALICE, NOW) == Standing(0, is_new=True)
+    wrong.begin(ALICE, NOW)
+    wrong.begin(Attempt("bob", ALICE.address), NOW)
+    assert wrong.standing(ALICE, NOW) == Standing(2, is_new=True)
+    assert wrong.standing(ALICE, NOW + FORGET_S) == Standing(0, is_new=True)
+    elsewhere = Attempt("alice", "192.0.2.2")
+    assert wrong.standing(elsewhere, NOW) == Standing(0, is_new=True)
+    wrong.succeeded(ALICE, ALICE.address)
+    assert wrong.standing(ALICE, NOW) == Standing(0, is_new=False)
+    assert wrong.standing(Attempt("carol", ALICE.address), NOW) == Standing(1, is_new=True)
+    wrong.begin(ALICE, NOW)
+    assert wrong.standing(ALICE, NOW) == Standing(2, is_new=True), "no longer known: it has failed"
+
+
+def test_a_browser_that_shows_a_token_is_known_until_it_guesses() -> None:
+    wrong, browser = WrongPasswords(), Attempt("alice", f"{KNOWN_BROWSER}0")
+    guess(wrong, ALICE, FREE_PER_USER)
+    assert wrong.standing(browser, NOW) == Standing(0, is_new=False)
+    wrong.begin(browser, NOW)
+    assert wrong.standing(browser, NOW) == Standing(1, is_new=True)
 
 
 def test_a_refused_attempt_does_not_lengthen_the_delay() -> None:

@@ -179,6 +179,14 @@ def test_a_response_can_be_read(detail: str) -> None:
         "Content-Length": str(len(body)),
         "Connection": "close",
         "WWW-Authenticate": "Bearer",
+        "Content-Security-Policy": "default-src 'none'; base-uri 'none'; form-action 'none';"
+        " frame-ancestors 'none'",
+        "X-Content-Type-Options": "nosniff",
+        "X-Frame-Options": "DENY",
+        "Referrer-Policy": "no-referrer",
+        "Cross-Origin-Opener-Policy": "same-origin",
+        "Cross-Origin-Resource-Policy": "same-origin",
+        "Cache-Control": "no-store",
     }
     assert json.loads(body) == {"detail": detail}
 
