@@ -16,7 +16,6 @@ write-ahead log that was damaged.
 import logging
 import os
 import sqlite3
-import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
@@ -28,13 +27,13 @@ from emitters.core.identity import emitter_id_of_name, new_emitter_id
 from emitters.core.outgoing import Outgoing
 from emitters.errors import SpoolInUse, SpoolRefused, SpoolUnavailable
 from emitters.forks import in_forked_child
+from emitters.spool_rows import Unsuitable, packed_rows, read_events
 from relay.shared.file_lock import PathInUse, lock_beside
 from relay.shared.logs import LimitedLog
 from relay.shared.private_modes import create_private, tighten
 from relay.shared.sqlite_file import FileFormat, FileRefused, open_sqlite, refusal, transaction
 from relay.wire.control_message import MAX_PROOF_BYTES
 from relay.wire.errors import InvalidTopic
-from relay.wire.topics import decode_topic, parse_topic
 
 APPLICATION_ID = 0x45525350
 SCHEMA_VERSION = 5
@@ -57,9 +56,6 @@ _SCHEMA = (
 
 _INSERT = "INSERT INTO events VALUES (?, ?, ?, ?)"
 _LAST_BYTES = 8
-_SHOWN_NUMBERS = 10
-_DAMAGED_TOPIC = "event:damaged"
-"""The topic of an event whose own topic cannot be read."""
 
 logger = logging.getLogger(__name__)
 
@@ -113,11 +109,16 @@ class Spool:
             head = _read_head(self._database)
             _make_private(path)
             if name not in (None, head.name):
-                raise _Unsuitable(f"belongs to the emitter {head.name!r}, not to {name!r}")
+                raise Unsuitable(f"belongs to the emitter {head.name!r}, not to {name!r}")
             self.name, self.epoch, self.acknowledged = head[:3]
             self.relay_epoch, self.proof = head.relay_epoch, head.proof
             self.emitter_id = head.emitter_id or emitter_id_of_name(head.name)
-            self.kept = _read_events(path, self._database, head.acknowledged)
+            self.kept = read_events(
+                path,
+                self._database,
+                head.acknowledged,
+                has_checksums=_version(self._database) >= _WITH_CHECKSUMS,
+            )
             """The events that the relay may not have, in order, from `acknowledged` + 1."""
             last = self.acknowledged + len(self.kept)
             _report_lost(path, last, _read_last(self._last_file))
@@ -130,7 +131,7 @@ class Spool:
 
     def append(self, first: int, events: Sequence[Outgoing]) -> None:
         """Commit `events`, numbered from `first`, or raise `SpoolUnavailable` and keep none."""
-        rows = _rows(first, events)
+        rows = packed_rows(first, events)
         try:
             if len(rows) == 1:
                 # Commits by itself, which takes half the time of a transaction.
@@ -186,7 +187,7 @@ class Spool:
 
         `proof` is that of `acknowledged`.
         """
-        rows = _rows(acknowledged + 1, events)
+        rows = packed_rows(acknowledged + 1, events)
         with self._lasting(), transaction(self._database):
             self._database.execute("DELETE FROM events")
             self._database.executemany(_INSERT, rows)
@@ -256,10 +257,6 @@ class Spool:
         return SpoolUnavailable(f"the spool {self.path} cannot be written: {error}")
 
 
-class _Unsuitable(FileRefused):
-    """A spool of a known format that is not this emitter's, or not whole."""
-
-
 def _make_private(path: Path) -> None:
     """Take the permissions of other users from a spool that an earlier version has made."""
     beside = (Path(f"{path}{suffix}") for suffix in ("-wal", "-shm", ".last", ".lock"))
@@ -293,65 +290,13 @@ def _read_head(database: sqlite3.Connection) -> SpoolHead:
     columns = f"name, epoch, acknowledged, sent, {relay_epoch}, {emitter_id}, {proof}"
     rows = database.execute(f"SELECT {columns} FROM spool").fetchall()
     if len(rows) != 1:
-        raise _Unsuitable("is damaged (it does not say whose it is)")
+        raise Unsuitable("is damaged (it does not say whose it is)")
     try:
         return _HEAD.validate_python(rows[0])
     except ValidationError as error:
         first = error.errors()[0]
         column = SpoolHead._fields[int(first["loc"][0])]
-        raise _Unsuitable(f"is damaged ({column}: {first['msg']})") from None
-
-
-def _read_events(path: Path, database: sqlite3.Connection, acknowledged: int) -> list[Outgoing]:
-    checksum_column = "checksum" if _version(database) >= _WITH_CHECKSUMS else "NULL"
-    rows = database.execute(
-        f"SELECT sequence, topic, envelope, {checksum_column} FROM events WHERE sequence > ?"
-        " ORDER BY sequence",
-        (acknowledged,),
-    )
-    events: list[Outgoing] = []
-    damaged: list[int] = []
-    for expected, (sequence, topic, envelope, checksum) in enumerate(rows, acknowledged + 1):
-        if sequence != expected:
-            raise _Unsuitable(f"is damaged (event {expected} is missing)")
-        if checksum not in (None, _checksum(sequence, topic, envelope)):
-            damaged.append(sequence)
-            events.append(_without_content(topic))
-        else:
-            events.append(Outgoing(decode_topic(topic.encode()), envelope))
-    if damaged:
-        shown = ", ".join(map(str, damaged[:_SHOWN_NUMBERS]))
-        more = ", …" if len(damaged) > _SHOWN_NUMBERS else ""
-        logger.error(
-            "%s: %d of %d events are damaged and lost: %s%s",
-            path,
-            len(damaged),
-            len(events),
-            shown,
-            more,
-        )
-    return events
-
-
-def _without_content(topic: object) -> Outgoing:
-    """Return an event that uses a number up; the relay counts it as malformed."""
-    try:
-        return Outgoing(decode_topic(str(topic).encode(errors="replace")), b"")
-    except InvalidTopic:
-        return Outgoing(parse_topic(_DAMAGED_TOPIC), b"")
-
-
-def _rows(first: int, events: Iterable[Outgoing]) -> list[tuple[int, str, bytes, int]]:
-    return [
-        (sequence, topic.text, envelope, _checksum(sequence, topic.text, envelope))
-        for sequence, (topic, envelope) in enumerate(events, first)
-    ]
-
-
-def _checksum(sequence: int, topic: object, envelope: object) -> int:
-    """Return the CRC-32 of a row; a damaged row may hold values of other types."""
-    content = envelope if isinstance(envelope, bytes) else repr(envelope).encode()
-    return zlib.crc32(content, zlib.crc32(f"{sequence} {topic}".encode(errors="replace")))
+        raise Unsuitable(f"is damaged ({column}: {first['msg']})") from None
 
 
 def _version(database: sqlite3.Connection) -> int:
@@ -363,7 +308,7 @@ def _refuse_emptied(path: Path) -> None:
     """Refuse a database of 0 bytes whose write-ahead log still has events."""
     wal = Path(f"{path}-wal")
     if path.exists() and path.stat().st_size == 0 and wal.exists() and wal.stat().st_size:
-        raise _Unsuitable(
+        raise Unsuitable(
             f"is empty, but its log {wal} holds events: put the file back, or remove both"
         )
 
