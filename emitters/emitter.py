@@ -43,12 +43,14 @@ NEEDED_BYTES = 48 * 1024 * 1024
 logger = logging.getLogger(__name__)
 
 
-class OutboxLimits(TypedDict, total=False):
-    """Keyword arguments of `Emitter` that bound its outbox."""
+class EmitterOptions(TypedDict, total=False):
+    """Keyword arguments of `Emitter` that bound its outbox, or are keys."""
 
     max_events: int
     max_bytes: int
     block_timeout_s: float | None
+    curve_key_file: str | os.PathLike[str] | None
+    relay_curve_key: str | None
 
 
 class NewEvent(NamedTuple):
@@ -62,12 +64,14 @@ class NewEvent(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class _Limits:
-    """The limits of the outbox with their defaults; any other keyword is refused."""
+class _Options:
+    """The options with their defaults; any other keyword is refused."""
 
     max_events: int = DEFAULT_MAX_EVENTS
     max_bytes: int = DEFAULT_MAX_BYTES
     block_timeout_s: float | None = None
+    curve_key_file: str | os.PathLike[str] | None = None
+    relay_curve_key: str | None = None
 
 
 class Emitter:
@@ -90,6 +94,9 @@ class Emitter:
     `kill -9` the next emitter on that file sends them. It belongs to one process at a time. Without
     a name, an emitter has that of its spool. See `emitters.spool` for the cost of a power cut.
 
+    `curve_key_file` and `relay_curve_key` are the own key and the relay's public one, for a relay
+    with keys.
+
     `default` is called with each value of an event that has no JSON form, and returns one that has.
 
     Raises `relay.shared.settings.SettingsError` for a setting that cannot be used, or if the
@@ -105,20 +112,23 @@ class Emitter:
         control: str | None = None,
         spool: str | os.PathLike[str] | None = None,
         default: Default | None = None,
-        **limits: Unpack[OutboxLimits],
+        **options: Unpack[EmitterOptions],
     ) -> None:
         refuse_other_green_threads()
+        given = _Options(**options)
+        key_file = given.curve_key_file
         self._settings = load(
             EmitterSettings,
             name=name,
             relay_ingress=ingress,
             relay_control=control,
             spool=None if spool is None else os.fspath(spool),
+            curve_key_file=None if key_file is None else os.fspath(key_file),
+            relay_curve_key=given.relay_curve_key,
         )
         self._default = default
-        all_limits = _Limits(**limits)
-        self._bounds = OutboxBounds(all_limits.max_events, all_limits.max_bytes)
-        self._block_timeout_s = all_limits.block_timeout_s
+        self._bounds = OutboxBounds(given.max_events, given.max_bytes)
+        self._block_timeout_s = given.block_timeout_s
         self._watch_callbacks: list[Callable[[], None]] = []
         self._beginning = threading.Lock()
         """Held while this process's running emitter is made, in a thread that no signal reaches."""

@@ -33,6 +33,7 @@ from emitters import (
     RelayUnavailable,
 )
 from emitters.config import EmitterSettings
+from emitters.emitter import EmitterOptions
 from relay.shared.logs import LimitedLog
 from relay.shared.settings import SettingsError, load
 from relay.wire.errors import WireError
@@ -56,12 +57,22 @@ def check_emitter_settings() -> None:
     load(EmitterSettings)
 
 
+def _keys(settings: EdgeSettings) -> EmitterOptions:
+    """Return the edge's own keys, unless its emitter has others."""
+    if load(EmitterSettings).curve_key_file is not None:
+        return {}
+    return {
+        "curve_key_file": settings.curve_key_file,
+        "relay_curve_key": settings.relay_curve_key,
+    }
+
+
 class Publisher:
     """Makes the emitter when it is used first; a `Channel`."""
 
     def __init__(self, settings: EdgeSettings) -> None:
         self._log = LimitedLog(logger)
-        self._control = settings.relay_control
+        self._settings = settings
         self._timeout_s = settings.publish_timeout_s
         self._emitter: Emitter | None = None
 
@@ -69,7 +80,7 @@ class Publisher:
     def emitter(self) -> Emitter:
         """The emitter of this process."""
         if self._emitter is None:
-            self._emitter = Emitter(control=self._control)
+            self._emitter = Emitter(control=self._settings.relay_control, **_keys(self._settings))
         return self._emitter
 
     async def emit(

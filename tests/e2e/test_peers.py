@@ -27,6 +27,7 @@ from relay.wire.control import (
 from relay.wire.envelope import Envelope, pack_envelope
 from relay.wire.header import Header, pack_header
 from tests.support.cluster import Cluster
+from tests.support.http_api import publish
 from tests.support.processes import run_cli
 from tests.support.waiting import wait_for
 
@@ -55,9 +56,6 @@ key = "{tool}"
 NAMES = ("relay", "edge", "manager", "other", "tool", "stranger")
 
 
-KEYLESS = {"EMITTER_CURVE_KEY_FILE": "", "EMITTER_RELAY_CURVE_KEY": ""}
-
-
 class Keyed:
     """A cluster whose relay has a key and a list of peers."""
 
@@ -76,7 +74,6 @@ class Keyed:
             "RELAY_CURVE_KEY_FILE": str(self._file("relay")),
             "EDGE_CURVE_KEY_FILE": str(self._file("edge")),
             "EDGE_RELAY_CURVE_KEY": relay_key,
-            "EMITTER_RELAY_CURVE_KEY": relay_key,
         }
 
     def _file(self, name: str) -> Path:
@@ -84,12 +81,15 @@ class Keyed:
 
     def env(self, name: str) -> dict[str, str]:
         """The environment of a program that connects with the key `name`."""
-        return self.cluster.env | {"EMITTER_CURVE_KEY_FILE": str(self._file(name))}
+        return self.cluster.env | {
+            "EMITTER_CURVE_KEY_FILE": str(self._file(name)),
+            "EMITTER_RELAY_CURVE_KEY": self.keys["relay"].public.hex(),
+        }
 
     def emitter(self, name: str, source: str | None = None) -> Emitter:
         """Return an emitter of this process that uses the key `name`."""
         self._monkeypatch.setenv("EMITTER_CURVE_KEY_FILE", str(self._file(name)))
-        relay_key = self.cluster.env["EMITTER_RELAY_CURVE_KEY"]
+        relay_key = self.keys["relay"].public.hex()
         self._monkeypatch.setenv("EMITTER_RELAY_CURVE_KEY", relay_key)
         return Emitter(
             name=source or name, ingress=self.cluster.ingress, control=self.cluster.control
@@ -169,6 +169,18 @@ def test_events_and_tasks_travel_encrypted_to_their_users(keyed: Keyed) -> None:
     assert emitter.close(10) == 0
 
 
+def test_what_an_edge_publishes_for_its_clients_has_the_edges_key(keyed: Keyed) -> None:
+    keyed.cluster.start_relay()
+    edge = keyed.cluster.start_edge()
+    alice = keyed.cluster.connect(edge, "alice")
+    alice.subscribe("event:*")
+    answer = publish(
+        edge.url, keyed.cluster.token("root", "admin"), {"topic": "event:a", "data": {}}
+    )
+    assert answer.status < 300, answer
+    assert alice.receive_on("event:a")["data"] == {}
+
+
 def test_emit_refuses_what_the_relay_would_refuse_and_names_the_field(keyed: Keyed) -> None:
     keyed.cluster.start_relay()
     emitter = keyed.emitter("other", "manager-2")
@@ -208,7 +220,7 @@ def test_a_key_without_the_right_to_publish_reaches_no_ingress(keyed: Keyed, nam
 def test_a_peer_without_a_key_is_named_in_the_log(keyed: Keyed) -> None:
     """libzmq tells its own user nothing."""
     relay = keyed.cluster.start_relay()
-    sent = run_cli("emitters", "--timeout", "1", "event:a", "{}", env=keyed.cluster.env | KEYLESS)
+    sent = run_cli("emitters", "--timeout", "1", "event:a", "{}", env=keyed.cluster.env)
     assert sent.returncode == 1
     relay.wait_for_output("gave its handshake up: it needs the relay's public key here")
 
