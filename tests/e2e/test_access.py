@@ -115,13 +115,33 @@ def test_from_where_an_administrator_may_act(cluster: Cluster, setting: str, wan
     edge = cluster.start_edge(EDGE_ADMIN_ACCESS=setting)
     users = {role: f"Bearer {cluster.token(role, role)}" for role in ("user", "admin")}
 
-    def disconnect(role: str, **headers: str) -> int:
-        path = "/api/users/somebody/disconnect"
-        return status(edge, path, data=b"", Authorization=users[role], **headers)
+    def act(path: str, body: bytes, role: str, **headers: str) -> int:
+        headers |= {"Content-Type": "application/json", "Authorization": users[role]}
+        return status(edge, path, data=body, **headers)
 
-    assert disconnect("admin") == 204
-    assert disconnect("admin", X_Forwarded_For="192.0.2.1") == wanted
-    assert disconnect("user") == 403, "the role is needed in any case"
+    for path, body in (
+        ("/api/users/somebody/disconnect", b""),
+        ("/api/revocations", b'{"token_id": "of nobody"}'),
+    ):
+        assert act(path, body, "admin") == 204
+        assert act(path, body, "admin", X_Forwarded_For="192.0.2.1") == wanted
+        assert act(path, body, "user") == 403, "the role is needed in any case"
+
+
+def test_while_no_token_can_be_judged_other_grants_count(cluster: Cluster) -> None:
+    relay = cluster.env["EDGE_RELAY_CONTROL"]
+    cluster.env["EDGE_RELAY_CONTROL"] = "tcp://127.0.0.1:1"  # Nothing listens there.
+    try:
+        edge = cluster.start_edge(
+            ready=False, EDGE_METRICS_ACCESS="admin,loopback", EDGE_DOCS_ACCESS="user"
+        )
+    finally:
+        cluster.env["EDGE_RELAY_CONTROL"] = relay
+    bearer = f"Bearer {cluster.token('root', 'admin')}"
+    assert statuses(edge, Authorization=bearer) == all_of(200, 503)
+    elsewhere = statuses(edge, Authorization=bearer, X_Forwarded_For="192.0.2.1")
+    assert elsewhere == all_of(503)
+    assert statuses(edge, X_Forwarded_For="192.0.2.1") == all_of(401)
 
 
 @pytest.mark.parametrize(

@@ -35,7 +35,7 @@ def page(request: pytest.FixtureRequest, shared_cluster: Cluster, edge: Edge) ->
         page = browser.new_page()
         now = datetime.datetime.now(tz=datetime.UTC)
         page.clock.install(time=now + datetime.timedelta(days=request.param))
-        page.goto(f"{edge.url}/healthz")
+        page.goto(f"{edge.url}/static/clock.js")
         page.clock.pause_at(now + datetime.timedelta(days=request.param, hours=1))
         token = shared_cluster.token("alice", ttl_s=3600)
         page.evaluate(CONNECT, [f"{edge.url}/static/relay-client.js", token])

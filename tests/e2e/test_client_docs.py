@@ -118,7 +118,7 @@ def page(cluster: Cluster, edge: Edge) -> Iterator[Page]:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=CHROMIUM_ARGUMENTS)
         page = browser.new_page()
-        page.goto(f"{edge.url}/healthz")
+        page.goto(f"{edge.url}/static/clock.js")
         yield page
         browser.close()
 

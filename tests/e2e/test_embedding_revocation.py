@@ -44,7 +44,9 @@ REVOKED = (1008, "Token revoked")
 def serving(cluster: Cluster) -> HostApp:
     (cluster.directory / "revoking_app.py").write_text(APPLICATION)
     cluster.start_relay()
-    return serve(cluster, "revoking_app:app", workers=2, PYTHONPATH=f"{cluster.directory}:.")
+    path = f"{cluster.directory}:."
+    app = "revoking_app:app"
+    return serve(cluster, app, workers=2, PYTHONPATH=path, EDGE_DOCS_ACCESS="user")
 
 
 def me(host: HostApp, user: str) -> int:
@@ -64,6 +66,8 @@ def test_an_application_revokes_by_user_and_by_token(cluster: Cluster) -> None:
     assert {each.wait_closed() for each in theirs} == {REVOKED}
     assert {me(host, dated) for _ in range(6)} == {401}
     assert me(host, undated) == 200, "the application decides about it"
+    for user, expected in ((dated, 401), (undated, 200)):
+        assert host.request(f"/live/openapi.json?user={user}")[0] == expected
     later = f"ann:{time.time() + 1}:two"
     again = [*clients(host, undated), *clients(host, later)]
     assert host.request("/revoke?token=two", method="POST") == (200, "done")

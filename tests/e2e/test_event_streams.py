@@ -454,7 +454,7 @@ def test_event_source_of_a_browser(cluster: Cluster, edge: Edge) -> None:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=CHROMIUM_ARGUMENTS)
         page = browser.new_page()
-        page.goto(f"{port_edge.url}/healthz")
+        page.goto(f"{port_edge.url}/static/clock.js")
         url = f"/api/events?topic=event:browser&token={cluster.token('alice')}"
         page.evaluate(script, [url])
         page.wait_for_function("() => window.isLive")

@@ -128,7 +128,7 @@ def browser() -> Iterator[Browser]:
 def open_tab(context: BrowserContext, edge: Edge, token: str, **options: object) -> Page:
     """Open a page of the edge's origin without scripts, and subscribe there to all events."""
     page = context.new_page()
-    page.goto(f"{edge.url}/healthz")
+    page.goto(f"{edge.url}/static/clock.js")
     page.evaluate(
         """async ([token, options]) => {
             const { connect } = await import("/static/relay-client.js");

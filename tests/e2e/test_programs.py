@@ -111,7 +111,9 @@ def test_the_first_user_gets_a_password_that_is_shown_once(cluster: Cluster) -> 
     again = run_cli(*first, env=cluster.env)
     assert again.stdout.endswith("users.json has users already; none is changed.\n")
     changed = run_cli(
-        "edge", "user", "passwd", "ann", "--password-stdin", env=cluster.env, stdin="new secret\n"
+        *("edge", "user", "passwd", "ann", "--password-stdin", "--keep-tokens"),
+        env=cluster.env,
+        stdin="new secret\n",
     )
     assert (changed.returncode, changed.stdout) == (0, "Changed the password of ann.\n")
     assert users.verify("ann", "new secret") is not None
@@ -119,7 +121,7 @@ def test_the_first_user_gets_a_password_that_is_shown_once(cluster: Cluster) -> 
 
 
 @pytest.mark.parametrize("mode", [0o644, 0o660, 0o604])
-@pytest.mark.parametrize("name", ["jwt-secret", "users.json", "elsewhere.json"])
+@pytest.mark.parametrize("name", ["jwt-secret", "secrets", "users.json", "elsewhere.json"])
 def test_a_file_of_secrets_that_others_may_use_is_refused(
     cluster: Cluster, name: str, mode: int
 ) -> None:
@@ -128,12 +130,15 @@ def test_a_file_of_secrets_that_others_may_use_is_refused(
     setting = "EDGE_DATA_DIR"
     if name == "elsewhere.json":
         setting, env = "EDGE_USERS_FILE", env | {"EDGE_USERS_FILE": str(path)}
+    if name == "secrets":
+        setting, env = "EDGE_JWT_SECRET_FILE", env | {"EDGE_JWT_SECRET_FILE": str(path)}
     path.parent.mkdir(0o700)
-    path.write_text("s" * 40 if name == "jwt-secret" else '{"users": {}}')
+    holds_secrets = name in ("jwt-secret", "secrets")
+    path.write_text("s" * 40 if holds_secrets else '{"users": {}}')
     path.chmod(mode)
     line = f"event-edge: {setting}: {path}: other users may use it (its mode is {mode:o}):"
     wanted = (2, f"{line} chmod 600 {path}\n")
-    commands = [(), ("token", "ann")] if name == "jwt-secret" else [(), ("user", "list")]
+    commands = [(), ("token", "ann")] if holds_secrets else [(), ("user", "list")]
     for command in commands:
         ended = run_cli("edge", *command, env=env)
         assert (ended.returncode, ended.stderr) == wanted

@@ -3,6 +3,7 @@
 import base64
 import json
 import time
+from functools import partial
 
 import pytest
 from websockets.exceptions import InvalidStatus
@@ -76,6 +77,25 @@ def test_signing_out_revokes_the_token_and_no_other(cluster: Cluster, edges: lis
     assert all(is_alive(each) for each in others if isinstance(each, Client))
     for each in (*theirs, *others):
         each.close()
+
+
+def test_signing_out_revokes_the_cookies_of_both_names_and_of_no_page_elsewhere(
+    cluster: Cluster, edge: Edge
+) -> None:
+    name = f"access_token_cookie_{edge.port}"
+    cookies = {f"__Host-{name}": cluster.token("ann"), name: cluster.token("ann")}
+    shown = {"Cookie": "; ".join(f"{each}={token}" for each, token in cookies.items())}
+    for foreign in ({"Origin": "https://else.example"}, {"Sec-Fetch-Site": "same-site"}):
+        for method in ("POST", "GET"):
+            url = f"{edge.url}/auth/logout?everywhere=true"
+            assert request(url, method=method, **shown, **foreign).status == 403
+    assert request(f"{edge.url}/auth/me", **shown).status == 200
+    by_tls = {"X-Forwarded-Proto": "https"}
+    out = request(f"{edge.url}/auth/logout", method="POST", **shown, **by_tls)
+    cleared = [each.partition("=")[0] for each in out.headers.get_all("Set-Cookie", [])]
+    assert (out.status, sorted(cleared)) == (204, sorted(cookies))
+    for token in cookies.values():
+        wait_for(partial(is_refused, edge, token), "it is refused")
 
 
 @pytest.mark.parametrize("exp", [2**53, 2**53 - 1, 10**10])

@@ -63,21 +63,46 @@ def test_a_new_password_a_new_role_and_removal_end_the_sessions(
             token = signed_in(edge, "second password")
 
 
+def test_so_does_passwd_with_another_password(cluster: Cluster, edge: Edge) -> None:
+    add(cluster, "first password")
+    token = signed_in(edge, "first password")
+    client = Client(f"ws://127.0.0.1:{edge.port}/ws?token={token}")
+    for password in ("first password", "second password"):
+        assert status(edge, token) == 200, "nothing has changed yet"
+        changed = user(cluster, "passwd", "ann", "--password-stdin", password=password)
+        assert changed == (0, "Changed the password of ann.\n", "")
+    assert client.wait_closed() == REVOKED
+    assert status(edge, token) == 401
+    assert status(edge, signed_in(edge, "second password")) == 200
+
+
 def test_tokens_can_be_kept(cluster: Cluster, edge: Edge) -> None:
     add(cluster, "first password")
     token = signed_in(edge, "first password")
     assert add(cluster, "second password", "--keep-tokens")[0] == 0
+    kept = user(
+        cluster, "passwd", "ann", "--password-stdin", "--keep-tokens", password="a third one"
+    )
+    assert kept[0] == 0
     assert user(cluster, "remove", "ann", "--keep-tokens")[0] == 0
     assert status(edge, token) == 200
 
 
 def test_without_the_relay_the_command_says_what_remains_to_be_done(cluster: Cluster) -> None:
     cluster.env |= {"EDGE_RELAY_CONTROL": NOBODY, "EMITTER_RELAY_CONTROL": NOBODY}
-    assert add(cluster, "first password")[0] == 0, "a new user has no tokens"
+    first = user(cluster, "add", "ann", "--generate", "--if-first")
+    assert (first[0], first[2]) == (0, ""), "a new user has no tokens"
+    assert user(cluster, "add", "ann", "--generate", "--if-first")[0] == 0, "nothing has changed"
     code, output, problem = add(cluster, "second password")
     assert (code, output) == (1, "Updated ann (user).\n")
     assert "event-edge revoke --user ann" in problem.splitlines()[-1]
     assert "Traceback" not in problem
+    code, output, problem = user(cluster, "passwd", "ann", "--password-stdin", password="third one")
+    assert (code, output) == (1, "Changed the password of ann.\n")
+    assert "event-edge revoke --user ann" in problem.splitlines()[-1]
+    code, output, problem = user(cluster, "add", "ann", "--generate")
+    assert code == 1
+    assert "The password of ann is" in output, "it is in force"
     code, output, problem = user(cluster, "remove", "ann")
     assert (code, output) == (1, "Removed ann.\n")
     ended = run_cli("edge", "revoke", "--user", "ann", env=cluster.env)

@@ -152,7 +152,7 @@ def test_the_page_of_the_readme(cluster: Cluster, page: Page) -> None:
     token = cluster.token("alice")
     body = imported(snippet).replace("connect()", f'connect({{ token: async () => "{token}" }})')
     printed: list[str] = []
-    page.goto(f"{edge.url}/healthz")
+    page.goto(f"{edge.url}/static/clock.js")
     page.on("console", lambda message: printed.append(message.text))
     page.evaluate(f"async () => {{ {body} }}")
     emitter = cluster.emitter()
@@ -205,7 +205,7 @@ def test_the_event_source_of_a_page(cluster: Cluster, page: Page) -> None:
     page.context.add_cookies(
         [{"name": "access_token_cookie", "value": cluster.token("alice"), "url": edge.url}]
     )
-    page.goto(f"{edge.url}/healthz")
+    page.goto(f"{edge.url}/static/clock.js")
     page.on("console", lambda message: printed.append(message.text))
     page.evaluate(f"() => {{ {snippet} }}")
     emitter = cluster.emitter()
@@ -223,7 +223,7 @@ def test_who_is_present_in_a_page(cluster: Cluster, page: Page) -> None:
     cluster.start_relay()
     edge = cluster.start_edge()
     [snippet] = snippets(DOCS / "embedding.md", "js")
-    page.goto(f"{edge.url}/healthz")
+    page.goto(f"{edge.url}/static/clock.js")
     page.evaluate(
         f"""async () => {{
           const {{ connect }} = await import("/static/relay-client.js");
@@ -317,10 +317,11 @@ def shell(cluster: Cluster, line: str, stdin: str = "") -> "subprocess.Completed
 
 def test_the_commands_for_users(cluster: Cluster) -> None:
     lines = commands(snippets(OPERATIONS, "sh")[0])
-    add, show, remove, disconnect, token, revoke, revoke_all = lines
+    add, change, show, remove, disconnect, token, revoke, revoke_all = lines
     cluster.start_relay()
     added = shell(cluster, add, "a long password\n" * 2)
     assert added.returncode == 0, added.stderr
+    assert shell(cluster, change, "another password\n" * 2).returncode == 0
     assert "alice" in shell(cluster, show).stdout
     assert shell(cluster, remove).returncode == 0
     assert "alice" not in shell(cluster, show).stdout

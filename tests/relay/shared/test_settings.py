@@ -491,6 +491,7 @@ class TestSecret:
         settings = load(EdgeSettings, data_dir=tmp_path, jwt_secret_file=path)
         with pytest.raises(SettingsError, match=r"^EDGE_JWT_SECRET_FILE: .*32 bytes"):
             settings.secrets()
+        path.touch(0o600)
         path.write_text(f"{'n' * 32}\n\n  {'o' * 40}  \n")
         assert settings.secrets() == ("n" * 32, "o" * 40)
         assert settings.secret() == "n" * 32
