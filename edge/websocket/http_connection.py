@@ -66,7 +66,7 @@ MAX_EARLY_BYTES = 64 * 1024
 cut."""
 
 
-MAX_DISCARDED_BYTES = 8 * 1024 * 1024
+MAX_DISCARDED_BYTES = 16 * 1024 * 1024
 """Bytes that are read behind a refusal, so that a client which sends all before it reads gets it.
 With more, the connection is not read any more until it is cut."""
 MAX_UNREAD_DEADLINES = 12

@@ -328,7 +328,10 @@ class TestTroubles:
     ) -> None:
         alone = Cluster(tmp_path)
         try:
-            edge = alone.start_edge(ready=False, EDGE_PUBLISH_TIMEOUT_S="0.3")
+            relay = alone.start_relay()
+            edge = alone.start_edge(EDGE_PUBLISH_TIMEOUT_S="0.3")
+            # A later one could not judge any token.
+            relay.kill()
             token = alone.token("root", "admin")
             answer = publish(edge.url, token, ORDER)
             assert (answer.status, answer.headers["Retry-After"]) == (503, "1")
