@@ -78,8 +78,9 @@ def read_key_file(path: Path) -> KeyPair:
             content = file.read(MAX_FILE_BYTES + 1)
     except OSError as error:
         raise ValueError(f"cannot be read: {error.strerror}") from None
+    # Stricter than for other secrets: not even the group of a file of root's may read a key.
     if mode & 0o077 and os.name == "posix":
-        raise ValueError(f"others may read it (mode {mode:04o}): chmod 600 {path}")
+        raise ValueError(f"other users may use it (its mode is {mode:03o}): chmod 600 {path}")
     pair = KeyPair(b"", b"")
     if len(content) <= MAX_FILE_BYTES:
         with contextlib.suppress(ValueError, KeyError, TypeError, RecursionError):

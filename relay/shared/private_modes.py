@@ -4,6 +4,7 @@ A file that this program makes has mode 600, its directory 700. A file with a se
 read or write is refused: whoever has read it once can forge every token.
 """
 
+import errno
 import os
 import stat
 from collections.abc import Iterable
@@ -28,7 +29,8 @@ def make_private_directory(directory: Path) -> None:
         except FileExistsError:
             # A process that starts at the same time has made it; or it is a file.
             if not each.is_dir():
-                raise
+                reason = os.strerror(errno.ENOTDIR)
+                raise NotADirectoryError(errno.ENOTDIR, reason, str(each)) from None
         else:
             each.chmod(DIRECTORY_MODE)
 

@@ -137,6 +137,7 @@ def test_pem_files_and_several_secrets(cluster: Cluster) -> None:
     (directory / "rsa.pem").write_bytes(pem(PRIVATE["RS256"]))
     (directory / "ec.pem").write_bytes(pem(PRIVATE["ES256"]))
     (directory / "secrets").write_text(f"{'n' * 32}\n\n{cluster.env['EDGE_JWT_SECRET']}\n")
+    (directory / "secrets").chmod(0o600)
     old = cluster.token("alice")
     settings: dict[str, Any] = {
         "EDGE_JWT_ALGORITHMS": "HS256,RS256,ES256",

@@ -90,4 +90,6 @@ def test_a_file_without_a_key_is_refused_without_its_contents() -> None:
     expected = "a.key is no key file: make one with `event-relay keys new NAME`"
     assert refusal("show", "a.key") == expected
     path.chmod(0o644)
-    assert refusal("show", "a.key") == ("a.key others may read it (mode 0644): chmod 600 a.key")
+    assert refusal("show", "a.key") == (
+        "a.key other users may use it (its mode is 644): chmod 600 a.key"
+    )

@@ -46,10 +46,19 @@ class OneThreadAtATime(ssl.SSLSocket):
         return made
 
     def recv(self, buflen: int = 1024, flags: int = 0) -> bytes:
-        if not self.pending():
-            select.select([self], [], [], self.gettimeout())
-        with self._turn:  # type: ignore[attr-defined]
-            return super().recv(buflen, flags)
+        timeout_s = self.gettimeout()
+        while True:
+            if not self.pending() and not select.select([self], [], [], timeout_s)[0]:
+                raise TimeoutError("nothing came in time")
+            with self._turn:  # type: ignore[attr-defined]
+                # What came may be no data, such as a ticket: to wait for more would stop writers.
+                self.settimeout(0)
+                try:
+                    return super().recv(buflen, flags)
+                except ssl.SSLWantReadError:
+                    continue
+                finally:
+                    self.settimeout(timeout_s)
 
     def send(self, data: Any, flags: int = 0) -> int:
         with self._turn:  # type: ignore[attr-defined]

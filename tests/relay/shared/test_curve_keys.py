@@ -36,7 +36,9 @@ def write(path: Path, text: str | bytes, mode: int = 0o600) -> Path:
 
 
 def refusal(path: Path) -> str:
-    with pytest.raises(ValueError, match=r"^(is no key file|cannot be read|others)") as refused:
+    with pytest.raises(
+        ValueError, match=r"^(is no key file|cannot be read|other users)"
+    ) as refused:
         read_key_file(path)
     text = str(refused.value)
     assert SECRET not in text
@@ -134,7 +136,7 @@ def test_what_is_written_is_read(
 @pytest.mark.parametrize("mode", [0o644, 0o640, 0o604, 0o620, 0o602, 0o610, 0o666, 0o660])
 def test_a_file_that_others_may_read_or_write_is_refused(tmp_path: Path, mode: int) -> None:
     path = write(tmp_path / "a.key", f'public = "{PUBLIC}"\nsecret = "{SECRET}"\n', mode)
-    assert refusal(path) == f"others may read it (mode {mode:04o}): chmod 600 {path}"
+    assert refusal(path) == f"other users may use it (its mode is {mode:03o}): chmod 600 {path}"
 
 
 @pytest.mark.parametrize("mode", [0o600, 0o400, 0o700])

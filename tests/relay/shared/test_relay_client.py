@@ -72,7 +72,9 @@ def test_a_key_file_is_read_at_the_start(
     monkeypatch.setenv(name, str(key_file))
     load(settings)
     key_file.chmod(0o644)
-    assert refusal(settings).startswith(f"{name}: others may read it (mode 0644): chmod 600 ")
+    assert refusal(settings).startswith(
+        f"{name}: other users may use it (its mode is 644): chmod 600 "
+    )
     key_file.chmod(0o600)
     key_file.write_text(f'secret = "{OWN.secret.hex()}"')
     assert refusal(settings).startswith(f"{name}: is no key file: make one with `event-relay keys")
