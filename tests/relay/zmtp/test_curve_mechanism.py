@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from relay.shared.curve_keys import KeyPair, new_key_pair
@@ -29,6 +29,8 @@ RELAY = new_key_pair()
 CLIENT = new_key_pair()
 OTHER = new_key_pair()
 BOUNDS = Bounds(kept_bytes=2_000, frame_bytes=10_000, frames=4)
+IGNORED_BIT = (105, 7)
+"""The highest bit of the client's key, which X25519 does not look at (RFC 7748, section 5)."""
 Spoil = Callable[[CurveClient], None]
 
 
@@ -173,6 +175,7 @@ def test_a_wrong_hello_is_refused(spoil: Callable[[bytes], bytes], reason: str) 
 @given(st.integers(74, 193), st.integers(0, 7))
 def test_no_bit_of_hello_may_change_on_the_way(index: int, bit: int) -> None:
     """Apart from version, of which there is another test, and padding, which means nothing."""
+    assume((index, bit) != IGNORED_BIT)
     server = Server()
     with pytest.raises(ZmtpError):
         server.take(command(b"HELLO", flipped(client().hello(), index, bit)))
