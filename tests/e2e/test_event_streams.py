@@ -468,7 +468,7 @@ def test_event_source_of_a_browser(cluster: Cluster, edge: Edge) -> None:
         page.wait_for_function("() => seen.length === 3")
         assert [number for number, _ in page.evaluate("seen")] == [1, 2, 3]
         first, *later = page.evaluate("ends")
-        # An edge that has just started may not know the revoked tokens yet: the browser comes again.
+        # An edge that has just started may not know the revoked tokens yet: it says come again.
         assert (first, set(later) <= {4013}) == (1001, True)
         browser.close()
     again.process.terminate()
