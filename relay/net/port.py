@@ -248,7 +248,8 @@ class Port:
                 return []
             messages = self._messages(peer, share)
         except OSError:
-            self._note_end(connection)
+            # The kernel drops what a peer has sent before it resets its connection.
+            self._note_end(connection, has_begun=not connection.is_open)
             self._end(peer)
         except ZmtpError as error:
             self.cut_off(peer, error.reason, str(error), error.farewell)
@@ -303,9 +304,9 @@ class Port:
         share = self._bounds.total_incomplete_bytes // 2 // len(self._peers)
         return max(MIN_CHUNK_BYTES, min(CHUNK_BYTES, share))
 
-    def _note_end(self, connection: ZmtpConnection) -> None:
+    def _note_end(self, connection: ZmtpConnection, *, has_begun: bool = False) -> None:
         """Log that a peer gave up its handshake: libzmq says nothing to its user."""
-        if connection.is_in_handshake:
+        if has_begun or connection.is_in_handshake:
             needed = "the relay's public key" if connection.is_encrypted else "no keys"
             text = "a peer of the %s gave its handshake up: it needs %s here"
             self._log.warning("handshake", text, self._name, needed)

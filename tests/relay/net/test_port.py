@@ -483,3 +483,15 @@ def test_closing_ends_all_connections(stack: ExitStack) -> None:
         quiet, known = opened.connect(stack), opened.connect(stack, b"PUB")
     assert quiet.is_cut()
     assert known.is_cut()
+
+
+def test_a_handshake_that_is_given_up_by_a_reset_is_logged(
+    xsub: OpenPort, caplog: pytest.LogCaptureFixture
+) -> None:
+    """So libzmq ends a connection to a socket with another security: our greeting is unread."""
+    with socket.socket(socket.AF_UNIX) as peer:
+        peer.connect(xsub.endpoint.removeprefix("ipc://"))
+        # It ends with our greeting unread, and the kernel may have dropped what it has sent.
+        xsub.wait_until(lambda: is_readable(peer.fileno()), "our greeting has come")
+    xsub.wait_until(lambda: len(xsub.port) == 0, "it has ended")
+    assert "gave its handshake up" in caplog.text
