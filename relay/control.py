@@ -350,7 +350,7 @@ def _refused(request: Request, rights: Rights) -> str:
         # Both may begin a new epoch of the relay.
         if request.emitter_id is not None and not rights.may_be(PeerRole.EMITTER):
             return f"{rights.name!r} is no emitter, and has no events"
-        if request.heads and not rights.may_have_heads:
+        if request.heads and not rights.may_be(PeerRole.EDGE):
             return f"{rights.name!r} is no edge, and has no heads"
     if isinstance(request, ServeRequest):
         for method in request.methods:

@@ -55,11 +55,6 @@ class Rights:
         return role == PeerRole.EMITTER and self.role is PeerRole.EDGE
 
     @property
-    def may_have_heads(self) -> bool:
-        """Whether the relay believes which events it says it has received."""
-        return self.role in (None, PeerRole.EDGE)
-
-    @property
     def may_subscribe(self) -> bool:
         """Whether it may connect to the egress."""
         return self.role is None or self.role in SUBSCRIBERS

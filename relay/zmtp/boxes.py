@@ -2,7 +2,7 @@
 
 The relay opens and seals every frame of every event. PyNaCl's functions for that copy each text
 three times, so libsodium is called through the module that PyNaCl compiles, without a function call
-of ours for a frame: 1.2 µs for one of 200 bytes instead of 2.8.
+of ours for a frame: 1.2 µs for one of 200 bytes instead of 2.1.
 """
 
 from typing import Any

@@ -4,13 +4,11 @@ import json
 import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 import zmq
 
 from emitters import Emitter, NotPermitted
-from relay.shared.curve_keys import ClientKeys, KeyPair, new_key_pair, write_key_file
 from relay.shared.transport import Socket, connect, open_socket
 from relay.wire.control import (
     ErrorReply,
@@ -28,6 +26,7 @@ from relay.wire.envelope import Envelope, pack_envelope
 from relay.wire.header import Header, pack_header
 from tests.support.cluster import Cluster
 from tests.support.http_api import publish
+from tests.support.keys import Keys
 from tests.support.processes import run_cli
 from tests.support.waiting import wait_for
 
@@ -53,7 +52,7 @@ sources = ["manager-2", "nightly-*"]
 role = "tool"
 key = "{tool}"
 """
-NAMES = ("relay", "edge", "manager", "other", "tool", "stranger")
+NAMES = ("edge", "manager", "other", "tool", "stranger")
 
 
 class Keyed:
@@ -61,43 +60,22 @@ class Keyed:
 
     def __init__(self, cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
         self.cluster = cluster
+        self.keys = Keys(cluster.directory, *NAMES)
         self._monkeypatch = monkeypatch
-        self.keys: dict[str, KeyPair] = {}
-        for name in NAMES:
-            self.keys[name] = new_key_pair()
-            write_key_file(self._file(name), name, self.keys[name])
-        cluster.configure(
-            PEERS.format(**{name: pair.public.hex() for name, pair in self.keys.items()})
-        )
-        relay_key = self.keys["relay"].public.hex()
-        cluster.env |= {
-            "RELAY_CURVE_KEY_FILE": str(self._file("relay")),
-            "EDGE_CURVE_KEY_FILE": str(self._file("edge")),
-            "EDGE_RELAY_CURVE_KEY": relay_key,
-        }
-
-    def _file(self, name: str) -> Path:
-        return self.cluster.directory / f"{name}.key"
+        cluster.configure(PEERS.format(**{name: self.keys.public(name) for name in NAMES}))
+        cluster.env |= self.keys.relay_env() | self.keys.env("EDGE", "edge")
 
     def env(self, name: str) -> dict[str, str]:
         """The environment of a program that connects with the key `name`."""
-        return self.cluster.env | {
-            "EMITTER_CURVE_KEY_FILE": str(self._file(name)),
-            "EMITTER_RELAY_CURVE_KEY": self.keys["relay"].public.hex(),
-        }
+        return self.cluster.env | self.keys.env("EMITTER", name)
 
     def emitter(self, name: str, source: str | None = None) -> Emitter:
         """Return an emitter of this process that uses the key `name`."""
-        self._monkeypatch.setenv("EMITTER_CURVE_KEY_FILE", str(self._file(name)))
-        relay_key = self.keys["relay"].public.hex()
-        self._monkeypatch.setenv("EMITTER_RELAY_CURVE_KEY", relay_key)
+        for variable, value in self.keys.env("EMITTER", name).items():
+            self._monkeypatch.setenv(variable, value)
         return Emitter(
             name=source or name, ingress=self.cluster.ingress, control=self.cluster.control
         )
-
-    def client_keys(self, name: str) -> ClientKeys:
-        """The keys of a raw socket."""
-        return ClientKeys(self.keys[name], self.keys["relay"].public)
 
 
 @pytest.fixture
@@ -110,7 +88,7 @@ class RawPeer:
 
     def __init__(self, keyed: Keyed, name: str) -> None:
         self._context: zmq.Context[Socket] = zmq.Context()
-        self._keys = keyed.client_keys(name)
+        self._keys = keyed.keys.client(name)
         self._cluster = keyed.cluster
         self.control = self._open(zmq.DEALER, keyed.cluster.control)
 
@@ -227,7 +205,7 @@ def test_a_peer_without_a_key_is_named_in_the_log(keyed: Keyed) -> None:
 
 def test_another_relay_than_the_one_with_the_key_gets_nothing(keyed: Keyed) -> None:
     """To listen on the ports is not enough."""
-    impostor = keyed.cluster.directory / "stranger.key"
+    impostor = keyed.keys.file("stranger")
     keyed.cluster.start_relay(RELAY_CURVE_KEY_FILE=str(impostor))
     emitter = keyed.emitter("manager", "manager-1")
     emitter.emit("event:a", {})
