@@ -148,6 +148,9 @@ def _refuse_other_programs(path: Path, file: FileFormat) -> None:
     _require_readable(path)
     # Of an immutable file no log is looked for, and nothing is made beside it.
     with closing(_connect(path, "ro&immutable=1")) as db:
+        # Without its log, a database is shorter than its first page says if a full disk has ended
+        # its last checkpoint: SQLite then reads on only in this mode.
+        db.execute("PRAGMA writable_schema = ON")
         try:
             (application_id,) = db.execute("PRAGMA application_id").fetchone()
         except sqlite3.DatabaseError as error:

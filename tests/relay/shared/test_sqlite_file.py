@@ -1,6 +1,8 @@
 """A file is identified and checked before anything is written to it."""
 
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -59,6 +61,40 @@ def test_our_file_opens_with_its_content_also_out_of_the_log_of_a_dead_process(
             Path(f"{copy}{suffix}").write_bytes(Path(f"{path}{suffix}").read_bytes())
     with closing(open_sqlite(copy, OURS)) as db:
         assert db.execute("SELECT n FROM numbers").fetchall() == [(7,)]
+
+
+WITHOUT_ROOM = """
+import os, resource, sqlite3, sys
+db = sqlite3.connect(sys.argv[1], isolation_level=None)
+db.execute("INSERT INTO numbers VALUES (zeroblob(100000))")
+resource.setrlimit(resource.RLIMIT_FSIZE, (16384, resource.RLIM_INFINITY))
+try:
+    db.execute("PRAGMA wal_checkpoint")
+except sqlite3.OperationalError:
+    os._exit(0)
+"""
+"""Has written the first pages of a checkpoint when the disk is full, and ends without closing."""
+
+
+def test_our_file_opens_after_a_full_disk_has_ended_its_last_checkpoint(tmp_path: Path) -> None:
+    path = tmp_path / "ours"
+    with made(path) as db:
+        db.execute("PRAGMA journal_mode = WAL")
+    subprocess.run([sys.executable, "-c", WITHOUT_ROOM, str(path)], check=True)
+    assert path.stat().st_size == 16384 < 100_000 < Path(f"{path}-wal").stat().st_size
+    with closing(open_sqlite(path, OURS)) as db:
+        assert db.execute("SELECT length(n) FROM numbers").fetchall() == [(100_000,)]
+
+
+def test_our_file_that_has_lost_its_end_is_damaged(tmp_path: Path) -> None:
+    path = tmp_path / "ours"
+    with made(path) as db:
+        db.execute("INSERT INTO numbers VALUES (zeroblob(100000))")
+    with path.open("r+b") as file:
+        file.truncate(16384)
+    with pytest.raises(DamagedFile):
+        open_sqlite(path, OURS)
+    assert path.stat().st_size == 16384
 
 
 @pytest.mark.parametrize("read_only", [False, True])
