@@ -24,6 +24,8 @@ _OURS = b"CurveZMQMESSAGES"
 _THEIRS = b"CurveZMQMESSAGEC"
 _BUFFER_BYTES = 4096
 """Longer texts go through PyNaCl's functions, where the time for the cipher counts."""
+_FLAGS = (0, MORE, COMMAND, MORE | COMMAND)
+"""Of a frame, by the first byte of its text."""
 _SHORT_HEADS = [bytes((0, size)) + MESSAGE for size in range(MAX_SHORT_BYTES + 1)]
 
 try:
@@ -45,16 +47,15 @@ class Boxes:
         # other threads.
         self._buffer: Any = ffi and ffi.new("unsigned char[]", _BUFFER_BYTES)
         self._view: Any = ffi and ffi.buffer(self._buffer)
-        self._received = received
-        """The greatest nonce of the peer."""
+        self._received = received.to_bytes(NONCE_BYTES, "big")
+        """The greatest nonce of the peer. In this order of bytes a greater number is greater."""
         self._sent = 0
 
     def open_handshake(self, box: bytes, prefix: bytes, nonce: bytes) -> bytes:
         """Return the text in a box of the handshake. Raises `CryptoError`."""
-        number = int.from_bytes(nonce, "big")
-        if number <= self._received:
+        if nonce <= self._received:
             raise CryptoError("a nonce comes again")
-        self._received = number
+        self._received = nonce
         return sodium.crypto_box_open_afternm(box, prefix + nonce, self._key)
 
     def seal_handshake(self, text: bytes, prefix: bytes) -> bytes:
@@ -104,22 +105,19 @@ class Boxes:
         received = self._received
         for [frame] in frames:
             size = len(frame) - _HEAD_BYTES
-            if size <= BOX_BYTES or not frame.startswith(MESSAGE):
+            if size <= BOX_BYTES or frame[:8] != MESSAGE:
                 raise ZmtpError("invalid_frame", "a frame is not encrypted")
             nonce = frame[8:16]
-            number = int.from_bytes(nonce, "big")
-            if number <= received:
+            if nonce <= received:
                 raise ZmtpError("invalid_frame", "a frame comes again")
-            received = number
-            box = frame[_HEAD_BYTES:]
+            received = nonce
             if lib is None or size > _BUFFER_BYTES:
-                text = self._open_large(box, nonce)
-            elif open_box(buffer, box, size, _THEIRS + nonce, key):
+                text = self._open_large(frame[16:], nonce)
+                opened.append((_FLAGS[text[0] & 3], text[1:]))
+            elif open_box(buffer, frame[16:], size, _THEIRS + nonce, key):
                 raise _not_opened()
             else:
-                text = view[: size - BOX_BYTES]
-            flags = text[0]
-            opened.append(((flags & 1) * MORE | (flags >> 1 & 1) * COMMAND, text[1:]))
+                opened.append((_FLAGS[buffer[0] & 3], view[1 : size - BOX_BYTES]))
         self._received = received
         return opened
 

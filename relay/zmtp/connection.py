@@ -3,7 +3,7 @@
 from enum import Enum, auto
 
 from relay.zmtp.errors import ZmtpError
-from relay.zmtp.frames import COMMAND, MORE, pack_command, split_command
+from relay.zmtp.frames import COMMAND, pack_command, split_command
 from relay.zmtp.greeting import GREETING_BYTES, check_greeting, our_greeting
 from relay.zmtp.mechanism import OVERHEAD_BYTES, Mechanism
 from relay.zmtp.reader import Bounds, ZmtpReader
@@ -141,29 +141,28 @@ class ZmtpConnection:
         return None
 
     def _opened(self, found: list[list[bytes]]) -> list[list[bytes]]:
-        """Return the messages in encrypted frames."""
+        """Return the messages in encrypted frames. Raises `ZmtpError`."""
         messages: list[list[bytes]] = []
+        frames, max_frames = self._frames, self._bounds.frames
+        # The bytes of a message that is not complete.
+        size, max_bytes = sum(map(len, frames)), self._bounds.kept_bytes
         for flags, body in self._mechanism.open(found):
-            if flags & COMMAND:
+            if not flags:
+                frames.append(body)
+                messages.append(frames)
+                frames, size = [], 0
+            elif flags & COMMAND:
                 message = self._obey_in_traffic(*split_command(body))
                 messages += [] if message is None else [message]
-                continue
-            self._frames.append(body)
-            if flags & MORE:
-                self._check_frames()
             else:
-                messages.append(self._frames)
-                self._frames = []
+                frames.append(body)
+                size += len(body)
+                if len(frames) >= max_frames:
+                    raise ZmtpError("too_many_frames", f"a message has over {max_frames} frames")
+                if size > max_bytes:
+                    raise ZmtpError("too_large", f"a message has over {max_bytes} bytes")
+        self._frames = frames
         return messages
-
-    def _check_frames(self) -> None:
-        """Raise `ZmtpError` if the decrypted frames are more than a message may have."""
-        limit = self._bounds.frames
-        if len(self._frames) >= limit:
-            raise ZmtpError("too_many_frames", f"a message has over {limit} frames")
-        limit = self._bounds.kept_bytes
-        if sum(map(len, self._frames)) > limit:
-            raise ZmtpError("too_large", f"a message has over {limit} bytes")
 
 
 def _encrypted(bounds: Bounds) -> Bounds:
