@@ -25,6 +25,8 @@ settings.register_profile(
 )
 settings.load_profile("parallel")
 
+Cluster.forks = True
+
 HEAVY = "tests that load both cores"
 GROUPS = {
     "tests/conformance/test_autobahn.py": "autobahn",

@@ -5,8 +5,6 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
 ROOT = Path(__file__).parents[1]
 PYTHON = sorted(
     path
@@ -47,18 +45,22 @@ def paragraphs(text: str) -> Iterator[tuple[int, str]]:
         follows_a_gap = not line.strip() or line.lstrip().startswith("```")
 
 
-@pytest.mark.parametrize("path", PYTHON, ids=name_of)
-def test_no_docstring_opens_with_a_pronoun(path: Path) -> None:
-    found = docstrings(ast.parse(path.read_text(encoding="utf-8")))
-    wrong = [(line, text[:60]) for line, text in found if OPENS_WITH_A_PRONOUN.match(text.lstrip())]
-    assert wrong == []
+def test_no_docstring_opens_with_a_pronoun() -> None:
+    assert [
+        f"{name_of(path)}:{line}: {text[:60]}"
+        for path in PYTHON
+        for line, text in docstrings(ast.parse(path.read_text(encoding="utf-8")))
+        if OPENS_WITH_A_PRONOUN.match(text.lstrip())
+    ] == []
 
 
-@pytest.mark.parametrize("path", MARKDOWN, ids=name_of)
-def test_no_paragraph_opens_with_a_pronoun(path: Path) -> None:
-    found = paragraphs(path.read_text(encoding="utf-8"))
-    wrong = [(line, text[:60]) for line, text in found if OPENS_WITH_A_PRONOUN.match(text)]
-    assert wrong == []
+def test_no_paragraph_opens_with_a_pronoun() -> None:
+    assert [
+        f"{name_of(path)}:{line}: {text[:60]}"
+        for path in MARKDOWN
+        for line, text in paragraphs(path.read_text(encoding="utf-8"))
+        if OPENS_WITH_A_PRONOUN.match(text)
+    ] == []
 
 
 def test_every_kind_of_docstring_is_found() -> None:

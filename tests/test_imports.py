@@ -7,6 +7,7 @@ an application's edge emits.
 
 import ast
 from collections.abc import Iterator
+from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -107,13 +108,24 @@ def module_name(path: Path) -> str:
 
 
 FILES = {module_name(path): path for package in PACKAGES for path in (ROOT / package).rglob("*.py")}
+PURE_FILES = sorted(module for module in FILES if any(within(module, name) for name in PURE))
 
 
-def imported_by(module: str) -> Iterator[str]:
+@cache
+def nodes(module: str) -> list[ast.AST]:
+    return list(ast.walk(ast.parse(FILES[module].read_text(encoding="utf-8"))))
+
+
+@cache
+def imported_by(module: str) -> frozenset[str]:
+    return frozenset(_imported_by(module))
+
+
+def _imported_by(module: str) -> Iterator[str]:
     """The modules that `module` imports, wherever in the file; of ours the defining module."""
     path = FILES[module]
     package = module if path.name == "__init__.py" else module.rpartition(".")[0]
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in nodes(module):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -130,9 +142,6 @@ def is_ours(module: str) -> bool:
     return module.partition(".")[0] in PACKAGES
 
 
-IMPORTS = {module: set(imported_by(module)) for module in FILES}
-
-
 def test_every_package_was_found() -> None:
     """A wrong path must not make these tests pass."""
     assert {module.partition(".")[0] for module in FILES} == set(PACKAGES)
@@ -140,50 +149,44 @@ def test_every_package_was_found() -> None:
         any(within(module, package) for module in FILES)
         for package in set(ALLOWED) - set(PURE_SHARED)
     )
-    assert "relay.wire.header" in IMPORTS["relay.server"]
+    assert "relay.wire.header" in imported_by("relay.server")
 
 
-@pytest.mark.parametrize("module", sorted(FILES))
-def test_a_module_imports_only_what_its_package_may(module: str) -> None:
-    package = max((name for name in ALLOWED if within(module, name)), key=len)
-    wrong = {
-        imported
-        for imported in IMPORTS[module]
+def test_a_module_imports_only_what_its_package_may() -> None:
+    wrong: dict[str, set[str]] = {}
+    for module in FILES:
+        package = max((name for name in ALLOWED if within(module, name)), key=len)
         # `relay` itself holds the name of the project alone.
-        if is_ours(imported)
-        and imported != "relay"
-        and not any(within(imported, name) for name in ALLOWED[package])
-    }
-    assert wrong == set(), f"{package} may import {ALLOWED[package]} only"
+        wrong[module] = {
+            imported
+            for imported in imported_by(module)
+            if is_ours(imported)
+            and imported != "relay"
+            and not any(within(imported, name) for name in ALLOWED[package])
+        }
+    assert {module: found for module, found in wrong.items() if found} == {}
 
 
-@pytest.mark.parametrize(
-    "module",
-    sorted(module for module in FILES if any(within(module, name) for name in PURE)),
-)
-def test_words_and_decisions_know_no_sockets_files_threads_or_clock(module: str) -> None:
-    wrong = {
-        imported
-        for imported in IMPORTS[module]
+def test_words_and_decisions_know_no_sockets_files_threads_or_clock() -> None:
+    assert {
+        (module, imported)
+        for module in PURE_FILES
+        for imported in imported_by(module)
         if any(within(imported, shell) for shell in SHELL_MODULES)
-    }
-    assert wrong == set()
+    } == set()
 
 
-@pytest.mark.parametrize(
-    "module",
-    sorted(module for module in FILES if any(within(module, name) for name in PURE)),
-)
-def test_words_and_decisions_never_await_or_open(module: str) -> None:
-    tree = ast.parse(FILES[module].read_text(encoding="utf-8"))
+def test_words_and_decisions_never_await_or_open() -> None:
     waiting = [
-        node.lineno
-        for node in ast.walk(tree)
+        f"{module}:{node.lineno}"
+        for module in PURE_FILES
+        for node in nodes(module)
         if isinstance(node, ast.AsyncFunctionDef | ast.Await | ast.AsyncFor | ast.AsyncWith)
     ]
     opening = [
-        node.lineno
-        for node in ast.walk(tree)
+        f"{module}:{node.lineno}"
+        for module in PURE_FILES
+        for node in nodes(module)
         if isinstance(node, ast.Call)
         and isinstance(node.func, ast.Name)
         and node.func.id in ("open", "print", "input")
@@ -193,8 +196,8 @@ def test_words_and_decisions_never_await_or_open(module: str) -> None:
 
 def test_imports_have_no_circles() -> None:
     graph = {
-        module: {name for name in imported if name in FILES and name != module}
-        for module, imported in IMPORTS.items()
+        module: {name for name in imported_by(module) if name in FILES and name != module}
+        for module in FILES
     }
     try:
         TopologicalSorter(graph).prepare()

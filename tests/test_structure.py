@@ -3,10 +3,9 @@
 import ast
 from collections import defaultdict
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from statistics import median
-
-import pytest
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("relay", "edge", "emitters")
@@ -33,10 +32,13 @@ def name(path: Path) -> str:
     return path.relative_to(ROOT).as_posix()
 
 
+@cache
+def nodes(path: Path) -> list[ast.AST]:
+    return list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+
+
 def functions(path: Path) -> Iterator[Function]:
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, Function):
-            yield node
+    return (node for node in nodes(path) if isinstance(node, Function))
 
 
 def lines(path: Path) -> int:
@@ -48,34 +50,31 @@ def test_every_package_was_found() -> None:
     assert {name(path).partition("/")[0] for path in FILES} == set(PACKAGES)
 
 
-@pytest.mark.parametrize("path", FILES, ids=name)
-def test_a_file_is_short_enough_to_be_read_at_once(path: Path) -> None:
-    assert lines(path) <= MAX_FILE_LINES
+def test_a_file_is_short_enough_to_be_read_at_once() -> None:
+    assert {name(path) for path in FILES if lines(path) > MAX_FILE_LINES} == set()
 
 
 def test_most_files_are_about_one_thing() -> None:
     assert median(map(lines, FILES)) < MAX_MEDIAN_LINES
 
 
-@pytest.mark.parametrize("path", FILES, ids=name)
-def test_functions_are_short(path: Path) -> None:
-    long = {
-        each.name: size
+def test_functions_are_short() -> None:
+    assert {
+        f"{name(path)}:{each.lineno}": size
+        for path in FILES
         for each in functions(path)
         if each.end_lineno is not None
         and (size := each.end_lineno - each.lineno + 1) > MAX_FUNCTION_LINES
-    }
-    assert long == {}
+    } == {}
 
 
-@pytest.mark.parametrize("path", FILES, ids=name)
-def test_constructors_take_few_arguments(path: Path) -> None:
-    long = {
-        each.lineno: count
+def test_constructors_take_few_arguments() -> None:
+    assert {
+        f"{name(path)}:{each.lineno}": count
+        for path in FILES
         for each in functions(path)
         if each.name == "__init__" and (count := arguments(each) - 1) > MAX_CONSTRUCTOR_ARGUMENTS
-    }
-    assert long == {}
+    } == {}
 
 
 def arguments(function: Function) -> int:
@@ -86,7 +85,7 @@ def arguments(function: Function) -> int:
 def test_no_two_classes_have_one_name() -> None:
     places: dict[str, list[str]] = defaultdict(list)
     for path in FILES:
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        for node in nodes(path):
             if isinstance(node, ast.ClassDef):
                 places[node.name].append(name(path))
     assert {each: found for each, found in places.items() if len(found) > 1} == {}
@@ -101,15 +100,11 @@ def decides(path: Path) -> bool:
     )
 
 
-@pytest.mark.parametrize(
-    "path",
-    [
-        path
+def test_each_file_of_decisions_has_its_test() -> None:
+    mirrors = [
+        ROOT / "tests" / path.relative_to(ROOT).with_name(f"test_{path.name}")
         for path in FILES
         if name(path).startswith(DECISIONS) and path.name != "__init__.py" and decides(path)
-    ],
-    ids=name,
-)
-def test_each_file_of_decisions_has_its_test(path: Path) -> None:
-    mirror = ROOT / "tests" / path.relative_to(ROOT).with_name(f"test_{path.name}")
-    assert mirror.exists(), f"{name(mirror)} is missing"
+    ]
+    assert len(mirrors) > 100
+    assert [name(mirror) for mirror in mirrors if not mirror.exists()] == []

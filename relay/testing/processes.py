@@ -8,10 +8,26 @@ import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Protocol
 
 from relay.testing.waiting import wait_for
 
 STOP_TIMEOUT_S = 20.0
+
+
+class Process(Protocol):
+    """Those parts of `subprocess.Popen` that are needed here."""
+
+    pid: int
+
+    def poll(self) -> int | None:
+        """See `subprocess.Popen`, also for the other methods."""
+
+    def wait(self, timeout: float | None = None) -> int: ...
+
+    def kill(self) -> None: ...
+
+    def terminate(self) -> None: ...
 
 
 class ManagedProcess:
@@ -26,7 +42,7 @@ class ManagedProcess:
         self._cwd = cwd
         self._env = dict(os.environ) | dict(env)
         self._output = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: Process | None = None
 
     @property
     def pid(self) -> int:
@@ -99,6 +115,8 @@ class ManagedProcess:
             return
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
+        # It has its group a moment after it was started.
+        self._process.kill()
         self._process.wait(STOP_TIMEOUT_S)
         self._output.close()
 

@@ -5,7 +5,7 @@ import socket
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -36,6 +36,9 @@ def asgi_options(server: str, port: int) -> list[str]:
 class Cluster:
     """Starts relays, edges, emitters and clients on demand, and ends them all."""
 
+    forks = False
+    """Whether relays and edges begin in a fork (`tests.support.forked`); not in benchmarks."""
+
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         places = Places(directory)
@@ -56,27 +59,39 @@ class Cluster:
 
     def start(self, name: str, command: Sequence[str], **env: str) -> ManagedProcess:
         """Start any command with the cluster's settings in its environment."""
-        process = ManagedProcess(name, command, self.env | env)
-        self._processes.append(process)
+        process = self._new(name, command, env)
         process.start()
+        return process
+
+    def _new(self, name: str, command: Sequence[str], env: Mapping[str, str]) -> ManagedProcess:
+        process = ManagedProcess(name, command, self.env | dict(env))
+        self._processes.append(process)
         return process
 
     def start_relay(self, **env: str) -> ManagedProcess:
         """Start the relay and wait until it listens."""
-        relay = self.start("relay", python("-m", "relay"), **env)
+        relay = self._new("relay", python("-m", "relay"), env)
+        self._begin(relay)
         relay.wait_for_output("relaying")
         return relay
 
     def start_edge(self, *, ready: bool = True, port: int | None = None, **env: str) -> "Edge":
         """Start an edge, and wait until it follows the relay unless `ready` is False."""
         port = free_ports(1)[0] if port is None else port
-        process = self.start(f"edge-{port}", python("-m", "edge"), EDGE_PORT=str(port), **env)
+        process = self._new(f"edge-{port}", python("-m", "edge"), {"EDGE_PORT": str(port)} | env)
+        self._begin(process)
         edge = Edge(process, port, int(env.get("EDGE_WORKERS", "1")))
         if ready:
             edge.wait_ready()
         else:
             wait_for(lambda: edge.status("/healthz") == 200, "the edge answers")
         return edge
+
+    def _begin(self, process: ManagedProcess) -> None:
+        if self.forks:
+            process.start_forked()
+        else:
+            process.start()
 
     def start_plain_edge(self, server: str = "uvicorn", *options: str, **env: str) -> "Edge":
         """Start the same application under another ASGI server, with that server's WebSockets."""

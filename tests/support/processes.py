@@ -7,6 +7,7 @@ from pathlib import Path
 
 from relay.testing import processes
 from relay.testing.processes import STOP_TIMEOUT_S, python
+from tests.support.forked import ForkedProcess, can_be_forked
 
 __all__ = ["ROOT", "STOP_TIMEOUT_S", "ManagedProcess", "python", "run_cli"]
 
@@ -20,6 +21,14 @@ class ManagedProcess(processes.ManagedProcess):
         self, name: str, command: Sequence[str], env: Mapping[str, str], cwd: Path = ROOT
     ) -> None:
         super().__init__(name, command, {"PYTHONPATH": str(ROOT)} | dict(env), cwd)
+
+    def start_forked(self) -> None:
+        """Start it with its modules loaded, if that makes no other difference."""
+        if self._cwd is not None and can_be_forked(self._command, self._env):
+            module, output = self._command[-1], self._output.fileno()
+            self._process = ForkedProcess(module, self._env, self._cwd, output)
+        else:
+            self.start()
 
 
 def run_cli(

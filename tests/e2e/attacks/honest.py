@@ -99,27 +99,27 @@ class Together:
     """Several attacks at once."""
 
     def __init__(self, attacks: Sequence[Attack]) -> None:
-        self._attacks = attacks
+        self.attacks = attacks
 
     def start(self) -> None:
         """Begin."""
-        for each in self._attacks:
+        for each in self.attacks:
             each.start()
 
     def stop(self) -> None:
         """End all connections."""
-        for each in self._attacks:
+        for each in self.attacks:
             each.stop()
 
     @property
     def rounds(self) -> int:
         """The rounds of the one that has done the fewest, ended connections included."""
-        return min(each.rounds + each.cut for each in self._attacks)
+        return min(each.rounds + each.cut for each in self.attacks)
 
     @property
     def cut(self) -> int:
         """The connections that the relay has ended."""
-        return sum(each.cut for each in self._attacks)
+        return sum(each.cut for each in self.attacks)
 
 
 class Honest:
@@ -138,6 +138,8 @@ class Honest:
         self.received: list[int] = []
         self.live = 0
         self.most_bytes = 0
+        self._descriptors = 0
+        """Of the relay, before the first attack."""
         self._stop = threading.Event()
         self._threads = [
             threading.Thread(target=each, daemon=True)
@@ -150,6 +152,7 @@ class Honest:
         for thread in self._threads:
             thread.start()
         self.wait_for_more(20)
+        self._descriptors = self._process.num_fds()
 
     def stop(self) -> None:
         """End; what is on its way is not waited for."""
@@ -187,10 +190,10 @@ class Honest:
     def endures(self, attack: Attack | Together, grows_by: int) -> Iterator[None]:
         """Go on while the body waits for the attack to have done its work, and afterwards.
 
-        The relay never has more than `grows_by` bytes over those before, gives nearly all of them
-        back, and ends in the midst of a second attack when it is told to.
+        The relay never has more than `grows_by` bytes over those before, and gives nearly all of
+        them back.
         """
-        before_bytes, before_descriptors = self.rss, self._process.num_fds()
+        before_bytes = self.rss
         self.most_bytes = before_bytes
         attack.start()
         try:
@@ -205,21 +208,25 @@ class Honest:
         assert self.most_bytes - before_bytes < grows_by
         wait_for(lambda: self.rss < before_bytes + REST_BYTES, "memory is given back", WAIT_S)
         wait_for(
-            lambda: self._process.num_fds() <= before_descriptors,
+            lambda: self._process.num_fds() <= self._descriptors,
             "descriptors are given back",
             WAIT_S,
         )
 
-    def end(self, again: Attack | Together) -> None:
-        """End the relay while `again` attacks it."""
-        again.start()
+    def ends(self, attack: Together) -> None:
+        """The relay ends in the midst of an attack when it is told to."""
+        attack.start()
         try:
-            wait_for(lambda: again.rounds + again.cut > 3, "the attack goes on", WAIT_S)
+            wait_for(lambda: attack.rounds > 0, "each of the attacks goes on", WAIT_S)
             self.stop()
             assert self._relay.terminate() == 0
         finally:
-            again.stop()
+            attack.stop()
         assert "Traceback" not in self._relay.output()
+
+    def cut(self, port: str, reason: str) -> int:
+        """How many peers of a socket the relay has cut off for a reason."""
+        return int(self.stats()["peers_cut"].get(port, {}).get(reason, 0))
 
     def _emit(self) -> None:
         for number in itertools.count(1):

@@ -2,7 +2,6 @@
 
 import itertools
 import os
-from collections.abc import Iterator
 
 import msgpack
 import pytest
@@ -16,29 +15,13 @@ from relay.wire.control import (
     StatsRequest,
     pack_message,
 )
-from tests.e2e.attacks.honest import MIB, Attack, Honest, wait_done
+from tests.e2e.attacks.honest import MIB, Attack, Honest, Together, wait_done
 from tests.support.cluster import Cluster
 from tests.support.zmtp_peer import ZmtpPeer, message
 
 REPLAY = pack_message(ReplayRequest(id=1, stream="event", after=0))
 RETAINED = pack_message(RetainedRequest(id=1, prefix=""))
 STATS = pack_message(StatsRequest(id=1))
-
-
-@pytest.fixture
-def honest(cluster: Cluster) -> Iterator[Honest]:
-    """In the journal and among the retained values are some megabytes to be asked for."""
-    relay = cluster.start_relay()
-    emitter = cluster.emitter("before")
-    honest = Honest(cluster, relay)
-    honest.client.subscribe("resource-monitor:*")
-    for number in range(300):
-        emitter.emit("event:large", {"padding": "x" * 10_000})
-        emitter.emit(f"resource-monitor:large{number}", {"padding": "x" * 10_000})
-    assert emitter.wait_acknowledged(30)
-    honest.start()
-    yield honest
-    honest.stop()
 
 
 class Peer(Attack):
@@ -126,27 +109,26 @@ class Junk(Peer):
         (UnreadReplays, 10, 10, 64 * MIB),
         (UnreadRetained, 10, 10, 64 * MIB),
         (UnreadStats, 10, 10, 64 * MIB),
-        (Hellos, 4, 500, 96 * MIB),
-        (Accounts, 4, 40, 96 * MIB),
-        (Junk, 4, 100, 32 * MIB),
+        (Hellos, 4, 200, 96 * MIB),
+        (Accounts, 4, 20, 96 * MIB),
+        (Junk, 4, 40, 32 * MIB),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
 def test_whatever_is_asked(
-    cluster: Cluster,
+    attacked: Cluster,
     honest: Honest,
     attack: type[Peer],
     peers: int,
     rounds: int,
     grows_by: int,
 ) -> None:
-    begun = attack(cluster, peers)
+    begun = attack(attacked, peers)
     with honest.endures(begun, grows_by):
         wait_done(lambda: begun.rounds >= rounds, f"{attack.__name__}: {attack.__doc__}")
-    honest.end(attack(cluster, peers))
 
 
-def test_requests_by_libzmq_whose_answers_are_not_read(cluster: Cluster, honest: Honest) -> None:
+def test_requests_by_libzmq_whose_answers_are_not_read(attacked: Cluster, honest: Honest) -> None:
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
 
     class Libzmq(Attack):
@@ -157,7 +139,7 @@ def test_requests_by_libzmq_whose_answers_are_not_read(cluster: Cluster, honest:
                 dealer.setsockopt(zmq.SNDHWM, 0)
                 # What libzmq reads ahead is its own affair.
                 dealer.setsockopt(zmq.RCVHWM, 1)
-                dealer.connect(cluster.control)
+                dealer.connect(attacked.control)
                 for _ in range(2000):
                     dealer.send(REPLAY)
                     self.rounds += 1
@@ -165,5 +147,10 @@ def test_requests_by_libzmq_whose_answers_are_not_read(cluster: Cluster, honest:
         def stop(self) -> None:
             context.destroy(linger=0)
 
-    with honest.endures(Libzmq(cluster.control), 64 * MIB):
+    with honest.endures(Libzmq(attacked.control), 64 * MIB):
         honest.wait_for_more(200)
+
+
+def test_the_relay_ends_in_the_midst_of_requests(cluster: Cluster, honest_alone: Honest) -> None:
+    kinds = (UnreadReplays, UnreadRetained, UnreadStats, Hellos, Accounts, Junk)
+    honest_alone.ends(Together([each(cluster) for each in kinds]))
