@@ -9,6 +9,7 @@ from bench.parts import (
     one_client,
     relay,
     resume,
+    rogue,
     saturated,
     scaling,
     slow,
@@ -30,4 +31,5 @@ PARTS: dict[str, Callable[[Mapping[str, Peer]], Section]] = {
     "browser": browser.measure,
     "relay": relay.measure,
     "resume": resume.measure,
+    "rogue": rogue.measure,
 }

@@ -56,7 +56,7 @@ def measure(_peers: Mapping[str, Peer]) -> Section:
 def _measure() -> Round:
     settings = {"EDGE_MAX_QUEUED_BYTES": QUEUED_BYTES, "EDGE_HISTORY_BYTES": HISTORY_BYTES}
     env = {name: str(value) for name, value in settings.items()}
-    with TemporaryDirectory() as directory, run_relay_and_edge(Path(directory), **env) as running:
+    with TemporaryDirectory() as directory, run_relay_and_edge(Path(directory), env) as running:
         server = running.server(CLIENTS, (TOPIC,), ((TOPIC,),), PADDING_BYTES)
         with load(server, Plan(server.dialect, CLIENTS, small_buffers=SLOW)) as loaded:
             before = loaded.paced(EVENTS_PER_S, SECONDS, skip=SLOW).outcome

@@ -1,5 +1,6 @@
 """Event Relay: relay with journal and edge as users run them, and an `Emitter` that publishes."""
 
+import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,11 +16,15 @@ from bench.load.publisher import Send
 from bench.peers.peer import Server
 from emitters import Emitter
 from tests.support.cluster import Cluster, Edge
+from tests.support.keys import Keys
 from tests.support.websocket_frames import TEXT, client_frame
 
 CONNECT_TIMEOUT_S = 10.0
 EMITTER = "bench"
 """As long as the `source` of the peers' events."""
+PEERS = {EMITTER: "emitter", "edge": "edge", "rogue-emitter": "emitter", "rogue-edge": "edge"}
+"""Name and role of each peer in a list of peers."""
+NOTHING: Mapping[str, str] = {}
 
 Groups = tuple[tuple[str, ...], ...]
 """The subscriptions of each group of clients."""
@@ -63,6 +68,8 @@ class Running:
     cluster: Cluster
     edge: Edge
     pids: Mapping[str, int]
+    keys: Keys | None = None
+    """Those of `PEERS`, if the relay has a list of them."""
 
     def server(
         self, clients: int, topics: tuple[str, ...], groups: Groups, padding: int = 0
@@ -83,21 +90,37 @@ class Running:
 
         Each event is `padding` bytes longer than necessary.
         """
-        cluster = self.cluster
-        return partial(_make_send, cluster.ingress, cluster.control, topics, name, "x" * padding)
+        places = (self.cluster.ingress, self.cluster.control)
+        keys = self.keys.env("EMITTER", EMITTER) if self.keys else {}
+        return partial(_make_send, places, topics, name, "x" * padding, keys)
 
 
 @contextmanager
-def run_relay_and_edge(directory: Path, **env: str) -> Iterator[Running]:
-    """Run relay and edge; `env` is for the edge."""
+def run_relay_and_edge(
+    directory: Path, env: Mapping[str, str] = NOTHING, *, keyed: bool = False
+) -> Iterator[Running]:
+    """Run relay and edge, with a key for each of `PEERS` if `keyed`; `env` is for the edge."""
     cluster = Cluster(directory)
+    keys = _use_keys(cluster) if keyed else None
     try:
         relay = cluster.start_relay()
         cluster.env.update(env)
         edge = cluster.start_edge(EDGE_WORKERS=env.get("EDGE_WORKERS", "1"))
-        yield Running(cluster, edge, {"relay": relay.pid, "edge": edge.process.pid})
+        yield Running(cluster, edge, {"relay": relay.pid, "edge": edge.process.pid}, keys)
     finally:
         cluster.close()
+
+
+def _use_keys(cluster: Cluster) -> Keys:
+    keys = Keys(cluster.directory, *PEERS)
+    cluster.env |= keys.relay_env() | keys.env("EDGE", "edge")
+    cluster.configure(
+        "\n".join(
+            f'[peers.{name}]\nrole = "{role}"\nkey = "{keys.public(name)}"\npublish = ["event:*"]'
+            for name, role in PEERS.items()
+        )
+    )
+    return keys
 
 
 class EventRelay:
@@ -127,13 +150,19 @@ class EventRelay:
     @contextmanager
     def run(self, directory: Path, clients: int) -> Iterator[Server]:
         """See `Peer`."""
-        with run_relay_and_edge(directory, EDGE_WORKERS=str(self._workers)) as running:
+        with run_relay_and_edge(directory, {"EDGE_WORKERS": str(self._workers)}) as running:
             yield running.server(clients, self._topics, self._groups)
 
 
 def _make_send(
-    ingress: str, control: str, topics: tuple[str, ...], name: str, padding: str
+    places: tuple[str, str],
+    topics: tuple[str, ...],
+    name: str,
+    padding: str,
+    keys: Mapping[str, str],
 ) -> Send:
+    os.environ.update(keys)
+    ingress, control = places
     emitter = Emitter(name=name, ingress=ingress, control=control)
     assert emitter.wait_connected(CONNECT_TIMEOUT_S), "the emitter does not reach the relay"
 

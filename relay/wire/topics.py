@@ -144,7 +144,8 @@ def decode_topic(frame: bytes) -> Topic:
     return topic
 
 
-@lru_cache(maxsize=8192)
+# Few: clients choose patterns, and each that stays keeps a mebibyte from being freed.
+@lru_cache(maxsize=256)
 def parse_pattern(text: str) -> Pattern:
     """Return the subscription pattern `text`. Raises `InvalidTopic`.
 

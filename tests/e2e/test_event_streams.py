@@ -165,9 +165,11 @@ class TestContent:
         self, cluster: Cluster, edge: Edge
     ) -> None:
         emitter = cluster.emitter("last")
+        watcher = cluster.connect(edge, "alice")
+        watcher.subscribe("event:newest")
         for number in range(5):
             emitter.emit("event:newest", {"n": number})
-        emitter.wait_acknowledged(10)
+            watcher.receive_on("event:newest")
         token = cluster.token("alice")
         with StreamClient(edge.url, ("event:newest",), token=token, last=2) as stream:
             stream.subscribed()

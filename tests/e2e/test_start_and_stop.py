@@ -56,6 +56,12 @@ def test_a_signal_during_the_start_of_a_command_ends_it(
     assert "Traceback" not in process.output()
 
 
+@pytest.fixture(autouse=True)
+def _from_the_first_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Programs begin with a new interpreter."""
+    monkeypatch.setattr(Cluster, "forks", False)
+
+
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_an_edge_ends_once_however_often_ctrl_c_is_pressed(cluster: Cluster, workers: str) -> None:
     """A terminal sends each to the whole group; with a client, the end takes a moment."""

@@ -12,11 +12,12 @@ import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from multiprocessing import reduction
+from multiprocessing import process, reduction
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
+ROOT = Path(__file__).resolve().parents[2]
 MODULES = ("relay", "edge")
 LOADED = ["relay.cli", "relay.server", "edge.cli", "edge.worker", "edge.app", "edge.uvicorn"]
 _READ_AT_THE_START = ("PYTHON", "LC_", "LANG", "TZ", "MALLOC_", "LD_", "GLIBC_")
@@ -28,10 +29,11 @@ _context.set_forkserver_preload(LOADED)
 def can_be_forked(command: Sequence[str], env: Mapping[str, str]) -> bool:
     """Whether the program `command` does the same in a fork: it serves, as one process."""
     is_ours = len(command) == 3 and command[0] == sys.executable and command[1] == "-m"
+    loaded = os.environ | {"PYTHONPATH": str(ROOT)}
     differs = any(
-        os.environ.get(name) != env.get(name)
-        for name in os.environ.keys() | env.keys()
-        if name.startswith(_READ_AT_THE_START) and name != "PYTHONPATH"
+        loaded.get(name) != env.get(name)
+        for name in loaded.keys() | env.keys()
+        if name.startswith(_READ_AT_THE_START)
     )
     has_workers = env.get("EDGE_WORKERS", "1") != "1"
     return is_ours and command[2] in MODULES and not differs and not has_workers
@@ -93,5 +95,7 @@ def _run(module: str, env: Mapping[str, str], cwd: str, output: int) -> None:
     os.dup2(output, 2)
     os.close(output)
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    # An edge with a parent in this sense is a worker: it leaves Ctrl-C and its own end to it.
+    process._parent_process = None  # type: ignore[attr-defined]
     sys.argv = [module]
     runpy.run_module(module, run_name="__main__", alter_sys=True)

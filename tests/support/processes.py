@@ -7,11 +7,9 @@ from pathlib import Path
 
 from relay.testing import processes
 from relay.testing.processes import STOP_TIMEOUT_S, python
-from tests.support.forked import ForkedProcess, can_be_forked
+from tests.support.forked import ROOT, ForkedProcess, can_be_forked
 
 __all__ = ["ROOT", "STOP_TIMEOUT_S", "ManagedProcess", "python", "run_cli"]
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 class ManagedProcess(processes.ManagedProcess):
