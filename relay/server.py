@@ -83,7 +83,7 @@ class Relay:
     ) -> None:
         """`kinds` have the retention of their streams; `peers` may connect, or everybody."""
         started = time.monotonic()
-        counters = RelayCounters()
+        counters = RelayCounters(kinds.names)
         self._settings = settings
         with ExitStack() as undo:
             journal = _open_journal(settings)

@@ -19,6 +19,7 @@ from relay.journal.reader import reading_journal
 from relay.net.listening import AddressInUse
 from relay.server import MAX_SUBSCRIPTIONS_AT_ONCE, Relay
 from relay.shared import sqlite_file
+from relay.shared.kind_counter import MAX_OTHER_KINDS, OTHER_KINDS
 from relay.shared.sync import SyncHandshake
 from relay.shared.transport import Socket, open_socket
 from relay.wire.control import (
@@ -30,6 +31,7 @@ from relay.wire.control import (
 )
 from relay.wire.envelope import Envelope, pack_envelope
 from relay.wire.header import unpack_stamp
+from relay.wire.kinds import Kind, Kinds
 
 WAIT_MS = 10_000
 LARGE = 2**20 - 200
@@ -111,6 +113,30 @@ def test_a_batch_is_bounded_in_bytes_with_its_live_values(
         rows = [row.last_offset - row.first_offset + 1 for row in reader.rows("event")]
     assert sum(rows) == 10
     assert max(rows) <= MAX_BATCH_BYTES // LARGE + 1
+
+
+def test_a_publisher_cannot_take_the_names_of_listed_kinds(
+    settings: RelaySettings, context: "zmq.Context[Socket]"
+) -> None:
+    """Neither of streams nor of live kinds: whoever comes first with others has no names left."""
+    others = [f"other{number}" for number in range(MAX_OTHER_KINDS + 10)]
+    kinds = Kinds.with_built_in([Kind("order", is_stream=False)])
+    with running(Relay(settings, kinds)):
+        listener = subscriber(context, settings, b"other", b"order:")
+        source = publisher(context, settings, {b"other", b"order:"})
+        for kind in (*others, "order"):
+            envelope = Envelope(kind, {}, None, "m", 5, "id")
+            source.send_multipart([f"{kind}:1".encode(), pack_envelope(envelope, kind)])
+        while receive(listener)[0] != b"order:1":
+            pass
+        control = open_socket(context, zmq.DEALER)
+        control.connect(settings.control)
+        control.send(pack_message(StatsRequest(id=1)))
+        reply = unpack_reply(receive(control)[-1], StatsRequest)
+    assert isinstance(reply, StatsReply)
+    relayed = reply.stats["relayed"]
+    assert relayed["order"] == 1
+    assert relayed[OTHER_KINDS] == 10
 
 
 def test_more_subscriptions_than_one_turn_reads_are_all_covered(
