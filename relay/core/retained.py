@@ -77,7 +77,7 @@ class RetainedValues:
         live = self._live.get(topic)
         if live is not None:
             return (live,)
-        return tuple(frames for _, frames in self.matching(f"{topic}\n"))
+        return tuple(frames for _, frames in self._following(f"{topic}\n", ""))
 
     def page(
         self, prefix: str, after: bytes, max_bytes: int
@@ -91,7 +91,7 @@ class RetainedValues:
         page_bytes = 0
         # By key, not by update: updates between two requests must hide no topic.
         last = after.decode(errors="surrogateescape")
-        for key, frames in self.matching(prefix, last):
+        for key, frames in self._following(prefix, last):
             page_bytes += _size(frames)
             if page and (page_bytes > max_bytes or len(page) == MAX_PAGE_EVENTS):
                 return tuple(page), last.encode(errors="surrogateescape")
@@ -99,7 +99,17 @@ class RetainedValues:
             last = key
         return tuple(page), None
 
-    def matching(self, prefix: str, after: str = "") -> Iterator[tuple[str, StampedFrames]]:
+    def matching(self, prefix: str) -> Iterator[tuple[str, StampedFrames]]:
+        """Yield the keys and events of topics that start with `prefix`, group by group.
+
+        In each group the event with the oldest update, which goes first, comes first.
+        """
+        for group in (self._live, self._finished, self._unfinished):
+            for key, frames in group.items():
+                if key.startswith(prefix):
+                    yield key, frames
+
+    def _following(self, prefix: str, after: str) -> Iterator[tuple[str, StampedFrames]]:
         """Yield the keys that start with `prefix`, in their order behind `after`, and events."""
         keys = self._keys
         for index in range(max(bisect_left(keys, prefix), bisect_right(keys, after)), len(keys)):
