@@ -17,7 +17,7 @@ from relay.core.intake import MAX_BATCH_BYTES, MAX_BATCH_MESSAGES
 from relay.journal.file import FILE_NAME
 from relay.journal.reader import reading_journal
 from relay.net.listening import AddressInUse
-from relay.server import MAX_SUBSCRIPTIONS_AT_ONCE, Relay
+from relay.server import MAX_ENDED_AT_ONCE, MAX_SUBSCRIPTIONS_AT_ONCE, Relay
 from relay.shared import sqlite_file
 from relay.shared.kind_counter import MAX_OTHER_KINDS, OTHER_KINDS
 from relay.shared.sync import SyncHandshake
@@ -149,6 +149,19 @@ def test_more_subscriptions_than_one_turn_reads_are_all_covered(
         source = publisher(context, settings, {b"mine:"})
         source.send_multipart([topics[-1], b"\x80"])
         assert receive(listener)[0] == topics[-1]
+
+
+def test_more_subscriptions_than_end_in_one_turn_all_end_without_a_message(
+    settings: RelaySettings, context: "zmq.Context[Socket]"
+) -> None:
+    topics = [f"mine:{number}".encode() for number in range(2 * MAX_ENDED_AT_ONCE + 1)]
+    rare = settings.model_copy(update={"heartbeat_s": 60.0})
+    with running(Relay(rare)):
+        listener = subscriber(context, rare, *topics)
+        source = publisher(context, rare, {b"mine:"})
+        listener.close(linger=0)
+        while receive(source)[0] != b"\x00mine:":
+            pass
 
 
 def test_a_subscription_that_is_too_long_ends_its_connection_and_not_the_relay(
