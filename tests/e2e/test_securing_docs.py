@@ -117,7 +117,7 @@ class Walk:
         parts = [re.escape(part.strip()) for part in printed.split("…")]
         form = re.compile(".*".join(parts), re.DOTALL)
         # A new certificate is used within a second, and a revocation is known within a second.
-        give_up_at = time.monotonic() + (5 if command.startswith(("status", "as ")) else 0)
+        give_up_at = time.monotonic() + (20 if command.startswith(("status", "as ")) else 0)
         while True:
             status, output = machine.type(command)
             if form.search(output) and (printed or status == 0):

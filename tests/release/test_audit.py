@@ -4,6 +4,8 @@ import json
 import os
 import subprocess
 
+import pytest
+
 from release.audit import EXIT_NOT_ASKED, Report, npm_report, python_report
 from tests.support.processes import ROOT, python
 
@@ -46,6 +48,7 @@ def test_answers_of_npm() -> None:
         assert npm_report("bench", nothing) == Report((), "bench/package-lock.json")
 
 
+@pytest.mark.process
 def test_without_a_network_one_line_and_an_exit_code_say_so() -> None:
     nowhere = "http://127.0.0.1:1"
     env = os.environ | {"HTTPS_PROXY": nowhere, "npm_config_registry": nowhere}
