@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 from cyclonedx.output.json import JsonV1Dot6
+from cyclonedx.schema import SchemaVersion
+from cyclonedx.validation.json import JsonStrictValidator
 
 from release.locks import ROOT, locked_by_npm, locked_in
 from release.sbom import bill_of_materials, needed_by
@@ -57,6 +59,8 @@ def test_it_describes_this_version_and_depends_on_the_lock_alone(
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "1790000000")
     first = written()
     assert written() == first
+    # By the schema of CycloneDX; nbclient brings the packages that read it.
+    assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(first) is None
     described = json.loads(first)
     about = described["metadata"]
     assert about["component"]["version"] == PROJECT["version"]
