@@ -78,10 +78,11 @@ class Subscribers(Generic[P]):
 
     def forget(self, peer: P) -> None:
         """Note that a peer has gone: no event is for it from now on."""
-        if prefixes := self._prefixes.pop(peer, None):
-            self._total_prefixes -= len(prefixes)
-            self._total_bytes -= self._bytes.pop(peer)
-            self._gone[peer] = deque(prefixes)
+        prefixes = deque(self._prefixes.pop(peer, ()))
+        self._total_prefixes -= len(prefixes)
+        self._total_bytes -= self._bytes.pop(peer, 0)
+        if prefixes:
+            self._gone[peer] = prefixes
             self._cache.clear()
 
     def remove_gone(self, most: int) -> list[bytes]:

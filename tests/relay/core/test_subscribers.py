@@ -1,5 +1,6 @@
 """Which peers get an event, beside a model that compares every prefix."""
 
+import weakref
 from collections import defaultdict
 
 import pytest
@@ -147,3 +148,23 @@ def test_the_subscriptions_of_a_peer_that_has_gone_are_removed_in_pieces() -> No
     removed = [len(known.remove_gone(1000)) for _ in range(4)]
     assert removed == [1000, 1000, 500, 0]
     assert known.of(b"1") == (2,)
+
+
+class Peer:
+    """A peer that may be gone for good."""
+
+
+@pytest.mark.parametrize("ended", [0, 1, 2])
+def test_nothing_keeps_a_peer_that_has_gone(ended: int) -> None:
+    known: Subscribers[Peer] = Subscribers()
+    peer = Peer()
+    for prefix in (b"a", b"b"):
+        known.subscribe(peer, prefix)
+    for prefix in (b"a", b"b")[:ended]:
+        known.unsubscribe(peer, prefix)
+    known.of(b"a")
+    known.forget(peer)
+    assert len(known.remove_gone(10)) == 2 - ended
+    kept = weakref.ref(peer)
+    del peer
+    assert kept() is None
