@@ -1,5 +1,5 @@
 # Everything a developer runs: `make run`, `make test`, `make test-fast`, `make check`,
-# `make bench`, `make chaos`, `make mutants`, `make fuzz`.
+# `make bench`, `make chaos`, `make mutants`, `make fuzz`, `make dist`, `make sbom`, `make audit`.
 # The environment in .venv is made if it is missing or older than its sources.
 
 PYTHON ?= python3
@@ -10,7 +10,7 @@ CHARTS := $(VENDOR)/uPlot.esm.js
 # bytes. This one is short, however long the path of the working directory is.
 HERE := $(if $(wildcard /proc/self/cwd/cluster.conf),/proc/self/cwd,.)
 
-.PHONY: run test test-fast check format bench chaos mutants fuzz screenshot docs dist npm lock clean
+.PHONY: run test test-fast check format bench chaos mutants fuzz screenshot docs dist npm sbom audit lock clean
 
 run: .venv/.installed $(CHARTS)
 	@mkdir -p .run
@@ -76,16 +76,35 @@ screenshot: .venv/.installed $(CHARTS)
 docs: .venv/.installed
 	$(BIN)/python -m tests.event_docs docs/events.md
 
-dist: .venv/.installed $(CHARTS) npm
+# A release depends on the commit alone: its time stands for the time of the build.
+dist sbom: export SOURCE_DATE_EPOCH := $(or $(shell git log -1 --format=%ct 2>/dev/null),315532800)
+VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+dist: .venv/.installed $(CHARTS)
+	rm -rf dist
 	$(BIN)/hatchling build
+	$(MAKE) npm sbom
+	cd dist && sha256sum *.whl *.tar.gz *.tgz *.json > SHA256SUMS
 
-# The npm package: its files are those that the edge serves.
+# The bill of materials, in the form of CycloneDX.
+sbom: .venv/.installed
+	$(BIN)/python -m release.sbom dist/event_relay-$(VERSION).cdx.json
+
+# Known vulnerabilities of the locked versions. Exit code 1 tells of some, 3 that nobody could be asked.
+audit: .venv/.installed .venv/.audit-installed
+	PATH="$$PATH:$(CURDIR)/$(BIN)" $(BIN)/python -m release.audit
+
+.venv/.audit-installed: requirements-audit.lock | .venv/.installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-audit.lock
+	@touch $@
+
+# The npm package: its files are those that the edge serves. npm packs their modes, which depend on the umask.
 NPM_DIST ?= dist
 npm: $(CHARTS)
 	rm -rf $(NPM_DIST)/npm
 	mkdir -p $(NPM_DIST)/npm
 	cp clients/js/package.json clients/js/README.md LICENSE $(NPM_DIST)/npm
 	cp edge/static/relay-client*.js edge/static/relay-client.d.ts $(NPM_DIST)/npm
+	chmod -R u=rwX,go=rX $(NPM_DIST)/npm
 	cd $(NPM_DIST) && PATH="$$PATH:$(CURDIR)/$(BIN)" npm pack --silent ./npm
 
 lock: .venv/.installed
@@ -96,6 +115,8 @@ lock: .venv/.installed
 	  --python-version 3.11 -c requirements.lock bench/requirements.in -o requirements-bench.lock
 	$(BIN)/uv pip compile --universal --generate-hashes --no-header --no-annotate \
 	  --python-version 3.11 -c requirements.lock tests/fuzz/requirements.in -o requirements-fuzz.lock
+	$(BIN)/uv pip compile --universal --generate-hashes --no-header --no-annotate \
+	  --python-version 3.11 -c requirements.lock release/requirements.in -o requirements-audit.lock
 	npm install --package-lock-only --ignore-scripts
 	npm install --package-lock-only --ignore-scripts --prefix bench
 

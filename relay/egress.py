@@ -34,7 +34,16 @@ class Egress:
 
     def peer_ended(self, peer: Peer) -> None:
         """See `PeerListener`."""
-        for prefix in self._subscribers.forget(peer):
+        self._subscribers.forget(peer)
+
+    @property
+    def has_gone(self) -> bool:
+        """Whether `end_gone` has something to do."""
+        return self._subscribers.has_gone
+
+    def end_gone(self, most: int) -> None:
+        """End up to `most` subscriptions of peers that have gone."""
+        for prefix in self._subscribers.remove_gone(most):
             self._route(prefix, False, True)
 
     def receive(self, share: int, most: int) -> None:

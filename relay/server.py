@@ -50,6 +50,8 @@ MAX_SUBSCRIPTIONS_AT_ONCE = 1_000
 """Subscriptions read before the other sockets are served."""
 SUBSCRIPTIONS_SHARE = 250
 """Of these, those of one subscriber."""
+MAX_ENDED_AT_ONCE = 1_000
+"""Subscriptions of subscribers that have gone, ended in a turn: no fewer than come in one."""
 MAX_REQUESTS_AT_ONCE = 16
 """Requests answered before the other sockets are served, one of each peer. A reply has at most
 about 1 MiB."""
@@ -83,7 +85,7 @@ class Relay:
     ) -> None:
         """`kinds` have the retention of their streams; `peers` may connect, or everybody."""
         started = time.monotonic()
-        counters = RelayCounters()
+        counters = RelayCounters(kinds.names)
         self._settings = settings
         with ExitStack() as undo:
             journal = _open_journal(settings)
@@ -150,6 +152,7 @@ class Relay:
                     self._writer.forget_silent_emitters()
                     forget_due_at = now + FORGET_INTERVAL_S
                 self._serve(selector, min(heartbeat_due_at, self._due_at()) - now)
+                self._egress.end_gone(MAX_ENDED_AT_ONCE)
                 now = time.monotonic()
                 self._ingress.change(self._live.take_changes(now))
                 self._demand.tick(now)
@@ -172,7 +175,8 @@ class Relay:
         self._sockets.ingress.holds = not self._sequencer.has_room
         requests_at = SHARE_OF_REQUESTS.rests_until(self._requests_paid_at)
         self._sockets.control.holds = is_held = requests_at > time.monotonic()
-        if any(port.has_readable and not port.holds for port in ports):
+        is_readable = any(port.has_readable and not port.holds for port in ports)
+        if is_readable or self._egress.has_gone:
             return -math.inf
         due_at = min(self._demand.due_at(), self._live.due_at(), *(port.due_at for port in ports))
         return min(due_at, requests_at) if is_held else due_at

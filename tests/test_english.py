@@ -8,7 +8,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 PYTHON = sorted(
     path
-    for folder in ("relay", "edge", "emitters", "bench", "tests")
+    for folder in ("relay", "edge", "emitters", "bench", "release", "tests")
     for path in (ROOT / folder).rglob("*.py")
 )
 MARKDOWN = sorted((*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")))

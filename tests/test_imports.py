@@ -20,6 +20,7 @@ PURE_SHARED = (
     "relay.shared.covering_prefixes",
     "relay.shared.digest_set",
     "relay.shared.kind_counter",
+    "relay.shared.last_use",
     "relay.shared.newest",
     "relay.shared.prefix_index",
     "relay.shared.request_table",

@@ -10,6 +10,7 @@ import click
 from emitters.emitter import Emitter
 from emitters.errors import EmitterError
 from emitters.tasks import TasksRefused
+from relay.shared.logs import one_line
 from relay.shared.seconds import SECONDS
 from relay.shared.settings import SettingsError, refuse
 from relay.wire.errors import InvalidEnvelope, InvalidTopic, WireError
@@ -89,8 +90,8 @@ def _left_behind(left: int, spool: Path | None) -> str:
 
 
 def say(problem: object) -> None:
-    """Write one line on standard error."""
-    click.echo(f"{PROGRAM}: {problem}", err=True)
+    """Write one line on standard error; text in it may come from an edge."""
+    click.echo(f"{PROGRAM}: {one_line(str(problem))}", err=True)
 
 
 def explain(error: WireError) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from relay.shared.console import is_unicode
+from relay.shared.console import json_line
 
 
 class Show:
@@ -18,7 +18,7 @@ class Show:
 
     def __init__(self, pretty: bool, count: int | None) -> None:
         """`count` is the number of events after which it is enough; None for no end."""
-        self._show = pretty_event if pretty else json_line
+        self._show = pretty_event if pretty else _compact
         self._left = count
 
     def __call__(self, event: dict[str, Any]) -> bool:
@@ -27,13 +27,6 @@ class Show:
         if self._left is not None:
             self._left -= 1
         return self._left != 0
-
-
-def json_line(event: dict[str, Any]) -> str:
-    """Return an event as one line of JSON."""
-    # Another encoding than UTF-8 is not JSON's, so that only ASCII can be read anywhere.
-    ascii_only = not is_unicode(sys.stdout)
-    return json.dumps(event, ensure_ascii=ascii_only, separators=(",", ":"))
 
 
 def pretty_event(event: dict[str, Any]) -> str:
@@ -47,6 +40,10 @@ def pretty_event(event: dict[str, Any]) -> str:
     head = f"{click.style(at, dim=True)} {topic}{number}"
     data = json.dumps(event["data"], ensure_ascii=False, indent=2)
     return "\n".join([f"{head}{source}{whom}", *map(_harmless, data.splitlines())])
+
+
+def _compact(event: dict[str, Any]) -> str:
+    return json_line(event, sys.stdout, (",", ":"))
 
 
 def _clock_time(unix_ms: int) -> str:

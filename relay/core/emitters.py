@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from enum import Enum, auto
 from typing import Any, Literal, NamedTuple
 
+from relay.shared.last_use import LastUse
 from relay.wire.header import Header
 
 MAX_KNOWN_EMITTERS = 20_000
@@ -146,9 +147,10 @@ class KnownEmitters:
     """
 
     def __init__(self, cursors: Iterable[Cursor]) -> None:
-        self._known = {
-            cursor.emitter_id: KnownEmitter(cursor, is_journaled=True) for cursor in cursors
-        }
+        journaled = (KnownEmitter(cursor, is_journaled=True) for cursor in cursors)
+        self._known = {emitter.emitter_id: emitter for emitter in journaled}
+        self._unjournaled: LastUse[KnownEmitter] = LastUse()
+        """Those that the journal has no cursor of, by their last hello."""
         self._touched: set[KnownEmitter] = set()
         """Emitters of events that were taken, or came again, since the last batch."""
         self._replaced: list[Progress] = []
@@ -219,6 +221,7 @@ class KnownEmitters:
             # A copy of a spool has the same epoch, and would give other events the same numbers.
             raise _in_use(cursor.name)
         elif cursor.sequence > emitter.committed:
+            self._keep_last(emitter.progress())
             emitter.start_at(cursor.epoch, cursor.sequence)
         if emitter.peer != peer:
             # On an unbroken connection, the events that were requested are still on their way.
@@ -227,6 +230,8 @@ class KnownEmitters:
         emitter.process = process
         emitter.name = cursor.name
         emitter.is_epoch_past = cursor.epoch <= latest
+        if not emitter.is_journaled:
+            self._unjournaled.use(emitter)
         return emitter.committed
 
     def note_rollback(self, emitter: KnownEmitter, missing: int) -> None:
@@ -308,10 +313,10 @@ class KnownEmitters:
         for emitter, epoch, sequence, has_moved in progress:
             # Its successor may have been admitted while the disk was written.
             if emitter.epoch == epoch:
-                emitter.is_journaled = emitter.is_journaled or has_moved
                 if has_moved:
                     emitter.committed = sequence
-                    emitter.is_committed = True
+                    emitter.is_journaled = emitter.is_committed = True
+                    self._unjournaled.discard(emitter)
                 acknowledged.append(emitter)
         return acknowledged
 
@@ -340,15 +345,18 @@ class KnownEmitters:
         `silent` are the ids whose cursors the journal has just removed.
         """
         for emitter_id in silent:
-            if emitter_id in self._known:
-                self._known[emitter_id].is_journaled = False
-        for emitter in list(self):
+            if (emitter := self._known.get(emitter_id)) is not None:
+                emitter.is_journaled = False
+                self._unjournaled.use(emitter)
+        for emitter in tuple(self._unjournaled):
             if emitter.may_be_forgotten and not reach(emitter):
-                del self._known[emitter.emitter_id]
-                self._dropped.discard(emitter)
+                self._forget(emitter)
 
     def _know(self, cursor: Cursor) -> KnownEmitter:
-        self._make_room()
+        is_full = len(self._known) >= MAX_KNOWN_EMITTERS
+        # The journal bounds the number of cursors. One with events on their way there stays.
+        if is_full and (oldest := self._unjournaled.oldest(lambda each: each.may_be_forgotten)):
+            self._forget(oldest)
         emitter = KnownEmitter(cursor, is_journaled=False)
         # It may have been known and forgotten, and have sent events since.
         emitter.drops = next(self._drop_numbers)
@@ -356,7 +364,7 @@ class KnownEmitters:
         return emitter
 
     def _keep_last(self, progress: Progress) -> None:
-        """Have the next batch journal the cursor of a process whose last events are in it."""
+        """Have the next batch journal the cursor that its events have moved."""
         if progress.has_moved:
             self._replaced.append(progress)
 
@@ -364,14 +372,10 @@ class KnownEmitters:
         emitter.drops = next(self._drop_numbers)
         self._dropped.add(emitter)
 
-    def _make_room(self) -> None:
-        if len(self._known) < MAX_KNOWN_EMITTERS:
-            return
-        # The journal bounds the number of cursors.
-        oldest = next((each for each in self if each.may_be_forgotten), None)
-        if oldest is not None:
-            del self._known[oldest.emitter_id]
-            self._dropped.discard(oldest)
+    def _forget(self, emitter: KnownEmitter) -> None:
+        del self._known[emitter.emitter_id]
+        self._unjournaled.discard(emitter)
+        self._dropped.discard(emitter)
 
 
 def _in_use(name: str) -> Refusal:

@@ -4,6 +4,7 @@ Each of the three groups (live values, unfinished tasks, finished tasks) is boun
 bytes. When a group is full, its topic with the oldest update is forgotten.
 """
 
+from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterator
 
 from relay.shared.newest import Newest
@@ -17,6 +18,7 @@ MAX_GROUP_BYTES = 32 * 1024 * 1024
 """For each of the three groups."""
 MAX_PAGE_EVENTS = 4096
 """The most events in one page, however small they are."""
+MANY_KEYS = 64
 
 
 def task_key(topic: str, username: str) -> str:
@@ -40,22 +42,30 @@ class RetainedValues:
         self._live = _newest(MAX_LIVE_TOPICS)
         self._unfinished = _newest(MAX_TASKS)
         self._finished = _newest(MAX_FINISHED_TASKS)
+        self._keys: list[str] = []
+        """All keys, sorted, so that a page costs no more than its own size."""
 
     def keep_live(self, topic: str, frames: StampedFrames) -> None:
         """Remember `frames` as the value of the live `topic`."""
-        self._live.keep(topic, frames)
+        if topic not in self._live:
+            insort(self._keys, topic)
+        self._forget_keys(self._live.keep(topic, frames))
 
     def keep_task(self, key: str, frames: StampedFrames, *, is_finished: bool) -> list[str]:
         """Remember `frames` as the state of the task `key`; return the keys forgotten for it.
 
         A state above `MAX_GROUP_BYTES` is forgotten at once and returned as well.
         """
+        if key not in self._unfinished and key not in self._finished:
+            insort(self._keys, key)
         # A task is in one group at a time, so that a flood of finished tasks displaces no other.
+        group, other = self._unfinished, self._finished
         if is_finished:
-            self._unfinished.forget(key)
-            return self._finished.keep(key, frames)
-        self._finished.forget(key)
-        return self._unfinished.keep(key, frames)
+            group, other = other, group
+        other.forget(key)
+        forgotten = group.keep(key, frames)
+        self._forget_keys(forgotten)
+        return forgotten
 
     def get(self, key: str) -> StampedFrames | None:
         """Return the remembered event of a live topic, or of the task with that key."""
@@ -67,8 +77,7 @@ class RetainedValues:
         live = self._live.get(topic)
         if live is not None:
             return (live,)
-        found = dict(self.matching(f"{topic}\n"))
-        return tuple(found[key] for key in sorted(found))
+        return tuple(frames for _, frames in self._following(f"{topic}\n", ""))
 
     def page(
         self, prefix: str, after: bytes, max_bytes: int
@@ -80,11 +89,9 @@ class RetainedValues:
         """
         page: list[StampedFrames] = []
         page_bytes = 0
+        # By key, not by update: updates between two requests must hide no topic.
         last = after.decode(errors="surrogateescape")
-        # Sorted by key, not by update: updates between two requests must hide no topic.
-        following = {key: frames for key, frames in self.matching(prefix) if key > last}
-        for key in sorted(following):
-            frames = following[key]
+        for key, frames in self._following(prefix, last):
             page_bytes += _size(frames)
             if page and (page_bytes > max_bytes or len(page) == MAX_PAGE_EVENTS):
                 return tuple(page), last.encode(errors="surrogateescape")
@@ -95,12 +102,32 @@ class RetainedValues:
     def matching(self, prefix: str) -> Iterator[tuple[str, StampedFrames]]:
         """Yield the keys and events of topics that start with `prefix`, group by group.
 
-        In each group the event with the oldest update comes first.
+        In each group the event with the oldest update, which goes first, comes first.
         """
         for group in (self._live, self._finished, self._unfinished):
             for key, frames in group.items():
                 if key.startswith(prefix):
                     yield key, frames
+
+    def _following(self, prefix: str, after: str) -> Iterator[tuple[str, StampedFrames]]:
+        """Yield the keys that start with `prefix`, in their order behind `after`, and events."""
+        keys = self._keys
+        for index in range(max(bisect_left(keys, prefix), bisect_right(keys, after)), len(keys)):
+            key = keys[index]
+            if not key.startswith(prefix):
+                return
+            frames = self.get(key)
+            assert frames is not None, "each key has a value"
+            yield key, frames
+
+    def _forget_keys(self, forgotten: list[str]) -> None:
+        if len(forgotten) > MANY_KEYS:
+            # One pass: to remove each by itself moves the others each time.
+            gone = set(forgotten)
+            self._keys = [key for key in self._keys if key not in gone]
+            return
+        for key in forgotten:
+            del self._keys[bisect_left(self._keys, key)]
 
 
 def _newest(max_topics: int) -> Newest[str, StampedFrames]:

@@ -1,6 +1,7 @@
 """`Subscribers`: which peers of the egress are subscribed to which prefixes."""
 
-from collections.abc import Hashable, Sequence
+from collections import deque
+from collections.abc import Hashable
 from typing import Generic, TypeVar
 
 from relay.shared.compaction import compacted
@@ -30,12 +31,19 @@ class Subscribers(Generic[P]):
         self._prefixes: dict[P, dict[bytes, None]] = {}
         self._bytes: dict[P, int] = {}
         self._total_prefixes = self._total_bytes = 0
+        self._gone: dict[P, deque[bytes]] = {}
+        """Peers that have gone, and those of their prefixes that are still in the index."""
         self._index: PrefixIndex[bytes, dict[P, None]] = PrefixIndex()
         self._cache: dict[bytes, tuple[P, ...]] = {}
         """Topic to its subscribers; empty after each change."""
 
     def __len__(self) -> int:
         return self._total_prefixes
+
+    @property
+    def has_gone(self) -> bool:
+        """Whether subscriptions of peers that have gone are still to be removed."""
+        return bool(self._gone)
 
     def subscribe(self, peer: P, prefix: bytes) -> bool:
         """Add a subscription; return whether it is new. Raises `TooManySubscriptions`."""
@@ -62,16 +70,35 @@ class Subscribers(Generic[P]):
             return False
         del prefixes[prefix]
         self._bytes[peer] -= len(prefix)
+        self._total_bytes -= len(prefix)
+        self._total_prefixes -= 1
         self._remove(peer, prefix)
+        self._cache.clear()
         return True
 
-    def forget(self, peer: P) -> Sequence[bytes]:
-        """Remove the subscriptions of a peer that has gone; return their prefixes."""
-        prefixes = tuple(self._prefixes.pop(peer, ()))
-        self._bytes.pop(peer, None)
-        for prefix in prefixes:
-            self._remove(peer, prefix)
-        return prefixes
+    def forget(self, peer: P) -> None:
+        """Note that a peer has gone: no event is for it from now on."""
+        prefixes = deque(self._prefixes.pop(peer, ()))
+        self._total_prefixes -= len(prefixes)
+        self._total_bytes -= self._bytes.pop(peer, 0)
+        if prefixes:
+            self._gone[peer] = prefixes
+            self._cache.clear()
+
+    def remove_gone(self, most: int) -> list[bytes]:
+        """Remove up to `most` subscriptions of peers that have gone; return their prefixes.
+
+        Ten thousand at once would keep everybody waiting.
+        """
+        removed: list[bytes] = []
+        while self._gone and len(removed) < most:
+            peer, prefixes = next(iter(self._gone.items()))
+            while prefixes and len(removed) < most:
+                removed.append(prefixes.popleft())
+                self._remove(peer, removed[-1])
+            if not prefixes:
+                del self._gone[peer]
+        return removed
 
     def shrink(self) -> None:
         """Give back the room of subscriptions that have gone."""
@@ -96,7 +123,7 @@ class Subscribers(Generic[P]):
             peers: dict[P, None] = {}
             for _, matching in self._index.matching(topic):
                 peers |= matching
-            found = tuple(peers)
+            found = tuple(peer for peer in peers if peer not in self._gone)
             if len(self._cache) >= MAX_CACHED_TOPICS:
                 self._cache.clear()
             self._cache[topic] = found
@@ -112,11 +139,8 @@ class Subscribers(Generic[P]):
             raise TooManySubscriptions(text)
 
     def _remove(self, peer: P, prefix: bytes) -> None:
-        self._total_bytes -= len(prefix)
-        self._total_prefixes -= 1
         peers = self._index.get(prefix)
         assert peers is not None, "each prefix of a peer is in the index"
         del peers[peer]
         if not peers:
             self._index.discard(prefix)
-        self._cache.clear()

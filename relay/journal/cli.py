@@ -1,6 +1,5 @@
 """`event-relay journal`: look at the journal, also while a relay writes it."""
 
-import json
 import sys
 import time
 from collections.abc import Iterator
@@ -22,7 +21,7 @@ from relay.journal.file import (
 )
 from relay.journal.reader import LOST_FRAMES, JournaledEvent, JournalReader, reading_journal
 from relay.journal.verify import problems
-from relay.shared.console import is_unicode
+from relay.shared.console import json_line
 from relay.shared.logs import one_line
 from relay.shared.settings import load_for, refuse
 from relay.wire.envelope import unpack_envelope
@@ -145,8 +144,7 @@ def _print_after(
         if event.frames == LOST_FRAMES:
             click.echo(f"{stream} {event.offset} cannot be read", err=True)
         else:
-            message = as_message(event, stream)
-            click.echo(json.dumps(message, ensure_ascii=not is_unicode(sys.stdout)))
+            click.echo(json_line(as_message(event, stream), sys.stdout))
         position = event.offset
     return position
 

@@ -5,6 +5,7 @@ A user's terminal, pipes and signals must bring no traceback, whatever the comma
 """
 
 import errno
+import json
 import signal
 import sys
 import threading
@@ -12,6 +13,7 @@ from typing import Any, TextIO
 
 import click
 
+from relay.shared.logs import UNPRINTABLE
 from relay.shared.program import discard
 
 CANNOT_WRITE = (
@@ -41,6 +43,14 @@ def is_unicode(stream: TextIO) -> bool:
     """Return whether `stream` writes UTF-8."""
     encoding = (stream.encoding or "").lower().replace("-", "").replace("_", "")
     return encoding in ("utf8", "utf8sig", "cp65001")
+
+
+def json_line(value: object, stream: TextIO, separators: tuple[str, str] | None = None) -> str:
+    """Return `value` as one line of JSON that does nothing to a terminal but print itself."""
+    # Another encoding than UTF-8 is not JSON's, so that only ASCII can be read anywhere.
+    text = json.dumps(value, ensure_ascii=not is_unicode(stream), separators=separators)
+    # JSON itself escapes no control characters beyond 0x1f, and no change of direction.
+    return UNPRINTABLE.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
 def take_interrupts() -> None:

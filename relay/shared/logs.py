@@ -17,13 +17,13 @@ _END_CHARS = 100
 
 _UNPRINTABLE = "\\x00-\\x1f\\x7f-\\x9f\\u200e\\u200f\\u2028-\\u202e\\u2066-\\u2069\\ud800-\\udfff"
 """Control characters, ends of lines, changes of the direction of writing, and halves of pairs."""
-_IN_LINE = re.compile(f"[{_UNPRINTABLE}]")
+UNPRINTABLE = re.compile(f"[{_UNPRINTABLE}]")
 _IN_TRACEBACK = re.compile(f"(?!\\n)[{_UNPRINTABLE}]")
 
 
 def one_line(text: str, max_chars: int = MAX_LINE_CHARS) -> str:
     """Return `text` with control characters escaped, and shortened to about `max_chars`."""
-    return _IN_LINE.sub(_escaped, _shortened(text, max_chars))
+    return UNPRINTABLE.sub(_escaped, _shortened(text, max_chars))
 
 
 class SafeFormatter(logging.Formatter):

@@ -23,6 +23,7 @@ from pydantic_settings import (
 
 from relay.shared.addresses import parse_peer_address, parse_zmq_address
 from relay.shared.config_file import ConfigFile, hint, read_config_file, shown
+from relay.shared.private_modes import lax_mode
 from relay.shared.settings_error import SettingsError as SettingsError
 from relay.shared.socket_owner import own_uid, stranger_at
 from relay.shared.unknown_variables import unknown_variables
@@ -117,6 +118,8 @@ def settings_in_file(settings: type[Settings], file: ConfigFile) -> dict[str, An
             if wanted in _NUMBERS and not _is_exactly(value, wanted):
                 expected, given = _NUMBERS[wanted], shown(repr(value))
                 raise SettingsError(f"{place}: must be {expected} (it is {given})")
+            if _is_secret(settings, name) and file.path and (advice := lax_mode(file.path)):
+                raise SettingsError(f"{place}: {advice}")
             found[name] = value
     if file.path is not None and JOURNALED_KINDS in settings.model_fields:
         found[JOURNALED_KINDS] = file.kinds.streams

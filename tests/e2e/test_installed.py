@@ -4,6 +4,8 @@ import os
 import re
 import shutil
 import signal
+import subprocess
+import tomllib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -29,6 +31,7 @@ LITTLE = {
     "pydantic-core", "pydantic-settings", "python-dotenv", "pyzmq", "typing-inspection",
     "typing_extensions", "typing-extensions",
 }  # fmt: skip
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 ORDERS = 1000
 WORKERS = 4
 MAX_LINES = 15
@@ -49,6 +52,44 @@ def server(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Installed:
     installed = Installed(tmp_path_factory.mktemp("server"), wheel, "[edge]")
     shutil.copy(ROOT / "examples" / "app.py", installed.directory)
     return installed
+
+
+@pytest.fixture
+def clones(tmp_path: Path) -> list[Path]:
+    """Two clean checkouts of the newest commit, with the packages that this one has installed."""
+    found = [tmp_path / "one", tmp_path / "another" / ("long" * 20)]
+    for number, clone in enumerate(found):
+        subprocess.run(["git", "clone", "--quiet", str(ROOT), str(clone)], check=True)
+        for name in (".venv", "node_modules"):
+            (clone / name).symlink_to(ROOT / name)
+        for path in clone.rglob("*"):
+            # Older than the packages, which otherwise would be installed again.
+            os.utime(path, (1e9 + number, 1e9 + number), follow_symlinks=False)
+    return found
+
+
+def test_a_release_depends_on_its_commit_alone(clones: list[Path]) -> None:
+    made = []
+    for clone, umask in zip(clones, (0o022, 0o077), strict=True):
+        ran = subprocess.run(
+            ["make", "dist"], cwd=clone, umask=umask, capture_output=True, text=True, timeout=200
+        )
+        assert ran.returncode == 0, ran.stderr
+        files = {path.name: path for path in (clone / "dist").iterdir() if path.is_file()}
+        made.append({name: path.read_bytes() for name, path in files.items()})
+    first, second = made
+    version = PROJECT["version"]
+    assert first.keys() == {
+        f"event_relay-{version}-py3-none-any.whl",
+        f"event_relay-{version}.tar.gz",
+        f"event_relay-{version}.cdx.json",
+        f"event-relay-client-{version}.tgz",
+        "SHA256SUMS",
+    }
+    assert first == second
+    assert set(first["SHA256SUMS"].decode().split()[1::2]) == first.keys() - {"SHA256SUMS"}
+    check = ["sha256sum", "--check", "--strict", "SHA256SUMS"]
+    subprocess.run(check, cwd=clones[0] / "dist", check=True)
 
 
 def test_an_emitter_brings_little(emitters_only: Installed, cluster: Cluster) -> None:

@@ -41,6 +41,7 @@ class Routed:
     def turn(self, share: int = 1000, most: int = 1000) -> None:
         self.opened.port.poll(0.0)
         self.egress.receive(share, most)
+        self.egress.end_gone(1000)
         self.opened.port.flush()
 
     def publish(self, *topics: bytes) -> None:
@@ -202,3 +203,24 @@ def test_an_event_goes_to_the_others_when_one_is_cut_off_for_it(routed: Routed) 
     for peer in (peers[0], peers[2]):
         assert peer.read_message()[0] == b"event:" + bytes(100)
         assert peer.read_message()[0] == b"event:y"
+
+
+def test_many_subscriptions_of_a_peer_end_in_pieces(routed: Routed) -> None:
+    """Nobody would get an event while ten thousand end."""
+    peer, other = routed.connect(), routed.connect()
+    peer.send(b"".join(message(b"\1event:%d" % number) for number in range(2500)))
+    other.send(message(b"\1event:"))
+    routed.take(2501)
+    routed.calls.clear()
+    peer.close()
+    routed.opened.port.poll(0.0)
+    ended: list[int] = []
+    while len(routed.calls) < 2500:
+        assert routed.egress.has_gone or not ended, "the loop would wait for a message"
+        before = len(routed.calls)
+        routed.turn()
+        routed.publish(b"event:7")
+        ended.append(len(routed.calls) - before)
+    assert max(ended) == 1000
+    assert not routed.egress.has_gone
+    assert other.read_message()[0] == b"event:7"

@@ -17,8 +17,9 @@ from relay.core.intake import MAX_BATCH_BYTES, MAX_BATCH_MESSAGES
 from relay.journal.file import FILE_NAME
 from relay.journal.reader import reading_journal
 from relay.net.listening import AddressInUse
-from relay.server import MAX_SUBSCRIPTIONS_AT_ONCE, Relay
+from relay.server import MAX_ENDED_AT_ONCE, MAX_SUBSCRIPTIONS_AT_ONCE, Relay
 from relay.shared import sqlite_file
+from relay.shared.kind_counter import MAX_OTHER_KINDS, OTHER_KINDS
 from relay.shared.sync import SyncHandshake
 from relay.shared.transport import Socket, open_socket
 from relay.wire.control import (
@@ -30,6 +31,7 @@ from relay.wire.control import (
 )
 from relay.wire.envelope import Envelope, pack_envelope
 from relay.wire.header import unpack_stamp
+from relay.wire.kinds import Kind, Kinds
 
 WAIT_MS = 10_000
 LARGE = 2**20 - 200
@@ -113,6 +115,30 @@ def test_a_batch_is_bounded_in_bytes_with_its_live_values(
     assert max(rows) <= MAX_BATCH_BYTES // LARGE + 1
 
 
+def test_a_publisher_cannot_take_the_names_of_listed_kinds(
+    settings: RelaySettings, context: "zmq.Context[Socket]"
+) -> None:
+    """Neither of streams nor of live kinds: whoever comes first with others has no names left."""
+    others = [f"other{number}" for number in range(MAX_OTHER_KINDS + 10)]
+    kinds = Kinds.with_built_in([Kind("order", is_stream=False)])
+    with running(Relay(settings, kinds)):
+        listener = subscriber(context, settings, b"other", b"order:")
+        source = publisher(context, settings, {b"other", b"order:"})
+        for kind in (*others, "order"):
+            envelope = Envelope(kind, {}, None, "m", 5, "id")
+            source.send_multipart([f"{kind}:1".encode(), pack_envelope(envelope, kind)])
+        while receive(listener)[0] != b"order:1":
+            pass
+        control = open_socket(context, zmq.DEALER)
+        control.connect(settings.control)
+        control.send(pack_message(StatsRequest(id=1)))
+        reply = unpack_reply(receive(control)[-1], StatsRequest)
+    assert isinstance(reply, StatsReply)
+    relayed = reply.stats["relayed"]
+    assert relayed["order"] == 1
+    assert relayed[OTHER_KINDS] == 10
+
+
 def test_more_subscriptions_than_one_turn_reads_are_all_covered(
     settings: RelaySettings, context: "zmq.Context[Socket]"
 ) -> None:
@@ -123,6 +149,19 @@ def test_more_subscriptions_than_one_turn_reads_are_all_covered(
         source = publisher(context, settings, {b"mine:"})
         source.send_multipart([topics[-1], b"\x80"])
         assert receive(listener)[0] == topics[-1]
+
+
+def test_more_subscriptions_than_end_in_one_turn_all_end_without_a_message(
+    settings: RelaySettings, context: "zmq.Context[Socket]"
+) -> None:
+    topics = [f"mine:{number}".encode() for number in range(2 * MAX_ENDED_AT_ONCE + 1)]
+    rare = settings.model_copy(update={"heartbeat_s": 60.0})
+    with running(Relay(rare)):
+        listener = subscriber(context, rare, *topics)
+        source = publisher(context, rare, {b"mine:"})
+        listener.close(linger=0)
+        while receive(source)[0] != b"\x00mine:":
+            pass
 
 
 def test_a_subscription_that_is_too_long_ends_its_connection_and_not_the_relay(

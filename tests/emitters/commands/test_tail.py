@@ -1,14 +1,16 @@
 """`event-emit tail` prints the relay's events."""
 
+import json
 import signal
 import subprocess
 from collections.abc import Iterator
 
 import pytest
 
+from emitters.commands.session import say
 from tests.emitters.commands.shell import Tail, emit
 from tests.support.cluster import Cluster
-from tests.support.processes import python
+from tests.support.processes import python, run_cli
 from tests.support.waiting import wait_for
 
 
@@ -36,6 +38,25 @@ def test_tail_for_people_obeys_no_control_characters(relayed: Cluster) -> None:
     assert "event:x #1 from evil�[2J" in tail.output()
     assert "\x1b" not in tail.output()
     assert "\x9b" not in tail.output()
+
+
+def test_lines_for_programs_have_no_control_characters_either(relayed: Cluster) -> None:
+    tail = Tail(relayed, "event:")
+    emit(
+        relayed,
+        "--name",
+        "evil\x9b2J",
+        "event:x",
+        '{"text": "\\u009b2J\\u202e\\u007f", "name": "é"}',
+    )
+    [line] = tail.wait_lines(1)
+    assert (line["source"], line["data"]["text"]) == ("evil\x9b2J", "\x9b2J\u202e\x7f")
+    shown = tail.output().replace("\n", "")
+    assert "é" in shown
+    assert shown.isprintable()
+    listed = run_cli("relay", "journal", "tail", "event", env=relayed.env)
+    assert listed.stdout.removesuffix("\n").isprintable()
+    assert json.loads(listed.stdout)["data"]["text"] == "\x9b2J\u202e\x7f"
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -67,3 +88,11 @@ def test_tail_ends_when_its_reader_does(piped_tail: subprocess.Popen[str]) -> No
     piped_tail.stdout.close()
     assert piped_tail.wait(5) == 0
     assert piped_tail.stderr.read() == ""
+
+
+def test_a_line_for_people_has_no_words_of_an_edge_that_a_terminal_obeys(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    say("token: refused: \x1b[2J\x9b2J\nevent-emit: all is well")
+    shown = capsys.readouterr().err
+    assert shown == "event-emit: token: refused: \\x1b[2J\\x9b2J\\nevent-emit: all is well\n"

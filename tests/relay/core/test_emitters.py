@@ -1,5 +1,7 @@
 """Each number of an emitter's epoch is taken once and in order; a name has one live process."""
 
+import sys
+
 import pytest
 
 from relay.core.emitters import (
@@ -547,3 +549,57 @@ def test_an_emitter_that_made_room_is_not_asked_for_its_dropped_events() -> None
     emitters.admit(cursor(emitter_id=b"b" * 16), b"peer", reached)
     emitters.request_dropped()
     assert emitters.take_missing_events() == []
+
+
+def test_the_emitter_that_said_hello_longest_ago_makes_room() -> None:
+    journaled = [cursor(emitter_id=n.to_bytes(16)) for n in range(MAX_KNOWN_EMITTERS - 2)]
+    emitters = KnownEmitters(journaled)
+    for letter in (b"a", b"b", b"a", b"c"):
+        emitters.admit(cursor(emitter_id=letter * 16), b"peer", reached)
+    assert emitters.get(b"b" * 16) is None
+    assert emitters.get(b"a" * 16) is not None
+
+
+def test_an_emitter_with_an_event_on_its_way_to_the_journal_stays() -> None:
+    journaled = [cursor(emitter_id=n.to_bytes(16)) for n in range(MAX_KNOWN_EMITTERS - 2)]
+    emitters = KnownEmitters(journaled)
+    for letter in (b"a", b"b"):
+        emitters.admit(cursor(emitter_id=letter * 16), b"peer", reached)
+    emitters.advance(header(1, emitter_id=b"a" * 16))
+    emitters.admit(cursor(emitter_id=b"c" * 16), b"peer", reached)
+    emitters.commit(emitters.take_progress())
+    emitters.admit(cursor(emitter_id=b"d" * 16), b"peer", reached)
+    assert [emitters.get(each * 16) is None for each in (b"a", b"b", b"c", b"d")] == [
+        False, True, True, False,
+    ]  # fmt: skip
+
+
+def test_to_make_room_costs_little_however_many_are_known() -> None:
+    journaled = [cursor(emitter_id=n.to_bytes(16)) for n in range(MAX_KNOWN_EMITTERS - 1)]
+    emitters = KnownEmitters(journaled)
+    emitters.admit(cursor(emitter_id=b"a" * 16), b"peer", reached)
+    calls = 0
+
+    def count(_frame: object, event: str, _argument: object) -> None:
+        nonlocal calls
+        calls += event == "call"
+
+    sys.setprofile(count)
+    try:
+        emitters.admit(cursor(emitter_id=b"b" * 16), b"peer", reached)
+    finally:
+        sys.setprofile(None)
+    assert emitters.get(b"a" * 16) is None
+    assert calls < 50
+
+
+def test_a_claim_takes_no_event_from_the_cursor_that_is_journaled() -> None:
+    """Otherwise the journal would have the event and not its number, and take it once more."""
+    emitters = admitted()
+    emitters.advance(header(1))
+    on_its_way = emitters.take_progress()
+    emitters.advance(header(2))
+    emitters.commit(on_its_way)
+    assert emitters.admit(cursor(acknowledged=2), b"peer", gone) == 2
+    moved = [each.sequence for each in emitters.take_progress() if each.has_moved]
+    assert moved == [2]

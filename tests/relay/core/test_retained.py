@@ -178,6 +178,48 @@ def test_pages_bring_everything_once_in_the_order_of_topics() -> None:
     assert all(len(page) == 3 for page in pages[:-1])
 
 
+class Looked(str):
+    """A topic that counts how often a page looks at a topic."""
+
+    __slots__ = ()
+    times = 0
+
+    def startswith(self, *arguments: Any) -> bool:
+        Looked.times += 1
+        return super().startswith(*arguments)
+
+
+def test_a_page_looks_at_its_own_values_alone() -> None:
+    """Many small pages of many values would keep the relay busy."""
+    retained = RetainedValues()
+    for n in range(1_000):
+        retained.keep_live(Looked(f"live:{n:04}"), (b"t", b"s", b"x" * 8))
+        retained.keep_task(Looked(f"task:{n:04}\na"), (b"t", b"s", b"x"), is_finished=n % 2 == 0)
+    for after in (b"", b"live:0500", b"task:0900\na"):
+        Looked.times = 0
+        items, _ = retained.page("", after, max_bytes=30)
+        assert (len(items), Looked.times) == (len(items), len(items) + 1)
+    Looked.times = 0
+    assert len(retained.of_topic("task:0007")) == 1
+    assert Looked.times == 2
+
+
+@pytest.mark.parametrize("count", [3, 200])
+def test_many_that_are_forgotten_at_once_are_in_no_page(count: int) -> None:
+    retained = RetainedValues()
+    small = MAX_GROUP_BYTES // 4 // count
+    for n in range(count):
+        keep(retained, f"live:small:{n:03}", "x" * small)
+    for n in range(3):
+        keep(retained, f"live:large:{n}", "x" * (MAX_GROUP_BYTES // 4 - 64))
+    keep(retained, "task:1", "x")
+    keep(retained, "live:last", "x" * (MAX_GROUP_BYTES // 4))
+    items, after = retained.page("", b"", 2**30)
+    assert after is None
+    topics = [topic.decode() for topic, _, _ in items]
+    assert topics == ["live:large:0", "live:large:1", "live:large:2", "live:last", "task:1"]
+
+
 @pytest.mark.parametrize(("short_by", "count"), [(0, 2), (1, 1)])
 def test_a_page_is_filled_up_to_its_last_byte(short_by: int, count: int) -> None:
     retained = RetainedValues()

@@ -2,6 +2,7 @@
 
 import errno
 import io
+import json
 import os
 import signal
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from relay.shared.console import (
     Program,
     interrupt_once,
     is_unicode,
+    json_line,
     take_interrupts,
 )
 
@@ -43,6 +45,18 @@ def _handlers() -> Iterator[None]:
 )
 def test_which_streams_write_utf_8(encoding: str, expected: bool) -> None:
     assert is_unicode(io.TextIOWrapper(io.BytesIO(), encoding)) is expected
+
+
+HOSTILE = "\x1b[2J \x7f \x9b2J \x85 \u2028 \u202e \u2066 \ud800 é 日 🎉"
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
+def test_json_prints_itself_and_does_nothing_else_to_a_terminal(encoding: str) -> None:
+    line = json_line({HOSTILE: [HOSTILE]}, io.TextIOWrapper(io.BytesIO(), encoding))
+    assert line.isprintable()
+    assert json.loads(line) == {HOSTILE: [HOSTILE]}
+    assert ("é 日 🎉" in line) == (encoding == "utf-8")
+    line.encode(encoding)
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO, errno.EBADF])

@@ -148,8 +148,9 @@ def set_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SetEnvir
     return monkeypatch.setenv
 
 
-def write_file(text: str) -> None:
+def write_file(text: str, mode: int = 0o600) -> None:
     Path("relay.toml").write_text(text, encoding="utf-8")
+    Path("relay.toml").chmod(mode)
 
 
 @pytest.mark.parametrize(
@@ -374,6 +375,28 @@ def test_a_wrong_setting_in_the_file_gives_one_line_that_names_it(
     assert line.startswith(f"relay.toml: [{section}] {problem}")
     assert len(line.splitlines()) == 1
     assert "'short'" not in line, "a secret is not shown"
+
+
+@pytest.mark.parametrize("mode", [0o644, 0o660, 0o602])
+def test_a_file_with_a_secret_that_others_may_use_is_refused(
+    mode: int, set_environment: SetEnvironment
+) -> None:
+    write_file(f'[edge]\nport = 9000\njwt_secret = "{"s" * 32}"', mode)
+    line = (
+        "relay.toml: [edge] jwt_secret: other users may use it"
+        f" (its mode is {mode:03o}): chmod 600 relay.toml"
+    )
+    # Also if a variable has another secret: whoever reads the file may keep it.
+    for _ in range(2):
+        with pytest.raises(SettingsError) as caught:
+            load(EdgeSettings)
+        assert str(caught.value) == line
+        set_environment("EDGE_JWT_SECRET", "t" * 32)
+    load(RelaySettings)
+    Path("relay.toml").chmod(0o600)
+    assert load(EdgeSettings).port == 9000
+    write_file("[edge]\nport = 9000", mode)
+    assert load(EdgeSettings).port == 9000, "without a secret the file may be read by all"
 
 
 def test_a_wrong_variable_is_blamed_although_the_file_has_the_setting(

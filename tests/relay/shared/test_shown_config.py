@@ -64,6 +64,7 @@ def test_each_line_says_where_it_comes_from(lines: Lines, monkeypatch: pytest.Mo
         mode = "live"
         """
     )
+    Path("relay.toml").chmod(0o600)
     monkeypatch.setenv("EDGE_PORT", "tcp://10.0.0.1:8000")
     monkeypatch.setenv("EDGE_WORKERS", "2")
     edge = lines(EdgeSettings)
