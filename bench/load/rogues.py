@@ -34,7 +34,7 @@ MIXED = (SILENT, BAD_TOKEN, FLOODING, SUBSCRIBING)
 
 @dataclass(frozen=True)
 class Siege:
-    """What comes to the edge."""
+    """The rogues that come to an edge."""
 
     port: int
     count: int
