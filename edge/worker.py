@@ -46,6 +46,7 @@ from edge.websocket.broadcast import write_to_all
 from edge.websocket.endpoint import CLOSE_TIMEOUT_S, Application, ClientEndpoint
 from edge.websocket.event_stream import SseStreams
 from edge.websocket.socket_cutter import SocketCutter
+from relay.shared.freed_memory import FreedMemory
 from relay.shared.logs import LimitedLog
 
 HOUSEKEEPING_S = 0.5
@@ -150,16 +151,20 @@ class Worker:
         self._replay.wake_waiting()
 
     async def _housekeep(self, owns_process: bool) -> None:
+        memory = FreedMemory()
         while True:
             await asyncio.sleep(HOUSEKEEPING_S)
+            now = time.monotonic()
             try:
-                self.endpoint.housekeep(time.monotonic())
+                self.endpoint.housekeep(now)
                 self._inbound.forget_unwatched()
             except Exception:
                 # One fault of ours must not end housekeeping for good.
                 logger.exception("housekeeping failed")
-            if owns_process and stop_if_orphaned():
-                return
+            if owns_process:
+                memory.tick(now)
+                if stop_if_orphaned():
+                    return
 
 
 def worker_of(connection: HTTPConnection) -> Worker:

@@ -1,5 +1,6 @@
 """Fixtures for tests that run real processes, the marker `process`, and Hypothesis's profile."""
 
+import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from xdist.scheduler import LoadScopeScheduling
 
+from relay.shared.program import ALLOCATOR
 from tests.support.cluster import Cluster, Edge
 
 # A shell's background job ignores SIGINT, and so would every process that the tests start.
@@ -26,6 +28,8 @@ settings.register_profile(
 settings.load_profile("parallel")
 
 Cluster.forks = True
+# As the programs choose by themselves; so they need not begin again.
+os.environ.setdefault(ALLOCATOR, "malloc")
 
 HEAVY = "tests that load both cores"
 GROUPS = {

@@ -12,6 +12,8 @@ import sys
 from types import FrameType
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+ALLOCATOR = "PYTHONMALLOC"
+"""The variable of Python's that names the allocator of its objects."""
 NEEDS_POSIX = "needs a POSIX system, such as Linux, macOS, or WSL under Windows"
 _SIGNALLED = 128
 """Shells add it to the number of the signal that ended a command."""
@@ -26,6 +28,8 @@ def begin(*, serves: bool) -> None:
     The exit code is 0 for a program that serves, which has nothing to lose before it has set its
     own handlers; for a command it is 128 and the number of the signal.
     """
+    if serves:
+        _begin_again_with_malloc()
     _open_missing_streams()
     # Non-ASCII text on a terminal or into a file of another encoding is no reason to fail.
     for stream in (sys.stdout, sys.stderr):
@@ -70,6 +74,28 @@ def end() -> None:
     sys.unraisablehook = _without_ignored_signals
     for number in STOP_SIGNALS:
         signal.signal(number, signal.SIG_IGN)
+
+
+def _begin_again_with_malloc() -> None:
+    """Have the objects of this program in the memory of GNU's `malloc`, unless the caller chose.
+
+    Python's allocator gives memory back by the mebibyte, and one object keeps each: of 450 MiB for
+    a crowd of clients, 340 stayed when they had gone. With GNU's, `FreedMemory` gives back each
+    free page. The interpreter takes the choice at its start alone.
+    """
+    is_plain = sys.executable and not (sys.flags.ignore_environment or hasattr(sys, "frozen"))
+    if ALLOCATOR in os.environ or not is_plain or not _is_gnu():
+        return
+    os.environ[ALLOCATOR] = "malloc"
+    with contextlib.suppress(OSError):
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+
+
+def _is_gnu() -> bool:
+    try:
+        return bool(os.confstr("CS_GNU_LIBC_VERSION"))
+    except (AttributeError, ValueError, OSError):
+        return False
 
 
 def _without_ignored_signals(unraisable: "sys.UnraisableHookArgs") -> None:

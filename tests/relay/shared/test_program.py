@@ -1,10 +1,12 @@
 """The first moments of a program, each in a process of its own."""
 
+import os
 import signal
 import subprocess
 
 import pytest
 
+from relay.shared.program import ALLOCATOR
 from tests.support.processes import ROOT, python
 
 BEGIN = "import os, signal, sys; from relay.shared import program; program.begin(serves={serves});"
@@ -47,6 +49,29 @@ def test_text_that_the_terminal_cannot_show_is_escaped() -> None:
 def test_a_signal_ends_the_program(number: signal.Signals, serves: bool) -> None:
     code, output = run(f"os.kill(os.getpid(), {int(number)}); print('later')", serves=serves)
     assert (code, output) == (0 if serves else 128 + number, "")
+
+
+@pytest.mark.skipif("CS_GNU_LIBC_VERSION" not in os.confstr_names, reason="needs GNU's C library")
+@pytest.mark.parametrize(
+    ("serves", "given", "flags", "is_malloc"),
+    [
+        (True, None, (), True),
+        (True, "pymalloc", (), False),
+        (True, None, ("-E",), False),
+        (False, None, (), False),
+    ],
+)
+def test_a_program_that_serves_has_the_allocator_that_gives_memory_back(
+    serves: bool, given: str | None, flags: tuple[str, ...], is_malloc: bool
+) -> None:
+    env = {name: value for name, value in os.environ.items() if name != ALLOCATOR}
+    env |= {} if given is None else {ALLOCATOR: given}
+    # Python's own allocator alone counts its blocks.
+    code = "print(sys.getallocatedblocks() == 0, os.getpid(), *sys.argv[1:])"
+    command = python(*flags, "-c", BEGIN.format(serves=serves) + code, "a b", "c")
+    with subprocess.Popen(command, cwd=ROOT, env=env, stdout=subprocess.PIPE, text=True) as ran:
+        output, _ = ran.communicate(timeout=60)
+    assert output == f"{is_malloc} {ran.pid} a b c\n"
 
 
 def test_an_ignored_signal_stays_ignored() -> None:
