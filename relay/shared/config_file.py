@@ -13,11 +13,12 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from relay.shared.peer_table import PeerName, PeerTable, listed_peers
 from relay.shared.settings_error import SettingsError
 from relay.wire.calls import MAX_METHOD_CHARS, is_method
+from relay.wire.grants import ALL_NAMES, MAX_NAMES, Grant, check_names
 from relay.wire.kinds import (
     EVERYBODY,
     MAX_KINDS,
@@ -123,6 +124,19 @@ def _check_role(role: str) -> str:
     return role
 
 
+def _as_table(value: object) -> object:
+    """A list of roles is short for a table that gives each of them all names."""
+    if isinstance(value, list) and all(isinstance(each, str) for each in value):
+        return dict.fromkeys(value, ALL_NAMES)
+    if not isinstance(value, dict):
+        raise ValueError("must be a list of roles, or a table of roles and names of topics")
+    return value
+
+
+def _as_list(value: object) -> object:
+    return [value] if isinstance(value, str) else value
+
+
 def _check_kind(kind: str) -> str:
     if not is_kind(kind):
         raise ValueError(
@@ -144,10 +158,17 @@ _PROBLEMS = {
     "model_type": "must be a table",
     "list_type": "must be a list of texts",
     "too_long": f"at most {MAX_KINDS} kinds, {MAX_LISTED_METHODS} methods, {MAX_PEERS} peers, and"
-    f" {MAX_PATTERNS} patterns in a list are allowed",
+    f" {MAX_PATTERNS} patterns in a list ({MAX_NAMES} of names) are allowed",
 }
 """Messages in the words of TOML, by pydantic's type of the error."""
-Roles = list[Annotated[str, AfterValidator(_check_role)]]
+Role = Annotated[str, AfterValidator(_check_role)]
+Roles = list[Role]
+Names = Annotated[
+    list[Annotated[str, AfterValidator(check_names)]],
+    BeforeValidator(_as_list),
+    Field(max_length=MAX_NAMES),
+]
+Grants = Annotated[dict[Role, Names], BeforeValidator(_as_table)]
 Section = dict[str, Any]
 
 
@@ -161,8 +182,8 @@ class KindTable(BaseModel):
     retention_bytes: int | None = Field(
         default=None, ge=MIN_RETENTION_BYTES, le=MAX_RETENTION_BYTES
     )
-    subscribe: Roles | None = None
-    publish: Roles | None = None
+    subscribe: Grants | None = None
+    publish: Grants | None = None
     presence: bool = False
 
 
@@ -240,12 +261,17 @@ def _kind(name: str, table: KindTable) -> Kind:
     return Kind(
         name,
         is_stream,
-        before.subscribe if table.subscribe is None else tuple(dict.fromkeys(table.subscribe)),
-        before.publish if table.publish is None else tuple(dict.fromkeys(table.publish)),
+        before.subscribe if table.subscribe is None else _grants(table.subscribe),
+        before.publish if table.publish is None else _grants(table.publish),
         table.retention_s,
         table.retention_bytes,
         table.presence,
     )
+
+
+def _grants(table: Mapping[str, Iterable[str]]) -> tuple[Grant, ...]:
+    found = (Grant(role, each) for role, names in table.items() for each in names)
+    return tuple(dict.fromkeys(found))
 
 
 def _explain(error: ValidationError) -> str:
