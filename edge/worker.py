@@ -37,6 +37,7 @@ from edge.process import (
     stop_if_orphaned,
     tame_garbage_collection,
 )
+from edge.rules import Rules
 from edge.scheduling.throttle import FlushThrottle
 from edge.upstream.connection import connect
 from edge.upstream.replayer import JournalReplay
@@ -73,6 +74,9 @@ class Worker:
     first the sockets, which nobody reads yet, then all that speaks on them, the clients, the
     streams, and last the subscriber that reads.
     """
+
+    rules: Rules | None = None
+    """The rules that may change while clients are connected."""
 
     def __init__(
         self,
@@ -124,6 +128,7 @@ class Worker:
         """
         if owns_process:
             tame_garbage_collection()
+        self.others.permissions_changed = self.endpoint.recheck
         if self._application is not None:
             self.endpoint.application = self._application
             self._application.begin(self._manager)
@@ -155,6 +160,8 @@ class Worker:
             try:
                 self.endpoint.housekeep(time.monotonic())
                 self._inbound.forget_unwatched()
+                if self.rules is not None and await self.rules.look():
+                    self.endpoint.recheck()
             except Exception:
                 # One fault of ours must not end housekeeping for good.
                 logger.exception("housekeeping failed")

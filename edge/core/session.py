@@ -205,6 +205,11 @@ class Session:
             return None
         return self.admit(self._by_cookie, now, unix_now)
 
+    def recheck(self) -> None:
+        """The answers of the access may be others: end what they no longer allow."""
+        if self._identity is not None:
+            self._subscriptions.renew()
+
     def is_expired(self, now: float) -> bool:
         """Whether the token that the client presented last is no longer valid.
 

@@ -55,6 +55,7 @@ class HostConversation:
         self._hooks_due: deque[Step] = deque()
         """Hooks that are to be called, because something has happened."""
         self._messages: deque[str] = deque()
+        self._is_recheck_due = False
         self._task: asyncio.Task[None] | None = None
 
     @property
@@ -71,6 +72,13 @@ class HostConversation:
         """Call `hook` behind earlier hooks, and before the client's next message is acted on."""
         self._hooks_due.append(hook)
         self._begin()
+
+    def recheck(self) -> None:
+        """Ask the application again about all subscriptions, and end those that it refuses."""
+        # Once is enough, however often it is asked for before its turn.
+        if not self._is_recheck_due:
+            self._is_recheck_due = True
+            self.tell(self._recheck)
 
     def on_end(self, callback: Callable[[], object]) -> None:
         """Call `callback` when nothing waits any more."""
@@ -151,6 +159,17 @@ class HostConversation:
             close = self.session.act_on(text, time.monotonic(), time.time())
             if close is not None:
                 self.client.close(close)
+
+    async def _recheck(self) -> None:
+        self._is_recheck_due = False
+        identity = self.session.identity
+        if self.client.closed or identity is None:
+            return
+        if isinstance(identity, AppIdentity):
+            for pattern in tuple(identity.allowed):
+                await self._decisions.ask_subscribe(identity, str(pattern))
+        # Of another user, if the client has become one meanwhile, it finds nothing to end.
+        self.session.recheck()
 
     async def _verified(self, token: Any) -> dict[str, AppIdentity]:
         """Return the user of `token`, with the application's answers for all it goes on with."""

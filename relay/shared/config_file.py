@@ -61,19 +61,23 @@ class ConfigFile:
         return FILE_NAME if self.path is None else _printable(str(self.path))
 
 
+def config_file_path() -> Path:
+    """Return the place of the file, whether or not there is one."""
+    return Path(os.environ.get(VARIABLE) or FILE_NAME)
+
+
 def read_config_file() -> ConfigFile:
     """Return the contents of the file, or of none.
 
     Raises `SettingsError`, whose text is one line with the file, the key and the allowed values.
     """
     named = os.environ.get(VARIABLE)
-    path = Path(named or FILE_NAME)
+    path = config_file_path()
     try:
         # Not by opening it: a process that may open no file has a better message to give.
         if not (named or os.path.lexists(path)):
             return ConfigFile()
-        with path.open("rb") as file:
-            content = file.read(MAX_FILE_BYTES + 1)
+        return read_config_at(path)
     except FileNotFoundError:
         if named:
             raise SettingsError(f"{VARIABLE}: there is no file {_printable(named)}") from None
@@ -81,6 +85,18 @@ def read_config_file() -> ConfigFile:
             # Into a volume that is not mounted, perhaps: without its kinds, streams would be live.
             raise SettingsError(f"{FILE_NAME}: is a link to a file that is not there") from None
         return ConfigFile()
+
+
+def read_config_at(path: Path) -> ConfigFile:
+    """Return the contents of the file at `path`.
+
+    Raises `SettingsError`, and `FileNotFoundError` if there is none.
+    """
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_FILE_BYTES + 1)
+    except FileNotFoundError:
+        raise
     except (OSError, ValueError) as error:
         raise SettingsError(f"{_printable(str(path))}: cannot be read: {error}") from None
     try:

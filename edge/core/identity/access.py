@@ -42,7 +42,7 @@ class Identity:
 class Access(Protocol):
     """Decides what users may see and publish. Asked for every request, so it answers at once.
 
-    The answers for one identity stay the same: a session asks again when its identity changes.
+    The answers for one identity stay the same until a session is told to ask again.
     """
 
     def selectors(self, identity: Identity, pattern: Pattern) -> tuple[Pattern, ...]:
@@ -65,7 +65,8 @@ class KindAccess:
     """Access by role and kind, as `relay.toml` has it; an `Access`."""
 
     def __init__(self, kinds: Kinds) -> None:
-        self._kinds = kinds
+        self.kinds = kinds
+        """Those that hold now; they may be replaced."""
 
     def selectors(self, identity: Identity, pattern: Pattern) -> tuple[Pattern, ...]:
         """Return the selectors that `pattern` stands for; none if it is not allowed.
@@ -75,11 +76,11 @@ class KindAccess:
         if ADMIN_ROLE in identity.roles:
             return (pattern,)
         kind, colon, _ = pattern.prefix.partition(":")
-        kinds = (kind,) if colon else filter(lambda each: each.startswith(kind), self._kinds.names)
+        kinds = (kind,) if colon else filter(lambda each: each.startswith(kind), self.kinds.names)
         allowed = (
             each
             for name in kinds
-            for each in self._kinds.subscribable(identity.roles, identity.username, name)
+            for each in self.kinds.subscribable(identity.roles, identity.username, name)
         )
         return tuple(filter(None, map(pattern.meet, allowed)))
 
@@ -93,9 +94,9 @@ class KindAccess:
             return f'{which} has the role "{role}" in subscribe in relay.toml'
         if kind in PERSONAL_KINDS:
             return ""  # Nobody can allow it: their events come without a subscription.
-        if self._kinds.get(kind) is None:
+        if self.kinds.get(kind) is None:
             return f'add [kinds.{kind}] with subscribe = ["{role}"] to relay.toml'
-        if self._kinds.subscribable(identity.roles, identity.username, kind):
+        if self.kinds.subscribable(identity.roles, identity.username, kind):
             return f"subscribe of [kinds.{kind}] in relay.toml allows other topics only"
         return f'subscribe of [kinds.{kind}] in relay.toml lacks the role "{role}"'
 
@@ -105,12 +106,12 @@ class KindAccess:
         That is not asked of emitters, which connect to the relay itself.
         """
         kind = topic.subject.partition(":")[0]
-        allowed = self._kinds.publishable(identity.roles, identity.username, kind)
+        allowed = self.kinds.publishable(identity.roles, identity.username, kind)
         return any(each.matches(topic.subject) for each in allowed)
 
     def may_call(self, identity: Identity, method: str) -> bool:
         """Return whether the user's role may call `method`."""
-        return any(self._kinds.may_call(role, method) for role in identity.roles)
+        return any(self.kinds.may_call(role, method) for role in identity.roles)
 
 
 class PresenceAccess:

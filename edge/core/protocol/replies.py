@@ -107,7 +107,7 @@ def forbidden(pattern: Pattern, reason: str, request_id: object) -> bytes:
 
 
 def no_longer_allowed(pattern: Pattern, reason: str) -> bytes:
-    """A new role ends a live subscription. No request is answered, so the topic is named."""
+    """A new role or rule ends a live subscription. It answers no request, so it names the topic."""
     return unasked_error("forbidden", _not_allowed(pattern, reason), topic=str(pattern))
 
 
