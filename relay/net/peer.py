@@ -5,7 +5,7 @@ import socket
 from collections import deque
 from typing import Protocol
 
-from relay.core.permission import Rights
+from relay.core.permission import PeerIdentity, Rights
 from relay.zmtp.connection import ZmtpConnection
 
 FLUSH_BYTES = 128 * 1024
@@ -23,6 +23,7 @@ class Peer:
         "connection",
         "has_unread",
         "id",
+        "identity",
         "is_ended",
         "is_resting",
         "paid_at",
@@ -56,6 +57,8 @@ class Peer:
         self.paid_at = 0.0
         """See `relay.core.time_share`; for the loop."""
         self.is_ended = False
+        self.identity: PeerIdentity | None = None
+        """None until it is proven."""
         self.rights: Rights | None = None
         """None until it is known who has connected."""
 

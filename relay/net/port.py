@@ -128,6 +128,12 @@ class Port:
         self._readable.pop(peer, None)
         self._watch(peer, peer.watched & ~READ)
 
+    def recheck(self) -> None:
+        """The list of peers is another: cut those off of whom it says something else."""
+        for peer in tuple(self._peers.values()):
+            if self._gate.has_changed(peer):
+                self.cut_off(peer, "other_rights", "relay.toml has changed what it may do")
+
     def poll(self, now: float) -> None:
         """Accept connections, write to those that can be written to, and note readable ones."""
         self._handshakes_left = MAX_HANDSHAKES_AT_ONCE
