@@ -87,7 +87,6 @@ class Worker:
         teamwork: Teamwork,
         application: HostApplication | None = None,
     ) -> None:
-        """`access` decides what each client may see."""
         self._application = application
         self.stats = stats = EdgeStats()
         relay, self.relay_state = connect(settings, loop), RelayState(settings.relay_timeout_s)
@@ -103,7 +102,8 @@ class Worker:
         self.others.join(manager, self._inbound, snapshots)
         self.actions = ClientActions(manager, relay.calls, teamwork.channel.take, application)
         shared = manager, streams, snapshots, access, tokens, settings.session_limits
-        services = SessionServices(*shared, self.actions, self.others.revocations)
+        others = self.actions, self.others.revocations, stats.arrivals.messages_refused
+        services = SessionServices(*shared, *others)
         catch_up = CatchUpRunner(self._replay, stats, CatchUpBudget(settings.catch_up_limits))
         self.reads, self.event_streams = catch_up.reads, SseStreams(loop)
         _charge_users(self.reads, snapshots, relay.requests)

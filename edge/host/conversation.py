@@ -12,8 +12,6 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-import orjson
-
 from edge.core.identity.tokens import NotKnownYet
 from edge.core.session import Session
 from edge.core.websocket.close_codes import try_again
@@ -115,7 +113,9 @@ class HostConversation:
     async def _act_on(self, text: str) -> None:
         if self.client.closed:
             return
-        message = _parsed(text)
+        read = self.session.read(text)
+        # What cannot be read is answered by the session.
+        message = read if isinstance(read, dict) else {}
         action = message.get("action")
         if action == "authenticate":
             try:
@@ -192,11 +192,3 @@ class HostConversation:
             asked = set(map(asked_about, patterns))
             for pattern in identity.allowed.keys() - asked:
                 del identity.allowed[pattern]
-
-
-def _parsed(text: str) -> dict[str, Any]:
-    try:
-        message = orjson.loads(text)
-    except orjson.JSONDecodeError:
-        return {}
-    return message if isinstance(message, dict) else {}

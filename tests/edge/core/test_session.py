@@ -12,10 +12,10 @@ from edge.core.hub.connections import ConnectionManager
 from edge.core.hub.subscription_quota import QuotaLimits, SubscriptionQuota
 from edge.core.identity.access import Identity, KindAccess
 from edge.core.identity.tokens import InvalidToken, Tokens
+from edge.core.protocol.reading import MAX_REQUEST_ID_CHARS
 from edge.core.protocol.replies import MAX_SHOWN_CHARS
 from edge.core.protocol.requests import PersonalPosition
 from edge.core.session import (
-    MAX_REQUEST_ID_CHARS,
     Session,
     SessionLimits,
     SessionServices,
@@ -693,6 +693,27 @@ def test_a_lower_role_loses_what_it_may_not_see_and_is_told() -> None:
         "resource-monitor:*",
         "event:a",
     }
+
+
+def test_messages_that_cannot_be_read_are_answered_and_counted() -> None:
+    table = admitted()
+    [reply] = table.say(
+        '{"action":"subscribe","topic":"event:a","id":7,"x":' + "[" * 64 + "]" * 64 + "}"
+    )
+    assert reply == {
+        "status": "error",
+        "message": "JSON may be nested at most 64 levels deep.",
+        "code": "bad_request",
+        "id": 7,
+    }
+    assert table.topics() == []
+    [reply] = table.say("[" * 65 + "]" * 65)
+    assert reply["message"] == "JSON may be nested at most 64 levels deep."
+    [reply] = table.say('{"action":"subscribe","topic":"event:a","x":' + "[" * 63 + "]" * 63 + "}")
+    assert reply["status"] == "success"
+    for text in ("[]", "7", "{", ""):
+        table.say(text)
+    assert table.services.refused == {"too_deep": 2, "no_object": 2, "invalid_json": 2}
 
 
 def test_other_rules_end_what_they_do_not_allow_when_it_is_told_of_them() -> None:
