@@ -56,6 +56,8 @@ Bounds, each with its policy when full:
 - message: 8 frames, 1 MiB at the ingress, 2 MiB at the control socket, 1 KiB at the egress; of more
   frames or frames of more than 16 MiB, the connection ends; 128 MiB of incomplete messages at each
   socket, then the connection with the most of it ends
+- connections of one peer: three quarters of those that there are descriptors for, of all sockets
+- unknown commands: 1,000 of one connection, then it ends
 - handshake: 3 s, and 1,024 connections of each socket at a time, or an eighth of those that there
   are descriptors for; the oldest gives way
 - subscriptions: 10,000 and 1 MiB of one peer, then its connection ends; 65,536 and 16 MiB of all,

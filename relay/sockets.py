@@ -14,6 +14,7 @@ from relay.net.listening import change_mode, listening
 from relay.net.newcomers import Newcomers
 from relay.net.port import Port
 from relay.net.port_bounds import PortBounds
+from relay.net.shares import Shares
 from relay.shared.descriptor_room import DescriptorRoom
 from relay.shared.descriptors import raise_limit
 from relay.wire.control import MAX_CONTROL_BYTES
@@ -75,6 +76,7 @@ class RelaySockets:
         with contextlib.ExitStack() as undo:
             self._undo = undo
             self._room = _raised_room()
+            self._shares = Shares(self._room)
             egress = PortBounds(
                 settings.egress_bytes, EGRESS_SHARE * settings.egress_bytes, MAX_INCOMPLETE_BYTES
             )
@@ -123,7 +125,7 @@ class RelaySockets:
             )
         )
         self._bound.append(bound)
-        newcomers = Newcomers(self._room, self._counters)
+        newcomers = Newcomers(self._room, self._counters, self._shares)
         port = Port(name, bound, gate, newcomers, port_bounds, self._counters)
         return self._undo.enter_context(contextlib.closing(port))
 

@@ -39,6 +39,7 @@ class Gate(NamedTuple):
         told = "" if rights is not None else _refusal(identity)
         peer = Peer(accepted, ZmtpConnection(NullMechanism(self.socket_type, told), self.bounds))
         peer.identity, peer.rights = identity, rights
+        peer.party = _host(accepted) if identity.uid is None else identity.uid
         return peer
 
     def has_changed(self, peer: Peer) -> bool:
@@ -55,7 +56,7 @@ class Gate(NamedTuple):
         from relay.zmtp.curve_mechanism import CurveMechanism
 
         def admits(key: bytes) -> bool:
-            peer.identity = PeerIdentity(key)
+            peer.identity, peer.party = PeerIdentity(key), key
             peer.rights = self._rights_of(peer.identity)
             return peer.rights is not None
 
@@ -85,10 +86,16 @@ def _credentials(accepted: socket.socket) -> PeerIdentity:
     return PeerIdentity(uid=user, gid=group)
 
 
-def _is_loopback(accepted: socket.socket) -> bool:
+def _host(accepted: socket.socket) -> str:
     try:
-        host = accepted.getpeername()[0]
-    except OSError:
+        return str(accepted.getpeername()[0])
+    except (OSError, IndexError):
+        return ""
+
+
+def _is_loopback(accepted: socket.socket) -> bool:
+    host = _host(accepted)
+    if not host:
         return False
     address = ipaddress.ip_address(host.partition("%")[0])
     # A socket for IPv6 and IPv4 shows addresses of IPv4 as those of IPv6.

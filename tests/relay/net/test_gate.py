@@ -299,3 +299,11 @@ def test_of_a_peer_whose_key_is_not_known_yet_nothing_has_changed(stack: ExitSta
     peer = door.welcome(over_tcp(stack, "127.0.0.1", "127.0.0.1"))
     peers.become(PeerList.of([ListedPeer("edge-2", PeerRole.EDGE, EMITTER.public)]))
     assert not door.has_changed(peer)
+
+
+def test_connections_are_counted_by_user_or_address(stack: ExitStack) -> None:
+    door = gate(PeerList.of(()))
+    assert door.welcome(over_unix(stack)).party == os.getuid()
+    assert door.welcome(over_tcp(stack, "127.0.0.1", "127.0.0.1")).party == "127.0.0.1"
+    keyed = gate(KEYED, RELAY.secret).welcome(over_tcp(stack, "127.0.0.1", "127.0.0.1"))
+    assert keyed.party is None, "its key is not known yet"

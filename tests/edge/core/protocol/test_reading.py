@@ -45,10 +45,6 @@ def test_other_messages_are_answered(text: str, reason: str, reply: dict[str, ob
     assert ("id" in told) is ("id" in reply)
 
 
-@pytest.mark.parametrize(
-    ("value", "expected"),
-    [(None, True), ("", True), ("a" * 255, True), ("a" * 256, False), (7, True), (1.5, True)]
-    + [(value, False) for value in (True, [], {})],
-)
-def test_what_an_id_may_be(value: object, expected: bool) -> None:
-    assert is_request_id(value) is expected
+def test_what_an_id_may_be() -> None:
+    assert all(map(is_request_id, (None, "", "a" * 255, 7, 1.5)))
+    assert not any(map(is_request_id, ("a" * 256, True, [], {})))
