@@ -125,6 +125,10 @@ class Arrivals:
             self._guard.cut_soon(transport)
         return arrival
 
+    def is_excess(self, arrival: Arrival, transport: asyncio.Transport) -> bool:
+        """Return whether a connection is refused for another reason than want of descriptors."""
+        return arrival.refusal is not None and self._guard.has_room(transport)
+
     def of_request(self, head: RequestHead, peer: str | None) -> Arrival:
         """A request has come on a connection that was not entered, or from a proxy."""
         client = self._proxies.read(head, peer).client if self._proxies.trusts(peer) else peer
