@@ -38,6 +38,8 @@ Where each decision is made:
   heartbeat, and puts their final updates into the intake.
 - values for late subscribers: `core.retained`. Removal of old events: `core.retention`.
 - when a new epoch begins: `core.epochs`. The file: `journal`.
+- who may connect, with which rights: `core.permission`, asked by `net.gate`. Changes of the list:
+  `peer_changes`, which the loop asks at each heartbeat.
 - counters: `core.counters`. State shared by all of these: `state.SharedState`.
 
 `core` has no sockets, files or clocks; `wire` holds the formats that every side speaks; `shared`

@@ -125,8 +125,10 @@ def personal(place: Place, user: str, asked: list[str]) -> Iterator[str]:
 
 
 def tasks(place: Place, user: str, asked: list[str]) -> Iterator[str]:
-    """List tasks."""
-    yield json.dumps(request(f"{place.edge.url}/api/tasks", place.token(user)).body)
+    """List tasks, and poll them as other front ends do."""
+    names = ["of-" + victim.replace(":", "-") for victim in VICTIMS]
+    for path in ("", "/list", *(f"/status/{quote(name)}" for name in names)):
+        yield json.dumps(request(f"{place.edge.url}/api/tasks{path}", place.token(user)).body)
 
 
 def pages(place: Place, user: str, asked: list[str]) -> Iterator[str]:
