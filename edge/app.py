@@ -15,7 +15,7 @@ with extra("edge"):
 
     from edge.channel import Teamwork
     from edge.config import EdgeSettings
-    from edge.core.identity.access import Identity, KindAccess, PresenceAccess
+    from edge.core.identity.access import Access, Identity
     from edge.core.identity.revocations import Revocations
     from edge.host.publisher import Publisher, check_emitter_settings
     from edge.http.token_files import check_tokens
@@ -28,6 +28,7 @@ with extra("edge"):
         warn_of_too_little_memory,
     )
     from edge.routes import Backend, Parts, build, own_sign_in
+    from edge.rules import Rules
     from edge.serving import Serving
     from edge.verifier import keys_of, verifier_of
     from edge.websocket.asgi import serve_websocket
@@ -36,8 +37,12 @@ with extra("edge"):
     from relay.shared.config_file import read_config_file
     from relay.shared.contract_modules import load_contracts
     from relay.shared.settings import SettingsError, load, refuse
+    from relay.shared.watched_config import WatchedConfig
     from relay.wire.kinds import Kinds
     from relay.wire.topics import Pattern
+
+Decided = tuple[Rules, Access]
+"""The rules, and what decides by them."""
 
 logger = logging.getLogger(__name__)
 
@@ -49,6 +54,7 @@ def create_app(settings: EdgeSettings | None = None, kinds: Kinds | None = None)
     with one line and exit code 2. `kinds` are those of `relay.toml` unless given.
     """
     try:
+        file = WatchedConfig() if kinds is None else None
         kinds = read_config_file().kinds if kinds is None else kinds
         if kinds.presence:
             check_emitter_settings()
@@ -69,34 +75,36 @@ def create_app(settings: EdgeSettings | None = None, kinds: Kinds | None = None)
             logger.warning("EDGE_TLS_CERT: this server speaks TLS by its own options only")
         warn_of_too_few_descriptors(room, settings.max_connections)
         warn_of_too_little_memory(settings)
-    return _build_app(settings, kinds)
+    return _build_app(settings, Rules.decided_by(kinds, file))
 
 
 def create_worker_app(settings: EdgeSettings, kinds: Kinds, siblings: Path | None) -> ASGIApp:
     """Return the application of a worker of `event-edge`, which has read `settings` and `kinds`.
 
-    So all workers have the same, also one that starts again after `relay.toml` has changed.
+    So all workers have the same, also one that starts again after `relay.toml` has changed; the
+    rules in it are read again.
     `siblings` is the directory in which the workers of the edge find each other.
     """
     prepare_worker_process()
     configure_logging(settings)
-    return _build_app(settings, kinds, siblings)
+    return _build_app(settings, Rules.decided_by(kinds, WatchedConfig()), siblings)
 
 
-def _build_app(settings: EdgeSettings, kinds: Kinds, siblings: Path | None = None) -> ASGIApp:
+def _build_app(settings: EdgeSettings, decided: Decided, siblings: Path | None = None) -> ASGIApp:
+    rules, access = decided
+    kinds = rules.kinds
     revocations = Revocations()
     verifier = verifier_of(settings, revocations)
     tokens = verifier.tokens
     assert tokens is not None
     load_contracts(settings.contracts, "EDGE_CONTRACTS")
-    access = PresenceAccess(KindAccess(kinds), kinds.presence)
     publisher = Publisher(settings)
     teamwork = Teamwork(publisher, kinds.presence, revocations)
 
     def make_worker() -> Worker:
-        loop = asyncio.get_running_loop()
-        worker = Worker(settings, tokens, access, loop, teamwork)
+        worker = Worker(settings, tokens, access, asyncio.get_running_loop(), teamwork)
         worker.stats.list_kinds(kinds.names)
+        worker.rules = rules
         return worker
 
     @contextlib.asynccontextmanager
@@ -118,6 +126,5 @@ def _build_app(settings: EdgeSettings, kinds: Kinds, siblings: Path | None = Non
 
     identify, sign_in = own_sign_in(settings, tokens, publisher)
     backend = Backend(publisher, teamwork, selectors)
-    parts = Parts(settings, kinds, access, identify, identify.known, sign_in, backend)
-    _, app = build(parts, serve_websocket, lifespan=lifespan)
-    return serving.wrap(app)
+    parts = Parts(settings, rules, access, identify, identify.known, sign_in, backend)
+    return serving.wrap(build(parts, serve_websocket, lifespan=lifespan)[1])

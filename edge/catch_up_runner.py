@@ -31,6 +31,8 @@ from relay.shared.logs import LimitedLog
 STEPS_PER_TURN = 4
 MAX_READS = 8
 """Journal reads whose records are awaited or held; each brings about 1 MiB."""
+READS_OF_USER = 4
+"""Of these, those of one user: a place is free for the next user at any time."""
 RETAINED_COST = 5
 """A retained value costs as much as so many past events that are looked at: each is decoded."""
 READ_TIMEOUT_S = 30.0
@@ -96,16 +98,16 @@ class _Read:
 class SharedReads:
     """Reads ranges of the journal, each once for all catch-ups that need it by then.
 
-    At most `MAX_READS` reads wait for the relay or for the steps that use their records; the others
-    wait for a place, and users take turns. A read that nobody waits for any more is cancelled, so
-    that there are never more reads than catch-ups, and never more than about `MAX_READS` MiB of
-    records.
+    At most `MAX_READS` reads wait for the relay or for the steps that use their records, and
+    `READS_OF_USER` of one user; the others wait for a place, and users take turns. A read that
+    nobody waits for any more is cancelled, so that there are never more reads than catch-ups, and
+    never more than about `MAX_READS` MiB of records.
     """
 
     def __init__(self, replayer: Replayer, budget: CatchUpBudget | None = None) -> None:
         self._replayer = replayer
         self.budget = CatchUpBudget() if budget is None else budget
-        self._places = Turns(MAX_READS)
+        self._places = Turns(MAX_READS, READS_OF_USER)
         self._reads: dict[tuple[str, int], tuple[_Read, asyncio.Task[Sequence[Record]]]] = {}
         """By stream and range (see `read_index`); those that have not ended."""
 
@@ -188,8 +190,8 @@ class SharedReads:
         for username in read.parties:
             self._places.withdraw(read.place, username)
         # Before the task is cancelled, and with it the place that it waits for.
-        if read.place.done():
-            self._places.give_back()
+        if read.place.done() and not read.place.cancelled():
+            self._places.give_back(read.place)
         task.cancel()
 
     def _forget(self, key: tuple[str, int], task: "asyncio.Task[Sequence[Record]]") -> None:

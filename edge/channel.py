@@ -10,6 +10,8 @@ from relay.wire.revocations import Revocation
 
 DISCONNECT = "disconnect"
 """The name of the command that ends the connections of a user."""
+PERMISSIONS_CHANGED = "permissions-changed"
+"""The name of the command after which the rights of a user are asked for again."""
 
 
 class RelayAway(Exception):  # noqa: N818 - the name says what it is at every call site
@@ -30,6 +32,9 @@ class Channel(Protocol):
 
         Raises `RelayAway`, `WireError` for a wrong name, or `SettingsError`.
         """
+
+    async def permissions_changed(self, username: str) -> None:
+        """Have every worker ask again what a user may see. Raises what `disconnect` raises."""
 
     async def revoke(self, revocation: Revocation) -> None:
         """Have every worker refuse the tokens, and close what was opened with them.

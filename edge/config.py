@@ -13,6 +13,7 @@ from edge.core.identity.claims import LEEWAY_S, RESERVED_CLAIMS, ClaimRules
 from edge.core.identity.credentials import COOKIE_NAME, HOST_PREFIX, CredentialRules
 from edge.core.identity.keys import ALGORITHMS, HS256, MAX_PUBLIC_KEYS, MIN_SECRET_BYTES
 from edge.core.identity.proxies import TrustedProxies
+from edge.core.protocol.json_text import MAX_DEPTH
 from edge.core.session import SessionLimits
 from edge.core.websocket.close_codes import CloseCodes
 from edge.secret_files import refuse_lax, secrets_in
@@ -211,10 +212,15 @@ class EdgeSettings(RelayClientSettings):
     close_codes: CloseCodes = CloseCodes.STANDARD
     """Those in close frames: `legacy` for front ends that do not come back after 4000 and more."""
     max_message_bytes: int = Field(default=64 * 1024, ge=1024, le=MAX_MESSAGE_BYTES)
+    max_json_depth: int = Field(default=64, ge=2, le=MAX_DEPTH)
+    """Arrays and objects in each other in one client message."""
     max_connections: int = Field(default=20_000, ge=1, le=MAX_COUNT)
     max_connections_per_user: int = Field(default=1_000, ge=1, le=MAX_COUNT)
     max_connections_per_address: int = Field(default=5_000, ge=1, le=MAX_COUNT)
     """Connections of one address that is no trusted proxy."""
+    accepts_per_s: float = Field(default=2_000.0, gt=0, le=MAX_COUNT)
+    accept_burst: int = Field(default=20_000, ge=1, le=MAX_COUNT)
+    """New connections of a worker, whoever makes them, in the long run and at once."""
     connections_per_s: float = Field(default=200.0, gt=0, le=MAX_COUNT)
     connection_burst: int = Field(default=5_000, ge=1, le=MAX_COUNT)
     """New connections of one address, in the long run and at once."""
@@ -311,6 +317,7 @@ class EdgeSettings(RelayClientSettings):
             self.bytes_per_s,
             # Two of the largest messages have room.
             max(self.byte_burst, 2 * self.max_message_bytes),
+            self.max_json_depth,
         )
 
     @property

@@ -2,8 +2,9 @@
 
 import asyncio
 import logging
+from collections.abc import Callable
 
-from edge.channel import Channel, Teamwork
+from edge.channel import PERMISSIONS_CHANGED, Channel, Teamwork
 from edge.core.hub.ages import ConnectionAges
 from edge.core.hub.connections import ConnectionManager, MembershipObserver
 from edge.core.hub.observers import Observers
@@ -17,9 +18,13 @@ from edge.presence_service import PresenceService, Upstream
 from edge.revoking import Revoking
 from relay.shared.logs import LimitedLog
 from relay.wire.envelope import Envelope
-from relay.wire.topics import Topic
+from relay.wire.topics import EDGE, Topic
 
 logger = logging.getLogger(__name__)
+
+
+def _nothing(username: str) -> None:
+    """Nobody is connected yet."""
 
 
 class Cooperation:
@@ -27,6 +32,8 @@ class Cooperation:
 
     presence: PresenceService | None = None
     """None if no kind has presence."""
+    permissions_changed: Callable[[str], None] = _nothing
+    """Has the subscriptions of a user checked again."""
 
     def __init__(self, teamwork: Teamwork | None, upstream: Upstream, stats: EdgeStats) -> None:
         """Needs a running event loop. Without `teamwork` it listens and says nothing."""
@@ -71,7 +78,10 @@ class Cooperation:
 
     def command(self, topic: Topic, relayed_at: int, envelope: Envelope) -> None:
         """Do as a command says. Raises `InvalidEnvelope`."""
-        if self._disconnection is not None:
+        if topic.subject == f"{EDGE}:{PERMISSIONS_CHANGED}":
+            assert envelope.username is not None, "a personal event is always addressed"
+            self.permissions_changed(envelope.username)
+        elif self._disconnection is not None:
             self._disconnection.command(topic, relayed_at, envelope)
 
     def state(self, topic: Topic, data: object, *, is_live: bool) -> None:

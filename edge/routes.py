@@ -39,8 +39,8 @@ from edge.http.revocations import revocations_router
 from edge.http.tasks import tasks_router
 from edge.http.users import UsersFile
 from edge.http.watch import answer_not_yet, watch_router
+from edge.rules import Rules
 from edge.websocket.request_bounds import MAX_BODY_BYTES
-from relay.wire.kinds import Kinds
 
 ServeWebSocket = Callable[..., Awaitable[None]]
 
@@ -62,7 +62,7 @@ class Parts:
     """The parts of which the routes are made."""
 
     settings: EdgeSettings
-    kinds: Kinds
+    rules: Rules
     access: Access
     identify: Identify
     """The dependency that returns the signed-in user of a request."""
@@ -120,7 +120,7 @@ def _api(parts: Parts) -> list[APIRouter]:
     admin = Readers("EDGE_ADMIN_ACCESS", (settings.admin_access,), rules.proxies, parts.known)
     return [
         identity_router(identify),
-        api_router(identify, parts.kinds, permissions),
+        api_router(identify, parts.rules, permissions),
         tasks_router(identify),
         publish_router(identify, settings, permissions, backend.publishing),
         watch_router(identify, permissions),

@@ -5,7 +5,6 @@ all later ones use the new certificate; open connections stay. Files that do not
 in the midst of a renewal, are logged once, and the certificate before stays in use.
 """
 
-import asyncio
 import logging
 import ssl
 import time
@@ -20,10 +19,6 @@ from relay.shared.private_modes import lax_mode
 from relay.shared.settings_error import SettingsError
 
 LOOK_INTERVAL_S = 1.0
-HANDSHAKE_TIMEOUT_S = 10.0
-"""Seconds for the handshake of TLS: as long as a first request may take."""
-SHUTDOWN_TIMEOUT_S = 5.0
-"""Seconds for a client to answer the end of TLS."""
 
 logger = logging.getLogger(__name__)
 
@@ -104,21 +99,14 @@ class TlsConfig(uvicorn.Config):
     def __init__(self, app: Callable[..., Any], files: CertificateFiles, **options: Any) -> None:
         super().__init__(app, ssl_context_factory=partial(_server_context, files), **options)
 
-    def get_loop_factory(self) -> Callable[[], asyncio.AbstractEventLoop]:
-        """See uvicorn, which gives a silent client a minute for its handshake."""
-        make = super().get_loop_factory() or asyncio.new_event_loop
+    def load(self) -> None:
+        """See uvicorn. The handshakes are ours: uvicorn's would count for nobody."""
+        super().load()
+        context, self.ssl = self.ssl, None
+        # Only here, for the certificate is looked at without the server's packages.
+        from edge.websocket.tls_door import TlsDoor
 
-        def make_with_timeouts() -> asyncio.AbstractEventLoop:
-            loop = make()
-            listen = partial(
-                loop.create_server,
-                ssl_handshake_timeout=HANDSHAKE_TIMEOUT_S,
-                ssl_shutdown_timeout=SHUTDOWN_TIMEOUT_S,
-            )
-            loop.create_server = listen  # type: ignore[method-assign]
-            return loop
-
-        return make_with_timeouts
+        self.http_protocol_class = partial(TlsDoor, context)  # type: ignore[assignment,arg-type]
 
 
 def _server_context(files: CertificateFiles, _config: object, _default: object) -> ssl.SSLContext:

@@ -37,6 +37,7 @@ from edge.process import (
     stop_if_orphaned,
     tame_garbage_collection,
 )
+from edge.rules import Rules
 from edge.scheduling.throttle import FlushThrottle
 from edge.upstream.connection import connect
 from edge.upstream.replayer import JournalReplay
@@ -75,6 +76,9 @@ class Worker:
     streams, and last the subscriber that reads.
     """
 
+    rules: Rules | None = None
+    """The rules that may change while clients are connected."""
+
     def __init__(
         self,
         settings: EdgeSettings,
@@ -84,7 +88,6 @@ class Worker:
         teamwork: Teamwork,
         application: HostApplication | None = None,
     ) -> None:
-        """`access` decides what each client may see."""
         self._application = application
         self.stats = stats = EdgeStats()
         relay, self.relay_state = connect(settings, loop), RelayState(settings.relay_timeout_s)
@@ -100,7 +103,8 @@ class Worker:
         self.others.join(manager, self._inbound, snapshots)
         self.actions = ClientActions(manager, relay.calls, teamwork.channel.take, application)
         shared = manager, streams, snapshots, access, tokens, settings.session_limits
-        services = SessionServices(*shared, self.actions, self.others.revocations)
+        others = self.actions, self.others.revocations, stats.arrivals.messages_refused
+        services = SessionServices(*shared, *others)
         catch_up = CatchUpRunner(self._replay, stats, CatchUpBudget(settings.catch_up_limits))
         self.reads, self.event_streams = catch_up.reads, SseStreams(loop)
         _charge_users(self.reads, snapshots, relay.requests)
@@ -125,6 +129,7 @@ class Worker:
         """
         if owns_process:
             tame_garbage_collection()
+        self.others.permissions_changed = self.endpoint.recheck
         if self._application is not None:
             self.endpoint.application = self._application
             self._application.begin(self._manager)
@@ -158,6 +163,8 @@ class Worker:
             try:
                 self.endpoint.housekeep(now)
                 self._inbound.forget_unwatched()
+                if self.rules is not None and await self.rules.look():
+                    self.endpoint.recheck()
             except Exception:
                 # One fault of ours must not end housekeeping for good.
                 logger.exception("housekeeping failed")

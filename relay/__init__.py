@@ -38,6 +38,8 @@ Where each decision is made:
   heartbeat, and puts their final updates into the intake.
 - values for late subscribers: `core.retained`. Removal of old events: `core.retention`.
 - when a new epoch begins: `core.epochs`. The file: `journal`.
+- who may connect, with which rights: `core.permission`, asked by `net.gate`. Changes of the list:
+  `peer_changes`, which the loop asks at each heartbeat.
 - counters: `core.counters`. State shared by all of these: `state.SharedState`.
 
 `core` has no sockets, files or clocks; `wire` holds the formats that every side speaks; `shared`
@@ -56,6 +58,8 @@ Bounds, each with its policy when full:
 - message: 8 frames, 1 MiB at the ingress, 2 MiB at the control socket, 1 KiB at the egress; of more
   frames or frames of more than 16 MiB, the connection ends; 128 MiB of incomplete messages at each
   socket, then the connection with the most of it ends
+- connections of one peer: three quarters of those that there are descriptors for, of all sockets
+- unknown commands: 1,000 of one connection, then it ends
 - handshake: 3 s, and 1,024 connections of each socket at a time, or an eighth of those that there
   are descriptors for; the oldest gives way
 - subscriptions: 10,000 and 1 MiB of one peer, then its connection ends; 65,536 and 16 MiB of all,

@@ -30,11 +30,12 @@ from relay.shared.seconds import SECONDS
 from relay.shared.settings import SettingsError, load_for, refuse
 from relay.shared.shown_config import shown_config
 from relay.shared.transport import connect, open_socket
+from relay.shared.watched_config import WatchedConfig
 from relay.wire.control import StatsReply, StatsRequest, pack_message, unpack_reply
 
 PROGRAM = "event-relay"
 NEEDED_DESCRIPTORS = 80
-NEEDED_THREADS = 4
+NEEDED_THREADS = 5
 NEEDED_BYTES = 128 * 1024 * 1024
 """Address space: stacks of threads, retained values, a batch."""
 
@@ -62,8 +63,10 @@ def run() -> None:
         require_room(NEEDED_DESCRIPTORS, NEEDED_THREADS, NEEDED_BYTES)
         if settings.curve_key_file is not None:
             require_extra(PROGRAM, "relay")
+        watched = WatchedConfig()
         file = read_config_file()
         relay = Relay(settings, file.kinds, file.peers)
+        relay.watch(watched, file.peers)
     except (SettingsError, AddressInUse, JournalRefused) as error:
         refuse(PROGRAM, error)
     # After construction: until then a signal may end the process, which has relayed nothing.

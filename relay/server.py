@@ -32,9 +32,11 @@ from relay.journal.tail_note import TailNote
 from relay.journal.writer import JournalWriter
 from relay.net.peer import Peer
 from relay.notifier import Notifier
+from relay.peer_changes import PeerChanges
 from relay.sequencer import Sequencer
 from relay.shared.freed_memory import FreedMemory
 from relay.shared.logs import LimitedLog
+from relay.shared.watched_config import WatchedConfig
 from relay.sockets import RelaySockets
 from relay.state import SharedState
 from relay.stop_signal import StopSignal
@@ -77,6 +79,7 @@ class Relay:
     """
 
     _memory = FreedMemory()
+    _peer_changes: PeerChanges | None = None
     _requests_paid_at = 0.0
     """See `relay.core.time_share`."""
 
@@ -126,6 +129,11 @@ class Relay:
         reopen = partial(_open_journal, settings)
         return JournalWriter(journal, _limits(settings, kinds), self._clock, reopen)
 
+    def watch(self, file: WatchedConfig, peers: Iterable[ListedPeer]) -> None:
+        """Take changes of the list of `peers` in `file` while it runs."""
+        changes = PeerChanges(peers, file)
+        self._peer_changes = self._closing.enter_context(closing(changes))
+
     def run(self) -> None:
         """Relay until `stop`, then close everything."""
         settings = self._settings
@@ -147,6 +155,7 @@ class Relay:
                     if self._tasks.end_orphans(now, self._clock.now_ms()):
                         self._hand_over(self._clock.now_ms())
                     self._publish_heartbeat(HEARTBEAT_TOPIC)
+                    self._look_at_peers()
                     heartbeat_due_at = now + settings.heartbeat_s
                 if now >= forget_due_at:
                     self._writer.forget_silent_emitters()
@@ -167,6 +176,11 @@ class Relay:
     def stop(self) -> None:
         """End `run` soon. Safe to call from a signal handler."""
         self._stop.set()
+
+    def _look_at_peers(self) -> None:
+        changes = self._peer_changes
+        if changes is not None and (peers := changes.look()) is not None:
+            self._sockets.change_peers(peers)
 
     def _due_at(self) -> float:
         """Return the monotonic time at which something is to be done without a message."""

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import socket
 from collections.abc import Callable, Iterable
 
 from relay.config import RelaySettings
@@ -9,10 +10,11 @@ from relay.core.counters import RelayCounters
 from relay.core.permission import PeerList, Rights
 from relay.core.subscribers import MAX_PREFIX_BYTES
 from relay.net.gate import Gate
-from relay.net.listening import listening
+from relay.net.listening import change_mode, listening
 from relay.net.newcomers import Newcomers
 from relay.net.port import Port
 from relay.net.port_bounds import PortBounds
+from relay.net.shares import Shares
 from relay.shared.descriptor_room import DescriptorRoom
 from relay.shared.descriptors import raise_limit
 from relay.wire.control import MAX_CONTROL_BYTES
@@ -68,10 +70,13 @@ class RelaySockets:
         self._plain_tcp = settings.plain_tcp
         own = settings.keys
         self._secret_key = b"" if own is None else own.secret
-        self._peers = PeerList.of(listed, b"" if own is None else own.public, os.getuid())
+        self._own_key = b"" if own is None else own.public
+        self._peers = PeerList.of(listed, self._own_key, os.getuid())
+        self._bound: list[socket.socket] = []
         with contextlib.ExitStack() as undo:
             self._undo = undo
             self._room = _raised_room()
+            self._shares = Shares(self._room)
             egress = PortBounds(
                 settings.egress_bytes, EGRESS_SHARE * settings.egress_bytes, MAX_INCOMPLETE_BYTES
             )
@@ -85,9 +90,25 @@ class RelaySockets:
         """The three, subscriptions and requests before events."""
         return self.egress, self.control, self.ingress
 
+    def change_peers(self, listed: Iterable[ListedPeer]) -> None:
+        """Have `listed` be the peers that may connect, and cut those off whose rights are others.
+
+        They connect again by themselves, if they still may.
+        """
+        self._peers.become(PeerList.of(listed, self._own_key, os.getuid()))
+        for bound in self._bound:
+            change_mode(bound, self._mode)
+        for port in self.all:
+            port.recheck()
+
     def close(self) -> None:
         """End all connections, and release the addresses."""
         self._closing.close()
+
+    @property
+    def _mode(self) -> int:
+        # The kernel tells who connects, so that any listed user may try.
+        return 0o666 if self._peers.has_other_users else 0o600
 
     def _open(self, kind: bytes, endpoint: str, bounds: Bounds, port_bounds: PortBounds) -> Port:
         name = NAMES[kind]
@@ -100,11 +121,11 @@ class RelaySockets:
                 setting,
                 self._room.backlog,
                 may_be_open=may_be_open,
-                # The kernel tells who connects, so that any listed user may try.
-                mode=0o666 if self._peers.has_other_users else 0o600,
+                mode=self._mode,
             )
         )
-        newcomers = Newcomers(self._room, self._counters)
+        self._bound.append(bound)
+        newcomers = Newcomers(self._room, self._counters, self._shares)
         port = Port(name, bound, gate, newcomers, port_bounds, self._counters)
         return self._undo.enter_context(contextlib.closing(port))
 

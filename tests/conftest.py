@@ -28,8 +28,9 @@ settings.register_profile(
 settings.load_profile("parallel")
 
 Cluster.forks = True
-# As the programs choose by themselves; so they need not begin again.
-os.environ.setdefault(ALLOCATOR, "malloc")
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # The programs that a worker starts would choose it by themselves, and begin again.
+    os.environ.setdefault(ALLOCATOR, "malloc")
 
 HEAVY = "tests that load both cores"
 GROUPS = {
@@ -41,6 +42,7 @@ GROUPS = {
     "tests/e2e/attacks/test_egress.py": "attacks",
     "tests/e2e/chaos/test_damage.py": HEAVY,
     "tests/e2e/test_chaos.py": HEAVY,
+    "tests/e2e/test_changed_rules.py": "changed rules",
     "tests/e2e/test_clients_many.py": HEAVY,
     "tests/e2e/test_calls.py": "calls",
     "tests/e2e/test_embedding.py": "embedding",
@@ -52,6 +54,7 @@ GROUPS = {
     "tests/e2e/test_kept_alive.py": "kept alive",
     "tests/e2e/test_make_run.py": "make run",
     "tests/e2e/test_other_servers.py": "other servers",
+    "tests/e2e/test_other_users.py": "other users",
     "tests/e2e/test_presence_many.py": HEAVY,
     "tests/e2e/test_protocol.py": "protocol",
     "tests/e2e/test_publish.py": "publish",

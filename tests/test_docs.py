@@ -114,6 +114,7 @@ async def scrape() -> str:
     stats.sign_ins["wrong"] = stats.http.publish_requests["published"] = 1
     stats.arrivals.requests_refused["413"] = stats.arrivals.address_refusals["rate"] = 1
     stats.malformed["reason"] = stats.unreadable["reason"] = stats.closed[1001] = 1
+    stats.arrivals.messages_refused["too_deep"] = 1
     for counts in (stats.events_forwarded, stats.retention, stats.replayed):
         counts["event"] = 1
     stats.dropped.repeated["event"] = stats.dropped.out_of_order["event"] = 1

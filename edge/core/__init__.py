@@ -34,6 +34,9 @@ the connections of a user when a command says so.
 `identity/revocations.py`, which every verification, admission and renewal asks. Until it has read
 it to the end, `control/readiness.py` lets nobody in. `edge/revoking.py` closes connections.
 
+**Changed rules.** `edge/rules.py` gives the access the rules of a changed `relay.toml`, and the
+endpoint has every session ask it again: `Subscriptions.renew` ends what is no longer allowed.
+
 **States.** The relay: `streams/relay_state.py`, a table. A WebSocket:
 `websocket/server_protocol.py`. A connection's catch-up: `catch_up/states.py`. Elsewhere there are
 counters and maps only.

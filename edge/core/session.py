@@ -7,11 +7,10 @@ may receive.
 """
 
 import math
+from collections import Counter
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol, TypeGuard
-
-import orjson
 
 from edge.core.catch_up.subscriptions import RunCatchUp, Subscriptions
 from edge.core.hub.audience import Connection
@@ -20,6 +19,7 @@ from edge.core.identity.access import Access, Identity
 from edge.core.identity.revocations import Revocations
 from edge.core.identity.tokens import InvalidToken, NotKnownYet, TokenVerifier
 from edge.core.protocol import messages, replies
+from edge.core.protocol.reading import Unreadable, is_request_id, read_message
 from edge.core.protocol.requests import (
     InvalidRequest,
     MethodCall,
@@ -38,7 +38,6 @@ from edge.core.websocket.close_codes import Close, CloseCode
 from relay.wire.errors import InvalidTopic
 from relay.wire.topics import Pattern, Topic, parse_pattern, parse_topic
 
-MAX_REQUEST_ID_CHARS = 255
 MAX_WAITING_BYTES = 8 * 1024 * 1024
 """Memory of the requests and replies of one client that wait for a catch-up."""
 
@@ -53,6 +52,7 @@ class SessionLimits:
     max_connections_per_user: int
     bytes_per_s: float = 4.0 * 1024 * 1024
     byte_burst: int = 32 * 1024 * 1024
+    max_json_depth: int = 64
 
 
 class Visitor(NamedTuple):
@@ -101,6 +101,8 @@ class SessionServices:
     actions: Actions
     revocations: Revocations | None = None
     """The tokens that are revoked, if any can be."""
+    refused: Counter[str] = field(default_factory=Counter)
+    """Messages that could not be read, by reason."""
 
 
 class Session:
@@ -205,6 +207,11 @@ class Session:
             return None
         return self.admit(self._by_cookie, now, unix_now)
 
+    def recheck(self) -> None:
+        """The answers of the access may be others: end what they no longer allow."""
+        if self._identity is not None:
+            self._subscriptions.renew()
+
     def is_expired(self, now: float) -> bool:
         """Whether the token that the client presented last is no longer valid.
 
@@ -230,7 +237,9 @@ class Session:
         `now` is monotonic, `unix_now` Unix time, both in seconds.
         """
         is_first, self._was_heard = not self._was_heard, True
-        message = _read(text)
+        message = self.read(text)
+        if isinstance(message, Unreadable):
+            self._services.refused[message.reason] += 1
         if isinstance(message, dict) and _is_authentication(message):
             return self._authenticate(message, is_first, now, unix_now)
         if close := self.admit_by_cookie(now, unix_now):
@@ -238,8 +247,8 @@ class Session:
         if self._identity is None:
             # Before authentication there is no conversation that an error could keep.
             return close_codes.MISSING_AUTHENTICATION
-        if isinstance(message, bytes):
-            self._subscriptions.answer(message)
+        if isinstance(message, Unreadable):
+            self._subscriptions.answer(message.reply)
             return None
         self._act(message)
         if message.get("action") == "subscribe" and message.get("more") is not True:
@@ -247,10 +256,14 @@ class Session:
             self._subscriptions.end_gathering()
         return None
 
+    def read(self, text: str) -> dict[str, Any] | Unreadable:
+        """Return the object in a message of the client."""
+        return read_message(text, self._limits.max_json_depth)
+
     def _act(self, message: dict[str, Any]) -> None:
         answer, request_id = self._subscriptions.answer, message.get("id")
         action, topic = message.get("action"), message.get("topic")
-        if not _is_request_id(request_id):
+        if not is_request_id(request_id):
             answer(replies.invalid_id())
         elif action == "request":
             self._call(message)
@@ -357,26 +370,9 @@ class Session:
         return count > 2 * self._limits.message_burst or size_bytes > MAX_WAITING_BYTES
 
 
-def _read(text: str) -> dict[str, Any] | bytes:
-    """Return the object in a message of a client, or the reply that there is none."""
-    try:
-        message = orjson.loads(text)
-    except orjson.JSONDecodeError:
-        return replies.invalid_json()
-    if not isinstance(message, dict):
-        return replies.bad_request("A JSON object is required.")
-    return message
-
-
 def _is_authentication(message: dict[str, Any]) -> bool:
-    return message.get("action") == "authenticate" and _is_request_id(message.get("id"))
+    return message.get("action") == "authenticate" and is_request_id(message.get("id"))
 
 
 def _is_text(value: object) -> TypeGuard[str]:
     return isinstance(value, str)
-
-
-def _is_request_id(value: object) -> bool:
-    if isinstance(value, str):
-        return len(value) <= MAX_REQUEST_ID_CHARS
-    return value is None or (isinstance(value, int | float) and not isinstance(value, bool))

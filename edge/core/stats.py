@@ -44,10 +44,14 @@ class HttpStats:
 
 @dataclass(slots=True)
 class ArrivalStats:
-    """Connections and requests that were refused before their users were known."""
+    """Connections, requests and messages that were refused before anybody acted on them."""
 
     address_refusals: Counter[str] = field(default_factory=Counter)
     """Of addresses with too many `connections`, or a too high `rate` of new ones."""
+    messages_refused: Counter[str] = field(default_factory=Counter)
+    """Messages from clients by reason: `invalid_json`, `no_object` or `too_deep`."""
+    accepts_refused: int = 0
+    """Connections that came too fast, whoever made them."""
     gave_way: int = 0
     """Silent connections that were ended because newer ones needed their room."""
     requests_refused: Counter[str] = field(default_factory=Counter)

@@ -91,6 +91,10 @@ class HostClients:
         """A client has sent a message."""
         self._conversations[client].take(text)
 
+    def recheck(self, client: Client) -> None:
+        """Ask the application again what a client may see; end the other subscriptions."""
+        self._conversations[client].recheck()
+
     def lost(self, client: Client) -> None:
         """A client is gone, and the manager has been told so."""
         conversation = self._conversations.pop(client, None)

@@ -12,8 +12,6 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-import orjson
-
 from edge.core.identity.tokens import NotKnownYet
 from edge.core.session import Session
 from edge.core.websocket.close_codes import try_again
@@ -55,6 +53,7 @@ class HostConversation:
         self._hooks_due: deque[Step] = deque()
         """Hooks that are to be called, because something has happened."""
         self._messages: deque[str] = deque()
+        self._is_recheck_due = False
         self._task: asyncio.Task[None] | None = None
 
     @property
@@ -71,6 +70,13 @@ class HostConversation:
         """Call `hook` behind earlier hooks, and before the client's next message is acted on."""
         self._hooks_due.append(hook)
         self._begin()
+
+    def recheck(self) -> None:
+        """Ask the application again about all subscriptions, and end those that it refuses."""
+        # Once is enough, however often it is asked for before its turn.
+        if not self._is_recheck_due:
+            self._is_recheck_due = True
+            self.tell(self._recheck)
 
     def on_end(self, callback: Callable[[], object]) -> None:
         """Call `callback` when nothing waits any more."""
@@ -107,7 +113,9 @@ class HostConversation:
     async def _act_on(self, text: str) -> None:
         if self.client.closed:
             return
-        message = _parsed(text)
+        read = self.session.read(text)
+        # What cannot be read is answered by the session.
+        message = read if isinstance(read, dict) else {}
         action = message.get("action")
         if action == "authenticate":
             try:
@@ -152,6 +160,17 @@ class HostConversation:
             if close is not None:
                 self.client.close(close)
 
+    async def _recheck(self) -> None:
+        self._is_recheck_due = False
+        identity = self.session.identity
+        if self.client.closed or identity is None:
+            return
+        if isinstance(identity, AppIdentity):
+            for pattern in tuple(identity.allowed):
+                await self._decisions.ask_subscribe(identity, str(pattern))
+        # Of another user, if the client has become one meanwhile, it finds nothing to end.
+        self.session.recheck()
+
     async def _verified(self, token: Any) -> dict[str, AppIdentity]:
         """Return the user of `token`, with the application's answers for all it goes on with."""
         found = await self._decisions.verify(self._handshake, token)
@@ -173,11 +192,3 @@ class HostConversation:
             asked = set(map(asked_about, patterns))
             for pattern in identity.allowed.keys() - asked:
                 del identity.allowed[pattern]
-
-
-def _parsed(text: str) -> dict[str, Any]:
-    try:
-        message = orjson.loads(text)
-    except orjson.JSONDecodeError:
-        return {}
-    return message if isinstance(message, dict) else {}

@@ -11,14 +11,15 @@ from starlette.types import ASGIApp
 from edge.channel import Teamwork
 from edge.config import EdgeSettings
 from edge.core.hub.audience import Connection
-from edge.core.identity.access import Access, Identity, KindAccess, PresenceAccess
+from edge.core.identity.access import Identity
 from edge.core.presence.view import PresentUser
 from edge.core.websocket.close_codes import CloseCode
+from edge.host.app_rules import app_rules
 from edge.host.authentication import ASKED, AppAuthentication, Handshake
 from edge.host.authorization import Authorization
 from edge.host.clients import HostClients
 from edge.host.connection import ClientConnection, app_close
-from edge.host.decisions import AnsweredAccess, Decisions
+from edge.host.decisions import Decisions
 from edge.host.embedded_relay import EmbeddedRelay
 from edge.host.functions import AppFunction, AppIdentity, identity_of
 from edge.host.hooks import Hooks
@@ -38,11 +39,10 @@ from edge.websocket.http_connection import Entrance
 from edge.websocket.identification import HandshakeRefused
 from edge.websocket.reception import Reception
 from edge.worker import Worker
-from relay.shared.config_file import read_config_file
 from relay.shared.contract_modules import load_contracts
 from relay.shared.settings import SettingsError, load
 from relay.wire.revocations import Revocation
-from relay.wire.topics import RESERVED_KINDS, Pattern, is_kind, parse_topic
+from relay.wire.topics import Pattern, parse_topic
 from relay.wire.usernames import normal_username
 
 EMBEDDED = "embedded"
@@ -88,10 +88,8 @@ class Edge:
         if relay not in (None, EMBEDDED):
             raise SettingsError(f'relay: must be "{EMBEDDED}" (it is {relay!r})')
         self.settings = load(EdgeSettings, **settings)
-        self._kinds = read_config_file().kinds.with_presence(_checked_kinds(presence))
+        self._rules, self._access = app_rules(presence, asks=authorize is not None)
         load_contracts(self.settings.contracts, "EDGE_CONTRACTS")
-        access = KindAccess(self._kinds) if authorize is None else AnsweredAccess()
-        self._access: Access = PresenceAccess(access, self._kinds.presence)
         self._relay = EmbeddedRelay.of(self.settings) if relay == EMBEDDED else None
         self._authenticate = authenticate
         timeout_s = self.settings.authentication_timeout_s
@@ -106,7 +104,7 @@ class Edge:
         self._publisher = Publisher(self.settings)
         self.manager = AppManager(self._publisher, self._client)
         """Sends with the names of a connection manager."""
-        self._teamwork = Teamwork(self._publisher, self._kinds.presence)
+        self._teamwork = Teamwork(self._publisher, self._rules.kinds.presence)
         self._verifier = self._own_verifier() if authenticate is None else Verifier()
         self._serving = Serving(self._make_worker, owns_process=False, beside=self._beside)
         self.user: Identify
@@ -209,13 +207,21 @@ class Edge:
         name = None if username is None else normal_username(username)
         await self._publisher.revoke(Revocation(0, name, token_id))
 
+    async def permissions_changed(self, username: str) -> None:
+        """Have `authorize` asked again about all subscriptions of a user, on all workers and edges.
+
+        Those that it refuses end at once. Returns when the relay has the command. Raises
+        `edge.channel.RelayAway`, and `ValueError` for a name that is none.
+        """
+        await self._publisher.permissions_changed(normal_username(username))
+
     async def presence(self, topic: str) -> list[PresentUser]:
         """Return the users who are subscribed to `topic` on any worker of any edge, by name.
 
         Raises `ValueError` if the kind of `topic` has no presence, and `RuntimeError` if the edge
         does not run.
         """
-        if parse_topic(topic).kind not in self._kinds.presence:
+        if parse_topic(topic).kind not in self._rules.kinds.presence:
             raise ValueError(f"{topic!r} has no presence: add its kind to Edge(presence=…)")
         worker = self._serving.worker
         if worker is None or worker.others.presence is None:
@@ -296,7 +302,7 @@ class Edge:
     def _parts(self, identify: Identify, known: Known, sign_in: APIRouter | None) -> Parts:
         check_tokens(self.settings)
         backend = Backend(self._publisher, self._teamwork, self._selectors, self._ask)
-        return Parts(self.settings, self._kinds, self._access, identify, known, sign_in, backend)
+        return Parts(self.settings, self._rules, self._access, identify, known, sign_in, backend)
 
     def _own_verifier(self) -> Verifier:
         return verifier_of(self.settings, self._teamwork.revocations)
@@ -339,7 +345,8 @@ class Edge:
             decisions = self._decisions()
             self._clients = clients = HostClients(decisions, self._hooks, own)
             worker = Worker(settings, decisions.tokens, access, loop, self._teamwork, clients)
-        worker.stats.list_kinds(self._kinds.names)
+        worker.stats.list_kinds(self._rules.kinds.names)
+        worker.rules = self._rules
         return worker
 
     def _decisions(self) -> Decisions:
@@ -390,11 +397,3 @@ class Edge:
         if self._host is None:
             return Reception(self.app, self._serving.state, scheme)
         return Reception(self._host, self._host_state or self._serving.state, scheme, root_path)
-
-
-def _checked_kinds(kinds: Iterable[str]) -> tuple[str, ...]:
-    found = tuple(kinds)
-    for kind in found:
-        if not is_kind(kind) or kind in RESERVED_KINDS:
-            raise SettingsError(f"presence: must be kinds of topics (one is {kind!r})")
-    return found

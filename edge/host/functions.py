@@ -12,7 +12,9 @@ from starlette.concurrency import run_in_threadpool
 
 from edge.core.identity.access import DEFAULT_ROLE, NEVER, Identity
 from edge.core.identity.tokens import is_encodable
-from relay.wire.topics import Pattern
+from relay.wire.errors import InvalidTopic
+from relay.wire.grants import USERNAME, check_names, own_pattern
+from relay.wire.topics import Pattern, is_kind, parse_pattern
 from relay.wire.usernames import normal_username
 
 AppFunction = Callable[..., Any]
@@ -31,6 +33,20 @@ class AppIdentity(Identity):
     """Its answers about the topics of the request that is acted on."""
     may_call: dict[str, bool] = field(default_factory=dict, compare=False, repr=False)
     """Its answers about the method of the request that is acted on."""
+
+    def owns(self, topic: str, own: str) -> bool:
+        """Return whether `topic`, a topic or a pattern, is one of `own`, or part of it.
+
+        `own` is such as `private:{username}:*`. Raises `ValueError` if it is no such pattern.
+        """
+        kind, colon, names = own.partition(":")
+        if not (colon and is_kind(kind) and USERNAME in check_names(names)):
+            raise ValueError(f"own must be such as private:{USERNAME}:* (it is {own!r})")
+        try:
+            asked = parse_pattern(topic)
+            return asked.meet(own_pattern(own, self.username)) == asked
+        except InvalidTopic:
+            return False
 
 
 class FunctionCancelled(Exception):  # noqa: N818

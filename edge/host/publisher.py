@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
-from edge.channel import DISCONNECT, RelayAway
+from edge.channel import DISCONNECT, PERMISSIONS_CHANGED, RelayAway
 from edge.config import EdgeSettings
 from edge.core.protocol.publications import (
     AcceptedEvent,
@@ -164,6 +164,14 @@ class Publisher:
         await self._command(
             partial(self.emitter.emit_reserved, EDGE, DISCONNECT, data, username=username)
         )
+
+    async def permissions_changed(self, username: str) -> None:
+        """Have every worker ask again what a user may see.
+
+        Returns when the relay has the command. Raises what `disconnect` raises.
+        """
+        name = PERMISSIONS_CHANGED
+        await self._command(partial(self.emitter.emit_reserved, EDGE, name, {}, username=username))
 
     async def revoke(self, revocation: Revocation) -> None:
         """Have every worker refuse the tokens, and close what was opened with them.

@@ -17,10 +17,10 @@ from edge.http.metrics import exposition, snapshot
 from edge.http.permissions import Permissions
 from edge.http.siblings import Siblings
 from edge.http.topics import kinds_for, registered_events
+from edge.rules import Rules
 from edge.worker import Worker, worker_of
 from relay.wire.asyncapi import AsyncApiServer, asyncapi
 from relay.wire.contracts import CONTRACTS
-from relay.wire.kinds import Kinds
 
 WorkerOf = Annotated[Worker, Depends(worker_of)]
 """The worker that answers: a parameter of a route."""
@@ -49,8 +49,8 @@ SiblingsOf = Annotated[Siblings, Depends(_siblings)]
 """All workers of the edge: a parameter of a route."""
 
 
-def api_router(identify: Identify, kinds: Kinds, permissions: Permissions) -> APIRouter:
-    """Return the routes under `/api`; `permissions` say which of `kinds` a caller may see."""
+def api_router(identify: Identify, rules: Rules, permissions: Permissions) -> APIRouter:
+    """Return the routes under `/api`; `permissions` say which of the kinds a caller may see."""
     router = APIRouter(prefix="/api", tags=["events"])
     # With the first request: a start does not wait for them.
     events = cache(registered_events)
@@ -69,7 +69,7 @@ def api_router(identify: Identify, kinds: Kinds, permissions: Permissions) -> AP
         Of the kinds, those that the caller may see: each with its mode, and whether the caller may
         publish on its topics; null if the application decides that for each topic.
         """
-        return {"events": events(), "kinds": await kinds_for(identity, kinds, permissions)}
+        return {"events": events(), "kinds": await kinds_for(identity, rules.kinds, permissions)}
 
     return router
 

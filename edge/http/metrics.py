@@ -69,7 +69,7 @@ class EdgeCollector(Collector):
             yield self._gauge(name, help_text, float(value))
 
     def _labelled_counters(self) -> Iterable[Metric]:
-        stats = self._stats
+        stats, refused = self._stats, self._stats.arrivals
         closed = {str(code): count for code, count in stats.closed.items()}
         for name, help_text, label, values in (
             ("events_received", "Events from the relay", "kind", stats.events_received),
@@ -86,6 +86,7 @@ class EdgeCollector(Collector):
             ("replayed", "Events asked for by resuming clients", "kind", stats.replayed),
             ("malformed", "Events from the relay that were dropped", "reason", stats.malformed),
             ("unreadable", "Malformed past events, asked for again", "reason", stats.unreadable),
+            ("messages_refused", "Messages not understood", "reason", refused.messages_refused),
             ("closed", "Connections closed by the edge", "code", closed),
             (
                 "publish_requests",
@@ -94,18 +95,8 @@ class EdgeCollector(Collector):
                 stats.http.publish_requests,
             ),
             ("sign_ins", "Sign-ins with a password", "outcome", stats.sign_ins),
-            (
-                "requests_refused",
-                "HTTP requests given up before a route saw them",
-                "status",
-                stats.arrivals.requests_refused,
-            ),
-            (
-                "address_refusals",
-                "Connections of addresses with too many",
-                "limit",
-                stats.arrivals.address_refusals,
-            ),
+            ("requests_refused", "HTTP requests given up", "status", refused.requests_refused),
+            ("address_refusals", "Of addresses with too many", "limit", refused.address_refusals),
         ):
             yield self._counter(name, help_text, label, values)
 
@@ -123,6 +114,7 @@ class EdgeCollector(Collector):
             ("published", "Events published by HTTP", stats.http.published),
             ("event_streams", "Event streams (SSE) begun", stats.http.event_streams),
             ("catch_up_waits", "Waits for a user's budget", self._clients.catch_up_waits),
+            ("accepts_refused", "Connections that came too fast", stats.arrivals.accepts_refused),
             ("gave_way", "Silent connections ended for newer ones", stats.arrivals.gave_way),
             ("connections_accepted", "Handshakes completed", stats.connections_accepted),
             ("handshakes_refused", "Handshakes answered with an error", stats.handshakes_refused),

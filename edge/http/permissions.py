@@ -46,14 +46,10 @@ class Permissions:
         user = await self._answered(identity, "subscribe", map(str, asked))
         return {each for each in asked if self.selectors(user, each)}
 
-    def may_publish(self, identity: Identity, kind: str) -> bool | None:
-        """Return whether the user may publish on topics of `kind`.
-
-        None if the application decides about each topic.
-        """
-        if self._ask is not None:
-            return None
-        return self._access.may_publish(identity, Topic(f"{kind}:", kind))
+    @property
+    def asks(self) -> bool:
+        """Whether the application decides about each topic."""
+        return self._ask is not None
 
     def selectors(self, subscriber: Identity, pattern: Pattern) -> tuple[Pattern, ...]:
         """Return the selectors that `pattern` stands for; none if it is not allowed."""

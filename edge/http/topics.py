@@ -34,7 +34,8 @@ def registered_events() -> list[dict[str, Any]]:
 async def kinds_for(
     identity: Identity, kinds: Kinds, permissions: Permissions
 ) -> list[dict[str, Any]]:
-    """Return those of `kinds` of which the user may see all topics."""
+    """Return those of `kinds` of whose topics the user may see any, or all if the application
+    decides."""
     # Everybody has tasks of their own. Nobody uses the kind of addressed events by name.
     patterns = {
         each.name: Pattern(f"{each.name}:", exact=False)
@@ -43,10 +44,18 @@ async def kinds_for(
     }
     allowed = await permissions.allowed(identity, patterns.values())
     return [
-        _described(each, permissions.may_publish(identity, each.name))
+        _described(each, None if permissions.asks else _may_publish(kinds, identity, each.name))
         for each in kinds.listed
         if each.name == TASK or patterns.get(each.name) in allowed
     ]
+
+
+def _may_publish(kinds: Kinds, identity: Identity, kind: str) -> bool | None:
+    """Return whether the user may publish on topics of `kind`; None on some of them only."""
+    allowed = kinds.publishable(identity.roles, identity.username, kind)
+    if not allowed:
+        return False
+    return True if Pattern(f"{kind}:", exact=False) in allowed else None
 
 
 def _described(kind: Kind, may_publish: bool | None) -> dict[str, Any]:

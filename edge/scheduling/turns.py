@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import AsyncIterator, Hashable
 
 
@@ -14,9 +14,14 @@ class Turns:
     so that no more wait than there are askers.
     """
 
-    def __init__(self, places: int) -> None:
+    def __init__(self, places: int, most_of_party: int | None = None) -> None:
+        """One party has at most `most_of_party` places at a time, or all of them."""
         self._free = places
-        """Zero while anybody waits."""
+        self._most_of_party = places if most_of_party is None else most_of_party
+        self._holders: dict[asyncio.Future[None], Hashable] = {}
+        """By place that was given: the party whose turn it was."""
+        self._held: Counter[Hashable] = Counter()
+        """How many places each party has."""
         self._lines: OrderedDict[Hashable, dict[asyncio.Future[None], None]] = OrderedDict()
         """By party, in the order of their turns; in each line, the oldest first."""
 
@@ -27,9 +32,8 @@ class Turns:
         """
         if place.done():
             return
-        if self._free:
-            self._free -= 1
-            place.set_result(None)
+        if self._free and self._may_have(party):
+            self._give(place, party)
         else:
             self._lines.setdefault(party, {})[place] = None
 
@@ -41,18 +45,34 @@ class Turns:
             if not line:
                 del self._lines[party]
 
-    def give_back(self) -> None:
+    def give_back(self, place: asyncio.Future[None]) -> None:
         """A place that was taken is free for the next party."""
-        while self._lines:
-            party, line = next(iter(self._lines.items()))
-            place = next(iter(line))
-            self.withdraw(place, party)
-            if not place.done():
-                if party in self._lines:
-                    self._lines.move_to_end(party)
-                place.set_result(None)
-                return
+        party = self._holders.pop(place)
+        self._held[party] -= 1
+        if not self._held[party]:
+            del self._held[party]
         self._free += 1
+        # Few parties are passed over: only those that have all places that they may have.
+        while (waiting := self._next_party()) is not None:
+            following = next(iter(self._lines[waiting]))
+            self.withdraw(following, waiting)
+            if not following.done():
+                if waiting in self._lines:
+                    self._lines.move_to_end(waiting)
+                self._give(following, waiting)
+                return
+
+    def _next_party(self) -> Hashable | None:
+        return next(filter(self._may_have, self._lines), None)
+
+    def _may_have(self, party: Hashable) -> bool:
+        return self._held[party] < self._most_of_party
+
+    def _give(self, place: asyncio.Future[None], party: Hashable) -> None:
+        self._free -= 1
+        self._held[party] += 1
+        self._holders[place] = party
+        place.set_result(None)
 
     @contextlib.asynccontextmanager
     async def turn(self, party: Hashable) -> AsyncIterator[None]:
@@ -65,4 +85,4 @@ class Turns:
         finally:
             self.withdraw(place, party)
             if place.done() and not place.cancelled():
-                self.give_back()
+                self.give_back(place)

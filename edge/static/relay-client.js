@@ -344,7 +344,7 @@ class Subscriptions {
     });
   }
 
-  /** The edge has ended a subscription: the user's role no longer allows it.
+  /** The edge has ended a subscription: role or rules no longer allow it.
    * @param {string} pattern */
   ended(pattern) {
     this.#byPattern.get(pattern)?.ended();

@@ -12,6 +12,7 @@ from typing import Protocol
 from edge.config import EdgeSettings
 from edge.core.address_limits import AddressExcess, AddressLimits
 from edge.core.identity.request_head import RequestHead
+from edge.core.rate_limit import TokenBucket
 from edge.core.stats import EdgeStats
 from edge.core.websocket.close_codes import Close, CloseCode, try_again
 from edge.scheduling.deadlines import Deadlines
@@ -31,6 +32,7 @@ _REFUSALS = {
     ),
     AddressExcess.RATE: try_again("too many new connections of this address", 5.0),
 }
+_TOO_MANY_NEW = try_again("too many new connections", 1.0)
 
 
 class Expecting(Protocol):
@@ -104,6 +106,7 @@ class Arrivals:
             settings.connection_burst,
         )
         most = settings.max_unauthenticated
+        self._accepts = TokenBucket(settings.accepts_per_s, settings.accept_burst, loop.time())
         self.strangers = Strangers(loop, most, self._count_given_way)
         """Connections whose next request is awaited."""
         self.anonymous = Strangers(loop, most, self._count_given_way)
@@ -112,12 +115,19 @@ class Arrivals:
     def enter(self, transport: asyncio.Transport, peer: str | None) -> Arrival:
         """A connection from `peer` was made."""
         arrival = self._of(None if self._proxies.trusts(peer) else peer)
+        if arrival.refusal is None and not self._accepts.take(self._loop.time()):
+            self.stats.arrivals.accepts_refused += 1
+            arrival.refusal = _TOO_MANY_NEW
         if arrival.refusal is None and not self._guard.has_room(transport) and not self.make_room():
             self._guard.refuse(transport)
             arrival.refusal = CloseCode.TOO_MANY_CONNECTIONS.close()
         elif arrival.refusal is not None:
             self._guard.cut_soon(transport)
         return arrival
+
+    def is_excess(self, arrival: Arrival, transport: asyncio.Transport) -> bool:
+        """Return whether a connection is refused for another reason than want of descriptors."""
+        return arrival.refusal is not None and self._guard.has_room(transport)
 
     def of_request(self, head: RequestHead, peer: str | None) -> Arrival:
         """A request has come on a connection that was not entered, or from a proxy."""

@@ -51,6 +51,9 @@ class Application(Protocol):
     def message(self, client: Client, text: str) -> None:
         """Act on a message of the client, in its order."""
 
+    def recheck(self, client: Client) -> None:
+        """Ask again whether a client may have its subscriptions; end the others."""
+
     def lost(self, client: Client) -> None:
         """A client is gone, and the manager has been told so."""
 
@@ -164,6 +167,13 @@ class ClientEndpoint:
         for client, session in tuple(self._sessions.items()):
             if session.is_expired(now):
                 client.close(CloseCode.TOKEN_EXPIRED.close())
+
+    def recheck(self, username: str | None = None) -> None:
+        """The rights of a user, or of all, may have changed: end what is no longer allowed."""
+        for client, session in tuple(self._sessions.items()):
+            identity = session.identity
+            if identity is not None and username in (None, identity.username):
+                self.requests.run(partial(self._recheck, client), self._party(client))
 
     # For the front door.
 
@@ -295,6 +305,15 @@ class ClientEndpoint:
                 return
             close = session.act_on(text, time.monotonic(), time.time())
         _close_if(client, close)
+
+    def _recheck(self, client: Client) -> None:
+        session = self._sessions.get(client)
+        if session is None or client.closed:
+            return
+        if self.application is not None:
+            self.application.recheck(client)
+        else:
+            session.recheck()
 
     def _cookie_is_due(self, client: Client) -> None:
         # Behind a first message that waits for its turn: its token wins over the cookie.

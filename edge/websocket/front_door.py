@@ -54,8 +54,10 @@ class FrontDoor(asyncio.Protocol):
         server_state: ServerState,
         app_state: dict[str, Any],
         _loop: asyncio.AbstractEventLoop | None = None,
+        arrival: Arrival | None = None,
     ) -> None:
-        """The arguments are those with which uvicorn builds its HTTP protocol."""
+        """The arguments are those with which uvicorn builds its HTTP protocol, and the arrival of
+        a connection that has entered already."""
         self._config = config
         self._server_state = server_state
         self._app_state = app_state
@@ -71,7 +73,11 @@ class FrontDoor(asyncio.Protocol):
         """Whether reading waits for the WebSocket to be opened."""
         self._is_over = False
         """Whether the last words are written."""
+        self._has_entered = arrival is not None
         self._arrival: Arrival
+        if arrival is not None:
+            # The connection may be lost before it is made.
+            self._arrival = arrival
         self._asking: asyncio.Task[None] | None = None
         """The question to the application who it is."""
 
@@ -79,7 +85,9 @@ class FrontDoor(asyncio.Protocol):
         """Begin to wait for the first request."""
         self._transport = cast(asyncio.Transport, transport)
         self._connections.add(self)
-        self._arrival = self._endpoint.arrivals.enter(self._transport, _peer(self._transport))
+        if not self._has_entered:
+            peer = peer_of(self._transport)
+            self._arrival = self._endpoint.arrivals.enter(self._transport, peer)
         self._arrival.hold(self)
         self._arrival.expect(self.give_up_if_late)
 
@@ -190,7 +198,7 @@ class FrontDoor(asyncio.Protocol):
             if endpoint.application is not None:
                 self._ask(endpoint.application, opening, compresses)
                 return
-            visitor = endpoint.identify(request, _peer(transport))
+            visitor = endpoint.identify(request, peer_of(transport))
         except BadHandshake as bad:
             self._refuse(bad.response)
         except HandshakeRefused as refused:
@@ -224,7 +232,7 @@ class FrontDoor(asyncio.Protocol):
         async def ask() -> None:
             try:
                 visitor = await application.visitor(
-                    self._request, _peer(self._transport), self._reception
+                    self._request, peer_of(self._transport), self._reception
                 )
             except HandshakeRefused as refused:
                 if not self._transport.is_closing():
@@ -245,7 +253,7 @@ class FrontDoor(asyncio.Protocol):
         arrival = self._arrival
         if not arrival.is_counted:
             # A proxy may tell whose connection this is.
-            arrival = endpoint.arrivals.of_request(self._request, _peer(transport))
+            arrival = endpoint.arrivals.of_request(self._request, peer_of(transport))
         endpoint.open(client, visitor, arrival)
         if self._is_paused:
             transport.resume_reading()
@@ -294,7 +302,7 @@ class FrontDoor(asyncio.Protocol):
         protocol.data_received(received)
 
 
-def _peer(transport: asyncio.Transport) -> str | None:
+def peer_of(transport: asyncio.Transport) -> str | None:
     """Return the address of the other end; None on a Unix socket."""
     name = transport.get_extra_info("peername")
     return str(name[0]) if isinstance(name, tuple) and name else None

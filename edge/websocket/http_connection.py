@@ -281,6 +281,8 @@ class HttpConnection(HttpToolsProtocol):
 
     def send_400_response(self, msg: str) -> None:
         """Answer what is not HTTP. Called by uvicorn."""
+        if not self._is_over:
+            self._arrival.count_refusal(400)
         self.transport.write(response(400, msg))
         self.transport.close()
 

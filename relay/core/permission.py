@@ -39,6 +39,8 @@ class Rights:
     """None may publish everything."""
     methods: Patterns = EVERYTHING
     """The methods that it may answer."""
+    listed: ListedPeer | None = None
+    """The table from which the rights are; None of those of everybody."""
     _ids: dict[bytes, bytes] = field(default_factory=dict)
 
     def may_ask(self, operation: str) -> bool:
@@ -97,9 +99,12 @@ class PeerIdentity(NamedTuple):
     is_loopback: bool = False
 
 
-@dataclass(frozen=True)
+@dataclass
 class PeerList:
-    """The listed peers. Without any, everybody without a key may do everything."""
+    """The listed peers. Without any, everybody without a key may do everything.
+
+    The relay's sockets share one, which may become another while the relay runs.
+    """
 
     by_key: dict[bytes, Rights] = field(default_factory=dict)
     by_uid: dict[int, Rights] = field(default_factory=dict)
@@ -124,6 +129,11 @@ class PeerList:
         if uid is not None:
             by_uid.setdefault(uid, itself)
         return cls(by_key, by_uid, by_gid, loopback, not peers)
+
+    def become(self, other: "PeerList") -> None:
+        """Take all that is in `other`."""
+        self.by_key, self.by_uid, self.by_gid = other.by_key, other.by_uid, other.by_gid
+        self.loopback, self.is_open = other.loopback, other.is_open
 
     @property
     def has_other_users(self) -> bool:
@@ -151,4 +161,4 @@ def _rights(peer: ListedPeer) -> Rights:
         Patterns(peer.users),
         is_edge=peer.role is PeerRole.EDGE,
     )
-    return Rights(peer.name, peer.role, publishing, Patterns(peer.methods))
+    return Rights(peer.name, peer.role, publishing, Patterns(peer.methods), peer)

@@ -34,18 +34,30 @@ class Gate(NamedTuple):
         """Return the peer of a connection. Its rights count once the connection is open."""
         if self.secret_key and accepted.family != socket.AF_UNIX:
             return self._with_key(accepted, self.secret_key)
-        rights = self._rights_of(_credentials(accepted))
-        told = "" if rights is not None else self._refusal(accepted)
+        identity = _credentials(accepted)
+        rights = self._rights_of(identity)
+        told = "" if rights is not None else _refusal(identity)
         peer = Peer(accepted, ZmtpConnection(NullMechanism(self.socket_type, told), self.bounds))
-        peer.rights = rights
+        peer.identity, peer.rights = identity, rights
+        peer.party = _host(accepted) if identity.uid is None else identity.uid
         return peer
+
+    def has_changed(self, peer: Peer) -> bool:
+        """Return whether the list says something else of `peer` than when it has connected."""
+        if peer.identity is None:
+            return False
+        now, before = self._rights_of(peer.identity), peer.rights
+        if now is None or before is None:
+            return now is not before
+        return now.listed != before.listed
 
     def _with_key(self, accepted: socket.socket, secret_key: bytes) -> Peer:
         # Here, for a relay without a key needs no package for it.
         from relay.zmtp.curve_mechanism import CurveMechanism
 
         def admits(key: bytes) -> bool:
-            peer.rights = self._rights_of(PeerIdentity(key))
+            peer.identity, peer.party = PeerIdentity(key), key
+            peer.rights = self._rights_of(peer.identity)
             return peer.rights is not None
 
         mechanism = CurveMechanism(self.socket_type, secret_key, admits)
@@ -56,11 +68,11 @@ class Gate(NamedTuple):
         rights = self.peers.rights_of(credentials)
         return rights if rights is not None and self.is_allowed(rights) else None
 
-    def _refusal(self, accepted: socket.socket) -> str:
-        credentials = _credentials(accepted)
-        if credentials.uid is None:
-            return "peers without a key may not connect to this socket"
-        return f"user {credentials.uid} may not connect to this socket"
+
+def _refusal(identity: PeerIdentity) -> str:
+    if identity.uid is None:
+        return "peers without a key may not connect to this socket"
+    return f"user {identity.uid} may not connect to this socket"
 
 
 def _credentials(accepted: socket.socket) -> PeerIdentity:
@@ -74,10 +86,16 @@ def _credentials(accepted: socket.socket) -> PeerIdentity:
     return PeerIdentity(uid=user, gid=group)
 
 
-def _is_loopback(accepted: socket.socket) -> bool:
+def _host(accepted: socket.socket) -> str:
     try:
-        host = accepted.getpeername()[0]
-    except OSError:
+        return str(accepted.getpeername()[0])
+    except (OSError, IndexError):
+        return ""
+
+
+def _is_loopback(accepted: socket.socket) -> bool:
+    host = _host(accepted)
+    if not host:
         return False
     address = ipaddress.ip_address(host.partition("%")[0])
     # A socket for IPv6 and IPv4 shows addresses of IPv4 as those of IPv6.

@@ -63,6 +63,13 @@ def listening(
         yield bound
 
 
+def change_mode(bound: socket.socket, mode: int) -> None:
+    """Let others connect to a Unix socket, or no longer, if it has a path."""
+    name = bound.getsockname()
+    if bound.family == socket.AF_UNIX and isinstance(name, str) and name:
+        Path(name).chmod(mode)
+
+
 def prepare(accepted: socket.socket) -> None:
     """Set the options of a connection. Raises `OSError`.
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 from relay.core.counters import RelayCounters
 from relay.net.peer import Peer
+from relay.net.shares import Shares
 from relay.shared.descriptor_room import DescriptorRoom
 from relay.shared.logs import LimitedLog
 
@@ -27,7 +28,11 @@ logger = logging.getLogger(__name__)
 class Newcomers:
     """Of one port. `now` is in seconds, monotonic."""
 
-    def __init__(self, room: DescriptorRoom, counters: RelayCounters) -> None:
+    def __init__(
+        self, room: DescriptorRoom, counters: RelayCounters, shares: Shares | None = None
+    ) -> None:
+        """`shares` are those of all ports, or of this one alone."""
+        self.shares = Shares(room) if shares is None else shares
         self._room = room
         self._counters = counters
         self._silent: dict[Peer, float] = {}

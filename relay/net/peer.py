@@ -3,9 +3,10 @@
 import itertools
 import socket
 from collections import deque
+from collections.abc import Hashable
 from typing import Protocol
 
-from relay.core.permission import Rights
+from relay.core.permission import PeerIdentity, Rights
 from relay.zmtp.connection import ZmtpConnection
 
 FLUSH_BYTES = 128 * 1024
@@ -21,11 +22,14 @@ class Peer:
     __slots__ = (
         "_unsent",
         "connection",
+        "has_share",
         "has_unread",
         "id",
+        "identity",
         "is_ended",
         "is_resting",
         "paid_at",
+        "party",
         "queue",
         "queued_bytes",
         "received_bytes",
@@ -56,6 +60,12 @@ class Peer:
         self.paid_at = 0.0
         """See `relay.core.time_share`; for the loop."""
         self.is_ended = False
+        self.party: Hashable = None
+        """The peer among those that share the relay: a key, a user or an address."""
+        self.has_share = False
+        """Whether it is one of the counted connections of its party, and the listener knows it."""
+        self.identity: PeerIdentity | None = None
+        """None until it is proven."""
         self.rights: Rights | None = None
         """None until it is known who has connected."""
 

@@ -128,6 +128,12 @@ class Port:
         self._readable.pop(peer, None)
         self._watch(peer, peer.watched & ~READ)
 
+    def recheck(self) -> None:
+        """The list of peers is another: cut those off of whom it says something else."""
+        for peer in tuple(self._peers.values()):
+            if self._gate.has_changed(peer):
+                self.cut_off(peer, "other_rights", "relay.toml has changed what it may do")
+
     def poll(self, now: float) -> None:
         """Accept connections, write to those that can be written to, and note readable ones."""
         self._handshakes_left = MAX_HANDSHAKES_AT_ONCE
@@ -289,7 +295,10 @@ class Port:
         self._take_output(peer)
         if connection.is_open and not was_open and not peer.is_ended:
             self.newcomers.opened(peer)
-            if self.listener is not None:
+            if not self.newcomers.shares.enter(peer):
+                most = self.newcomers.shares.most
+                self.cut_off(peer, "too_many_connections", f"it has {most} connections already")
+            elif self.listener is not None:
                 self.listener.peer_opened(peer)
         return messages
 
@@ -372,7 +381,6 @@ class Port:
 
     def _end(self, peer: Peer) -> None:
         peer.is_ended = True
-        was_open = peer.connection.is_open
         if peer.watched:
             self._selector.unregister(peer.socket)
         peer.socket.close()
@@ -383,5 +391,7 @@ class Port:
         self._queued_bytes -= peer.drop()
         self._incomplete_bytes -= peer.received_bytes
         peer.received_bytes = 0
-        if was_open and self.listener is not None:
-            self.listener.peer_ended(peer)
+        if peer.has_share:
+            self.newcomers.shares.leave(peer)
+            if self.listener is not None:
+                self.listener.peer_ended(peer)

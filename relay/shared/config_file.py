@@ -13,11 +13,12 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from relay.shared.peer_table import PeerName, PeerTable, listed_peers
 from relay.shared.settings_error import SettingsError
 from relay.wire.calls import MAX_METHOD_CHARS, is_method
+from relay.wire.grants import ALL_NAMES, MAX_NAMES, Grant, check_names
 from relay.wire.kinds import (
     EVERYBODY,
     MAX_KINDS,
@@ -60,19 +61,23 @@ class ConfigFile:
         return FILE_NAME if self.path is None else _printable(str(self.path))
 
 
+def config_file_path() -> Path:
+    """Return the place of the file, whether or not there is one."""
+    return Path(os.environ.get(VARIABLE) or FILE_NAME)
+
+
 def read_config_file() -> ConfigFile:
     """Return the contents of the file, or of none.
 
     Raises `SettingsError`, whose text is one line with the file, the key and the allowed values.
     """
     named = os.environ.get(VARIABLE)
-    path = Path(named or FILE_NAME)
+    path = config_file_path()
     try:
         # Not by opening it: a process that may open no file has a better message to give.
         if not (named or os.path.lexists(path)):
             return ConfigFile()
-        with path.open("rb") as file:
-            content = file.read(MAX_FILE_BYTES + 1)
+        return read_config_at(path)
     except FileNotFoundError:
         if named:
             raise SettingsError(f"{VARIABLE}: there is no file {_printable(named)}") from None
@@ -80,6 +85,18 @@ def read_config_file() -> ConfigFile:
             # Into a volume that is not mounted, perhaps: without its kinds, streams would be live.
             raise SettingsError(f"{FILE_NAME}: is a link to a file that is not there") from None
         return ConfigFile()
+
+
+def read_config_at(path: Path) -> ConfigFile:
+    """Return the contents of the file at `path`.
+
+    Raises `SettingsError`, and `FileNotFoundError` if there is none.
+    """
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_FILE_BYTES + 1)
+    except FileNotFoundError:
+        raise
     except (OSError, ValueError) as error:
         raise SettingsError(f"{_printable(str(path))}: cannot be read: {error}") from None
     try:
@@ -123,6 +140,19 @@ def _check_role(role: str) -> str:
     return role
 
 
+def _as_table(value: object) -> object:
+    """A list of roles is short for a table that gives each of them all names."""
+    if isinstance(value, list) and all(isinstance(each, str) for each in value):
+        return dict.fromkeys(value, ALL_NAMES)
+    if not isinstance(value, dict):
+        raise ValueError("must be a list of roles, or a table of roles and names of topics")
+    return value
+
+
+def _as_list(value: object) -> object:
+    return [value] if isinstance(value, str) else value
+
+
 def _check_kind(kind: str) -> str:
     if not is_kind(kind):
         raise ValueError(
@@ -144,10 +174,17 @@ _PROBLEMS = {
     "model_type": "must be a table",
     "list_type": "must be a list of texts",
     "too_long": f"at most {MAX_KINDS} kinds, {MAX_LISTED_METHODS} methods, {MAX_PEERS} peers, and"
-    f" {MAX_PATTERNS} patterns in a list are allowed",
+    f" {MAX_PATTERNS} patterns in a list ({MAX_NAMES} of names) are allowed",
 }
 """Messages in the words of TOML, by pydantic's type of the error."""
-Roles = list[Annotated[str, AfterValidator(_check_role)]]
+Role = Annotated[str, AfterValidator(_check_role)]
+Roles = list[Role]
+Names = Annotated[
+    list[Annotated[str, AfterValidator(check_names)]],
+    BeforeValidator(_as_list),
+    Field(max_length=MAX_NAMES),
+]
+Grants = Annotated[dict[Role, Names], BeforeValidator(_as_table)]
 Section = dict[str, Any]
 
 
@@ -161,8 +198,8 @@ class KindTable(BaseModel):
     retention_bytes: int | None = Field(
         default=None, ge=MIN_RETENTION_BYTES, le=MAX_RETENTION_BYTES
     )
-    subscribe: Roles | None = None
-    publish: Roles | None = None
+    subscribe: Grants | None = None
+    publish: Grants | None = None
     presence: bool = False
 
 
@@ -240,12 +277,17 @@ def _kind(name: str, table: KindTable) -> Kind:
     return Kind(
         name,
         is_stream,
-        before.subscribe if table.subscribe is None else tuple(dict.fromkeys(table.subscribe)),
-        before.publish if table.publish is None else tuple(dict.fromkeys(table.publish)),
+        before.subscribe if table.subscribe is None else _grants(table.subscribe),
+        before.publish if table.publish is None else _grants(table.publish),
         table.retention_s,
         table.retention_bytes,
         table.presence,
     )
+
+
+def _grants(table: Mapping[str, Iterable[str]]) -> tuple[Grant, ...]:
+    found = (Grant(role, each) for role, names in table.items() for each in names)
+    return tuple(dict.fromkeys(found))
 
 
 def _explain(error: ValidationError) -> str:

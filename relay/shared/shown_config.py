@@ -7,6 +7,7 @@ from pydantic import SecretStr
 
 from relay.shared.config_file import VARIABLE, ConfigFile, shown
 from relay.shared.settings import JOURNALED_KINDS, Settings, source_of, variable_of
+from relay.wire.grants import ALL_NAMES, Grant
 from relay.wire.kinds import ADMIN_ROLE, BUILT_IN, Kind
 from relay.wire.topics import PERSONAL_KINDS
 
@@ -57,8 +58,12 @@ def _kept(settings: Settings, kind: Kind) -> str:
     )
 
 
-def _roles(roles: Sequence[str]) -> str:
-    return ",".join(dict.fromkeys((*roles, ADMIN_ROLE)))
+def _roles(grants: Iterable[Grant]) -> str:
+    """Return the roles, each with the names of the topics that it may use unless it may use all."""
+    shown = (
+        each.role if each.names == ALL_NAMES else f"{each.role}:{each.names}" for each in grants
+    )
+    return ",".join(dict.fromkeys((*shown, ADMIN_ROLE)))
 
 
 def _settings(settings: Settings, file: ConfigFile) -> Iterator[tuple[str, ...]]:

@@ -9,7 +9,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from relay.wire.topics import ADDRESSED, EVENT, RESOURCE_MONITOR, TASK
+from relay.wire.grants import Grant, all_names, granted_patterns
+from relay.wire.topics import ADDRESSED, EVENT, RESOURCE_MONITOR, TASK, Pattern
 
 USER_ROLE = "user"
 ADMIN_ROLE = "admin"
@@ -39,9 +40,9 @@ class Kind:
     name: str
     is_stream: bool = False
     """Whether its events are stored, numbered and replayed; else the newest value counts."""
-    subscribe: tuple[str, ...] = ()
-    """The roles that may subscribe, beside `admin`; `EVERYBODY` may be one of them."""
-    publish: tuple[str, ...] = ()
+    subscribe: tuple[Grant, ...] = ()
+    """The roles that may subscribe, beside `admin`, and to what; `EVERYBODY` may be one of them."""
+    publish: tuple[Grant, ...] = ()
     """The roles that may publish through the edge, in the same way."""
     retention_s: float | None = None
     """Seconds for which the events of a stream are kept; None for the relay's setting."""
@@ -52,10 +53,10 @@ class Kind:
 
 
 BUILT_IN = (
-    Kind(EVENT, is_stream=True, subscribe=(USER_ROLE,)),
+    Kind(EVENT, is_stream=True, subscribe=all_names(USER_ROLE)),
     Kind(TASK, is_stream=True),
     Kind(ADDRESSED, is_stream=True),
-    Kind(RESOURCE_MONITOR, subscribe=(USER_ROLE,)),
+    Kind(RESOURCE_MONITOR, subscribe=all_names(USER_ROLE)),
 )
 """The kinds that exist without a file."""
 
@@ -129,23 +130,24 @@ class Kinds:
     @cached_property
     def roles(self) -> tuple[str, ...]:
         """The known roles: `user`, `admin`, and those that a kind names."""
-        named = (role for each in self.listed for role in (*each.subscribe, *each.publish))
+        granted = (grant for each in self.listed for grant in (*each.subscribe, *each.publish))
+        named = (each.role for each in granted)
         callers = (role for each in self.methods for role in each.call)
         known = dict.fromkeys((USER_ROLE, ADMIN_ROLE, *named, *callers))
         return tuple(role for role in known if role != EVERYBODY)
 
-    def may_subscribe(self, role: str, kind: str) -> bool:
-        """Return whether `role` may subscribe to topics of `kind`.
+    def subscribable(self, roles: Iterable[str], username: str, kind: str) -> tuple[Pattern, ...]:
+        """Return the topics of `kind` to which the user `username` with `roles` may subscribe.
 
         Events that are addressed to one user reach that user alone, whatever the role.
         """
         listed = self._known.get(kind)
-        return role == ADMIN_ROLE or (listed is not None and _names(listed.subscribe, role))
+        return _granted(kind, () if listed is None else listed.subscribe, roles, username)
 
-    def may_publish(self, role: str, kind: str) -> bool:
-        """Return whether `role` may publish events on topics of `kind`."""
+    def publishable(self, roles: Iterable[str], username: str, kind: str) -> tuple[Pattern, ...]:
+        """Return the topics of `kind` on which the user `username` with `roles` may publish."""
         listed = self._known.get(kind)
-        return role == ADMIN_ROLE or (listed is not None and _names(listed.publish, role))
+        return _granted(kind, () if listed is None else listed.publish, roles, username)
 
     def may_call(self, role: str, method: str) -> bool:
         """Return whether `role` may call `method` of a manager process."""
@@ -160,6 +162,15 @@ class Kinds:
 
 def _by_name(kinds: Iterable[Kind]) -> dict[str, Kind]:
     return {each.name: each for each in kinds}
+
+
+def _granted(
+    kind: str, grants: tuple[Grant, ...], roles: Iterable[str], username: str
+) -> tuple[Pattern, ...]:
+    held = frozenset((*roles, EVERYBODY))
+    if ADMIN_ROLE in held:
+        return (Pattern(f"{kind}:", exact=False),)
+    return granted_patterns(kind, grants, held, username)
 
 
 def _names(roles: tuple[str, ...], role: str) -> bool:

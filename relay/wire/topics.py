@@ -77,6 +77,13 @@ class Pattern(NamedTuple):
         """Return whether an event on `topic` belongs to this subscription."""
         return topic == self.prefix if self.exact else topic.startswith(self.prefix)
 
+    def meet(self, other: "Pattern") -> "Pattern | None":
+        """Return the pattern of the topics that belong to both, None if no topic can."""
+        narrow, wide = self, other
+        if not self.exact and (other.exact or len(self.prefix) < len(other.prefix)):
+            narrow, wide = other, self
+        return narrow if wide.matches(narrow.prefix) else None
+
     def concerns(self, kind: str) -> bool:
         """Return whether a topic of `kind` can belong to this subscription."""
         start = f"{kind}:"

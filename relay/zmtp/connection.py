@@ -11,6 +11,8 @@ from relay.zmtp.reader import Bounds, ZmtpReader
 MAX_PING_CONTEXT_BYTES = 16
 MAX_COMMANDS_AT_ONCE = 64
 """Of those that are no messages, such as pings; then the other connections have their turn."""
+MAX_UNKNOWN_COMMANDS = 1_000
+"""Of one connection. A later version of the protocol may have a few; more are a flood."""
 SUBSCRIBE = b"\x01"
 CANCEL = b"\x00"
 COMMAND_BYTES = len(b"\x09SUBSCRIBE")
@@ -40,6 +42,7 @@ class ZmtpConnection:
         self._output = our_greeting(mechanism.name)
         self._frames: list[bytes] = []
         """Decrypted frames of a message that is not complete."""
+        self._unknown_commands = 0
 
     @property
     def is_open(self) -> bool:
@@ -137,7 +140,10 @@ class ZmtpConnection:
             case b"ERROR":
                 raise ZmtpError("ended_by_peer", "it has sent an error")
             case _:
-                pass  # A later version of the protocol may have others.
+                self._unknown_commands += 1
+                if self._unknown_commands > MAX_UNKNOWN_COMMANDS:
+                    text = f"it has sent {MAX_UNKNOWN_COMMANDS} commands that nobody knows"
+                    raise ZmtpError("unknown_commands", text)
         return None
 
     def _opened(self, found: list[list[bytes]]) -> list[list[bytes]]:

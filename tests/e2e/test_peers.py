@@ -10,6 +10,7 @@ import zmq
 
 from emitters import Emitter, NotPermitted
 from relay.shared.transport import Socket, connect, open_socket
+from relay.testing.processes import ManagedProcess
 from relay.wire.control import (
     ErrorReply,
     HelloReply,
@@ -18,6 +19,7 @@ from relay.wire.control import (
     Reply,
     Request,
     RetainedRequest,
+    StatsReply,
     StatsRequest,
     pack_message,
     unpack_reply,
@@ -317,3 +319,71 @@ def test_tail_uses_the_key_of_a_tool(keyed: Keyed) -> None:
     ended = run_cli("emitters", "tail", "!nothing", "--timeout", "1", env=keyed.env("stranger"))
     assert ended.returncode == 1
     assert "nothing is watched" in ended.stderr
+
+
+def test_a_changed_list_counts_for_those_who_are_connected(keyed: Keyed) -> None:
+    relay = keyed.cluster.start_relay(RELAY_HEARTBEAT_S="0.2")
+    manager, other = keyed.emitter("manager", "manager-1"), keyed.emitter("other", "manager-2")
+    assert manager.wait_connected(20)
+    assert other.wait_connected(20)
+    with raw(keyed, "tool") as watcher:
+        subscriber = watcher.subscriber()
+        subscriber.rcvtimeo = WAIT_MS
+        for prefix in (b"event:", b"!sync:1"):
+            subscriber.send(b"\x01" + prefix)
+        assert subscriber.recv_multipart()[0] == b"!sync:1"
+        assert isinstance(watcher.ask(StatsRequest(id=1)), StatsReply)
+        before = (keyed.cluster.directory / "relay.toml").read_text()
+        manager.emit("event:a", 0)
+        assert manager.wait_acknowledged(20)
+        other.emit("event:backup_1", 1)
+        assert other.wait_acknowledged(20)
+        # Another key is that of the second manager, and the first one may publish less.
+        changed = before.replace(keyed.keys.public("other"), keyed.keys.public("stranger"))
+        keyed.cluster.configure(changed.replace('"task:*", ', ""))
+        relay.wait_for_output("the peers of ")
+        newcomer = keyed.emitter("stranger", "manager-2")
+        newcomer.emit("event:backup_2", 2)
+        assert newcomer.wait_acknowledged(20)
+        wait_for(lambda: _refuses(manager, "task:1"), "the manager knows its new rights")
+        manager.emit("event:a", 3)
+        assert manager.wait_acknowledged(20)
+        other.emit("event:backup_3", 4)
+        assert not other.wait_acknowledged(0.5)
+        received = [subscriber.recv_multipart()[0] for _ in range(4)]
+        assert received == [b"event:a", b"event:backup_1", b"event:backup_2", b"event:a"]
+        assert watcher.control.poll(0) == 0
+    cut = stats(keyed)["peers_cut"]
+    assert isinstance(cut, dict)
+    # Of each of two managers, and nobody else.
+    assert (cut["ingress"]["other_rights"], cut["control"]["other_rights"]) == (2, 2)
+    assert "other_rights" not in cut.get("egress", {})
+    _stays_with_a_wrong_list(keyed, relay, newcomer, changed)
+    for emitter in (manager, other, newcomer):
+        emitter.close(0)
+
+
+def _stays_with_a_wrong_list(
+    keyed: Keyed, relay: ManagedProcess, newcomer: Emitter, changed: str
+) -> None:
+    """A broken list, and none at all, change nothing."""
+    keyed.cluster.configure(changed.replace('role = "edge"', 'role = "ede"'))
+    relay.wait_for_output("what it said before stays in force")
+    keyed.cluster.configure("[kinds.other]\n")
+    relay.wait_for_output("lists no peers any more: those before stay, until a start")
+    newcomer.emit("event:backup_5", 5)
+    assert newcomer.wait_acknowledged(20)
+    with raw(keyed, "other") as stranger:
+        stranger.control.sndtimeo = 300
+        with pytest.raises(zmq.Again):
+            # Still nobody else gets in.
+            stranger.control.send(pack_message(StatsRequest(id=1)))
+    assert "Traceback" not in relay.output()
+
+
+def _refuses(emitter: Emitter, topic: str) -> bool:
+    try:
+        emitter.emit(topic, {"status": "success"}, username="alice")
+    except NotPermitted:
+        return True
+    return False

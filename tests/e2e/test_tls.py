@@ -1,12 +1,15 @@
 """An edge that speaks TLS itself: every road, several workers, slow clients, new certificates."""
 
+import contextlib
 import http.client
 import json
 import os
+import re
 import socket
 import ssl
 import subprocess
 import urllib.parse
+import urllib.request
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -346,6 +349,47 @@ def test_a_handshake_that_does_not_come_is_given_up(edge: SecureEdge) -> None:
     with socket.create_connection(("127.0.0.1", edge.port), 40) as silent:
         assert silent.recv(1) == b""
     assert edge.status("/healthz") == 200
+
+
+def test_handshakes_count_as_connections_of_their_address(
+    cluster: Cluster, files: CertificateFiles, stack: ExitStack
+) -> None:
+    edge = start_secure_edge(
+        cluster,
+        files,
+        EDGE_TRUSTED_PROXIES="192.0.2.1",
+        EDGE_MAX_CONNECTIONS_PER_ADDRESS="20",
+        EDGE_METRICS_ACCESS="everybody",
+    )
+    silent = [
+        stack.enter_context(socket.create_connection(("127.0.0.1", edge.port), 20))
+        for _ in range(20)
+    ]
+    assert edge.status("/healthz") == 0, "the address has its connections, all in handshakes"
+    with socket.create_connection(("127.0.0.1", edge.port), 5) as cut:
+        # At once, and before a handshake would cost anything.
+        assert cut.recv(1) == b""
+    silent[0].close()
+    wait_for(lambda: edge.status("/healthz") == 200, "one of them has left")
+    for each in silent:
+        each.close()
+    with urllib.request.urlopen(f"{edge.url}/metrics", context=edge.context) as answer:
+        metrics = answer.read().decode()
+    [refused] = re.findall(r'edge_address_refusals_total\{limit="connections".*\} (\S+)', metrics)
+    assert float(refused) >= 2
+    assert "Traceback" not in edge.process.output()
+
+
+def test_what_is_no_handshake_ends_and_leaves_nothing_behind(edge: SecureEdge) -> None:
+    for said in (b"GET / HTTP/1.1\r\n\r\n", b"\x16\x03\x01\x02\x00" + b"x" * 512, b"\x16"):
+        with socket.create_connection(("127.0.0.1", edge.port), 20) as wrong:
+            wrong.sendall(said)
+            wrong.shutdown(socket.SHUT_WR)
+            with contextlib.suppress(ConnectionResetError):
+                while wrong.recv(4096):
+                    pass
+    assert edge.status("/healthz") == 200
+    assert "Traceback" not in edge.process.output()
 
 
 def test_the_dashboard_is_live_by_https(edge: SecureEdge) -> None:

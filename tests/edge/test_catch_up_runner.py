@@ -7,7 +7,13 @@ from typing import Any
 import pytest
 
 from edge import catch_up_runner as module
-from edge.catch_up_runner import MAX_READS, STEPS_PER_TURN, CatchUpRunner, SharedReads
+from edge.catch_up_runner import (
+    MAX_READS,
+    READS_OF_USER,
+    STEPS_PER_TURN,
+    CatchUpRunner,
+    SharedReads,
+)
 from edge.core.catch_up.connection_catch_up import (
     CatchUpState,
     JournalRange,
@@ -273,8 +279,8 @@ def read_of_range(number: int) -> StepResult:
 def test_few_reads_are_under_way_at_a_time() -> None:
     async def scenario(catch_up: CatchUpRunner, replayer: ScriptedReplayer) -> None:
         catch_ups = [ScriptedSteps(read_of_range(number)) for number in range(3 * MAX_READS)]
-        for each in catch_ups:
-            catch_up.start(WaitingClient(), each)
+        for number, each in enumerate(catch_ups):
+            catch_up.start(WaitingClient(f"user-{number % 3}"), each)
         await others()
         assert len(replayer.asked) == MAX_READS
         replayer.may_answer.set()
@@ -294,7 +300,8 @@ def test_no_more_records_are_read_while_those_that_were_wait_for_their_steps() -
         may_step = asyncio.Event()
 
         async def use(number: int) -> None:
-            async with reads.records(read_of_range(number).missing, "alice") as records:
+            user = f"user-{number % 3}"
+            async with reads.records(read_of_range(number).missing, user) as records:
                 assert len(records) == 1
                 await may_step.wait()
 
@@ -314,7 +321,7 @@ def test_a_read_that_nobody_waits_for_any_more_is_cancelled() -> None:
     """Else clients that come and go would leave reads behind without bound."""
 
     async def scenario(catch_up: CatchUpRunner, replayer: ScriptedReplayer) -> None:
-        leaving = [WaitingClient() for _ in range(3 * MAX_READS)]
+        leaving = [WaitingClient(f"user-{number % 3}") for number in range(3 * MAX_READS)]
         for number, client in enumerate(leaving):
             catch_up.start(client, ScriptedSteps(read_of_range(number)))
         await others()
@@ -387,19 +394,38 @@ def test_users_take_turns_with_reads(number: int) -> None:
         replayer = OnePageAtATime()
         catch_up = CatchUpRunner(replayer, EdgeStats())
         many = [ScriptedSteps(read_of_range(number)) for number in range(3 * MAX_READS)]
-        for each in many:
-            catch_up.start(WaitingClient("alice"), each)
+        for place, each in enumerate(many):
+            catch_up.start(WaitingClient(("alice", "carol")[place % 2]), each)
         await others()
         catch_up.start(WaitingClient("bob"), ScriptedSteps(read_of_range(number)))
         await others()
         assert len(replayer.asked) == MAX_READS
-        for _ in range(2):
+        for _ in ("alice", "carol", "bob"):
             replayer.answers.release()
             await others()
         assert read_of_range(number).missing in replayer.asked
         catch_up.close()
 
     asyncio.run(run())
+
+
+def test_one_user_has_some_of_the_reads_and_another_one_need_not_wait() -> None:
+    async def scenario(catch_up: CatchUpRunner, replayer: ScriptedReplayer) -> None:
+        many = [ScriptedSteps(read_of_range(number)) for number in range(3 * MAX_READS)]
+        for each in many:
+            catch_up.start(WaitingClient("alice"), each)
+        await others()
+        assert len(replayer.asked) == READS_OF_USER < MAX_READS
+        other = ScriptedSteps(read_of_range(3 * MAX_READS))
+        catch_up.start(WaitingClient("bob"), other)
+        await others()
+        assert len(replayer.asked) == READS_OF_USER + 1
+        replayer.may_answer.set()
+        for each in (*many, other):
+            await each.finished.wait()
+        assert len(replayer.asked) == 3 * MAX_READS + 1
+
+    play(scenario)
 
 
 OVERDRAWN = CatchUpLimits(events_per_s=0.001, event_burst=100, bytes_per_s=0.001, byte_burst=100)

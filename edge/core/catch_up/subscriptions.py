@@ -154,7 +154,7 @@ class Subscriptions:
                 self._send(frame)
 
     def renew(self) -> None:
-        """The client's role may be another: what it no longer allows ends at once."""
+        """Role or rules may be others: what they no longer allow ends at once."""
         for pattern, allowed in tuple(self._live.items()):
             now_allowed = self._selectors(pattern)
             if now_allowed == allowed:

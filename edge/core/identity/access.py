@@ -1,7 +1,9 @@
 """Permissions: the topics that a user may see and publish, and the events of one user.
 
 No other file decides about permissions. `Access` is the question that the core asks, and
-`KindAccess` answers it by the roles of each kind. An event that is addressed to a user is for that
+`KindAccess` answers it by the roles of each kind. Whatever a client asks for is translated into
+selectors first: live events, replays, histories, retained values and counts of presence look at
+these alone. An event that is addressed to a user is for that
 user alone, whatever the role; `ConnectionManager` delivers it through its index of users.
 """
 
@@ -40,7 +42,7 @@ class Identity:
 class Access(Protocol):
     """Decides what users may see and publish. Asked for every request, so it answers at once.
 
-    The answers for one identity stay the same: a session asks again when its identity changes.
+    The answers for one identity stay the same until a session is told to ask again.
     """
 
     def selectors(self, identity: Identity, pattern: Pattern) -> tuple[Pattern, ...]:
@@ -63,24 +65,24 @@ class KindAccess:
     """Access by role and kind, as `relay.toml` has it; an `Access`."""
 
     def __init__(self, kinds: Kinds) -> None:
-        self._kinds = kinds
+        self.kinds = kinds
+        """Those that hold now; they may be replaced."""
 
     def selectors(self, identity: Identity, pattern: Pattern) -> tuple[Pattern, ...]:
         """Return the selectors that `pattern` stands for; none if it is not allowed.
 
-        A pattern within one kind is allowed or not. `*`, or a prefix of several kinds, stands for
-        those of them that the role may see.
+        It stands for those of its topics that the user may see, in all kinds that it concerns.
         """
         if ADMIN_ROLE in identity.roles:
             return (pattern,)
         kind, colon, _ = pattern.prefix.partition(":")
-        if colon:
-            return (pattern,) if self._may_subscribe(identity, kind) else ()
-        return tuple(
-            Pattern(f"{each.name}:", exact=False)
-            for each in self._kinds.listed
-            if each.name.startswith(kind) and self._may_subscribe(identity, each.name)
+        kinds = (kind,) if colon else filter(lambda each: each.startswith(kind), self.kinds.names)
+        allowed = (
+            each
+            for name in kinds
+            for each in self.kinds.subscribable(identity.roles, identity.username, name)
         )
+        return tuple(filter(None, map(pattern.meet, allowed)))
 
     def refusal(self, identity: Identity, pattern: Pattern) -> str:
         """Return why `pattern` is not allowed: the table and the role in `relay.toml`."""
@@ -92,24 +94,24 @@ class KindAccess:
             return f'{which} has the role "{role}" in subscribe in relay.toml'
         if kind in PERSONAL_KINDS:
             return ""  # Nobody can allow it: their events come without a subscription.
-        if self._kinds.get(kind) is None:
+        if self.kinds.get(kind) is None:
             return f'add [kinds.{kind}] with subscribe = ["{role}"] to relay.toml'
+        if self.kinds.subscribable(identity.roles, identity.username, kind):
+            return f"subscribe of [kinds.{kind}] in relay.toml allows other topics only"
         return f'subscribe of [kinds.{kind}] in relay.toml lacks the role "{role}"'
 
     def may_publish(self, identity: Identity, topic: Topic) -> bool:
-        """Return whether the role may publish on the kind of `topic`, addressed to a user or not.
+        """Return whether the user may publish on `topic`, addressed to a user or not.
 
         That is not asked of emitters, which connect to the relay itself.
         """
         kind = topic.subject.partition(":")[0]
-        return any(self._kinds.may_publish(role, kind) for role in identity.roles)
+        allowed = self.kinds.publishable(identity.roles, identity.username, kind)
+        return any(each.matches(topic.subject) for each in allowed)
 
     def may_call(self, identity: Identity, method: str) -> bool:
         """Return whether the user's role may call `method`."""
-        return any(self._kinds.may_call(role, method) for role in identity.roles)
-
-    def _may_subscribe(self, identity: Identity, kind: str) -> bool:
-        return any(self._kinds.may_subscribe(role, kind) for role in identity.roles)
+        return any(self.kinds.may_call(role, method) for role in identity.roles)
 
 
 class PresenceAccess:

@@ -91,6 +91,11 @@ def invalid_json() -> bytes:
     return error("invalid_json", "Invalid JSON.")
 
 
+def too_deep(limit: int, request_id: object) -> bytes:
+    """The message is JSON of more than `limit` arrays and objects in each other."""
+    return bad_request(f"JSON may be nested at most {limit} levels deep.", request_id)
+
+
 def unknown_action(action: str, request_id: object) -> bytes:
     """The client asks for an action that does not exist."""
     return error("unknown_action", f"Unknown action: '{_shown(action)}'", request_id)
@@ -107,7 +112,7 @@ def forbidden(pattern: Pattern, reason: str, request_id: object) -> bytes:
 
 
 def no_longer_allowed(pattern: Pattern, reason: str) -> bytes:
-    """A new role ends a live subscription. No request is answered, so the topic is named."""
+    """A new role or rule ends a live subscription. It answers no request, so it names the topic."""
     return unasked_error("forbidden", _not_allowed(pattern, reason), topic=str(pattern))
 
 

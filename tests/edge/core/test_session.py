@@ -12,10 +12,10 @@ from edge.core.hub.connections import ConnectionManager
 from edge.core.hub.subscription_quota import QuotaLimits, SubscriptionQuota
 from edge.core.identity.access import Identity, KindAccess
 from edge.core.identity.tokens import InvalidToken, Tokens
+from edge.core.protocol.reading import MAX_REQUEST_ID_CHARS
 from edge.core.protocol.replies import MAX_SHOWN_CHARS
 from edge.core.protocol.requests import PersonalPosition
 from edge.core.session import (
-    MAX_REQUEST_ID_CHARS,
     Session,
     SessionLimits,
     SessionServices,
@@ -30,7 +30,7 @@ from edge.core.websocket.close_codes import Close
 from edge.core.websocket.frames import text_frame
 from relay.wire.envelope import Envelope
 from relay.wire.header import Stamp
-from relay.wire.kinds import Kinds
+from relay.wire.kinds import Kind, Kinds
 from tests.edge.journal import record
 from tests.edge.recorders import RecordingActions, RecordingConnection, RecordingObserver
 from tests.relay.wire.strategies import any_text, json_values
@@ -693,6 +693,53 @@ def test_a_lower_role_loses_what_it_may_not_see_and_is_told() -> None:
         "resource-monitor:*",
         "event:a",
     }
+
+
+def test_messages_that_cannot_be_read_are_answered_and_counted() -> None:
+    table = admitted()
+    [reply] = table.say(
+        '{"action":"subscribe","topic":"event:a","id":7,"x":' + "[" * 64 + "]" * 64 + "}"
+    )
+    assert reply == {
+        "status": "error",
+        "message": "JSON may be nested at most 64 levels deep.",
+        "code": "bad_request",
+        "id": 7,
+    }
+    assert table.topics() == []
+    [reply] = table.say("[" * 65 + "]" * 65)
+    assert reply["message"] == "JSON may be nested at most 64 levels deep."
+    [reply] = table.say('{"action":"subscribe","topic":"event:a","x":' + "[" * 63 + "]" * 63 + "}")
+    assert reply["status"] == "success"
+    for text in ("[]", "7", "{", ""):
+        table.say(text)
+    assert table.services.refused == {"too_deep": 2, "no_object": 2, "invalid_json": 2}
+
+
+def test_other_rules_end_what_they_do_not_allow_when_it_is_told_of_them() -> None:
+    table = admitted("user")
+    for topic in ("*", "event:a", "resource-monitor:*"):
+        table.subscribe(topic)
+    assert isinstance(table.services.access, KindAccess)
+    table.services.access.kinds = Kinds.with_built_in((Kind("event"),))
+    assert table.topics() == ["*", "event:a", "resource-monitor:*"], "not before"
+    table.session.recheck()
+    [lost] = table.connection.take()
+    assert lost == {
+        "status": "error",
+        "message": "Not allowed to subscribe to topic 'event:a': subscribe of [kinds.event] in"
+        ' relay.toml lacks the role "user"',
+        "code": "forbidden",
+        "topic": "event:a",
+    }
+    assert table.topics() == ["*", "resource-monitor:*"]
+    assert {str(each) for each in table.interest.selectors} == {"resource-monitor:*"}
+
+
+def test_of_other_rules_a_client_without_a_user_hears_nothing() -> None:
+    table = Table()
+    table.session.recheck()
+    assert table.connection.take() == []
 
 
 def test_a_higher_role_widens_everything() -> None:

@@ -9,6 +9,7 @@ from typing import Any, cast
 import pytest
 
 from edge.core.identity.tokens import NotKnownYet
+from edge.core.protocol.reading import read_message
 from edge.host.conversation import MAX_SPARE_ANSWERS, HostConversation
 from edge.host.functions import AppIdentity
 from edge.host.hooks import Hooks
@@ -44,6 +45,10 @@ class Stage:
         self.closed = True
 
     # As the session.
+
+    def read(self, text: str) -> Any:
+        """As a session with a low limit."""
+        return read_message(text, 3)
 
     def act_on(self, text: str, now: float, unix_now: float) -> None:
         self.done.append(text)
@@ -219,8 +224,9 @@ def test_own_actions_go_to_the_hooks() -> None:
         say(stage, action="dance")
         say(stage, action="sing")
         other = say(stage, action=5)
+        deep = say(stage, action="dance", floor=[[[]]])
         await stage.conversation.wait_end()
-        assert stage.done == ["dance", "sing", other]
+        assert stage.done == ["dance", "sing", other, deep], "the session answers the others"
 
     asyncio.run(scenario())
 

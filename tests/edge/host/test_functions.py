@@ -106,3 +106,43 @@ def test_the_caller_may_be_cancelled() -> None:
             await calling
 
     asyncio.run(scenario())
+
+
+@pytest.mark.parametrize(
+    ("name", "topic", "expected"),
+    [
+        ("a", "private:a:1", True),
+        ("a", "private:a:*", True),
+        ("a", "private:a:b:*", True),
+        ("a", "private:a:", True),
+        ("a", "private:a", False),
+        ("a", "private:a*", False),
+        ("a", "private:ab:1", False),
+        ("a", "private:*", False),
+        ("a", "*", False),
+        ("a", "other:a:1", False),
+        ("a", "private:A:1", False),
+        ("a", "private:a\uff1a1", False),
+        ("a", "presence:private:a:1", False),
+        ("a", "no topic", False),
+        ("a:b", "private:a:b:1", False),
+        ("a:b", "private:a%3Ab:1", True),
+        ("a:b", "private:a%3Ab:*", True),
+        ("*", "private:*", False),
+        ("*", "private:%2A:1", True),
+        ("e\u0301", "private:\u00e9:1", True),
+        ("\u00e9" * 200, "private:*", False),
+    ],
+)
+def test_a_user_owns_topics_with_the_own_name(name: str, topic: str, expected: bool) -> None:
+    identity = identity_of(name)
+    assert identity is not None
+    assert identity.owns(topic, "private:{username}:*") is expected
+
+
+@pytest.mark.parametrize("own", ["private:*", "private", "{username}:*", "private:{username}*", ""])
+def test_topics_of_ones_own_have_the_name_in_them(own: str) -> None:
+    identity = identity_of("ann")
+    assert identity is not None
+    with pytest.raises(ValueError, match="username"):
+        identity.owns("private:ann:1", own)

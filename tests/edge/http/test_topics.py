@@ -12,12 +12,18 @@ from edge.host.authorization import Authorization
 from edge.host.decisions import AnsweredAccess
 from edge.http.permissions import Permissions
 from edge.http.topics import kinds_for
+from relay.wire.grants import Grant, all_names
 from relay.wire.kinds import Kind, Kinds
 
 KINDS = Kinds.with_built_in(
     (
-        Kind("order_paid", is_stream=True, subscribe=("shop",), publish=("shop", "till")),
-        Kind("news", subscribe=("*",), presence=True),
+        Kind(
+            "order_paid",
+            is_stream=True,
+            subscribe=all_names("shop"),
+            publish=all_names("shop", "till"),
+        ),
+        Kind("news", subscribe=all_names("*"), presence=True),
     )
 )
 
@@ -83,3 +89,13 @@ def test_each_kind_is_described() -> None:
     assert kinds["task"]["topic"] == "task:{task_id}"
     assert kinds["task"]["meaning"].startswith("The state of a task")
     assert (kinds["news"]["topic"], kinds["news"]["meaning"]) == ("news:{name}", "")
+
+
+def test_of_topics_of_their_own_a_caller_is_told_the_kind() -> None:
+    own = (Grant("user", "{username}:*"),)
+    kinds = Kinds.with_built_in((Kind("private", subscribe=own, publish=own),))
+    permissions = Permissions(KindAccess(kinds), RULES)
+    found = asyncio.run(kinds_for(Identity("alice", "user", 0), kinds, permissions))
+    # Which topics it may publish on, the file decides.
+    assert [each["may_publish"] for each in found if each["kind"] == "private"] == [None]
+    assert asyncio.run(kinds_for(Identity("alice", "guest", 0), kinds, permissions)) == found[1:2]

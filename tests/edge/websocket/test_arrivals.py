@@ -166,3 +166,19 @@ def test_a_deadline_does_not_keep_a_connection_that_has_ended() -> None:
         assert late == ["late"]
 
     on_stage(scenario)
+
+
+def test_connections_that_come_too_fast_are_refused_whoever_makes_them() -> None:
+    def scenario(arrivals: Arrivals, guard: Guard) -> None:
+        transport: Any = object()
+        places = (STRANGER, PROXY, "203.0.113.1", None)
+        found = [arrivals.enter(transport, each) for each in places]
+        assert [each.refusal for each in found[:3]] == [None] * 3
+        refused = found[3].refusal
+        assert refused is not None
+        assert (refused.code, refused.reason) == (4013, "too many new connections, retry in 1 s")
+        assert guard.cut == [transport]
+
+    stats = on_stage(scenario, accepts_per_s=0.001, accept_burst=3)
+    assert stats.arrivals.accepts_refused == 1
+    assert not stats.arrivals.address_refusals

@@ -496,6 +496,24 @@ def test_a_request_names_one_host(
     on_stage(scenario)
 
 
+@pytest.mark.parametrize("before", [b"", get("/first")], ids=["first", "later"])
+@pytest.mark.parametrize("text", [b"no HTTP\r\n\r\n", b"GET / HTTP/1.1\r\nHo st: a\r\n\r\n"])
+def test_what_is_no_http_is_answered_and_counted(
+    on_stage: Callable[..., None], before: bytes, text: bytes
+) -> None:
+    async def scenario(stage: Stage) -> None:
+        async with stage.connection() as (reader, writer):
+            if before:
+                writer.write(before)
+                assert await response(reader) == (b"HTTP/1.1 200 OK", b"/first")
+            writer.write(text)
+            assert (await response(reader))[0] == b"HTTP/1.1 400 Bad Request"
+            assert await reader.read() == b""
+            assert refused(stage) == {"400": 1}
+
+    on_stage(scenario)
+
+
 def test_http_1_0_needs_no_host(on_stage: Callable[..., None]) -> None:
     async def scenario(stage: Stage) -> None:
         async with stage.connection() as (reader, writer):

@@ -232,3 +232,28 @@ class TestPeerList:
         found = PeerList.of([listed], OTHER_KEY).rights_of(PeerIdentity(KEY))
         assert found is not None
         assert (found.role, found.may_subscribe) == (PeerRole.EMITTER, False)
+
+    def test_a_list_may_become_another_in_place(self) -> None:
+        peers = PeerList.of([ListedPeer("a", PeerRole.TOOL, KEY)], OTHER_KEY)
+        other = PeerList.of(
+            [
+                ListedPeer("b", PeerRole.EDGE, uid=7),
+                ListedPeer("c", PeerRole.EDGE, gid=8),
+                ListedPeer("d", PeerRole.TOOL, loopback=True),
+            ]
+        )
+        before = peers.rights_of(PeerIdentity(KEY))
+        assert before is not None
+        assert before.listed == ListedPeer("a", PeerRole.TOOL, KEY)
+        peers.become(other)
+        for identity in (
+            PeerIdentity(KEY),
+            PeerIdentity(OTHER_KEY),
+            PeerIdentity(uid=7),
+            PeerIdentity(uid=1, gid=8),
+            PeerIdentity(is_loopback=True),
+        ):
+            assert peers.rights_of(identity) is other.rights_of(identity)
+        assert peers.has_other_users
+        peers.become(PeerList.of([]))
+        assert peers.rights_of(PeerIdentity(uid=7)) is UNLIMITED

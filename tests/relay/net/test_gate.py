@@ -270,3 +270,40 @@ def test_a_relay_without_a_key_needs_no_package_for_it() -> None:
         [sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=False
     )
     assert (ended.stdout, ended.stderr) == ("True\n", "")
+
+
+def test_a_list_that_says_something_else_of_a_peer_is_noticed(stack: ExitStack) -> None:
+    uid = os.getuid()
+    peers = listed(uid=uid)
+    door = gate(peers)
+    peer = door.welcome(over_unix(stack))
+    say_hello(peer)
+    assert not door.has_changed(peer)
+    peers.become(listed(uid=uid))
+    assert not door.has_changed(peer), "the same rights in another list"
+    peers.become(PeerList.of([ListedPeer("edge-1", PeerRole.EDGE, uid=uid, publish=("event:*",))]))
+    assert door.has_changed(peer)
+    peers.become(PeerList.of([ListedPeer("edge-1", PeerRole.EMITTER, uid=uid)]))
+    assert door.has_changed(peer), "it may no longer use this socket"
+    peers.become(listed(uid=uid + 1))
+    assert door.has_changed(peer)
+    refused = door.welcome(over_unix(stack))
+    assert not door.has_changed(refused)
+    peers.become(listed(uid=uid))
+    assert door.has_changed(refused)
+
+
+def test_of_a_peer_whose_key_is_not_known_yet_nothing_has_changed(stack: ExitStack) -> None:
+    peers = PeerList.of([ListedPeer("edge-1", PeerRole.EDGE, EDGE.public)])
+    door = gate(peers, RELAY.secret)
+    peer = door.welcome(over_tcp(stack, "127.0.0.1", "127.0.0.1"))
+    peers.become(PeerList.of([ListedPeer("edge-2", PeerRole.EDGE, EMITTER.public)]))
+    assert not door.has_changed(peer)
+
+
+def test_connections_are_counted_by_user_or_address(stack: ExitStack) -> None:
+    door = gate(PeerList.of(()))
+    assert door.welcome(over_unix(stack)).party == os.getuid()
+    assert door.welcome(over_tcp(stack, "127.0.0.1", "127.0.0.1")).party == "127.0.0.1"
+    keyed = gate(KEYED, RELAY.secret).welcome(over_tcp(stack, "127.0.0.1", "127.0.0.1"))
+    assert keyed.party is None, "its key is not known yet"

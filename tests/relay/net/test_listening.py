@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from relay.net.listening import AddressInUse, listening, prepare
+from relay.net.listening import AddressInUse, change_mode, listening, prepare
 from relay.shared.file_lock import is_locked
 from relay.testing.places import free_ports
 
@@ -142,3 +142,14 @@ def test_beyond_loopback_it_has_to_be_allowed(host: str) -> None:
         listen(f"tcp://{host}:{port}").__enter__()
     with listen(f"tcp://127.0.0.2:{port}"), listen(f"tcp://127.0.0.1:{port}"):
         pass
+
+
+def test_who_may_connect_to_a_path_may_change(tmp_path: Path) -> None:
+    path = tmp_path / "socket"
+    with listening(f"ipc://{path}", "RELAY_INGRESS", 1) as bound:
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        change_mode(bound, 0o666)
+        assert stat.S_IMODE(path.stat().st_mode) == 0o666
+    for endpoint in ("ipc://@of-a-test-of-modes", f"tcp://127.0.0.1:{free_ports(1)[0]}"):
+        with listening(endpoint, "RELAY_INGRESS", 1) as bound:
+            change_mode(bound, 0o666)

@@ -11,6 +11,7 @@ from emitters.config import EmitterSettings
 from relay.config import RelaySettings
 from relay.shared.config_file import MAX_FILE_BYTES, ConfigFile, read_config_file
 from relay.shared.settings import SettingsError, settings_in_file
+from relay.wire.grants import MAX_NAMES, Grant, all_names
 from relay.wire.kinds import MAX_KINDS, MAX_STREAMS, Kind, Kinds
 
 Write = Callable[[str], Path]
@@ -110,15 +111,35 @@ def test_kinds_change_built_in_ones_and_add_others(write: Write) -> None:
     )
     kinds = read_config_file().kinds
     assert kinds.listed == (
-        Kind("event", is_stream=True, subscribe=("*",)),
-        Kind("task", is_stream=True, retention_s=60, publish=("worker",)),
+        Kind("event", is_stream=True, subscribe=all_names("*")),
+        Kind("task", is_stream=True, retention_s=60, publish=all_names("worker")),
         Kind("addressed", is_stream=True, retention_bytes=65536),
-        Kind("resource-monitor", is_stream=True, subscribe=("user",)),
-        Kind("order_paid", True, ("shop",), ("till",), 0.5, 100_000),
+        Kind("resource-monitor", is_stream=True, subscribe=all_names("user")),
+        Kind("order_paid", True, all_names("shop"), all_names("till"), 0.5, 100_000),
         Kind("server_log", presence=True),
     )
     assert kinds.presence == {"server_log"}
     assert kinds.roles == ("user", "admin", "worker", "shop", "till")
+
+
+def test_roles_may_have_some_names_of_a_kind(write: Write) -> None:
+    write(
+        """
+        [kinds.private]
+        subscribe = { user = ["{username}", "{username}:*", "{username}"], support = "*" }
+        publish = { "*" = "{username}:*" }
+        """
+    )
+    kinds = read_config_file().kinds
+    own = "{username}:*"
+    assert kinds.get("private") == Kind(
+        "private",
+        subscribe=(Grant("user", "{username}"), Grant("user", own), Grant("support")),
+        publish=(Grant("*", own),),
+    )
+    assert kinds.roles == ("user", "admin", "support")
+    write(f"[kinds.a]\nsubscribe = {{ user = {['a'] * (MAX_NAMES + 1)} }}")
+    assert refusal().startswith("relay.toml: [kinds.a] subscribe: at most ")
 
 
 def test_an_event_may_become_live(write: Write) -> None:
@@ -126,6 +147,7 @@ def test_an_event_may_become_live(write: Write) -> None:
     assert read_config_file().kinds.streams == ("task", "addressed")
 
 
+GRANTS = "must be a list of roles, or a table of roles and names of topics"
 ROLES = 'must be "*" or roles of 1 to 64 of a-z, 0-9, "_" and "-", a letter first'
 KIND = 'a kind has 1 to 64 of a-z, 0-9, "_" and "-", a letter first'
 TOP_LEVEL = "known are edge, emitter, ignore_variables, kinds, methods, peers, relay"
@@ -159,8 +181,19 @@ METHOD = 'a method has 1 to 64 of a-z, 0-9, "_", "." and "-", a letter first (it
         ),
         ("[kinds.a]\nmode = 'steam'", f"[kinds.a] mode: {STREAM_OR_LIVE} (it is 'steam')"),
         ("[kinds.a]\nmode = 1", f"[kinds.a] mode: {STREAM_OR_LIVE} (it is 1)"),
-        ("[kinds.a]\nsubscribe = 'x'", "[kinds.a] subscribe: must be a list of texts (it is 'x')"),
+        ("[kinds.a]\nsubscribe = 'x'", f"[kinds.a] subscribe: {GRANTS} (it is 'x')"),
         ("[kinds.a]\nsubscribe = ['U']", f"[kinds.a] subscribe: {ROLES} (it is 'U')"),
+        ("[kinds.a]\nsubscribe = [1]", f"[kinds.a] subscribe: {GRANTS} (it is [1])"),
+        ("[kinds.a]\nsubscribe = {U = '*'}", f"[kinds.a] subscribe: {ROLES} (it is 'U')"),
+        (
+            "[kinds.a]\nsubscribe = {user = '{username}*'}",
+            "[kinds.a] subscribe: {username} stands once, and between colons or ends of the name"
+            " (it is '{username}*')",
+        ),
+        (
+            "[kinds.a]\npublish = {user = 1}",
+            "[kinds.a] publish: must be a list of texts (it is 1)",
+        ),
         ("[kinds.a]\npublish = ['user*']", f"[kinds.a] publish: {ROLES} (it is 'user*')"),
         (
             "[kinds.a]\nmode = 'stream'\nretention_s = 0",
@@ -263,7 +296,7 @@ def test_the_example_of_the_documentation_is_read(monkeypatch: pytest.MonkeyPatc
     file = read_config_file()
     names = [each.name for each in file.kinds.listed]
     built_in = ["event", "task", "addressed", "resource-monitor"]
-    assert names == [*built_in, "order_paid", "server_log", "room", "news"]
+    assert names == [*built_in, "order_paid", "server_log", "room", "news", "private"]
     for settings in (RelaySettings, EdgeSettings, EmitterSettings):
         assert settings_in_file(settings, file), "a section that means something"
         settings()

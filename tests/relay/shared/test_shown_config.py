@@ -59,7 +59,7 @@ def test_each_line_says_where_it_comes_from(lines: Lines, monkeypatch: pytest.Mo
         mode = "stream"
         retention_s = 100
         subscribe = ["shop", "admin"]
-        publish = ["*"]
+        publish = { "*" = "of:{username}:*" }
         [kinds.event]
         mode = "live"
         """
@@ -69,7 +69,7 @@ def test_each_line_says_where_it_comes_from(lines: Lines, monkeypatch: pytest.Mo
     monkeypatch.setenv("EDGE_WORKERS", "2")
     edge = lines(EdgeSettings)
     assert "file: relay.toml" in edge
-    assert edge["order"] == ["stream", "100 s", "shop,admin", "*,admin", "file"]
+    assert edge["order"] == ["stream", "100 s", "shop,admin", "*:of:{username}:*,admin", "file"]
     assert edge["event"] == ["live", "newest", "user,admin", "admin", "file"]
     assert edge["task"] == ["stream", "as the relay", "its user", "admin", "default"]
     assert edge["EDGE_PORT"] == ["9000", "file"]

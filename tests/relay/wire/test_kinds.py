@@ -5,10 +5,13 @@ from dataclasses import replace
 
 import pytest
 
+from relay.wire.grants import all_names
 from relay.wire.kinds import BUILT_IN, EVERYBODY, Kind, Kinds, is_role
 
-ORDERS = Kind("order_paid", is_stream=True, subscribe=("shop",), publish=("till", "shop"))
-NEWS = Kind("news", subscribe=(EVERYBODY,))
+ORDERS = Kind(
+    "order_paid", is_stream=True, subscribe=all_names("shop"), publish=all_names("till", "shop")
+)
+NEWS = Kind("news", subscribe=all_names(EVERYBODY))
 
 
 def test_the_built_in_kinds() -> None:
@@ -18,11 +21,11 @@ def test_the_built_in_kinds() -> None:
 
 
 def test_others_are_added_and_built_in_ones_replaced_in_place() -> None:
-    kinds = Kinds.with_built_in((ORDERS, Kind("event", subscribe=(EVERYBODY,)), NEWS))
+    kinds = Kinds.with_built_in((ORDERS, Kind("event", subscribe=all_names(EVERYBODY)), NEWS))
     names = [each.name for each in kinds.listed]
     assert names == ["event", "task", "addressed", "resource-monitor", "order_paid", "news"]
     assert kinds.streams == ("task", "addressed", "order_paid")
-    assert kinds.get("event") == Kind("event", subscribe=(EVERYBODY,))
+    assert kinds.get("event") == Kind("event", subscribe=all_names(EVERYBODY))
     assert kinds.get("other") is None
     assert BUILT_IN[0].is_stream, "the built-in ones stay as they are"
 
@@ -30,8 +33,8 @@ def test_others_are_added_and_built_in_ones_replaced_in_place() -> None:
 def test_a_variable_may_say_which_are_streams() -> None:
     kinds = Kinds.with_built_in((ORDERS, NEWS)).with_streams(("task", "addressed", "news", "new"))
     assert kinds.streams == ("task", "addressed", "news", "new")
-    assert kinds.may_subscribe("shop", "order_paid")
-    assert not kinds.may_subscribe("shop", "new")
+    assert kinds.subscribable(["shop"], "alice", "order_paid")
+    assert not kinds.subscribable(["shop"], "alice", "new")
 
 
 def test_the_roles_are_those_that_a_kind_names() -> None:
@@ -57,8 +60,8 @@ def test_the_roles_are_those_that_a_kind_names() -> None:
 def test_what_a_role_may(role: str, subscribes: set[str], publishes: set[str]) -> None:
     kinds = Kinds.with_built_in((ORDERS, NEWS))
     names = {each.name for each in kinds.listed} | {"other"}
-    assert {name for name in names if kinds.may_subscribe(role, name)} == subscribes
-    assert {name for name in names if kinds.may_publish(role, name)} == publishes
+    assert {name for name in names if kinds.subscribable([role], "alice", name)} == subscribes
+    assert {name for name in names if kinds.publishable([role], "alice", name)} == publishes
 
 
 @pytest.mark.parametrize(
@@ -82,5 +85,5 @@ def test_kinds_get_presence() -> None:
 
 def test_they_travel_to_workers() -> None:
     kinds = Kinds.with_built_in((ORDERS,))
-    assert kinds.may_subscribe("shop", "order_paid")
+    assert kinds.subscribable(["shop"], "alice", "order_paid")
     assert pickle.loads(pickle.dumps(kinds)) == kinds

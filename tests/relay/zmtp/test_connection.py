@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.zmtp.connection import MAX_COMMANDS_AT_ONCE, ZmtpConnection
+from relay.zmtp.connection import MAX_COMMANDS_AT_ONCE, MAX_UNKNOWN_COMMANDS, ZmtpConnection
 from relay.zmtp.errors import ZmtpError
 from relay.zmtp.null_mechanism import NullMechanism
 from relay.zmtp.reader import Bounds
@@ -94,6 +94,17 @@ def test_a_flood_of_commands_is_read_in_parts(flood: bytes) -> None:
         assert connection.take_output() in (b"", MAX_COMMANDS_AT_ONCE * command(b"PONG"))
     assert connection.read(10) == [[b"x"]]
     assert not connection.has_more
+
+
+@pytest.mark.parametrize("unknown", [command(b""), b"\x04\x00", command(b"LATER", b"x")])
+def test_a_flood_of_unknown_commands_ends_the_connection(unknown: bytes) -> None:
+    connection = opened()
+    connection.receive(unknown * MAX_UNKNOWN_COMMANDS + message(b"x") + ping())
+    assert read_all(connection) == [[b"x"]]
+    connection.receive(unknown + message(b"y"))
+    with pytest.raises(ZmtpError) as refused:
+        connection.read(10)
+    assert refused.value.reason == "unknown_commands"
 
 
 def test_no_more_messages_are_read_than_wanted() -> None:

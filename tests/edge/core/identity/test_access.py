@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge.core.identity.access import Access, Identity, KindAccess, PresenceAccess, may_receive
+from relay.wire.grants import Grant, all_names
 from relay.wire.kinds import EVERYBODY, Kind, Kinds, Method
 from relay.wire.topics import addressed_topic, parse_pattern, parse_topic
 from tests.relay.wire.strategies import topics
@@ -14,10 +15,10 @@ BUILT_IN = KindAccess(Kinds())
 SHOP = KindAccess(
     Kinds.with_built_in(
         (
-            Kind("server_log", subscribe=("user", "shop")),
-            Kind("server_load", subscribe=("user",), publish=("shop",)),
-            Kind("server", subscribe=("shop",)),
-            Kind("news", subscribe=(EVERYBODY,), publish=(EVERYBODY,)),
+            Kind("server_log", subscribe=all_names("user", "shop")),
+            Kind("server_load", subscribe=all_names("user"), publish=all_names("shop")),
+            Kind("server", subscribe=all_names("shop")),
+            Kind("news", subscribe=all_names(EVERYBODY), publish=all_names(EVERYBODY)),
         )
     )
 )
@@ -152,6 +153,76 @@ def test_who_may_publish(role: str, topic: str, expected: bool) -> None:
 def test_a_refusal_says_how_to_allow_it(role: str, pattern: str, reason: str) -> None:
     assert SHOP.selectors(who(role), parse_pattern(pattern)) == ()
     assert SHOP.refusal(who(role), parse_pattern(pattern)) == reason
+
+
+OWN = KindAccess(
+    Kinds.with_built_in(
+        (
+            Kind(
+                "private",
+                subscribe=(
+                    Grant("user", "{username}:*"),
+                    Grant("user", "to-all"),
+                    Grant("support"),
+                ),
+                publish=(Grant("user", "{username}:*"),),
+            ),
+        )
+    )
+)
+
+
+@pytest.mark.parametrize(
+    ("role", "pattern", "expected"),
+    [
+        ("user", "private:alice:1", ["private:alice:1"]),
+        ("user", "private:alice:", ["private:alice:"]),
+        ("user", "private:alice:1*", ["private:alice:1*"]),
+        ("user", "private:alice:*", ["private:alice:*"]),
+        ("user", "private:to-all", ["private:to-all"]),
+        ("user", "private:a*", ["private:alice:*"]),
+        ("user", "private:*", ["private:alice:*", "private:to-all"]),
+        ("user", "private*", ["private:alice:*", "private:to-all"]),
+        ("user", "p*", ["private:alice:*", "private:to-all"]),
+        ("user", "private", []),
+        ("user", "private:alice", []),
+        ("user", "private:alice2:1", []),
+        ("user", "private:alice2*", []),
+        ("user", "private:ALICE:1", []),
+        ("user", "private:alice\uff1a1", []),
+        ("user", "private:bob:*", []),
+        ("user", "private:b*", []),
+        ("user", "private:to-all*", ["private:to-all"]),
+        ("user", "private:to-all:1", []),
+        ("support", "private:*", ["private:*"]),
+        ("support", "private:bob:1", ["private:bob:1"]),
+        ("guest", "private:alice:1", []),
+        ("admin", "private:bob:1", ["private:bob:1"]),
+    ],
+)
+def test_a_pattern_stands_for_the_topics_of_the_user(
+    role: str, pattern: str, expected: list[str]
+) -> None:
+    assert selected(OWN, role, pattern) == expected
+
+
+def test_a_user_publishes_on_topics_of_their_own() -> None:
+    for topic, role, expected in (
+        ("private:alice:1", "user", True),
+        ("private:bob:1", "user", False),
+        ("private:alice", "user", False),
+        ("private:to-all", "user", False),
+        ("private:alice:1", "support", False),
+    ):
+        parsed = parse_topic(topic)
+        assert OWN.may_publish(who(role), parsed) is expected
+        assert OWN.may_publish(who(role), addressed_topic(parsed)) is expected
+
+
+def test_a_refusal_of_others_topics_says_that_the_file_allows_some() -> None:
+    assert OWN.refusal(who("user"), parse_pattern("private:bob:1")) == (
+        "subscribe of [kinds.private] in relay.toml allows other topics only"
+    )
 
 
 def test_a_role_that_sees_nothing_is_told_so_for_everything() -> None:
