@@ -7,6 +7,7 @@ from relay.wire.errors import InvalidEnvelope
 
 BUCKETS = 64
 """Of each worker. A change is published with its bucket; fewer would make the messages larger."""
+_BUCKET_DIGITS = len(str(BUCKETS - 1))
 
 
 class Seat(NamedTuple):
@@ -37,7 +38,8 @@ def read_name(text: str) -> StateName:
     worker, colon, bucket = text.partition(":")
     if not colon:
         return StateName(worker, None)
-    if not (bucket.isascii() and bucket.isdecimal() and int(bucket[:9]) < BUCKETS):
+    is_number = bucket.isascii() and bucket.isdecimal() and len(bucket) <= _BUCKET_DIGITS
+    if not (is_number and int(bucket) < BUCKETS):
         raise InvalidEnvelope("topic", f"names no bucket from 0 to {BUCKETS - 1}")
     return StateName(worker, int(bucket))
 
