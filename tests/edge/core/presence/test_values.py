@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 
 from edge.core.presence.values import (
     BUCKETS,
+    MAX_CONNECTIONS,
+    MAX_WORKER_CHARS,
     Members,
     Seat,
     StateName,
@@ -72,9 +74,24 @@ def test_a_name_of_no_bucket_is_refused(name: str) -> None:
         read_name(name)
 
 
+def test_a_worker_whose_values_could_not_be_asked_for_is_refused() -> None:
+    for name in ("a" * MAX_WORKER_CHARS, "a" * MAX_WORKER_CHARS + ":7"):
+        read_name(name)
+        with pytest.raises(InvalidEnvelope, match="names a worker"):
+            read_name("a" + name)
+
+
+@pytest.mark.parametrize("seat", [[2**53, 1], [1, MAX_CONNECTIONS + 1], [1, 2**64 - 1]])
+def test_a_seat_that_json_could_not_carry_is_refused(seat: list[int]) -> None:
+    """Nor the sum of the seats of all workers."""
+    with pytest.raises(InvalidEnvelope, match="must be an integer"):
+        read_bucket({"version": 1, "members": {"room:1": {"alice": seat}}})
+
+
 positive = st.integers(1, 2**53 - 1)
+connections = st.integers(1, MAX_CONNECTIONS)
 members = st.dictionaries(
-    st.tuples(st.text(min_size=1), st.text(min_size=1)), st.builds(Seat, positive, positive)
+    st.tuples(st.text(min_size=1), st.text(min_size=1)), st.builds(Seat, positive, connections)
 )
 anything = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=3),
