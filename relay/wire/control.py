@@ -63,6 +63,9 @@ Proof = Annotated[bytes, Field(max_length=MAX_PROOF_BYTES)]
 EmitterId = Annotated[bytes, Field(min_length=EMITTER_ID_BYTES, max_length=EMITTER_ID_BYTES)]
 
 
+StreamName = Annotated[str, Field(max_length=255)]
+Offsets = dict[StreamName, Offset]
+"""Stream to an offset."""
 Head = tuple[Offset, Unsigned | None]
 """An event that an edge has: offset, and `event_checksum` if it still holds the event."""
 
@@ -95,7 +98,7 @@ class HelloRequest(ControlMessage):
     it are of earlier processes, whose unfinished tasks nobody else will end."""
     epoch: Unsigned | None = None
     """Of an edge: the epoch that it follows. Of an emitter: that of the last acknowledgement."""
-    heads: dict[Annotated[str, Field(max_length=255)], Head] | None = None
+    heads: dict[StreamName, Head] | None = None
     """Of an edge: the last event of each stream that it has."""
 
 
@@ -123,7 +126,7 @@ class ReplayRequest(ControlMessage):
 
     op: Literal["replay"] = "replay"
     id: Unsigned
-    stream: Annotated[str, Field(max_length=255)]
+    stream: StreamName
     after: Unsigned
     limit: Annotated[int, Field(ge=1, le=MAX_REPLAY_EVENTS)] = MAX_REPLAY_EVENTS
     max_bytes: PageBytes | None = None
@@ -172,7 +175,7 @@ class HelloReply(ControlMessage):
     protocol: int = PROTOCOL_VERSION
     epoch: Unsigned
     journaled_kinds: tuple[str, ...]
-    tips: dict[str, Offset]
+    tips: Offsets
     """Stream to its last offset, 0 before the first event."""
     heartbeat_s: float
     sequence: Unsigned | None = None
@@ -283,9 +286,9 @@ _REPLIES: dict[type[Request], TypeAdapter[Any]] = {
 class Heartbeat(ControlMessage):
     """The state of the streams: published every second, and as the answer to a sync nonce."""
 
-    tips: dict[str, Offset]
+    tips: Offsets
     """Stream to its last offset, 0 before the first event."""
-    low: dict[str, Offset]
+    low: Offsets
     """Stream to its first offset in the journal; `tips` + 1 when the journal has no event of it."""
     started_at: Unsigned
     """Unix time in milliseconds when this relay process started. It differs after a restart."""
@@ -293,9 +296,9 @@ class Heartbeat(ControlMessage):
     """False while the journal cannot be written, for example because the disk is full."""
     previous: Unsigned | None = None
     """The epoch that the present one continues, None if there was none before."""
-    began: dict[str, Offset] | None = None
+    began: Offsets | None = None
     """With `previous`: stream to the last offset that both epochs share."""
-    start: dict[str, Offset] | None = None
+    start: Offsets | None = None
     """Stream to its last offset when this relay process started, or opened its journal anew."""
     damaged: Unsigned | None = None
     """How many events of the journal could not be read since the relay started, None if all."""

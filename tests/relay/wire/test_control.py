@@ -319,9 +319,10 @@ HELLO = {"id": 1, "status": "success", "epoch": 1, "journaled_kinds": (), "heart
 
 @pytest.mark.parametrize("field", ["tips", "low", "began", "start"])
 def test_a_heartbeat_with_an_offset_that_no_journal_has_is_refused(field: str) -> None:
-    """An edge that took it for its place could not say hello any more."""
-    with pytest.raises(InvalidFrame, match=field):
-        unpack_heartbeat(msgpack.packb(HEARTBEAT | {field: {"event": MAX_OFFSET + 1}}))
+    """An edge that took it for its place could not say hello any more; nor with such a stream."""
+    for wrong in ({"event": MAX_OFFSET + 1}, {"x" * 256: 1}):
+        with pytest.raises(InvalidFrame, match=field):
+            unpack_heartbeat(msgpack.packb(HEARTBEAT | {field: wrong}))
 
 
 @pytest.mark.parametrize(
