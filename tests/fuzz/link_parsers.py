@@ -9,12 +9,17 @@ from random import Random
 
 import msgpack
 
+from edge.core.hub.ages import ConnectionAges
+from edge.core.hub.connections import ConnectionManager
 from edge.core.identity.revocations import Revocations
 from edge.core.presence import frames as presence_frames
 from edge.core.presence.peers import Peers
 from edge.core.presence.view import PresenceView
 from edge.core.streams.inbound import Inbound
 from edge.core.streams.revocation_stream import RevocationStream
+from edge.core.websocket.close_codes import Close
+from edge.core.websocket.frames import close_frame
+from edge.disconnection import Disconnection
 from emitters.core.dialogue import Dialogue
 from emitters.core.greeting import Greeting
 from emitters.core.identity import EmitterIdentity
@@ -167,12 +172,16 @@ def _warn(_cause: str, text: str, *args: object) -> None:
 class _Internal:
     """Takes states of workers, and commands, as a worker does."""
 
-    def __init__(self) -> None:
+    def __init__(self, manager: ConnectionManager | None = None) -> None:
+        self._disconnection = Disconnection(
+            manager or EdgeCore().manager, ConnectionAges(lambda: NOW_MS)
+        )
         self._view = PresenceView(2.0)
         self._peers = Peers("own", self._view)
 
     def command(self, topic: Topic, relayed_at: int, envelope: Envelope) -> None:
-        """Take no notice."""
+        """Do as the command says."""
+        self._disconnection.command(topic, relayed_at, envelope)
 
     def state(self, topic: Topic, data: object, *, is_live: bool) -> None:
         """Take a value, and look at what is shown."""
@@ -185,6 +194,14 @@ class _Internal:
         for shown in self._view.topics():
             users, count = self._view.users(shown), self._view.count(shown)
             assert presence_frames.state(shown, users, count, NOW_MS)
+
+
+class _Client(RecordingConnection):
+    """A client whose connection a command may close."""
+
+    def close(self, close: Close) -> None:
+        """Make the frame."""
+        assert close_frame(close)
 
 
 class _Taker:
@@ -202,11 +219,11 @@ def _follow(data: bytes) -> None:
     edge = EdgeCore()
     inbound = edge.inbound
     inbound._warn = _warn
-    inbound.internal = _Internal()
+    inbound.internal = _Internal(edge.manager)
     inbound.revocations = RevocationStream(
         Revocations(), _Taker(), edge.stats, lambda: NOW_MS, _warn
     )
-    client = RecordingConnection("alice", "admin")
+    client = _Client("alice", "admin")
     edge.manager.connect(client)
     edge.manager.subscribe(client, EVERYTHING, (EVERYTHING,))
     is_followed = False

@@ -29,7 +29,7 @@ from relay.wire.demand_messages import DemandReply, DemandRequest, WatchedReply,
 from relay.wire.envelope import Envelope, pack_envelope
 from relay.wire.errors import WireError
 from relay.wire.header import Stamp, StampedFrames, pack_stamp
-from tests.fuzz.changes import changed_frames, changed_msgpack
+from tests.fuzz.changes import changed_frames, changed_msgpack, changed_value
 from tests.support.cluster import Cluster
 
 KINDS = ("event", "task", "addressed", "room")
@@ -37,6 +37,7 @@ KINDS = ("event", "task", "addressed", "room")
 REPLAY_EVENTS = 20
 """Events in an honest answer to a replay, at most."""
 LIES = 0.5
+RESULT = {"ok": [1, "x"]}
 Changes = Callable[[list[bytes]], list[bytes]]
 
 
@@ -129,7 +130,7 @@ class LyingRelay:
             except WireError as error:
                 raise AssertionError(f"a request of the edge is wrong: {error}") from error
             self._peers.append((peer, request.id))
-            for answer in self._answers(request):
+            for answer in self._answers(request, chance):
                 self._send_answer(peer, answer, chance)
 
     def say_unasked(self, chance: Random, frame: bytes) -> None:
@@ -154,8 +155,8 @@ class LyingRelay:
         for each in answers:
             self._control.send_multipart([peer, each])
 
-    def _answers(self, request: Request) -> list[bytes]:
-        """Return the right answer, and the notices behind it."""
+    def _answers(self, request: Request, chance: Random | None) -> list[bytes]:
+        """Return the right answer and its notices; with `chance`, a call has any result."""
         match request:
             case HelloRequest():
                 return [pack_message(self._hello(request))]
@@ -173,7 +174,8 @@ class LyingRelay:
                 return [pack_message(version)]
             case CallRequest():
                 success = msgpack.packb({"id": request.id, "status": "success"})
-                result = ResultNotice(request.id, msgpack.packb({"ok": [1, "x"]}), None)
+                value = RESULT if chance is None else changed_value(chance, RESULT)
+                result = ResultNotice(request.id, msgpack.packb(value), None)
                 return [success, pack_call_notice(result)]
         return [msgpack.packb({"id": request.id, "status": "success"})]
 
