@@ -59,7 +59,7 @@ def frames(chance: Random, samples: EdgeSamples) -> list[Talk]:
         opening = samples.handshake(token, deflate=chance.random() < 0.7)
         sent = [changed_message(chance, TEXTS) for _ in range(5)]
         cut = [part for each in sent for part in pieces(chance, each)]
-        talks.append(Talk([opening, *cut], len(sent), _check(b"".join(cut))))
+        talks.append(Talk([opening, *cut], len(sent), checked(b"".join(cut))))
     return talks
 
 
@@ -71,7 +71,7 @@ def messages(chance: Random, samples: EdgeSamples) -> list[Talk]:
         texts = [_text(chance, samples) for _ in range(10)]
         sent = b"".join(frame(TEXT, each) for each in texts)
         opening = samples.handshake(token, deflate=chance.random() < 0.3)
-        talks.append(Talk([opening, sent], len(texts), _check(sent)))
+        talks.append(Talk([opening, sent], len(texts), checked(sent)))
     return talks
 
 
@@ -102,10 +102,12 @@ def _request(chance: Random, requests: Sequence[HttpRequest], samples: EdgeSampl
             headers=tuple((name, value.replace(first, token)) for name, value in request.headers),
         )
     data = changed_request(chance, request, everything)
-    return Talk(pieces(chance, data), 1, _check(data))
+    return Talk(pieces(chance, data), 1, checked(data))
 
 
-def _check(sent: bytes) -> Callable[[bytes], None]:
+def checked(sent: bytes) -> Callable[[bytes], None]:
+    """Return a check of the answer to `sent`, which raises `AssertionError` or `ValueError`."""
+
     def check(answer: bytes) -> None:
         for status in map(int, _STATUS.findall(answer[:20])):
             assert status in STATUSES, f"{status} to {sent[:2000]!r}"

@@ -123,7 +123,7 @@ def fuzz_live(budget: Budget, seed: int) -> str:
             try:
                 inputs, ended = sockets[name](chance_of(seed, number))
                 live.look()
-            except AssertionError as error:
+            except (AssertionError, ValueError) as error:
                 again = f"live --seed {seed} --only {number}"
                 raise AssertionError(f"{error}; {name}, again: {again}") from error
             sent[name] += inputs
