@@ -24,6 +24,7 @@ from tests.support.cluster import Cluster
 EXAMPLES_EACH = 50
 """Requests of an operation, in its turn."""
 TIMEOUT_S = 30
+TOKEN_TTL_S = 86_400.0
 ROLES = ("user", "admin", "guest", "")
 CHECKS = (
     "not_a_server_error",
@@ -48,6 +49,7 @@ def fuzz_api(budget: Budget, seed: int) -> str:
         return "schemathesis is not installed: nothing was done"
     with tempfile.TemporaryDirectory() as directory, closing(Cluster(Path(directory))) as cluster:
         cluster.configure(RELAY_TOML)
+        cluster.token_ttl_s = TOKEN_TTL_S
         relay = cluster.start_relay()
         honest = Honest(cluster, relay)
         honest.start()

@@ -23,6 +23,7 @@ MESSAGES_EACH = 50
 """Inputs on one connection to the relay, unless one of them ends it."""
 READS_S = 0.0005
 LOOK_S = 1.0
+TOKEN_TTL_S = 86_400.0
 HISTORY_BYTES = 1_048_576
 """Of the edge, so that its window of past events does not grow meanwhile."""
 
@@ -36,6 +37,7 @@ class Live:
     def __init__(self, directory: Path) -> None:
         self.cluster = Cluster(directory)
         self.cluster.configure(RELAY_TOML)
+        self.cluster.token_ttl_s = TOKEN_TTL_S
         self.cluster.env |= {"EDGE_COMPRESSION": "true", "EDGE_HISTORY_BYTES": str(HISTORY_BYTES)}
         self._relay = self.cluster.start_relay()
         self._honest = Honest(self.cluster, self._relay)
