@@ -60,8 +60,9 @@ SEED ?=
 mutants: .venv/.installed
 	$(BIN)/python -m tests.mutants $(FILES) $(if $(BUDGET),--budget $(BUDGET)) $(if $(SEED),--seed $(SEED))
 
-# Changed traffic against parsers and live processes, SECONDS seconds for each part (tests/fuzz). Atheris
-# guides one of them where it can be installed.
+# Changed traffic against parsers and live processes, SECONDS seconds for each part (tests/fuzz). Two parts
+# need Atheris and schemathesis. On two cores, SECONDS=1800 gives a million inputs to the parsers and a
+# hundred thousand to each socket.
 SECONDS ?= 600
 fuzz: .venv/.installed .venv/.fuzz-installed $(CHARTS)
 	$(BIN)/python -m tests.fuzz --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))

@@ -173,7 +173,17 @@ class ClientActions:
             result = await self._calls.call(
                 request.method, request.params, connection.identity, request.timeout_s
             )
+            return self._called_elsewhere(request, result)
         return replies.called(request.method, result, request.id)
+
+    def _called_elsewhere(self, request: MethodCall, result: Any) -> bytes:
+        """Return the reply with the result of another process, which may be anything."""
+        try:
+            return replies.called(request.method, result, request.id)
+        except TypeError as error:
+            name = request.method
+            self._log.warning("result", "the answer to %r is not carried by JSON: %s", name, error)
+            raise CallError("failed", "the answer cannot be read") from None
 
     def _send(self, connection: Connection, frame: bytes) -> None:
         if connection in self._manager:

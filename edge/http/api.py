@@ -6,6 +6,7 @@ from importlib.metadata import version
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request, Response
+from fastapi.responses import PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from edge.core.identity.access import Identity
@@ -15,6 +16,7 @@ from edge.http.auth import Identify
 from edge.http.hosts import host_of
 from edge.http.metrics import exposition, snapshot
 from edge.http.permissions import Permissions
+from edge.http.problems import responses
 from edge.http.siblings import Siblings
 from edge.http.topics import kinds_for, registered_events
 from edge.rules import Rules
@@ -55,14 +57,14 @@ def api_router(identify: Identify, rules: Rules, permissions: Permissions) -> AP
     # With the first request: a start does not wait for them.
     events = cache(registered_events)
 
-    @router.get("/tasks", response_model=dict[str, Any])
+    @router.get("/tasks", response_model=dict[str, Any], responses=responses(401, 503))
     async def tasks(identity: Annotated[Identity, Depends(identify)], worker: WorkerOf) -> Response:
         """The caller's own tasks as `task_update` messages, newest update first."""
         # The messages are JSON already, as they are sent to clients.
         messages = b",".join(worker.tasks.tasks_of(identity.username))
         return Response(b'{"tasks":[' + messages + b"]}", media_type="application/json")
 
-    @router.get("/topics")
+    @router.get("/topics", responses=responses(401, 503))
     async def topics(identity: Annotated[Identity, Depends(identify)]) -> dict[str, Any]:
         """The events that managers emit, with the JSON schema of their data, and the kinds.
 
@@ -78,7 +80,7 @@ def asyncapi_router(readers: Any, rules: CredentialRules) -> APIRouter:
     """Return the route of the AsyncAPI document; `readers`, a dependency, refuses others."""
     router = APIRouter(tags=["events"])
 
-    @router.get("/asyncapi.json", dependencies=[readers])
+    @router.get("/asyncapi.json", dependencies=[readers], responses=responses(401, 403))
     async def document(request: Request) -> dict[str, Any]:
         """The messages of `/ws` as AsyncAPI 3.0, with the models of the events."""
         path = f"{request.scope.get('root_path', '')}/ws"
@@ -101,7 +103,7 @@ def operations_router(readers: Any) -> APIRouter:
         """200 while the process works."""
         return {"status": "alive"}
 
-    @router.get("/readyz")
+    @router.get("/readyz", responses={503: {"description": "Not now: `status` has the reason"}})
     async def ready(response: Response, worker: WorkerOf, siblings: SiblingsOf) -> dict[str, str]:
         """200 while a client that comes now would get its events, else 503 with the reason.
 
@@ -115,7 +117,12 @@ def operations_router(readers: Any) -> APIRouter:
                 return {"status": trouble}
         return {"status": "ready", **_journal_trouble(worker.relay_state)}
 
-    @router.get("/metrics", dependencies=[readers])
+    @router.get(
+        "/metrics",
+        dependencies=[readers],
+        response_class=PlainTextResponse,
+        responses=responses(401, 403),
+    )
     async def metrics(siblings: SiblingsOf) -> Response:
         """Counters of all workers of the edge, for Prometheus."""
         return Response(exposition(await siblings.ask(METRICS)), media_type=CONTENT_TYPE_LATEST)

@@ -16,6 +16,7 @@ from edge.core.identity.request_head import RequestHead
 from edge.core.identity.tokens import InvalidToken, NotKnownYet, Tokens, TokenTooLong
 from edge.http.forwarded import peer_of
 from edge.http.passwords import PasswordSignIn, TokenReply
+from edge.http.problems import responses
 from edge.http.sign_in_request import REQUEST_BODY, SignIn, read_sign_in
 from edge.worker import worker_of
 from relay.shared.logs import LimitedLog
@@ -249,7 +250,11 @@ def sign_in_router(
     """Return the route under `/auth` where users sign in."""
     router = _own_pages_router(authentication, _ERRORS)
 
-    @router.post("/token", openapi_extra={"requestBody": REQUEST_BODY})
+    @router.post(
+        "/token",
+        openapi_extra={"requestBody": REQUEST_BODY},
+        responses=responses(400, 401, 413, 422, 429, 503),
+    )
     async def sign_in(
         asked: Annotated[SignIn, Depends(read_sign_in)], request: Request, response: Response
     ) -> TokenReply:
@@ -266,7 +271,7 @@ def identity_router(identify: Identify) -> APIRouter:
     """Return the route under `/auth` that tells who is signed in."""
     router = APIRouter(prefix="/auth", tags=["authentication"])
 
-    @router.get("/me")
+    @router.get("/me", responses=responses(401, 503))
     async def who_am_i(identity: Annotated[Identity, Depends(identify)]) -> WhoAmI:
         """Return the signed-in user."""
         until = identity.expires_at
@@ -290,7 +295,9 @@ def sign_out_router(authentication: Authentication, sign_out: SignOut) -> APIRou
         return await sign_out(request, Response(status_code=204), everywhere=everywhere)
 
     @router.get(
-        "/logout", dependencies=[Depends(authentication)], responses={200: {"model": SignedOut}}
+        "/logout",
+        dependencies=[Depends(authentication)],
+        responses={200: {"model": SignedOut}, **responses(401)},
     )
     async def sign_out_by_link(request: Request, everywhere: bool = False) -> Response:
         """The same, for front ends that sign out so, with a valid token.

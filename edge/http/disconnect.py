@@ -16,11 +16,13 @@ from relay.wire.kinds import ADMIN_ROLE
 from relay.wire.usernames import MAX_NAME_CHARS
 
 ERRORS: dict[int | str, dict[str, Any]] = {
+    400: {"description": "The body cannot be read"},
     401: {"description": "Not authenticated"},
     403: {
         "description": "The caller lacks the role admin, or is a page of another site, or elsewhere"
         " than EDGE_ADMIN_ACCESS allows"
     },
+    404: {"description": "The path has no name of a user"},
     422: {"description": "A value is wrong"},
     503: {"description": "The relay is away: the detail says whether it gets the command later"},
 }

@@ -62,6 +62,7 @@ ERRORS: dict[int | str, dict[str, Any]] = {
     401: {"description": "Not authenticated"},
     403: {"description": "The caller may not subscribe to the topic"},
     404: {"description": "The kind has no presence: the detail says how to have it"},
+    503: {"description": "Nobody can say yet whether the token is valid: come back"},
 }
 
 

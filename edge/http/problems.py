@@ -40,6 +40,7 @@ class RefusedEvent(Exception):  # noqa: N818
 
 
 DESCRIPTIONS = {
+    400: "The request cannot be read",
     401: "No valid credential",
     403: "Not permitted",
     404: "There is no such stream",

@@ -16,6 +16,7 @@ from relay.wire.revocations import MAX_TOKEN_ID_CHARS, Revocation
 from relay.wire.usernames import MAX_NAME_CHARS, normal_username
 
 ERRORS: dict[int | str, dict[str, Any]] = {
+    400: {"description": "The body cannot be read"},
     401: {"description": "Not authenticated"},
     403: {
         "description": "The caller lacks the role admin, or is a page of another site, or elsewhere"

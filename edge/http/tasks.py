@@ -12,6 +12,7 @@ from fastapi import APIRouter, Depends, HTTPException
 from edge.core.identity.access import Identity
 from edge.http.api import WorkerOf
 from edge.http.auth import Identify
+from edge.http.problems import responses
 
 _KIND = "task:"
 
@@ -20,7 +21,10 @@ def tasks_router(identify: Identify) -> APIRouter:
     """Return the routes under `/api/tasks`."""
     router = APIRouter(prefix="/api/tasks", tags=["events"])
 
-    @router.get("/status/{task_id:path}", responses={404: {"description": "No task of the caller"}})
+    @router.get(
+        "/status/{task_id:path}",
+        responses={404: {"description": "No task of the caller"}, **responses(401, 503)},
+    )
     async def status(
         task_id: str, identity: Annotated[Identity, Depends(identify)], worker: WorkerOf
     ) -> dict[str, Any]:
@@ -34,7 +38,7 @@ def tasks_router(identify: Identify) -> APIRouter:
         data: dict[str, Any] = orjson.loads(message)["data"]
         return data
 
-    @router.get("/list")
+    @router.get("/list", responses=responses(401, 503))
     async def tasks(
         identity: Annotated[Identity, Depends(identify)], worker: WorkerOf
     ) -> list[dict[str, Any]]:

@@ -280,11 +280,12 @@ class HttpConnection(HttpToolsProtocol):
             self.flow.pause_reading()
 
     def send_400_response(self, msg: str) -> None:
-        """Answer what is not HTTP. Called by uvicorn."""
+        """Answer what is not HTTP, but not within a response to an earlier request.
+
+        Called by uvicorn, also for the bytes behind a request that is refused already.
+        """
         if not self._is_over:
-            self._arrival.count_refusal(400)
-        self.transport.write(response(400, msg))
-        self.transport.close()
+            self._give_up(response(400, msg))
 
     def handle_websocket_upgrade(self) -> None:
         """Open a WebSocket at `/ws`; uvicorn and the application refuse other paths.

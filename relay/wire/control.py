@@ -31,7 +31,7 @@ from relay.wire.demand_messages import (
     WatchedRequest,
 )
 from relay.wire.errors import InvalidFrame
-from relay.wire.header import EMITTER_ID_BYTES, StampedFrames
+from relay.wire.header import EMITTER_ID_BYTES, MAX_OFFSET, StampedFrames
 
 PROTOCOL_VERSION = 1
 
@@ -55,7 +55,7 @@ MAX_REPLAY_EVENTS = 4096
 """The most events that one reply to `replay` holds."""
 
 Seconds = Annotated[float, Field(ge=0, le=3600)]
-Offset = Annotated[int, Field(ge=0, le=2**63 - 1)]
+Offset = Annotated[int, Field(ge=0, le=MAX_OFFSET)]
 PageBytes = Annotated[int, Field(ge=1, le=MAX_PAGE_BYTES)]
 
 
@@ -63,6 +63,9 @@ Proof = Annotated[bytes, Field(max_length=MAX_PROOF_BYTES)]
 EmitterId = Annotated[bytes, Field(min_length=EMITTER_ID_BYTES, max_length=EMITTER_ID_BYTES)]
 
 
+StreamName = Annotated[str, Field(max_length=255)]
+Offsets = dict[StreamName, Offset]
+"""Stream to an offset."""
 Head = tuple[Offset, Unsigned | None]
 """An event that an edge has: offset, and `event_checksum` if it still holds the event."""
 
@@ -95,7 +98,7 @@ class HelloRequest(ControlMessage):
     it are of earlier processes, whose unfinished tasks nobody else will end."""
     epoch: Unsigned | None = None
     """Of an edge: the epoch that it follows. Of an emitter: that of the last acknowledgement."""
-    heads: dict[Annotated[str, Field(max_length=255)], Head] | None = None
+    heads: dict[StreamName, Head] | None = None
     """Of an edge: the last event of each stream that it has."""
 
 
@@ -123,7 +126,7 @@ class ReplayRequest(ControlMessage):
 
     op: Literal["replay"] = "replay"
     id: Unsigned
-    stream: Annotated[str, Field(max_length=255)]
+    stream: StreamName
     after: Unsigned
     limit: Annotated[int, Field(ge=1, le=MAX_REPLAY_EVENTS)] = MAX_REPLAY_EVENTS
     max_bytes: PageBytes | None = None
@@ -172,7 +175,7 @@ class HelloReply(ControlMessage):
     protocol: int = PROTOCOL_VERSION
     epoch: Unsigned
     journaled_kinds: tuple[str, ...]
-    tips: dict[str, Unsigned]
+    tips: Offsets
     """Stream to its last offset, 0 before the first event."""
     heartbeat_s: float
     sequence: Unsigned | None = None
@@ -199,7 +202,7 @@ class RetainedReply(ControlMessage):
     id: Unsigned
     status: Literal["success"] = "success"
     items: tuple[StampedFrames, ...]
-    next: bytes | None = None
+    next: Annotated[bytes | None, Field(max_length=MAX_KEY_BYTES)] = None
 
 
 class ReplayReply(ControlMessage):
@@ -213,9 +216,9 @@ class ReplayReply(ControlMessage):
     status: Literal["success"] = "success"
     epoch: Unsigned
     items: tuple[StampedFrames, ...]
-    low: Unsigned
+    low: Offset
     """The stream's first offset in the journal; `tip + 1` when the journal has none."""
-    tip: Unsigned
+    tip: Offset
     """The stream's last offset."""
 
 
@@ -283,9 +286,9 @@ _REPLIES: dict[type[Request], TypeAdapter[Any]] = {
 class Heartbeat(ControlMessage):
     """The state of the streams: published every second, and as the answer to a sync nonce."""
 
-    tips: dict[str, Unsigned]
+    tips: Offsets
     """Stream to its last offset, 0 before the first event."""
-    low: dict[str, Unsigned]
+    low: Offsets
     """Stream to its first offset in the journal; `tips` + 1 when the journal has no event of it."""
     started_at: Unsigned
     """Unix time in milliseconds when this relay process started. It differs after a restart."""
@@ -293,9 +296,9 @@ class Heartbeat(ControlMessage):
     """False while the journal cannot be written, for example because the disk is full."""
     previous: Unsigned | None = None
     """The epoch that the present one continues, None if there was none before."""
-    began: dict[str, Unsigned] | None = None
+    began: Offsets | None = None
     """With `previous`: stream to the last offset that both epochs share."""
-    start: dict[str, Unsigned] | None = None
+    start: Offsets | None = None
     """Stream to its last offset when this relay process started, or opened its journal anew."""
     damaged: Unsigned | None = None
     """How many events of the journal could not be read since the relay started, None if all."""

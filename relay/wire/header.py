@@ -15,6 +15,10 @@ VERSION = 1
 SENT_AGAIN = 2**64 - 1
 """The sequence number of a live value that its emitter sends again, since it may have been lost."""
 EMITTER_ID_BYTES = 16
+MAX_OFFSET = 2**63 - 1
+"""SQLite has no greater number."""
+MAX_TIME_MS = 2**53 - 1
+"""JavaScript tells no greater number from its neighbours."""
 
 ReceivedFrames = tuple[bytes, bytes, bytes]
 """An event on its way to the relay: topic, header, envelope. The header is empty if the event is
@@ -41,9 +45,10 @@ class Stamp(NamedTuple):
 
     epoch: int
     offset: int
-    """Contiguous from 1 within the stream; 0 for live kinds, which are not numbered."""
+    """Contiguous from 1 within the stream; 0 for live kinds, which are not numbered. At most
+    `MAX_OFFSET`."""
     relayed_at: int
-    """Unix time in milliseconds."""
+    """Unix time in milliseconds, at most `MAX_TIME_MS`."""
 
 
 def pack_header(header: Header) -> bytes:
@@ -74,6 +79,8 @@ def unpack_stamp(frame: bytes) -> Stamp:
     if len(frame) != _STAMP.size or frame[0] != VERSION:
         raise _invalid(_STAMP, frame, "stamp")
     _, epoch, offset, relayed_at = _STAMP.unpack(frame)
+    if offset > MAX_OFFSET or relayed_at > MAX_TIME_MS:
+        raise InvalidFrame(f"offset {offset} or time {relayed_at} of a stamp is too great")
     return Stamp(epoch, offset, relayed_at)
 
 

@@ -123,3 +123,25 @@ def test_the_documentation_of_the_api(edge: Edge) -> None:
     body = document["paths"]["/api/events"]["post"]["requestBody"]["content"]["application/json"]
     assert {"topic", "data"} <= set(body["schema"]["oneOf"][0]["properties"])
     assert "text/event-stream" in str(document["paths"]["/api/events"]["get"]["responses"]["200"])
+
+
+def test_every_status_of_an_operation_is_documented(edge: Edge) -> None:
+    document = request(f"{edge.url}/openapi.json").body
+    for path, method, statuses in (
+        ("/auth/token", "post", {"200", "400", "401", "403", "413", "422", "429", "503"}),
+        ("/auth/logout", "get", {"200", "401", "403", "503"}),
+        ("/auth/me", "get", {"200", "401", "503"}),
+        ("/api/tasks", "get", {"200", "401", "503"}),
+        ("/api/tasks/list", "get", {"200", "401", "503"}),
+        ("/api/tasks/status/{task_id}", "get", {"200", "401", "404", "503"}),
+        ("/api/topics", "get", {"200", "401", "503"}),
+        ("/api/presence/{topic}", "get", {"200", "400", "401", "403", "404", "503"}),
+        ("/api/revocations", "post", {"204", "400", "401", "403", "422", "503"}),
+        ("/api/users/{username}/disconnect", "post", {"204", "400", "401", "403", "404", "422"}),
+        ("/readyz", "get", {"200", "503"}),
+        ("/metrics", "get", {"200", "401", "403"}),
+        ("/asyncapi.json", "get", {"200", "401", "403"}),
+    ):
+        assert statuses <= set(document["paths"][path][method]["responses"]), path
+    metrics = document["paths"]["/metrics"]["get"]["responses"]["200"]["content"]
+    assert set(metrics) == {"text/plain"}

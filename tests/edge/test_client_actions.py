@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 from types import SimpleNamespace
 from typing import Any, cast
 
+import msgpack
 import pytest
 
 from edge import client_actions as module
@@ -25,6 +26,8 @@ class Stage:
         self.release = asyncio.Event()
         calls = cast(MethodCalls, SimpleNamespace(call=self._answer))
         self._own = own
+        self.answer: Any = "m"
+        """Of the manager processes."""
         self.actions = ClientActions(self.manager, calls, self._emit, None if own is None else self)
 
     def connect(self, username: str = "alice") -> RecordingConnection:
@@ -40,9 +43,9 @@ class Stage:
         self.release.set()
         await asyncio.gather(*(asyncio.all_tasks() - {asyncio.current_task()}))
 
-    async def _answer(self, method: str, *_: object) -> str:
+    async def _answer(self, *_: object) -> Any:
         await self.release.wait()
-        return method
+        return self.answer
 
     async def _emit(self, request: Publish) -> str:
         raise NotImplementedError
@@ -84,6 +87,26 @@ def test_one_user_cannot_take_the_places_of_the_others(monkeypatch: pytest.Monke
         stage.ask(alice, 5)
         await stage.end()
         assert [each["id"] for each in alice.take()] == [5]
+
+    asyncio.run(test())
+
+
+@pytest.mark.parametrize(
+    "answer", [b"bytes", {"deep": b""}, {b"key": 1}, msgpack.ExtType(5, b"x"), msgpack.Timestamp(1)]
+)
+def test_an_answer_that_json_cannot_carry_is_an_error_without_a_traceback(
+    answer: object, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def test() -> None:
+        stage = Stage()
+        stage.answer = answer
+        alice = stage.connect()
+        stage.ask(alice, 1)
+        await stage.end()
+        [reply] = alice.take()
+        assert (reply["code"], reply["message"]) == ("failed", "the answer cannot be read")
+        assert "the answer to 'm' is not carried by JSON" in caplog.text
+        assert "Traceback" not in caplog.text
 
     asyncio.run(test())
 

@@ -106,11 +106,13 @@ LEAVES: tuple[Any, ...] = (
     msgpack.ExtType(5, b"x"),
 )
 
+NAMES: tuple[Any, ...] = ("", "x", "id", "op", "more", "since", 5, b"b", None, 2.5)
 
-def changed_value(chance: Random, value: Any) -> Any:
+
+def changed_value(chance: Random, value: Any, leaves: Sequence[Any] = LEAVES) -> Any:
     """Return `value`, of maps, lists and leaves, with one change somewhere in it."""
     if isinstance(value, dict) and value and chance.random() < 0.9:
-        return _changed_map(chance, value)
+        return _changed_map(chance, value, leaves)
     if isinstance(value, list | tuple) and value and chance.random() < 0.9:
         items = list(value)
         at = chance.randrange(len(items))
@@ -120,7 +122,7 @@ def changed_value(chance: Random, value: Any) -> Any:
             case 1:
                 items += [items[at]] * chance.choice((1, 10, 2000))
             case _:
-                items[at] = changed_value(chance, items[at])
+                items[at] = changed_value(chance, items[at], leaves)
         return items
     match chance.randrange(4):
         case 0:
@@ -128,20 +130,49 @@ def changed_value(chance: Random, value: Any) -> Any:
         case 1:
             return _nested(value, chance.choice((3, 40, 600)))
         case _:
-            return chance.choice(LEAVES)
+            return chance.choice(leaves)
 
 
-def _changed_map(chance: Random, value: dict[Any, Any]) -> dict[Any, Any]:
+def _changed_map(chance: Random, value: dict[Any, Any], leaves: Sequence[Any]) -> dict[Any, Any]:
     key = chance.choice(list(value))
+    # JSON has text as keys alone, and the leaves of it no bytes.
+    names = [each for each in NAMES if isinstance(each, str) or leaves is LEAVES]
     match chance.randrange(6):
         case 0:
             return {each: item for each, item in value.items() if each != key}
         case 1:
-            return value | {chance.choice(("", "x", "id", "op", 5, b"b", None, 2.5)): value[key]}
+            return value | {chance.choice(names): value[key]}
         case 2:
             return value | {f"{number}": value[key] for number in range(chance.choice((3, 2000)))}
         case _:
-            return value | {key: changed_value(chance, value[key])}
+            return value | {key: changed_value(chance, value[key], leaves)}
+
+
+ALIKE: dict[type, tuple[Any, ...]] = {
+    int: (0, 1, 2, 2**31, 2**32, 2**53 - 1, 2**53, 2**63 - 1, 2**63, 2**64 - 1),
+    float: (0.0, -0.0, 0.5, 1e-300, 1e308, 3600.0),
+    str: ("", "x", "x" * 256, "9" * 30, "0" * 5_000, "é\U0001f600", "\0", "*", "a:b", "event"),
+    bytes: (b"", b"x", b"\0" * 16, b"\xff" * 5_000, b"\x80", b"\xc1"),
+}
+"""Values at the bounds of a type."""
+
+
+def changed_alike(chance: Random, value: Any) -> Any:
+    """Return `value` with one value in it replaced by another of its type, so that its form stays.
+
+    Further code is reached than by a wrong type.
+    """
+    if isinstance(value, dict) and value:
+        key = chance.choice(list(value))
+        if isinstance(key, str) and chance.random() < 0.1:
+            return value | {chance.choice(ALIKE[str]): value[key]}
+        return value | {key: changed_alike(chance, value[key])}
+    if isinstance(value, list | tuple) and value:
+        items = list(value)
+        at = chance.randrange(len(items))
+        items[at] = changed_alike(chance, items[at])
+        return items
+    return chance.choice(ALIKE.get(type(value), (value,)))
 
 
 def _nested(value: Any, depth: int) -> Any:
@@ -152,10 +183,11 @@ def _nested(value: Any, depth: int) -> Any:
 
 def changed_msgpack(chance: Random, data: bytes, others: Sequence[bytes]) -> bytes:
     """Return msgpack `data` with a changed value, or with changed bytes."""
-    if chance.random() < 0.5:
+    if chance.random() < 0.7:
+        change = chance.choice((changed_value, changed_alike))
         with suppress(ValueError, TypeError, OverflowError, msgpack.UnpackException):
             value = msgpack.unpackb(data, strict_map_key=False)
-            packed: bytes = msgpack.packb(changed_value(chance, value))
+            packed: bytes = msgpack.packb(change(chance, value))
             return packed
     return changed_bytes(chance, data, others)
 

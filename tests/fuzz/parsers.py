@@ -1,9 +1,10 @@
 """Functions that take bytes from strangers, each with the errors that it may raise."""
 
+import logging
 from collections.abc import Callable, Sequence
 from random import Random
-from typing import NamedTuple
 
+import psutil
 from nacl import bindings as sodium
 
 from relay.net.port import CHUNK_BYTES
@@ -12,7 +13,6 @@ from relay.wire.calls import read_call_notice
 from relay.wire.control import unpack_heartbeat, unpack_map, unpack_request
 from relay.wire.demand import unpack_digests
 from relay.wire.envelope import complete_envelope, pack_envelope, unpack_envelope
-from relay.wire.errors import WireError
 from relay.wire.header import pack_header, unpack_header, unpack_stamp
 from relay.wire.notices import unpack_notice
 from relay.wire.topics import decode_topic
@@ -21,13 +21,18 @@ from relay.zmtp.curve_mechanism import CurveMechanism
 from relay.zmtp.errors import ZmtpError
 from relay.zmtp.null_mechanism import NullMechanism
 from relay.zmtp.reader import SMALL_BYTES, Bounds
-from tests.fuzz import samples
+from tests.fuzz import relay_samples as samples
 from tests.fuzz.budget import Budget, chance_of
-from tests.fuzz.changes import changed_bytes, changed_frames, changed_msgpack, lying
+from tests.fuzz.changes import changed_bytes, changed_frames, lying
+from tests.fuzz.edge_parsers import EDGE_PARSERS
+from tests.fuzz.link_parsers import LINK_PARSERS
+from tests.fuzz.parser import Change, Fault, Parser
+from tests.fuzz.watched import MIB
 from tests.support import curve_client
 from tests.support.curve_client import CurveClient
 from tests.support.zmtp_peer import GREETING, ready
 
+GROWS_BY = 64 * MIB
 BOUNDS = {
     "ingress": Bounds(3_000, 10_000, 8),
     "egress": Bounds(1_025, 1_025, 1),
@@ -41,21 +46,6 @@ CURVE_STREAMS = [
     curve_client.GREETING
     + curve_client.command(b"HELLO", CurveClient(RELAY_KEYS.public, CLIENT_KEYS).hello())
 ]
-
-Change = Callable[[Random, bytes, Sequence[bytes]], bytes]
-
-
-class Parser(NamedTuple):
-    """A function, the inputs to begin with, and how they are changed."""
-
-    parse: Callable[[bytes], object]
-    """Raises `WireError` or `ZmtpError`; any other exception is a fault of ours."""
-    samples: Sequence[bytes]
-    change: Change = changed_msgpack
-
-
-class Fault(Exception):  # noqa: N818
-    """A parser failed; the text says with which input."""
 
 
 def _connection(name: str) -> Callable[[bytes], object]:
@@ -157,14 +147,17 @@ PARSERS = {
     "notice": Parser(unpack_notice, samples.NOTICES[:2]),
     "call notice": Parser(lambda data: read_call_notice(unpack_map(data)), samples.NOTICES[2:]),
     "heartbeat": Parser(unpack_heartbeat, samples.HEARTBEATS),
+    **EDGE_PARSERS,
+    **LINK_PARSERS,
 }
 
 
 def try_one(name: str, data: bytes) -> bool:
     """Return whether the parser `name` accepts `data`. Raises `Fault`."""
+    parser = PARSERS[name]
     try:
-        PARSERS[name].parse(data)
-    except (WireError, ZmtpError) as error:
+        parser.parse(data)
+    except parser.refusals as error:
         if not str(error).isprintable() and isinstance(error, ZmtpError):
             raise Fault(f"{name}: the text for the log is not printable: {error!r}") from error
         return False
@@ -173,10 +166,29 @@ def try_one(name: str, data: bytes) -> bool:
     return True
 
 
+class _Formats(logging.Handler):
+    """Formats what is logged, and shows it to nobody."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Format the record: a fault in it is one of the parser."""
+        record.getMessage()
+
+
 def fuzz_parsers(budget: Budget, seed: int) -> str:
     """Give changed inputs to all parsers in turns; return what was done. Raises `Fault`."""
+    root, handler = logging.getLogger(), _Formats()
+    root.addHandler(handler)
+    try:
+        return _fuzz_all(budget, seed)
+    finally:
+        root.removeHandler(handler)
+
+
+def _fuzz_all(budget: Budget, seed: int) -> str:
     names = list(PARSERS)
     tried = accepted = 0
+    process = psutil.Process()
+    before = process.memory_info().rss
     for number in budget.numbers():
         chance = chance_of(seed, number)
         name = names[number % len(names)]
@@ -187,4 +199,9 @@ def fuzz_parsers(budget: Budget, seed: int) -> str:
         except Fault as fault:
             raise Fault(f"{fault}; again: parsers --seed {seed} --only {number}") from fault
         tried += 1
-    return f"{tried} inputs to {len(names)} parsers, {accepted} of them accepted"
+    grown = process.memory_info().rss - before
+    assert grown < GROWS_BY, f"{grown / MIB:.0f} MiB more after {tried} inputs"
+    return (
+        f"{tried} inputs to {len(names)} parsers, {accepted} of them accepted;"
+        f" {before / MIB:.0f} MiB before, {grown / MIB:+.0f} MiB"
+    )

@@ -2,13 +2,17 @@
 
 from collections.abc import Callable
 
+from tests.fuzz.api import fuzz_api
 from tests.fuzz.budget import Budget
 from tests.fuzz.guided import fuzz_guided
-from tests.fuzz.live import fuzz_relay
+from tests.fuzz.link import fuzz_link
+from tests.fuzz.live import fuzz_live
 from tests.fuzz.parsers import fuzz_parsers
 
 PARTS: dict[str, Callable[[Budget, int], str]] = {
     "parsers": fuzz_parsers,
     "guided": fuzz_guided,
-    "relay": fuzz_relay,
+    "live": fuzz_live,
+    "link": fuzz_link,
+    "api": fuzz_api,
 }

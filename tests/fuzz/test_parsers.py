@@ -6,7 +6,8 @@ from relay.wire.envelope import unpack_envelope
 from relay.wire.errors import WireError
 from tests.fuzz import parsers
 from tests.fuzz.budget import Budget
-from tests.fuzz.parsers import PARSERS, Fault, Parser, fuzz_parsers, try_one
+from tests.fuzz.parser import Fault, Parser
+from tests.fuzz.parsers import PARSERS, fuzz_parsers, try_one
 
 
 @pytest.mark.parametrize("name", PARSERS)

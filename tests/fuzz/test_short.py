@@ -1,21 +1,28 @@
-"""A short form of `make fuzz`: all parts together take about a minute."""
+"""A short form of `make fuzz`: all parts together take about a minute, with one guided parser."""
 
 import secrets
 
 import pytest
 
+from tests.fuzz import api, guided
 from tests.fuzz.budget import Budget
-from tests.fuzz.guided import is_installed
 from tests.fuzz.parts import PARTS
 
-SECONDS = {"parsers": 15.0, "guided": 10.0, "relay": 20.0}
+BUDGETS = {
+    "parsers": Budget(8.0),
+    "guided": Budget(4.0, only=secrets.randbelow(100)),
+    "live": Budget(10.0),
+    "link": Budget(inputs=2),
+    "api": Budget(10.0),
+}
+OPTIONAL = {"guided": guided.is_installed, "api": api.is_installed}
 
 
 @pytest.mark.process
 @pytest.mark.parametrize("name", PARTS)
 def test_a_part_finds_nothing(name: str) -> None:
-    if name == "guided" and not is_installed():
-        pytest.skip("Atheris is not installed")
+    if name in OPTIONAL and not OPTIONAL[name]():
+        pytest.skip("it needs a package of `make fuzz`")
     seed = secrets.randbits(31)
     print(f"python -m tests.fuzz {name} --seed {seed}")
-    print(PARTS[name](Budget(SECONDS.get(name, 10.0)), seed))
+    print(PARTS[name](BUDGETS[name], seed))

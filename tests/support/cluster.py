@@ -44,6 +44,8 @@ class Cluster:
         places = Places(directory)
         self.ingress, self.egress, self.control = places.ingress, places.egress, places.control
         self.tokens = places.tokens
+        self.token_ttl_s = 600.0
+        """Of tokens that say nothing else."""
         self.env = places.env
         self._processes: list[ManagedProcess] = []
         self._emitters: list[Emitter] = []
@@ -111,9 +113,10 @@ class Cluster:
 
     # Clients.
 
-    def token(self, username: str, role: str = "user", ttl_s: float = 600) -> str:
+    def token(self, username: str, role: str = "user", ttl_s: float | None = None) -> str:
         """Return a valid token."""
         now = time.time()
+        ttl_s = self.token_ttl_s if ttl_s is None else ttl_s
         return self.tokens.issue(username, role, int(now + ttl_s), now)
 
     def connect(self, edge: "Edge", username: str | None = None, role: str = "user") -> Client:

@@ -3,10 +3,16 @@
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from relay.wire.envelope import MAX_SAFE_INT
 from relay.wire.errors import InvalidEnvelope
 
 BUCKETS = 64
 """Of each worker. A change is published with its bucket; fewer would make the messages larger."""
+MAX_WORKER_CHARS = 64
+"""In a name. The topics of all its values are asked for by a prefix, which has 255 at most."""
+MAX_CONNECTIONS = 2**31 - 1
+"""Of a seat, so that JSON can carry the sum of all."""
+_BUCKET_DIGITS = len(str(BUCKETS - 1))
 
 
 class Seat(NamedTuple):
@@ -35,9 +41,12 @@ class StateName(NamedTuple):
 def read_name(text: str) -> StateName:
     """Return the name `text`. Raises `InvalidEnvelope`."""
     worker, colon, bucket = text.partition(":")
+    if len(worker) > MAX_WORKER_CHARS:
+        raise InvalidEnvelope("topic", f"names a worker of over {MAX_WORKER_CHARS} characters")
     if not colon:
         return StateName(worker, None)
-    if not (bucket.isascii() and bucket.isdecimal() and int(bucket[:9]) < BUCKETS):
+    is_number = bucket.isascii() and bucket.isdecimal() and len(bucket) <= _BUCKET_DIGITS
+    if not (is_number and int(bucket) < BUCKETS):
         raise InvalidEnvelope("topic", f"names no bucket from 0 to {BUCKETS - 1}")
     return StateName(worker, int(bucket))
 
@@ -76,7 +85,10 @@ def read_bucket(value: Any) -> tuple[int, Members]:
         for username, seat in _map(users, "members").items():
             if not isinstance(seat, list) or len(seat) != 2:
                 raise InvalidEnvelope("data.members", "a seat is since and connections")
-            members[topic, username] = Seat(*(_count(each, "members") for each in seat))
+            since, connections = seat
+            members[topic, username] = Seat(
+                _count(since, "members"), _count(connections, "members", MAX_CONNECTIONS)
+            )
     return version, members
 
 
@@ -93,7 +105,7 @@ def _map(value: Any, name: str) -> dict[str, Any]:
     return value
 
 
-def _count(value: Any, name: str) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise InvalidEnvelope(f"data.{name}", "must be a positive integer")
+def _count(value: Any, name: str, most: int = MAX_SAFE_INT) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= most:
+        raise InvalidEnvelope(f"data.{name}", f"must be an integer from 1 to {most}")
     return value

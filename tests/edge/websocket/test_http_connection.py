@@ -514,6 +514,33 @@ def test_what_is_no_http_is_answered_and_counted(
     on_stage(scenario)
 
 
+def test_no_http_behind_a_refused_head_is_answered_once(on_stage: Callable[..., None]) -> None:
+    async def scenario(stage: Stage) -> None:
+        faults: list[Any] = []
+        asyncio.get_running_loop().set_exception_handler(lambda _, fault: faults.append(fault))
+        async with stage.connection() as (reader, writer):
+            writer.write(b"GET /a HTTP/1.1\r\nHost: a b\r\n\r\nno HTTP\r\n\r\n")
+            assert (await response(reader))[0] == b"HTTP/1.1 400 Bad Request"
+            assert await reader.read() == b""
+            assert refused(stage) == {"400": 1}
+            assert faults == []
+
+    on_stage(scenario)
+
+
+def test_no_http_does_not_break_into_a_response(on_stage: Callable[..., None]) -> None:
+    """Behind a response that is not complete, a client would take the refusal for a part of it."""
+
+    async def scenario(stage: Stage) -> None:
+        async with stage.connection() as (reader, writer):
+            writer.write(get("/slow") + b"no HTTP\r\n\r\n")
+            with contextlib.suppress(ConnectionError):
+                assert await reader.read() == b""
+            assert refused(stage) == {"400": 1}
+
+    on_stage(scenario)
+
+
 def test_http_1_0_needs_no_host(on_stage: Callable[..., None]) -> None:
     async def scenario(stage: Stage) -> None:
         async with stage.connection() as (reader, writer):

@@ -17,6 +17,7 @@ from relay.wire.calls import (
 )
 from relay.wire.control import (
     MAX_CONTROL_BYTES,
+    MAX_KEY_BYTES,
     MAX_REPLAY_EVENTS,
     AccountReply,
     AccountRequest,
@@ -42,6 +43,7 @@ from relay.wire.control_message import MAX_PROOF_BYTES
 from relay.wire.demand import pack_digests
 from relay.wire.demand_messages import DemandReply, DemandRequest, WatchedReply, WatchedRequest
 from relay.wire.errors import InvalidFrame, WireError
+from relay.wire.header import MAX_OFFSET
 from tests.relay.wire.strategies import frames_like, payloads, utf8_text
 from tests.relay.wire.vectors import case_name, vectors
 
@@ -83,6 +85,8 @@ short_text = st.text(st.characters(codec="utf-8"), max_size=255)
 emitter_ids = st.binary(min_size=16, max_size=16)
 items = st.lists(st.tuples(st.binary(), st.binary(), st.binary()), max_size=3).map(tuple)
 numbers_by_name = st.dictionaries(utf8_text, unsigned, max_size=3)
+offset = st.integers(0, MAX_OFFSET)
+offsets_by_name = st.dictionaries(utf8_text, offset, max_size=3)
 
 
 def as_tuples(value: Any) -> Any:
@@ -241,7 +245,7 @@ def test_a_request_survives_the_wire(request: Request) -> None:
             id=unsigned,
             epoch=unsigned,
             journaled_kinds=st.lists(short_text, max_size=3).map(tuple),
-            tips=numbers_by_name,
+            tips=offsets_by_name,
             heartbeat_s=st.floats(0, 60),
             sequence=st.none() | unsigned,
             proof=st.none() | st.binary(max_size=MAX_PROOF_BYTES),
@@ -250,9 +254,7 @@ def test_a_request_survives_the_wire(request: Request) -> None:
     | st.tuples(st.just(RetainedRequest), st.builds(RetainedReply, id=unsigned, items=items))
     | st.tuples(
         st.just(ReplayRequest),
-        st.builds(
-            ReplayReply, id=unsigned, epoch=unsigned, items=items, low=unsigned, tip=unsigned
-        ),
+        st.builds(ReplayReply, id=unsigned, epoch=unsigned, items=items, low=offset, tip=offset),
     )
     | st.tuples(st.just(AccountRequest), st.builds(AccountReply, id=unsigned))
     | st.tuples(st.just(DemandRequest), st.builds(DemandReply, id=unsigned, version=unsigned))
@@ -300,14 +302,44 @@ def test_a_reply_survives_the_wire(exchange: tuple[type[Request], Reply]) -> Non
 @given(
     st.builds(
         Heartbeat,
-        tips=numbers_by_name,
-        low=numbers_by_name,
+        tips=offsets_by_name,
+        low=offsets_by_name,
         started_at=unsigned,
         journaling=st.booleans(),
     )
 )
 def test_a_heartbeat_survives_the_wire(heartbeat: Heartbeat) -> None:
     assert unpack_heartbeat(pack_message(heartbeat)) == heartbeat
+
+
+HEARTBEAT = {"tips": {}, "low": {}, "started_at": 1, "journaling": True}
+PAGE = {"id": 1, "status": "success", "epoch": 1, "items": (), "low": 1, "tip": 1}
+HELLO = {"id": 1, "status": "success", "epoch": 1, "journaled_kinds": (), "heartbeat_s": 1.0}
+
+
+@pytest.mark.parametrize("field", ["tips", "low", "began", "start"])
+def test_a_heartbeat_with_an_offset_that_no_journal_has_is_refused(field: str) -> None:
+    """An edge that took it for its place could not say hello any more; nor with such a stream."""
+    for wrong in ({"event": MAX_OFFSET + 1}, {"x" * 256: 1}):
+        with pytest.raises(InvalidFrame, match=field):
+            unpack_heartbeat(msgpack.packb(HEARTBEAT | {field: wrong}))
+
+
+@pytest.mark.parametrize(
+    ("request_type", "fields", "named"),
+    [
+        (ReplayRequest, PAGE | {"low": MAX_OFFSET + 1}, "low"),
+        (ReplayRequest, PAGE | {"tip": MAX_OFFSET + 1}, "tip"),
+        (HelloRequest, HELLO | {"tips": {"event": MAX_OFFSET + 1}}, "tips"),
+        # As `after` of the next request it could not be sent.
+        (RetainedRequest, PAGE | {"next": bytes(MAX_KEY_BYTES + 1)}, "next"),
+    ],
+)
+def test_a_reply_that_no_request_can_take_up_is_refused(
+    request_type: type[Request], fields: dict[str, Any], named: str
+) -> None:
+    with pytest.raises(InvalidFrame, match=named):
+        unpack_reply(msgpack.packb(fields), request_type)
 
 
 def test_a_request_has_at_most_1_mib() -> None:

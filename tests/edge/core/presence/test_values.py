@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 
 from edge.core.presence.values import (
     BUCKETS,
+    MAX_CONNECTIONS,
+    MAX_WORKER_CHARS,
     Members,
     Seat,
     StateName,
@@ -59,15 +61,37 @@ def test_a_name_is_of_a_beat_or_of_a_bucket(number: int) -> None:
     assert str(StateName("a1", None)) == "a1"
 
 
-@pytest.mark.parametrize("name", [f"a:{BUCKETS}", "a:", "a:x", "a:-1", "a:1:2", "a:²", "a:9999999"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *(f"a:{BUCKETS}", "a:", "a:x", "a:-1", "a:1:2", "a:²", "a:9999999"),
+        # Python reads no number of so many digits, and other spellings would be further buckets.
+        *("a:" + "0" * 5_000, "a:0000000001234", "a:007"),
+    ],
+)
 def test_a_name_of_no_bucket_is_refused(name: str) -> None:
     with pytest.raises(InvalidEnvelope, match="names no bucket"):
         read_name(name)
 
 
+def test_a_worker_whose_values_could_not_be_asked_for_is_refused() -> None:
+    for name in ("a" * MAX_WORKER_CHARS, "a" * MAX_WORKER_CHARS + ":7"):
+        read_name(name)
+        with pytest.raises(InvalidEnvelope, match="names a worker"):
+            read_name("a" + name)
+
+
+@pytest.mark.parametrize("seat", [[2**53, 1], [1, MAX_CONNECTIONS + 1], [1, 2**64 - 1]])
+def test_a_seat_that_json_could_not_carry_is_refused(seat: list[int]) -> None:
+    """Nor the sum of the seats of all workers."""
+    with pytest.raises(InvalidEnvelope, match="must be an integer"):
+        read_bucket({"version": 1, "members": {"room:1": {"alice": seat}}})
+
+
 positive = st.integers(1, 2**53 - 1)
+connections = st.integers(1, MAX_CONNECTIONS)
 members = st.dictionaries(
-    st.tuples(st.text(min_size=1), st.text(min_size=1)), st.builds(Seat, positive, positive)
+    st.tuples(st.text(min_size=1), st.text(min_size=1)), st.builds(Seat, positive, connections)
 )
 anything = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=3),
