@@ -244,5 +244,5 @@ def test_a_role_of_the_file_is_given_to_users_and_tokens(cluster: Cluster) -> No
     assert added.stdout == "Added ann (accounting).\n"
     refused = run_cli("edge", *add, "accountant", env=env, stdin="a long secret\n")
     assert refused.returncode == 2
-    known = "user, admin, shop, accounting, till, editor"
+    known = "user, admin, shop, accounting, till, editor, support"
     assert f"'accountant' is none of {known}. A role exists when" in refused.stderr

@@ -40,5 +40,5 @@ def is_deeper(text: str, max_depth: int) -> bool:
         # Those that have nothing in them: one level for each turn.
         brackets = brackets.replace("[]", "")
         if not brackets:
-            return False
-    return True
+            break
+    return bool(brackets)

@@ -46,6 +46,11 @@ def test_the_limit_counts_arrays_and_objects_alike(opening: str, closing: str) -
     assert refused.value.message == orjson.loads(text)
 
 
+@pytest.mark.parametrize("text", ['"["', "1"])
+def test_what_has_no_level_is_not_deeper_than_none(text: str) -> None:
+    assert parse_json(text, 0) == json.loads(text)
+
+
 def test_many_side_by_side_are_not_deep() -> None:
     text = json.dumps({"a": [[], {}] * 1_000})
     assert parse_json(text, 3) == json.loads(text)
