@@ -9,6 +9,8 @@ from relay.shared.extras import require_extra
 def main() -> None:
     """Run the edge, or one of its commands."""
     serves = len(sys.argv) == 1
+    if serves:
+        program.begin_again_with_malloc()
     program.begin(serves=serves)
     program.require_posix("event-edge")
     require_extra("event-edge", "edge")

@@ -1,6 +1,5 @@
 """Fixtures for tests that run real processes, the marker `process`, and Hypothesis's profile."""
 
-import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +9,6 @@ import pytest
 from hypothesis import HealthCheck, settings
 from xdist.scheduler import LoadScopeScheduling
 
-from relay.shared.program import ALLOCATOR
 from tests.support.cluster import Cluster, Edge
 
 # A shell's background job ignores SIGINT, and so would every process that the tests start.
@@ -28,9 +26,6 @@ settings.register_profile(
 settings.load_profile("parallel")
 
 Cluster.forks = True
-if "PYTEST_XDIST_WORKER" in os.environ:
-    # The programs that a worker starts would choose it by themselves, and begin again.
-    os.environ.setdefault(ALLOCATOR, "malloc")
 
 HEAVY = "tests that load both cores"
 GROUPS = {

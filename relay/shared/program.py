@@ -28,8 +28,6 @@ def begin(*, serves: bool) -> None:
     The exit code is 0 for a program that serves, which has nothing to lose before it has set its
     own handlers; for a command it is 128 and the number of the signal.
     """
-    if serves:
-        _begin_again_with_malloc()
     _open_missing_streams()
     # Non-ASCII text on a terminal or into a file of another encoding is no reason to fail.
     for stream in (sys.stdout, sys.stderr):
@@ -76,12 +74,12 @@ def end() -> None:
         signal.signal(number, signal.SIG_IGN)
 
 
-def _begin_again_with_malloc() -> None:
-    """Have the objects of this program in the memory of GNU's `malloc`, unless the caller chose.
+def begin_again_with_malloc() -> None:
+    """Call before `begin`, to have objects in memory of GNU's `malloc`, unless the caller chose.
 
     Python's allocator gives memory back by the mebibyte, and one object keeps each: of 450 MiB for
     a crowd of clients, 340 stayed when they had gone. With GNU's, `FreedMemory` gives back each
-    free page. The interpreter takes the choice at its start alone.
+    free page. It is a little slower. The interpreter takes the choice at its start alone.
     """
     is_plain = sys.executable and not (sys.flags.ignore_environment or hasattr(sys, "frozen"))
     if ALLOCATOR in os.environ or not is_plain or not _is_gnu():

@@ -7,8 +7,8 @@ from tests.support.waiting import wait_for
 
 MIB = 2**20
 REST_BYTES = {"relay": 32 * MIB, "edge": 64 * MIB}
-"""What may stay. An edge remembers keys of requests, addresses and tokens, each with a bound, and
-malloc keeps what was freed. A leak in proportion to the inputs is larger."""
+"""The bytes that may stay. An edge remembers keys of requests, addresses and tokens, each with a
+bound, and malloc keeps what was freed. A leak in proportion to the inputs is larger."""
 MOST_BYTES = {"relay": 128 * MIB, "edge": 192 * MIB}
 """No moment's work takes more."""
 WAIT_S = 60.0

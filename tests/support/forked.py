@@ -17,6 +17,8 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
+from relay.shared.program import ALLOCATOR
+
 ROOT = Path(__file__).resolve().parents[2]
 MODULES = ("relay", "edge")
 LOADED = ["relay.cli", "relay.server", "edge.cli", "edge.worker", "edge.app", "edge.uvicorn"]
@@ -91,6 +93,8 @@ def _run(module: str, env: Mapping[str, str], cwd: str, output: int) -> None:
     os.chdir(cwd)
     os.environ.clear()
     os.environ.update(env)
+    # A fork cannot begin again.
+    os.environ.setdefault(ALLOCATOR, "default")
     os.dup2(output, 1)
     os.dup2(output, 2)
     os.close(output)

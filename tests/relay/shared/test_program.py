@@ -53,22 +53,20 @@ def test_a_signal_ends_the_program(number: signal.Signals, serves: bool) -> None
 
 @pytest.mark.skipif("CS_GNU_LIBC_VERSION" not in os.confstr_names, reason="needs GNU's C library")
 @pytest.mark.parametrize(
-    ("serves", "given", "flags", "is_malloc"),
-    [
-        (True, None, (), True),
-        (True, "pymalloc", (), False),
-        (True, None, ("-E",), False),
-        (False, None, (), False),
-    ],
+    ("given", "flags", "is_malloc"),
+    [(None, (), True), ("pymalloc", (), False), (None, ("-E",), False)],
 )
-def test_a_program_that_serves_has_the_allocator_that_gives_memory_back(
-    serves: bool, given: str | None, flags: tuple[str, ...], is_malloc: bool
+def test_a_program_begins_again_with_the_allocator_that_gives_memory_back(
+    given: str | None, flags: tuple[str, ...], is_malloc: bool
 ) -> None:
     env = {name: value for name, value in os.environ.items() if name != ALLOCATOR}
     env |= {} if given is None else {ALLOCATOR: given}
     # Python's own allocator alone counts its blocks.
-    code = "print(sys.getallocatedblocks() == 0, os.getpid(), *sys.argv[1:])"
-    command = python(*flags, "-c", BEGIN.format(serves=serves) + code, "a b", "c")
+    code = (
+        "import os, sys; from relay.shared import program; program.begin_again_with_malloc();"
+        "print(sys.getallocatedblocks() == 0, os.getpid(), *sys.argv[1:])"
+    )
+    command = python(*flags, "-c", code, "a b", "c")
     with subprocess.Popen(command, cwd=ROOT, env=env, stdout=subprocess.PIPE, text=True) as ran:
         output, _ = ran.communicate(timeout=60)
     assert output == f"{is_malloc} {ran.pid} a b c\n"
