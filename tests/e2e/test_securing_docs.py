@@ -175,7 +175,7 @@ def test_from_one_machine_to_two(walk: Walk, monkeypatch: pytest.MonkeyPatch) ->
     watched.wait_ended()
     assert "event:after_backup" in watched.output()
     assert "event:after_all" not in watched.output()
-    assert "gave its handshake up" in walk.programs["event-relay"].output()
+    walk.programs["event-relay"].wait_for_output("gave its handshake up")
     walk.until("event-relay", blocks)
     bob = walk.token("bob", "ES256")
     (edge / "bob").write_text(bob)

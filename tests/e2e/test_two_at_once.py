@@ -54,8 +54,8 @@ def test_of_two_programs_that_start_together_one_serves(
     for number in range(PAIRS):
         env = address(cluster)
         pair = [
-            cluster.start(f"{program}-{side}", python("-m", program), **env, **own(cluster, side))
-            for side in ("a", "b")
+            cluster.start_forked(name, python("-m", program), **env, **own(cluster, name))
+            for name in (f"{program}-a", f"{program}-b")
         ]
         loser, winner = wait_one_ended(*pair)
         assert loser.returncode == 2, loser.output()
@@ -65,14 +65,15 @@ def test_of_two_programs_that_start_together_one_serves(
         assert winner.terminate() == 0, winner.output()
 
 
-def own(cluster: Cluster, side: str) -> Env:
+def own(cluster: Cluster, name: str) -> Env:
     """Return directories of its own: the programs compete for the address alone."""
-    return {"RELAY_DATA_DIR": str(cluster.directory / side)}
+    return {"RELAY_DATA_DIR": str(cluster.directory / name)}
 
 
 def test_of_two_relays_on_one_journal_one_relays(cluster: Cluster) -> None:
     for _ in range(PAIRS):
-        pair = [cluster.start("relay", python("-m", "relay"), **relay_ports(cluster)) for _ in "ab"]
+        command = python("-m", "relay")
+        pair = [cluster.start_forked("relay", command, **relay_ports(cluster)) for _ in "ab"]
         loser, winner = wait_one_ended(*pair)
         assert loser.returncode == 2, loser.output()
         [line] = loser.output().splitlines()

@@ -65,6 +65,15 @@ class Cluster:
         process.start()
         return process
 
+    def start_forked(self, name: str, command: Sequence[str], **env: str) -> ManagedProcess:
+        """Start a relay or an edge, in a fork if that makes no other difference."""
+        process = self._new(name, command, env)
+        if self.forks:
+            process.start_forked()
+        else:
+            process.start()
+        return process
+
     def _new(self, name: str, command: Sequence[str], env: Mapping[str, str]) -> ManagedProcess:
         process = ManagedProcess(name, command, self.env | dict(env))
         self._processes.append(process)
@@ -72,28 +81,21 @@ class Cluster:
 
     def start_relay(self, **env: str) -> ManagedProcess:
         """Start the relay and wait until it listens."""
-        relay = self._new("relay", python("-m", "relay"), env)
-        self._begin(relay)
+        relay = self.start_forked("relay", python("-m", "relay"), **env)
         relay.wait_for_output("relaying")
         return relay
 
     def start_edge(self, *, ready: bool = True, port: int | None = None, **env: str) -> "Edge":
         """Start an edge, and wait until it follows the relay unless `ready` is False."""
         port = free_ports(1)[0] if port is None else port
-        process = self._new(f"edge-{port}", python("-m", "edge"), {"EDGE_PORT": str(port)} | env)
-        self._begin(process)
+        command = python("-m", "edge")
+        process = self.start_forked(f"edge-{port}", command, EDGE_PORT=str(port), **env)
         edge = Edge(process, port, int(env.get("EDGE_WORKERS", "1")))
         if ready:
             edge.wait_ready()
         else:
             wait_for(lambda: edge.status("/healthz") == 200, "the edge answers")
         return edge
-
-    def _begin(self, process: ManagedProcess) -> None:
-        if self.forks:
-            process.start_forked()
-        else:
-            process.start()
 
     def start_plain_edge(self, server: str = "uvicorn", *options: str, **env: str) -> "Edge":
         """Start the same application under another ASGI server, with that server's WebSockets."""

@@ -100,7 +100,7 @@ class SecureEdge(Edge):
 def start_secure_edge(cluster: Cluster, files: CertificateFiles, **env: str) -> SecureEdge:
     """Start an edge that speaks TLS itself, and wait until it follows the relay."""
     [port] = free_ports(1)
-    process = cluster.start(
+    process = cluster.start_forked(
         f"edge-{port}",
         python("-m", "edge"),
         EDGE_PORT=str(port),
