@@ -9,9 +9,9 @@ from tests.fuzz.budget import Budget
 from tests.fuzz.parts import PARTS
 
 BUDGETS = {
-    "parsers": Budget(8.0),
+    "parsers": Budget(4.0),
     "guided": Budget(4.0, only=secrets.randbelow(100)),
-    "live": Budget(10.0),
+    "live": Budget(6.0),
     "link": Budget(inputs=2),
     "api": Budget(10.0),
 }
