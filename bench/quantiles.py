@@ -1,7 +1,10 @@
 """Quantiles, and their form in a table."""
 
-from collections.abc import Sequence
+import statistics
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
+Item = TypeVar("Item")
 COLUMNS = ("p50 ms", "p90 ms", "p99 ms", "max ms")
 
 
@@ -13,6 +16,11 @@ def quantiles(values: Sequence[float]) -> dict[str, float]:
         return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
 
     return {"p50": at(0.5), "p90": at(0.9), "p99": at(0.99), "max": ordered[-1]}
+
+
+def median(items: Sequence[Item], value: Callable[[Item], float]) -> float:
+    """Return the median of one value over several items."""
+    return statistics.median(value(item) for item in items)
 
 
 def cells(found: dict[str, float]) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from bench.attempts import try_each
 from bench.parts import loads
 from bench.peers.peer import Peer
+from bench.quantiles import median
 from bench.report import Section, Target
 from bench.servers import LIMIT, OURS
 from bench.session import DRAIN_S, Run, session
@@ -48,20 +49,20 @@ def _targets(peers: Mapping[str, Peer], runs: Mapping[str, Sequence[Run]]) -> It
         return
     ours = runs[OURS]
     if LIMIT in runs:
-        cost, least = (loads.median(runs[name], loads.cpu_us) for name in (OURS, LIMIT))
+        cost, least = (median(runs[name], loads.cpu_us) for name in (OURS, LIMIT))
         yield Target(
             f"CPU per delivery at most {TARGET_RATIO} x that of {peers[LIMIT].name}",
             f"{cost / least:.2f} x",
             cost <= TARGET_RATIO * least and loads.is_right(ours),
         )
     p99 = {
-        peers[name].name: loads.median(of_one, loads.p99_ms)
+        peers[name].name: median(of_one, loads.p99_ms)
         for name, of_one in runs.items()
         if name not in (OURS, LIMIT)
     }
     if p99:
         best = min(p99, key=lambda name: p99[name])
-        reached = loads.median(ours, loads.p99_ms)
+        reached = median(ours, loads.p99_ms)
         yield Target(
             "p99 not above any peer's",
             f"{reached:.1f} ms, {best} {p99[best]:.1f} ms, {reached / p99[best]:.2f} x",

@@ -1,8 +1,8 @@
 """The runs of a load as a table, with medians over several runs."""
 
-import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
+from bench.quantiles import median
 from bench.report import Table
 from bench.session import Run
 
@@ -21,11 +21,6 @@ def table(runs: Mapping[str, Sequence[Run]], notes: tuple[str, ...]) -> Table:
         if run.outcome.faults
     )
     return Table(COLUMNS, [_row(name, of_one) for name, of_one in runs.items()], notes + faults)
-
-
-def median(runs: Sequence[Run], value: Callable[[Run], float]) -> float:
-    """Return the median of one value over several runs."""
-    return statistics.median(value(run) for run in runs)
 
 
 def cpu_us(run: Run) -> float:

@@ -1,6 +1,5 @@
 """Rogue clients of the edge and rogue peers of the relay: the delay of the honest, and memory."""
 
-import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -16,6 +15,7 @@ from bench.load.rogues import FLOODING, MIXED, SUBSCRIBING, Rogues, Siege
 from bench.meters import peak_rss, rss_bytes
 from bench.peers.event_relay import Running, run_relay_and_edge
 from bench.peers.peer import Peer
+from bench.quantiles import median
 from bench.report import Section, Table, Target
 from bench.session import load
 
@@ -149,8 +149,8 @@ def _section(found: Mapping[str, Sequence[Round]]) -> Section:
         for each in rounds
         for fault in each.faults
     )
-    worst_name, worst = max(others, key=lambda item: _median(item[1], lambda each: each.ratio))
-    worst_ratio = _median(worst, lambda each: each.ratio)
+    worst_name, worst = max(others, key=lambda item: median(item[1], lambda each: each.ratio))
+    worst_ratio = median(worst, lambda each: each.ratio)
     siege_p99 = siege[1][0].during.p99_ms
     rest_name, rest = max(
         ((name, each.rest) for name, rounds in found.items() for each in rounds),
@@ -203,14 +203,10 @@ def _row(name: str, rounds: Sequence[Round]) -> tuple[str, ...]:
     return (
         name,
         f"{max(each.attackers for each in rounds):,}",
-        f"{_median(rounds, lambda each: each.before.p99_ms):.1f}",
-        f"{_median(rounds, lambda each: each.during.p99_ms):.1f}",
-        f"{_median(rounds, lambda each: each.after.p99_ms):.1f}",
-        f"{_median(rounds, lambda each: each.ratio):.2f}",
+        f"{median(rounds, lambda each: each.before.p99_ms):.1f}",
+        f"{median(rounds, lambda each: each.during.p99_ms):.1f}",
+        f"{median(rounds, lambda each: each.after.p99_ms):.1f}",
+        f"{median(rounds, lambda each: each.ratio):.2f}",
         f"{sum(outcome.lost for outcome in outcomes):,}",
         *(f"{max(each.memory[place] for each in rounds) / MIB:.0f}" for place in range(3)),
     )
-
-
-def _median(rounds: Sequence[Round], value: Callable[[Round], float]) -> float:
-    return statistics.median(value(each) for each in rounds)

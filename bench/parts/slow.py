@@ -1,10 +1,9 @@
 """Some clients stop reading: the delay of the others, and the memory of the edge."""
 
-import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 from bench.load.clients import Plan
 from bench.load.outcome import Outcome
@@ -12,6 +11,7 @@ from bench.load.payload import TOPIC
 from bench.meters import peak_rss, rss_bytes
 from bench.peers.event_relay import run_relay_and_edge
 from bench.peers.peer import Peer
+from bench.quantiles import median
 from bench.report import Section, Table, Target
 from bench.session import load
 
@@ -27,9 +27,6 @@ QUEUED_BYTES = 128 * 1024
 HISTORY_BYTES = 256 * 1024
 TOO_SLOW = "4008"
 TARGET_RATIO = 1.2
-
-
-Item = TypeVar("Item")
 
 
 class Round(NamedTuple):
@@ -71,7 +68,7 @@ def _measure() -> Round:
 
 def _section(rounds: Sequence[Round]) -> Section:
     budget = SLOW * QUEUED_BYTES
-    ratio = _median(rounds, lambda each: each.ratio)
+    ratio = median(rounds, lambda each: each.ratio)
     growth = max(each.growth_bytes for each in rounds)
     closed = min(each.closed for each in rounds)
     outcomes = [outcome for each in rounds for outcome in (each.before, each.during)]
@@ -121,12 +118,8 @@ def _section(rounds: Sequence[Round]) -> Section:
 def _row(name: str, outcomes: Sequence[Outcome]) -> tuple[str, ...]:
     return (
         name,
-        f"{_median(outcomes, lambda outcome: outcome.p50_ms):.2f}",
-        f"{_median(outcomes, lambda outcome: outcome.p99_ms):.2f}",
+        f"{median(outcomes, lambda outcome: outcome.p50_ms):.2f}",
+        f"{median(outcomes, lambda outcome: outcome.p99_ms):.2f}",
         f"{max(outcome.max_ms for outcome in outcomes):.2f}",
         f"{sum(outcome.lost for outcome in outcomes):,}",
     )
-
-
-def _median(items: Sequence[Item], value: Callable[[Item], float]) -> float:
-    return statistics.median(value(item) for item in items)

@@ -1,7 +1,7 @@
 """Rules that change while clients are connected (docs/operations.md, "Changes of rules")."""
 
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 
 import pytest
 
@@ -26,13 +26,10 @@ LACKS = 'subscribe of [kinds.order] in relay.toml lacks the role "user"'
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    cluster = Cluster(tmp_path_factory.mktemp("rules"))
-    try:
+    with closing(Cluster(tmp_path_factory.mktemp("rules"))) as cluster:
         cluster.configure(BEFORE)
         cluster.start_relay()
         yield cluster
-    finally:
-        cluster.close()
 
 
 @pytest.fixture(scope="module")
