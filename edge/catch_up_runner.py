@@ -248,8 +248,8 @@ class CatchUpRunner:
             reason = str(error) or f"no replay within {READ_TIMEOUT_S:.0f} s"
             self._log.warning("replay", "a client could not be caught up: %s", reason)
             client.close(NOTHING_REPLAYED)
-        except Exception:
-            logger.exception("a client could not be caught up")
+        except Exception:  # noqa: BLE001 - logged
+            self._log.exception("fault", "a client could not be caught up")
             client.close(try_again(CloseCode.TRY_AGAIN_LATER.meaning, RETRY_S))
 
     async def _step_to_the_end(self, client: CatchUpClient, catching_up: Steps) -> None:

@@ -129,9 +129,9 @@ class ClientActions:
             reply = replies.failed("failed", str(refused) or "refused", request_id)
         except CallError as error:
             reply = replies.failed(error.code, str(error), request_id)
-        except Exception:
+        except Exception:  # noqa: BLE001 - logged
             # Its text may tell what no client should know.
-            logger.exception("a client's request has failed")
+            self._log.exception("request", "a client's request has failed")
             reply = replies.failed("failed", "internal error", request_id)
         finally:
             self._end(connection, username)

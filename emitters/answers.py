@@ -27,6 +27,7 @@ from emitters.forks import in_forked_child
 from emitters.real_threads import refuse_gevent, refuse_other_green_threads
 from emitters.returned import is_awaitable, refuse_function
 from relay.shared.call_arguments import arguments_of
+from relay.shared.logs import LimitedLog
 from relay.shared.settings import load
 from relay.wire.calls import (
     MAX_MESSAGE_CHARS,
@@ -88,6 +89,7 @@ class Answers:
         self._settings = load(EmitterSettings, name=name, relay_control=control)
         self._default = default
         self._max_workers = max_workers
+        self._log = LimitedLog(logger)
         self._exit_hook = ExitHook(self.close)
         self._begin()
         in_forked_child(self, Answers._begin)
@@ -161,9 +163,9 @@ class Answers:
             result = self._result(notice)
         except CallFailed as failed:
             message = carry_text(failed)[:MAX_MESSAGE_CHARS] or "failed"
-        except BaseException:  # Also `SystemExit`: the thread answers other calls too.
+        except BaseException:  # noqa: BLE001 - logged; also `SystemExit`: others are answered
             # Its text may tell what no client should know.
-            logger.exception("the answer to %s has failed", notice.method)
+            self._log.exception(notice.method, "the answer to %s has failed", notice.method)
             message = "internal error"
         self._socket.answer(notice.call, result, message)
 

@@ -49,11 +49,12 @@ Bounds, each with its policy when full:
 
 - batch: 256 messages or 4 MiB, refused ones included; the rest waits at its publishers
 - batches that wait for the disk: 256, or 64 MiB; then no event is read, live values included
-- turn: 5 ms for each socket, 2 ms for requests, and one peer at least; 1000 subscriptions, 250 of
+- turn: 5 ms for each socket, 1 ms for requests, and one peer at least; 1000 subscriptions, 250 of
   one subscriber; 16 requests, one of each peer; 64 events of one publisher; 64 pings; the rest
   waits at the peers
 - requests: a tenth of the processor for one peer, three tenths for all; the rest waits at the peers
-- reply: about 1 MiB and 4096 events; the peer asks for the next page. A peer for which 2 MiB wait
+- malformed and forbidden messages: a tenth for one peer, a fifth for all; then the publisher waits
+- reply: about 1 MiB and 128 events; the peer asks for the next page. A peer for which 2 MiB wait
   is not read before it reads; notices are dropped from 4 MiB on, and the peer asks again
 - message: 8 frames, 1 MiB at the ingress, 2 MiB at the control socket, 1 KiB at the egress; of more
   frames or frames of more than 16 MiB, the connection ends; 128 MiB of incomplete messages at each

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterable, Iterator
 
-from relay.core.permission import Rights
 from relay.net.peer import Peer
 from relay.net.port import Port
+from relay.net.refused_work import RefusedWork
 from relay.zmtp.connection import CANCEL, SUBSCRIBE
 from relay.zmtp.frames import pack_message
 
@@ -17,6 +17,7 @@ class Ingress:
         self._port = port
         self._prefixes = dict.fromkeys(always)
         port.listener = self
+        self.refused_work = RefusedWork(port)
 
     def peer_opened(self, peer: Peer) -> None:
         """See `PeerListener`."""
@@ -40,11 +41,9 @@ class Ingress:
             for peer in self._port.peers():
                 self._port.send(peer, joined)
 
-    def receive(self, share: int) -> Iterator[tuple[Rights, list[list[bytes]]]]:
+    def receive(self, share: int) -> Iterator[tuple[Peer, list[list[bytes]]]]:
         """Yield messages of one publisher after the other, at most `share` of each."""
-        for peer, messages in self._port.receive(share):
-            assert peer.rights is not None, "its connection is open"
-            yield peer.rights, messages
+        return self._port.receive(share)
 
 
 def _packed(change: bytes, prefix: bytes) -> bytes:

@@ -57,7 +57,7 @@ MAX_ENDED_AT_ONCE = 1_000
 MAX_REQUESTS_AT_ONCE = 16
 """Requests answered before the other sockets are served, one of each peer. A reply has at most
 about 1 MiB."""
-REQUESTS_TURN_S = 0.002
+REQUESTS_TURN_S = 0.001
 """No further request is answered in a turn after this time."""
 SHARE_OF_PEER = TimeShare(0.1, burst_s=0.2)
 """Of the processor, for the requests of one peer. An edge that replays gets about 50 MiB/s; the
@@ -251,9 +251,9 @@ class Relay:
                     request = frames[0] if len(frames) == 1 else b""
                     reply = self._control.answer(peer.id, request, peer.rights)
                     control.send(peer, pack_frames((pack_message(reply),)))
-                except Exception:
+                except Exception:  # noqa: BLE001 - logged
                     # A fault of ours; one request must not end the relay for everybody.
-                    logger.exception("a request could not be answered")
+                    self._log.exception("answer", "a request could not be answered")
             self._charge(peer, time.thread_time() - began)
             left -= 1
             if not left:
@@ -291,16 +291,26 @@ class Relay:
         """Take the messages that have arrived, up to a full batch or turn."""
         intake = self._state.intake
         turn_messages = turn_bytes = 0
-        for rights, messages in self._ingress.receive(EVENTS_SHARE):
+        began, useless = time.thread_time(), intake.useless
+        for peer, messages in self._ingress.receive(EVENTS_SHARE):
+            assert peer.rights is not None, "its connection is open"
             for frames in messages:
-                self._take(frames, now_ms, rights)
+                self._take(frames, now_ms, peer.rights)
                 # Also those of refused messages and live values: a flood of them would keep the
                 # other sockets waiting just as well.
                 turn_bytes += len(frames[-1])
+            ended = time.thread_time()
+            if refused := intake.useless - useless:
+                self._charge_refused(peer, (ended - began) * refused / len(messages))
+            began, useless = ended, intake.useless
             turn_messages += len(messages)
             is_over = turn_messages >= MAX_BATCH_MESSAGES or turn_bytes >= MAX_BATCH_BYTES
             if is_over or intake.is_full:
                 return
+
+    def _charge_refused(self, peer: Peer, cost_s: float) -> None:
+        if self._ingress.refused_work.charge(peer, cost_s):
+            self._state.counters.publishers_delayed += 1
 
     def _take(self, frames: list[bytes], now_ms: int, rights: Rights) -> None:
         try:
@@ -310,10 +320,10 @@ class Relay:
             self._notifier.forbid(error)
         except WireError as error:
             self._count_malformed(error)
-        except Exception:
+        except Exception:  # noqa: BLE001 - logged
             # A fault of ours; one message must not end the relay for everybody.
             self._state.counters.malformed["internal_error"] += 1
-            logger.exception("a message could not be relayed")
+            self._log.exception("message", "a message could not be relayed")
 
     def _publish(self, events: Sequence[StampedFrames]) -> None:
         self._egress.publish(events)

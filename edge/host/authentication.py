@@ -20,6 +20,7 @@ from edge.core.identity.request_head import RequestHead
 from edge.host.functions import AppIdentity, own_cancellation
 from edge.websocket.identification import HandshakeRefused
 from edge.websocket.reception import Reception
+from relay.shared.logs import LimitedLog
 
 ASKED = "event_relay.asked"
 """The name of the `Question` in the scope."""
@@ -89,6 +90,7 @@ class AppAuthentication:
         """The application may take `timeout_s` seconds."""
         self._path = path
         self._timeout_s = timeout_s
+        self._log = LimitedLog(logger)
 
     async def identify(self, handshake: Handshake) -> AppIdentity | None:
         """Return who sends `handshake`; None if it must still say. Raises `HandshakeRefused`."""
@@ -99,10 +101,10 @@ class AppAuthentication:
                 with own_cancellation():
                     await handshake.reception.app(scope, _Connecting().receive, refusal.take)
         except TimeoutError:
-            logger.error("authenticate has not returned within %g s", self._timeout_s)
+            self._log.error("timeout", "authenticate has not returned within %g s", self._timeout_s)
             raise HandshakeRefused(503, "Authentication takes too long") from None
-        except Exception:
-            logger.exception("authenticate has failed")
+        except Exception:  # noqa: BLE001 - logged
+            self._log.exception("fault", "authenticate has failed")
             raise HandshakeRefused(500, "Internal Server Error") from None
         if not question.is_answered:
             raise HandshakeRefused(refusal.status, refusal.detail, refusal.headers)

@@ -7,6 +7,7 @@ from typing import overload
 
 from edge.core.identity.access import Identity
 from edge.host.functions import AppFunction, AppIdentity, call
+from relay.shared.logs import LimitedLog
 from relay.wire.topics import Pattern, parse_pattern, parse_topic, presence_subject
 
 logger = logging.getLogger(__name__)
@@ -18,6 +19,7 @@ class Authorization:
     def __init__(self, authorize: AppFunction, timeout_s: float) -> None:
         self._authorize = authorize
         self._timeout_s = timeout_s
+        self._log = LimitedLog(logger)
 
     async def is_allowed(self, identity: AppIdentity, action: str, topic: str) -> bool:
         """Return the answer about one topic or pattern."""
@@ -25,9 +27,10 @@ class Authorization:
             async with asyncio.timeout(self._timeout_s):
                 return bool(await call(self._authorize, identity, action, topic))
         except TimeoutError:
-            logger.error("authorize has not answered within %g s: %s", self._timeout_s, topic)
-        except Exception:
-            logger.exception("authorize has failed")
+            text = "authorize has not answered within %g s: %s"
+            self._log.error("timeout", text, self._timeout_s, topic)
+        except Exception:  # noqa: BLE001 - logged
+            self._log.exception("fault", "authorize has failed")
         return False
 
     async def answered(self, identity: Identity, action: str, topics: Iterable[str]) -> AppIdentity:

@@ -21,6 +21,7 @@ from edge.host.decisions import Decisions
 from edge.host.functions import AppIdentity, call
 from edge.host.hooks import Hooks
 from edge.websocket.client import Client
+from relay.shared.logs import LimitedLog
 
 MAX_SPARE_ANSWERS = 64
 """Answers about topics to which the client is not subscribed."""
@@ -29,6 +30,8 @@ OWN_ACTIONS = frozenset({"authenticate", "subscribe", "unsubscribe", "publish", 
 Step = Callable[[], Awaitable[Any]]
 
 logger = logging.getLogger(__name__)
+log = LimitedLog(logger)
+"""Of all clients."""
 
 
 class HostConversation:
@@ -105,7 +108,7 @@ class HostConversation:
                         await self._act_on(self._messages.popleft())
                 except Exception:
                     # A fault of the application must not stop the conversation.
-                    logger.exception("a function of the application has failed")
+                    log.exception("fault", "a function of the application has failed")
         finally:
             self._task = None
             self.client.resume_reading()

@@ -4,6 +4,8 @@ import asyncio
 import logging
 from collections.abc import Callable
 
+from relay.shared.logs import LimitedLog
+
 logger = logging.getLogger(__name__)
 
 
@@ -12,6 +14,7 @@ class EndOfTurnWrites:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
+        self._log = LimitedLog(logger)
         self._writers: list[Callable[[], None]] = []
 
     def add(self, write: Callable[[], None]) -> None:
@@ -26,6 +29,6 @@ class EndOfTurnWrites:
         for each in writers:
             try:
                 each()
-            except Exception:
+            except Exception:  # noqa: BLE001 - logged
                 # A fault with one connection must not stop the writes to the others.
-                logger.exception("frames could not be written")
+                self._log.exception("write", "frames could not be written")

@@ -6,6 +6,8 @@ import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Hashable
 
+from relay.shared.logs import LimitedLog
+
 SLICE_S = 0.005
 """Seconds of each turn of the event loop that requests may take."""
 
@@ -38,6 +40,7 @@ class TimeSlicedQueue:
         self._loop = loop
         self._lines: OrderedDict[Hashable, _Line] = OrderedDict()
         """By party, in the order of their turns."""
+        self._log = LimitedLog(logger)
         self._count = 0
         self._slice_ends_at = 0.0
         """By the monotonic clock."""
@@ -96,6 +99,6 @@ class TimeSlicedQueue:
     def _do(self, work: Callable[[], None]) -> None:
         try:
             work()
-        except Exception:
+        except Exception:  # noqa: BLE001 - logged
             # A fault with one client must not stop the work of the others.
-            logger.exception("a client could not be served")
+            self._log.exception("serve", "a client could not be served")

@@ -8,10 +8,12 @@ from typing import Any
 from edge.core.hub.audience import FrameBatch
 from edge.core.stats import EdgeStats
 from edge.core.websocket.close_codes import Close
+from relay.shared.logs import LimitedLog
 
 FAULT = Close(1011, "internal error")
 
 logger = logging.getLogger(__name__)
+log = LimitedLog(logger)
 
 
 def write_to_all(stats: EdgeStats, clients: Iterable[Any], batch: FrameBatch) -> None:
@@ -40,6 +42,6 @@ def write_to_all(stats: EdgeStats, clients: Iterable[Any], batch: FrameBatch) ->
                 client.wrote(joined, taken, count)
         except Exception:
             # A fault with one connection must not stop the writes to the others.
-            logger.exception("events could not be sent to a client")
+            log.exception("write", "events could not be sent to a client")
             client.close(FAULT)
     stats.written += whole * count

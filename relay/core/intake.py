@@ -18,7 +18,7 @@ from relay.wire.envelope import (
     pack_envelope,
     unpack_envelope,
 )
-from relay.wire.errors import InvalidFrame, InvalidTopic
+from relay.wire.errors import InvalidFrame, InvalidTopic, WireError
 from relay.wire.header import SENT_AGAIN, Header, ReceivedFrames, pack_header, unpack_header
 from relay.wire.once import is_once
 from relay.wire.peers import PublishRights
@@ -70,6 +70,8 @@ class Intake:
         self.runs: dict[str, list[TakenEvent]] = {}
         """Stream to its events that wait for the commit."""
         self.live: list[TakenEvent] = []
+        self.useless = 0
+        """Messages so far that no honest publisher sends: malformed, or not allowed."""
         self.run_events = 0
         self.run_bytes = 0
         """The number of events in `runs`, and the bytes of their envelopes."""
@@ -79,8 +81,14 @@ class Intake:
 
         Raises the `WireError` that is wrong with it, or `ForbiddenEvent`.
         """
-        counters = self._counters
-        counters.received += 1
+        self._counters.received += 1
+        try:
+            self._take(frames, now_ms, rights)
+        except (WireError, ForbiddenEvent):
+            self.useless += 1
+            raise
+
+    def _take(self, frames: list[bytes], now_ms: int, rights: Rights) -> None:
         try:
             topic = decode_topic(frames[0])
         except InvalidTopic:

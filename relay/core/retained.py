@@ -16,7 +16,7 @@ MAX_TASKS = 10_000
 MAX_FINISHED_TASKS = 1_000
 MAX_GROUP_BYTES = 32 * 1024 * 1024
 """For each of the three groups."""
-MAX_PAGE_EVENTS = 4096
+MAX_PAGE_EVENTS = 512
 """The most events in one page, however small they are."""
 MANY_KEYS = 64
 

@@ -259,9 +259,9 @@ class Port:
             self._end(peer)
         except ZmtpError as error:
             self.cut_off(peer, error.reason, str(error), error.farewell)
-        except Exception:
+        except Exception:  # noqa: BLE001 - logged
             # A fault of ours; one peer must not end the relay for everybody.
-            logger.exception("a connection of the %s could not be read", self._name)
+            self._log.exception("read", "a connection of the %s could not be read", self._name)
             self.cut_off(peer, "internal_error", "it could not be read")
         if peer.is_ended:
             # Perhaps the answers that it does not read, or what it was told, were too much.

@@ -114,7 +114,13 @@ class LimitedLog:
         """Log `message % args` as `warning` does, at level ERROR."""
         self._log(logging.ERROR, cause, message, *args)
 
-    def _log(self, level: int, cause: str, message: str, *args: object) -> None:
+    def exception(self, cause: str, message: str, *args: object) -> None:
+        """Log as `error` does, with the exception that is being handled."""
+        self._log(logging.ERROR, cause, message, *args, with_exception=True)
+
+    def _log(
+        self, level: int, cause: str, message: str, *args: object, with_exception: bool = False
+    ) -> None:
         now = monotonic()
         # Decided before the message is formatted: the flood itself must cost little.
         if now < self._next_at.get(cause, 0.0):
@@ -125,4 +131,5 @@ class LimitedLog:
         if omitted := self._omitted.pop(cause, 0):
             more = f" (and {omitted} more of this kind)"
         # Escaped here too: emitters write to the log of an application, in its form.
-        self._logger.log(level, "%s%s", one_line(message % args if args else message), more)
+        text = one_line(message % args if args else message)
+        self._logger.log(level, "%s%s", text, more, exc_info=with_exception)

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from relay.call_service import CallService
 from relay.control import (
     MAX_COUNTER_NAME_CHARS,
+    MAX_PAGE_EVENTS,
     MAX_REPORTED_COUNTERS,
     MAX_REPORTS,
     MAX_REPORTS_BYTES,
@@ -481,6 +482,14 @@ class TestReplay:
         reply = parts.ask(ReplayRequest(id=8, stream="event", after=0))
         assert isinstance(reply, ReplayReply)
         assert len(reply.items) == MAX_PAGE_BYTES // size
+
+    def test_a_reply_has_few_events_whatever_was_asked_for(self, parts: RelayParts) -> None:
+        parts.append(batch(1, 2 * MAX_PAGE_EVENTS))
+        for after in (0, MAX_PAGE_EVENTS, 2 * MAX_PAGE_EVENTS - 5):
+            reply = parts.ask(ReplayRequest(id=8, stream="event", after=after, limit=4096))
+            assert isinstance(reply, ReplayReply)
+            offsets = [unpack_stamp(stamp).offset for _, stamp, _ in reply.items]
+            assert offsets == list(range(after + 1, 2 * MAX_PAGE_EVENTS + 1))[:MAX_PAGE_EVENTS]
 
     @pytest.mark.parametrize(("max_bytes", "count"), [(1, 1), (250_000, 2), (2**20, 5)])
     def test_a_reply_has_the_bytes_that_were_asked_for_but_an_event_at_least(

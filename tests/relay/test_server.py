@@ -5,8 +5,9 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 import zmq
@@ -32,6 +33,7 @@ from relay.wire.control import (
 from relay.wire.envelope import Envelope, pack_envelope
 from relay.wire.header import unpack_stamp
 from relay.wire.kinds import Kind, Kinds
+from tests.support.zmtp_peer import ZmtpPeer, message
 
 WAIT_MS = 10_000
 LARGE = 2**20 - 200
@@ -129,14 +131,38 @@ def test_a_publisher_cannot_take_the_names_of_listed_kinds(
             source.send_multipart([f"{kind}:1".encode(), pack_envelope(envelope, kind)])
         while receive(listener)[0] != b"order:1":
             pass
-        control = open_socket(context, zmq.DEALER)
-        control.connect(settings.control)
-        control.send(pack_message(StatsRequest(id=1)))
-        reply = unpack_reply(receive(control)[-1], StatsRequest)
-    assert isinstance(reply, StatsReply)
-    relayed = reply.stats["relayed"]
+        relayed = stats(context, settings)["relayed"]
     assert relayed["order"] == 1
     assert relayed[OTHER_KINDS] == 10
+
+
+def test_a_publisher_of_junk_waits_and_another_one_does_not(
+    settings: RelaySettings, context: "zmq.Context[Socket]"
+) -> None:
+    with running(Relay(settings)), ExitStack() as stack:
+        listener = subscriber(context, settings, b"event:")
+        source = publisher(context, settings, {b"event:"})
+        rogue = stack.enter_context(ZmtpPeer(settings.ingress, b"PUB"))
+        rogue.socket.settimeout(0.01)
+        number, junk = 0, b""
+        while not stats(context, settings)["publishers_delayed"]:
+            with suppress(TimeoutError):
+                junk = junk or message(b"event:junk", b"\xc1") * 1000
+                junk = junk[rogue.socket.send(junk) :]
+            source.send_multipart([b"event:%d" % number, b"\x80"])
+            assert receive(listener)[0] == b"event:%d" % number
+            number += 1
+
+
+def stats(context: "zmq.Context[Socket]", settings: RelaySettings) -> dict[str, Any]:
+    """Ask the relay about itself."""
+    control = open_socket(context, zmq.DEALER)
+    control.connect(settings.control)
+    control.send(pack_message(StatsRequest(id=1)))
+    reply = unpack_reply(receive(control)[-1], StatsRequest)
+    control.close(linger=0)
+    assert isinstance(reply, StatsReply)
+    return reply.stats
 
 
 def test_more_subscriptions_than_one_turn_reads_are_all_covered(

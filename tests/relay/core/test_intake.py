@@ -154,6 +154,7 @@ def test_refused_events_are_counted_by_reason(frames: Frames, reason: str) -> No
     entrance.end_batch()
     entrance.take(frames)
     assert (entrance.intake.runs, entrance.counters.refused) == ({}, {reason: 1})
+    assert entrance.intake.useless == 0, "an honest emitter may send it"
 
 
 @pytest.mark.parametrize(
@@ -173,6 +174,7 @@ def test_a_malformed_message_raises_and_is_not_gathered(frames: Frames, reason: 
         entrance.intake.take(frames, NOW_MS)
     assert caught.value.reason == reason
     assert (entrance.intake.runs, entrance.intake.live) == ({}, [])
+    assert entrance.intake.useless == 1
 
 
 def test_a_malformed_event_uses_up_its_number() -> None:
@@ -438,6 +440,7 @@ class TestRights:
         assert refused.value.header == (own if is_numbered else None)
         assert (entrance.intake.runs, entrance.intake.live) == ({}, [])
         assert entrance.counters.refused == {"forbidden": 1}
+        assert entrance.intake.useless == 1
         assert str(refused.value).isprintable()
 
     @pytest.mark.parametrize(

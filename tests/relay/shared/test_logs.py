@@ -72,6 +72,21 @@ def test_an_error_is_limited_as_a_warning_is(
     assert {record.levelname for record in caplog.records} == {"ERROR"}
 
 
+def test_an_exception_is_limited_with_its_traceback(
+    clock: HandClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    log = LimitedLog(logging.getLogger("test"), interval_s=10)
+    for number in range(3):
+        try:
+            raise ValueError(f"fault {number}")
+        except ValueError:
+            log.exception("fault", "a part has failed")
+    assert caplog.messages == ["a part has failed"]
+    [record] = caplog.records
+    assert record.exc_info is not None
+    assert str(record.exc_info[1]) == "fault 0"
+
+
 def test_a_message_with_percent_signs_is_logged_as_it_is(
     clock: HandClock, caplog: pytest.LogCaptureFixture
 ) -> None:
