@@ -216,6 +216,8 @@ class EdgeSettings(RelayClientSettings):
     """Arrays and objects in each other in one client message."""
     max_connections: int = Field(default=20_000, ge=1, le=MAX_COUNT)
     max_connections_per_user: int = Field(default=1_000, ge=1, le=MAX_COUNT)
+    processor_share_per_user: float = Field(default=0.1, gt=0, le=1)
+    """The share of a worker's time that the messages of one user may take in the long run."""
     max_connections_per_address: int = Field(default=5_000, ge=1, le=MAX_COUNT)
     """Connections of one address that is no trusted proxy."""
     accepts_per_s: float = Field(default=2_000.0, gt=0, le=MAX_COUNT)

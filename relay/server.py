@@ -21,7 +21,6 @@ from relay.core.subscription_router import (
     SubscriptionRoute,
     SubscriptionRouter,
 )
-from relay.core.time_share import TimeShare
 from relay.demand_service import DemandService
 from relay.egress import Egress
 from relay.ingress import Ingress
@@ -36,6 +35,7 @@ from relay.peer_changes import PeerChanges
 from relay.sequencer import Sequencer
 from relay.shared.freed_memory import FreedMemory
 from relay.shared.logs import LimitedLog
+from relay.shared.time_share import TimeShare
 from relay.shared.watched_config import WatchedConfig
 from relay.sockets import RelaySockets
 from relay.state import SharedState
@@ -81,7 +81,7 @@ class Relay:
     _memory = FreedMemory()
     _peer_changes: PeerChanges | None = None
     _requests_paid_at = 0.0
-    """See `relay.core.time_share`."""
+    """See `relay.shared.time_share`."""
 
     def __init__(
         self, settings: RelaySettings, kinds: Kinds = NO_FILE, peers: Iterable[ListedPeer] = ()

@@ -56,7 +56,7 @@ ALLOWED = {
     },
     "edge.client.core": ("edge.client.core", "edge.core.websocket.close_codes"),
     "edge.client": ("edge.client", "relay.shared.extras"),
-    "edge.scheduling": ("edge.scheduling", "relay.shared.logs"),
+    "edge.scheduling": ("edge.scheduling", "relay.shared.logs", "relay.shared.time_share"),
     "edge.upstream": ("edge.upstream", "edge.core", "edge.config", "relay.wire", "relay.shared"),
     "edge.websocket": ("edge", "relay.wire", "relay.shared"),
     "edge": ("edge", "relay.wire", "relay.shared"),

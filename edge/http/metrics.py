@@ -114,6 +114,7 @@ class EdgeCollector(Collector):
             ("published", "Events published by HTTP", stats.http.published),
             ("event_streams", "Event streams (SSE) begun", stats.http.event_streams),
             ("catch_up_waits", "Waits for a user's budget", self._clients.catch_up_waits),
+            ("message_waits", "Waits for a user's share", self._clients.requests.rests),
             ("accepts_refused", "Connections that came too fast", stats.arrivals.accepts_refused),
             ("gave_way", "Silent connections ended for newer ones", stats.arrivals.gave_way),
             ("connections_accepted", "Handshakes completed", stats.connections_accepted),

@@ -5,13 +5,27 @@ import logging
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Hashable
+from typing import NamedTuple
 
 from relay.shared.logs import LimitedLog
+from relay.shared.time_share import TimeShare
 
-SLICE_S = 0.005
-"""Seconds of each turn of the event loop that requests may take."""
+SLICE_S = 0.001
+"""Seconds of each turn of the event loop that requests may take. An event waits for so long."""
+BURST_S = 1.0
+"""Seconds of work that a party may have done at once, whatever its share."""
+MANY_ACCOUNTS = 10_000
+"""With more, those without a debt are forgotten."""
 
 logger = logging.getLogger(__name__)
+
+
+class Party(NamedTuple):
+    """Those who take turns with others, such as all connections of a user."""
+
+    name: Hashable
+    has_share: bool
+    """Whether its work may take a share of the processor only."""
 
 
 class _Line:
@@ -29,17 +43,25 @@ class TimeSlicedQueue:
     """Does work at once while this turn's slice lasts, else in later turns.
 
     The parties that have work waiting take turns, one piece at a time, so that nobody waits for all
-    that another one has sent. The work of one party is done in the order of its arrival.
+    that another one has sent. The work of one party is done in the order of its arrival. The
+    further work of a party that has taken more than its share of the processor rests.
 
     The queue has no limit of its own. The senders bound it: a connection with work in the queue
     is not read (so at most one read of data, 256 KiB, waits for each), and handshakes are turned
     away with 4013 while `wait_s` is too long.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, share: float = 1.0) -> None:
+        """Work of one party takes at most `share` of the processor in the long run."""
         self._loop = loop
+        self._share = TimeShare(share, BURST_S)
         self._lines: OrderedDict[Hashable, _Line] = OrderedDict()
         """By party, in the order of their turns."""
+        self._resting: dict[Hashable, tuple[_Line, asyncio.TimerHandle]] = {}
+        self._paid_at: dict[Party, float] = {}
+        """See `relay.shared.time_share`."""
+        self.rests = 0
+        """How often a party had to rest."""
         self._log = LimitedLog(logger)
         self._count = 0
         self._slice_ends_at = 0.0
@@ -58,23 +80,38 @@ class TimeSlicedQueue:
             return 0.0
         return time.monotonic() - next(iter(self._lines.values())).unserved_since
 
-    def run(self, work: Callable[[], None], party: Hashable = None) -> bool:
+    @property
+    def has_time(self) -> bool:
+        """Whether the work that is being done may go on: nobody else waits, and the slice lasts."""
+        return not self._lines and time.monotonic() < self._slice_ends_at
+
+    def close(self) -> None:
+        """Do nothing more."""
+        for _, timer in self._resting.values():
+            timer.cancel()
+        self._lines.clear()
+
+    def run(self, work: Callable[[], None], party: Party | None = None) -> bool:
         """Call `work` of `party` now or in a later turn; return whether it was called now.
 
         None is a party that nobody else is.
         """
         now = time.monotonic()
+        if party in self._resting:
+            line, _ = self._resting[party]
+            line.work.append(work)
+            self._count += 1
+            return False
         if not self._is_scheduled:
             # The first work of a turn starts its slice; the callback marks the end of the turn.
             self._is_scheduled = True
             self._slice_ends_at = now + SLICE_S
             self._loop.call_soon(self._next_turn)
         if self._lines or now >= self._slice_ends_at:
-            party = object() if party is None else party
-            self._lines.setdefault(party, _Line(now)).work.append(work)
+            self._lines.setdefault(party or object(), _Line(now)).work.append(work)
             self._count += 1
             return False
-        self._do(work)
+        self._do(work, party)
         return True
 
     def _next_turn(self) -> None:
@@ -93,12 +130,38 @@ class TimeSlicedQueue:
                 self._lines.move_to_end(party)
             else:
                 del self._lines[party]
-            self._do(work)
+            self._do(work, party)
             now = time.monotonic()
 
-    def _do(self, work: Callable[[], None]) -> None:
+    def _do(self, work: Callable[[], None], party: Hashable) -> None:
+        began = time.thread_time()
         try:
             work()
         except Exception:  # noqa: BLE001 - logged
             # A fault with one client must not stop the work of the others.
             self._log.exception("serve", "a client could not be served")
+        if isinstance(party, Party) and party.has_share:
+            self._charge(party, time.thread_time() - began)
+
+    def _charge(self, party: Party, cost_s: float) -> None:
+        now = time.monotonic()
+        paid_at = self._share.charge(self._paid_at.get(party, 0.0), cost_s, now)
+        self._paid_at[party] = paid_at
+        if len(self._paid_at) > MANY_ACCOUNTS:
+            self._paid_at = {party: at for party, at in self._paid_at.items() if at > now}
+        rest_s = self._share.rests_until(paid_at) - now
+        if rest_s > 0 and party not in self._resting:
+            self.rests += 1
+            line = self._lines.pop(party, None) or _Line(now)
+            timer = self._loop.call_later(rest_s, self._end_rest, party)
+            self._resting[party] = line, timer
+
+    def _end_rest(self, party: Party) -> None:
+        line, _ = self._resting.pop(party)
+        if not line.work:
+            return
+        line.unserved_since = time.monotonic()
+        self._lines[party] = line
+        if not self._is_scheduled:
+            self._is_scheduled = True
+            self._loop.call_soon(self._next_turn)

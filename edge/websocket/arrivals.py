@@ -12,10 +12,12 @@ from typing import Protocol
 from edge.config import EdgeSettings
 from edge.core.address_limits import AddressExcess, AddressLimits
 from edge.core.identity.request_head import RequestHead
+from edge.core.identity.wrong_passwords import address_of
 from edge.core.rate_limit import TokenBucket
 from edge.core.stats import EdgeStats
 from edge.core.websocket.close_codes import Close, CloseCode, try_again
 from edge.scheduling.deadlines import Deadlines
+from edge.scheduling.time_slices import Party
 from edge.websocket.descriptor_guard import DescriptorGuard
 from edge.websocket.strangers import Strangers
 
@@ -133,6 +135,11 @@ class Arrivals:
         """A request has come on a connection that was not entered, or from a proxy."""
         client = self._proxies.read(head, peer).client if self._proxies.trusts(peer) else peer
         return self.of_address(client)
+
+    def party(self, head: RequestHead, peer: str | None) -> Party | None:
+        """Return who takes turns with others for the handshake `head`: an address, if known."""
+        client = self._proxies.read(head, peer).client if self._proxies.trusts(peer) else peer
+        return None if client is None else Party(address_of(client), has_share=False)
 
     def of_address(self, address: str | None) -> Arrival:
         """A client at `address` has come; None if it has none."""

@@ -148,11 +148,11 @@ class AsgiTransport(FrameTransport):
                 if client.closed or not client.count_bytes(len(payload)):
                     continue
                 if text is None:
-                    client.take(Message(Opcode.BINARY, b""))
+                    client.read(iter((Message(Opcode.BINARY, b""),)))
                 elif len(payload) > self._max_message_bytes:
                     client.fail(CloseCode.TOO_LARGE.close())
                 else:
-                    client.take(Message(Opcode.TEXT, payload))
+                    client.read(iter((Message(Opcode.TEXT, payload),)))
 
 
 async def serve_websocket(websocket: WebSocket) -> None:

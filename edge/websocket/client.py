@@ -7,6 +7,7 @@ worker's budget waits for all clients together, those with the longest queues ar
 """
 
 import asyncio
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from os import write
 from typing import Any, Protocol
@@ -19,6 +20,8 @@ from edge.core.websocket.reader import FrameReader, Message, ProtocolViolation
 from edge.core.websocket.server_protocol import NO_FD, Sending, ServerProtocol, State, Writing
 from edge.scheduling.deadlines import Deadlines
 from edge.scheduling.end_of_turn import EndOfTurnWrites
+from edge.websocket.pending_frames import PendingFrames
+from edge.websocket.transports import half_close, is_encrypted, plain_fd
 
 SHUTDOWN_TIMEOUT_S = 2.0
 """Seconds for a client to answer 1001 when the edge stops."""
@@ -27,6 +30,12 @@ UNRESPONSIVE = Close(1011, "keepalive ping timeout")
 
 class Host(Protocol):
     """The server of the clients. `ClientEndpoint` is one; tests record the calls."""
+
+    def in_turn(self, client: "Client", work: Callable[[], None]) -> bool:
+        """Call `work` when it is the turn of the client; return whether it was called now."""
+
+    def has_time(self) -> bool:
+        """Return whether the work of this turn may go on."""
 
     def frame_received(self, client: "Client") -> bool:
         """Count a frame; return whether the client may go on. If not, it has been closed."""
@@ -61,6 +70,7 @@ class Client(asyncio.Protocol):
 
     __slots__ = (
         "_connections",
+        "_frames",
         "_pauses",
         "_room",
         "_services",
@@ -93,6 +103,8 @@ class Client(asyncio.Protocol):
         self._connections = connections
         self._pauses = 0
         """How often reading was paused and not resumed."""
+        self._frames: PendingFrames | None = None
+        """Those that were read, as far as their turn has not come."""
         self._room: asyncio.Event | None = None
         """Made for the first that waits in `drained`; most clients never need one."""
         self.ws = ServerProtocol(
@@ -100,7 +112,7 @@ class Client(asyncio.Protocol):
             services.sending,
             FrameReader(services.max_message_bytes, may_compress=compresses),
             opening,
-            fd=_plain_fd(transport),
+            fd=plain_fd(transport),
             compresses=compresses,
         )
         connections.add(self)
@@ -227,9 +239,68 @@ class Client(asyncio.Protocol):
     def resume_reading(self) -> None:
         """Undo one `pause_reading`."""
         self._pauses -= 1
+        if self._pauses:
+            return
+        if self._frames is not None:
+            self._wait_for_turn(self._frames)
+        else:
+            self._resume_transport()
+
+    def read(self, frames: Iterator[Message | None]) -> None:
+        """Act on `frames`, behind those before, as far as the turn of this client lasts.
+
+        Meanwhile nothing more is read.
+        """
+        if self._frames is not None:
+            self._frames.add(frames)
+            return
+        self._frames = PendingFrames()
+        self._frames.add(frames)
+        if not self._pauses:
+            self._wait_for_turn(self._frames)
+
+    def _wait_for_turn(self, frames: PendingFrames) -> None:
+        is_now = self._services.host.in_turn(self, self._read_on)
+        if not is_now and not frames.is_in_line:
+            frames.is_in_line = True
+            self.pause_reading()
+
+    def _read_on(self) -> None:
+        """Act on the frames that have been read: it is the turn of this client."""
+        frames = self._frames
+        if frames is None:
+            return
+        if frames.is_in_line:
+            frames.is_in_line = False
+            self._pauses -= 1
+        if self._pauses:
+            return
+        try:
+            self._act_on(frames)
+        except ProtocolViolation as violation:
+            self._frames = None
+            self.fail(violation.close)
+
+    def _act_on(self, frames: PendingFrames) -> None:
+        """Act on one frame at least, and on more while there is time."""
+        is_first = True
+        for message in frames:
+            if not is_first and not self._services.host.has_time():
+                frames.put_back(message)
+                self._wait_for_turn(frames)
+                return
+            is_first = False
+            if not self.take(message):
+                self._frames = None
+                return
+            if self._pauses:
+                return
+        self._frames = None
+        self._resume_transport()
+
+    def _resume_transport(self) -> None:
         # A client that is being closed is read too: the answer to our close frame is to come.
-        may_read = self.ws.state <= State.CLOSING and not self._transport.is_closing()
-        if may_read and not self._pauses:
+        if self.ws.state <= State.CLOSING and not self._transport.is_closing():
             # What has come meanwhile is still unread.
             self.ws.is_heard = True
             self._transport.resume_reading()
@@ -266,16 +337,10 @@ class Client(asyncio.Protocol):
     # Called by the transport.
 
     def data_received(self, data: bytes) -> None:
-        """Act on the frames that `data` completes."""
-        try:
-            self.ws.is_heard = True
-            if not self.count_bytes(len(data)):
-                return
-            for message in self.ws.reader.feed(data):
-                if not self.take(message):
-                    return
-        except ProtocolViolation as violation:
-            self.fail(violation.close)
+        """Act on the frames that `data` completes, when it is their turn."""
+        self.ws.is_heard = True
+        if self.count_bytes(len(data)):
+            self.read(self.ws.reader.feed(data))
 
     def pause_writing(self) -> None:
         """The transport holds bytes: let frames wait here."""
@@ -296,6 +361,7 @@ class Client(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the client. Its socket is still open, so nobody else has its descriptor."""
         self._connections.discard(self)
+        self._frames = None
         self._services.host.connection_lost(self)
         self.ws.lose()
         self._wake()
@@ -323,32 +389,3 @@ class Client(asyncio.Protocol):
         if self._room is not None:
             self._room.set()
             self._room = None
-
-
-def half_close(transport: asyncio.Transport) -> None:
-    """End our side of a connection behind what was written, and leave it to the peer to hang up.
-
-    A socket that is closed with unread data sends a reset, which would destroy our last words on
-    their way to the peer.
-    """
-    if transport.is_closing():
-        return
-    if transport.can_write_eof():
-        transport.write_eof()
-    elif is_encrypted(transport):
-        # TLS says goodbye behind what was written, and reads until the peer has answered.
-        transport.close()
-
-
-def is_encrypted(transport: asyncio.BaseTransport) -> bool:
-    """Return whether the edge itself encrypts the connection."""
-    return transport.get_extra_info("sslcontext") is not None
-
-
-def _plain_fd(transport: asyncio.Transport) -> int:
-    """Return the socket's descriptor if bytes may bypass the transport: not under encryption."""
-    sock = transport.get_extra_info("socket")
-    if sock is None or is_encrypted(transport):
-        return NO_FD
-    descriptor: int = sock.fileno()
-    return descriptor

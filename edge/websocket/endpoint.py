@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Hashable
+from collections.abc import Callable
 from functools import partial
 from typing import Protocol
 
@@ -21,7 +21,7 @@ from edge.core.websocket.server_protocol import Sending
 from edge.scheduling.deadlines import Deadlines
 from edge.scheduling.end_of_turn import EndOfTurnWrites
 from edge.scheduling.periodic_visits import PeriodicVisits
-from edge.scheduling.time_slices import TimeSlicedQueue
+from edge.scheduling.time_slices import Party, TimeSlicedQueue
 from edge.websocket.arrivals import GAVE_WAY, Arrival, Arrivals
 from edge.websocket.client import Client, ClientServices
 from edge.websocket.descriptor_guard import DescriptorGuard
@@ -77,7 +77,7 @@ class ClientEndpoint:
         loop = asyncio.get_running_loop()
         self.settings = settings
         self.guard = DescriptorGuard(room, stats, loop)
-        self.requests = TimeSlicedQueue(loop)
+        self.requests = TimeSlicedQueue(loop, settings.processor_share_per_user)
         """Handshakes and messages of clients."""
         self.arrivals = Arrivals(loop, settings, stats, self.guard)
         self._budget = Budget(settings.max_queued_total_bytes)
@@ -144,6 +144,7 @@ class ClientEndpoint:
         """End all catch-ups, timers and deadlines."""
         self._catch_up.close()
         self._tick_timer.cancel()
+        self.requests.close()
         self.arrivals.close()
         self.guard.close()
         self._authenticating.close()
@@ -229,6 +230,14 @@ class ClientEndpoint:
 
     # As `Host`.
 
+    def in_turn(self, client: Client, work: Callable[[], None]) -> bool:
+        """Call `work` in the turn of a client's user; return whether that is now."""
+        return self.requests.run(work, self._party(client))
+
+    def has_time(self) -> bool:
+        """Return whether the work of a turn may go on: nobody else waits for long."""
+        return self.requests.has_time
+
     def frame_received(self, client: Client) -> bool:
         """Count a frame of a client against its rate limit; return whether it may go on."""
         session = self._sessions.get(client)
@@ -246,13 +255,14 @@ class ClientEndpoint:
         return close is None
 
     def message_received(self, client: Client, message: Message) -> None:
-        """Act on a message in its turn, and read nothing more from the client until then."""
+        """Act on a message."""
         self._stats.messages_received += 1
-        party = self._party(client)
-        if not self.requests.run(partial(self._act, client, message), party):
-            # Without the pause, one client could fill the queue with a stream of messages.
-            client.pause_reading()
-            self.requests.run(client.resume_reading, party)
+        session = self._sessions.get(client)
+        if session is None or client.closed:
+            return
+        self._act_on(client, session, message)
+        if session.identity is not None and not client.closed:
+            self._wait_for_budget(client, session.identity.username)
 
     def connection_lost(self, client: Client) -> None:
         """Forget a client."""
@@ -265,22 +275,16 @@ class ClientEndpoint:
         if self.application is not None:
             self.application.lost(client)
 
-    def _party(self, client: Client) -> Hashable:
+    def _party(self, client: Client) -> Party:
         """Return who takes turns with others in the queue of requests: a user, if known.
 
         The same for all that waits of one client: while it has work in the queue it is not read.
         """
         session = self._sessions.get(client)
         identity = None if session is None else session.identity
-        return client if identity is None else identity.username
-
-    def _act(self, client: Client, message: Message) -> None:
-        session = self._sessions.get(client)
-        if session is None or client.closed:
-            return
-        self._act_on(client, session, message)
-        if session.identity is not None and not client.closed:
-            self._wait_for_budget(client, session.identity.username)
+        if identity is None:
+            return Party(client, has_share=False)
+        return Party(identity.username, has_share=True)
 
     def _wait_for_budget(self, client: Client, username: str) -> None:
         """Read nothing more from a client while its user has looked up too much."""

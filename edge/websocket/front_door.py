@@ -27,13 +27,14 @@ from edge.core.websocket.handshake import (
     response,
 )
 from edge.websocket.arrivals import Arrival
-from edge.websocket.client import Client, half_close, is_encrypted
+from edge.websocket.client import Client
 from edge.websocket.descriptor_guard import OperationsOnly
 from edge.websocket.endpoint import Application, ClientEndpoint
 from edge.websocket.http_connection import ENTRANCE, Entrance, HttpConnection
 from edge.websocket.identification import HandshakeRefused
 from edge.websocket.reception import Reception
 from edge.websocket.request_bounds import MAX_HEAD_BYTES
+from edge.websocket.transports import half_close, is_encrypted
 
 STATE = "event_relay.endpoint"
 """The name of the endpoint in the application's lifespan state."""
@@ -177,7 +178,8 @@ class FrontDoor(asyncio.Protocol):
             reason = f"overloaded, retry in {math.ceil(wait_s)} s"
             self._turn_away(CloseCode.TRY_AGAIN_LATER.close(reason))
         else:
-            if not self._endpoint.requests.run(self._open_or_abort):
+            party = self._endpoint.arrivals.party(request, peer_of(self._transport))
+            if not self._endpoint.requests.run(self._open_or_abort, party):
                 self._pause()
 
     def _open_or_abort(self) -> None:

@@ -19,8 +19,8 @@ from uvicorn.server import ServerState
 from edge.core.identity.request_head import RequestHead
 from edge.core.websocket.handshake import is_host, is_upgrade, response
 from edge.websocket.arrivals import Arrival
-from edge.websocket.client import half_close
 from edge.websocket.request_bounds import MAX_BODY_BYTES, MAX_WAITING_REQUESTS, RequestBounds
+from edge.websocket.transports import half_close
 
 ENTRANCE = "event_relay.entrance"
 """The name of the `Entrance` in the application's lifespan state; without one, the edge is at the

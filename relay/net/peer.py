@@ -58,7 +58,7 @@ class Peer:
         self.is_resting = False
         """Whether nothing is read of it at present, because its requests have cost much."""
         self.paid_at = 0.0
-        """See `relay.core.time_share`; for the loop."""
+        """See `relay.shared.time_share`; for the loop."""
         self.is_ended = False
         self.party: Hashable = None
         """The peer among those that share the relay: a key, a user or an address."""

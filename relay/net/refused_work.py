@@ -3,9 +3,9 @@
 from collections.abc import Hashable
 from time import monotonic
 
-from relay.core.time_share import TimeShare
 from relay.net.peer import Peer
 from relay.net.port import Port
+from relay.shared.time_share import TimeShare
 
 SHARE_OF_PARTY = TimeShare(0.1, burst_s=0.1)
 """Of the processor, for the refused messages of all connections of one party."""
@@ -25,7 +25,7 @@ class RefusedWork:
     def __init__(self, port: Port) -> None:
         self._port = port
         self._paid_at: dict[Hashable, float] = {}
-        """By party; see `relay.core.time_share`."""
+        """By party; see `relay.shared.time_share`."""
 
     def __len__(self) -> int:
         return len(self._paid_at)

@@ -146,6 +146,8 @@ class Server:
         )
         self.received_messages: list[Message] = []
         self.frames_heard = 0
+        self.line: list[Callable[[], None]] | None = None
+        """The clients that wait for a turn."""
         self.most_frames = 10**9
         """Of all clients; who sends more is closed."""
         self.bytes_heard = 0
@@ -158,6 +160,19 @@ class Server:
         self._heard = asyncio.Event()
 
     # As `Host`.
+
+    def in_turn(self, client: Client, work: Callable[[], None]) -> bool:
+        """It is always everybody's turn, unless `line` is there."""
+        if self.line is None:
+            work()
+            return True
+        self.line.append(work)
+        self._heard.set()
+        return False
+
+    def has_time(self) -> bool:
+        """A turn lasts, unless `line` is there: then it is for one frame."""
+        return self.line is None
 
     def frame_received(self, client: Client) -> bool:
         """Count up to the limit."""

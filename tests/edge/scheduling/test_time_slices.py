@@ -1,9 +1,10 @@
 """`TimeSlicedQueue` on a loop whose turns the test makes, with a clock that the test moves."""
 
 import asyncio
+import contextlib
 import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, cast
 
@@ -12,7 +13,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge.scheduling import time_slices
-from edge.scheduling.time_slices import SLICE_S, TimeSlicedQueue
+from edge.scheduling.time_slices import BURST_S, SLICE_S, Party, TimeSlicedQueue
+
+
+class Timer:
+    """As a `TimerHandle`."""
+
+    is_cancelled = False
+
+    def __init__(self, at: float, callback: Callable[[], object]) -> None:
+        self.at = at
+        self.callback = callback
+
+    def cancel(self) -> None:
+        """As a handle's."""
+        self.is_cancelled = True
 
 
 class TurnByTurn:
@@ -20,11 +35,27 @@ class TurnByTurn:
 
     def __init__(self) -> None:
         self._due: deque[Callable[[], object]] = deque()
+        self.timers: list[Timer] = []
         self.now = 100.0
 
     def monotonic(self) -> float:
         """As `time.monotonic`."""
         return self.now
+
+    # All time that passes is the processor's.
+    thread_time = monotonic
+
+    def call_later(self, delay_s: float, callback: Callable[..., object], *args: object) -> Timer:
+        """As a loop's."""
+        self.timers.append(Timer(self.now + delay_s, partial(callback, *args)))
+        return self.timers[-1]
+
+    def pass_time(self) -> None:
+        """Let the time come at which the next timer is due, and call it."""
+        self.timers.sort(key=lambda timer: timer.at)
+        timer = self.timers.pop(0)
+        self.now = max(self.now, timer.at)
+        timer.callback()
 
     def call_soon(self, callback: Callable[..., object], *arguments: object) -> None:
         """As a loop's."""
@@ -43,6 +74,16 @@ class TurnByTurn:
             if not self.turn():
                 return count
         raise AssertionError("the loop never rests")
+
+
+@contextlib.contextmanager
+def silence() -> Iterator[None]:
+    """Log nothing."""
+    logging.disable(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logging.disable(logging.NOTSET)
 
 
 @pytest.fixture
@@ -124,8 +165,7 @@ def test_all_work_is_done_once_and_in_order_of_arrival(
     loop = TurnByTurn()
     came: list[int] = []
     done: list[int] = []
-    logging.disable(logging.CRITICAL)
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, silence():
         patch.setattr(time_slices, "time", loop)
         queue = on(loop)
 
@@ -150,7 +190,6 @@ def test_all_work_is_done_once_and_in_order_of_arrival(
                 run(kind, takes_s)
             assert len(came) == len(done) + len(queue)
         loop.rest()
-    logging.disable(logging.NOTSET)
     assert done == came
     assert len(queue) == 0
 
@@ -190,9 +229,9 @@ def test_parties_take_turns_and_each_keeps_its_order(loop: TurnByTurn) -> None:
     queue, done = on(loop), list[str]()
     queue.run(work(loop, done, "first", SLICE_S))
     for number in range(100):
-        queue.run(work(loop, done, f"mallory {number}", SLICE_S), "mallory")
+        queue.run(work(loop, done, f"mallory {number}", SLICE_S), Party("mallory", has_share=False))
     for number in range(3):
-        queue.run(work(loop, done, f"alice {number}", SLICE_S), "alice")
+        queue.run(work(loop, done, f"alice {number}", SLICE_S), Party("alice", has_share=False))
     queue.run(work(loop, done, "a handshake", SLICE_S))
     loop.rest()
     others = [name for name in done if not name.startswith("mallory")]
@@ -208,7 +247,99 @@ def test_a_party_that_has_sent_much_makes_the_wait_of_others_no_longer(loop: Tur
     queue, done = on(loop), list[int]()
     queue.run(work(loop, done, 0, SLICE_S))
     for number in range(500):
-        queue.run(work(loop, done, number, SLICE_S), "mallory")
+        queue.run(work(loop, done, number, SLICE_S), Party("mallory", has_share=False))
     while len(queue):
         assert queue.wait_s <= 2 * SLICE_S
         loop.turn()
+
+
+MALLORY, ALICE = (Party(name, has_share=True) for name in ("mallory", "alice"))
+SHARE = 0.1
+
+
+def shared(loop: TurnByTurn) -> TimeSlicedQueue:
+    return TimeSlicedQueue(cast(asyncio.AbstractEventLoop, loop), SHARE)
+
+
+def test_a_party_that_has_taken_more_than_its_share_rests_and_loses_nothing(
+    loop: TurnByTurn,
+) -> None:
+    queue, done = shared(loop), list[str]()
+    began_at = loop.now
+    for number in range(200):
+        queue.run(work(loop, done, f"mallory {number}", BURST_S / 10), MALLORY)
+        queue.run(work(loop, done, f"alice {number}", 0), ALICE)
+        loop.rest()
+    alices = [f"alice {number}" for number in range(200)]
+    assert [name for name in done if name in alices] == alices, "others do not wait for it"
+    assert len(done) < 215
+    assert queue.rests == 1
+    while len(queue):
+        loop.pass_time()
+        loop.rest()
+    assert [name for name in done if name not in alices] == [f"mallory {n}" for n in range(200)]
+    spent_s, took_s = 200 * BURST_S / 10, loop.now - began_at
+    assert spent_s <= SHARE * took_s + BURST_S + BURST_S / 10
+
+
+def test_the_work_of_a_resting_party_makes_no_wait(loop: TurnByTurn) -> None:
+    """New clients would be refused because of it."""
+    queue, done = shared(loop), list[str]()
+    queue.run(work(loop, done, "much", 10 * BURST_S), MALLORY)
+    queue.run(work(loop, done, "more", 0), MALLORY)
+    loop.now += 1
+    assert (len(queue), queue.wait_s) == (1, 0.0)
+    loop.rest()
+    assert queue.run(work(loop, done, "a handshake", 0))
+    assert done == ["much", "a handshake"]
+
+
+def test_a_party_without_a_share_never_rests(loop: TurnByTurn) -> None:
+    queue, done = shared(loop), list[int]()
+    for number in range(100):
+        queue.run(work(loop, done, number, BURST_S), Party("an address", has_share=False))
+        loop.rest()
+    assert (len(done), queue.rests) == (100, 0)
+
+
+def test_work_may_go_on_while_nobody_waits_and_the_slice_lasts(loop: TurnByTurn) -> None:
+    queue = on(loop)
+    found: list[bool] = []
+
+    def long() -> None:
+        found.append(queue.has_time)
+        loop.now += SLICE_S
+        found.append(queue.has_time)
+
+    def crowded() -> None:
+        queue.run(lambda: None)
+        found.append(queue.has_time)
+
+    queue.run(long)
+    queue.run(crowded)
+    queue.run(lambda: None)
+    loop.rest()
+    assert found == [True, False, False]
+
+
+def test_nothing_is_due_after_close(loop: TurnByTurn) -> None:
+    queue, done = shared(loop), list[str]()
+    queue.run(work(loop, done, "much", 10 * BURST_S), MALLORY)
+    queue.run(work(loop, done, "more", 0), MALLORY)
+    queue.run(work(loop, done, "a handshake", 0))
+    queue.close()
+    loop.rest()
+    assert [timer.is_cancelled for timer in loop.timers] == [True]
+    assert done == ["much"]
+
+
+def test_accounts_without_a_debt_are_forgotten(
+    loop: TurnByTurn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(time_slices, "MANY_ACCOUNTS", 100)
+    queue, done = shared(loop), list[int]()
+    for number in range(500):
+        queue.run(work(loop, done, number, 1e-6), Party(number, has_share=True))
+        loop.rest()
+        loop.now += 1
+    assert len(cast(Any, queue)._paid_at) <= 101

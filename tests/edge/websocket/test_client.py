@@ -1,6 +1,7 @@
 """`Client` on real sockets: writing, pings and reading."""
 
 import contextlib
+from collections.abc import Callable
 
 import pytest
 
@@ -185,6 +186,66 @@ def test_of_many_pings_only_the_newest_is_answered_once_the_client_reads(play: P
                 pongs.append(frame[1])
                 break
         assert pongs == [b"4999"]
+
+    play(scenario)
+
+
+def test_frames_are_acted_on_in_turns_and_nothing_is_read_meanwhile(play: Play) -> None:
+    async def scenario(server: Server) -> None:
+        line: list[Callable[[], None]] = []
+        server.line = line
+        peer, client = await server.connect()
+        received = server.received_messages
+        fragments = client_frame(FRAGMENT, b"2 ") + client_frame(0x80, b"parts")
+        await peer.send_raw(client_frame(TEXT, b"1") + fragments + client_frame(0x89, b"!"))
+        await server.until(lambda: len(line) == 1)
+        await peer.send(TEXT, b"last")
+        heard = server.bytes_heard
+        for frames in range(4):
+            assert (server.frames_heard, len(line), server.bytes_heard) == (frames, 1, heard)
+            line.pop()()
+            await turn()
+        assert [message.payload for message in received] == [b"1", b"2 parts"]
+        assert await peer.frame() == (PONG, b"!")
+        await server.until(lambda: len(line) == 1)
+        line.pop()()
+        assert received[-1].payload == b"last"
+        assert not client.closed
+
+    play(scenario)
+
+
+def test_a_turn_of_a_client_that_is_paused_is_left_out(play: Play) -> None:
+    async def scenario(server: Server) -> None:
+        line: list[Callable[[], None]] = []
+        server.line = line
+        peer, client = await server.connect()
+        await peer.send_raw(client_frame(TEXT, b"1") + client_frame(TEXT, b"2"))
+        await server.until(lambda: len(line) == 1)
+        client.pause_reading()
+        line.pop()()
+        assert (server.received_messages, line) == ([], [])
+        client.resume_reading()
+        server.line = None
+        line.pop()()
+        assert [message.payload for message in server.received_messages] == [b"1", b"2"]
+        await peer.send(TEXT, b"3")
+        await server.until(lambda: len(server.received_messages) == 3)
+
+    play(scenario)
+
+
+def test_frames_of_a_connection_that_is_lost_meanwhile_are_dropped(play: Play) -> None:
+    async def scenario(server: Server) -> None:
+        line: list[Callable[[], None]] = []
+        server.line = line
+        peer, client = await server.connect()
+        await peer.send(TEXT, b"1")
+        await server.until(lambda: len(line) == 1)
+        client.abort()
+        await server.until(lambda: server.departed == [client])
+        line.pop()()
+        assert server.received_messages == []
 
     play(scenario)
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from functools import partial
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -10,14 +11,13 @@ from edge.config import EdgeSettings
 from edge.core.catch_up_budget import CatchUpBudget, CatchUpLimits
 from edge.core.control.control_health import ControlHealth
 from edge.core.control.readiness import Readiness
+from edge.core.identity.access import NEVER, Identity
 from edge.core.identity.tokens import Tokens
 from edge.core.session import SessionServices, Visitor
 from edge.core.stats import EdgeStats
 from edge.core.streams.relay_state import RelayState
 from edge.core.websocket.close_codes import Close
-from edge.core.websocket.frames import Opcode
-from edge.core.websocket.reader import Message
-from edge.scheduling.time_slices import SLICE_S
+from edge.scheduling.time_slices import SLICE_S, Party
 from edge.websocket.endpoint import ClientEndpoint
 from relay.shared.descriptor_room import DescriptorRoom
 from tests.edge.recorders import RecordingActions, RecordingConnection
@@ -38,23 +38,6 @@ class NoCatchUp:
 
     def close(self) -> None:
         """Nothing is to be ended."""
-
-
-class ReadClient:
-    """Counts how often its reading is paused."""
-
-    closed = False
-
-    def __init__(self) -> None:
-        self.pauses = 0
-
-    def pause_reading(self) -> None:
-        """As `Client`."""
-        self.pauses += 1
-
-    def resume_reading(self) -> None:
-        """As `Client`."""
-        self.pauses -= 1
 
 
 class PresentClient(RecordingConnection):
@@ -96,25 +79,32 @@ def new_endpoint(stats: EdgeStats) -> ClientEndpoint:
     return ClientEndpoint(settings, services, cast(Any, NoCatchUp()), stats, ROOM, readiness)
 
 
-def test_a_client_with_a_request_in_the_queue_is_not_read() -> None:
-    """So of each client at most one read of data waits, however much it sends."""
-
+def test_clients_of_one_user_have_one_turn_and_one_share() -> None:
     async def scenario() -> None:
-        stats = EdgeStats()
-        endpoint = new_endpoint(stats)
-        client: Any = ReadClient()
-        message = Message(Opcode.TEXT, b"x" * 2**20)
-        endpoint.message_received(client, message)
-        assert (client.pauses, endpoint.waiting_requests) == (0, 0)
+        endpoint = new_endpoint(EdgeStats())
+        alice, again, stranger = (client_at(endpoint, name) for name in ("alice", "alice", ""))
+        done: list[str] = []
+        assert endpoint.in_turn(alice, lambda: done.append("at once"))
         endpoint.requests.run(spend_the_slice)
-        endpoint.message_received(client, message)
-        assert (client.pauses, endpoint.waiting_requests) == (1, 2)
+        assert not endpoint.has_time()
+        for name, client in (("1", alice), ("2", again), ("stranger", stranger)):
+            assert not endpoint.in_turn(client, partial(done.append, name))
+        assert endpoint.waiting_requests == 3
         await asyncio.sleep(0)
-        assert (client.pauses, endpoint.waiting_requests) == (0, 0)
-        assert stats.messages_received == 2
+        assert done == ["at once", "1", "stranger", "2"]
+        assert endpoint._party(alice) == Party("alice", has_share=True)
+        assert not endpoint._party(stranger).has_share
         endpoint.close()
 
     asyncio.run(scenario())
+
+
+def client_at(endpoint: ClientEndpoint, username: str) -> Any:
+    """A client of `endpoint`; nobody knows whose without `username`."""
+    client: Any = PresentClient()
+    identity = Identity(username, "user", NEVER) if username else None
+    cast(Any, endpoint)._sessions[client] = SimpleNamespace(identity=identity)
+    return client
 
 
 def test_overload_is_told_by_the_wait_of_the_oldest_request() -> None:

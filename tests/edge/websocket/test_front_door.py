@@ -76,7 +76,7 @@ def test_a_connection_without_a_complete_request_is_given_up(said: bytes) -> Non
     config: Any = None
     arriving: list[Callable[[], None]] = []
     endpoint = SimpleNamespace(
-        arrivals=SimpleNamespace(enter=lambda *_: QuietArrival(arriving)),
+        arrivals=SimpleNamespace(enter=lambda *_: QuietArrival(arriving), party=lambda *_: None),
         handshake_refused=lambda: None,
     )
     state = SimpleNamespace(connections=set())
@@ -111,10 +111,10 @@ def test_an_application_is_asked_as_the_server_would_call_it() -> None:
     """With all that is wrapped around it, and with what its own lifespan has yielded."""
     wrapped, application = object(), Application()
     endpoint = SimpleNamespace(
-        arrivals=SimpleNamespace(enter=lambda *_: QuietArrival([])),
+        arrivals=SimpleNamespace(enter=lambda *_: QuietArrival([]), party=lambda *_: None),
         handshake_refused=lambda: None,
         overload_s=lambda: None,
-        requests=SimpleNamespace(run=lambda open_now: open_now() is None),
+        requests=SimpleNamespace(run=lambda open_now, _: open_now() is None),
         settings=SimpleNamespace(compression=False),
         application=application,
     )

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.core.time_share import TimeShare
+from relay.shared.time_share import TimeShare
 
 SHARE = TimeShare(share=0.25, burst_s=1.0)
 
