@@ -13,10 +13,6 @@ from relay.wire.control import Head, Heartbeat
 from relay.wire.topics import REVOCATION, Pattern
 
 DEFAULT_HISTORY_BYTES = 64 * 1024 * 1024
-MAX_REMEMBERED = 4096
-"""Selector sets whose streams are remembered; with more, all are forgotten and found anew."""
-FEW_SELECTORS = 16
-"""A larger selector set is not remembered: its memory would cost more than finding its streams."""
 
 
 class EdgePlace(NamedTuple):
@@ -94,8 +90,6 @@ class Streams:
         self._joined: dict[str, int] = {}
         """Stream to its head when that process was first followed."""
         self._streams: dict[str, Stream] = {}
-        self._kinds: dict[tuple[Pattern, ...], tuple[str, ...]] = {}
-        """By selectors: the streams that they can match. Bounded by the two constants above."""
         self.beginnings: dict[str, int] = {}
         """Stream to the offset after which it is followed in this epoch."""
 
@@ -197,7 +191,6 @@ class Streams:
                 self._end(kind)
         self.epoch = epoch
         self._disputed.clear()
-        self._kinds.clear()
         for kind, last in (begins or last_offsets).items():
             if kind == REVOCATION or not is_served(kind, self._served_prefixes):
                 # `RevocationStream` follows that one: it is for no client.
@@ -220,18 +213,11 @@ class Streams:
     def offsets_concerning(self, selectors: Iterable[Pattern]) -> dict[str, int]:
         """Return the streams that `selectors` can match, each to its head."""
         wanted = tuple(selectors)
-        kinds = self._kinds.get(wanted)
-        if kinds is None:
-            kinds = tuple(
-                kind
-                for kind in self._streams
-                if any(selector.concerns(kind) for selector in wanted)
-            )
-            if len(wanted) <= FEW_SELECTORS:
-                if len(self._kinds) >= MAX_REMEMBERED:
-                    self._kinds.clear()
-                self._kinds[wanted] = kinds
-        return {kind: self._streams[kind].history.head for kind in kinds}
+        return {
+            kind: stream.history.head
+            for kind, stream in self._streams.items()
+            if any(selector.concerns(kind) for selector in wanted)
+        }
 
     def _items(self) -> Iterable[tuple[str, Stream]]:
         return self._streams.items()

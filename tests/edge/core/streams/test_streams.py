@@ -3,7 +3,6 @@
 import pytest
 
 from edge.core.stats import Dropped
-from edge.core.streams import streams as module
 from edge.core.streams.record import unreadable_record
 from edge.core.streams.streams import Stream, Streams
 from relay.wire.control import Heartbeat
@@ -159,15 +158,6 @@ def test_several_selectors_concern_the_streams_of_each(streams: Streams) -> None
     selectors = [parse_pattern("task:1"), parse_pattern("event:*")]
     assert streams.offsets_concerning(selectors) == {"event": 1042, "task": 77}
     assert streams.offsets_concerning([]) == {}
-
-
-def test_a_bounded_number_of_selectors_is_remembered(
-    streams: Streams, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "MAX_REMEMBERED", 3)
-    for number in range(20):
-        assert "event" in streams.offsets_concerning([parse_pattern(f"event:{number}")])
-        assert len(streams._kinds) <= 3
 
 
 class TestNewEpoch:
