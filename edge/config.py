@@ -30,6 +30,7 @@ from relay.shared.settings import (
     default_data_dir,
     settings_config,
 )
+from relay.shared.time_share import TimeShare
 from relay.wire.errors import InvalidTopic
 from relay.wire.topics import parse_pattern
 
@@ -217,7 +218,9 @@ class EdgeSettings(RelayClientSettings):
     max_connections: int = Field(default=20_000, ge=1, le=MAX_COUNT)
     max_connections_per_user: int = Field(default=1_000, ge=1, le=MAX_COUNT)
     processor_share_per_user: float = Field(default=0.1, gt=0, le=1)
-    """The share of a worker's time that the messages of one user may take in the long run."""
+    processor_burst_s: float = Field(default=1.0, ge=0.01, le=3600)
+    """The share of a worker's time that the messages of one user may take in the long run, and the
+    seconds of it at once."""
     max_connections_per_address: int = Field(default=5_000, ge=1, le=MAX_COUNT)
     """Connections of one address that is no trusted proxy."""
     accepts_per_s: float = Field(default=2_000.0, gt=0, le=MAX_COUNT)
@@ -321,6 +324,11 @@ class EdgeSettings(RelayClientSettings):
             max(self.byte_burst, 2 * self.max_message_bytes),
             self.max_json_depth,
         )
+
+    @property
+    def user_share(self) -> TimeShare:
+        """The share of a worker's time that the messages of one user may take."""
+        return TimeShare(self.processor_share_per_user, self.processor_burst_s)
 
     @property
     def catch_up_limits(self) -> CatchUpLimits:

@@ -32,6 +32,8 @@ MAX_CONNECTIONS = 1_000
 TOPICS_EACH = 10
 """With so many connections, `EDGE_MAX_SUBSCRIPTIONS_PER_USER` by default."""
 REST_S = 60.0
+SETTINGS = {"EDGE_HISTORY_BYTES": str(2**20)}
+"""Full before the attack: the memory of further events is no memory of the attack."""
 TARGET_SIEGE_P99_MS = 250.0
 TARGET_RATIO = 1.2
 TARGET_MEMORY = 1.1
@@ -89,7 +91,7 @@ def _rounds(attackers: Attackers, *, keyed: bool = False) -> list[Round]:
 def _measure(attackers: Attackers, *, keyed: bool = False) -> Round:
     with (
         TemporaryDirectory() as directory,
-        run_relay_and_edge(Path(directory), keyed=keyed) as running,
+        run_relay_and_edge(Path(directory), SETTINGS, keyed=keyed) as running,
     ):
         server = running.server(HONEST, (TOPIC,), ((TOPIC,),))
         with (

@@ -12,8 +12,7 @@ from relay.shared.time_share import TimeShare
 
 SLICE_S = 0.001
 """Seconds of each turn of the event loop that requests may take. An event waits for so long."""
-BURST_S = 1.0
-"""Seconds of work that a party may have done at once, whatever its share."""
+WHOLE = TimeShare(1.0, burst_s=1.0)
 MANY_ACCOUNTS = 10_000
 """With more, those without a debt are forgotten."""
 
@@ -51,10 +50,10 @@ class TimeSlicedQueue:
     away with 4013 while `wait_s` is too long.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, share: float = 1.0) -> None:
-        """Work of one party takes at most `share` of the processor in the long run."""
+    def __init__(self, loop: asyncio.AbstractEventLoop, share: TimeShare = WHOLE) -> None:
+        """Work of one party takes at most `share` of the processor."""
         self._loop = loop
-        self._share = TimeShare(share, BURST_S)
+        self._share = share
         self._lines: OrderedDict[Hashable, _Line] = OrderedDict()
         """By party, in the order of their turns."""
         self._resting: dict[Hashable, tuple[_Line, asyncio.TimerHandle]] = {}

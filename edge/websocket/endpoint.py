@@ -77,7 +77,7 @@ class ClientEndpoint:
         loop = asyncio.get_running_loop()
         self.settings = settings
         self.guard = DescriptorGuard(room, stats, loop)
-        self.requests = TimeSlicedQueue(loop, settings.processor_share_per_user)
+        self.requests = TimeSlicedQueue(loop, settings.user_share)
         """Handshakes and messages of clients."""
         self.arrivals = Arrivals(loop, settings, stats, self.guard)
         self._budget = Budget(settings.max_queued_total_bytes)

@@ -140,3 +140,23 @@ def test_a_live_prefix_that_is_toggled_waits_for_the_budget_of_its_user(cluster:
         honest.is_served()
         mallory.receive_until(lambda message: message.get("id") == toggles - 1, "the last reply")
     assert edge.metrics()["edge_catch_up_waits"][""] > 0
+
+
+def test_messages_of_many_connections_wait_for_the_share_of_their_user(cluster: Cluster) -> None:
+    """Each connection is within its rate, and is answered in the end."""
+    cluster.start_relay()
+    edge = cluster.start_edge(EDGE_PROCESSOR_SHARE_PER_USER="0.02", EDGE_PROCESSOR_BURST_S="0.02")
+    messages = 200
+    with Honest(cluster, edge) as honest:
+        clients = [cluster.connect(edge, "mallory") for _ in range(5)]
+        for client in clients:
+            for number in range(messages):
+                action = "unsubscribe" if number % 2 else "subscribe"
+                client.send({"action": action, "topic": "event:toggled", "id": number})
+        cluster.connect(edge, "carol").subscribe("event:toggled")
+        honest.is_served()
+        for client in clients:
+            client.receive_until(lambda message: message.get("id") == messages - 1, "the last")
+            ids = [message["id"] for message in client.received if "id" in message]
+            assert ids == list(range(messages))
+    assert edge.metrics()["edge_message_waits"][""] > 0

@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge.scheduling import time_slices
-from edge.scheduling.time_slices import BURST_S, SLICE_S, Party, TimeSlicedQueue
+from edge.scheduling.time_slices import SLICE_S, Party, TimeSlicedQueue
+from relay.shared.time_share import TimeShare
 
 
 class Timer:
@@ -254,11 +255,11 @@ def test_a_party_that_has_sent_much_makes_the_wait_of_others_no_longer(loop: Tur
 
 
 MALLORY, ALICE = (Party(name, has_share=True) for name in ("mallory", "alice"))
-SHARE = 0.1
+SHARE, BURST_S = 0.1, 1.0
 
 
 def shared(loop: TurnByTurn) -> TimeSlicedQueue:
-    return TimeSlicedQueue(cast(asyncio.AbstractEventLoop, loop), SHARE)
+    return TimeSlicedQueue(cast(asyncio.AbstractEventLoop, loop), TimeShare(SHARE, BURST_S))
 
 
 def test_a_party_that_has_taken_more_than_its_share_rests_and_loses_nothing(
