@@ -4,7 +4,6 @@ from collections.abc import Iterable, Iterator
 
 from relay.net.peer import Peer
 from relay.net.port import Port
-from relay.net.refused_work import RefusedWork
 from relay.zmtp.connection import CANCEL, SUBSCRIBE
 from relay.zmtp.frames import pack_message
 
@@ -17,7 +16,6 @@ class Ingress:
         self._port = port
         self._prefixes = dict.fromkeys(always)
         port.listener = self
-        self.refused_work = RefusedWork(port)
 
     def peer_opened(self, peer: Peer) -> None:
         """See `PeerListener`."""

@@ -301,16 +301,13 @@ class Relay:
                 turn_bytes += len(frames[-1])
             ended = time.thread_time()
             if refused := intake.useless - useless:
-                self._charge_refused(peer, (ended - began) * refused / len(messages))
+                cost_s = (ended - began) * refused / len(messages)
+                self._sockets.ingress.charge(peer, cost_s)
             began, useless = ended, intake.useless
             turn_messages += len(messages)
             is_over = turn_messages >= MAX_BATCH_MESSAGES or turn_bytes >= MAX_BATCH_BYTES
             if is_over or intake.is_full:
                 return
-
-    def _charge_refused(self, peer: Peer, cost_s: float) -> None:
-        if self._ingress.refused_work.charge(peer, cost_s):
-            self._state.counters.publishers_delayed += 1
 
     def _take(self, frames: list[bytes], now_ms: int, rights: Rights) -> None:
         try:

@@ -32,9 +32,8 @@ class RelayCounters:
         """Requests by operation; `refused` for requests that could not be read."""
         self.requests_delayed = 0
         """How often the further requests of a peer had to wait: the ones before had cost much."""
-        self.publishers_delayed = 0
-        """How often the further messages of a publisher had to wait: the refused ones before had
-        cost much."""
+        self.peers_delayed = 0
+        """How often a peer had to wait: its pings and refused messages before had cost much."""
         self.unproven = 0
         """Claims of emitters about acknowledged events that the journal lacks, without a proof."""
         self.connections_refused = 0
@@ -56,7 +55,7 @@ class RelayCounters:
             "waiting": self.waiting,
             "control_requests": dict(self.control_requests),
             "requests_delayed": self.requests_delayed,
-            "publishers_delayed": self.publishers_delayed,
+            "peers_delayed": self.peers_delayed,
             "unproven": self.unproven,
             "connections_refused": self.connections_refused,
             "subscribers_cut": self.peers_cut.get("egress", Counter())["slow"],

@@ -1,19 +1,19 @@
 """`Port`: one of the relay's sockets, with the connections of its peers."""
 
-import errno
 import logging
 import selectors
 import socket
 from collections.abc import Iterator
-from time import monotonic
+from time import monotonic, thread_time
 
 from relay.core.counters import RelayCounters
+from relay.net.acceptor import Acceptor
 from relay.net.gate import Gate
-from relay.net.listening import prepare
 from relay.net.newcomers import Newcomers
 from relay.net.peer import Peer, PeerListener
 from relay.net.port_bounds import PortBounds
 from relay.net.resting import Resting
+from relay.net.useless_work import UselessWork
 from relay.shared.logs import LimitedLog
 from relay.zmtp.connection import ZmtpConnection
 from relay.zmtp.errors import ZmtpError
@@ -28,12 +28,8 @@ a message too large to wait for."""
 TURN_S = 0.005
 """The peers of a port are read for so long, and one of them at least; then it is the turn of the
 other ports. What costs time need not be a message: pings, refused frames, parts of large ones."""
-MAX_ACCEPTED_AT_ONCE = 64
 MAX_HANDSHAKES_AT_ONCE = 16
 """Connections whose handshake goes on in a turn. With CURVE, each takes 0.2 ms or more."""
-ACCEPT_PAUSE_S = 0.1
-"""Without a descriptor for a connection that waits, the port tries again after this time."""
-_NO_DESCRIPTOR = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 logger = logging.getLogger(__name__)
 
@@ -52,21 +48,20 @@ class Port:
     ) -> None:
         """`listening` stays the caller's. `name` is for log and counters."""
         self._name = name
-        self._listening = listening
         self._gate = gate
         self.newcomers = newcomers
         self._bounds = bounds
         self._counters = counters
         self.listener: PeerListener | None = None
         self._selector = selectors.DefaultSelector()
-        self._selector.register(listening, READ)
-        self._accepts_again_at: float | None = None
+        self._acceptor = Acceptor(listening, self._selector, newcomers)
         self._peers: dict[bytes, Peer] = {}
         self._readable: dict[Peer, None] = {}
         """Peers of which something can be read, the one whose turn it is first."""
         self._dirty: dict[Peer, None] = {}
         """Peers for which something was queued since the last `flush`."""
         self._resting = Resting()
+        self._useless_work = UselessWork()
         self._queued_bytes = 0
         self._incomplete_bytes = 0
         self._handshakes_left = 0
@@ -105,16 +100,13 @@ class Port:
     @property
     def due_at(self) -> float:
         """The monotonic time at which `tick` has something to do."""
-        due_at = min(self.newcomers.due_at, self._resting.due_at)
-        return due_at if self._accepts_again_at is None else min(due_at, self._accepts_again_at)
+        return min(self.newcomers.due_at, self._resting.due_at, self._acceptor.due_at)
 
     def tick(self, now: float) -> None:
         """End the connections whose time is over."""
         for peer, reason in self.newcomers.overdue(now):
             self.cut_off(peer, reason, "it has not said what it is, or there is no room for it")
-        if self._accepts_again_at is not None and self._accepts_again_at <= now:
-            self._accepts_again_at = None
-            self._selector.register(self._listening, READ)
+        self._acceptor.tick(now)
         for peer_id in self._resting.rested(now):
             if (rested := self._peers.get(peer_id)) is not None:
                 rested.is_resting = False
@@ -127,6 +119,14 @@ class Port:
         self._resting.add(peer, until)
         self._readable.pop(peer, None)
         self._watch(peer, peer.watched & ~READ)
+
+    def charge(self, peer: Peer, cost_s: float) -> None:
+        """Have `peer` wait if work for it that was of no use, now `cost_s`, has been too much."""
+        now = monotonic()
+        until = self._useless_work.charge(peer.party, cost_s, now)
+        if until > now and not peer.is_ended:
+            self._counters.peers_delayed += 1
+            self.rest(peer, until)
 
     def recheck(self) -> None:
         """The list of peers is another: cut those off of whom it says something else."""
@@ -164,8 +164,11 @@ class Port:
             # Behind the others, unless it is drained now.
             self._readable.pop(peer, None)
             self._readable[peer] = None
+            began = thread_time()
             if messages := self._read(peer, share):
                 yield peer, messages
+            else:
+                self.charge(peer, thread_time() - began)
             if monotonic() >= until:
                 return
 
@@ -220,20 +223,8 @@ class Port:
             self._watch(peer, peer.watched & ~READ)
 
     def _accept(self, now: float) -> None:
-        for _ in range(MAX_ACCEPTED_AT_ONCE):
+        for accepted in self._acceptor.accept(now):
             try:
-                accepted, _address = self._listening.accept()
-            except BlockingIOError:
-                return
-            except OSError as error:
-                if error.errno in _NO_DESCRIPTOR:
-                    self.newcomers.note_refused()
-                    self._selector.unregister(self._listening)
-                    self._accepts_again_at = now + ACCEPT_PAUSE_S
-                    return
-                continue  # The peer has gone again.
-            try:
-                prepare(accepted)
                 peer = self._gate.welcome(accepted)
                 self._selector.register(accepted, READ, peer)
             except OSError:

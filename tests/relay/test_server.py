@@ -145,7 +145,7 @@ def test_a_publisher_of_junk_waits_and_another_one_does_not(
         rogue = stack.enter_context(ZmtpPeer(settings.ingress, b"PUB"))
         rogue.socket.settimeout(0.01)
         number, junk = 0, b""
-        while not stats(context, settings)["publishers_delayed"]:
+        while not stats(context, settings)["peers_delayed"]:
             with suppress(TimeoutError):
                 junk = junk or message(b"event:junk", b"\xc1") * 1000
                 junk = junk[rogue.socket.send(junk) :]

@@ -10,9 +10,11 @@ from contextlib import ExitStack, suppress
 import pytest
 import zmq
 
+from relay.net import acceptor, useless_work
 from relay.net import port as ports
 from relay.net.peer import Peer
 from relay.net.port import CHUNK_BYTES, MIN_CHUNK_BYTES
+from relay.shared.time_share import TimeShare
 from relay.shared.transport import Socket, open_socket
 from tests.relay.ports import MIB, PORT_BOUNDS, OpenPort, open_port
 from tests.support.waiting import is_readable
@@ -446,16 +448,16 @@ def test_without_a_descriptor_the_port_waits_and_accepts_later(
         def fileno(self) -> int:
             return listening.fileno()
 
-    listening = xsub.port._listening
+    listening = xsub.port._acceptor._listening
     xsub.connect(stack)
-    monkeypatch.setattr(xsub.port, "_listening", NoDescriptor())
+    monkeypatch.setattr(xsub.port._acceptor, "_listening", NoDescriptor())
     xsub.port.poll(5.0)
     assert xsub.counters.connections_refused == 1
     assert not is_readable(xsub.port.fileno()), "it does not spin"
     assert 5.0 < xsub.port.due_at < 6.0
     xsub.port.tick(xsub.port.due_at - 0.01)
     assert not is_readable(xsub.port.fileno())
-    monkeypatch.setattr(xsub.port, "_listening", listening)
+    monkeypatch.setattr(xsub.port._acceptor, "_listening", listening)
     xsub.port.tick(xsub.port.due_at)
     xsub.port.poll(6.0)
     assert len(xsub.port) == 1
@@ -464,7 +466,7 @@ def test_without_a_descriptor_the_port_waits_and_accepts_later(
 def test_a_rush_is_accepted_in_parts_and_no_descriptor_is_left(
     xsub: OpenPort, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ports, "MAX_ACCEPTED_AT_ONCE", 3)
+    monkeypatch.setattr(acceptor, "MAX_ACCEPTED_AT_ONCE", 3)
     before = len(os.listdir("/dev/fd"))
     with ExitStack() as rush:
         for _ in range(8):
@@ -495,3 +497,33 @@ def test_a_handshake_that_is_given_up_by_a_reset_is_logged(
         xsub.wait_until(lambda: is_readable(peer.fileno()), "our greeting has come")
     xsub.wait_until(lambda: len(xsub.port) == 0, "it has ended")
     assert "gave its handshake up" in caplog.text
+
+
+class TestUselessWork:
+    """The sender of what nobody can use waits, and nobody else."""
+
+    def test_a_peer_that_is_charged_for_much_waits_and_loses_nothing(
+        self, xsub: OpenPort, stack: ExitStack
+    ) -> None:
+        bad, good = (xsub.connect(stack, b"PUB") for _ in range(2))
+        bad.send(message(b"first"))
+        xsub.wait_until(lambda: bool(xsub.received), "one has come")
+        xsub.port.charge(xsub.received[0][0], 1000.0)
+        assert xsub.counters.peers_delayed == 1
+        bad.send(message(b"later"))
+        good.send(message(b"good"))
+        xsub.wait_until(lambda: len(xsub.received) == 2, "the other one is read")
+        for _ in range(3):
+            xsub.turn(0)
+        assert [frames for _, frames in xsub.received] == [[b"first"], [b"good"]]
+        xsub.port.tick(time.monotonic() + 20_000)
+        xsub.wait_until(lambda: len(xsub.received) == 3, "the rest has come")
+
+    def test_pings_are_charged(
+        self, xsub: OpenPort, stack: ExitStack, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(useless_work, "SHARE_OF_PARTY", TimeShare(0.1, burst_s=0.0))
+        peer = xsub.connect(stack, b"PUB")
+        before = xsub.counters.peers_delayed
+        peer.send(ping())
+        xsub.wait_until(lambda: xsub.counters.peers_delayed > before, "it waits")
