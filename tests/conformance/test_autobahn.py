@@ -44,7 +44,7 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     cluster = Cluster(Path(tmp_path_factory.mktemp("autobahn")))
     port = free_ports(1)[0]
     try:
-        edge = cluster.start(
+        edge = cluster.start_forked(
             "echo",
             python("-m", "tests.apps.echo"),
             EDGE_PORT=str(port),

@@ -69,7 +69,7 @@ class LoadEmitter:
         ]
         name = f"{self.name}, life {life}"
         command = python("-m", "tests.e2e.chaos.load_emitter", *arguments)
-        process = self._cluster.start(name, command, **self._settings)
+        process = self._cluster.start_forked(name, command, **self._settings)
         process.wait_for_output("emitting")
         return process
 
