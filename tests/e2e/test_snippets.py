@@ -114,7 +114,7 @@ def test_the_publisher_of_the_readme_without_our_code(cluster: Cluster) -> None:
     _, snippet = snippets(README, "python")
     assert "tcp://127.0.0.1:5555" in snippet
     snippet = snippet.replace("tcp://127.0.0.1:5555", cluster.ingress)
-    cluster.start_forked("python", python("-c", snippet)).wait_ended(60)
+    cluster.start("python", python("-c", snippet)).wait_ended(60)
     assert client.receive_on("event:after_backup")["data"] == {"server_name": "survival"}
 
 

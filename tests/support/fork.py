@@ -1,6 +1,7 @@
 """A fork of a process that has the modules already becomes a program."""
 
 import atexit
+import gc
 import io
 import multiprocessing
 import os
@@ -131,6 +132,10 @@ def _end(code: int) -> None:
     """End with `code`, or by the signal `-code`."""
     _threading._shutdown()
     atexit._run_exitfuncs()
+    if threading.active_count() == 1:
+        # The interpreter stops daemon threads first. Sockets of libzmq send the rest when they go.
+        sys.modules["__main__"].__dict__.clear()
+        gc.collect()
     try:
         sys.stdout.flush()
     except (OSError, ValueError) as error:

@@ -30,6 +30,7 @@ PROGRAMS = {
     "terminated": "import os; os.kill(os.getpid(), 15)",
     "at exit": "import atexit; atexit.register(print, 'at the end'); print('first')",
     "thread": "import threading as t; t.Timer(0.1, lambda: print('later')).start()",
+    "destructor": "class A:\n def __del__(self): print('gone')\na = A(); b = [a]; b.append(b)",
     "signals": "import signal; print([signal.getsignal(n) for n in range(1, 32)])",
     "parent": "import multiprocessing as m; print(m.parent_process(), m.get_start_method(),"
     " m.current_process().name)",
