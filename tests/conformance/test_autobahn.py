@@ -6,6 +6,7 @@ of the cases are Autobahn's. With AUTOBAHN=all also the large cases of groups 12
 
 import asyncio
 import os
+import sys
 from collections.abc import Iterator
 from fnmatch import fnmatch
 from pathlib import Path
@@ -36,6 +37,17 @@ GROUPS = {
     "10, automatic fragmentation": ["10.*"],
 }
 SMALL = (3, 6)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _shims() -> Iterator[None]:
+    """Take away what kosoku puts in the place of installed packages, for tests of other files."""
+    paths = list(sys.path)
+    yield
+    sys.path[:] = paths
+    for name, module in list(sys.modules.items()):
+        if "/kosoku/shim/" in (getattr(module, "__file__", None) or ""):
+            del sys.modules[name]
 
 
 @pytest.fixture(scope="module")

@@ -9,13 +9,14 @@ import multiprocessing
 import os
 import subprocess
 import sys
-import tempfile
 import threading
 from collections.abc import Mapping, Sequence
-from multiprocessing import reduction
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from multiprocessing import connection, reduction
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from tests.support.fork import FLAGS, run
 
@@ -25,6 +26,8 @@ _READ_AT_THE_START = ("PYTHON", "LC_", "LANG", "TZ", "MALLOC_", "LD_", "GLIBC_")
 _ENDS_WITHIN_S = 5.0
 _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload(["tests.support.loaded"])
+_lock = threading.Lock()
+"""A start asks for the exit codes of all others; of two threads that read one, one gets it."""
 
 
 def can_be_forked(command: Sequence[str], env: Mapping[str, str]) -> bool:
@@ -49,18 +52,20 @@ class ForkedProcess:
         descriptors = tuple(map(_Descriptor, streams))
         arguments = (list(command), dict(env), str(cwd), descriptors)
         self._process: BaseProcess = _context.Process(target=run, args=arguments)
-        self._process.start()
+        with _lock:
+            self._process.start()
         assert self._process.pid is not None, "it was started"
         self.pid: int = self._process.pid
 
     def poll(self) -> int | None:
         """Return the exit code, None while it runs."""
-        return self._process.exitcode
+        with _lock:
+            return self._process.exitcode
 
     def wait(self, timeout: float | None = None) -> int:
         """Wait for the end; return the exit code. Raises `subprocess.TimeoutExpired`."""
-        self._process.join(timeout)
-        code = self._process.exitcode
+        connection.wait([self._process.sentinel], timeout)
+        code = self.poll()
         if code is None:
             raise subprocess.TimeoutExpired(self._process.name, timeout or 0)
         return code
@@ -78,35 +83,32 @@ def run_forked(
     command: Sequence[str], env: Mapping[str, str], stdin: bytes, timeout: float
 ) -> subprocess.CompletedProcess[str]:
     """Run `command` to its end, as `subprocess.run` does, in the directory of this checkout."""
-    with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as error:
-        input_r, input_w = os.pipe()
-        writer = threading.Thread(target=_write, args=(input_w, stdin))
+    (input_r, input_w), (output_r, output_w), (error_r, error_w) = [os.pipe() for _ in range(3)]
+    with ThreadPoolExecutor(3) as pool:
         try:
-            process = ForkedProcess(command, env, ROOT, [input_r, output.fileno(), error.fileno()])
+            process = ForkedProcess(command, env, ROOT, [input_r, output_w, error_w])
         finally:
-            os.close(input_r)
-            writer.start()
+            for theirs in (input_r, output_w, error_w):
+                os.close(theirs)
+            pool.submit(_write, input_w, stdin)
+            output, error = pool.submit(_read, output_r), pool.submit(_read, error_r)
         try:
             code = process.wait(timeout)
         finally:
             process.kill()
             process.wait(_ENDS_WITHIN_S)
-            writer.join()
-        return subprocess.CompletedProcess(command, code, _text(output), _text(error))
+        return subprocess.CompletedProcess(command, code, output.result(), error.result())
 
 
 def _write(descriptor: int, data: bytes) -> None:
-    with open(descriptor, "wb", buffering=0) as stream:
-        try:
-            while data:
-                data = data[stream.write(data) :]
-        except BrokenPipeError:
-            pass  # It does not read all.
+    with open(descriptor, "wb", buffering=0) as stream, suppress(BrokenPipeError):
+        while data:
+            data = data[stream.write(data) :]
 
 
-def _text(file: IO[bytes]) -> str:
-    file.seek(0)
-    return file.read().decode().replace("\r\n", "\n").replace("\r", "\n")
+def _read(descriptor: int) -> str:
+    with open(descriptor, "rb") as stream:
+        return stream.read().decode().replace("\r\n", "\n").replace("\r", "\n")
 
 
 class _Descriptor:

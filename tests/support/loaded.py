@@ -4,6 +4,7 @@ import gc
 from importlib import import_module
 
 MODULES = (
+    # Not `relay.wire.catalogue`: it registers contracts, which not every program has.
     "edge.app",
     "edge.cli",
     "edge.host.publisher",
@@ -13,6 +14,14 @@ MODULES = (
     "emitters.commands.edge_tail",
     "relay.cli",
     "tests.support.forked",
+    # Libraries load these when a server starts.
+    "anyio._backends._asyncio",
+    "encodings.idna",
+    "fastapi.telemetry._runtime",
+    "pydantic.v1",
+    "uvicorn.lifespan.on",
+    "uvicorn.loops.uvloop",
+    "uvicorn.protocols.websockets.websockets_sansio_impl",
 )
 
 for name in MODULES:

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -109,6 +110,14 @@ def test_options_of_the_interpreter_and_its_variables_need_a_new_one() -> None:
     assert not can_be_forked(python("-I", "-m", "relay"), env)
     assert not can_be_forked(["sh", "-c", "true"], env)
     assert not can_be_forked(python("-m", "relay"), env | {"PYTHONMALLOC": "malloc"})
+
+
+def test_threads_start_and_end_programs() -> None:
+    """Each gets the exit code of its own."""
+    codes = [*range(1, 9)] * 4
+    with ThreadPoolExecutor(8) as pool:
+        ran = pool.map(lambda code: both(python("-c", f"raise SystemExit({code})"))[0], codes)
+        assert [each[0] for each in ran] == codes
 
 
 def test_workers_end_with_their_supervisor(cluster: Cluster) -> None:
