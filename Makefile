@@ -19,7 +19,7 @@ run: .venv/.installed $(CHARTS)
 
 # Tests run side by side, more of them than there are cores: most of them wait for a process.
 # tests/conftest.py says which run one after another, in the same worker.
-WORKERS ?= 5
+WORKERS ?= 4
 test test-fast: export PYTHONDONTWRITEBYTECODE :=
 test: .venv/.installed $(CHARTS)
 	$(BIN)/pytest -n $(WORKERS) --dist load

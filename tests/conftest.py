@@ -1,7 +1,9 @@
 """Fixtures for tests that run real processes, the marker `process`, and Hypothesis's profile."""
 
+import gc
 import signal
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ from hypothesis import HealthCheck, settings
 from xdist.scheduler import LoadScopeScheduling
 
 from tests.support.cluster import Cluster, Edge
+from tests.support.forked import ROOT
 
 # A shell's background job ignores SIGINT, and so would every process that the tests start.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -29,60 +32,88 @@ Cluster.forks = True
 
 HEAVY = "tests that load both cores"
 GROUPS = {
-    "tests/conformance/test_autobahn.py": "autobahn",
-    "tests/conformance/test_publishing.py": "publishing",
-    "tests/conformance/test_watching.py": "watching",
     "tests/e2e/attacks/test_connections.py": "attacks",
     "tests/e2e/attacks/test_control.py": "attacks",
     "tests/e2e/attacks/test_egress.py": "attacks",
     "tests/e2e/chaos/test_damage.py": HEAVY,
     "tests/e2e/test_chaos.py": HEAVY,
-    "tests/e2e/test_changed_rules.py": "changed rules",
     "tests/e2e/test_clients_many.py": HEAVY,
-    "tests/e2e/test_calls.py": "calls",
-    "tests/e2e/test_embedding.py": "embedding",
-    "tests/e2e/test_event_streams.py": "event streams",
-    "tests/e2e/test_front_door.py": "front door",
     "tests/e2e/test_guessers.py": HEAVY,
-    "tests/e2e/test_history.py": "history",
-    "tests/e2e/test_installed.py": "installed",
-    "tests/e2e/test_kept_alive.py": "kept alive",
-    "tests/e2e/test_make_run.py": "make run",
-    "tests/e2e/test_other_servers.py": "other servers",
-    "tests/e2e/test_other_users.py": "other users",
     "tests/e2e/test_presence_many.py": HEAVY,
-    "tests/e2e/test_protocol.py": "protocol",
-    "tests/e2e/test_publish.py": "publish",
     "tests/e2e/test_slow_edges.py": HEAVY,
     "tests/e2e/test_watching_many.py": HEAVY,
     "tests/fuzz/test_short.py": "attacks",
 }
-"""Files whose tests run one after another in one worker: they would disturb each other, or they
-share processes. All other tests run anywhere."""
+"""Files whose tests run one after another in one worker: they would disturb each other."""
+LONGEST = (
+    "tests/e2e/test_make_run.py",
+    "tests/e2e/test_browser.py",
+    "tests/e2e/test_browser_safety.py",
+    "tests/e2e/test_console.py",
+    "tests/e2e/test_installed.py",
+)
+"""Files of one group that begin early, so that no worker runs alone at the end."""
+
+
+@cache
+def group_of(path: str) -> str | None:
+    """Return what the tests of a file run one after another with; None if each runs anywhere.
+
+    Tests that share a process or a browser for their module would start one in each worker.
+    """
+    if path in GROUPS:
+        return GROUPS[path]
+    text = (ROOT / path).read_text()
+    is_shared = 'scope="module"' in text or "shared_cluster" in text
+    # Those of a core take no time: they go to a worker together.
+    return path if is_shared or "/core/" in path else None
 
 
 class GroupScheduling(LoadScopeScheduling):  # type: ignore[misc]
-    """Schedules each group of `GROUPS` as one piece, and every other test by itself.
+    """Schedules each group as one piece, and every other test by itself.
 
     xdist's own `loadgroup` has no effect with pytest 9: it sets an attribute that is not read.
     """
 
     def _split_scope(self, nodeid: str) -> str:
-        return GROUPS.get(nodeid.partition("::")[0], nodeid)
+        return group_of(nodeid.partition("::")[0]) or nodeid
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> GroupScheduling:
-    """Let xdist distribute the tests by `GROUPS`."""
+    """Let xdist distribute the tests by their groups, in the order in which they are collected."""
+    config.option.loadscopereorder = False
     return GroupScheduling(config, log)
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Keep what is collected out of the garbage collector, which would walk it again and again."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests that start processes, and put them first: they take the longest."""
+    """Mark the tests that start processes, and put first what takes the longest."""
     for item in items:
         fixtures = PROCESS_FIXTURES.intersection(getattr(item, "fixturenames", ()))
         if fixtures or item.nodeid.startswith(PROCESS_FILES):
             item.add_marker(pytest.mark.process)
-    items.sort(key=lambda item: item.get_closest_marker("process") is None)
+    items.sort(key=_rank)
+
+
+def _rank(item: pytest.Item) -> int:
+    path = item.nodeid.partition("::")[0]
+    if item.get_closest_marker("process") is None:
+        return 4
+    if group_of(path) == HEAVY:
+        return 0
+    if path in LONGEST:
+        return 1
+    return 3 if group_of(path) is None else 2
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ of the cases are Autobahn's. With AUTOBAHN=all also the large cases of groups 12
 
 import asyncio
 import os
+import sys
 from collections.abc import Iterator
 from fnmatch import fnmatch
 from pathlib import Path
@@ -38,13 +39,24 @@ GROUPS = {
 SMALL = (3, 6)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _shims() -> Iterator[None]:
+    """Take away what kosoku puts in the place of installed packages, for tests of other files."""
+    paths = list(sys.path)
+    yield
+    sys.path[:] = paths
+    for name, module in list(sys.modules.items()):
+        if "/kosoku/shim/" in (getattr(module, "__file__", None) or ""):
+            del sys.modules[name]
+
+
 @pytest.fixture(scope="module")
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """An echoing edge, with bounds above those of the cases."""
     cluster = Cluster(Path(tmp_path_factory.mktemp("autobahn")))
     port = free_ports(1)[0]
     try:
-        edge = cluster.start(
+        edge = cluster.start_forked(
             "echo",
             python("-m", "tests.apps.echo"),
             EDGE_PORT=str(port),

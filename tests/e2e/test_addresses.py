@@ -57,7 +57,7 @@ def test_everything_works_with_ipv6(cluster: Cluster) -> None:
     )
     edge.wait_for_output("following the relay")
     assert f"serving http://[::1]:{port} with 2 worker(s)" in edge.output()
-    tail = cluster.start("tail", python("-m", "emitters", "tail", "event:", "--count", "1"))
+    tail = cluster.start_forked("tail", python("-m", "emitters", "tail", "event:", "--count", "1"))
     tail.wait_for_output("watching 'event:'")
     sent = run_cli("emitters", "event:a", '{"x":1}', env=cluster.env)
     assert sent.returncode == 0, sent.stderr

@@ -165,7 +165,7 @@ def test_a_client_has_few_requests_under_way(answers: Answers, client: Client) -
 def test_processes_share_the_calls_and_a_killed_one_gets_no_more(
     cluster: Cluster, client: Client
 ) -> None:
-    managers = [cluster.start(f"manager-{n}", python("-c", MANAGER)) for n in range(2)]
+    managers = [cluster.start_forked(f"manager-{n}", python("-c", MANAGER)) for n in range(2)]
     for manager in managers:
         manager.wait_for_output("answering")
     pids = {call(client, "greet", {"name": "x"})["result"]["pid"] for _ in range(4)}

@@ -93,7 +93,7 @@ def test_a_snippet_in_python(
 ) -> None:
     program = tmp_path / "program.py"
     program.write_text(at(edge, snippet))
-    process = cluster.start("python", python(str(program)), TOKEN=cluster.token("alice"))
+    process = cluster.start_forked("python", python(str(program)), TOKEN=cluster.token("alice"))
     emit_until(cluster, lambda: all(text in process.output() for text in shown))
 
 
@@ -157,7 +157,7 @@ def test_the_call_in_python(
 ) -> None:
     program = tmp_path / "program.py"
     program.write_text(at(edge, PYTHON[2]).replace('"bob"', f'"{name}"'))
-    process = cluster.start("python", python(str(program)), TOKEN=cluster.token("alice"))
+    process = cluster.start_forked("python", python(str(program)), TOKEN=cluster.token("alice"))
     assert notes.receive_on("note:42")["data"] == {"text": "hello"}
     process.wait_ended()
     assert process.output().splitlines() == [shown]

@@ -6,11 +6,14 @@ import os
 import signal
 import subprocess
 import time
+from contextlib import ExitStack
+from tempfile import TemporaryFile
 
 import pytest
 
 from tests.emitters.commands.shell import emit
 from tests.support.cluster import Cluster
+from tests.support.forked import ForkedProcess, run_forked
 from tests.support.processes import ROOT, python, run_cli
 from tests.support.waiting import wait_for
 
@@ -61,10 +64,36 @@ def run_in_shell(
     )
 
 
+def run_with_output(
+    cluster: Cluster, command: list[str], streams: str
+) -> subprocess.CompletedProcess[bytes]:
+    """Run a command in a fork with the output that the shell would give it."""
+    env = dict(os.environ) | {"PYTHONPATH": str(ROOT)} | cluster.env
+    with ExitStack() as stack:
+        nothing = stack.enter_context(open(os.devnull)).fileno()
+        errors = stack.enter_context(TemporaryFile())
+        if streams == "stdout is full":
+            output = stack.enter_context(open("/dev/full", "wb")).fileno()
+        else:
+            reader, writer = (stack.enter_context(open(end, mode)) for end, mode in open_pipe())
+            reader.close()
+            output = writer.fileno()
+        process = ForkedProcess(
+            python("-m", *command), env, ROOT, [nothing, output, errors.fileno()]
+        )
+        stack.callback(process.kill)
+        code = process.wait(TIMEOUT_S)
+        errors.seek(0)
+        return subprocess.CompletedProcess(command, code, b"", errors.read())
+
+
 @pytest.mark.parametrize("streams", STREAMS)
 @pytest.mark.parametrize("name", COMMANDS)
 def test_streams_that_cannot_be_used(running: Cluster, name: str, streams: str) -> None:
-    result = run_in_shell(running, COMMANDS[name], STREAMS[streams])
+    if name == "stats" or streams == "all are closed":
+        result = run_in_shell(running, COMMANDS[name], STREAMS[streams])
+    else:
+        result = run_with_output(running, COMMANDS[name], streams)
     text = result.stderr.decode()
     assert "Traceback" not in text
     assert "Exception ignored" not in text
@@ -123,18 +152,11 @@ def test_a_mark_of_utf_8_before_the_text_is_no_error(running: Cluster) -> None:
     ],
 )
 def test_input_that_is_not_utf_8_is_named(running: Cluster, stdin: bytes, problem: str) -> None:
-    result = subprocess.run(
-        python("-m", "emitters"),
-        env=dict(os.environ) | running.env,
-        cwd=ROOT,
-        input=stdin,
-        capture_output=True,
-        timeout=TIMEOUT_S,
-        check=False,
-    )
+    env = dict(os.environ) | {"PYTHONPATH": str(ROOT)} | running.env
+    result = run_forked(python("-m", "emitters"), env, stdin, TIMEOUT_S)
     assert result.returncode == 2
-    assert problem in result.stderr.decode()
-    assert b"Traceback" not in result.stderr
+    assert problem in result.stderr
+    assert "Traceback" not in result.stderr
 
 
 @pytest.mark.parametrize(
@@ -146,16 +168,10 @@ def test_input_that_is_not_utf_8_is_named(running: Cluster, stdin: bytes, proble
 )
 def test_passwords_on_standard_input(running: Cluster, stdin: bytes, code: int, text: str) -> None:
     name = f"user{code}"
-    result = subprocess.run(
-        python("-m", "edge", "user", "add", name, "--password-stdin"),
-        env=dict(os.environ) | running.env,
-        cwd=ROOT,
-        input=stdin,
-        capture_output=True,
-        timeout=TIMEOUT_S,
-        check=False,
-    )
-    output = (result.stdout + result.stderr).decode()
+    env = dict(os.environ) | {"PYTHONPATH": str(ROOT)} | running.env
+    command = python("-m", "edge", "user", "add", name, "--password-stdin")
+    result = run_forked(command, env, stdin, TIMEOUT_S)
+    output = result.stdout + result.stderr
     assert result.returncode == code, output
     assert text in output
     assert "Traceback" not in output
@@ -178,25 +194,30 @@ def test_several_interrupts(running: Cluster, cluster: Cluster, name: str, count
     """The commands that wait get them while they wait, and while they end."""
     arguments, needs_relay = INTERRUPTED[name]
     used = running if needs_relay else cluster
-    process = subprocess.Popen(
-        python("-m", *arguments),
-        env=dict(os.environ) | {"PYTHONPATH": str(ROOT)} | used.env,
-        cwd=ROOT,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
-    try:
+    env = dict(os.environ) | {"PYTHONPATH": str(ROOT)} | used.env
+    with ExitStack() as stack:
+        stdin, lines = (stack.enter_context(open(end, mode)) for end, mode in open_pipe())
+        output = stack.enter_context(TemporaryFile())
+        streams = [stdin.fileno(), output.fileno(), output.fileno()]
+        process = ForkedProcess(python("-m", *arguments), env, ROOT, streams)
+        stack.callback(process.kill)
         wait_for(lambda: handles_interrupts(process.pid), "it has begun")
         for _ in range(count):
-            process.send_signal(signal.SIGINT)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process.pid, signal.SIGINT)
             time.sleep(0)
-        _, stderr = process.communicate(timeout=TIMEOUT_S)
-    finally:
-        process.kill()
-        process.wait()
-    assert b"Traceback" not in stderr
-    assert b"Exception ignored" not in stderr
+        lines.close()
+        process.wait(TIMEOUT_S)
+        output.seek(0)
+        text = output.read()
+    assert b"Traceback" not in text
+    assert b"Exception ignored" not in text
+
+
+def open_pipe() -> list[tuple[int, str]]:
+    """Return both ends of a pipe, with their modes."""
+    reader, writer = os.pipe()
+    return [(reader, "rb"), (writer, "wb")]
 
 
 def handles_interrupts(pid: int) -> bool:

@@ -58,7 +58,7 @@ def test_data_is_checked_at_emit_and_arrives_complete(
     cluster: Cluster, application: dict[str, str]
 ) -> None:
     cluster.start_relay(RELAY_JOURNALED_KINDS="event,task,order_paid")
-    process = cluster.start("shop", python("-c", EMIT), **application)
+    process = cluster.start_forked("shop", python("-c", EMIT), **application)
     process.wait_ended(60)
     assert (process.returncode, process.output()) == (0, "data.order\n")
     orders = [event.data for event in read_journal(cluster.control, "order_paid")]

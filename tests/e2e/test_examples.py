@@ -33,14 +33,16 @@ def test_an_example_is_short_and_listed(path: Path) -> None:
 
 def start(cluster: Cluster, name: str, *command: str, **env: str) -> ManagedProcess:
     """Run a module of Python that finds the examples and this checkout."""
-    return cluster.start(name, python("-m", *command), PYTHONPATH=f"{EXAMPLES}:{ROOT}", **env)
+    return cluster.start_forked(
+        name, python("-m", *command), PYTHONPATH=f"{EXAMPLES}:{ROOT}", **env
+    )
 
 
 def test_the_script(cluster: Cluster) -> None:
     cluster.start_relay()
     client = cluster.connect(cluster.start_edge(), "alice")
     client.subscribe("event:*")
-    script = cluster.start("script", python(str(EXAMPLES / "script.py")))
+    script = cluster.start_forked("script", python(str(EXAMPLES / "script.py")))
     script.wait_ended(60)
     assert (script.returncode, script.output()) == (0, "")
     assert client.receive_on("event:after_backup")["data"] == {"server_name": "survival"}
@@ -121,7 +123,7 @@ def test_the_task_of_celery(cluster: Cluster, tmp_path: Path) -> None:
         "app.config_from_object('celeryconfig_of_test')\n"
         "print('id', report.delay('alice', 3).id)\n"
     )
-    asked = cluster.start("ask", python("-c", ask), **env)
+    asked = cluster.start_forked("ask", python("-c", ask), **env)
     asked.wait_for_output("id ")
     topic = f"task:{asked.output().partition('id ')[2].split()[0]}"
     worker = cluster.start(

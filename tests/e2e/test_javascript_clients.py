@@ -116,13 +116,19 @@ def test_pages_of_allowed_origins_may_import_the_client(
         assert name == "nothing.js" or headers["Vary"] == "Origin"
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     path = require_chromium()
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=CHROMIUM_ARGUMENTS)
         yield browser
         browser.close()
+
+
+@pytest.fixture
+def context(browser: Browser) -> Iterator[BrowserContext]:
+    with browser.new_context() as context:
+        yield context
 
 
 def open_tab(context: BrowserContext, edge: Edge, token: str, **options: object) -> Page:
@@ -152,9 +158,10 @@ def connections(edge: Edge) -> float:
     return sum(edge.connections_by_worker().values())
 
 
-def test_three_tabs_have_one_connection(cluster: Cluster, edge: Edge, browser: Browser) -> None:
+def test_three_tabs_have_one_connection(
+    cluster: Cluster, edge: Edge, context: BrowserContext
+) -> None:
     emitter = cluster.emitter()
-    context = browser.new_context()
     token = cluster.token("alice")
     emitter.emit("event:a", {"n": 1})
     tabs = [open_tab(context, edge, token) for _ in range(3)]
@@ -181,10 +188,9 @@ def test_three_tabs_have_one_connection(cluster: Cluster, edge: Edge, browser: B
 
 
 def test_a_tab_that_crashes_leaves_its_subscriptions(
-    cluster: Cluster, edge: Edge, browser: Browser
+    cluster: Cluster, edge: Edge, context: BrowserContext
 ) -> None:
     """The edge forwards events of a topic as long as a tab is subscribed to it."""
-    context = browser.new_context()
     token = cluster.token("alice")
     first, second = (open_tab(context, edge, token) for _ in range(2))
     second.evaluate("void relay.subscribe('resource-monitor:x', () => {})")
@@ -198,10 +204,9 @@ def test_a_tab_that_crashes_leaves_its_subscriptions(
 
 
 def test_tabs_with_another_name_or_without_shared_workers_have_their_own(
-    cluster: Cluster, edge: Edge, browser: Browser
+    cluster: Cluster, edge: Edge, context: BrowserContext
 ) -> None:
     emitter = cluster.emitter()
-    context = browser.new_context()
     token = cluster.token("alice")
     tabs = [
         open_tab(context, edge, token, shared="alice"),

@@ -66,7 +66,7 @@ class TestTool:
 
     def test_tail_follows(self, cluster: Cluster, emitter: RawEmitter) -> None:
         command = python("-m", "relay", "journal", "tail", "-f", "-n", "1")
-        tail = cluster.start("tail", command)
+        tail = cluster.start_forked("tail", command)
         wait_for(lambda: offsets_in(tail) == [20], "it begins with the newest")
         emitter.send([22, 23])
         wait_for(lambda: offsets_in(tail) == [20, 21, 22], "it goes on")

@@ -9,9 +9,10 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import NamedTuple
 
 import psutil
 import pytest
@@ -38,8 +39,8 @@ NEEDED = (
 pytestmark = pytest.mark.timeout(120)
 
 
-@pytest.fixture
-def checkout() -> Iterator[Path]:
+@contextmanager
+def new_checkout() -> Iterator[Path]:
     """A directory that looks like the repository, so that no running cluster is disturbed.
 
     Its path is long: a Unix socket's has at most 107 bytes, and supervisord puts one there.
@@ -51,6 +52,12 @@ def checkout() -> Iterator[Path]:
         checkout.mkdir()
         for name in NEEDED:
             (checkout / name).symlink_to(ROOT / name)
+        yield checkout
+
+
+@pytest.fixture
+def checkout() -> Iterator[Path]:
+    with new_checkout() as checkout:
         yield checkout
 
 
@@ -66,43 +73,37 @@ def processes_in(directory: Path) -> list[psutil.Process]:
     return found
 
 
-@pytest.fixture
-def running(cluster: Cluster, checkout: Path) -> Iterator[tuple[ManagedProcess, Edge]]:
+class Running(NamedTuple):
     """`make run` on free ports, after it has printed how to sign in."""
+
+    make: ManagedProcess
+    edge: Edge
+    checkout: Path
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """For the tests of this file in their order; the last one stops it."""
+    given = Cluster(tmp_path_factory.mktemp("make-run")).env
     [port] = free_ports(1)
-    env = {name: value for name, value in cluster.env.items() if not name.endswith("_DATA_DIR")}
-    make = ManagedProcess("make run", ["make", "run"], env | {"EDGE_PORT": str(port)}, checkout)
-    make.start()
-    try:
-        make.wait_for_output(f"Open http://127.0.0.1:{port} and sign in as alice", 60)
-        yield make, Edge(make, port, 1)
-    finally:
-        make.close()
-        for process in processes_in(checkout):
-            with suppress(psutil.NoSuchProcess):
-                process.kill()
-
-
-def test_ctrl_c_leaves_no_process_behind(
-    running: tuple[ManagedProcess, Edge], checkout: Path
-) -> None:
-    make, edge = running
-    assert edge.status("/readyz") == 200
-    assert len(processes_in(checkout)) >= 6
-    os.killpg(make.pid, signal.SIGINT)  # as a terminal does
-    make.wait_ended()
-    wait_for(lambda: not processes_in(checkout), "no process is left")
-    assert "Traceback" not in make.output()
+    env = {name: value for name, value in given.items() if not name.endswith("_DATA_DIR")}
+    with new_checkout() as checkout:
+        make = ManagedProcess("make run", ["make", "run"], env | {"EDGE_PORT": str(port)}, checkout)
+        make.start()
+        try:
+            make.wait_for_output(f"Open http://127.0.0.1:{port} and sign in as alice", 60)
+            yield Running(make, Edge(make, port, 1), checkout)
+        finally:
+            make.close()
+            for process in processes_in(checkout):
+                with suppress(psutil.NoSuchProcess):
+                    process.kill()
 
 
 @pytest.mark.parametrize("part", ["relay", "edge", "relay.demo manager-1"])
-def test_a_killed_part_is_started_again(
-    running: tuple[ManagedProcess, Edge], checkout: Path, part: str
-) -> None:
-    _, edge = running
-
+def test_a_killed_part_is_started_again(running: Running, part: str) -> None:
     def pid_of_part() -> int:
-        for process in processes_in(checkout):
+        for process in processes_in(running.checkout):
             with suppress(psutil.NoSuchProcess):
                 if f"-m {part} " in " ".join([*process.cmdline(), ""]):
                     return process.pid
@@ -111,20 +112,22 @@ def test_a_killed_part_is_started_again(
     first = wait_for(pid_of_part, f"{part} runs")
     os.kill(first, signal.SIGKILL)
     wait_for(lambda: pid_of_part() not in (0, first), f"{part} runs again")
-    wait_for(lambda: edge.status("/readyz") == 200, "the edge is ready")
+    wait_for(lambda: running.edge.status("/readyz") == 200, "the edge is ready")
 
 
-def test_of_two_in_one_directory_the_second_ends_and_harms_nothing(
-    running: tuple[ManagedProcess, Edge], checkout: Path
-) -> None:
-    make, edge = running
+def test_of_two_in_one_directory_the_second_ends_and_harms_nothing(running: Running) -> None:
     second = subprocess.run(
-        ["make", "run"], cwd=checkout, capture_output=True, text=True, timeout=90, check=False
+        ["make", "run"],
+        cwd=running.checkout,
+        capture_output=True,
+        text=True,
+        timeout=90,
+        check=False,
     )
     assert second.returncode == 2
     assert "already listening" in second.stdout + second.stderr
-    assert make.returncode is None
-    assert edge.status("/readyz") == 200
+    assert running.make.returncode is None
+    assert running.edge.status("/readyz") == 200
 
 
 def password_of(make: ManagedProcess) -> str:
@@ -154,15 +157,20 @@ def start_again(cluster: Cluster, checkout: Path, edge: Edge, **env: str) -> Man
 
 
 def end(make: ManagedProcess, checkout: Path) -> None:
-    os.killpg(make.pid, signal.SIGINT)
+    """Press Ctrl-C, which leaves no process behind."""
+    assert len(processes_in(checkout)) >= 6
+    os.killpg(make.pid, signal.SIGINT)  # as a terminal does
     make.wait_ended()
     wait_for(lambda: not processes_in(checkout), "no process is left")
+    assert "Traceback" not in make.output()
 
 
-def test_the_first_start_shows_a_random_password_and_the_next_change_no_user(
-    running: tuple[ManagedProcess, Edge], cluster: Cluster, checkout: Path
+def test_ctrl_c_leaves_nothing_behind_and_the_next_start_changes_no_user(
+    running: Running, cluster: Cluster
 ) -> None:
-    make, edge = running
+    """The first start has shown a random password."""
+    make, edge, checkout = running
+    assert edge.status("/readyz") == 200
     first = password_of(make)
     assert may_sign_in(edge, "alice", first)
     for name in ("alice", "bob", "admin"):

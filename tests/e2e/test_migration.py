@@ -46,7 +46,7 @@ def test_the_snippets_of_the_migration_page_run(cluster: Cluster) -> None:
     watched = cluster.directory / "watched"
     # The monitor samples as long as the program runs, so its end waits for the page.
     program = "\n".join([*blocks, WAIT_UNTIL_WATCHED.replace("WATCHED", repr(str(watched))), end])
-    manager = cluster.start("manager", python("-c", program))
+    manager = cluster.start_forked("manager", python("-c", program))
     browser.wait_for_output(f"pid {manager.pid}")
     watched.touch()
     manager.wait_ended()

@@ -50,7 +50,7 @@ def start_manager(cluster: Cluster, name: str, username: str, *more: str) -> Man
     gate = gate_of(cluster, name)
     if not gate.exists():
         os.mkfifo(gate)
-    process = cluster.start(name, python("-c", MANAGER, name, username, str(gate), *more))
+    process = cluster.start_forked(name, python("-c", MANAGER, name, username, str(gate), *more))
     process.wait_for_output("ready")
     return process
 
@@ -62,7 +62,7 @@ def gate_of(cluster: Cluster, name: str) -> Path:
 
 def start_command(cluster: Cluster, name: str, username: str) -> ManagedProcess:
     command = ["--name", name, "--user", username, "--", "sh", "-c", "echo ready; exec sleep 600"]
-    process = cluster.start(name, python("-m", "emitters", "task", *command))
+    process = cluster.start_forked(name, python("-m", "emitters", "task", *command))
     process.wait_for_output("ready")
     return process
 

@@ -103,7 +103,7 @@ publisher.send_multipart([b"event:marker", good])
 publisher.close(linger=5000)
 context.term()
 """
-    publisher = cluster.start("publisher", python("-c", script, cluster.ingress))
+    publisher = cluster.start_forked("publisher", python("-c", script, cluster.ingress))
     assert client.receive_on("event:marker")["offset"] == 1
     wait_for(lambda: publisher.returncode == 0, "the publisher ends")
     assert [message for message in client.received if message.get("type") == "event"] == [

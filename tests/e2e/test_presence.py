@@ -240,7 +240,7 @@ def test_an_edge_that_stops_takes_its_users_with_it(room: Cluster) -> None:
 
 
 def test_an_edge_with_presence_names_a_wrong_setting_of_its_emitter(room: Cluster) -> None:
-    wrong = room.start("edge", python("-m", "edge"), EMITTER_NAMES="x", EDGE_PORT="1")
+    wrong = room.start_forked("edge", python("-m", "edge"), EMITTER_NAMES="x", EDGE_PORT="1")
     wrong.wait_ended()
     [line] = wrong.output().splitlines()
     assert wrong.returncode == 2

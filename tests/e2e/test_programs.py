@@ -9,7 +9,7 @@ import pytest
 
 from edge.http.users import UsersFile
 from tests.support.cluster import Cluster, asgi_options, free_ports
-from tests.support.processes import ROOT, run_cli
+from tests.support.processes import ROOT, run_cli, run_new
 
 EXAMPLE = ROOT / "docs" / "relay.example.toml"
 
@@ -56,7 +56,7 @@ def test_the_relay_refuses_a_taken_ipc_path(cluster: Cluster) -> None:
     endpoint = f"ipc://{cluster.directory}/ingress"
     cluster.start_relay(RELAY_INGRESS=endpoint)
     other = Cluster(cluster.directory / "other")
-    ended = run_cli("relay", env=other.env | {"RELAY_INGRESS": endpoint})
+    ended = run_new("relay", env=other.env | {"RELAY_INGRESS": endpoint})
     assert ended.returncode == 2
     assert ended.stderr == f"event-relay: RELAY_INGRESS: {endpoint} is already in use\n"
 
@@ -64,7 +64,7 @@ def test_the_relay_refuses_a_taken_ipc_path(cluster: Cluster) -> None:
 def test_the_edge_refuses_a_taken_port(cluster: Cluster) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
-        ended = run_cli("edge", env=cluster.env | {"EDGE_PORT": port})
+        ended = run_new("edge", env=cluster.env | {"EDGE_PORT": port})
     assert ended.returncode == 2
     [line] = ended.stderr.splitlines()
     assert line.startswith(f"event-edge: EDGE_PORT: cannot listen on 127.0.0.1:{port}")
@@ -85,10 +85,10 @@ def test_relay_and_edge_end_cleanly_on_a_signal(cluster: Cluster, number: int) -
 
 def test_tokens_and_users_are_managed_from_the_shell(cluster: Cluster) -> None:
     env = cluster.env
-    token = run_cli("edge", "token", "alice", "--role", "admin", "--ttl", "60", env=env)
+    token = run_new("edge", "token", "alice", "--role", "admin", "--ttl", "60", env=env)
     identity = cluster.tokens.verify(token.stdout.strip(), time.time())
     assert (identity.username, identity.role) == ("alice", "admin")
-    added = run_cli(
+    added = run_new(
         "edge", "user", "add", "bob", "--password-stdin", env=env, stdin="a long secret\n"
     )
     assert (added.returncode, added.stdout) == (0, "Added bob (user).\n")
@@ -147,7 +147,7 @@ def test_a_file_of_secrets_that_others_may_use_is_refused(
 
 
 def test_statistics_of_a_missing_relay_are_one_line(cluster: Cluster) -> None:
-    ended = run_cli("relay", "stats", "--timeout", "0.2", env=cluster.env)
+    ended = run_new("relay", "stats", "--timeout", "0.2", env=cluster.env)
     assert (ended.returncode, ended.stderr) == (1, f"Error: no relay at {cluster.control}\n")
 
 

@@ -93,7 +93,7 @@ def test_the_emitter_of_the_readme(cluster: Cluster) -> None:
     client = cluster.connect(cluster.start_edge(), "alice")
     client.subscribe("event:*")
     snippet, _ = snippets(README, "python")
-    program = cluster.start("python", python("-c", snippet))
+    program = cluster.start_forked("python", python("-c", snippet))
     program.wait_ended(60)
     assert (program.returncode, program.output()) == (0, "")
     received = [client.receive_until(is_event, "an event") for _ in range(2)]
@@ -172,7 +172,7 @@ def test_the_model_of_the_events_page(cluster: Cluster) -> None:
     cluster.configure('[kinds.order_paid]\nmode = "stream"\n')
     cluster.start_relay()
     [snippet] = snippets(DOCS / "events.md", "python")
-    program = cluster.start("python", python("-c", snippet))
+    program = cluster.start_forked("python", python("-c", snippet))
     program.wait_ended(60)
     assert (program.returncode, program.output()) == (0, "")
     events = read_journal(cluster.control, "order_paid")
@@ -382,7 +382,7 @@ def test_the_commands_of_other_servers(cluster: Cluster, line: str) -> None:
     [port] = free_ports(1)
     program, *arguments = shlex.split(line)
     where = ["--bind", f"127.0.0.1:{port}"] if program == "hypercorn" else ["--port", str(port)]
-    edge = Edge(cluster.start(program, python("-m", program, *arguments, *where)), port, 1)
+    edge = Edge(cluster.start_forked(program, python("-m", program, *arguments, *where)), port, 1)
     edge.wait_ready()
     with cluster.connect(edge, "alice") as client:
         client.subscribe("event:*")

@@ -111,7 +111,7 @@ def returned(tmp_path: Path) -> Iterator[Returned]:
 def start_writer(cluster: Cluster, spool: Path, returned: Returned, run: int) -> ManagedProcess:
     """Start a process that emits as fast as it can."""
     command = python("-c", WRITER, str(spool), str(returned.path), str(run))
-    return cluster.start(f"writer-{run}", command)
+    return cluster.start_forked(f"writer-{run}", command)
 
 
 def drain(cluster: Cluster, spool: Path) -> None:
@@ -237,7 +237,7 @@ def test_a_process_that_ends_tells_that_its_events_are_kept(cluster: Cluster, sp
 
 def test_a_spool_without_room_refuses_and_goes_on_later(cluster: Cluster, spool: Path) -> None:
     """A file that may not grow is to SQLite what a full disk is."""
-    process = cluster.start("out-of-disk", python("-c", OUT_OF_DISK, str(spool)))
+    process = cluster.start_forked("out-of-disk", python("-c", OUT_OF_DISK, str(spool)))
     process.wait_for_output("taken:")
     assert f"refused: the spool {spool} cannot be written: " in process.output()
     told = re.search(r"taken: (\d+)", process.output())

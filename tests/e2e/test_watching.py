@@ -52,7 +52,7 @@ def is_idle(sampler: ManagedProcess) -> Callable[[], bool]:
 
 @pytest.fixture
 def sampler(cluster: Cluster, edge: Edge) -> ManagedProcess:
-    process = cluster.start("sampler", python("-u", "-c", SAMPLER))
+    process = cluster.start_forked("sampler", python("-u", "-c", SAMPLER))
     process.wait_for_output("idle at 0")
     return process
 
@@ -85,7 +85,7 @@ def test_a_watcher_that_is_killed_ends_the_sampling(
     cluster: Cluster, edge: Edge, sampler: ManagedProcess
 ) -> None:
     url = f"ws://127.0.0.1:{edge.port}/ws?token={cluster.token('alice')}"
-    watcher = cluster.start("watcher", python("-u", "-c", WATCHER, url))
+    watcher = cluster.start_forked("watcher", python("-u", "-c", WATCHER, url))
     watcher.wait_for_output("watching")
     observer = cluster.connect(edge, "bob")
     observer.subscribe(TOPIC)
@@ -226,7 +226,9 @@ def test_a_plain_subscriber_watches_every_topic_within_its_prefix(cluster: Clust
     wait_for(lambda: emitter.is_watched(TOPIC), "the topic is watched")
     assert not emitter.is_watched(OTHERS)
     env = {"EMITTER_RELAY_EGRESS": cluster.egress}
-    tail = cluster.start("tail", python("-m", "emitters", "tail", "resource-monitor:"), **env)
+    tail = cluster.start_forked(
+        "tail", python("-m", "emitters", "tail", "resource-monitor:"), **env
+    )
     wait_for(lambda: emitter.is_watched(OTHERS), "everything is watched")
     tail.kill()
     wait_for(lambda: not emitter.is_watched(OTHERS), "the tail is gone")

@@ -59,7 +59,7 @@ def test_many_subscriptions_cost_relay_and_manager_little(
     relay = cluster.start_relay()
     edge = cluster.start_edge()
     last = topic(CONNECTIONS - 1, SUBSCRIPTIONS - 1)
-    manager = cluster.start("manager", python("-u", "-c", MANAGER, last))
+    manager = cluster.start_forked("manager", python("-u", "-c", MANAGER, last))
     manager.wait_for_output("connected")
     before = [memory_mib(relay), memory_mib(manager), memory_mib(edge.process)]
     for connection in range(CONNECTIONS):

@@ -4,8 +4,8 @@ import contextlib
 import os
 import resource
 import subprocess
-import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -14,8 +14,9 @@ from edge.config import EdgeSettings
 from edge.http.users import UsersError, UsersFile
 from edge.private_files import backup_of, read_whole, write_private
 from relay.shared.settings import SettingsError, load
+from tests.support.forked import run_forked
+from tests.support.processes import ROOT, python
 
-ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.usefixtures("cheap_hashes")
 may_mount = pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount")
 
@@ -117,14 +118,13 @@ def test_readers_of_a_mounted_file_find_the_old_users_or_the_new_ones(alone: Pat
     change += (
         "for number in range(6): users.add(f'user {number}' * (1 + number % 3 * 10), 'password')"
     )
-    writer = subprocess.Popen(
-        [sys.executable, "-c", change, str(alone)], env=os.environ | {"PYTHONPATH": str(ROOT)}
-    )
-    reads = 0
-    while writer.poll() is None:
-        assert "alice" in UsersFile(alone).list()
-        reads += 1
-    assert writer.returncode == 0
+    with ThreadPoolExecutor() as pool:
+        writer = pool.submit(run_code, change, str(alone))
+        reads = 0
+        while not writer.done():
+            assert "alice" in UsersFile(alone).list()
+            reads += 1
+        assert writer.result().returncode == 0
     assert reads > 0
     assert len(UsersFile(alone).list()) == 7
 
@@ -198,19 +198,19 @@ except SettingsError as error:
 """
 
 
-def secret_of(directory: Path, room: int) -> "subprocess.Popen[str]":
-    return subprocess.Popen(
-        [sys.executable, "-c", SECRET, str(directory), str(room)],
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+def run_code(code: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    env = os.environ | {"PYTHONPATH": str(ROOT)}
+    return run_forked(python("-c", code, *arguments), env, b"", 40)
+
+
+def secret_of(directory: Path, room: int) -> tuple[str, str]:
+    ran = run_code(SECRET, str(directory), str(room))
+    return ran.stdout, ran.stderr
 
 
 @pytest.mark.process
 def test_a_secret_that_finds_room_for_a_part_of_it_is_not_kept(tmp_path: Path) -> None:
-    out, err = secret_of(tmp_path, 20).communicate(timeout=40)
+    out, err = secret_of(tmp_path, 20)
     assert (out, err.count("\n"), "File too large" in err) == ("", 1, True)
     assert names_in(tmp_path) == ["jwt-secret.lock"]
 
@@ -223,7 +223,8 @@ def test_an_empty_secret_is_made_anew_once_for_all_processes(
     if left is not None:
         (tmp_path / "jwt-secret").write_bytes(left)
         (tmp_path / "jwt-secret").chmod(0o600)
-    starters = [secret_of(tmp_path, resource.RLIM_INFINITY) for _ in range(4)]
-    answers = {starter.communicate(timeout=40) for starter in starters}
+    with ThreadPoolExecutor(4) as pool:
+        starters = [pool.submit(secret_of, tmp_path, resource.RLIM_INFINITY) for _ in range(4)]
+        answers = {starter.result() for starter in starters}
     assert answers == {((tmp_path / "jwt-secret").read_text() + "\n", "")}
     assert (tmp_path / "jwt-secret").stat().st_mode & 0o077 in (0, 0o040, 0o060)

@@ -213,7 +213,11 @@ def _measure(folder: str, items: Sequence[Item], report: TextIO) -> int:
 
 def _caches(folder: str) -> Iterator["_lru_cache_wrapper[Any]"]:
     """Yield the functions of a folder that remember their results."""
-    for each in gc.get_objects():
+    # tests/conftest.py has frozen what pytest has collected.
+    gc.unfreeze()
+    objects = gc.get_objects()
+    gc.freeze()
+    for each in objects:
         if type(each) is _lru_cache_wrapper:
             code = getattr(each.__wrapped__, "__code__", None)
             if code is not None and code.co_filename.startswith(folder):

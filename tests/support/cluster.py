@@ -37,7 +37,7 @@ class Cluster:
     """Starts relays, edges, emitters and clients on demand, and ends them all."""
 
     forks = False
-    """Whether relays and edges begin in a fork (`tests.support.forked`); not in benchmarks."""
+    """Whether programs may begin in a fork (`tests.support.forked`); not in benchmarks."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -66,12 +66,18 @@ class Cluster:
         return process
 
     def start_forked(self, name: str, command: Sequence[str], **env: str) -> ManagedProcess:
-        """Start a relay or an edge, in a fork if that makes no other difference."""
+        """Start a program of Python's, in a fork if that makes no other difference."""
         process = self._new(name, command, env)
         if self.forks:
             process.start_forked()
         else:
             process.start()
+        return process
+
+    def start_writing(self, path: Path, name: str, command: Sequence[str]) -> ManagedProcess:
+        """Start a program of Python's whose standard output, but not its errors, goes to `path`."""
+        process = self._new(name, command, {})
+        process.start_forked(path)
         return process
 
     def _new(self, name: str, command: Sequence[str], env: Mapping[str, str]) -> ManagedProcess:
@@ -101,7 +107,7 @@ class Cluster:
         """Start the same application under another ASGI server, with that server's WebSockets."""
         port = free_ports(1)[0]
         command = python("-m", server, *asgi_options(server, port), *options)
-        process = self.start(f"{server}-{port}", command, **env)
+        process = self.start_forked(f"{server}-{port}", command, **env)
         edge = Edge(process, port, 1)
         edge.wait_ready()
         return edge

@@ -1,65 +1,71 @@
 """Programs that begin in a fork of a process which has their modules already.
 
 Python takes most of a second of CPU to import the modules of an edge, and the suite starts many.
-Such a program is a process of its own, with its own session, environment and output. Tests of the
-start itself, and programs with other needs, begin with a new interpreter.
+Such a program is a process of its own, with its own session, environment and standard streams.
+Tests of the start itself, and programs with other needs, begin with a new interpreter.
 """
 
 import multiprocessing
 import os
-import runpy
-import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Mapping, Sequence
-from multiprocessing import process, reduction
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from multiprocessing import connection, reduction
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-from relay.shared.program import ALLOCATOR
+from tests.support.fork import FLAGS, run
 
 ROOT = Path(__file__).resolve().parents[2]
-MODULES = ("relay", "edge")
-LOADED = ["relay.cli", "relay.server", "edge.cli", "edge.worker", "edge.app", "edge.uvicorn"]
 _READ_AT_THE_START = ("PYTHON", "LC_", "LANG", "TZ", "MALLOC_", "LD_", "GLIBC_")
 """Of such variables the interpreter, or a library of C, reads the value once."""
+_ENDS_WITHIN_S = 5.0
 _context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload(LOADED)
+_context.set_forkserver_preload(["tests.support.loaded"])
+_lock = threading.Lock()
+"""A start asks for the exit codes of all others; of two threads that read one, one gets it."""
 
 
 def can_be_forked(command: Sequence[str], env: Mapping[str, str]) -> bool:
-    """Whether the program `command` does the same in a fork: it serves, as one process."""
-    is_ours = len(command) == 3 and command[0] == sys.executable and command[1] == "-m"
-    loaded = os.environ | {"PYTHONPATH": str(ROOT)}
+    """Whether the program `command` does the same in a fork."""
+    is_ours = len(command) > 1 and command[0] == sys.executable
+    has_options = is_ours and command[1].startswith("-") and command[1] not in FLAGS
     differs = any(
-        loaded.get(name) != env.get(name)
-        for name in loaded.keys() | env.keys()
+        os.environ.get(name) != env.get(name)
+        for name in (os.environ.keys() | env.keys()) - {"PYTHONPATH"}
         if name.startswith(_READ_AT_THE_START)
     )
-    has_workers = env.get("EDGE_WORKERS", "1") != "1"
-    return is_ours and command[2] in MODULES and not differs and not has_workers
+    return is_ours and not has_options and not differs
 
 
 class ForkedProcess:
     """Has those methods of `subprocess.Popen` that tests use."""
 
-    def __init__(self, module: str, env: Mapping[str, str], cwd: Path, output: int) -> None:
-        """Begin; `output` is the descriptor that takes the standard output and error."""
-        arguments = (module, dict(env), str(cwd), _Descriptor(output))
-        self._process: BaseProcess = _context.Process(target=_run, args=arguments)
-        self._process.start()
+    def __init__(
+        self, command: Sequence[str], env: Mapping[str, str], cwd: Path, streams: Sequence[int]
+    ) -> None:
+        """Begin; `streams` are the descriptors of the standard input, output and error."""
+        descriptors = tuple(map(_Descriptor, streams))
+        arguments = (list(command), dict(env), str(cwd), descriptors)
+        self._process: BaseProcess = _context.Process(target=run, args=arguments)
+        with _lock:
+            self._process.start()
         assert self._process.pid is not None, "it was started"
         self.pid: int = self._process.pid
 
     def poll(self) -> int | None:
         """Return the exit code, None while it runs."""
-        return self._process.exitcode
+        with _lock:
+            return self._process.exitcode
 
     def wait(self, timeout: float | None = None) -> int:
         """Wait for the end; return the exit code. Raises `subprocess.TimeoutExpired`."""
-        self._process.join(timeout)
-        code = self._process.exitcode
+        connection.wait([self._process.sentinel], timeout)
+        code = self.poll()
         if code is None:
             raise subprocess.TimeoutExpired(self._process.name, timeout or 0)
         return code
@@ -71,6 +77,38 @@ class ForkedProcess:
     def terminate(self) -> None:
         """Send SIGTERM."""
         self._process.terminate()
+
+
+def run_forked(
+    command: Sequence[str], env: Mapping[str, str], stdin: bytes, timeout: float
+) -> subprocess.CompletedProcess[str]:
+    """Run `command` to its end, as `subprocess.run` does, in the directory of this checkout."""
+    (input_r, input_w), (output_r, output_w), (error_r, error_w) = [os.pipe() for _ in range(3)]
+    with ThreadPoolExecutor(3) as pool:
+        try:
+            process = ForkedProcess(command, env, ROOT, [input_r, output_w, error_w])
+        finally:
+            for theirs in (input_r, output_w, error_w):
+                os.close(theirs)
+            pool.submit(_write, input_w, stdin)
+            output, error = pool.submit(_read, output_r), pool.submit(_read, error_r)
+        try:
+            code = process.wait(timeout)
+        finally:
+            process.kill()
+            process.wait(_ENDS_WITHIN_S)
+        return subprocess.CompletedProcess(command, code, output.result(), error.result())
+
+
+def _write(descriptor: int, data: bytes) -> None:
+    with open(descriptor, "wb", buffering=0) as stream, suppress(BrokenPipeError):
+        while data:
+            data = data[stream.write(data) :]
+
+
+def _read(descriptor: int) -> str:
+    with open(descriptor, "rb") as stream:
+        return stream.read().decode().replace("\r\n", "\n").replace("\r", "\n")
 
 
 class _Descriptor:
@@ -85,21 +123,3 @@ class _Descriptor:
 
 def _received(duplicate: Any) -> int:
     return int(duplicate.detach())
-
-
-def _run(module: str, env: Mapping[str, str], cwd: str, output: int) -> None:
-    """Be the program from here on."""
-    os.setsid()
-    os.chdir(cwd)
-    os.environ.clear()
-    os.environ.update(env)
-    # A fork cannot begin again.
-    os.environ.setdefault(ALLOCATOR, "default")
-    os.dup2(output, 1)
-    os.dup2(output, 2)
-    os.close(output)
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    # An edge with a parent in this sense is a worker: it leaves Ctrl-C and its own end to it.
-    process._parent_process = None  # type: ignore[attr-defined]
-    sys.argv = [module]
-    runpy.run_module(module, run_name="__main__", alter_sys=True)

@@ -114,7 +114,7 @@ def serve(
 ) -> HostApp:
     """Serve `app`, whose edge is at `prefix`, and wait until it is ready."""
     (port,) = free_ports(1)
-    process = cluster.start(f"{server}-{port}", command(server, app, port, workers), **env)
+    process = cluster.start_forked(f"{server}-{port}", command(server, app, port, workers), **env)
     host = HostApp(process, port, prefix)
     host.wait_ready()
     return host

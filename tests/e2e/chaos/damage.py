@@ -19,7 +19,7 @@ from relay.wire.control import ReplayReply, ReplayRequest
 from relay.wire.header import unpack_stamp
 from tests.e2e.chaos.journal_reader import STREAMS
 from tests.e2e.chaos.judge import Address, JournalStream, Watcher, address_problems, expected
-from tests.e2e.chaos.lives import LoadEmitter
+from tests.e2e.chaos.lives import EMITTERS, EVENTS_PER_S, LoadEmitter
 from tests.e2e.chaos.traffic import TOPICS, USERS, route
 from tests.support.cluster import Cluster
 from tests.support.processes import ManagedProcess
@@ -32,6 +32,7 @@ from tests.support.waiting import wait_for
 EDGE_SETTINGS = {"EDGE_POSITION_INTERVAL_S": "0.5"}
 """Positions move on soon past events that are not for a client."""
 LOAD_EVENTS = 400
+RATE = EVENTS_PER_S / EMITTERS
 """Events that every emitter has emitted between two damages."""
 RECOVERY_S = 60.0
 PAYLOAD = b"x" * 40
@@ -130,7 +131,7 @@ class DamageRound:
         self._edge = self.cluster.start_edge(**EDGE_SETTINGS)
         self._swarm.add(self._clients())
         self._settle()
-        self._emitters = [LoadEmitter(self.cluster, directory, index, {}) for index in (0, 2)]
+        self._emitters = [LoadEmitter(self.cluster, directory, index, RATE, {}) for index in (0, 2)]
 
     def run(self) -> list[str]:
         """Damage the journal in each way, in random order; return the problems."""

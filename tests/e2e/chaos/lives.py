@@ -10,21 +10,21 @@ from tests.support.cluster import Cluster
 from tests.support.processes import ManagedProcess, python
 
 EVENTS_PER_S = 2000
-"""The rate of all emitters together."""
+"""The rate of all emitters together, in the long form."""
 EMITTERS = 4
 SPOOLING = 2
 """The first emitters have a spool, and may be killed."""
-SMALL_OUTBOX = 1000
-"""The limit of the last emitter; it is reached two seconds after the relay stops."""
+SMALL_OUTBOX_S = 2.0
+"""The outbox of the last emitter is full so many seconds after the relay stops."""
 
 
 class LoadEmitter:
     """One emitter with all of its lives."""
 
     def __init__(
-        self, cluster: Cluster, directory: Path, index: int, settings: dict[str, str]
+        self, cluster: Cluster, directory: Path, index: int, rate: float, settings: dict[str, str]
     ) -> None:
-        """`settings` is the environment of its processes."""
+        """`rate` is in events/s; `settings` is the environment of its processes."""
         self._settings = settings
         self.name = f"load-{index}"
         self.runs: list[Run] = []
@@ -32,11 +32,11 @@ class LoadEmitter:
         self._cluster = cluster
         self._directory = directory
         self._index = index
-        self._options = [f"--name={self.name}", f"--rate={EVENTS_PER_S / EMITTERS}"]
+        self._options = [f"--name={self.name}", f"--rate={rate}"]
         if index < SPOOLING:
             self._options.append(f"--spool={directory / self.name}.spool")
         if index == EMITTERS - 1:
-            self._options.append(f"--max-events={SMALL_OUTBOX}")
+            self._options.append(f"--max-events={round(rate * SMALL_OUTBOX_S)}")
         self._process = self._start()
 
     def kill_and_restart(self) -> None:
@@ -69,7 +69,7 @@ class LoadEmitter:
         ]
         name = f"{self.name}, life {life}"
         command = python("-m", "tests.e2e.chaos.load_emitter", *arguments)
-        process = self._cluster.start(name, command, **self._settings)
+        process = self._cluster.start_forked(name, command, **self._settings)
         process.wait_for_output("emitting")
         return process
 

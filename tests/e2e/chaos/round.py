@@ -20,6 +20,7 @@ from tests.e2e.chaos.accounts import (
 from tests.e2e.chaos.faults import Fault, Scene, all_faults
 from tests.e2e.chaos.journal_reader import read_journal
 from tests.e2e.chaos.judge import address_problems, journal_problems, watcher_problems
+from tests.e2e.chaos.lives import EVENTS_PER_S
 from tests.e2e.chaos.stage import Stage
 from tests.e2e.chaos.traffic import route
 from tests.support.waiting import wait_for
@@ -72,11 +73,11 @@ def new_seed() -> int:
     return int(given) if given else secrets.randbelow(10**9)
 
 
-def run_round(seed: int, directory: Path) -> Summary:
+def run_round(seed: int, directory: Path, events_per_s: float = EVENTS_PER_S) -> Summary:
     """Run one round, or raise `WrongRound`."""
     log: list[str] = []
     try:
-        stage = Stage(directory)
+        stage = Stage(directory, events_per_s)
     except Exception as error:
         raise WrongRound(f"{SEED_VARIABLE}={seed}: the stage could not be set: {error}") from error
     try:

@@ -56,7 +56,7 @@ RECOVERY_S = 60.0
 class Stage:
     """Starts all processes in an order in which no client can miss an event."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, events_per_s: float) -> None:
         self._stack = ExitStack()
         self.cluster = Cluster(directory)
         self.peer = RelayPeer(self.cluster.control)
@@ -78,8 +78,8 @@ class Stage:
             self.edges = [self._start_edge(index, port) for index, port in enumerate(edge_ports)]
             self._let_clients_in()
             for index in range(EMITTERS):
-                settings = self.wires.emitter_settings
-                self.emitters.append(LoadEmitter(self.cluster, directory, index, settings))
+                rate, settings = events_per_s / EMITTERS, self.wires.emitter_settings
+                self.emitters.append(LoadEmitter(self.cluster, directory, index, rate, settings))
             self.probes = self._start_probes()
         except BaseException:
             self.close()
@@ -251,6 +251,7 @@ class Stage:
         wait_for(
             lambda: all(client.is_settled and client.record.epoch for client in self._clients),
             "every client is subscribed",
+            RECOVERY_S,
         )
         for stream in PERSONAL_STREAMS:
             assert all(client.record.positions[stream] == 0 for client in self._clients)

@@ -2,8 +2,6 @@
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -19,8 +17,9 @@ from edge.http.users import (
     hash_of_no_password,
 )
 from relay.wire.usernames import MAX_NAME_CHARS
+from tests.support.forked import ForkedProcess
+from tests.support.processes import ROOT, python
 
-ROOT = Path(__file__).parents[3]
 ADD = """
 import sys
 from pathlib import Path
@@ -207,18 +206,16 @@ def test_an_unknown_role_is_refused(users: UsersFile) -> None:
 @pytest.mark.process
 def test_concurrent_processes_do_not_lose_each_others_users(path: Path) -> None:
     """All are started before any may go."""
-    writers = [
-        subprocess.Popen(
-            [sys.executable, "-c", ADD, str(path), f"writer-{number}"],
-            stdin=subprocess.PIPE,
-            env=os.environ | {"PYTHONPATH": str(ROOT)},
-        )
-        for number in range(4)
-    ]
-    for writer in writers:
-        assert writer.stdin is not None
-        writer.stdin.write(b"x")
-        writer.stdin.close()
+    writers, gates = [], []
+    for number in range(4):
+        waiting, gate = os.pipe()
+        gates.append(gate)
+        command = python("-c", ADD, str(path), f"writer-{number}")
+        env = os.environ | {"PYTHONPATH": str(ROOT)}
+        writers.append(ForkedProcess(command, env, ROOT, [waiting, 2, 2]))
+        os.close(waiting)
+    for gate in gates:
+        os.close(gate)
     assert [writer.wait(timeout=40) for writer in writers] == [0] * 4
     expected = {f"writer-{number}-{item}" for number in range(4) for item in range(3)}
     assert set(UsersFile(path).list()) == expected

@@ -17,9 +17,7 @@ class Tail:
     def __init__(self, cluster: Cluster, *arguments: str) -> None:
         self._path = cluster.directory / "tail.out"
         command = python("-m", "emitters", "tail", "--egress", cluster.egress, *arguments)
-        self.process = cluster.start(
-            "tail", ["sh", "-c", 'exec "$@" >"$0"', str(self._path), *command]
-        )
+        self.process = cluster.start_writing(self._path, "tail", command)
         self.process.wait_for_output("watching")
 
     def output(self) -> str:

@@ -42,7 +42,7 @@ def test_the_last_line_of_output_is_the_message_while_it_runs(relayed: Cluster) 
     seen = relayed.directory / "seen"
     seen.mkdir()
     script = f'for i in $(seq 5000); do echo "line $i"; done; while [ -d {seen} ]; do :; done'
-    process = relayed.start(
+    process = relayed.start_forked(
         "task", python("-m", "emitters", "task", "--user", "alice", "--", "sh", "-c", script)
     )
     wait_for(
@@ -84,7 +84,7 @@ def test_arguments_reach_the_command_unchanged(relayed: Cluster) -> None:
 
 
 def start_waiting_task(cluster: Cluster, script: str) -> ManagedProcess:
-    process = cluster.start(
+    process = cluster.start_forked(
         "task", python("-m", "emitters", "task", "--user", "alice", "--", "sh", "-c", script)
     )
     process.wait_for_output("ready")
@@ -123,7 +123,9 @@ def test_a_signal_while_it_waits_for_the_relay_ends_it(
 ) -> None:
     started = cluster.directory / "started"
     command = ["--timeout", "600", "--", "touch", str(started)]
-    process = cluster.start("task", python("-m", "emitters", "task", "--user", "alice", *command))
+    process = cluster.start_forked(
+        "task", python("-m", "emitters", "task", "--user", "alice", *command)
+    )
     wait_for(lambda: len(os.listdir(f"/proc/{process.pid}/task")) > 1, "it waits for the relay")
     process.signal(number)
     process.wait_ended()

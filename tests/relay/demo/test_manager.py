@@ -28,7 +28,7 @@ class Manager:
         self._cluster = cluster
         self._path = cluster.directory / "events"
         command = python("-m", "emitters", "tail", "--egress", cluster.egress)
-        tail = cluster.start("tail", ["sh", "-c", 'exec "$@" >"$0"', str(self._path), *command])
+        tail = cluster.start_writing(self._path, "tail", command)
         tail.wait_for_output("watching")
         self.process = self.start()
 
@@ -37,7 +37,7 @@ class Manager:
         options = ["--servers", ",".join(SERVERS), "--user", "alice", "--user", "bob"]
         data_dir = str(self._cluster.directory / "data")
         command = python("-m", "relay.demo", "manager-1", "--data-dir", data_dir, *options)
-        self.process = self._cluster.start("manager-1", command)
+        self.process = self._cluster.start_forked("manager-1", command)
         return self.process
 
     def events(self, topic_prefix: str = "") -> list[dict[str, Any]]:
@@ -190,7 +190,7 @@ def test_it_stops_quickly_without_a_relay_too(cluster: Cluster) -> None:
     options = ["--servers", "survival", "--user", "alice"]
     data_dir = str(cluster.directory / "data")
     command = python("-m", "relay.demo", "manager-1", "--data-dir", data_dir, *options)
-    process = cluster.start("manager-1", command)
+    process = cluster.start_forked("manager-1", command)
     wait_for(lambda: psutil.Process(process.pid).children(), "a server runs")
     signalled_at = time.monotonic()
     process.signal(signal.SIGTERM)

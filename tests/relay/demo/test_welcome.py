@@ -11,7 +11,9 @@ from tests.support.waiting import wait_for
 def test_the_welcome_names_the_page_and_the_users(cluster: Cluster) -> None:
     cluster.start_relay()
     edge = cluster.start_edge()
-    process = cluster.start("welcome", python("-m", "relay.demo.welcome"), EDGE_PORT=str(edge.port))
+    process = cluster.start_forked(
+        "welcome", python("-m", "relay.demo.welcome"), EDGE_PORT=str(edge.port)
+    )
     wait_for(lambda: process.returncode is not None, "the welcome ends")
     assert process.returncode == 0
     assert process.output() == (

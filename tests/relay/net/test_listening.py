@@ -3,7 +3,8 @@
 import os
 import socket
 import stat
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -42,10 +43,22 @@ def test_a_host_a_name_and_an_interface_are_reached_by_ipv4(host: str) -> None:
         assert is_reached(bound, ("127.0.0.1", port), socket.AF_INET)
 
 
+@contextmanager
+def port_of_both_versions() -> Iterator[int]:
+    """Yield a port that no connection by IPv6 gets from the kernel either."""
+    with ExitStack() as stack:
+        for port in free_ports(20):
+            holder = stack.enter_context(socket.socket(socket.AF_INET6))
+            with suppress(OSError):
+                holder.bind(("::1", port))
+                holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                break
+        yield port
+
+
 @pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="this machine has no IPv6")
 def test_every_interface_is_reached_by_both_versions() -> None:
-    (port,) = free_ports(1)
-    with listen(f"tcp://*:{port}", may_be_open=True) as bound:
+    with port_of_both_versions() as port, listen(f"tcp://*:{port}", may_be_open=True) as bound:
         assert is_reached(bound, ("127.0.0.1", port), socket.AF_INET)
         assert is_reached(bound, ("::1", port), socket.AF_INET6)
 
