@@ -97,16 +97,16 @@ class Hoarder(Subscriber):
 
 
 @pytest.mark.parametrize(
-    ("attack", "peers", "rounds", "grows_by"),
+    ("attack", "peers", "rounds", "grows_by", "reason"),
     [
-        (LongSubscription, 4, 100, 16 * MIB),
-        (CommandOfAnySize, 4, 0, 16 * MIB),
-        (ManySubscriptions, 4, 461, 48 * MIB),
-        (ShortSubscriptions, 40, 45, 128 * MIB),
-        (Syncs, 4, 40, 48 * MIB),
-        (SyncsOfMegabytes, 4, 0, 16 * MIB),
-        (Mutated, 4, 40, 48 * MIB),
-        (Junk, 4, 40, 16 * MIB),
+        (LongSubscription, 4, 100, 16 * MIB, "too_large"),
+        (CommandOfAnySize, 4, 0, 16 * MIB, "too_large"),
+        (ManySubscriptions, 4, 461, 48 * MIB, "too_many_subscriptions"),
+        (ShortSubscriptions, 40, 45, 128 * MIB, "too_many_subscriptions"),
+        (Syncs, 4, 40, 48 * MIB, None),
+        (SyncsOfMegabytes, 4, 0, 16 * MIB, "too_large"),
+        (Mutated, 4, 40, 48 * MIB, None),
+        (Junk, 4, 40, 16 * MIB, None),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
@@ -117,9 +117,10 @@ def test_whatever_a_subscriber_sends(
     peers: int,
     rounds: int,
     grows_by: int,
+    reason: str | None,
 ) -> None:
     begun = attack(attacked, peers)
-    with honest.endures(begun, grows_by):
+    with honest.endures(begun, grows_by, {} if reason is None else {"egress": reason}):
         what = f"{attack.__name__}: {attack.__doc__}"
         wait_done(lambda: begun.rounds >= rounds and begun.rounds + begun.cut >= 30, what)
 
