@@ -1,6 +1,7 @@
 """Attacks that need no token, while honest clients go on undisturbed."""
 
 import contextlib
+import gzip
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -211,10 +212,21 @@ def test_bad_requests_do_not_flood_the_log(cluster: Cluster) -> None:
     assert len(lines) < 20, lines
 
 
-def test_nested_json_is_refused_without_a_traceback(cluster: Cluster, stack: ExitStack) -> None:
+def test_nested_and_compressed_bodies_are_refused_without_a_traceback(
+    cluster: Cluster, stack: ExitStack
+) -> None:
     cluster.start_relay()
     edge = cluster.start_edge()
     raw = RawSockets(edge, stack)
+    memory = memory_bytes(edge)
+    client = raw.connect()
+    bomb = gzip.compress(b'{"username":"' + b"a" * FLOOD_BYTES + b'"}')
+    client.send(
+        POST + b"application/json\r\nContent-Encoding: gzip\r\n"
+        b"Content-Length: %d\r\n\r\n" % len(bomb) + bomb
+    )
+    assert client.response()[0] in (400, 415, 422)
+    assert memory_bytes(edge) < memory + MAX_GROWTH_BYTES
     for body in (b"[" * 60_000, b'{"username":' * 5_000, b'{"username":' + b"9" * 60_000 + b"}"):
         client = raw.connect()
         client.send(POST + b"application/json\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
