@@ -249,14 +249,18 @@ class Honest:
             attack.stop()
         assert "Traceback" not in self._relay.output()
 
+    def answered(self, operation: str) -> int:
+        """How many requests for an operation the relay has answered."""
+        return int(self.stats()["control_requests"].get(operation, 0))
+
     def wait_for_silence_on(self, operation: str) -> None:
         """Wait until the relay answers no such request any more, but for those of ours."""
         ours = 1 if operation == "stats" else 0
 
         def is_silent() -> bool:
-            before = self.stats()["control_requests"][operation]
+            before = self.answered(operation)
             self.wait_for_more(20)
-            return bool(self.stats()["control_requests"][operation] == before + ours)
+            return self.answered(operation) == before + ours
 
         wait_for(is_silent, f"no {operation!r} is answered any more", WAIT_S)
 
