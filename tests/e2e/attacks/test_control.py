@@ -116,13 +116,17 @@ class Accounts(Peer):
 
 
 class Junk(Peer):
-    """Requests that cannot be read; the answers are read."""
+    """Requests that cannot be read, some of which always wait; the answers are read."""
 
     def work(self, peer: ZmtpPeer) -> None:
         junk = [os.urandom(20), b"", msgpack.packb({"op": "x" * 500}), msgpack.packb([1] * 100)]
-        peer.send(b"".join(message(each) for each in junk * 50))
-        for _ in junk * 50:
-            peer.read_message()
+        batch = b"".join(map(message, junk * 50))
+        peer.send(batch)
+        while not self._stop.is_set():
+            peer.send(batch)
+            for _ in junk * 50:
+                peer.read_message()
+            self.rounds += 1
 
 
 @pytest.mark.parametrize(
