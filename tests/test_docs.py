@@ -151,5 +151,17 @@ def protocol() -> str:
     return (DOCS / "protocol.md").read_text()
 
 
+def test_each_attack_names_a_test_that_exists() -> None:
+    links = re.findall(r"\[`(\w+)`\]\(\.\./(tests/\S+?\.py)\)", (DOCS / "attacks.md").read_text())
+    rows = [row for row in table_rows((DOCS / "attacks.md").read_text()) if "`test" in row[-1]]
+    missing = [
+        (name, path)
+        for name, path in links
+        if not re.search(rf"^ *(?:def|class) {name}\b", (DOCS.parent / path).read_text(), re.M)
+    ]
+    assert missing == []
+    assert len(links) >= len(rows) > 60
+
+
 def test_the_events_page_is_the_catalogue() -> None:
     assert (DOCS / "events.md").read_text() == event_docs.render(), "run `make docs`"

@@ -20,6 +20,7 @@ class Peer:
     """Messages are queued by `send` and written by `flush`, as far as the kernel takes them."""
 
     __slots__ = (
+        "_first",
         "_unsent",
         "connection",
         "has_share",
@@ -47,8 +48,11 @@ class Peer:
         """Messages, packed and not encrypted: several peers share the bytes of one."""
         self._unsent = memoryview(b"")
         """The rest of what was handed to the kernel last."""
+        self._first: list[bytes] = []
+        """Bytes that go out behind it, and before the messages. Joined once: a peer that sends
+        pings and reads nothing would have megabytes copied for each."""
         self.queued_bytes = 0
-        """Of `queue` and the rest."""
+        """Of all that waits."""
         self.received_bytes = 0
         """Of messages that are not complete, when they were counted last."""
         self.has_unread = False
@@ -76,7 +80,7 @@ class Peer:
 
     def send_first(self, output: bytes) -> None:
         """Queue bytes of the protocol itself: handshake and answers to pings."""
-        self._unsent = memoryview(bytes(self._unsent) + output)
+        self._first.append(output)
         self.queued_bytes += len(output)
 
     def flush(self) -> bool:
@@ -84,9 +88,13 @@ class Peer:
         left = MAX_FLUSHED_BYTES
         while left > 0:
             if not self._unsent:
-                if not self.queue:
+                if self._first:
+                    taken, self._first = self._first, []
+                    self._unsent = memoryview(b"".join(taken))
+                elif self.queue:
+                    self._unsent = memoryview(self._next_bytes())
+                else:
                     return True
-                self._unsent = memoryview(self._next_bytes())
             try:
                 sent = self.socket.send(self._unsent)
             except BlockingIOError:
@@ -100,6 +108,7 @@ class Peer:
         """Forget what waits; return how many bytes it was."""
         dropped, self.queued_bytes = self.queued_bytes, 0
         self.queue.clear()
+        self._first.clear()
         self._unsent = memoryview(b"")
         return dropped
 

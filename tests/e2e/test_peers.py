@@ -207,10 +207,14 @@ def test_a_peer_without_a_key_is_named_in_the_log(keyed: Keyed) -> None:
     assert emitter.close(0) == 1
 
 
-def test_another_relay_than_the_one_with_the_key_gets_nothing(keyed: Keyed) -> None:
+@pytest.mark.parametrize("has_key", [True, False])
+def test_another_relay_than_the_one_with_the_key_gets_nothing(keyed: Keyed, has_key: bool) -> None:
     """To listen on the ports is not enough."""
-    impostor = keyed.keys.file("stranger")
-    keyed.cluster.start_relay(RELAY_CURVE_KEY_FILE=str(impostor))
+    if has_key:
+        keyed.cluster.env["RELAY_CURVE_KEY_FILE"] = str(keyed.keys.file("stranger"))
+    else:
+        del keyed.cluster.env["RELAY_CURVE_KEY_FILE"], keyed.cluster.env["EVENT_RELAY_CONFIG"]
+    keyed.cluster.start_relay()
     emitter = keyed.emitter("manager", "manager-1")
     emitter.emit("event:a", {})
     assert not emitter.wait_connected(2)

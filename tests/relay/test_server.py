@@ -13,8 +13,10 @@ import pytest
 import zmq
 
 import relay.sequencer
+import relay.server
 from relay.config import RelaySettings
 from relay.core.intake import MAX_BATCH_BYTES, MAX_BATCH_MESSAGES
+from relay.core.time_share import TimeShare
 from relay.journal.file import FILE_NAME
 from relay.journal.reader import reading_journal
 from relay.net.listening import AddressInUse
@@ -339,3 +341,53 @@ def test_a_clock_that_jumps_ahead_empties_no_journal(
     assert max(stamps) - min(stamps) < 3600 * 1000
     # A whole number of seconds: the time since the last look may round it down.
     assert re.search(r"clock jumped by (3456\d{3}|3455999) s", caplog.text)
+
+
+class TestSharesOfRequests:
+    """Of the processor; here they are so small that one request uses them up for a long time."""
+
+    NEARLY_NONE = TimeShare(1e-9, burst_s=0.0)
+    ALL = TimeShare(1.0, burst_s=WAIT_MS)
+
+    def asks(self, context: "zmq.Context[Socket]", settings: RelaySettings) -> Socket:
+        control = open_socket(context, zmq.DEALER)
+        control.connect(settings.control)
+        control.send(pack_message(StatsRequest(id=1)))
+        return control
+
+    def test_those_of_one_peer_wait_and_nobody_elses(
+        self,
+        settings: RelaySettings,
+        context: "zmq.Context[Socket]",
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        monkeypatch.setattr(relay.server, "SHARE_OF_PEER", self.NEARLY_NONE)
+        monkeypatch.setattr(relay.server, "SHARE_OF_REQUESTS", self.ALL)
+        with running(Relay(settings)):
+            greedy = self.asks(context, settings)
+            greedy.send(pack_message(StatsRequest(id=2)))
+            receive(greedy)
+            others = [self.asks(context, settings) for _ in range(3)]
+            replies = [unpack_reply(receive(other)[-1], StatsRequest) for other in others]
+            assert not greedy.poll(0)
+        last = replies[-1]
+        assert isinstance(last, StatsReply)
+        assert last.stats["requests_delayed"] >= len(others)
+
+    def test_those_of_all_wait_and_no_event(
+        self,
+        settings: RelaySettings,
+        context: "zmq.Context[Socket]",
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        monkeypatch.setattr(relay.server, "SHARE_OF_PEER", self.ALL)
+        monkeypatch.setattr(relay.server, "SHARE_OF_REQUESTS", self.NEARLY_NONE)
+        with running(Relay(settings)):
+            receive(self.asks(context, settings))
+            other = self.asks(context, settings)
+            listener = subscriber(context, settings, b"event:")
+            source = publisher(context, settings, {b"event:"})
+            for _ in range(3):
+                source.send_multipart([b"event:x", b"\x80"])
+                assert receive(listener)[0] == b"event:x"
+            assert not other.poll(0)

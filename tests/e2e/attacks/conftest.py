@@ -7,6 +7,7 @@ import pytest
 
 from tests.e2e.attacks.honest import MIB, Honest
 from tests.support.cluster import Cluster
+from tests.support.waiting import wait_for
 
 SETTINGS = {"RELAY_EGRESS_BYTES": str(8 * MIB)}
 
@@ -18,6 +19,8 @@ def _running(cluster: Cluster) -> Iterator[Honest]:
     emitter = cluster.emitter("before")
     honest = Honest(cluster, relay)
     honest.client.subscribe("resource-monitor:*")
+    # Without that its live values go nowhere, and nothing of them is retained.
+    wait_for(lambda: emitter.is_watched("resource-monitor:large0"), "the values are wanted")
     for number in range(300):
         emitter.emit("event:large", {"padding": "x" * 10_000})
         emitter.emit(f"resource-monitor:large{number}", {"padding": "x" * 10_000})

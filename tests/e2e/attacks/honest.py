@@ -3,7 +3,7 @@
 import itertools
 import select
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -24,6 +24,8 @@ RECONNECT_S = 0.01
 WAIT_S = 60.0
 REST_BYTES = 32 * MIB
 """malloc keeps so much of what was freed; a leak in proportion to an attack is larger."""
+LOG_LINES = 40
+"""Lines that the relay may write during an attack: one for each cause in 10 s."""
 
 
 class Attack:
@@ -125,8 +127,13 @@ class Together:
 class Peak:
     """The most memory that a process has had during one attack."""
 
-    def __init__(self, first_bytes: int) -> None:
+    def __init__(self, first_bytes: int, grows_by: float = float("inf")) -> None:
         self.bytes = first_bytes
+        self._most_bytes = first_bytes + grows_by
+
+    def check(self) -> None:
+        """It is below its bound."""
+        assert self.bytes < self._most_bytes, f"{self.bytes / MIB:.0f} MiB"
 
 
 class Honest:
@@ -177,6 +184,8 @@ class Honest:
         def has_come() -> bool:
             assert not self._faults, self._faults
             assert self._relay.returncode is None, self._cluster.tails()
+            # At once: an attack that goes on would fill the machine.
+            self._peak.check()
             return len(self.received) >= wanted and self.live > live
 
         wait_for(has_come, f"{count} further events arrive", WAIT_S)
@@ -194,15 +203,18 @@ class Honest:
         assert self.stats()["relayed"]["event"] > 0
 
     @contextmanager
-    def endures(self, attack: Attack | Together, grows_by: int) -> Iterator[None]:
+    def endures(
+        self, attack: Attack | Together, grows_by: int, cuts: Mapping[str, str] | None = None
+    ) -> Iterator[None]:
         """Go on while the body waits for the attack to have done its work, and afterwards.
 
         The relay never has more than `grows_by` bytes over those before, and gives nearly all of
-        them back.
+        them back. It logs a few lines, and on each port of `cuts` it cuts peers off for the reason
+        that is given there.
         """
-        before_bytes = self.rss
+        before_bytes, lines, cut_before = self.rss, self._log_lines, self._peers_cut
         # A new object: the thread may be about to write into the one before.
-        peak = self._peak = Peak(before_bytes)
+        peak = self._peak = Peak(before_bytes, grows_by)
         attack.start()
         try:
             yield
@@ -213,7 +225,12 @@ class Honest:
         self.wait_for_more(20)
         print(f"{attack.rounds} rounds, {attack.cut} cut; {peak.bytes / MIB:.0f} MiB at most,")
         print(f"{before_bytes / MIB:.0f} before, {self.rss / MIB:.0f} afterwards")
-        assert peak.bytes - before_bytes < grows_by
+        peak.check()
+        assert self._log_lines - lines < LOG_LINES
+        cut_after = self._peers_cut
+        for port, reason in (cuts or {}).items():
+            before = cut_before.get(port, {}).get(reason, 0)
+            assert cut_after.get(port, {}).get(reason, 0) > before, f"{port}: {reason}"
         wait_for(lambda: self.rss < before_bytes + REST_BYTES, "memory is given back", WAIT_S)
         wait_for(
             lambda: self._process.num_fds() <= self._descriptors,
@@ -232,9 +249,33 @@ class Honest:
             attack.stop()
         assert "Traceback" not in self._relay.output()
 
+    def answered(self, operation: str) -> int:
+        """How many requests for an operation the relay has answered."""
+        return int(self.stats()["control_requests"].get(operation, 0))
+
+    def wait_for_silence_on(self, operation: str) -> None:
+        """Wait until the relay answers no such request any more, but for those of ours."""
+        ours = 1 if operation == "stats" else 0
+
+        def is_silent() -> bool:
+            before = self.answered(operation)
+            self.wait_for_more(20)
+            return self.answered(operation) == before + ours
+
+        wait_for(is_silent, f"no {operation!r} is answered any more", WAIT_S)
+
     def cut(self, port: str, reason: str) -> int:
         """How many peers of a socket the relay has cut off for a reason."""
-        return int(self.stats()["peers_cut"].get(port, {}).get(reason, 0))
+        return int(self._peers_cut.get(port, {}).get(reason, 0))
+
+    @property
+    def _peers_cut(self) -> dict[str, dict[str, int]]:
+        cut: dict[str, dict[str, int]] = self.stats()["peers_cut"]
+        return cut
+
+    @property
+    def _log_lines(self) -> int:
+        return len(self._relay.output().splitlines())
 
     def _emit(self) -> None:
         for number in itertools.count(1):

@@ -2,12 +2,17 @@
 
 import contextlib
 import socket
+import struct
+from collections.abc import Mapping
+from typing import ClassVar
 
 import pytest
 
-from tests.e2e.attacks.honest import MIB, Attack, Honest, Together, wait_done
+from tests.e2e.attacks.honest import LIVE, MIB, TOPIC, Attack, Honest, Together, wait_done
 from tests.support.cluster import Cluster
 from tests.support.zmtp_peer import GREETING, ZmtpPeer, command, frame, message, ping, ready
+
+PORTS = ("ingress", "egress", "control")
 
 
 def everywhere(
@@ -28,6 +33,7 @@ class Silent(Attack):
     """Connects and says nothing, or not enough."""
 
     begun = b""
+    cuts: ClassVar = dict.fromkeys(PORTS, "silent")
 
     def work(self, peer: ZmtpPeer) -> None:
         peer.send(self.begun)
@@ -47,9 +53,10 @@ class ReadyNever(Silent):
     """A message that has begun before the handshake ended."""
 
     begun = GREETING + frame(bytes(1000), more=True) * 7
+    cuts: ClassVar = dict.fromkeys(("ingress", "control"), "invalid_handshake")
 
 
-class Drip(Attack):
+class Drip(Silent):
     """One byte after the other, so that it is never silent."""
 
     def work(self, peer: ZmtpPeer) -> None:
@@ -61,11 +68,11 @@ class Drip(Attack):
 
 @pytest.mark.parametrize("attack", [Silent, HalfGreeting, HalfReady, ReadyNever, Drip])
 def test_connections_without_a_handshake(
-    attacked: Cluster, honest: Honest, attack: type[Attack]
+    attacked: Cluster, honest: Honest, attack: type[Silent]
 ) -> None:
     """They end after 3 s; newcomers are served meanwhile."""
     silent = everywhere(attacked, attack, 50, with_handshake=False)
-    with honest.endures(silent, 32 * MIB):
+    with honest.endures(silent, 32 * MIB, attack.cuts):
         for _ in range(3):
             honest.check_stats()
             with attacked.connect(honest.edge, "bob") as client:
@@ -122,16 +129,18 @@ class LargeMessages(Attack):
 
 
 class Pings(Attack):
-    """Pings whose answers are not read."""
+    """Pings whose answers are not read, until the relay has ended a connection for them."""
 
     def work(self, peer: ZmtpPeer) -> None:
-        peer.socket.settimeout(1)
-        try:
-            while True:
-                peer.send(ping(b"c" * 16) * 2000)
-        except TimeoutError:
+        # The answers are to wait at the relay and not here.
+        peer.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        peer.socket.settimeout(0.2)
+        left = flood = memoryview(ping(b"c" * 16) * 2000)
+        while not (self.cut or self._stop.is_set()):
+            with contextlib.suppress(TimeoutError):
+                left = left[peer.socket.send(left) :] or flood
             self.rounds += 1
-            self.hold(peer)
+        self.hold(peer)
 
 
 class Commands(Attack):
@@ -149,14 +158,13 @@ class NoFrames(Attack):
 
 
 @pytest.mark.parametrize(
-    ("attack", "peers", "rounds", "grows_by"),
+    ("attack", "peers", "rounds", "grows_by", "cuts"),
     [
-        (Frames, 2, 10, 16 * MIB),
-        (LargeFrames, 10, 10, 48 * MIB),
-        (LargeMessages, 2, 4, 32 * MIB),
-        (Pings, 10, 10, 80 * MIB),
-        (Commands, 1, 3, 16 * MIB),
-        (NoFrames, 2, 10, 16 * MIB),
+        (Frames, 2, 10, 16 * MIB, dict.fromkeys(PORTS, "too_many_frames")),
+        (LargeFrames, 10, 10, 48 * MIB, {"egress": "too_large", "control": "too_large"}),
+        (LargeMessages, 2, 4, 32 * MIB, {"egress": "too_many_frames", "control": "too_large"}),
+        (Commands, 1, 3, 16 * MIB, dict.fromkeys(PORTS, "unknown_commands")),
+        (NoFrames, 2, 10, 16 * MIB, dict.fromkeys(PORTS, "invalid_frame")),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
@@ -167,10 +175,21 @@ def test_frames_and_commands(
     peers: int,
     rounds: int,
     grows_by: int,
+    cuts: Mapping[str, str],
 ) -> None:
     begun = everywhere(attacked, attack, peers, with_handshake=True)
-    with honest.endures(begun, grows_by):
+    with honest.endures(begun, grows_by, cuts):
         wait_done(lambda: begun.rounds >= rounds, f"{attack.__doc__}")
+
+
+def test_pings_whose_answers_are_not_read(attacked: Cluster, honest: Honest) -> None:
+    """A peer of the control socket is not read any more, and one of another port is cut off.
+
+    At the egress that takes longest, for the most may wait there.
+    """
+    attacks = everywhere(attacked, Pings, 1, with_handshake=True)
+    with honest.endures(attacks, 32 * MIB, {"ingress": "slow"}):
+        wait_done(lambda: attacks.cut > 0, "a flood was ended")
 
 
 def test_incomplete_messages_of_many_peers(attacked: Cluster, honest: Honest) -> None:
@@ -217,6 +236,31 @@ def test_a_flood_of_live_values_of_ever_other_kinds(attacked: Cluster, honest: H
     attack = Kinds(attacked.ingress, b"PUB", peers=2)
     with honest.endures(attack, 64 * MIB), contextlib.suppress(OSError):
         wait_done(lambda: attack.rounds >= 15, "thousands of kinds have come")
+    relayed = honest.stats()["relayed"]
+    assert relayed["other"] > 1_000
+    assert len(relayed) < 300
+
+
+def test_what_only_the_relay_says_is_taken_of_no_publisher(
+    attacked: Cluster, honest: Honest
+) -> None:
+    """Edges would believe a heartbeat, and an epoch or offset in a stamp."""
+    epoch, forged = honest.stats()["epoch"], b"\x82\xa4data\xa6forged\xaaheartbeat_s\x01"
+    stamp = struct.pack("!BQQQ", 1, epoch + 5, 1_000_000, 1)
+    with ZmtpPeer(attacked.egress, b"SUB") as watcher, ZmtpPeer(attacked.ingress, b"PUB") as forger:
+        watcher.send(message(b"\1"))
+        watcher.read_message()
+        for topic in (b"!heartbeat", b"!sync:1", b"!filtered:x", TOPIC.encode(), LIVE.encode()):
+            forger.send(message(topic, stamp, forged) + message(topic, stamp))
+            if topic.startswith(b"!"):
+                forger.send(message(topic, forged))
+        forger.send(message(b"event:last", b"\x81\xa4data\x01"))
+        came = [watcher.read_message()]
+        while came[-1][0] != b"event:last":
+            came.append(watcher.read_message())
+    assert b"forged" not in b"".join(each[2] for each in came)
+    assert {struct.unpack("!BQQQ", each[1])[1] for each in came} == {epoch}
+    honest.wait_for_more(20)
 
 
 def test_the_relay_ends_in_the_midst_of_attacks(cluster: Cluster, honest_alone: Honest) -> None:

@@ -67,6 +67,24 @@ def test_the_stand_in_for_unknown_users_lets_nobody_in_and_costs_as_much() -> No
         hasher.verify(stand_in, "")
 
 
+def test_an_unknown_user_costs_as_much_as_a_known_one(
+    users: UsersFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise the time of an answer would tell which names there are."""
+    verify, costs = PasswordHasher.verify, []
+
+    def recorded(hasher: PasswordHasher, stored: str, password: str) -> bool:
+        costs.append(extract_parameters(stored))
+        return verify(hasher, stored, password)
+
+    monkeypatch.setattr(PasswordHasher, "verify", recorded)
+    users.add("alice", "correct horse")
+    for name in ("alice", "nobody"):
+        assert users.verify(name, "wrong") is None
+    known, unknown = costs
+    assert known == unknown
+
+
 def test_adding_again_replaces_password_and_role(users: UsersFile) -> None:
     users.add("alice", "old secret", "admin")
     assert users.add("alice", "new secret") is False

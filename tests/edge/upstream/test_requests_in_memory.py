@@ -230,3 +230,18 @@ def test_how_much_is_requested_follows_from_how_fast_each_answer_came(desk: Desk
     desk.loop.now += 0.1
     desk.answer(empty(third))
     assert desk.repair().max_bytes == 2 * small
+
+
+def test_retained_values_cost_the_budget_of_the_user_who_asks(desk: Desk) -> None:
+    """A user whose budget is overdrawn waits, and nobody else."""
+    poor, costs = {"mallory"}, list[tuple[str, int, int]]()
+    desk.requests.charge(lambda user: user not in poor, lambda *cost: costs.append(cost))
+    desk.requests.request_last_values(A, "mallory")
+    desk.requests.request_last_values(B, "carol")
+    [page] = desk.take()
+    assert prefixes([page]) == ["live:b"]
+    value = (b"live:b", b"stamp", b"envelope")
+    assert desk.answer(RetainedReply(id=page.id, items=(value, value))) == []
+    assert costs == [("carol", 2, 2 * len(b"".join(value)))]
+    poor.clear()
+    assert prefixes(desk.tick(0.1)) == ["live:a"]

@@ -14,6 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from relay.demo.cluster import DemoCluster
 from tests.support.cluster import free_ports
 from tests.support.processes import ManagedProcess, python
 from tests.support.waiting import wait_for
@@ -122,3 +123,9 @@ def test_a_taken_port_is_refused(place: Path) -> None:
         finally:
             process.close()
     assert os.listdir(place) == []
+
+
+def test_no_demo_has_the_passwords_of_another() -> None:
+    first, second = DemoCluster(1).passwords, DemoCluster(1).passwords
+    assert first.keys() == second.keys()
+    assert len({*first.values(), *second.values()}) == 2 * len(first)

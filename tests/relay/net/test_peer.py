@@ -1,6 +1,7 @@
 """The queue of one peer, over a real connection."""
 
 import socket
+import tracemalloc
 from collections.abc import Iterator
 
 import pytest
@@ -77,6 +78,20 @@ def test_a_peer_that_does_not_read_keeps_what_waits_and_gets_it_later(pair: Pair
     position = received.index(b"pong")
     assert received[:position] + received[position + 4 :] == expected
     assert received[:position] in {b"".join(sent[:count]) for count in range(1, 31)}
+
+
+def test_an_answer_of_the_protocol_costs_no_copy_of_all_that_waits(pair: Pair) -> None:
+    peer = pair.peer
+    waiting = 4 * 1024 * 1024
+    peer.send_first(bytes(waiting))
+    assert not peer.flush()
+    tracemalloc.start()
+    try:
+        peer.send_first(b"pong")
+        copied = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert copied < waiting // 100
 
 
 def test_one_flush_is_bounded_however_fast_the_peer_reads(
