@@ -16,7 +16,6 @@ import relay.sequencer
 import relay.server
 from relay.config import RelaySettings
 from relay.core.intake import MAX_BATCH_BYTES, MAX_BATCH_MESSAGES
-from relay.core.time_share import TimeShare
 from relay.journal.file import FILE_NAME
 from relay.journal.reader import reading_journal
 from relay.net.listening import AddressInUse
@@ -24,6 +23,7 @@ from relay.server import MAX_ENDED_AT_ONCE, MAX_SUBSCRIPTIONS_AT_ONCE, Relay
 from relay.shared import sqlite_file
 from relay.shared.kind_counter import MAX_OTHER_KINDS, OTHER_KINDS
 from relay.shared.sync import SyncHandshake
+from relay.shared.time_share import TimeShare
 from relay.shared.transport import Socket, open_socket
 from relay.wire.control import (
     StatsReply,
