@@ -24,7 +24,8 @@ class EchoEndpoint(ClientEndpoint):
         """Let everybody in, and say nothing."""
         return None
 
-    def _act(self, client: Client, message: Message) -> None:
+    def message_received(self, client: Client, message: Message) -> None:
+        """Send it back."""
         if message.opcode is Opcode.TEXT:
             try:
                 message.payload.decode()
