@@ -32,8 +32,9 @@ Where each decision is made:
   delivery: `notifier`. Admission of an emitter under a name: `KnownEmitters.admit`.
 - what an emitter is believed about its acknowledged events: `core.proofs`, asked by
   `control.ControlService` at each hello.
-- replies to requests: `control.ControlService`. Routes of subscriptions, and those of the relay at
-  the emitters: `core.subscription_router`. Watched topics: `core.demand`, told by `demand_service`.
+- replies to requests: `control.ControlService`; their turns and shares: `answering`. Routes of
+  subscriptions, and those of the relay at the emitters: `core.subscription_router`. Watched topics:
+  `core.demand`, told by `demand_service`.
 - the end of tasks whose emitters are gone: `core.orphans`; `task_watch` looks for them at each
   heartbeat, and puts their final updates into the intake.
 - values for late subscribers: `core.retained`. Removal of old events: `core.retention`.
@@ -55,8 +56,9 @@ Bounds, each with its policy when full:
 - requests: a tenth of the processor for one peer, three tenths for all; the rest waits at the peers
 - reads without a message, malformed and forbidden messages: a tenth for one peer, a fifth for all;
   then its connection is not read for a while
-- reply: about 1 MiB and 128 events; the peer asks for the next page. A peer for which 2 MiB wait
-  is not read before it reads; notices are dropped from 4 MiB on, and the peer asks again
+- reply: about 1 MiB and 1,024 events, read in pieces of 128 in turns; the peer asks for the next
+  page. A peer for which 2 MiB wait is not read before it reads; notices are dropped from 4 MiB on,
+  and the peer asks again
 - message: 8 frames, 1 MiB at the ingress, 2 MiB at the control socket, 1 KiB at the egress; of more
   frames or frames of more than 16 MiB, the connection ends; 128 MiB of incomplete messages at each
   socket, then the connection with the most of it ends

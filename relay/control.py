@@ -12,6 +12,7 @@ from relay.core.permission import UNLIMITED, Rights
 from relay.core.proofs import missing_events
 from relay.demand_service import DemandService
 from relay.journal.journal import JournalUnavailable
+from relay.replay import Replay
 from relay.shared.logs import LimitedLog
 from relay.shared.newest import Newest
 from relay.state import SharedState
@@ -25,7 +26,6 @@ from relay.wire.control import (
     Heartbeat,
     HelloReply,
     HelloRequest,
-    ReplayReply,
     ReplayRequest,
     Reply,
     Request,
@@ -40,9 +40,6 @@ from relay.wire.demand_messages import DemandRequest, WatchedRequest
 from relay.wire.errors import WireError
 from relay.wire.peers import PeerRole, PublishRights
 
-MAX_PAGE_EVENTS = 128
-"""Events in a reply to `replay`. It is as cheap for each event as a large one, and takes the loop
-less than 1 ms, also for a peer that asks in vain."""
 MAX_SHOWN_EMITTERS = 1_000
 """The emitters in a reply to `stats`: those that were admitted last."""
 MAX_REPORTED_COUNTERS = 32
@@ -134,8 +131,10 @@ class ControlService:
             damaged=journal.damage or None,
         )
 
-    def answer(self, peer: bytes, frame: bytes, rights: Rights = UNLIMITED) -> Reply:
+    def answer(self, peer: bytes, frame: bytes, rights: Rights = UNLIMITED) -> Reply | Replay:
         """Return the reply to the request in `frame`, an error reply if it cannot be read.
+
+        Of a replay with more than one piece, the rest is to be read by `go_on`.
 
         `peer` may ask for what its `rights` allow.
         """
@@ -159,7 +158,7 @@ class ControlService:
             return self._hello(peer, request, rights)
         return self._answer(peer, request)
 
-    def _answer(self, peer: bytes, request: _OtherRequest) -> Reply:
+    def _answer(self, peer: bytes, request: _OtherRequest) -> Reply | Replay:
         match request:
             case AccountRequest():
                 return self._account(peer, request)
@@ -268,26 +267,23 @@ class ControlService:
                 self._state.journal.begin_epoch(reason)
                 return
 
-    def _replay(self, request: ReplayRequest) -> Reply:
-        journal = self._state.journal
-        state = journal.streams.get(request.stream)
-        if state is None:
-            text = f"{request.stream!r} is not a stream of this relay"
-            return ErrorReply(id=request.id, code="unknown_stream", message=text)
+    def go_on(self, replay: Replay) -> Reply | None:
+        """Read the next piece of `replay`; return the reply if it is complete."""
         try:
-            max_bytes = request.max_bytes or MAX_PAGE_BYTES
-            limit = min(request.limit, MAX_PAGE_EVENTS)
-            page = journal.read(request.stream, request.after, limit, max_bytes)
+            replay.go_on()
         except JournalUnavailable as error:
             self._log.error("replay", "%s", error)
-            return ErrorReply(id=request.id, code="journal_unavailable", message=str(error))
-        return ReplayReply(
-            id=request.id,
-            epoch=journal.epoch,
-            items=tuple(page),
-            low=state.first_offset,
-            tip=state.last_offset,
-        )
+            identifier = replay.request.id
+            return ErrorReply(id=identifier, code="journal_unavailable", message=str(error))
+        return replay.reply() if replay.is_complete else None
+
+    def _replay(self, request: ReplayRequest) -> Reply | Replay:
+        journal = self._state.journal
+        if request.stream not in journal.streams:
+            text = f"{request.stream!r} is not a stream of this relay"
+            return ErrorReply(id=request.id, code="unknown_stream", message=text)
+        replay = Replay(journal, request)
+        return self.go_on(replay) or replay
 
     def _retained(self, request: RetainedRequest) -> Reply:
         retained = self._state.retained

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import ExitStack, closing
 from functools import partial
 
+from relay.answering import Answering
 from relay.call_service import CallService
 from relay.clock import RelayClock
 from relay.config import RelaySettings
@@ -29,13 +30,11 @@ from relay.journal.journal import Journal
 from relay.journal.replayer import PublishedJournal
 from relay.journal.tail_note import TailNote
 from relay.journal.writer import JournalWriter
-from relay.net.peer import Peer
 from relay.notifier import Notifier
 from relay.peer_changes import PeerChanges
 from relay.sequencer import Sequencer
 from relay.shared.freed_memory import FreedMemory
 from relay.shared.logs import LimitedLog
-from relay.shared.time_share import TimeShare
 from relay.shared.watched_config import WatchedConfig
 from relay.sockets import RelaySockets
 from relay.state import SharedState
@@ -46,7 +45,6 @@ from relay.wire.errors import InvalidFrame, WireError
 from relay.wire.header import Stamp, StampedFrames, pack_stamp
 from relay.wire.kinds import Kinds
 from relay.wire.peers import ListedPeer
-from relay.zmtp.frames import pack_message as pack_frames
 
 MAX_SUBSCRIPTIONS_AT_ONCE = 1_000
 """Subscriptions read before the other sockets are served."""
@@ -54,16 +52,6 @@ SUBSCRIPTIONS_SHARE = 250
 """Of these, those of one subscriber."""
 MAX_ENDED_AT_ONCE = 1_000
 """Subscriptions of subscribers that have gone, ended in a turn: no fewer than come in one."""
-MAX_REQUESTS_AT_ONCE = 16
-"""Requests answered before the other sockets are served, one of each peer. A reply has at most
-about 1 MiB."""
-REQUESTS_TURN_S = 0.001
-"""No further request is answered in a turn after this time."""
-SHARE_OF_PEER = TimeShare(0.1, burst_s=0.2)
-"""Of the processor, for the requests of one peer. An edge that replays gets about 50 MiB/s; the
-requests of a peer that asks for more wait in the kernel."""
-SHARE_OF_REQUESTS = TimeShare(0.3, burst_s=0.1)
-"""Of the processor, for the requests of all peers."""
 EVENTS_SHARE = 64
 """Events of one publisher before the others have their turn."""
 FORGET_INTERVAL_S = 600.0
@@ -80,8 +68,6 @@ class Relay:
 
     _memory = FreedMemory()
     _peer_changes: PeerChanges | None = None
-    _requests_paid_at = 0.0
-    """See `relay.shared.time_share`."""
 
     def __init__(
         self, settings: RelaySettings, kinds: Kinds = NO_FILE, peers: Iterable[ListedPeer] = ()
@@ -113,16 +99,21 @@ class Relay:
             self._notifier = Notifier(self._sockets.control, self._state)
             self._tasks = TaskWatch(self._state, self._notifier.is_connected, settings.heartbeat_s)
             self._demand = DemandService(self._state.demand, self._notifier.tell, started)
-            self._control = ControlService(
-                self._state,
-                settings.heartbeat_s,
-                self._clock.started_ms,
-                lambda: time.monotonic() - started,
-                self._notifier.is_connected,
-                PassingOn(self._demand, CallService(self._notifier.tell)),
-            )
+            service = self._service(started)
+            self._answering = Answering(self._sockets.control, service, counters)
+            self._heartbeat = service.heartbeat
             self._log = LimitedLog(logger)
             self._closing = undo.pop_all()
+
+    def _service(self, started: float) -> ControlService:
+        return ControlService(
+            self._state,
+            self._settings.heartbeat_s,
+            self._clock.started_ms,
+            lambda: time.monotonic() - started,
+            self._notifier.is_connected,
+            PassingOn(self._demand, CallService(self._notifier.tell)),
+        )
 
     def _writer_of(self, journal: Journal, kinds: Kinds) -> JournalWriter:
         settings = self._settings
@@ -187,13 +178,12 @@ class Relay:
         ports = self._sockets.all
         # A slow disk: events wait at their publishers while there is no room for them here.
         self._sockets.ingress.holds = not self._sequencer.has_room
-        requests_at = SHARE_OF_REQUESTS.rests_until(self._requests_paid_at)
-        self._sockets.control.holds = is_held = requests_at > time.monotonic()
+        requests_at = self._answering.due_at()
         is_readable = any(port.has_readable and not port.holds for port in ports)
         if is_readable or self._egress.has_gone:
             return -math.inf
         due_at = min(self._demand.due_at(), self._live.due_at(), *(port.due_at for port in ports))
-        return min(due_at, requests_at) if is_held else due_at
+        return min(due_at, requests_at)
 
     def _serve(self, selector: selectors.BaseSelector, timeout_s: float) -> None:
         """Wait for a socket, then take a bounded amount of work from each that is readable."""
@@ -207,8 +197,7 @@ class Relay:
         # Events last: subscribers and peers wait for at most one batch, however many events come.
         if sockets.egress.has_readable:
             self._take_subscriptions()
-        if sockets.control.has_readable and not sockets.control.holds:
-            self._answer_requests()
+        self._answering.serve()
         if self._writer.readable in ready:
             self._release_committed()
         if self._state.journal.epoch != epoch:
@@ -238,35 +227,6 @@ class Relay:
                 self._syncs[prefix] = None
             case _:
                 pass
-
-    def _answer_requests(self) -> None:
-        control = self._sockets.control
-        left = MAX_REQUESTS_AT_ONCE
-        for peer, messages in control.receive(share=1, turn_s=REQUESTS_TURN_S):
-            # Of the processor: a slow disk is no fault of the peer.
-            began = time.thread_time()
-            for frames in messages:
-                try:
-                    assert peer.rights is not None, "its connection is open"
-                    request = frames[0] if len(frames) == 1 else b""
-                    reply = self._control.answer(peer.id, request, peer.rights)
-                    control.send(peer, pack_frames((pack_message(reply),)))
-                except Exception:  # noqa: BLE001 - logged
-                    # A fault of ours; one request must not end the relay for everybody.
-                    self._log.exception("answer", "a request could not be answered")
-            self._charge(peer, time.thread_time() - began)
-            left -= 1
-            if not left:
-                return
-
-    def _charge(self, peer: Peer, cost_s: float) -> None:
-        """Have the requests of `peer` wait if they have cost more than its share."""
-        now = time.monotonic()
-        self._requests_paid_at = SHARE_OF_REQUESTS.charge(self._requests_paid_at, cost_s, now)
-        peer.paid_at = SHARE_OF_PEER.charge(peer.paid_at, cost_s, now)
-        if (until := SHARE_OF_PEER.rests_until(peer.paid_at)) > now:
-            self._state.counters.requests_delayed += 1
-            self._sockets.control.rest(peer, until)
 
     def _relay_batch(self) -> None:
         now_ms = self._clock.now_ms()
@@ -329,7 +289,7 @@ class Relay:
 
     def _publish_heartbeat(self, *topics: bytes) -> None:
         stamp = pack_stamp(Stamp(self._state.journal.epoch, 0, self._clock.now_ms()))
-        body = pack_message(self._control.heartbeat())
+        body = pack_message(self._heartbeat())
         self._publish([(topic, stamp, body) for topic in topics])
 
     def _count_malformed(self, error: WireError) -> None:

@@ -13,6 +13,8 @@ from relay.shared.time_share import TimeShare
 SLICE_S = 0.001
 """Seconds of each turn of the event loop that requests may take. An event waits for so long."""
 WHOLE = TimeShare(1.0, burst_s=1.0)
+MIN_REST_S = 0.02
+"""A party rests for so long at least: a rest costs a timer, and its clients are not read."""
 MANY_ACCOUNTS = 10_000
 """With more, those without a debt are forgotten."""
 
@@ -152,7 +154,7 @@ class TimeSlicedQueue:
         if rest_s > 0 and party not in self._resting:
             self.rests += 1
             line = self._lines.pop(party, None) or _Line(now)
-            timer = self._loop.call_later(rest_s, self._end_rest, party)
+            timer = self._loop.call_later(max(rest_s, MIN_REST_S), self._end_rest, party)
             self._resting[party] = line, timer
 
     def _end_rest(self, party: Party) -> None:

@@ -109,16 +109,26 @@ class Port:
         self._acceptor.tick(now)
         for peer_id in self._resting.rested(now):
             if (rested := self._peers.get(peer_id)) is not None:
-                rested.is_resting = False
-                self._resume(rested)
+                self.let_go(rested)
 
     def rest(self, peer: Peer, until: float) -> None:
         """Read nothing of `peer` before the monotonic time `until`."""
-        if peer.is_ended or peer.is_resting:
-            return
-        self._resting.add(peer, until)
-        self._readable.pop(peer, None)
-        self._watch(peer, peer.watched & ~READ)
+        if not (peer.is_ended or peer.is_resting):
+            self._resting.add(peer, until)
+            self.hold_back(peer)
+
+    def hold_back(self, peer: Peer) -> None:
+        """Read nothing of `peer` until `let_go`."""
+        if not peer.is_ended:
+            peer.is_resting = True
+            self._readable.pop(peer, None)
+            self._watch(peer, peer.watched & ~READ)
+
+    def let_go(self, peer: Peer) -> None:
+        """Read `peer` again."""
+        if not peer.is_ended:
+            peer.is_resting = False
+            self._resume(peer)
 
     def charge(self, peer: Peer, cost_s: float) -> None:
         """Have `peer` wait if work for it that was of no use, now `cost_s`, has been too much."""

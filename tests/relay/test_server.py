@@ -12,13 +12,15 @@ from typing import Any
 import pytest
 import zmq
 
+import relay.answering
 import relay.sequencer
-import relay.server
+from relay.answering import MAX_REPLAYS
 from relay.config import RelaySettings
 from relay.core.intake import MAX_BATCH_BYTES, MAX_BATCH_MESSAGES
 from relay.journal.file import FILE_NAME
 from relay.journal.reader import reading_journal
 from relay.net.listening import AddressInUse
+from relay.replay import MAX_PAGE_EVENTS, PIECE_EVENTS
 from relay.server import MAX_ENDED_AT_ONCE, MAX_SUBSCRIPTIONS_AT_ONCE, Relay
 from relay.shared import sqlite_file
 from relay.shared.kind_counter import MAX_OTHER_KINDS, OTHER_KINDS
@@ -26,6 +28,8 @@ from relay.shared.sync import SyncHandshake
 from relay.shared.time_share import TimeShare
 from relay.shared.transport import Socket, open_socket
 from relay.wire.control import (
+    ReplayReply,
+    ReplayRequest,
     StatsReply,
     StatsRequest,
     pack_message,
@@ -165,6 +169,31 @@ def stats(context: "zmq.Context[Socket]", settings: RelaySettings) -> dict[str, 
     control.close(linger=0)
     assert isinstance(reply, StatsReply)
     return reply.stats
+
+
+def test_a_long_replay_comes_in_one_reply_and_requests_behind_it_in_their_order(
+    settings: RelaySettings, context: "zmq.Context[Socket]"
+) -> None:
+    with running(Relay(settings)):
+        listener = subscriber(context, settings, b"event:")
+        source = publisher(context, settings, {b"event:"})
+        for number in range(MAX_PAGE_EVENTS):
+            source.send_multipart([b"event:%d" % number, b"\x80"])
+        for _ in range(MAX_PAGE_EVENTS):
+            receive(listener)
+        clients = [open_socket(context, zmq.DEALER) for _ in range(MAX_REPLAYS + 2)]
+        for client in clients:
+            client.connect(settings.control)
+            client.send(pack_message(ReplayRequest(id=1, stream="event", after=0)))
+            client.send(pack_message(StatsRequest(id=2)))
+        pages = []
+        for client in clients:
+            page = unpack_reply(receive(client)[-1], ReplayRequest)
+            assert isinstance(page, ReplayReply)
+            pages.append(len(page.items))
+            assert isinstance(unpack_reply(receive(client)[-1], StatsRequest), StatsReply)
+    assert set(pages) <= {PIECE_EVENTS, MAX_PAGE_EVENTS}
+    assert pages.count(MAX_PAGE_EVENTS) >= MAX_REPLAYS
 
 
 def test_more_subscriptions_than_one_turn_reads_are_all_covered(
@@ -361,8 +390,8 @@ class TestSharesOfRequests:
         context: "zmq.Context[Socket]",
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
-        monkeypatch.setattr(relay.server, "SHARE_OF_PEER", self.NEARLY_NONE)
-        monkeypatch.setattr(relay.server, "SHARE_OF_REQUESTS", self.ALL)
+        monkeypatch.setattr(relay.answering, "SHARE_OF_PEER", self.NEARLY_NONE)
+        monkeypatch.setattr(relay.answering, "SHARE_OF_ALL", self.ALL)
         with running(Relay(settings)):
             greedy = self.asks(context, settings)
             greedy.send(pack_message(StatsRequest(id=2)))
@@ -380,8 +409,8 @@ class TestSharesOfRequests:
         context: "zmq.Context[Socket]",
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
-        monkeypatch.setattr(relay.server, "SHARE_OF_PEER", self.ALL)
-        monkeypatch.setattr(relay.server, "SHARE_OF_REQUESTS", self.NEARLY_NONE)
+        monkeypatch.setattr(relay.answering, "SHARE_OF_PEER", self.ALL)
+        monkeypatch.setattr(relay.answering, "SHARE_OF_ALL", self.NEARLY_NONE)
         with running(Relay(settings)):
             receive(self.asks(context, settings))
             other = self.asks(context, settings)
