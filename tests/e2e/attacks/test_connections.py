@@ -189,7 +189,7 @@ def test_pings_whose_answers_are_not_read(attacked: Cluster, honest: Honest) -> 
     """
     attacks = everywhere(attacked, Pings, 1, with_handshake=True)
     with honest.endures(attacks, 32 * MIB, {"ingress": "slow"}):
-        wait_done(lambda: attacks.cut > 0, "a flood was ended")
+        wait_done(lambda: attacks.attacks[0].cut > 0, "the flood of the ingress was ended")
 
 
 def test_incomplete_messages_of_many_peers(attacked: Cluster, honest: Honest) -> None:
