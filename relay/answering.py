@@ -51,8 +51,9 @@ class Answering:
         """
         held_until = SHARE_OF_ALL.rests_until(self._paid_at)
         self._control.holds = held_until > time.monotonic()
-        replays_at = min(map(_continues_at, self._replays), default=math.inf)
-        return max(replays_at, held_until) if self._replays or self._control.holds else math.inf
+        if self._control.holds:
+            return held_until
+        return min(map(_continues_at, self._replays), default=math.inf)
 
     def serve(self) -> None:
         """Answer some requests."""
