@@ -7,6 +7,7 @@ stores them. The last measurement is the time from `emit()` to the acknowledgeme
 """
 
 import contextlib
+import math
 import multiprocessing
 import os
 import time
@@ -69,6 +70,8 @@ def measure(_peers: Mapping[str, Peer]) -> Section:
     to_subscriber = _through_relay_to_subscriber()
     through_proxy = _through_proxy(to_subscriber.events_per_s)
     with_keys = _through_relay_to_subscriber(keyed=True)
+    without_keys = _through_relay_to_subscriber(with_keys.events_per_s)
+    slow_proxy = _through_proxy(with_keys.events_per_s)
     proxy_with_keys = _through_proxy(with_keys.events_per_s, keyed=True)
     acknowledged = quantiles(_acknowledged_ms())
     rows = {
@@ -76,10 +79,12 @@ def measure(_peers: Mapping[str, Peer]) -> Section:
         "relay → plain subscriber": to_subscriber,
         "the C `zmq.proxy`, which numbers and stores nothing, at that rate": through_proxy,
         "relay → plain subscriber, with keys (CURVE)": with_keys,
+        "without keys, at that rate": without_keys,
         "the C `zmq.proxy` with CURVE, at that rate": proxy_with_keys,
+        "without CURVE, at that rate": slow_proxy,
     }
-    relay_pays = with_keys.cpu_us - to_subscriber.cpu_us
-    proxy_pays = proxy_with_keys.cpu_us - through_proxy.cpu_us
+    relay_pays = with_keys.cpu_us - without_keys.cpu_us
+    proxy_pays = proxy_with_keys.cpu_us - slow_proxy.cpu_us
     return Section(
         "Relay",
         f"{EMITTERS} emitters at full speed, {EMITTERS * EVENTS_EACH:,} events with envelopes of "
@@ -130,7 +135,7 @@ def _through_relay_to_edge() -> Throughput:
 
         total = EMITTERS * EVENTS_EACH
         used_s = cpu_s(relay.pid)
-        elapsed_s = _emit_at_full_speed(cluster)
+        elapsed_s = _emit(cluster)
         with contextlib.suppress(AssertionError):
             wait_for(lambda: passed() >= total, "the edge has every event", ARRIVAL_TIMEOUT_S)
         used_s = cpu_s(relay.pid) - used_s
@@ -138,7 +143,9 @@ def _through_relay_to_edge() -> Throughput:
     return Throughput(total / elapsed_s, used_s / total * 1e6, lost)
 
 
-def _through_relay_to_subscriber(*, keyed: bool = False) -> Throughput:
+def _through_relay_to_subscriber(
+    events_per_s: float = math.inf, *, keyed: bool = False
+) -> Throughput:
     with _cluster() as cluster:
         keys = _use_keys(cluster) if keyed else None
         relay = cluster.start_relay()
@@ -147,7 +154,7 @@ def _through_relay_to_subscriber(*, keyed: bool = False) -> Throughput:
         with _subscriber(cluster.egress, total, client, stamped=True) as outcome:
             used_s = cpu_s(relay.pid)
             with _environment({} if keys is None else keys.env("EMITTER", "emitter")):
-                elapsed_s = _emit_at_full_speed(cluster)
+                elapsed_s = _emit(cluster, events_per_s)
             in_order = outcome.get(timeout=TIMEOUT_S)
             used_s = cpu_s(relay.pid) - used_s
     return Throughput(total / elapsed_s, used_s / total * 1e6, total - in_order)
@@ -234,9 +241,9 @@ def _cluster() -> Iterator[Cluster]:
             cluster.close()
 
 
-def _emit_at_full_speed(cluster: Cluster) -> float:
+def _emit(cluster: Cluster, events_per_s: float = math.inf) -> float:
     """Return the seconds from the first `emit` until the relay has acknowledged the last event."""
-    return _run_all(emit, (cluster.ingress, cluster.control))
+    return _run_all(emit, (cluster.ingress, cluster.control, events_per_s / EMITTERS))
 
 
 def _run_all(target: Any, arguments: tuple[Any, ...]) -> float:

@@ -23,7 +23,8 @@ SILENCE_S = 10
 """Seconds without an event after which a subscriber gives up."""
 
 
-def emit(name: str, ingress: str, control: str, go: Event, spans: Any) -> None:
+def emit(name: str, ingress: str, control: str, events_per_s: float, go: Event, spans: Any) -> None:
+    """Emit at a steady rate, or as fast as the relay takes the events if that is less."""
     with Emitter(name=name, ingress=ingress, control=control, block_timeout_s=TIMEOUT_S) as emitter:
         assert emitter.wait_connected(10)
         spans.put(None)
@@ -31,6 +32,8 @@ def emit(name: str, ingress: str, control: str, go: Event, spans: Any) -> None:
         begin = time.monotonic()
         for number in range(EVENTS_EACH):
             emitter.emit(TOPIC, data(number))
+            if number % BATCH == 0:
+                time.sleep(max(0.0, begin + number / events_per_s - time.monotonic()))
         assert emitter.close(TIMEOUT_S) == 0, "not everything was acknowledged"
         spans.put((begin, time.monotonic()))
 
