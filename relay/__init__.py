@@ -54,9 +54,9 @@ Bounds, each with its policy when full:
   one subscriber; 16 requests, one of each peer; 64 events of one publisher; 64 pings; the rest
   waits at the peers
 - requests: a tenth of the processor for one peer, three tenths for all; the rest waits at the peers
-- reads without a message, malformed and forbidden messages: a tenth for one peer, a fifth for all;
-  then its connection is not read for a while
-- reply: about 1 MiB and 1,024 events, read in pieces of 128 in turns; the peer asks for the next
+- malformed and forbidden messages: a tenth for one peer, a fifth for all; reads without a message:
+  a tenth for one connection; then the connection is not read for a while
+- reply: about 1 MiB, 512 values or 1,024 events, these read in pieces of 128 in turns; the peer asks for the next
   page. A peer for which 2 MiB wait is not read before it reads; notices are dropped from 4 MiB on,
   and the peer asks again
 - message: 8 frames, 1 MiB at the ingress, 2 MiB at the control socket, 1 KiB at the egress; of more

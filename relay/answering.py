@@ -78,7 +78,7 @@ class Answering:
             assert peer.rights is not None, "its connection is open"
             answer = self._service.answer(peer.id, request, peer.rights)
             if isinstance(answer, Replay):
-                if not answer.is_complete and len(self._replays) < MAX_REPLAYS:
+                if len(self._replays) < MAX_REPLAYS:
                     self._replays[peer] = answer
                     self._control.hold_back(peer)
                     return
@@ -91,13 +91,15 @@ class Answering:
     def _go_on(self, until: float) -> None:
         """Read the next pieces of replays, of one peer after the other."""
         for peer in tuple(self._replays):
-            replay = self._replays.pop(peer)
-            if peer.is_ended:
-                continue
             now = time.monotonic()
-            if now >= until or _continues_at(peer) > now:
-                self._replays[peer] = replay
+            if now >= until:
+                return
+            if peer.is_ended:
+                del self._replays[peer]
+            if peer.is_ended or _continues_at(peer) > now:
                 continue
+            # Behind the others, unless it is over.
+            replay = self._replays.pop(peer)
             began = time.thread_time()
             if self._is_over(peer, replay):
                 self._control.let_go(peer)

@@ -251,19 +251,18 @@ class Relay:
         """Take the messages that have arrived, up to a full batch or turn."""
         intake = self._state.intake
         turn_messages = turn_bytes = 0
-        began, useless = time.thread_time(), intake.useless
         for peer, messages in self._ingress.receive(EVENTS_SHARE):
+            # Here: others were read since the peer before.
+            began, useless = time.thread_time(), intake.useless
             assert peer.rights is not None, "its connection is open"
             for frames in messages:
                 self._take(frames, now_ms, peer.rights)
                 # Also those of refused messages and live values: a flood of them would keep the
                 # other sockets waiting just as well.
                 turn_bytes += len(frames[-1])
-            ended = time.thread_time()
             if refused := intake.useless - useless:
-                cost_s = (ended - began) * refused / len(messages)
-                self._sockets.ingress.charge(peer, cost_s)
-            began, useless = ended, intake.useless
+                cost_s = (time.thread_time() - began) * refused / len(messages)
+                self._sockets.ingress.charge_refused(peer, cost_s)
             turn_messages += len(messages)
             is_over = turn_messages >= MAX_BATCH_MESSAGES or turn_bytes >= MAX_BATCH_BYTES
             if is_over or intake.is_full:

@@ -37,7 +37,7 @@ class _Line:
     def __init__(self, now: float) -> None:
         self.unserved_since = now
         """When the party was served last, or began to wait."""
-        self.work: deque[Callable[[], None]] = deque()
+        self.work: deque[tuple[float, Callable[[], None]]] = deque()
 
 
 class TimeSlicedQueue:
@@ -74,12 +74,17 @@ class TimeSlicedQueue:
         """The number of pieces of work that wait."""
         return self._count
 
-    @property
-    def wait_s(self) -> float:
-        """Seconds that a party has waited for its turn: an estimate of the wait for another one."""
+    def wait_s(self, party: Party | None = None) -> float:
+        """Estimate the seconds that new work of `party` will wait.
+
+        So long has some party waited for its turn, or the oldest work of this one.
+        """
         if not self._lines:
             return 0.0
-        return time.monotonic() - next(iter(self._lines.values())).unserved_since
+        since = next(iter(self._lines.values())).unserved_since
+        if (own := self._lines.get(party)) is not None:
+            since = min(since, own.work[0][0])
+        return time.monotonic() - since
 
     @property
     def has_time(self) -> bool:
@@ -100,7 +105,7 @@ class TimeSlicedQueue:
         now = time.monotonic()
         if party in self._resting:
             line, _ = self._resting[party]
-            line.work.append(work)
+            line.work.append((now, work))
             self._count += 1
             return False
         if not self._is_scheduled:
@@ -109,7 +114,7 @@ class TimeSlicedQueue:
             self._slice_ends_at = now + SLICE_S
             self._loop.call_soon(self._next_turn)
         if self._lines or now >= self._slice_ends_at:
-            self._lines.setdefault(party or object(), _Line(now)).work.append(work)
+            self._lines.setdefault(party or object(), _Line(now)).work.append((now, work))
             self._count += 1
             return False
         self._do(work, party)
@@ -125,7 +130,7 @@ class TimeSlicedQueue:
         while self._lines and now < self._slice_ends_at:
             party, line = next(iter(self._lines.items()))
             self._count -= 1
-            work = line.work.popleft()
+            _, work = line.work.popleft()
             if line.work:
                 line.unserved_since = now
                 self._lines.move_to_end(party)

@@ -20,6 +20,7 @@ from edge.core.websocket.reader import FrameReader, Message, ProtocolViolation
 from edge.core.websocket.server_protocol import NO_FD, Sending, ServerProtocol, State, Writing
 from edge.scheduling.deadlines import Deadlines
 from edge.scheduling.end_of_turn import EndOfTurnWrites
+from edge.websocket.broadcast import FAULT
 from edge.websocket.pending_frames import PendingFrames
 from edge.websocket.transports import half_close, is_encrypted, plain_fd
 
@@ -279,7 +280,14 @@ class Client(asyncio.Protocol):
             self._act_on(frames)
         except ProtocolViolation as violation:
             self._frames = None
+            self._resume_transport()  # The peer's goodbye is to be noticed.
             self.fail(violation.close)
+        except Exception:
+            # A client whose frames nobody acts on would look alive.
+            self._frames = None
+            self.close(FAULT)
+            self._resume_transport()
+            raise  # The queue logs it.
 
     def _act_on(self, frames: PendingFrames) -> None:
         """Act on one frame at least, and on more while there is time."""
@@ -331,6 +339,7 @@ class Client(asyncio.Protocol):
 
     def _stop_reading(self) -> None:
         """Not even read further bytes; the closing deadline ends the connection."""
+        self._frames = None
         self.ws.stop_parsing()
         self._transport.pause_reading()
 

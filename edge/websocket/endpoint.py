@@ -178,9 +178,9 @@ class ClientEndpoint:
 
     # For the front door.
 
-    def overload_s(self) -> float | None:
-        """Return None while new clients are served in time, else the wait in seconds."""
-        wait_s = self.requests.wait_s
+    def overload_s(self, party: Party | None = None) -> float | None:
+        """Return None while new clients of `party` are served in time, else the wait in seconds."""
+        wait_s = self.requests.wait_s(party)
         return wait_s if wait_s > self.settings.admission_wait_s else None
 
     def turned_away(self, close: Close) -> Close:

@@ -171,14 +171,14 @@ class FrontDoor(asyncio.Protocol):
         self._received = rest
         self._is_opening = True
         self._arrival.release(self)
+        party = self._endpoint.arrivals.party(request, peer_of(self._transport))
         if self._arrival.refusal is not None:
             self._turn_away(self._arrival.refusal)
-        elif (wait_s := self._endpoint.overload_s()) is not None:
+        elif (wait_s := self._endpoint.overload_s(party)) is not None:
             # The wait tells when to come back.
             reason = f"overloaded, retry in {math.ceil(wait_s)} s"
             self._turn_away(CloseCode.TRY_AGAIN_LATER.close(reason))
         else:
-            party = self._endpoint.arrivals.party(request, peer_of(self._transport))
             if not self._endpoint.requests.run(self._open_or_abort, party):
                 self._pause()
 
@@ -256,9 +256,10 @@ class FrontDoor(asyncio.Protocol):
         if not arrival.is_counted:
             # A proxy may tell whose connection this is.
             arrival = endpoint.arrivals.of_request(self._request, peer_of(transport))
-        endpoint.open(client, visitor, arrival)
         if self._is_paused:
+            # Before a function of the application may pause it for itself.
             transport.resume_reading()
+        endpoint.open(client, visitor, arrival)
         if self._received:
             client.data_received(self._received)
 

@@ -60,7 +60,7 @@ class Peer:
         self.watched = 0
         """The events for which the port waits."""
         self.is_resting = False
-        """Whether nothing is read of it at present, because its requests have cost much."""
+        """Whether nothing is read of it at present: it has cost much, or a replay of it goes on."""
         self.paid_at = 0.0
         """See `relay.shared.time_share`; for the loop."""
         self.is_ended = False

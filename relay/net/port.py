@@ -12,9 +12,10 @@ from relay.net.gate import Gate
 from relay.net.newcomers import Newcomers
 from relay.net.peer import Peer, PeerListener
 from relay.net.port_bounds import PortBounds
+from relay.net.refused_work import RefusedWork
 from relay.net.resting import Resting
-from relay.net.useless_work import UselessWork
 from relay.shared.logs import LimitedLog
+from relay.shared.time_share import TimeShare
 from relay.zmtp.connection import ZmtpConnection
 from relay.zmtp.errors import ZmtpError
 
@@ -23,11 +24,12 @@ WRITE = selectors.EVENT_WRITE
 CHUNK_BYTES = 64 * 1024
 """Read of one connection before the others have their turn."""
 MIN_CHUNK_BYTES = 4 * 1024
-"""Read of each when there are very many, so that messages that wait for their turn do not count as
-a message too large to wait for."""
+"""Read of each when there are very many, so that what waits is not too large to wait."""
 TURN_S = 0.005
 """The peers of a port are read for so long, and one of them at least; then it is the turn of the
-other ports. What costs time need not be a message: pings, refused frames, parts of large ones."""
+other ports."""
+SHARE_OF_READS = TimeShare(0.1, burst_s=0.2)
+"""For reads of one connection that bring no message. Parts of large ones pass at 200 MB/s."""
 MAX_HANDSHAKES_AT_ONCE = 16
 """Connections whose handshake goes on in a turn. With CURVE, each takes 0.2 ms or more."""
 
@@ -47,8 +49,7 @@ class Port:
         counters: RelayCounters,
     ) -> None:
         """`listening` stays the caller's. `name` is for log and counters."""
-        self._name = name
-        self._gate = gate
+        self._name, self._gate = name, gate
         self.newcomers = newcomers
         self._bounds = bounds
         self._counters = counters
@@ -61,10 +62,8 @@ class Port:
         self._dirty: dict[Peer, None] = {}
         """Peers for which something was queued since the last `flush`."""
         self._resting = Resting()
-        self._useless_work = UselessWork()
-        self._queued_bytes = 0
-        self._incomplete_bytes = 0
-        self._handshakes_left = 0
+        self._refused_work = RefusedWork()
+        self._queued_bytes = self._incomplete_bytes = self._handshakes_left = 0
         self.holds = False
         """Whether nothing is read at present; the loop has no room."""
         self._log = LimitedLog(logger)
@@ -130,11 +129,12 @@ class Port:
             peer.is_resting = False
             self._resume(peer)
 
-    def charge(self, peer: Peer, cost_s: float) -> None:
-        """Have `peer` wait if work for it that was of no use, now `cost_s`, has been too much."""
-        now = monotonic()
-        until = self._useless_work.charge(peer.party, cost_s, now)
-        if until > now and not peer.is_ended:
+    def charge_refused(self, peer: Peer, cost_s: float) -> None:
+        """Have `peer` wait if the refused messages of its party have cost too much."""
+        self._rest_if_due(peer, self._refused_work.charge(peer.party, cost_s, monotonic()))
+
+    def _rest_if_due(self, peer: Peer, until: float) -> None:
+        if until > monotonic() and not peer.is_ended:
             self._counters.peers_delayed += 1
             self.rest(peer, until)
 
@@ -178,7 +178,9 @@ class Port:
             if messages := self._read(peer, share):
                 yield peer, messages
             else:
-                self.charge(peer, thread_time() - began)
+                cost_s = thread_time() - began
+                peer.paid_at = SHARE_OF_READS.charge(peer.paid_at, cost_s, monotonic())
+                self._rest_if_due(peer, SHARE_OF_READS.rests_until(peer.paid_at))
             if monotonic() >= until:
                 return
 

@@ -148,6 +148,7 @@ class Server:
         self.frames_heard = 0
         self.line: list[Callable[[], None]] | None = None
         """The clients that wait for a turn."""
+        self.fault: Exception | None = None
         self.most_frames = 10**9
         """Of all clients; who sends more is closed."""
         self.bytes_heard = 0
@@ -192,7 +193,9 @@ class Server:
         return False
 
     def message_received(self, client: Client, message: Message) -> None:
-        """Remember."""
+        """Remember, or fail."""
+        if self.fault is not None:
+            raise self.fault
         self.received_messages.append(message)
         self._heard.set()
 

@@ -235,6 +235,41 @@ def test_a_turn_of_a_client_that_is_paused_is_left_out(play: Play) -> None:
     play(scenario)
 
 
+def test_a_fault_of_ours_closes_the_client_and_keeps_nothing(play: Play) -> None:
+    async def scenario(server: Server) -> None:
+        line: list[Callable[[], None]] = []
+        server.line = line
+        peer, client = await server.connect()
+        server.fault = RuntimeError("a fault of ours")
+        await peer.send_raw(client_frame(TEXT, b"1") + client_frame(TEXT, b"2"))
+        await server.until(lambda: len(line) == 1)
+        with pytest.raises(RuntimeError, match="a fault of ours"):
+            line.pop()()
+        assert await peer.frame() == (CLOSE, close_payload(1011, "internal error"))
+        server.line = None
+        await peer.send(CLOSE, close_payload(1011))
+        await server.until(lambda: server.departed == [client])
+
+    play(scenario)
+
+
+def test_who_breaks_the_rules_behind_a_turn_may_still_hang_up(play: Play) -> None:
+    async def scenario(server: Server) -> None:
+        line: list[Callable[[], None]] = []
+        server.line = line
+        peer, client = await server.connect()
+        await peer.send_raw(client_frame(0x8B, b"an unknown opcode"))
+        await server.until(lambda: len(line) == 1)
+        line.pop()()
+        assert await peer.frame() == (CLOSE, close_payload(1002, "unknown opcode"))
+        assert client.closed
+        peer.hang_up()
+        await server.until(lambda: server.departed == [client])
+
+    for loop in LOOPS:
+        play_on(loop, scenario, close_timeout_s=60.0)
+
+
 def test_frames_of_a_connection_that_is_lost_meanwhile_are_dropped(play: Play) -> None:
     async def scenario(server: Server) -> None:
         line: list[Callable[[], None]] = []

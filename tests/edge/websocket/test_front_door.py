@@ -113,7 +113,7 @@ def test_an_application_is_asked_as_the_server_would_call_it() -> None:
     endpoint = SimpleNamespace(
         arrivals=SimpleNamespace(enter=lambda *_: QuietArrival([]), party=lambda *_: None),
         handshake_refused=lambda: None,
-        overload_s=lambda: None,
+        overload_s=lambda _: None,
         requests=SimpleNamespace(run=lambda open_now, _: open_now() is None),
         settings=SimpleNamespace(compression=False),
         application=application,

@@ -6,11 +6,12 @@ import socket
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
+from functools import partial
 
 import pytest
 import zmq
 
-from relay.net import acceptor, useless_work
+from relay.net import acceptor
 from relay.net import port as ports
 from relay.net.peer import Peer
 from relay.net.port import CHUNK_BYTES, MIN_CHUNK_BYTES
@@ -499,7 +500,7 @@ def test_a_handshake_that_is_given_up_by_a_reset_is_logged(
     assert "gave its handshake up" in caplog.text
 
 
-class TestUselessWork:
+class TestRest:
     """The sender of what nobody can use waits, and nobody else."""
 
     def test_a_peer_that_is_charged_for_much_waits_and_loses_nothing(
@@ -508,7 +509,7 @@ class TestUselessWork:
         bad, good = (xsub.connect(stack, b"PUB") for _ in range(2))
         bad.send(message(b"first"))
         xsub.wait_until(lambda: bool(xsub.received), "one has come")
-        xsub.port.charge(xsub.received[0][0], 1000.0)
+        xsub.port.charge_refused(xsub.received[0][0], 1000.0)
         assert xsub.counters.peers_delayed == 1
         bad.send(message(b"later"))
         good.send(message(b"good"))
@@ -519,10 +520,29 @@ class TestUselessWork:
         xsub.port.tick(time.monotonic() + 20_000)
         xsub.wait_until(lambda: len(xsub.received) == 3, "the rest has come")
 
+    def has(self, xsub: OpenPort, count: int) -> bool:
+        return len(xsub.received) == count
+
+    def test_who_sends_parts_of_messages_does_not_wait_for_the_junk_of_its_neighbour(
+        self, xsub: OpenPort, stack: ExitStack
+    ) -> None:
+        """Both are of one party, as all of one machine are."""
+        bad, good = (xsub.connect(stack, b"PUB") for _ in range(2))
+        bad.send(message(b"first"))
+        xsub.wait_until(lambda: bool(xsub.received), "one has come")
+        xsub.port.charge_refused(xsub.received[0][0], 1000.0)
+        for number in range(3):
+            whole = message(b"%d" % number, bytes(1000))
+            good.send(whole[:500])
+            xsub.turn(0.05)
+            good.send(whole[500:])
+            xsub.wait_until(partial(self.has, xsub, number + 2), "it is read")
+        assert xsub.counters.peers_delayed == 1
+
     def test_pings_are_charged(
         self, xsub: OpenPort, stack: ExitStack, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(useless_work, "SHARE_OF_PARTY", TimeShare(0.1, burst_s=0.0))
+        monkeypatch.setattr(ports, "SHARE_OF_READS", TimeShare(0.1, burst_s=0.0))
         peer = xsub.connect(stack, b"PUB")
         before = xsub.counters.peers_delayed
         peer.send(ping())
