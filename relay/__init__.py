@@ -56,9 +56,9 @@ Bounds, each with its policy when full:
 - requests: a tenth of the processor for one peer, three tenths for all; the rest waits at the peers
 - malformed and forbidden messages: a tenth for one peer, a fifth for all; reads without a message:
   a tenth for one connection; then the connection is not read for a while
-- reply: about 1 MiB, 512 values or 1,024 events, these read in pieces of 128 in turns; the peer asks for the next
-  page. A peer for which 2 MiB wait is not read before it reads; notices are dropped from 4 MiB on,
-  and the peer asks again
+- reply: about 1 MiB, 512 values or 1,024 events, these read in pieces of 128 in turns; the peer
+  asks for the next page. A peer for which 2 MiB wait is not read before it reads; notices are
+  dropped from 4 MiB on, and the peer asks again
 - message: 8 frames, 1 MiB at the ingress, 2 MiB at the control socket, 1 KiB at the egress; of more
   frames or frames of more than 16 MiB, the connection ends; 128 MiB of incomplete messages at each
   socket, then the connection with the most of it ends
