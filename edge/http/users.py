@@ -48,9 +48,10 @@ class _Users(BaseModel):
 class UsersFile:
     """Reads the file for every question, so that a change is effective at once: it is small."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, hasher: PasswordHasher | None = None) -> None:
+        """Use `path`; `hasher` makes the hashes, each of which tells its own cost."""
         self._path = path
-        self._hasher = PasswordHasher()
+        self._hasher = hasher or PasswordHasher()
         self._nobody = hash_of_no_password(self._hasher)
         """Hash for unknown names, so that response times do not reveal which names exist."""
 

@@ -145,7 +145,8 @@ class TestUnixSocket:
         return tmp_path / "edge.sock"
 
     def start(self, cluster: Cluster, path: Path, **env: str) -> ManagedProcess:
-        edge = cluster.start("edge", python("-m", "edge"), EDGE_HOST=f"unix:{path}", **env)
+        command = python("-m", "edge")
+        edge = cluster.start_forked("edge", command, EDGE_HOST=f"unix:{path}", **env)
         wait_for(lambda: edge.returncode is not None or status_at(path, "/readyz") == 200, "ready")
         return edge
 

@@ -6,17 +6,16 @@ import shutil
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import psutil
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from edge.http.users import UsersFile
 from emitters import Emitter
 from relay.wire.control import ReplayReply
 from tests.support.browser import CHROMIUM_ARGUMENTS, require_chromium
 from tests.support.cluster import Cluster, Edge
+from tests.support.passwords import cheap_users
 from tests.support.processes import ManagedProcess, python, run_cli
 from tests.support.relay_peer import RelayPeer
 from tests.support.waiting import wait_for
@@ -44,7 +43,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def users(cluster: Cluster) -> None:
-    users = UsersFile(Path(cluster.env["EDGE_DATA_DIR"]) / "users.json")
+    users = cheap_users(cluster)
     for name, password in PASSWORDS.items():
         users.add(name, password, "admin" if name == "root" else "user")
 
@@ -75,7 +74,7 @@ def sign_in(page: Page, username: str, password: str | None = None) -> None:
 
 
 def start_manager(cluster: Cluster, name: str = "manager-1") -> ManagedProcess:
-    return cluster.start(
+    return cluster.start_forked(
         name,
         python(
             "-m",

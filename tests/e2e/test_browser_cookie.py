@@ -3,13 +3,11 @@
 A client that says nothing becomes the cookie's user only after a second.
 """
 
-from pathlib import Path
-
 from playwright.sync_api import expect, sync_playwright
 
-from edge.http.users import UsersFile
 from tests.support.browser import CHROMIUM_ARGUMENTS, require_chromium
 from tests.support.cluster import Cluster, Edge
+from tests.support.passwords import cheap_users
 
 PASSWORD = "alice's password"
 RECORD_SOCKETS = """
@@ -36,7 +34,7 @@ def test_the_dashboard_authenticates_as_soon_as_the_socket_is_open(
     cluster: Cluster, edge: Edge
 ) -> None:
     path = require_chromium()
-    UsersFile(Path(cluster.env["EDGE_DATA_DIR"]) / "users.json").add("alice", PASSWORD, "user")
+    cheap_users(cluster).add("alice", PASSWORD, "user")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=CHROMIUM_ARGUMENTS)
         page = browser.new_page()

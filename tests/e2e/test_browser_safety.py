@@ -10,9 +10,9 @@ from threading import Thread
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
-from edge.http.users import UsersFile
 from tests.support.browser import CHROMIUM_ARGUMENTS, require_chromium
 from tests.support.cluster import Cluster, Edge
+from tests.support.passwords import cheap_users
 from tests.support.processes import ROOT
 from tests.support.waiting import wait_for
 
@@ -32,7 +32,7 @@ pytestmark = pytest.mark.timeout(120)
 
 @pytest.fixture(scope="module")
 def cluster(shared_cluster: Cluster) -> Cluster:
-    users = UsersFile(Path(shared_cluster.env["EDGE_DATA_DIR"]) / "users.json")
+    users = cheap_users(shared_cluster)
     for name in ("alice", "mallory", MARKUP):
         users.add(name, PASSWORD)
     return shared_cluster

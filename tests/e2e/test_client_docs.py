@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Browser, Page, sync_playwright
 
 from emitters import Answers, Call, CallFailed
 from tests.support.browser import CHROMIUM_ARGUMENTS, require_chromium
@@ -37,10 +37,19 @@ def test_all_snippets_were_found() -> None:
     assert len(SNIPPETS) == 8
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    cluster = Cluster(tmp_path_factory.mktemp("clients"))
+    try:
+        cluster.configure(RULES)
+        cluster.start_relay()
+        yield cluster
+    finally:
+        cluster.close()
+
+
+@pytest.fixture(scope="module")
 def edge(cluster: Cluster) -> Edge:
-    cluster.configure(RULES)
-    cluster.start_relay()
     return cluster.start_edge()
 
 
@@ -111,16 +120,22 @@ def test_the_snippet_in_node(cluster: Cluster, edge: Edge, tmp_path: Path) -> No
     emit_until(cluster, lambda: "event:shown { n: 1 }" in process.output())
 
 
-@pytest.fixture
-def page(cluster: Cluster, edge: Edge) -> Iterator[Page]:
-    """A page of the edge without scripts."""
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
     path = require_chromium()
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=CHROMIUM_ARGUMENTS)
-        page = browser.new_page()
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(browser: Browser, edge: Edge) -> Iterator[Page]:
+    """A page of the edge without scripts."""
+    with browser.new_context() as context:
+        page = context.new_page()
         page.goto(f"{edge.url}/static/clock.js")
         yield page
-        browser.close()
 
 
 def run_in(page: Page, snippet: str, token: str) -> list[str]:

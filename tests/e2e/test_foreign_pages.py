@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from edge.http.users import UsersFile
 from tests.support.cluster import Cluster, Edge
 from tests.support.nginx import start_nginx
+from tests.support.passwords import cheap_users
 from tests.support.raw_http import RawSockets
 from tests.support.waiting import wait_for
 
@@ -26,7 +26,7 @@ TELLS_ALL = (
 
 @pytest.fixture(scope="module")
 def cluster(shared_cluster: Cluster) -> Cluster:
-    users = UsersFile(Path(shared_cluster.env["EDGE_DATA_DIR"]) / "users.json")
+    users = cheap_users(shared_cluster)
     for name in ("alice", "mallory"):
         users.add(name, PASSWORD)
     return shared_cluster

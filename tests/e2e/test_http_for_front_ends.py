@@ -3,13 +3,12 @@
 import http.client
 import json
 from http.cookies import SimpleCookie
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 
-from edge.http.users import UsersFile
 from tests.support.cluster import Cluster, Edge
+from tests.support.passwords import cheap_users
 from tests.support.waiting import wait_for
 
 PASSWORD = "correct horse"
@@ -37,7 +36,7 @@ class Answer(NamedTuple):
 
 @pytest.fixture(scope="module")
 def cluster(shared_cluster: Cluster) -> Cluster:
-    UsersFile(Path(shared_cluster.env["EDGE_DATA_DIR"]) / "users.json").add("alice", PASSWORD)
+    cheap_users(shared_cluster).add("alice", PASSWORD)
     return shared_cluster
 
 

@@ -16,9 +16,9 @@ from typing import Any
 
 import pytest
 
-from edge.http.users import UsersFile
 from emitters import Emitter
 from tests.support.cluster import Cluster, Edge, free_ports
+from tests.support.passwords import cheap_users
 from tests.support.processes import ManagedProcess
 from tests.support.waiting import wait_for
 
@@ -141,7 +141,7 @@ def start(emitter: Emitter, n: int) -> None:
 
 @pytest.fixture
 def users(cluster: Cluster) -> Cluster:
-    UsersFile(Path(cluster.env["EDGE_DATA_DIR"]) / "users.json").add("alice", PASSWORD)
+    cheap_users(cluster).add("alice", PASSWORD)
     return cluster
 
 

@@ -62,10 +62,17 @@ def _from_the_first_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Cluster, "forks", False)
 
 
+def start_helping_relay(cluster: Cluster) -> None:
+    """Start a relay for an edge that is tested."""
+    cluster.forks = True
+    cluster.start_relay()
+    cluster.forks = False
+
+
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_an_edge_ends_once_however_often_ctrl_c_is_pressed(cluster: Cluster, workers: str) -> None:
     """A terminal sends each to the whole group; with a client, the end takes a moment."""
-    cluster.start_relay()
+    start_helping_relay(cluster)
     edge = cluster.start_edge(EDGE_WORKERS=workers)
     client = cluster.connect(edge, "alice")
     client.subscribe("event:a")
@@ -80,7 +87,7 @@ def test_an_edge_ends_once_however_often_ctrl_c_is_pressed(cluster: Cluster, wor
 
 
 def test_workers_that_start_are_spared_from_ctrl_c(cluster: Cluster) -> None:
-    cluster.start_relay()
+    start_helping_relay(cluster)
     command = python("-m", "edge")
     edge = cluster.start("edge", command, EDGE_PORT=str(free_ports(1)[0]), EDGE_WORKERS="2")
     edge.wait_for_output("serving")
@@ -164,7 +171,7 @@ def test_a_process_without_memory_does_not_start(cluster: Cluster, program: str)
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_a_crash_in_a_library_is_not_silent(cluster: Cluster, workers: str) -> None:
     """As a crash for lack of memory, which cannot be brought about at a known moment."""
-    cluster.start_relay()
+    start_helping_relay(cluster)
     edge = cluster.start_edge(EDGE_WORKERS=workers)
     worker = int(next(iter(edge.connections_by_worker())))
     os.kill(worker, signal.SIGSEGV)
@@ -172,7 +179,7 @@ def test_a_crash_in_a_library_is_not_silent(cluster: Cluster, workers: str) -> N
 
 
 def test_bounds_above_the_address_space_are_said_at_start(cluster: Cluster) -> None:
-    cluster.start_relay()
+    start_helping_relay(cluster)
     command = limited("-v 1500000", python("-m", "edge"))
     port = str(free_ports(1)[0])
     edge = cluster.start("edge", command, EDGE_PORT=port, EDGE_HISTORY_BYTES=str(2**31))

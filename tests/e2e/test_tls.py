@@ -16,12 +16,12 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import expect, sync_playwright
 
-from edge.http.users import UsersFile
 from edge.tls import CertificateFiles
 from edge.websocket.arrivals import ARRIVAL_TIMEOUT_S
 from relay.testing.client import EventClient
 from tests.support.browser import CHROMIUM_ARGUMENTS, require_chromium
 from tests.support.cluster import Cluster, free_ports
+from tests.support.passwords import cheap_users
 from tests.support.processes import python, run_cli
 from tests.support.tls import SecureEdge, make_certificate, start_secure_edge, trusting
 from tests.support.waiting import wait_for
@@ -39,7 +39,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> CertificateFiles:
 
 @pytest.fixture(scope="module")
 def cluster(shared_cluster: Cluster) -> Cluster:
-    UsersFile(Path(shared_cluster.env["EDGE_DATA_DIR"]) / "users.json").add("alice", PASSWORD)
+    cheap_users(shared_cluster).add("alice", PASSWORD)
     return shared_cluster
 
 

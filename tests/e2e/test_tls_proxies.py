@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from edge.core.identity.wrong_passwords import FREE_PER_ADDRESS
-from edge.http.users import UsersFile
 from edge.tls import CertificateFiles
 from relay.testing.client import EventClient
 from tests.support.caddy import find_caddy
 from tests.support.cluster import Cluster, Edge, free_ports
 from tests.support.nginx import find_nginx
+from tests.support.passwords import cheap_users
 from tests.support.processes import ROOT
 from tests.support.tls import SecureEdge, make_certificate, trusting
 from tests.support.waiting import wait_for
@@ -32,7 +32,7 @@ SPOOFED = {
 
 @pytest.fixture(scope="module")
 def cluster(shared_cluster: Cluster) -> Cluster:
-    UsersFile(Path(shared_cluster.env["EDGE_DATA_DIR"]) / "users.json").add("alice", PASSWORD)
+    cheap_users(shared_cluster).add("alice", PASSWORD)
     return shared_cluster
 
 

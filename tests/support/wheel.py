@@ -5,6 +5,7 @@ import subprocess
 import sys
 import venv
 from collections.abc import Mapping
+from importlib.metadata import distributions
 from pathlib import Path
 
 import pytest
@@ -39,7 +40,7 @@ class Installed:
         self.directory = directory
         venv.create(directory, symlinks=True)
         self.python = str(directory / "bin" / "python")
-        pip = [sys.executable, "-m", "pip", "--python", self.python]
+        pip = [sys.executable, "-m", "pip", "--python", self.python, "--disable-pip-version-check"]
         ran = subprocess.run(
             [*pip, "install", "--quiet", f"{wheel}{extra}"],
             capture_output=True,
@@ -50,7 +51,8 @@ class Installed:
         if NO_INDEX in ran.stderr and ran.returncode != 0 and os.environ.get("CI") != "true":
             pytest.skip("pip reaches no package index")
         assert ran.returncode == 0, ran.stderr
-        self.packages = self._packages(pip)
+        [site] = directory.glob("lib/python*/site-packages")
+        self.packages = {each.name.lower() for each in distributions(path=[str(site)])}
 
     def program(self, name: str) -> str:
         """Return the path of an installed program."""
@@ -73,9 +75,3 @@ class Installed:
         process = ManagedProcess(command[0], command, {"PYTHONPATH": "", **env}, cwd=self.directory)
         process.start()
         return process
-
-    def _packages(self, pip: list[str]) -> set[str]:
-        frozen = subprocess.run(
-            [*pip, "list", "--format=freeze"], capture_output=True, text=True, check=True
-        )
-        return {line.partition("==")[0].lower() for line in frozen.stdout.split()}

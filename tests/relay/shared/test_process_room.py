@@ -1,10 +1,11 @@
 """A process without room is refused, in place of libzmq's abort."""
 
-import subprocess
+import os
 
 import pytest
 
-from tests.support.processes import ROOT, python
+from tests.support.forked import run_forked
+from tests.support.processes import python
 
 NO_DESCRIPTORS = """
 import resource
@@ -39,9 +40,7 @@ def outcome(setup: str, action: str) -> tuple[int, str]:
         f"{setup}\ntry:\n    {action}\nexcept SettingsError as error:\n    print(error)\n"
         "else:\n    print('room')\n"
     )
-    ended = subprocess.run(
-        python("-c", code), cwd=ROOT, capture_output=True, text=True, check=False, timeout=60
-    )
+    ended = run_forked(python("-c", code), os.environ, b"", 60)
     return ended.returncode, ended.stdout + ended.stderr
 
 
