@@ -42,6 +42,8 @@ endpoint has every session ask it again: `Subscriptions.renew` ends what is no l
 counters and maps only.
 
 **Bounds.** Each limit is a constant or a setting beside the code that enforces it:
+messages: rates of a connection (`session.py`), and a share of the worker's time of a user, beyond
+which they wait (`edge.scheduling.time_slices`); frames are parsed in the turn of their user;
 subscriptions: settings, refused beyond (`hub/subscription_quota.py`); at the relay about 1,000
 prefixes (`relay.shared.covering_prefixes`); reported topics: 262,144, then none is reported and the
 subscriptions are plain (`hub/demand_log.py`);

@@ -101,6 +101,7 @@ class HostConversation:
     async def _run(self) -> None:
         try:
             while self._hooks_due or self._messages:
+                cause = "hook" if self._hooks_due else "message"
                 try:
                     if self._hooks_due:
                         await self._hooks_due.popleft()()
@@ -108,7 +109,7 @@ class HostConversation:
                         await self._act_on(self._messages.popleft())
                 except Exception:
                     # A fault of the application must not stop the conversation.
-                    log.exception("fault", "a function of the application has failed")
+                    log.exception(cause, "a function of the application has failed")
         finally:
             self._task = None
             self.client.resume_reading()

@@ -48,9 +48,9 @@ class Peer:
         """Messages, packed and not encrypted: several peers share the bytes of one."""
         self._unsent = memoryview(b"")
         """The rest of what was handed to the kernel last."""
-        self._first: list[bytes] = []
-        """Bytes that go out behind it, and before the messages. Joined once: a peer that sends
-        pings and reads nothing would have megabytes copied for each."""
+        self._first = bytearray()
+        """Bytes that go out behind it, and before the messages. They grow in place: a peer that
+        sends pings and reads nothing would have megabytes copied for each."""
         self.queued_bytes = 0
         """Of all that waits."""
         self.received_bytes = 0
@@ -80,7 +80,7 @@ class Peer:
 
     def send_first(self, output: bytes) -> None:
         """Queue bytes of the protocol itself: handshake and answers to pings."""
-        self._first.append(output)
+        self._first += output
         self.queued_bytes += len(output)
 
     def flush(self) -> bool:
@@ -89,8 +89,8 @@ class Peer:
         while left > 0:
             if not self._unsent:
                 if self._first:
-                    taken, self._first = self._first, []
-                    self._unsent = memoryview(b"".join(taken))
+                    taken, self._first = self._first, bytearray()
+                    self._unsent = memoryview(taken)
                 elif self.queue:
                     self._unsent = memoryview(self._next_bytes())
                 else:
@@ -108,7 +108,7 @@ class Peer:
         """Forget what waits; return how many bytes it was."""
         dropped, self.queued_bytes = self.queued_bytes, 0
         self.queue.clear()
-        self._first.clear()
+        self._first = bytearray()
         self._unsent = memoryview(b"")
         return dropped
 

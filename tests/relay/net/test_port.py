@@ -503,13 +503,18 @@ def test_a_handshake_that_is_given_up_by_a_reset_is_logged(
 class TestRest:
     """The sender of what nobody can use waits, and nobody else."""
 
-    def test_a_peer_that_is_charged_for_much_waits_and_loses_nothing(
-        self, xsub: OpenPort, stack: ExitStack
-    ) -> None:
+    def charged_and_not(self, xsub: OpenPort, stack: ExitStack) -> tuple[ZmtpPeer, ZmtpPeer]:
+        """Two connections, the first of which has sent much that is refused."""
         bad, good = (xsub.connect(stack, b"PUB") for _ in range(2))
         bad.send(message(b"first"))
         xsub.wait_until(lambda: bool(xsub.received), "one has come")
         xsub.port.charge_refused(xsub.received[0][0], 1000.0)
+        return bad, good
+
+    def test_a_peer_that_is_charged_for_much_waits_and_loses_nothing(
+        self, xsub: OpenPort, stack: ExitStack
+    ) -> None:
+        bad, good = self.charged_and_not(xsub, stack)
         assert xsub.counters.peers_delayed == 1
         bad.send(message(b"later"))
         good.send(message(b"good"))
@@ -527,10 +532,7 @@ class TestRest:
         self, xsub: OpenPort, stack: ExitStack
     ) -> None:
         """Both are of one party, as all of one machine are."""
-        bad, good = (xsub.connect(stack, b"PUB") for _ in range(2))
-        bad.send(message(b"first"))
-        xsub.wait_until(lambda: bool(xsub.received), "one has come")
-        xsub.port.charge_refused(xsub.received[0][0], 1000.0)
+        _, good = self.charged_and_not(xsub, stack)
         for number in range(3):
             whole = message(b"%d" % number, bytes(1000))
             good.send(whole[:500])
